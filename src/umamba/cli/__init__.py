@@ -1,0 +1,1 @@
+"""The `umamba` command: one module per subcommand."""

@@ -1,0 +1,198 @@
+"""`umamba dataset`: from a folder of images and a folder of masks to nnU-Net raw data."""
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from umamba.errors import DatasetError, UMambaError
+from umamba.nnunet.paths import Paths, add_path_arguments
+
+if TYPE_CHECKING:
+    from umamba.nnunet.dataset import CreatedDataset
+
+__all__ = ["add_parser", "run"]
+
+log = logging.getLogger(__name__)
+
+_DESCRIPTION = """\
+Check a folder of images and a folder of masks, and write them as nnU-Net raw data:
+imagesTr, labelsTr and dataset.json in $nnUNet_raw/NAME. Every problem of every case is
+listed before anything is written.
+
+Formats: NIfTI, NRRD, MetaImage (.mha), PNG, TIFF. The images' format is kept where nnU-Net
+reads it, and the masks get the same. An image and its mask have the same name; what
+follows the case in a name is given as suffix. Folders are searched with their subfolders.
+"""
+
+_EPILOG = """\
+channels:
+  Without --channels, files named case_0000, case_0001, ... are the channels of a case;
+  otherwise each file is one case, with all channels that it holds (colours, 4D NIfTI).
+  nnU-Net picks the normalisation by the channel's NAME: "CT" clips and scales by the
+  statistics of all cases; "noNorm", "rescale_to_0_1" and "rgb_to_0_1" do what they say;
+  any other name means z-score per image.
+
+examples:
+  umamba dataset Dataset101_Nuclei --images img/ --masks masks/ --instances
+  umamba dataset Dataset102_Liver --images ct/ --masks seg/ --mask-suffix _seg \\
+      --channels CT --labels liver=1 tumour=2
+  umamba dataset Dataset103_Brain --images data/ --masks data/ --mask-suffix _seg \\
+      --channels T1=_t1 FLAIR=_flair --map 4=3
+"""
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Register `umamba dataset`."""
+    parser = subparsers.add_parser(
+        "dataset",
+        help="make a checked nnU-Net data set from images and masks",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("name", metavar="NAME", help="DatasetXXX_Name, XXX a free number")
+    parser.add_argument("--images", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--masks", type=Path, required=True, metavar="DIR")
+    _add_naming_arguments(parser)
+    _add_label_arguments(parser)
+    parser.add_argument(
+        "--spacing",
+        type=float,
+        nargs=3,
+        metavar=("Z", "Y", "X"),
+        help="voxel size in mm of 3D TIFF stacks, which carry none",
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace NAME, once the new one is complete"
+    )
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    add_path_arguments(parser, "raw")
+    parser.set_defaults(run=run)
+
+
+def _add_naming_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("file names")
+    group.add_argument(
+        "--channels",
+        nargs="+",
+        default=[],
+        metavar="NAME[=SUFFIX]",
+        help="name the channels, in order; with a suffix (T1=_t1) for files of any other naming",
+    )
+    group.add_argument(
+        "--image-suffix",
+        default="",
+        metavar="TEXT",
+        help="_img for case7_img.nii.gz; write --image-suffix=-img if it begins with a dash",
+    )
+    group.add_argument(
+        "--mask-suffix", default="", metavar="TEXT", help="_seg for case7_seg.nii.gz"
+    )
+
+
+def _add_label_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("labels")
+    group.add_argument(
+        "--labels",
+        nargs="+",
+        default=[],
+        metavar="NAME=VALUE",
+        help="name the labels 1, 2, ...; default: label_1, label_2, ... as found in the masks",
+    )
+    group.add_argument(
+        "--map",
+        nargs="+",
+        default=[],
+        metavar="OLD=NEW",
+        help="change values in the masks, e.g. 255=1",
+    )
+    group.add_argument(
+        "--instances", action="store_true", help="masks number objects: all of them become 1"
+    )
+    group.add_argument(
+        "--ignore",
+        type=int,
+        metavar="VALUE",
+        help="voxels of this value in the masks are left out of training",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Check, convert and print."""
+    try:
+        created = _create(args)
+    except UMambaError as error:
+        if args.json:
+            problems = [problem.to_dict() for problem in getattr(error, "problems", ())]
+            _print_json({"error": str(error).splitlines()[0], "problems": problems})
+        raise
+    for warning in created.warnings:
+        log.warning("warning: %s", warning)
+    if args.json:
+        _print_json(created.to_dict())
+    else:
+        labels = " ".join(f"{name}={value}" for name, value in created.labels.items())
+        sys.stdout.write(
+            f"{created.name}: {created.n_cases} cases, channels {' '.join(created.channels)}, "
+            f"labels {labels}, files {created.file_ending}\n{created.path}\n"
+        )
+    return 0
+
+
+def _create(args: argparse.Namespace) -> "CreatedDataset":
+    from umamba.nnunet.dataset import DatasetRequest, create_dataset
+    from umamba.nnunet.dataset_cases import FileNaming
+    from umamba.nnunet.dataset_labels import LabelRules
+
+    channels = [text.partition("=") for text in args.channels]
+    request = DatasetRequest(
+        name=args.name,
+        images=args.images.expanduser(),
+        masks=args.masks.expanduser(),
+        raw=Paths.from_arguments(args).require("raw"),
+        naming=FileNaming(
+            channels=tuple((name, suffix) for name, _, suffix in channels),
+            image_suffix=args.image_suffix,
+            mask_suffix=args.mask_suffix,
+        ),
+        rules=LabelRules(
+            names=_parse_pairs("--labels", args.labels, key=str),
+            mapping=_parse_pairs("--map", args.map, key=int),
+            instances=args.instances,
+            ignore=args.ignore,
+        ),
+        spacing=tuple(args.spacing) if args.spacing else None,
+        overwrite=args.overwrite,
+    )
+    return create_dataset(request, _progress_bar)
+
+
+def _parse_pairs(option: str, texts: Sequence[str], *, key: type) -> dict[Any, int]:
+    pairs: dict[Any, int] = {}
+    for text in texts:
+        left, _, right = text.rpartition("=")
+        form = "NAME=VALUE, e.g. nucleus=1" if key is str else "OLD=NEW, e.g. 255=1"
+        try:
+            name, value = key(left), int(right)
+        except ValueError:
+            name, value = "", 0
+        if name == "" or name in pairs:
+            msg = f"{option} {text}: give each once, as {form}"
+            raise DatasetError(msg)
+        pairs[name] = value
+    return pairs
+
+
+def _progress_bar(items: Sequence[Any], title: str) -> Iterable[Any]:
+    from tqdm import tqdm
+
+    bar: Iterable[Any] = tqdm(items, title, unit="case", disable=not sys.stderr.isatty())
+    return bar
+
+
+def _print_json(content: dict[str, object]) -> None:
+    sys.stdout.write(json.dumps(content, indent=2) + "\n")

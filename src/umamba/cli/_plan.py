@@ -1,0 +1,148 @@
+"""`umamba plan`: plans that name one of our networks, from nnU-Net's plans."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from umamba import registry
+from umamba.nnunet.paths import Paths, add_path_arguments, set_default_workers
+
+if TYPE_CHECKING:
+    from umamba.nnunet.memory import MemoryComparison
+
+__all__ = ["add_parser", "run"]
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Register `umamba plan`."""
+    parser = subparsers.add_parser(
+        "plan",
+        help="derive plans for a network from nnU-Net's plans",
+        description=(
+            "Derive plans for a network from existing nnU-Net plans; where there are none yet, "
+            "nnU-Net's fingerprint and planning run first. Preprocessed data are used as they are."
+        ),
+        epilog="example: umamba plan Dataset004_Hippocampus --model umamba_bot",
+    )
+    parser.add_argument("dataset", help="DatasetXXX_Name, or its number")
+    parser.add_argument(
+        "--model",
+        required=True,
+        choices=registry.names(),
+        metavar="NAME",
+        help=f"one of {', '.join(registry.names())}",
+    )
+    parser.add_argument(
+        "--from",
+        dest="source",
+        default="nnUNetPlans",
+        metavar="PLANS",
+        help="plans to derive from (default: nnUNetPlans)",
+    )
+    parser.add_argument("--plans-name", metavar="P", help="default: nnUNetUMambaBotPlans, ...")
+    parser.add_argument(
+        "--variant",
+        choices=("paper", "official"),
+        help="paper: the network of the paper; official: the authors' code",
+    )
+    parser.add_argument(
+        "--features",
+        type=_numbers,
+        metavar="8,16,...",
+        help="channels per stage; the last stands for further stages",
+    )
+    parser.add_argument(
+        "--patch-size",
+        type=int,
+        nargs="+",
+        metavar="N",
+        help="patch size, for the configurations with as many axes",
+    )
+    parser.add_argument("--batch-size", type=int, metavar="N")
+    parser.add_argument("--configurations", nargs="+", metavar="C", help="default: all")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace plans of ours that have the same name"
+    )
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    add_path_arguments(parser)
+    parser.set_defaults(run=run)
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    try:
+        numbers = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        numbers = ()
+    if not numbers or min(numbers) < 1:
+        msg = f"{text!r} is not a list of positive numbers such as 8,16,32"
+        raise argparse.ArgumentTypeError(msg)
+    return numbers
+
+
+def run(args: argparse.Namespace) -> int:
+    """Derive, write, and print what to run next."""
+    paths = Paths.from_arguments(args)
+    set_default_workers("cpu")
+    from umamba.nnunet.memory import compare_memory
+    from umamba.nnunet.plans import PlanOptions, derive_plans, read_plans, write_plans
+    from umamba.nnunet.training import ensure_plans, find_dataset, load_json
+
+    architecture = registry.find_architecture(args.model)
+    if args.variant is not None:
+        architecture = registry.with_variant(architecture, args.variant)
+    dataset = find_dataset(args.dataset, paths)
+    folder = paths.require("preprocessed") / dataset
+    ensure_plans(dataset, args.source, paths)
+    source = read_plans(folder, args.source)
+    options = PlanOptions(
+        plans_name=args.plans_name,
+        features=args.features,
+        patch_size=None if args.patch_size is None else tuple(args.patch_size),
+        batch_size=args.batch_size,
+        configurations=None if args.configurations is None else tuple(args.configurations),
+    )
+    plans = derive_plans(source, architecture, options)
+    memory = compare_memory(source, plans, load_json(folder / "dataset.json"))
+    path = write_plans(folder, plans, overwrite=args.overwrite)
+    if args.json:
+        sys.stdout.write(json.dumps(_as_json(path, plans, memory)) + "\n")
+    else:
+        sys.stdout.write(_as_text(path, dataset, plans, memory))
+    return 0
+
+
+def _as_json(
+    path: Path, plans: dict[str, Any], memory: "dict[str, MemoryComparison]"
+) -> dict[str, Any]:
+    return {
+        "plans_name": plans["plans_name"],
+        "path": str(path),
+        "configurations": {name: comparison.to_dict() for name, comparison in memory.items()},
+    }
+
+
+def _as_text(
+    path: Path, dataset: str, plans: dict[str, Any], memory: "dict[str, MemoryComparison]"
+) -> str:
+    from umamba.nnunet.memory import memory_table
+    from umamba.nnunet.training import ext_trainer_folder
+
+    name = plans["plans_name"]
+    configuration = next(iter(memory), next(iter(plans["configurations"])))
+    number = int(dataset[7:10])
+    return f"""wrote {path}
+
+{memory_table(memory)}
+Train and predict with our commands:
+  umamba train {number} {configuration} 0 -p {name}
+  umamba predict -d {number} -c {configuration} -p {name} -f 0 -i IMAGES -o OUTPUT
+or with stock nnU-Net:
+  nnUNetv2_train {number} {configuration} 0 -p {name}
+  nnUNetv2_predict -d {number} -c {configuration} -p {name} -f 0 -i IMAGES -o OUTPUT
+
+The authors' commands (-tr nnUNetTrainerUMambaBot, ...Enc, ...EncNoAMP) need this line before
+training, and before prediction with such a model, too:
+  export nnUNet_extTrainer="{ext_trainer_folder()}"
+"""

@@ -1,0 +1,125 @@
+"""`umamba predict`: a folder of images to a folder of segmentations."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from umamba import registry
+from umamba.nnunet.paths import Paths, add_path_arguments, set_default_workers
+
+__all__ = ["add_parser", "run"]
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Register `umamba predict`."""
+    parser = subparsers.add_parser(
+        "predict",
+        help="segment a folder of images",
+        description=(
+            "Segment a folder of images with a trained model: of ours, of stock nnU-Net, or of "
+            "the authors' fork. Cases that cannot be read are reported and left out (exit code 1)."
+        ),
+        epilog="example: umamba predict -d 4 -c 3d_fullres --model umamba_bot -i imagesTs -o out",
+    )
+    parser.add_argument(
+        "-i",
+        dest="images",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="images, named case_0000.nii.gz, ...",
+    )
+    parser.add_argument("-o", dest="output", type=Path, required=True, metavar="DIR")
+    parser.add_argument(
+        "-m",
+        dest="model_folder",
+        type=Path,
+        metavar="DIR",
+        help="model folder with plans.json and fold_*; or name it by -d -c -p -tr",
+    )
+    parser.add_argument("-d", dest="dataset", help="DatasetXXX_Name, or its number")
+    parser.add_argument("-c", dest="configuration")
+    plans = parser.add_mutually_exclusive_group()
+    plans.add_argument("-p", dest="plans_name", metavar="PLANS", help="name of the plans")
+    plans.add_argument(
+        "--model", choices=registry.names(), metavar="NAME", help="the model's default plans"
+    )
+    parser.add_argument(
+        "-tr",
+        dest="trainer",
+        default="nnUNetTrainerUMamba",
+        metavar="TRAINER",
+        help="default: nnUNetTrainerUMamba",
+    )
+    parser.add_argument(
+        "-f",
+        dest="folds",
+        nargs="+",
+        default=(),
+        metavar="FOLD",
+        help="folds to ensemble (default: all that are trained)",
+    )
+    parser.add_argument("-chk", dest="checkpoint", default="checkpoint_final.pth", metavar="FILE")
+    parser.add_argument("-step_size", type=float, default=0.5)
+    parser.add_argument("--disable_tta", action="store_true", help="no mirroring; 4 to 8x faster")
+    parser.add_argument("--save_probabilities", action="store_true")
+    parser.add_argument(
+        "--continue_prediction", action="store_true", help="leave cases that have an output"
+    )
+    parser.add_argument(
+        "-prev_stage_predictions",
+        type=Path,
+        metavar="DIR",
+        help="segmentations of the first stage, for a cascade",
+    )
+    parser.add_argument(
+        "-device", choices=("cpu", "cuda", "mps"), help="default: cuda where there is one"
+    )
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    add_path_arguments(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Predict, and say what was done."""
+    paths = Paths.from_arguments(args)
+    model_folder = args.model_folder or _model_folder(args, paths)
+    from umamba.nnunet.prediction import PredictionOptions, predict
+    from umamba.nnunet.training import pick_device
+
+    device = pick_device(args.device)
+    set_default_workers(device)
+    options = PredictionOptions(
+        folds=tuple(args.folds),
+        checkpoint_name=args.checkpoint,
+        step_size=args.step_size,
+        mirroring=not args.disable_tta,
+        save_probabilities=args.save_probabilities,
+        device=device,
+        previous_stage=args.prev_stage_predictions,
+        skip_existing=args.continue_prediction,
+    )
+    report = predict(model_folder, args.images, args.output, options)
+    for case_id, reason in report.failed.items():
+        sys.stderr.write(f"case {case_id} was left out: {reason}\n")
+    if args.json:
+        sys.stdout.write(json.dumps({"output": str(args.output), **vars(report)}) + "\n")
+    else:
+        counts = f"{len(report.predicted)} predicted, {len(report.skipped)} already there"
+        sys.stdout.write(f"{args.output}: {counts}, {len(report.failed)} left out\n")
+    return 1 if report.failed else 0
+
+
+def _model_folder(args: argparse.Namespace, paths: Paths) -> Path:
+    from umamba.errors import UMambaError
+    from umamba.nnunet.training import find_dataset
+
+    plans_name = args.plans_name
+    if args.model is not None:
+        plans_name = registry.find_architecture(args.model).plans_name
+    if args.dataset is None or args.configuration is None or plans_name is None:
+        msg = "name the model by its folder (-m), or by -d, -c and -p or --model"
+        raise UMambaError(msg)
+    name = f"{args.trainer}__{plans_name}__{args.configuration}"
+    return paths.require("results") / find_dataset(args.dataset, paths) / name

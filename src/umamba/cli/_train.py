@@ -1,0 +1,107 @@
+"""`umamba train`: one fold of any plans, by our recipe."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from umamba import registry
+from umamba.nnunet.paths import Paths, add_path_arguments, set_default_workers
+
+__all__ = ["add_parser", "run"]
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Register `umamba train`."""
+    parser = subparsers.add_parser(
+        "train",
+        help="train one fold",
+        description="Train one fold; missing preprocessed data are made first.",
+        epilog="example: umamba train 4 3d_fullres 0 --model umamba_bot --epochs 100 --seed 1",
+    )
+    parser.add_argument("dataset", help="DatasetXXX_Name, or its number")
+    parser.add_argument("configuration", help="2d, 3d_fullres, 3d_lowres, 3d_cascade_fullres")
+    parser.add_argument("fold", help="0 to 4, or all")
+    plans = parser.add_mutually_exclusive_group(required=True)
+    plans.add_argument("-p", dest="plans_name", metavar="PLANS", help="name of the plans")
+    plans.add_argument(
+        "--model",
+        choices=registry.names(),
+        metavar="NAME",
+        help="the model's default plans, as `umamba plan` wrote them",
+    )
+    parser.add_argument(
+        "-tr",
+        dest="trainer",
+        default="nnUNetTrainerUMamba",
+        metavar="TRAINER",
+        help="default: nnUNetTrainerUMamba",
+    )
+    parser.add_argument("--epochs", type=_positive, metavar="N", help="default: 1000")
+    parser.add_argument(
+        "--iterations",
+        type=_positive,
+        metavar="N",
+        help="training iterations in all, spread evenly over the epochs",
+    )
+    parser.add_argument("--seed", type=int, metavar="N", help="make the training repeatable")
+    parser.add_argument("-pretrained_weights", type=Path, metavar="FILE")
+    parser.add_argument("--npz", action="store_true", help="save validation probabilities")
+    parser.add_argument(
+        "--c",
+        dest="continue_training",
+        action="store_true",
+        help="continue from the newest checkpoint",
+    )
+    parser.add_argument("--val", action="store_true", help="only validate a finished training")
+    parser.add_argument("--overwrite", action="store_true", help="train a finished fold anew")
+    parser.add_argument(
+        "-device", choices=("cpu", "cuda", "mps"), help="default: cuda where there is one"
+    )
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    add_path_arguments(parser)
+    parser.set_defaults(run=run)
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        msg = f"{text!r} is not a positive number"
+        raise argparse.ArgumentTypeError(msg)
+    return int(text)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train, and print the validation Dice."""
+    paths = Paths.from_arguments(args)
+    from umamba.nnunet.training import TrainingRequest, load_json, pick_device, train
+
+    device = pick_device(args.device)
+    set_default_workers(device)
+    plans_name = args.plans_name or registry.find_architecture(args.model).plans_name
+    request = TrainingRequest(
+        dataset=args.dataset,
+        configuration=args.configuration,
+        fold=args.fold,
+        plans_name=plans_name,
+        trainer=args.trainer,
+        device=device,
+        epochs=args.epochs,
+        iterations=args.iterations,
+        seed=args.seed,
+        continue_training=args.continue_training,
+        only_validate=args.val,
+        overwrite=args.overwrite,
+        pretrained_weights=args.pretrained_weights,
+        save_probabilities=args.npz,
+    )
+    folder = train(request, paths)
+    summary = load_json(folder / "validation" / "summary.json")
+    dice = {label: values["Dice"] for label, values in summary["mean"].items()}
+    mean = summary["foreground_mean"]["Dice"]
+    if args.json:
+        result = {"folder": str(folder), "mean_dice": mean, "dice": dice}
+        sys.stdout.write(json.dumps(result) + "\n")
+    else:
+        per_label = ", ".join(f"{label}: {value:.4f}" for label, value in dice.items())
+        sys.stdout.write(f"{folder}\nvalidation Dice {mean:.4f} ({per_label})\n")
+    return 0

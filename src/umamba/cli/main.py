@@ -1,0 +1,58 @@
+"""Entry point of the `umamba` command: parses, dispatches, and turns errors into exit codes."""
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from umamba import __version__
+from umamba.errors import UMambaError
+
+__all__ = ["build_parser", "main"]
+
+# In the order in which a user needs them; each module has `add_parser(subparsers)`.
+COMMANDS = ("_dataset", "_plan", "_train", "_predict", "_demo")
+
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Build the parser of all subcommands, without importing torch."""
+    parser = argparse.ArgumentParser(
+        prog="umamba",
+        description="U-Mamba for unmodified nnU-Net v2: from raw images to segmentations.",
+        epilog="`umamba COMMAND --help` shows the options of a command, and an example.",
+    )
+    parser.add_argument("--version", action="version", version=f"umamba {__version__}")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name in COMMANDS:
+        import_module(f"umamba.cli.{name}").add_parser(subparsers)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: The arguments after the program's name; `None` takes those of the process.
+
+    Returns:
+        0 done, 1 some cases failed, 2 the user's input is at fault, 130 interrupted.
+    """
+    args = build_parser().parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    try:
+        code: int = args.run(args)
+    except UMambaError as error:
+        sys.stderr.write(f"umamba {args.command}: {error}\n")
+        return EXIT_USER_ERROR
+    except KeyboardInterrupt:
+        sys.stderr.write(f"\numamba {args.command}: interrupted\n")
+        return EXIT_INTERRUPTED
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

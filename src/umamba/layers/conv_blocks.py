@@ -1,0 +1,229 @@
+"""Convolutional blocks, for any number of image axes; what they are made of is data."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+__all__ = ["ConvNormAct", "ConvStyle", "IdentityResidualBlock", "ResidualBlock", "residual_stage"]
+
+_INSTANCE_NORM: dict[type[nn.Module], type[nn.Module]] = {
+    nn.Conv1d: nn.InstanceNorm1d,
+    nn.Conv2d: nn.InstanceNorm2d,
+    nn.Conv3d: nn.InstanceNorm3d,
+}
+_TRANSPOSED: dict[type[nn.Module], type[nn.Module]] = {
+    nn.Conv1d: nn.ConvTranspose1d,
+    nn.Conv2d: nn.ConvTranspose2d,
+    nn.Conv3d: nn.ConvTranspose3d,
+}
+
+
+@dataclass(frozen=True)
+class ConvStyle:
+    """What a plan says about every convolution: operator, bias, norm, dropout, nonlinearity.
+
+    `norm_op=None` means the affine instance normalisation of `conv_op`'s dimension, `nonlin=None`
+    a leaky ReLU: the choices of nnU-Net and of U-Mamba.
+    """
+
+    conv_op: type[nn.Module]
+    conv_bias: bool = True
+    norm_op: type[nn.Module] | None = None
+    norm_op_kwargs: dict[str, Any] = field(default_factory=dict)
+    dropout_op: type[nn.Module] | None = None
+    dropout_op_kwargs: dict[str, Any] = field(default_factory=dict)
+    nonlin: type[nn.Module] | None = None
+    nonlin_kwargs: dict[str, Any] = field(default_factory=dict)
+
+    def conv(
+        self,
+        input_channels: int,
+        output_channels: int,
+        kernel_size: tuple[int, ...],
+        stride: tuple[int, ...] | int = 1,
+        *,
+        bias: bool | None = None,
+    ) -> nn.Module:
+        """Build a convolution that keeps the size where the stride is one."""
+        return self.conv_op(
+            input_channels,
+            output_channels,
+            kernel_size,
+            stride,
+            padding=tuple(k // 2 for k in kernel_size),
+            bias=self.conv_bias if bias is None else bias,
+        )
+
+    def pointwise(
+        self, input_channels: int, output_channels: int, stride: tuple[int, ...] | int = 1
+    ) -> nn.Module:
+        """Build a 1x1 convolution with bias."""
+        return self.conv_op(input_channels, output_channels, 1, stride, bias=True)
+
+    def upsampling(
+        self, input_channels: int, output_channels: int, stride: tuple[int, ...]
+    ) -> nn.Module:
+        """Build a transposed convolution whose kernel is its stride."""
+        op = _TRANSPOSED[self.conv_op]
+        return op(input_channels, output_channels, stride, stride, bias=self.conv_bias)
+
+    def norm(self, channels: int) -> nn.Module:
+        """Build a normalisation layer."""
+        if self.norm_op is None:
+            return _INSTANCE_NORM[self.conv_op](channels, eps=1e-5, affine=True)
+        return self.norm_op(channels, **self.norm_op_kwargs)
+
+    def dropout(self) -> nn.Module | None:
+        """Build a dropout layer, or nothing."""
+        return None if self.dropout_op is None else self.dropout_op(**self.dropout_op_kwargs)
+
+    def act(self) -> nn.Module:
+        """Build a nonlinearity."""
+        if self.nonlin is None:
+            return nn.LeakyReLU(0.01, inplace=True)
+        return self.nonlin(**self.nonlin_kwargs)
+
+
+class ConvNormAct(nn.Module):
+    """Convolution, dropout, normalisation, nonlinearity.
+
+    Args:
+        style: What the convolution is made of.
+        input_channels: Channels of the input.
+        output_channels: Channels of the output.
+        kernel_size: Size of the kernel per axis.
+        stride: Stride per axis.
+        act: Whether the nonlinearity is applied.
+    """
+
+    def __init__(
+        self,
+        style: ConvStyle,
+        input_channels: int,
+        output_channels: int,
+        kernel_size: tuple[int, ...],
+        stride: tuple[int, ...] | int = 1,
+        *,
+        act: bool = True,
+    ) -> None:
+        super().__init__()
+        self.conv = style.conv(input_channels, output_channels, kernel_size, stride)
+        self.dropout = style.dropout() if act else None
+        self.norm = style.norm(output_channels)
+        self.act = style.act() if act else None
+
+    def forward(self, x: Float[Tensor, "batch _ *_"]) -> Float[Tensor, "batch _ *_"]:
+        """Apply the layers in order."""
+        x = self.conv(x)
+        if self.dropout is not None:
+            x = self.dropout(x)
+        x = self.norm(x)
+        return x if self.act is None else self.act(x)
+
+
+class ResidualBlock(nn.Module):
+    """Two convolutions beside a strided 1x1 projection: `act(f(x) + conv3(x))`.
+
+    The projection has a bias, no normalisation, and is there even where sizes agree, as in the
+    authors' code.
+
+    Args:
+        style: What the convolutions are made of.
+        input_channels: Channels of the input.
+        output_channels: Channels of the output.
+        kernel_size: Size of the kernels per axis.
+        stride: Stride per axis of the first convolution and the projection.
+        conv_bias: Whether the two convolutions have a bias; `None` does as the style says.
+
+    Source:
+        Ma et al. 2024, arXiv:2401.04722, figure 1b; He et al. 2016, arXiv:1512.03385.
+    """
+
+    def __init__(
+        self,
+        style: ConvStyle,
+        input_channels: int,
+        output_channels: int,
+        kernel_size: tuple[int, ...],
+        stride: tuple[int, ...] | int = 1,
+        *,
+        conv_bias: bool | None = None,
+    ) -> None:
+        super().__init__()
+        self.conv1 = style.conv(
+            input_channels, output_channels, kernel_size, stride, bias=conv_bias
+        )
+        self.dropout = style.dropout()
+        self.norm1 = style.norm(output_channels)
+        self.act1 = style.act()
+        self.conv2 = style.conv(output_channels, output_channels, kernel_size, bias=conv_bias)
+        self.norm2 = style.norm(output_channels)
+        self.conv3 = style.pointwise(input_channels, output_channels, stride)
+        self.act2 = style.act()
+
+    def forward(self, x: Float[Tensor, "batch _ *_"]) -> Float[Tensor, "batch _ *_"]:
+        """Add the projected input to the convolved one."""
+        y = self.conv1(x)
+        if self.dropout is not None:
+            y = self.dropout(y)
+        y = self.norm2(self.conv2(self.act1(self.norm1(y))))
+        out: Tensor = self.act2(y + self.conv3(x))
+        return out
+
+
+class IdentityResidualBlock(nn.Module):
+    """Two convolutions beside an identity: `act(f(x) + x)`; sizes and channels stay.
+
+    Args:
+        style: What the convolutions are made of.
+        channels: Channels of input and output.
+        kernel_size: Size of the kernels per axis.
+
+    Source:
+        He et al. 2016, arXiv:1512.03385; as BasicBlockD of dynamic-network-architectures at
+        stride one.
+    """
+
+    def __init__(self, style: ConvStyle, channels: int, kernel_size: tuple[int, ...]) -> None:
+        super().__init__()
+        self.conv1 = ConvNormAct(style, channels, channels, kernel_size)
+        self.conv2 = ConvNormAct(style, channels, channels, kernel_size, act=False)
+        self.act2 = style.act()
+
+    def forward(self, x: Float[Tensor, "batch _ *_"]) -> Float[Tensor, "batch _ *_"]:
+        """Add the input to the convolved one."""
+        out: Tensor = self.act2(self.conv2(self.conv1(x)) + x)
+        return out
+
+
+def residual_stage(
+    style: ConvStyle,
+    n_blocks: int,
+    input_channels: int,
+    output_channels: int,
+    kernel_size: tuple[int, ...],
+    stride: tuple[int, ...] | int = 1,
+    *,
+    conv_bias: bool | None = None,
+) -> nn.Sequential:
+    """Build a projecting residual block and `n_blocks - 1` identity ones.
+
+    Args:
+        style: What the convolutions are made of.
+        n_blocks: How many blocks.
+        input_channels: Channels of the input.
+        output_channels: Channels of the output.
+        kernel_size: Size of the kernels per axis.
+        stride: Stride of the first block.
+        conv_bias: As in `ResidualBlock`.
+
+    Returns:
+        The blocks in order.
+    """
+    first = ResidualBlock(
+        style, input_channels, output_channels, kernel_size, stride, conv_bias=conv_bias
+    )
+    rest = [IdentityResidualBlock(style, output_channels, kernel_size) for _ in range(n_blocks - 1)]
+    return nn.Sequential(first, *rest)

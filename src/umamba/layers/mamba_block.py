@@ -1,0 +1,119 @@
+"""The Mamba block: a gated selective state-space mixer for token sequences."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from umamba.ops.dispatch import resolve_backend, selective_scan
+
+__all__ = ["Mamba"]
+
+
+class Mamba(nn.Module):
+    """Mix a sequence in linear time with a selective state-space model.
+
+    Parameter names, shapes, initialisation and meaning are those of `mamba_ssm.Mamba`, so its
+    weights load unchanged. The projections follow autocast; the recurrence runs in float32.
+
+    Args:
+        d_model: Width of a token.
+        d_state: State size per inner channel.
+        d_conv: Length of the causal depthwise convolution.
+        expand: `d_inner = expand * d_model`.
+        dt_rank: Rank of the step-size projection; `None` means `ceil(d_model / 16)`.
+        dt_min: Smallest step size at initialisation.
+        dt_max: Largest step size at initialisation.
+        dt_init_floor: Step sizes are clamped to at least this at initialisation.
+        conv_bias: Whether the convolution has a bias.
+        bias: Whether `in_proj` and `out_proj` have a bias.
+        backend: Backend of `umamba.selective_scan`; `None` lets it choose.
+
+    Raises:
+        BackendError: If there is no such backend.
+
+    Source:
+        Gu and Dao 2023, arXiv:2312.00752, section 3.4 and figure 3.
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        d_state: int = 16,
+        d_conv: int = 4,
+        expand: int = 2,
+        *,
+        dt_rank: int | None = None,
+        dt_min: float = 1e-3,
+        dt_max: float = 0.1,
+        dt_init_floor: float = 1e-4,
+        conv_bias: bool = True,
+        bias: bool = False,
+        backend: str | None = None,
+    ) -> None:
+        super().__init__()
+        resolve_backend(backend)
+        self.backend = backend
+        self.d_model = d_model
+        self.d_state = d_state
+        self.d_inner = expand * d_model
+        self.dt_rank = math.ceil(d_model / 16) if dt_rank is None else dt_rank
+
+        self.in_proj = nn.Linear(d_model, 2 * self.d_inner, bias=bias)
+        self.conv1d = nn.Conv1d(
+            self.d_inner,
+            self.d_inner,
+            d_conv,
+            groups=self.d_inner,
+            padding=d_conv - 1,
+            bias=conv_bias,
+        )
+        self.x_proj = nn.Linear(self.d_inner, self.dt_rank + 2 * d_state, bias=False)
+        self.dt_proj = nn.Linear(self.dt_rank, self.d_inner)
+        self.A_log = nn.Parameter(torch.empty(self.d_inner, d_state))
+        self.D = nn.Parameter(torch.empty(self.d_inner))
+        self.out_proj = nn.Linear(self.d_inner, d_model, bias=bias)
+        self._reset_state_space(dt_min, dt_max, dt_init_floor)
+
+    @torch.no_grad()
+    def _reset_state_space(self, dt_min: float, dt_max: float, floor: float) -> None:
+        """Initialise A as S4D-real, D as one, and the step size log-uniformly."""
+        self.A_log.copy_(torch.log(torch.arange(1.0, self.d_state + 1)).expand_as(self.A_log))
+        self.D.fill_(1.0)
+        bound = self.dt_rank**-0.5
+        self.dt_proj.weight.uniform_(-bound, bound)
+        span = math.log(dt_max) - math.log(dt_min)
+        dt = torch.exp(torch.rand(self.d_inner) * span + math.log(dt_min)).clamp(min=floor)
+        self.dt_proj.bias.copy_(dt + torch.log(-torch.expm1(-dt)))  # the inverse of softplus
+
+    def forward(
+        self, hidden_states: Float[Tensor, "batch length d_model"]
+    ) -> Float[Tensor, "batch length d_model"]:
+        """Mix the tokens; every token sees itself and all earlier ones."""
+        length = hidden_states.shape[1]
+        x, z = self.in_proj(hidden_states).transpose(1, 2).chunk(2, dim=1)
+        x = F.silu(self.conv1d(x)[..., :length])
+        projected = self.x_proj(x.transpose(1, 2))
+        dt, B, C = projected.split([self.dt_rank, self.d_state, self.d_state], dim=-1)
+        # The bias is added inside the scan, in the dtype of the recurrence.
+        dt = F.linear(dt, self.dt_proj.weight)
+        y = selective_scan(
+            x,
+            dt.transpose(1, 2),
+            -torch.exp(self.A_log.float() if self.A_log.dtype.itemsize < 4 else self.A_log),
+            B.transpose(1, 2),
+            C.transpose(1, 2),
+            D=self.D,
+            z=z,
+            dt_bias=self.dt_proj.bias,
+            dt_softplus=True,
+            backend=self.backend,
+        )
+        mixed: Tensor = self.out_proj(y.transpose(1, 2))
+        return mixed
+
+    def parameters_without_weight_decay(self) -> list[nn.Parameter]:
+        """Return the parameters of the recurrence, which decay would pull off its dynamics."""
+        return [self.A_log, self.D]

@@ -1,0 +1,185 @@
+"""What nnU-Net expects of a network, and what every network here gets from a plan."""
+
+import copy
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from umamba.errors import PlansError
+
+__all__ = ["PlannedNetwork", "Topology"]
+
+_Sizes = int | Sequence[int] | Sequence[Sequence[int]]
+_CONVOLUTIONS = (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+_DIMENSIONS = {nn.Conv1d: 1, nn.Conv2d: 2, nn.Conv3d: 3}
+
+
+@dataclass(frozen=True)
+class Topology:
+    """The shape of a U-Net as a plan gives it, checked and copied to tuples.
+
+    `kernel_sizes` and `strides` have one entry per stage and image axis.
+    """
+
+    dim: int
+    features: tuple[int, ...]
+    kernel_sizes: tuple[tuple[int, ...], ...]
+    strides: tuple[tuple[int, ...], ...]
+    n_conv: tuple[int, ...]
+    n_conv_decoder: tuple[int, ...]
+
+    @property
+    def n_stages(self) -> int:
+        """Return the number of resolutions."""
+        return len(self.features)
+
+    @property
+    def total_stride(self) -> tuple[int, ...]:
+        """Return by how much the deepest feature map is smaller, per axis."""
+        return tuple(math.prod(axis) for axis in zip(*self.strides, strict=True))
+
+    @classmethod
+    def from_plan(
+        cls,
+        *,
+        n_stages: int,
+        features_per_stage: int | Sequence[int],
+        conv_op: type[nn.Module],
+        kernel_sizes: _Sizes,
+        strides: _Sizes,
+        n_conv_per_stage: int | Sequence[int],
+        n_conv_per_stage_decoder: int | Sequence[int],
+    ) -> "Topology":
+        """Check the keywords of a plan; a single number stands for every stage or axis.
+
+        Raises:
+            PlansError: If a keyword has the wrong length or an impossible value.
+        """
+        if conv_op not in _DIMENSIONS:
+            msg = f"conv_op must be Conv1d, Conv2d or Conv3d of torch.nn; got {conv_op!r}"
+            raise PlansError(msg)
+        if n_stages < 2:
+            msg = f"n_stages must be at least 2; got {n_stages}"
+            raise PlansError(msg)
+        dim = _DIMENSIONS[conv_op]
+        decoder = ("n_conv_per_stage_decoder", n_conv_per_stage_decoder, n_stages - 1)
+        topology = cls(
+            dim=dim,
+            features=_per_stage("features_per_stage", features_per_stage, n_stages),
+            kernel_sizes=_per_stage_and_axis("kernel_sizes", kernel_sizes, n_stages, dim),
+            strides=_per_stage_and_axis("strides", strides, n_stages, dim),
+            n_conv=_per_stage("n_conv_per_stage", n_conv_per_stage, n_stages),
+            n_conv_decoder=_per_stage(*decoder),
+        )
+        if any(k % 2 == 0 for kernel in topology.kernel_sizes for k in kernel):
+            msg = f"kernel_sizes must be odd, so that sizes stay; got {kernel_sizes}"
+            raise PlansError(msg)
+        return topology
+
+    def check_patch(self, spatial_shape: Sequence[int]) -> None:
+        """Check that skips and upsampled maps will have the same size.
+
+        Raises:
+            PlansError: If the strides do not divide the patch; it names the next that fits.
+        """
+        total = self.total_stride
+        if len(spatial_shape) != self.dim:
+            msg = (
+                f"this network takes images with {self.dim} axes, as (batch, channels, *axes); "
+                f"got an image of shape {list(spatial_shape)} after batch and channels"
+            )
+            raise PlansError(msg)
+        if any(size % step for size, step in zip(spatial_shape, total, strict=True)):
+            fits = [
+                -(-size // step) * step for size, step in zip(spatial_shape, total, strict=True)
+            ]
+            msg = (
+                f"patch_size {list(spatial_shape)} is not divisible by the total stride "
+                f"{list(total)} of this network; the next larger patch that fits is {fits}. "
+                "Change patch_size in the plans, or use fewer stages."
+            )
+            raise PlansError(msg)
+
+
+class PlannedNetwork(nn.Module):
+    """Base of every network: initialisation, size checks and feature-map counting.
+
+    A subclass sets `self.topology` and has a `decoder` with the attribute `deep_supervision`,
+    which nnU-Net switches from outside.
+    """
+
+    topology: Topology
+
+    @staticmethod
+    def initialize(module: nn.Module) -> None:
+        """Initialise a convolution as nnU-Net does; leave every other module as it is.
+
+        Source:
+            He et al. 2015, arXiv:1502.01852, for a leaky ReLU of slope 0.01.
+        """
+        if isinstance(module, _CONVOLUTIONS):
+            nn.init.kaiming_normal_(module.weight, a=1e-2)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+    def compute_conv_feature_map_size(self, input_size: Sequence[int]) -> int:
+        """Count the feature-map elements that one image makes, as nnU-Net's planner asks.
+
+        The outputs of all convolutions and token projections are counted on the meta device, so
+        the count is that of the real forward pass and costs no memory.
+
+        Args:
+            input_size: Spatial shape of the input.
+
+        Returns:
+            The number of elements, without the batch.
+        """
+        network = copy.deepcopy(self).to("meta")
+        counted = 0
+
+        def count(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
+            nonlocal counted
+            counted += output.numel()
+
+        for module in network.modules():
+            if isinstance(module, (*_CONVOLUTIONS, nn.Conv1d, nn.Linear)):
+                module.register_forward_hook(count)
+        dtype = next(network.parameters()).dtype
+        image = torch.empty(1, self.input_channels, *input_size, device="meta", dtype=dtype)
+        with torch.no_grad():
+            network(image)
+        return counted
+
+    input_channels: int
+
+    def _check_input(self, x: Float[Tensor, "batch channels *spatial"]) -> None:
+        self.topology.check_patch(x.shape[2:])
+        if x.shape[1] != self.input_channels:
+            msg = (
+                f"this network takes {self.input_channels} input channels; "
+                f"got an image with {x.shape[1]}"
+            )
+            raise PlansError(msg)
+
+
+def _per_stage(name: str, value: int | Sequence[int], n_stages: int) -> tuple[int, ...]:
+    values = (value,) * n_stages if isinstance(value, int) else tuple(int(v) for v in value)
+    if len(values) != n_stages or any(v < 1 for v in values):
+        msg = f"{name} needs {n_stages} positive numbers; got {value}"
+        raise PlansError(msg)
+    return values
+
+
+def _per_stage_and_axis(
+    name: str, value: _Sizes, n_stages: int, dim: int
+) -> tuple[tuple[int, ...], ...]:
+    entries = (value,) * n_stages if isinstance(value, int) else tuple(value)
+    if len(entries) != n_stages:
+        msg = f"{name} needs one entry for each of the {n_stages} stages; got {value}"
+        raise PlansError(msg)
+    return tuple(_per_stage(f"{name}[{i}]", entry, dim) for i, entry in enumerate(entries))

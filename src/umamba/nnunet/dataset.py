@@ -1,0 +1,371 @@
+"""Make a checked nnU-Net raw data set from a folder of images and a folder of masks."""
+
+import gzip
+import json
+import os
+import re
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from umamba.errors import DatasetError
+from umamba.nnunet.dataset_cases import FileNaming, find_cases
+from umamba.nnunet.dataset_checks import (
+    CaseFacts,
+    DatasetProblemsError,
+    FileFacts,
+    Problem,
+    check_across,
+    errors_of,
+    inspect_case,
+    mask_layer,
+)
+from umamba.nnunet.dataset_images import (
+    DROPPED_ALPHA_NOTE,
+    GEOMETRY_ENDINGS,
+    Geometry,
+    UnreadableFileError,
+    read_image,
+    split_ending,
+    write_image,
+)
+from umamba.nnunet.dataset_labels import LabelRules
+
+__all__ = ["CreatedDataset", "DatasetRequest", "create_dataset"]
+
+Array = npt.NDArray[Any]
+Progress = Callable[[Sequence[Any], str], Iterable[Any]]
+
+_NAME = re.compile(r"Dataset(\d{3})_[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+
+@dataclass(frozen=True)
+class DatasetRequest:
+    """What to make of what.
+
+    Args:
+        name: `DatasetXXX_Name`.
+        images: Folder of images.
+        masks: Folder of masks.
+        raw: nnU-Net's folder `nnUNet_raw`.
+        naming: How file names tell cases and channels apart.
+        rules: What the values in the masks mean.
+        spacing: Voxel size (z, y, x) of 3D TIFF stacks, in millimetres.
+        overwrite: Replace an existing data set of this name.
+    """
+
+    name: str
+    images: Path
+    masks: Path
+    raw: Path
+    naming: FileNaming = field(default_factory=FileNaming)
+    rules: LabelRules = field(default_factory=LabelRules)
+    spacing: tuple[float, float, float] | None = None
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class CreatedDataset:
+    """What was made."""
+
+    name: str
+    path: Path
+    n_cases: int
+    file_ending: str
+    labels: Mapping[str, int]
+    channels: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, object]:
+        """Return what JSON can hold."""
+        return {
+            "dataset": self.name,
+            "cases": self.n_cases,
+            "file_ending": self.file_ending,
+            "labels": dict(self.labels),
+            "channels": list(self.channels),
+            "path": str(self.path),
+            "warnings": list(self.warnings),
+        }
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """How the files of the new data set look."""
+
+    ending: str
+    n_dims: int
+    labels: Mapping[str, int]
+    channels: tuple[str, ...]
+    spacing: tuple[float, float, float] | None
+
+    @property
+    def reader(self) -> str | None:
+        """nnU-Net's reader, where nnU-Net would pick a wrong one by the ending."""
+        if self.ending not in (".tif", ".tiff"):
+            return None
+        return "NaturalImage2DIO" if self.n_dims == 2 else "Tiff3DIO"
+
+
+def create_dataset(request: DatasetRequest, progress: Progress | None = None) -> CreatedDataset:
+    """Check all cases, then write `imagesTr`, `labelsTr` and `dataset.json`.
+
+    Args:
+        request: What to make of what.
+        progress: Wraps a sequence to show how far its iteration is; called with a title.
+
+    Returns:
+        What was made.
+
+    Raises:
+        DatasetError: If anything does not fit; nothing is written then. All problems of all
+            cases are in one `DatasetProblemsError`.
+    """
+    progress = progress or (lambda items, _title: items)
+    warnings = _check_name(request)
+    facts, problems = _check_cases(request, progress)
+    if errors := errors_of(problems):
+        raise DatasetProblemsError(errors, "nothing was written")
+    layout = _layout(request, facts)
+    warnings += [str(problem) for problem in problems]
+    warnings += _remarks(request, facts, layout)
+    _write(request, facts, layout, progress)
+    return CreatedDataset(
+        name=request.name,
+        path=request.raw / request.name,
+        n_cases=len(facts),
+        file_ending=layout.ending,
+        labels=layout.labels,
+        channels=layout.channels,
+        warnings=tuple(warnings),
+    )
+
+
+def _check_name(request: DatasetRequest) -> list[str]:
+    match = _NAME.fullmatch(request.name)
+    if match is None:
+        msg = (
+            f"{request.name!r} is no name for a data set: use DatasetXXX_Name, with three "
+            "digits, and letters, digits, '_', '-' or '.', e.g. Dataset101_Nuclei"
+        )
+        raise DatasetError(msg)
+    rivals = [
+        path.name
+        for path in request.raw.glob(f"Dataset{match[1]}*")
+        if path.is_dir() and path.name != request.name
+    ]
+    if rivals:
+        msg = (
+            f"the number {match[1]} is taken by {rivals[0]} in {request.raw}, and nnU-Net needs "
+            "it to be unique; use another number"
+        )
+        raise DatasetError(msg)
+    if (request.raw / request.name).exists() and not request.overwrite:
+        msg = f"{request.raw / request.name} exists already; say --overwrite to replace it"
+        raise DatasetError(msg)
+    return [
+        f"{path} is left over from an interrupted run and can be deleted"
+        for path in request.raw.glob(f".{request.name}.*")
+    ]
+
+
+def _check_cases(
+    request: DatasetRequest, progress: Progress
+) -> tuple[list[CaseFacts], list[Problem]]:
+    found = find_cases(request.images, request.masks, request.naming)
+    problems = list(found.problems)
+    facts = []
+    for case in progress(found.cases, "checking"):
+        fact, case_problems = inspect_case(case, request.naming.names)
+        facts.append(fact)
+        problems += case_problems
+    problems += check_across(facts)
+    problems += _check_channel_names(facts, request.naming)
+    return facts, problems + request.rules.check(facts)
+
+
+def _check_channel_names(facts: Sequence[CaseFacts], naming: FileNaming) -> list[Problem]:
+    counts = Counter(f.n_channels for f in facts if len(f.images) == len(f.case.images))
+    if not naming.names or not counts:
+        return []
+    n_channels = counts.most_common(1)[0][0]
+    if n_channels == len(naming.names):
+        return []
+    text = f"--channels names {len(naming.names)}, but the images have {n_channels}"
+    return [Problem("", None, text, "name every channel, in the order of the files")]
+
+
+def _layout(request: DatasetRequest, facts: Sequence[CaseFacts]) -> _Layout:
+    files = [file for fact in facts for file in fact.images]
+    n_dims, n_channels = len(files[0].shape), facts[0].n_channels
+    default = tuple(f"channel_{n}" for n in range(n_channels))
+    if n_channels == 3 and len(facts[0].images) == 1 and n_dims == 2:
+        default = ("R", "G", "B")
+    ending = _choose_ending(files)
+    is_stack = ending in (".tif", ".tiff") and n_dims == 3
+    if request.spacing and not is_stack:
+        msg = f"--spacing is for 3D TIFF stacks; of these files ({ending}, {n_dims}D) "
+        msg += "it is known or not needed: leave it out"
+        raise DatasetError(msg)
+    return _Layout(
+        ending=ending,
+        n_dims=n_dims,
+        labels=request.rules.labels(facts),
+        channels=request.naming.names or default,
+        spacing=request.spacing,
+    )
+
+
+def _choose_ending(images: Sequence[FileFacts]) -> str:
+    """Keep the images' format where nnU-Net reads it; masks follow the images."""
+    endings = {split_ending(file.path)[1] for file in images}
+    endings = {".nii.gz" if ending == ".nii" else ending for ending in endings}
+    if len(endings) == 1:
+        return endings.pop()
+    if endings & set(GEOMETRY_ENDINGS):
+        return ".nii.gz"
+    fits_png = all(
+        file.dtype in ("bool", "uint8") or (file.dtype == "uint16" and file.n_channels == 1)
+        for file in images
+    )
+    return ".png" if fits_png and ".png" in endings else ".tif"
+
+
+def _remarks(request: DatasetRequest, facts: Sequence[CaseFacts], layout: _Layout) -> list[str]:
+    """Say what is done to the images that the user may not expect."""
+    remarks = []
+    n_alpha = sum(any(DROPPED_ALPHA_NOTE in f.notes for f in fact.images) for fact in facts)
+    if n_alpha:
+        remarks.append(f"{DROPPED_ALPHA_NOTE} (images: {n_alpha} of {len(facts)} cases)")
+    endings = {split_ending(file.path)[1] for fact in facts for file in fact.images}
+    if endings != {layout.ending}:
+        remarks.append(f"images ({', '.join(sorted(endings))}) are saved as {layout.ending}")
+    is_stack = layout.reader == "Tiff3DIO"
+    if is_stack and not layout.spacing and any(fact.geometry is None for fact in facts):
+        remarks.append("TIFF stacks do not say how large a voxel is: 1 1 1 is taken (--spacing)")
+    if request.overwrite and (request.raw / request.name).exists():
+        remarks.append(f"{request.name} was replaced: what was planned from it is out of date")
+    return remarks
+
+
+def _write(
+    request: DatasetRequest, facts: Sequence[CaseFacts], layout: _Layout, progress: Progress
+) -> None:
+    """Build the data set beside its place and move it there once it is complete."""
+    final = request.raw / request.name
+    partial = final.with_name(f".{request.name}.partial-{os.getpid()}")
+    try:
+        for folder in ("imagesTr", "labelsTr"):
+            (partial / folder).mkdir(parents=True)
+        for fact in progress(facts, "writing"):
+            _write_images(partial / "imagesTr", fact, layout)
+            _write_mask(partial / "labelsTr", fact, layout, request.rules)
+        _write_dataset_json(partial, len(facts), layout)
+        _move_into_place(partial, final)
+    except (OSError, RuntimeError, UnreadableFileError) as error:
+        reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+        msg = f"cannot make {final}: {reason[0]}; nothing was changed there"
+        raise DatasetError(msg) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _move_into_place(partial: Path, final: Path) -> None:
+    if not final.exists():
+        partial.rename(final)
+        return
+    old = final.with_name(f".{final.name}.old-{os.getpid()}")
+    final.rename(old)
+    try:
+        partial.rename(final)
+    except BaseException:
+        old.rename(final)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _write_images(folder: Path, fact: CaseFacts, layout: _Layout) -> None:
+    index = 0
+    for file in fact.images:
+        if _can_copy(file, fact.geometry, layout):
+            _copy(file.path, folder / f"{fact.case.case_id}_{index:04d}{layout.ending}")
+            index += 1
+            continue
+        array = read_image(file.path).array
+        holds_colours = layout.ending not in GEOMETRY_ENDINGS and file.n_channels == 3
+        is_colour = holds_colours and layout.n_dims == 2
+        for part in [np.moveaxis(array, 0, -1)] if is_colour else array:
+            target = folder / f"{fact.case.case_id}_{index:04d}{layout.ending}"
+            write_image(target, np.ascontiguousarray(part), fact.geometry)
+            index += 1
+    _write_spacing(folder, fact, layout)
+
+
+def _write_mask(folder: Path, fact: CaseFacts, layout: _Layout, rules: LabelRules) -> None:
+    target = folder / f"{fact.case.case_id}{layout.ending}"
+    is_unchanged = all(rules.final(value, layout.labels) == value for value in fact.values)
+    if fact.mask and is_unchanged and _can_copy(fact.mask, fact.geometry, layout, is_mask=True):
+        _copy(fact.mask.path, target)
+    else:
+        layer = mask_layer(read_image(fact.case.mask, is_mask=True))
+        if layer is None:
+            msg = f"{fact.case.mask} changed while it was being read; start again"
+            raise DatasetError(msg)
+        write_image(target, rules.apply(layer, layout.labels), fact.geometry)
+    _write_spacing(folder, fact, layout)
+
+
+def _can_copy(
+    file: FileFacts, geometry: Geometry | None, layout: _Layout, *, is_mask: bool = False
+) -> bool:
+    """Tell whether nnU-Net finds in the file as it is just what it should."""
+    ending = split_ending(file.path)[1]
+    if ending != layout.ending and (ending, layout.ending) != (".nii", ".nii.gz"):
+        return False
+    has_geometry = layout.ending in GEOMETRY_ENDINGS
+    return (
+        file.faithful
+        and (file.n_channels == 1 or not is_mask)
+        and (file.geometry == geometry or not has_geometry)
+    )
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy the bytes, packed if only the target is; they hold the geometry exactly."""
+    if split_ending(source)[1] != ".nii":
+        shutil.copyfile(source, target)
+        return
+    with (
+        source.open("rb") as plain,
+        target.open("wb") as file,
+        gzip.GzipFile("", "wb", compresslevel=6, fileobj=file, mtime=0) as packed,
+    ):
+        shutil.copyfileobj(plain, packed)
+
+
+def _write_spacing(folder: Path, fact: CaseFacts, layout: _Layout) -> None:
+    """Write the file in which nnU-Net looks for the voxel size of a TIFF stack."""
+    if layout.reader != "Tiff3DIO":
+        return
+    spacing = layout.spacing or (fact.geometry.spacing[::-1] if fact.geometry else (1, 1, 1))
+    text = json.dumps({"spacing": list(spacing)})
+    (folder / f"{fact.case.case_id}.json").write_text(text, encoding="utf-8")
+
+
+def _write_dataset_json(folder: Path, n_cases: int, layout: _Layout) -> None:
+    content: dict[str, object] = {
+        "channel_names": {str(n): name for n, name in enumerate(layout.channels)},
+        "labels": dict(layout.labels),
+        "numTraining": n_cases,
+        "file_ending": layout.ending,
+    }
+    if layout.reader:
+        content["overwrite_image_reader_writer"] = layout.reader
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    (folder / "dataset.json").write_text(text, encoding="utf-8")

@@ -1,0 +1,281 @@
+"""Check the cases of a data set, one by one and against each other, before hours of work.
+
+Nothing here writes; the same checks serve new data sets and existing ones.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from umamba.errors import DatasetError
+from umamba.nnunet.dataset_images import (
+    COLOUR_PNG_NOTE,
+    GEOMETRY_ENDINGS,
+    Geometry,
+    LoadedImage,
+    UnreadableFileError,
+    read_image,
+    split_ending,
+)
+
+__all__ = [
+    "Case",
+    "CaseFacts",
+    "DatasetProblemsError",
+    "FileFacts",
+    "Problem",
+    "check_across",
+    "errors_of",
+    "inspect_case",
+    "mask_layer",
+]
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong with one case.
+
+    Attributes:
+        case_id: The case; "" where the whole data set is meant.
+        file: The file at fault, if it is one.
+        problem: What is wrong.
+        fix: What would fit, or what to do.
+        severity: Errors stop the work, warnings do not.
+    """
+
+    case_id: str
+    file: Path | None
+    problem: str
+    fix: str
+    severity: Literal["error", "warning"] = "error"
+
+    def __str__(self) -> str:
+        where = f"case {self.case_id}" if self.case_id else "all cases"
+        file = f"{self.file.name}: " if self.file else ""
+        return f"{where}: {file}{self.problem}; {self.fix}"
+
+    def to_dict(self) -> dict[str, str]:
+        """Return what JSON can hold."""
+        file = str(self.file or "")
+        return {"case": self.case_id, "file": file, "problem": self.problem, "fix": self.fix}
+
+
+class DatasetProblemsError(DatasetError):
+    """Some cases cannot be used; the message lists every problem."""
+
+    def __init__(self, problems: Sequence[Problem], consequence: str) -> None:
+        self.problems = tuple(problems)
+        lines = "".join(f"\n  {problem}" for problem in problems)
+        noun = "problem" if len(problems) == 1 else "problems"
+        super().__init__(f"{len(problems)} {noun}; {consequence}{lines}")
+
+
+@dataclass(frozen=True)
+class Case:
+    """The files of one case; `images` in the order of the channels."""
+
+    case_id: str
+    images: tuple[Path, ...]
+    mask: Path
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """What is worth remembering of a file once its voxels are dropped."""
+
+    path: Path
+    shape: tuple[int, ...]
+    n_channels: int
+    dtype: str
+    geometry: Geometry | None
+    faithful: bool
+    notes: tuple[str, ...]
+
+    @classmethod
+    def of(cls, loaded: LoadedImage) -> "FileFacts":
+        """Take the facts from a loaded file."""
+        return cls(
+            path=loaded.path,
+            shape=loaded.array.shape[1:],
+            n_channels=len(loaded.array),
+            dtype=str(loaded.array.dtype),
+            geometry=loaded.geometry,
+            faithful=loaded.faithful,
+            notes=loaded.notes,
+        )
+
+
+@dataclass(frozen=True)
+class CaseFacts:
+    """What is worth remembering of a case.
+
+    Attributes:
+        images: The files that could be read, in the order of the channels.
+        mask: `None` if it could not be read.
+        values: The mask's values as they stand in the file.
+    """
+
+    case: Case
+    images: tuple[FileFacts, ...]
+    mask: FileFacts | None
+    values: frozenset[int]
+
+    @property
+    def n_channels(self) -> int:
+        """Channels of all files together."""
+        return sum(file.n_channels for file in self.images)
+
+    @property
+    def geometry(self) -> Geometry | None:
+        """The geometry of the first file that has one: the one which all files get."""
+        files = [*self.images, *([self.mask] if self.mask else [])]
+        return next((file.geometry for file in files if file.geometry is not None), None)
+
+
+def errors_of(problems: Iterable[Problem]) -> list[Problem]:
+    """Leave the warnings out."""
+    return [problem for problem in problems if problem.severity == "error"]
+
+
+def inspect_case(case: Case, channel_names: Sequence[str] = ()) -> tuple[CaseFacts, list[Problem]]:
+    """Read every file of a case, one at a time, and check them.
+
+    Args:
+        case: Which files.
+        channel_names: For messages; without names the channels are numbered.
+
+    Returns:
+        The facts about what could be read, and all problems found.
+    """
+    problems: list[Problem] = []
+    images: list[FileFacts] = []
+    n_channels = 0
+    for path in case.images:
+        try:
+            loaded = read_image(path)
+        except UnreadableFileError as error:
+            problems.append(Problem(case.case_id, path, error.problem, error.fix))
+            continue
+        problems += _check_voxels(case.case_id, loaded, n_channels, channel_names)
+        images.append(FileFacts.of(loaded))
+        n_channels += len(loaded.array)
+    mask, values, mask_problems = _inspect_mask(case)
+    problems += mask_problems
+    files = [*images, *([mask] if mask else [])]
+    for file in files[1:]:
+        problems += _check_same_grid(case.case_id, files[0], file)
+    return CaseFacts(case, tuple(images), mask, values), problems
+
+
+def mask_layer(loaded: LoadedImage) -> Array | None:
+    """Return the mask without its channel axis; `None` if it holds different channels."""
+    first: Array = loaded.array[0]
+    return first if all(np.array_equal(first, layer) for layer in loaded.array[1:]) else None
+
+
+def _check_voxels(
+    case_id: str, loaded: LoadedImage, first_channel: int, names: Sequence[str]
+) -> list[Problem]:
+    problems = []
+    if COLOUR_PNG_NOTE in loaded.notes:
+        fix = "save it as TIFF to keep all 16"
+        problems.append(Problem(case_id, loaded.path, COLOUR_PNG_NOTE, fix, "warning"))
+    if loaded.array.dtype.kind != "f":
+        return problems
+    for index, channel in enumerate(loaded.array, start=first_channel):
+        name = names[index] if index < len(names) else str(index)
+        counts = {"NaN": int(np.isnan(channel).sum()), "infinite": int(np.isinf(channel).sum())}
+        found = " and ".join(f"{n} {kind}" for kind, n in counts.items() if n)
+        if found:
+            text = f"channel {name} holds {found} voxels (of {channel.size})"
+            fix = "replace them by a number that means no signal, e.g. 0"
+            problems.append(Problem(case_id, loaded.path, text, fix))
+    return problems
+
+
+def _inspect_mask(case: Case) -> tuple[FileFacts | None, frozenset[int], list[Problem]]:
+    def problem(text: str, fix: str) -> list[Problem]:
+        return [Problem(case.case_id, case.mask, text, fix)]
+
+    try:
+        loaded = read_image(case.mask, is_mask=True)
+    except UnreadableFileError as error:
+        return None, frozenset(), problem(error.problem, error.fix)
+    layer = mask_layer(loaded)
+    facts = FileFacts.of(loaded)
+    if layer is None:
+        text = f"the mask has {facts.n_channels} channels that differ"
+        return facts, frozenset(), problem(text, "save one channel with one integer per label")
+    if layer.dtype.kind == "f":
+        odd = layer[layer != np.round(layer)]  # NaN is not equal to itself; infinity is
+        odd = odd if odd.size else layer[np.isinf(layer)]
+        if odd.size:
+            text = f"the mask holds {odd.size} non-integer values, e.g. {odd.flat[0]:.6g}"
+            return facts, frozenset(), problem(text, "save labels, not probabilities")
+    values = frozenset(int(v) for part in layer for v in np.unique(part))
+    return facts, values, []
+
+
+def _check_same_grid(case_id: str, reference: FileFacts, file: FileFacts) -> list[Problem]:
+    if reference.shape != file.shape:
+        text = f"shape {file.shape} but {reference.path.name} has {reference.shape}"
+        fix = "image and mask need the same grid: export the mask on the image's grid"
+        if file.shape == reference.shape[::-1]:
+            fix = "the axes look swapped: transpose one of them"
+        return [Problem(case_id, file.path, text, fix)]
+    if reference.geometry is None or file.geometry is None:
+        return []
+    return [
+        Problem(
+            case_id,
+            file.path,
+            f"{text} in {reference.path.name}",
+            "resample one onto the other, or correct the header that is wrong",
+        )
+        for text in file.geometry.differences(reference.geometry)
+    ]
+
+
+def check_across(facts: Sequence[CaseFacts]) -> list[Problem]:
+    """Find the cases whose dimensions or number of channels differ from most cases'."""
+    whole = [fact for fact in facts if len(fact.images) == len(fact.case.images)]
+    dims = [len(fact.images[0].shape) for fact in whole]
+    problems = _check_alike(whole, [f"{n}D" for n in dims], "give 2D or 3D images, not both")
+    if problems:
+        return problems
+    channels = [_describe_channels(fact) for fact in whole]
+    return _check_alike(whole, channels, "every case needs the same channels")
+
+
+def _describe_channels(fact: CaseFacts) -> str:
+    if fact.n_channels == 1:
+        return "1 channel"
+    has_alpha = any(
+        split_ending(file.path)[1] not in GEOMETRY_ENDINGS and file.n_channels in (2, 4)
+        for file in fact.images
+    )
+    alpha = " (the last one perhaps an alpha channel, but it is not constant)" if has_alpha else ""
+    return f"{fact.n_channels} channels{alpha}"
+
+
+def _check_alike(facts: Sequence[CaseFacts], values: Sequence[str], fix: str) -> list[Problem]:
+    if not facts:
+        return []
+    usual, n_usual = Counter(values).most_common(1)[0]
+    return [
+        Problem(
+            fact.case.case_id,
+            fact.images[0].path,
+            f"the image has {value}, but {n_usual} of {len(facts)} cases have {usual}",
+            fix,
+        )
+        for fact, value in zip(facts, values, strict=True)
+        if value != usual
+    ]

@@ -1,0 +1,94 @@
+"""nnU-Net's three folders, taken from arguments or from nnU-Net's environment variables."""
+
+import argparse
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from umamba.errors import UMambaError
+
+__all__ = ["Paths", "add_path_arguments", "environment", "set_default_workers"]
+
+_VARIABLES = {
+    "raw": "nnUNet_raw",
+    "preprocessed": "nnUNet_preprocessed",
+    "results": "nnUNet_results",
+}
+
+
+@dataclass(frozen=True)
+class Paths:
+    """nnU-Net's folders; `None` where neither an argument nor a variable names one."""
+
+    raw: Path | None = None
+    preprocessed: Path | None = None
+    results: Path | None = None
+
+    @classmethod
+    def from_arguments(cls, args: argparse.Namespace) -> "Paths":
+        """Take each folder from its option, else from nnU-Net's environment variable.
+
+        The variables are then set to the same values, because nnU-Net reads nothing else.
+        """
+        found: dict[str, Path | None] = {}
+        for name, variable in _VARIABLES.items():
+            value = getattr(args, name, None) or os.environ.get(variable)
+            found[name] = Path(value).expanduser().resolve() if value else None
+            if found[name] is not None:
+                os.environ[variable] = str(found[name])
+        return cls(**found)
+
+    def require(self, name: str) -> Path:
+        """Return one folder.
+
+        Raises:
+            UMambaError: If it was not given.
+        """
+        path: Path | None = getattr(self, name)
+        if path is None:
+            msg = (
+                f"the folder {_VARIABLES[name]} is not known; give --{name} DIR, "
+                f"or set the environment variable {_VARIABLES[name]}"
+            )
+            raise UMambaError(msg)
+        return path
+
+
+def add_path_arguments(parser: argparse.ArgumentParser, *names: str) -> None:
+    """Add `--raw`, `--preprocessed` and `--results`, or those of them that are named."""
+    group = parser.add_argument_group("nnU-Net's folders")
+    for name in names or _VARIABLES:
+        group.add_argument(
+            f"--{name}", type=Path, metavar="DIR", help=f"default: ${_VARIABLES[name]}"
+        )
+
+
+@contextmanager
+def environment(**variables: str) -> Iterator[None]:
+    """Set environment variables, and put them back on leaving."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def set_default_workers(device: str) -> None:
+    """Size nnU-Net's worker pools for this machine, unless the user has done so.
+
+    On a CPU the workers share the cores with the network, so half of the cores augment;
+    beside a GPU nnU-Net's own rule is right for augmentation.
+    """
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+    os.environ.setdefault("nnUNet_def_n_proc", str(min(8, cores)))
+    if device == "cpu":
+        os.environ.setdefault("nnUNet_n_proc_DA", str(max(1, min(12, cores // 2))))

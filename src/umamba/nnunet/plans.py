@@ -1,0 +1,344 @@
+"""From nnU-Net's plans to plans that name one of our networks; pure functions, and files.
+
+Only the architecture, and on request patch and batch size, change. `data_identifier` stays, so
+that nothing is preprocessed again.
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from umamba.errors import PlansError
+from umamba.registry import Architecture, find_architecture
+
+__all__ = [
+    "PlanOptions",
+    "derive_plans",
+    "is_ours",
+    "official_architecture",
+    "read_plans",
+    "resolve",
+    "write_plans",
+]
+
+Plans = dict[str, Any]
+
+# What a configuration of nnU-Net before 2.5 says in place of `architecture`.
+_OLD_KEYS = (
+    "UNet_class_name",
+    "UNet_base_num_features",
+    "n_conv_per_stage_encoder",
+    "n_conv_per_stage_decoder",
+    "num_pool_per_axis",
+    "pool_op_kernel_sizes",
+    "conv_kernel_sizes",
+    "unet_max_num_features",
+)
+_SOURCES = ("PlainConvUNet", "ResidualEncoderUNet")
+_TAKEN_OVER = ("n_stages", "features_per_stage", "conv_op", "kernel_sizes", "strides")
+_STYLE = (
+    "conv_bias",
+    "norm_op",
+    "norm_op_kwargs",
+    "dropout_op",
+    "dropout_op_kwargs",
+    "nonlin",
+    "nonlin_kwargs",
+)
+
+
+@dataclass(frozen=True)
+class PlanOptions:
+    """What a user may change while plans are derived.
+
+    Args:
+        plans_name: Name of the new plans; `None` is the architecture's default.
+        features: Channels per stage; the last stands for further stages.
+        patch_size: Patch size, for the configurations with as many axes.
+        batch_size: Patches in a batch.
+        configurations: Configurations to derive; `None` is all.
+    """
+
+    plans_name: str | None = None
+    features: tuple[int, ...] | None = None
+    patch_size: tuple[int, ...] | None = None
+    batch_size: int | None = None
+    configurations: tuple[str, ...] | None = None
+
+
+def derive_plans(source: Plans, architecture: Architecture, options: PlanOptions) -> Plans:
+    """Return new plans that train `architecture` on the data of `source`.
+
+    Args:
+        source: Plans of nnU-Net for PlainConvUNet or ResidualEncoderUNet, in the present format
+            or in the one without `architecture`. Not changed.
+        architecture: The network.
+        options: What else to change.
+
+    Returns:
+        The new plans.
+
+    Raises:
+        PlansError: If the source or an option cannot be used.
+    """
+    plans_name = options.plans_name or architecture.plans_name
+    if plans_name == source.get("plans_name"):
+        msg = (
+            f"the new plans need a name of their own, not {plans_name!r}, that of their source; "
+            "give another --plans-name"
+        )
+        raise PlansError(msg)
+    plans = deepcopy(source)
+    plans["plans_name"] = plans_name
+    wanted = _wanted_configurations(source, options.configurations)
+    _check_patch_option(source, wanted, options.patch_size)
+    plans["configurations"] = {
+        name: _derive_configuration(source, name, architecture, options) for name in wanted
+    }
+    return plans
+
+
+def _wanted_configurations(source: Plans, chosen: Sequence[str] | None) -> list[str]:
+    """Return the chosen configurations, and those that they depend on, in the source's order."""
+    available = source.get("configurations")
+    if not isinstance(available, dict) or not available:
+        msg = f"plans {source.get('plans_name')!r} have no configurations; plan the data set again"
+        raise PlansError(msg)
+    unknown = [name for name in chosen or () if name not in available]
+    if unknown:
+        msg = (
+            f"configuration {', '.join(unknown)} is not in plans {source.get('plans_name')!r}; "
+            f"they have {', '.join(available)}"
+        )
+        raise PlansError(msg)
+    wanted = set(chosen or available)
+    queue = list(wanted)
+    while queue:
+        entry = available[queue.pop()]
+        for key in ("inherits_from", "previous_stage"):
+            needed = entry.get(key)
+            if needed and needed not in wanted:
+                wanted.add(needed)
+                queue.append(needed)
+    return [name for name in available if name in wanted]
+
+
+def _check_patch_option(
+    source: Plans, wanted: Sequence[str], patch_size: tuple[int, ...] | None
+) -> None:
+    if patch_size is None:
+        return
+    axes = {name: len(resolve(source, name)["patch_size"]) for name in wanted}
+    if len(patch_size) not in axes.values():
+        found = ", ".join(f"{name} has {n}" for name, n in axes.items())
+        msg = f"--patch-size {list(patch_size)} has {len(patch_size)} axes, but {found}"
+        raise PlansError(msg)
+
+
+def resolve(plans: Plans, name: str) -> dict[str, Any]:
+    """Return one configuration with everything that it inherits.
+
+    Raises:
+        PlansError: If it inherits from a configuration that is not there, or from itself.
+    """
+    configurations = plans["configurations"]
+    chain: list[str] = []
+    step: str | None = name
+    while step is not None:
+        if step in chain or step not in configurations:
+            why = "inherits from itself" if step in chain else "is not in the plans"
+            msg = f"configuration {step!r} {why} (needed by {name!r})"
+            raise PlansError(msg)
+        chain.append(step)
+        step = configurations[step].get("inherits_from")
+    resolved: dict[str, Any] = {}
+    for ancestor in reversed(chain):
+        resolved.update(deepcopy(configurations[ancestor]))
+    return resolved
+
+
+def _derive_configuration(
+    source: Plans, name: str, architecture: Architecture, options: PlanOptions
+) -> dict[str, Any]:
+    own: dict[str, Any] = deepcopy(source["configurations"][name])
+    resolved = resolve(source, name)
+    if options.batch_size is not None and "batch_size" in own:
+        own["batch_size"] = options.batch_size
+    if (
+        options.patch_size is not None
+        and "patch_size" in own
+        and len(own["patch_size"]) == len(options.patch_size)
+    ):
+        own["patch_size"] = list(options.patch_size)
+        resolved["patch_size"] = list(options.patch_size)
+    owns_network = "architecture" in own or "UNet_class_name" in own
+    # A configuration that inherits its network, but not its patch, needs one that fits the patch.
+    if owns_network or "patch_size" in own:
+        for key in _OLD_KEYS:
+            own.pop(key, None)
+        own["architecture"] = _derive_architecture(name, resolved, architecture, options)
+    return own
+
+
+def _derive_architecture(
+    name: str, resolved: dict[str, Any], architecture: Architecture, options: PlanOptions
+) -> dict[str, Any]:
+    source = resolved.get("architecture") or _from_old_format(name, resolved)
+    class_name = str(source["network_class_name"]).rsplit(".", 1)[-1]
+    if class_name not in _SOURCES:
+        msg = (
+            f"configuration {name!r} trains {class_name}; plans can be derived from those of "
+            f"{' or '.join(_SOURCES)} only. Name such plans with --from."
+        )
+        raise PlansError(msg)
+    given = source["arch_kwargs"]
+    n_stages = given["n_stages"]
+    blocks, blocks_decoder = architecture.residual_blocks
+    keywords: dict[str, Any] = {key: deepcopy(given[key]) for key in _TAKEN_OVER}
+    if options.features is not None:
+        features = options.features + options.features[-1:] * n_stages
+        keywords["features_per_stage"] = list(features[:n_stages])
+    keywords["n_conv_per_stage"] = [blocks] * n_stages
+    keywords["n_conv_per_stage_decoder"] = [blocks_decoder] * (n_stages - 1)
+    keywords |= {key: deepcopy(given[key]) for key in _STYLE if key in given}
+    keywords |= architecture.keywords
+    patch = list(resolved["patch_size"])
+    _check_strides(name, patch, keywords["strides"])
+    if architecture.class_path.endswith("UMambaEnc") and keywords.get("variant") == "official":
+        keywords["input_size"] = patch
+    return {
+        "network_class_name": architecture.class_path,
+        "arch_kwargs": keywords,
+        "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"],
+    }
+
+
+def official_architecture(configuration: dict[str, Any], model: str) -> dict[str, Any]:
+    """Return the authors' network for one resolved configuration of anyone's plans.
+
+    Args:
+        configuration: A configuration of nnU-Net, inheritance resolved. Not changed.
+        model: Name of an architecture in the registry.
+
+    Returns:
+        What `architecture` of derived plans would say.
+
+    Raises:
+        PlansError: If the configuration cannot be used.
+    """
+    return _derive_architecture(
+        "given", deepcopy(configuration), find_architecture(model), PlanOptions()
+    )
+
+
+def _from_old_format(name: str, resolved: dict[str, Any]) -> dict[str, Any]:
+    """Rebuild `architecture` from a configuration of nnU-Net before 2.5."""
+    missing = [key for key in _OLD_KEYS if key not in resolved and key != "num_pool_per_axis"]
+    if missing:
+        msg = f"configuration {name!r} has neither `architecture` nor {', '.join(missing)}"
+        raise PlansError(msg)
+    strides = resolved["pool_op_kernel_sizes"]
+    base, most = resolved["UNet_base_num_features"], resolved["unet_max_num_features"]
+    dim = len(resolved["patch_size"])
+    return {
+        "network_class_name": resolved["UNet_class_name"],
+        "arch_kwargs": {
+            "n_stages": len(strides),
+            "features_per_stage": [min(base * 2**i, most) for i in range(len(strides))],
+            "conv_op": f"torch.nn.modules.conv.Conv{dim}d",
+            "kernel_sizes": resolved["conv_kernel_sizes"],
+            "strides": strides,
+            "conv_bias": True,
+            "norm_op": f"torch.nn.modules.instancenorm.InstanceNorm{dim}d",
+            "norm_op_kwargs": {"eps": 1e-5, "affine": True},
+            "dropout_op": None,
+            "dropout_op_kwargs": None,
+            "nonlin": "torch.nn.LeakyReLU",
+            "nonlin_kwargs": {"inplace": True},
+        },
+    }
+
+
+def _check_strides(name: str, patch: list[int], strides: Sequence[Sequence[int]]) -> None:
+    total = [1] * len(patch)
+    for stride in strides:
+        total = [t * s for t, s in zip(total, stride, strict=True)]
+    if any(size % t for size, t in zip(patch, total, strict=True)):
+        fits = [-(-size // t) * t for size, t in zip(patch, total, strict=True)]
+        msg = (
+            f"patch_size {patch} of configuration {name!r} is not divisible by the total stride "
+            f"{total} of its network; the next larger patch that fits is {fits}. Give that as "
+            "--patch-size."
+        )
+        raise PlansError(msg)
+
+
+def is_ours(plans: Plans) -> bool:
+    """Return whether any configuration names one of our networks."""
+    classes = (
+        configuration.get("architecture", {}).get("network_class_name", "")
+        for configuration in plans.get("configurations", {}).values()
+    )
+    return any(str(name).startswith("umamba.") for name in classes)
+
+
+def read_plans(folder: Path, plans_name: str) -> Plans:
+    """Read plans from a data set's preprocessed folder.
+
+    Raises:
+        PlansError: If there are none of that name, or the file cannot be read.
+    """
+    path = folder / f"{plans_name}.json"
+    if not path.is_file():
+        found = sorted(p.stem for p in folder.glob("*Plans*.json"))
+        there = f"there are {', '.join(found)}" if found else "there are no plans yet"
+        msg = f"plans {plans_name!r} do not exist in {folder}; {there}"
+        raise PlansError(msg)
+    try:
+        plans: Plans = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        msg = f"cannot read the plans {path}: {error}"
+        raise PlansError(msg) from error
+    return plans
+
+
+def write_plans(folder: Path, plans: Plans, *, overwrite: bool = False) -> Path:
+    """Write plans under their own name, whole or not at all.
+
+    Args:
+        folder: The data set's preprocessed folder.
+        plans: What to write.
+        overwrite: Whether plans of ours with other contents are replaced; those of anyone else
+            never are.
+
+    Returns:
+        The file.
+
+    Raises:
+        PlansError: If other plans of that name are there.
+    """
+    path = folder / f"{plans['plans_name']}.json"
+    if path.exists():
+        existing = read_plans(folder, plans["plans_name"])
+        if existing == plans:
+            return path
+        if not is_ours(existing):
+            msg = f"{path} holds plans that are not ours; give another --plans-name"
+            raise PlansError(msg)
+        if not overwrite:
+            msg = (
+                f"{path} exists with other contents, and networks may have been trained with it; "
+                "give another --plans-name, or --overwrite"
+            )
+            raise PlansError(msg)
+    partial = path.with_suffix(f".json.partial-{os.getpid()}")
+    try:
+        partial.write_text(json.dumps(plans, indent=4) + "\n", encoding="utf-8")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path

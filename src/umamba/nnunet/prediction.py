@@ -1,0 +1,261 @@
+"""A folder of images to a folder of segmentations, with nnU-Net's predictor."""
+
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from umamba.errors import CheckpointError, DatasetError, UMambaError
+from umamba.nnunet.checkpoints import read_checkpoint
+from umamba.nnunet.training import find_trainer, load_json, talk_to_stderr
+
+__all__ = ["PredictionOptions", "PredictionReport", "load_model", "predict"]
+
+
+@dataclass(frozen=True)
+class PredictionOptions:
+    """How to predict; names and defaults are nnU-Net's.
+
+    Args:
+        folds: Folds to ensemble; empty means all that are there.
+        checkpoint_name: File in each fold.
+        step_size: Step of the sliding window, in patches.
+        mirroring: Whether predictions of mirrored images are averaged.
+        save_probabilities: Whether probabilities are written, too.
+        device: `cpu`, `cuda` or `mps`.
+        previous_stage: Segmentations of the first stage, for a cascade.
+        skip_existing: Whether cases with an output are left as they are.
+    """
+
+    folds: tuple[str, ...] = ()
+    checkpoint_name: str = "checkpoint_final.pth"
+    step_size: float = 0.5
+    mirroring: bool = True
+    save_probabilities: bool = False
+    device: str = "cpu"
+    previous_stage: Path | None = None
+    skip_existing: bool = False
+
+
+@dataclass
+class PredictionReport:
+    """Which cases were segmented, which had been before, and which could not be and why."""
+
+    predicted: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+def load_model(model_folder: Path, options: PredictionOptions) -> Any:
+    """Build nnU-Net's predictor from a model folder of nnU-Net, the authors' fork, or ours.
+
+    Checkpoints are read without running what is in them.
+
+    Args:
+        model_folder: Folder with `plans.json`, `dataset.json` and `fold_*`.
+        options: How to predict.
+
+    Returns:
+        An `nnUNetPredictor`, ready to predict.
+
+    Raises:
+        UMambaError: If the folder is not a model, or its parts do not fit together.
+    """
+    from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+    from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
+    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+    if not model_folder.is_dir():
+        msg = f"model folder {model_folder} does not exist; train first, or check -d, -p, -tr, -c"
+        raise UMambaError(msg)
+    dataset_json = load_json(model_folder / "dataset.json")
+    plans_manager = PlansManager(load_json(model_folder / "plans.json"))
+    checkpoints = [
+        read_checkpoint(model_folder / f"fold_{fold}" / options.checkpoint_name)
+        for fold in options.folds or _find_folds(model_folder, options.checkpoint_name)
+    ]
+    first = checkpoints[0]
+    try:
+        trainer_name = first["trainer_name"]
+        configuration = plans_manager.get_configuration(first["init_args"]["configuration"])
+    except KeyError as error:
+        msg = f"a checkpoint in {model_folder} lacks {error}; it was not written by nnU-Net v2"
+        raise CheckpointError(msg) from None
+    network = find_trainer(trainer_name).build_network_architecture(
+        plans_manager,
+        configuration,
+        determine_num_input_channels(plans_manager, configuration, dataset_json),
+        plans_manager.get_label_manager(dataset_json).num_segmentation_heads,
+        enable_deep_supervision=False,
+    )
+    weights = [checkpoint["network_weights"] for checkpoint in checkpoints]
+    _load_weights(network, weights[0], model_folder)
+    device = torch.device(options.device)
+    predictor = nnUNetPredictor(
+        tile_step_size=options.step_size,
+        use_mirroring=options.mirroring,
+        perform_everything_on_device=device.type == "cuda",
+        device=device,
+        allow_tqdm=sys.stderr.isatty(),
+    )
+    predictor.manual_initialization(
+        network,
+        plans_manager,
+        configuration,
+        weights,
+        dataset_json,
+        trainer_name,
+        first.get("inference_allowed_mirroring_axes"),
+    )
+    return predictor
+
+
+def _find_folds(model_folder: Path, checkpoint_name: str) -> list[str]:
+    """Return the trained folds; `all` only where there is nothing else, as nnU-Net does."""
+    there = [
+        p.parent.name.removeprefix("fold_") for p in model_folder.glob(f"fold_*/{checkpoint_name}")
+    ]
+    numbered = sorted(fold for fold in there if fold.isdigit())
+    if not there:
+        msg = f"{model_folder} has no fold with a {checkpoint_name}; train first, or give -chk"
+        raise CheckpointError(msg)
+    return numbered or there
+
+
+def _load_weights(network: torch.nn.Module, weights: dict[str, Any], folder: Path) -> None:
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        lines = str(error).splitlines()
+        detail = " ".join(line.strip() for line in lines[1:3])
+        msg = f"the weights in {folder} do not fit the network that its plans describe: {detail}"
+        raise CheckpointError(msg) from None
+
+
+def predict(
+    model_folder: Path, images: Path, output: Path, options: PredictionOptions
+) -> PredictionReport:
+    """Segment every case of a folder.
+
+    Cases that cannot be read, or do not fit the model, are reported and left out. Outputs appear
+    once they are whole.
+
+    Args:
+        model_folder: Folder with `plans.json`, `dataset.json` and `fold_*`.
+        images: Folder of images, named as nnU-Net does (`case_0000.nii.gz`); a model with one
+            channel takes names without the channel number, too.
+        output: Folder for the segmentations; made if need be.
+        options: How to predict.
+
+    Returns:
+        What was done.
+
+    Raises:
+        UMambaError: If the model cannot be loaded, or no case can be predicted.
+    """
+    with talk_to_stderr():
+        predictor = load_model(model_folder, options)
+    cases = _find_cases(images, predictor.dataset_json)
+    ending = predictor.dataset_json["file_ending"]
+    report = PredictionReport()
+    ready: dict[str, list[Path]] = {}
+    for case_id, files in cases.items():
+        if options.skip_existing and (output / f"{case_id}{ending}").is_file():
+            report.skipped.append(case_id)
+            continue
+        problem = _check_case(predictor, files)
+        if problem is None and options.previous_stage is not None:
+            previous = options.previous_stage / f"{case_id}{ending}"
+            problem = None if previous.is_file() else f"{previous} of the first stage is missing"
+        if problem is None:
+            ready[case_id] = files
+        else:
+            report.failed[case_id] = problem
+    if ready:
+        _predict_ready(predictor, ready, output, options)
+        report.predicted.extend(ready)
+    elif report.failed:
+        reasons = "; ".join(f"{case_id}: {why}" for case_id, why in report.failed.items())
+        msg = f"no case in {images} can be predicted: {reasons}"
+        raise DatasetError(msg)
+    return report
+
+
+def _predict_ready(
+    predictor: Any, ready: dict[str, list[Path]], output: Path, options: PredictionOptions
+) -> None:
+    from nnunetv2.configuration import default_num_processes
+
+    output.mkdir(parents=True, exist_ok=True)
+    staging = output / ".umamba-partial"
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir()
+    workers = min(default_num_processes, len(ready))
+    previous = options.previous_stage
+    try:
+        with talk_to_stderr():
+            predictor.predict_from_files(
+                [[str(file) for file in files] for files in ready.values()],
+                [str(staging / case_id) for case_id in ready],
+                save_probabilities=options.save_probabilities,
+                num_processes_preprocessing=workers,
+                num_processes_segmentation_export=workers,
+                folder_with_segs_from_prev_stage=None if previous is None else str(previous),
+            )
+        for file in sorted(staging.iterdir()):
+            file.replace(output / file.name)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _find_cases(images: Path, dataset_json: dict[str, Any]) -> dict[str, list[Path]]:
+    """Group the files of a folder into cases."""
+    ending = dataset_json["file_ending"]
+    if not images.is_dir():
+        msg = f"input folder {images} does not exist"
+        raise DatasetError(msg)
+    files = sorted(p for p in images.iterdir() if p.name.endswith(ending))
+    if not files:
+        msg = f"{images} has no files that end in {ending}, which this model reads"
+        raise DatasetError(msg)
+    cases: dict[str, list[Path]] = {}
+    for file in files:
+        stem = file.name.removesuffix(ending)
+        numbered = len(stem) > 5 and stem[-5] == "_" and stem[-4:].isdigit()
+        if not numbered and len(dataset_json["channel_names"]) > 1 and not _is_natural(ending):
+            msg = (
+                f"{file} has no channel number; this model reads the channels "
+                f"{', '.join(dataset_json['channel_names'].values())} as case_0000{ending}, "
+                f"case_0001{ending}, ..."
+            )
+            raise DatasetError(msg)
+        cases.setdefault(stem[:-5] if numbered else stem, []).append(file)
+    return cases
+
+
+def _is_natural(ending: str) -> bool:
+    """Return whether one file of this ending may hold several channels."""
+    return ending in (".png", ".bmp", ".tif", ".tiff", ".jpg")
+
+
+def _check_case(predictor: Any, files: Sequence[Path]) -> str | None:
+    """Return why a case cannot be predicted, or nothing."""
+    wanted = len(predictor.dataset_json["channel_names"])
+    reader = predictor.plans_manager.image_reader_writer_class()
+    try:
+        with talk_to_stderr():
+            image, _ = reader.read_images([str(file) for file in files])
+    except Exception as error:  # noqa: BLE001 - any reader, any broken file: reported, not raised
+        first = next((line for line in str(error).splitlines() if line.strip()), "")
+        return f"{files[0].name} cannot be read ({first.strip() or type(error).__name__})"
+    if image.shape[0] != wanted:
+        return f"it has {image.shape[0]} channel(s), but the model was trained with {wanted}"
+    if not np.isfinite(image).all():
+        bad = int(image.size - np.isfinite(image).sum())
+        return f"{bad} voxel(s) are NaN or infinite; replace them, or leave the case out"
+    return None

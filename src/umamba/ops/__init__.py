@@ -1,0 +1,6 @@
+"""Sequence mathematics: the selective scan and its backends. Knows nothing of images."""
+
+from umamba.ops.dispatch import selective_scan
+from umamba.ops.reference import selective_scan_reference
+
+__all__ = ["selective_scan", "selective_scan_reference"]

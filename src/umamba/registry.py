@@ -1,0 +1,73 @@
+"""The torch-free table of architectures: names that commands take, class paths, and papers."""
+
+from dataclasses import dataclass, field
+
+from umamba.errors import PlansError
+
+__all__ = ["Architecture", "find_architecture", "names", "with_variant"]
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One name that `umamba plan --model` takes.
+
+    Args:
+        name: The name on the command line.
+        class_path: What goes into `network_class_name`; public for good.
+        plans_name: Default name of derived plans.
+        paper: Where the network comes from.
+        keywords: What goes into the network's keywords besides the topology.
+        residual_blocks: Blocks per encoder stage and per decoder stage.
+    """
+
+    name: str
+    class_path: str
+    plans_name: str
+    paper: str
+    keywords: dict[str, str] = field(default_factory=dict)
+    residual_blocks: tuple[int, int] = (2, 2)
+
+
+_U_MAMBA = "Ma, Li and Wang 2024, arXiv:2401.04722"
+_TABLE = [
+    Architecture(
+        f"umamba_{place.lower()}{suffix}",
+        f"umamba.networks.UMamba{place}",
+        f"nnUNetUMamba{place}Plans{suffix}",
+        _U_MAMBA,
+        {"variant": variant},
+    )
+    for place in ("Bot", "Enc")
+    for suffix, variant in (("", "paper"), ("_official", "official"))
+]
+_BY_NAME = {architecture.name: architecture for architecture in _TABLE}
+
+
+def with_variant(architecture: Architecture, variant: str) -> Architecture:
+    """Return the architecture of the same class in that variant, e.g. `official`.
+
+    Raises:
+        PlansError: If there is none.
+    """
+    for other in _TABLE:
+        if other.class_path == architecture.class_path and other.keywords["variant"] == variant:
+            return other
+    msg = f"model {architecture.name!r} has no variant {variant!r}"
+    raise PlansError(msg)
+
+
+def names() -> list[str]:
+    """Return the names of all architectures."""
+    return list(_BY_NAME)
+
+
+def find_architecture(name: str) -> Architecture:
+    """Return the architecture of that name.
+
+    Raises:
+        PlansError: If there is none.
+    """
+    if name not in _BY_NAME:
+        msg = f"model {name!r} does not exist; choose one of {', '.join(_BY_NAME)}"
+        raise PlansError(msg)
+    return _BY_NAME[name]
