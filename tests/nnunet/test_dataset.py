@@ -1,6 +1,5 @@
 import gzip
 import json
-import os
 import shutil
 from pathlib import Path
 
@@ -30,16 +29,6 @@ from umamba.nnunet.dataset_images import read_image
 @pytest.fixture
 def folders(tmp_path):
     return make_folders(tmp_path)
-
-
-@pytest.fixture
-def shared_data():
-    """Real data, where there is any."""
-    default = Path(__file__).resolve().parents[3] / "shared" / "data"
-    folder = Path(os.environ.get("UMAMBA_TEST_DATA", default))  # noqa: TID251
-    if not (folder / "nuclei_dsb2018").is_dir():
-        pytest.skip(f"no real data in {folder}; set UMAMBA_TEST_DATA")
-    return folder
 
 
 # What comes out.
@@ -133,6 +122,16 @@ def test_tiff_stack_gets_the_spacing_in_a_file(folders):
 def test_tiff_stack_without_spacing_is_warned_of(folders):
     save_pair(folders, "a", ".tif", noise(5, 8, 10), disc(5, 8, 10))
     assert "1 1 1 is taken" in " ".join(make(folders).warnings)
+
+
+def test_tiff_stack_takes_the_spacing_of_its_nifti_mask(folders):
+    save(folders / "images" / "a.tif", noise(5, 8, 10))
+    save(folders / "masks" / "a.nii.gz", disc(5, 8, 10), spacing=(0.5, 0.75, 3.0))
+    created = make(folders)
+    content = json.loads((created.path / "imagesTr" / "a.json").read_text())
+    assert content == {"spacing": [3.0, 0.75, 0.5]}
+    assert created.warnings == ()
+    assert nnunet_accepts(created.path)
 
 
 def test_spacing_for_files_that_know_it_is_refused(folders):

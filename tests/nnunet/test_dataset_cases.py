@@ -20,9 +20,10 @@ def folders(tmp_path):
             ("p_t1_img", "p_t2_img"),
             {"channels": (("A", "_t1"), ("B", "_t2")), "image_suffix": "_img"},
         ),
+        (("p1", "pT1"), {"channels": (("A", "1"), ("B", "T1"))}),
         (("p/one", "p/two"), {"channels": (("A", "one"), ("B", "two"))}),
     ],
-    ids=["numbered", "suffixes", "both suffixes", "folders"],
+    ids=["numbered", "suffixes", "both suffixes", "nested suffixes", "folders"],
 )
 def test_channels_in_files(folders, files, naming):
     images = [noise(4, 6, 8) for _ in files]

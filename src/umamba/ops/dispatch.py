@@ -4,8 +4,8 @@ The portable backend is registered as `umamba::selective_scan`, so that torch.co
 torch.export, activation checkpointing and autocast see a single operation.
 """
 
-import logging
 import os
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -17,8 +17,6 @@ from umamba.ops.chunked import chunked_scan, chunked_scan_backward, segment_leng
 from umamba.ops.reference import selective_scan_reference
 
 __all__ = ["BACKENDS", "resolve_backend", "selective_scan"]
-
-log = logging.getLogger(__name__)
 
 BACKENDS = ("auto", "reference", "torch")
 _VARIABLE = "UMAMBA_SCAN_BACKEND"
@@ -324,35 +322,33 @@ def _(
 
 
 def _setup_context(
-    ctx: torch.autograd.function.FunctionCtx,
-    inputs: tuple[Tensor | None, ...],
-    output: tuple[Tensor, Tensor, Tensor],
+    ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]
 ) -> None:
-    *tensors, first, ctx.dt_softplus = inputs  # type: ignore[attr-defined]
-    ctx.first_dtype = None if first is None else first.dtype  # type: ignore[attr-defined]
-    ctx.given = tuple(x is not None for x in tensors)  # type: ignore[attr-defined]
+    *tensors, first, ctx.dt_softplus = inputs
+    ctx.first_dtype = None if first is None else first.dtype
+    ctx.given = tuple(x is not None for x in tensors)
     ctx.save_for_backward(*(x for x in tensors if x is not None), output[2])
     ctx.set_materialize_grads(True)
 
 
 def _backward(
-    ctx: torch.autograd.function.FunctionCtx,
+    ctx: Any,
     grad_y: Tensor,
     grad_last: Tensor,
     grad_states: Tensor,  # noqa: ARG001 - the restart states are not for users
 ) -> tuple[Tensor | None, ...]:
-    *saved, states = ctx.saved_tensors  # type: ignore[attr-defined]
+    *saved, states = ctx.saved_tensors
     kept = iter(saved)
-    given = ctx.given  # type: ignore[attr-defined]
+    given = ctx.given
     tensors = [next(kept) if there else None for there in given]
     *grads, grad_first = torch.ops.umamba.selective_scan_backward(
         grad_y,
         grad_last,
         *tensors,
         states,
-        ctx.dt_softplus,  # type: ignore[attr-defined]
+        ctx.dt_softplus,
     )
-    first_dtype = ctx.first_dtype  # type: ignore[attr-defined]
+    first_dtype = ctx.first_dtype
     return (
         *(grad if there else None for grad, there in zip(grads, given, strict=True)),
         None if first_dtype is None else grad_first.to(first_dtype),

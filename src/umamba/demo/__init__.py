@@ -1,0 +1,1 @@
+"""A complete example on real MRI that a Python package brings along; nothing is downloaded."""

@@ -1,0 +1,175 @@
+"""What nnU-Net and PyTorch ask of a network, for every one of them, in 2D and 3D."""
+
+import copy
+import io
+import itertools
+import json
+import os
+import pydoc
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+from conftest import keywords, patch, relative_l2
+from dynamic_network_architectures.architectures.unet import PlainConvUNet
+from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
+from torch import nn
+
+from umamba import registry
+from umamba.networks.contract import PlannedNetwork
+
+EVERY = list(itertools.product(registry.names(), [2, 3]))
+IMPORTED = ["conv_op", "norm_op", "dropout_op", "nonlin"]
+
+
+def arch_kwargs(name: str, dim: int) -> dict[str, Any]:
+    """`arch_kwargs` as plans.json holds them."""
+    plan = keywords(dim) | registry.find_architecture(name).keywords
+    for key in ("input_channels", "num_classes", "deep_supervision"):
+        del plan[key]
+    for key in ("conv_op", "norm_op", "nonlin"):
+        plan[key] = f"{plan[key].__module__}.{plan[key].__qualname__}"
+    if name == "umamba_enc_official":
+        plan["input_size"] = list(patch(dim))
+    return json.loads(json.dumps(plan))
+
+
+def build(name: str, dim: int, deep_supervision: bool = True) -> nn.Module:
+    path = registry.find_architecture(name).class_path
+    return get_network_from_plans(
+        path, arch_kwargs(name, dim), IMPORTED, 2, 3, True, deep_supervision
+    )
+
+
+def image(dim: int, batch: int = 2) -> torch.Tensor:
+    return torch.randn(batch, 2, *patch(dim))
+
+
+@pytest.mark.parametrize(("name", "dim"), EVERY)
+def test_stock_nnunet_builds_and_trains_it(name: str, dim: int) -> None:
+    plan = arch_kwargs(name, dim)
+    untouched = copy.deepcopy(plan)
+    path = registry.find_architecture(name).class_path
+    network = get_network_from_plans(path, plan, IMPORTED, 2, 3, True, True)
+    assert plan == untouched
+    assert pydoc.locate(path) is type(network)
+    outputs = network(image(dim))
+    scales = 1 / np.cumprod(np.vstack(plan["strides"]), axis=0)[:-1]
+    assert [y.shape[2:] for y in outputs] == [
+        tuple(round(size * s) for size, s in zip(patch(dim), scale, strict=True))
+        for scale in scales
+    ]
+    sum(y.square().mean() for y in outputs).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
+
+
+@pytest.mark.parametrize(("name", "dim"), EVERY)
+def test_deep_supervision_is_switched_from_outside(name: str, dim: int) -> None:
+    network = build(name, dim).eval()
+    x = image(dim)
+    full = network(x)[0]
+    network.decoder.deep_supervision = False
+    assert torch.equal(network(x), full)
+
+
+@pytest.mark.parametrize(("name", "dim"), EVERY)
+def test_copies_and_files_give_the_same_network(name: str, dim: int) -> None:
+    network = build(name, dim, deep_supervision=False).eval()
+    x = image(dim)
+    want = network(x)
+    assert torch.equal(copy.deepcopy(network)(x), want)
+    buffer = io.BytesIO()
+    torch.save(network.state_dict(), buffer)
+    buffer.seek(0)
+    torch.manual_seed(1)
+    other = build(name, dim, deep_supervision=False).eval()
+    assert not torch.equal(other(x), want)
+    other.load_state_dict(torch.load(buffer, weights_only=True))
+    assert torch.equal(other(x), want)
+
+
+@pytest.mark.parametrize(("name", "dim"), EVERY)
+def test_compiles_without_a_graph_break(name: str, dim: int, unchecked: None) -> None:
+    torch._dynamo.reset()
+    network = build(name, dim)
+    compiled = torch.compile(network, backend="aot_eager", fullgraph=True)
+    x = image(dim)
+    for got, want in zip(compiled(x), network(x), strict=True):
+        assert relative_l2(got, want) < 1e-5
+    sum(y.square().mean() for y in compiled(x)).backward()
+    assert all(p.grad is not None for p in network.parameters())
+
+
+@pytest.mark.parametrize(("name", "dim"), EVERY)
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.bfloat16, 0.4), (torch.float16, 0.05)], ids=str
+)
+def test_autocast_is_close_and_finite(
+    name: str, dim: int, dtype: torch.dtype, tolerance: float
+) -> None:
+    network = build(name, dim, deep_supervision=False)
+    x = image(dim)
+    want = network(x)
+    with torch.autocast("cpu", dtype=dtype):
+        got = network(x)
+    got.float().square().mean().backward()
+    assert relative_l2(got, want) < tolerance
+    assert all(p.grad.isfinite().all() for p in network.parameters() if p.grad is not None)
+
+
+@pytest.mark.parametrize(("name", "dim"), EVERY)
+def test_feature_maps_are_counted(name: str, dim: int) -> None:
+    network = build(name, dim)
+    got = network.compute_conv_feature_map_size(patch(dim))
+    counted = 0
+
+    def count(_module: nn.Module, _inputs: Any, output: torch.Tensor) -> None:
+        nonlocal counted
+        counted += output.numel()
+
+    for module in network.modules():
+        if "Conv" in type(module).__name__ and hasattr(module, "weight"):
+            module.register_forward_hook(count)
+        if isinstance(module, nn.Linear):
+            module.register_forward_hook(count)
+    network(image(dim, batch=1))
+    assert got == counted > 0
+    assert next(network.parameters()).device.type == "cpu"
+
+
+@pytest.mark.parametrize("dim", [2, 3])
+def test_feature_maps_are_counted_as_nnunet_does(dim: int) -> None:
+    stock = PlainConvUNet(**keywords(dim))
+    stock.input_channels = 2
+    want = stock.compute_conv_feature_map_size(patch(dim))
+    assert PlannedNetwork.compute_conv_feature_map_size(stock, patch(dim)) == want
+
+
+def _train_one_step(rank: int, folder: str, name: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group(
+        "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2
+    )
+    torch.manual_seed(0)
+    network = nn.parallel.DistributedDataParallel(build(name, 2))
+    whole = torch.randn(2, 2, *patch(2))
+    sum(y.square().mean() for y in network(whole[rank : rank + 1])).backward()
+    grads = {n: p.grad for n, p in network.module.named_parameters()}
+    torch.save(grads, f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.mark.parametrize("name", ["umamba_bot", "umamba_enc_official"])
+def test_two_processes_agree_on_gradients(name: str, tmp_path: Any) -> None:
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    torch.multiprocessing.spawn(_train_one_step, args=(str(tmp_path), name), nprocs=2)
+    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
+    torch.manual_seed(0)
+    alone = build(name, 2)
+    whole = torch.randn(2, 2, *patch(2))
+    sum(y.square().mean() for y in alone(whole)).backward()
+    for key, parameter in alone.named_parameters():
+        assert torch.equal(first[key], second[key])
+        assert relative_l2(first[key], parameter.grad) < 1e-3 or parameter.grad.norm() < 1e-5
