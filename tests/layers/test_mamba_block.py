@@ -4,8 +4,8 @@ import math
 
 import pytest
 import torch
-from conftest import golden, golden_loss, relative_l2, relative_max
 
+from conftest import golden, golden_loss, relative_l2, relative_max
 from umamba import Mamba
 from umamba.errors import BackendError, PlansError
 from umamba.layers.mamba_layer import MambaLayer

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-from conftest import keywords, patch, relative_l2
 from dynamic_network_architectures.architectures.unet import PlainConvUNet
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 from torch import nn
 
+from conftest import keywords, patch, relative_l2
 from umamba import registry
 from umamba.networks.contract import PlannedNetwork
 

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import golden, golden_loss, keywords, patch
 from torch import Tensor, nn
 
+from conftest import golden, golden_loss, keywords, patch
 from umamba.errors import PlansError
 from umamba.networks import UMambaBot, UMambaEnc
 

@@ -88,14 +88,14 @@ def problems_of(folders, **options):
 
 def nnunet_accepts(folder):
     """Run nnU-Net's own checks of every case, without its pool of processes."""
-    from nnunetv2.experiment_planning.verify_dataset_integrity import (  # noqa: TID251
+    from nnunetv2.experiment_planning.verify_dataset_integrity import (
         check_cases,
         verify_labels,
     )
-    from nnunetv2.imageio.reader_writer_registry import (  # noqa: TID251
+    from nnunetv2.imageio.reader_writer_registry import (
         determine_reader_writer_from_dataset_json,
     )
-    from nnunetv2.utilities.label_handling.label_handling import LabelManager  # noqa: TID251
+    from nnunetv2.utilities.label_handling.label_handling import LabelManager
 
     content = json.loads((folder / "dataset.json").read_text())
     ending = content["file_ending"]

@@ -7,6 +7,9 @@ import numpy as np
 import pytest
 import SimpleITK
 import tifffile
+from PIL import Image
+from skimage.io import imread
+
 from dataset_files import (
     NAME,
     disc,
@@ -18,9 +21,6 @@ from dataset_files import (
     save_pair,
     save_png_pair,
 )
-from PIL import Image
-from skimage.io import imread
-
 from umamba.errors import DatasetError
 from umamba.nnunet import dataset as dataset_module
 from umamba.nnunet.dataset_images import read_image
@@ -296,7 +296,7 @@ def test_remains_of_a_killed_run_are_mentioned(folders):
 
 @pytest.mark.nnunet
 def test_nnunet_verifies_the_data_set(folders, capfd):
-    from nnunetv2.experiment_planning.verify_dataset_integrity import (  # noqa: TID251
+    from nnunetv2.experiment_planning.verify_dataset_integrity import (
         verify_dataset_integrity,
     )
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-from dataset_files import disc, make, make_folders, noise, save, save_png_pair
 
+from dataset_files import disc, make, make_folders, noise, save, save_png_pair
 from umamba.errors import DatasetError
 from umamba.nnunet.dataset_images import read_image
 

@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+from skimage.io import imread
+
 from dataset_files import (
     disc,
     make,
@@ -10,8 +12,6 @@ from dataset_files import (
     save_pair,
     save_png_pair,
 )
-from skimage.io import imread
-
 from umamba.nnunet.dataset_checks import Case, inspect_case
 
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-from dataset_files import disc, make, make_folders, nnunet_accepts, problems_of, save_png_pair
 from skimage.io import imread
 
+from dataset_files import disc, make, make_folders, nnunet_accepts, problems_of, save_png_pair
 from umamba.errors import DatasetError
 from umamba.nnunet.dataset_labels import LabelRules
 

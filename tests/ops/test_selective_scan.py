@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from conftest import golden, golden_loss, relative_l2, relative_max
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from conftest import golden, golden_loss, relative_l2, relative_max
 from umamba import selective_scan
 from umamba.errors import BackendError
 from umamba.ops import chunked
@@ -21,7 +21,7 @@ TOLERANCE = {torch.float32: 2e-6, torch.float64: 1e-14}
 @pytest.fixture
 def short_segments(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make short sequences take several segments."""
-    monkeypatch.setattr(chunked, "segment_length", lambda u, n: min(u.shape[-1], 19))
+    monkeypatch.setattr(chunked, "segment_length", lambda u, _: min(u.shape[-1], 19))
     monkeypatch.setattr("umamba.ops.dispatch.segment_length", chunked.segment_length)
 
 
@@ -200,7 +200,8 @@ def test_strided_inputs_and_untouched_arguments() -> None:
 def test_memory_saved_for_the_backward_is_linear_and_small() -> None:
     def saved(length: int) -> int:
         inputs = {
-            n: x.requires_grad_() for n, x in scan_inputs(1, 64, 16, length, dtype=torch.float32).items()
+            n: x.requires_grad_()
+            for n, x in scan_inputs(1, 64, 16, length, dtype=torch.float32).items()
         }
         own = {x.untyped_storage().data_ptr() for x in inputs.values()}
         extra = 0
@@ -253,9 +254,7 @@ def test_compiles_to_one_graph(unchecked: None) -> None:
         ({"initial_state": torch.zeros(2, 3, 4)}, "initial_state has shape"),
     ],
 )
-def test_wrong_shapes_are_named(
-    change: dict[str, Tensor], message: str, unchecked: None
-) -> None:
+def test_wrong_shapes_are_named(change: dict[str, Tensor], message: str, unchecked: None) -> None:
     inputs = scan_inputs(dtype=torch.float32) | change
     with pytest.raises(ValueError, match=message):
         selective_scan(**inputs)

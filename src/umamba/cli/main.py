@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 done, 1 some cases failed, 2 the user's input is at fault, 130 interrupted.
     """
     args = build_parser().parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    _log_to_stderr()
     try:
         code: int = args.run(args)
     except UMambaError as error:
@@ -52,6 +52,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"\numamba {args.command}: interrupted\n")
         return EXIT_INTERRUPTED
     return code
+
+
+def _log_to_stderr() -> None:
+    """Show our own messages, and nobody else's."""
+    log = logging.getLogger("umamba")
+    if not log.handlers:
+        log.addHandler(logging.StreamHandler())
+        log.setLevel(logging.INFO)
 
 
 if __name__ == "__main__":

@@ -26,9 +26,7 @@ def dice(reference: Volume, prediction: Volume) -> float:
 
 def dice_per_label(reference: Volume, prediction: Volume) -> dict[str, float]:
     """Return the Dice of every label."""
-    return {
-        name: dice(reference == value, prediction == value) for name, value in LABELS.items()
-    }
+    return {name: dice(reference == value, prediction == value) for name, value in LABELS.items()}
 
 
 def mean_dice(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:

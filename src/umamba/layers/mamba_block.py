@@ -1,6 +1,7 @@
 """The Mamba block: a gated selective state-space mixer for token sequences."""
 
 import math
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -99,17 +100,20 @@ class Mamba(nn.Module):
         dt, B, C = projected.split([self.dt_rank, self.d_state, self.d_state], dim=-1)
         # The bias is added inside the scan, in the dtype of the recurrence.
         dt = F.linear(dt, self.dt_proj.weight)
-        y = selective_scan(
-            x,
-            dt.transpose(1, 2),
-            -torch.exp(self.A_log.float() if self.A_log.dtype.itemsize < 4 else self.A_log),
-            B.transpose(1, 2),
-            C.transpose(1, 2),
-            D=self.D,
-            z=z,
-            dt_bias=self.dt_proj.bias,
-            dt_softplus=True,
-            backend=self.backend,
+        y = cast(
+            "Tensor",
+            selective_scan(
+                x,
+                dt.transpose(1, 2),
+                -torch.exp(self.A_log.float() if self.A_log.dtype.itemsize < 4 else self.A_log),
+                B.transpose(1, 2),
+                C.transpose(1, 2),
+                D=self.D,
+                z=z,
+                dt_bias=self.dt_proj.bias,
+                dt_softplus=True,
+                backend=self.backend,
+            ),
         )
         mixed: Tensor = self.out_proj(y.transpose(1, 2))
         return mixed

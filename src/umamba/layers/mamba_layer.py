@@ -64,7 +64,8 @@ class MambaLayer(nn.Module):
                 mixed = voxels + mixed
             # Transposed tokens look like channels-last maps to the next convolution: slower beside
             # contiguous skips, and oneDNN of torch 2.14.1 corrupts the heap there on AVX-512.
-            return mixed.reshape(x.shape).contiguous()
+            restored: Tensor = mixed.reshape(x.shape)
+            return restored.contiguous()
 
 
 def _full_precision(device_type: str) -> AbstractContextManager[object]:

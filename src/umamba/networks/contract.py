@@ -178,6 +178,7 @@ def _per_stage(name: str, value: int | Sequence[int], n_stages: int) -> tuple[in
 def _per_stage_and_axis(
     name: str, value: _Sizes, n_stages: int, dim: int
 ) -> tuple[tuple[int, ...], ...]:
+    entries: tuple[int | Sequence[int], ...]
     entries = (value,) * n_stages if isinstance(value, int) else tuple(value)
     if len(entries) != n_stages:
         msg = f"{name} needs one entry for each of the {n_stages} stages; got {value}"

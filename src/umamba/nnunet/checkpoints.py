@@ -1,7 +1,6 @@
 """Read checkpoints without running what is in them."""
 
 import pickle
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from umamba.errors import CheckpointError
 __all__ = ["read_checkpoint"]
 
 
-def _allowed() -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
+def _allowed() -> list[Any]:
     """Return what nnU-Net's and the authors' checkpoints hold besides tensors: numpy scalars."""
     multiarray = np.float64(0).__reduce__()[0]  # numpy's `scalar`, wherever this numpy keeps it
     dtypes = {type(np.dtype(name)) for name in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "?")}

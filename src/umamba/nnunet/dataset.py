@@ -310,10 +310,11 @@ def _write_images(folder: Path, fact: CaseFacts, layout: _Layout) -> None:
 def _write_mask(folder: Path, fact: CaseFacts, layout: _Layout, rules: LabelRules) -> None:
     target = folder / f"{fact.case.case_id}{layout.ending}"
     is_unchanged = all(rules.final(value, layout.labels) == value for value in fact.values)
-    if fact.mask and is_unchanged and _can_copy(fact.mask, fact.geometry, layout, is_mask=True):
-        _copy(fact.mask.path, target)
+    mask = fact.mask
+    if mask and is_unchanged and _can_copy(mask, fact.geometry, layout, is_mask=True):
+        _copy(mask.path, target)
     else:
-        layer = mask_layer(read_image(fact.case.mask, is_mask=True))
+        layer = mask_layer(read_image(mask.path, is_mask=True)) if mask else None
         if layer is None:
             msg = f"{fact.case.mask} changed while it was being read; start again"
             raise DatasetError(msg)

@@ -79,11 +79,11 @@ class DatasetProblemsError(DatasetError):
 
 @dataclass(frozen=True)
 class Case:
-    """The files of one case; `images` in the order of the channels."""
+    """The files of one case; `images` in the order of the channels; no mask in prediction."""
 
     case_id: str
     images: tuple[Path, ...]
-    mask: Path
+    mask: Path | None
 
 
 @dataclass(frozen=True)
@@ -166,8 +166,10 @@ def inspect_case(case: Case, channel_names: Sequence[str] = ()) -> tuple[CaseFac
         problems += _check_voxels(case.case_id, loaded, n_channels, channel_names)
         images.append(FileFacts.of(loaded))
         n_channels += len(loaded.array)
-    mask, values, mask_problems = _inspect_mask(case)
-    problems += mask_problems
+    mask, values = None, frozenset[int]()
+    if case.mask is not None:
+        mask, values, mask_problems = _inspect_mask(case.case_id, case.mask)
+        problems += mask_problems
     files = [*images, *([mask] if mask else [])]
     for file in files[1:]:
         problems += _check_same_grid(case.case_id, files[0], file)
@@ -200,12 +202,14 @@ def _check_voxels(
     return problems
 
 
-def _inspect_mask(case: Case) -> tuple[FileFacts | None, frozenset[int], list[Problem]]:
+def _inspect_mask(
+    case_id: str, path: Path
+) -> tuple[FileFacts | None, frozenset[int], list[Problem]]:
     def problem(text: str, fix: str) -> list[Problem]:
-        return [Problem(case.case_id, case.mask, text, fix)]
+        return [Problem(case_id, path, text, fix)]
 
     try:
-        loaded = read_image(case.mask, is_mask=True)
+        loaded = read_image(path, is_mask=True)
     except UnreadableFileError as error:
         return None, frozenset(), problem(error.problem, error.fix)
     layer = mask_layer(loaded)

@@ -1,5 +1,6 @@
 """How much memory derived plans need, beside the plans they come from."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -58,19 +59,7 @@ def _compare(
     before, after = resolve(source, name), resolve(derived, name)
     memory_before = _estimate(source, dataset_json, name, before["batch_size"])
     memory_after = _estimate(derived, dataset_json, name, after["batch_size"])
-    limit = memory_before.total_bytes
-    advice = ""
-    if memory_after.total_bytes > limit:
-        fits = [
-            batch
-            for batch in range(after["batch_size"] - 1, 1, -1)
-            if _scaled(memory_after, batch / after["batch_size"]) <= limit
-        ]
-        if fits:
-            advice = f"--batch-size {fits[0]}"
-        else:
-            patch = _smaller_patch(memory_after, limit, after)
-            advice = f"--patch-size {' '.join(map(str, patch))}"
+    advice = _advice(memory_after, memory_before.total_bytes, after)
     return MemoryComparison(
         patch_size=after["patch_size"],
         batch_size=after["batch_size"],
@@ -105,33 +94,34 @@ def _estimate(
     return estimate_training_memory(network, channels, configuration.patch_size, batch_size)
 
 
-def _scaled(memory: TrainingMemory, factor: float) -> float:
-    """Return the total with the activations scaled; they grow with batch and voxels."""
-    return memory.total_bytes - memory.saved_bytes * (1 - factor)
+def _advice(memory: TrainingMemory, limit: int, configuration: dict[str, Any]) -> str:
+    """Name the options that bring the estimate below the limit; "" where it is below.
 
-
-def _smaller_patch(memory: TrainingMemory, limit: int, configuration: dict[str, Any]) -> list[int]:
-    """Shrink the longest axis by its total stride until the estimate is within the limit."""
+    The batch shrinks first, to two at least; then the longest axis of the patch, by its total
+    stride. Activations grow with batch and voxels.
+    """
     strides = configuration["architecture"]["arch_kwargs"]["strides"]
-    total = [1] * len(strides[0])
-    for stride in strides:
-        total = [t * s for t, s in zip(total, stride, strict=True)]
+    total = [math.prod(axis) for axis in zip(*strides, strict=True)]
+    batch = full_batch = configuration["batch_size"]
     patch = list(configuration["patch_size"])
-    voxels = _product(patch)
-    while _scaled(memory, _product(patch) / voxels) > limit:
+    voxels = math.prod(patch)
+
+    def fits() -> bool:
+        share = batch / full_batch * math.prod(patch) / voxels
+        return bool(memory.total_bytes - memory.saved_bytes * (1 - share) <= limit)
+
+    while batch > 2 and not fits():
+        batch -= 1
+    while not fits():
         shrinkable = [i for i, size in enumerate(patch) if size > 2 * total[i]]
         if not shrinkable:
             break
         longest = max(shrinkable, key=lambda i: patch[i])
         patch[longest] -= total[longest]
-    return patch
-
-
-def _product(sizes: list[int]) -> int:
-    product = 1
-    for size in sizes:
-        product *= size
-    return product
+    advice = [] if batch == full_batch else [f"--batch-size {batch}"]
+    if patch != list(configuration["patch_size"]):
+        advice.append(f"--patch-size {' '.join(map(str, patch))}")
+    return " ".join(advice)
 
 
 def memory_table(memory: Mapping[str, MemoryComparison]) -> str:

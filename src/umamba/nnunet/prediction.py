@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from umamba.errors import CheckpointError, DatasetError, UMambaError
 from umamba.nnunet.checkpoints import read_checkpoint
+from umamba.nnunet.dataset_checks import Case, CaseFacts
+from umamba.nnunet.prediction_inputs import check_case, find_cases, input_files
 from umamba.nnunet.training import find_trainer, load_json, talk_to_stderr
 
 __all__ = ["PredictionOptions", "PredictionReport", "load_model", "predict"]
@@ -160,102 +161,60 @@ def predict(
     """
     with talk_to_stderr():
         predictor = load_model(model_folder, options)
-    cases = _find_cases(images, predictor.dataset_json)
     ending = predictor.dataset_json["file_ending"]
     report = PredictionReport()
-    ready: dict[str, list[Path]] = {}
-    for case_id, files in cases.items():
-        if options.skip_existing and (output / f"{case_id}{ending}").is_file():
-            report.skipped.append(case_id)
+    ready: list[CaseFacts] = []
+    for case in find_cases(images, predictor.dataset_json):
+        if options.skip_existing and (output / f"{case.case_id}{ending}").is_file():
+            report.skipped.append(case.case_id)
             continue
-        problem = _check_case(predictor, files)
-        if problem is None and options.previous_stage is not None:
-            previous = options.previous_stage / f"{case_id}{ending}"
-            problem = None if previous.is_file() else f"{previous} of the first stage is missing"
-        if problem is None:
-            ready[case_id] = files
+        facts, problems = check_case(case, predictor.dataset_json)
+        problems += _check_previous_stage(case, ending, options.previous_stage)
+        if problems:
+            report.failed[case.case_id] = "; ".join(problems)
         else:
-            report.failed[case_id] = problem
+            ready.append(facts)
     if ready:
         _predict_ready(predictor, ready, output, options)
-        report.predicted.extend(ready)
+        report.predicted.extend(facts.case.case_id for facts in ready)
     elif report.failed:
-        reasons = "; ".join(f"{case_id}: {why}" for case_id, why in report.failed.items())
-        msg = f"no case in {images} can be predicted: {reasons}"
+        reasons = "".join(f"\n  case {case}: {why}" for case, why in report.failed.items())
+        msg = f"no case in {images} can be predicted:{reasons}"
         raise DatasetError(msg)
     return report
 
 
+def _check_previous_stage(case: Case, ending: str, folder: Path | None) -> list[str]:
+    if folder is None or (folder / f"{case.case_id}{ending}").is_file():
+        return []
+    return [f"{folder / case.case_id}{ending} of the first stage is missing"]
+
+
 def _predict_ready(
-    predictor: Any, ready: dict[str, list[Path]], output: Path, options: PredictionOptions
+    predictor: Any, ready: Sequence[CaseFacts], output: Path, options: PredictionOptions
 ) -> None:
     from nnunetv2.configuration import default_num_processes
 
+    ending = predictor.dataset_json["file_ending"]
     output.mkdir(parents=True, exist_ok=True)
     staging = output / ".umamba-partial"
     shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir()
     workers = min(default_num_processes, len(ready))
     previous = options.previous_stage
     try:
+        (staging / "inputs").mkdir(parents=True)
+        inputs = [input_files(facts, staging / "inputs", ending) for facts in ready]
+        (staging / "outputs").mkdir()
         with talk_to_stderr():
             predictor.predict_from_files(
-                [[str(file) for file in files] for files in ready.values()],
-                [str(staging / case_id) for case_id in ready],
+                [[str(file) for file in files] for files in inputs],
+                [str(staging / "outputs" / facts.case.case_id) for facts in ready],
                 save_probabilities=options.save_probabilities,
                 num_processes_preprocessing=workers,
                 num_processes_segmentation_export=workers,
                 folder_with_segs_from_prev_stage=None if previous is None else str(previous),
             )
-        for file in sorted(staging.iterdir()):
+        for file in sorted((staging / "outputs").iterdir()):
             file.replace(output / file.name)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-
-
-def _find_cases(images: Path, dataset_json: dict[str, Any]) -> dict[str, list[Path]]:
-    """Group the files of a folder into cases."""
-    ending = dataset_json["file_ending"]
-    if not images.is_dir():
-        msg = f"input folder {images} does not exist"
-        raise DatasetError(msg)
-    files = sorted(p for p in images.iterdir() if p.name.endswith(ending))
-    if not files:
-        msg = f"{images} has no files that end in {ending}, which this model reads"
-        raise DatasetError(msg)
-    cases: dict[str, list[Path]] = {}
-    for file in files:
-        stem = file.name.removesuffix(ending)
-        numbered = len(stem) > 5 and stem[-5] == "_" and stem[-4:].isdigit()
-        if not numbered and len(dataset_json["channel_names"]) > 1 and not _is_natural(ending):
-            msg = (
-                f"{file} has no channel number; this model reads the channels "
-                f"{', '.join(dataset_json['channel_names'].values())} as case_0000{ending}, "
-                f"case_0001{ending}, ..."
-            )
-            raise DatasetError(msg)
-        cases.setdefault(stem[:-5] if numbered else stem, []).append(file)
-    return cases
-
-
-def _is_natural(ending: str) -> bool:
-    """Return whether one file of this ending may hold several channels."""
-    return ending in (".png", ".bmp", ".tif", ".tiff", ".jpg")
-
-
-def _check_case(predictor: Any, files: Sequence[Path]) -> str | None:
-    """Return why a case cannot be predicted, or nothing."""
-    wanted = len(predictor.dataset_json["channel_names"])
-    reader = predictor.plans_manager.image_reader_writer_class()
-    try:
-        with talk_to_stderr():
-            image, _ = reader.read_images([str(file) for file in files])
-    except Exception as error:  # noqa: BLE001 - any reader, any broken file: reported, not raised
-        first = next((line for line in str(error).splitlines() if line.strip()), "")
-        return f"{files[0].name} cannot be read ({first.strip() or type(error).__name__})"
-    if image.shape[0] != wanted:
-        return f"it has {image.shape[0]} channel(s), but the model was trained with {wanted}"
-    if not np.isfinite(image).all():
-        bad = int(image.size - np.isfinite(image).sum())
-        return f"{bad} voxel(s) are NaN or infinite; replace them, or leave the case out"
-    return None

@@ -203,7 +203,9 @@ class _SeededLoader:
         self.workers = workers
 
     def set_thread_id(self, thread_id: int) -> None:
-        """Take every `workers`-th batch, beginning with one's own number."""
+        """Take every `workers`-th batch, beginning with one's own number; called in the worker."""
+        # A forked worker has none of its parent's threads, and would wait for them forever.
+        torch.set_num_threads(1)
         self.next_index += thread_id
         self.loader.set_thread_id(thread_id)
 
@@ -232,7 +234,7 @@ class _OfficialByDefault(nnUNetTrainer):
     @classmethod
     def build_network_architecture(
         cls,
-        plans_manager: Any,
+        plans_manager: Any,  # noqa: ARG003 - nnU-Net passes it
         configuration_manager: Any,
         num_input_channels: int,
         num_output_channels: int,

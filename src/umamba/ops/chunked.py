@@ -162,7 +162,7 @@ class _Segment:
         """Fold `(..., length)` with leading `(batch, rest)` to `(time, batch, chunk, rest)`."""
         padded = x.new_zeros(*x.shape[:-1], self.chunks * self.time)
         padded[..., : self.length] = x
-        folded = padded.unflatten(-1, (self.chunks, self.time))
+        folded = padded.reshape(*x.shape[:-1], self.chunks, self.time)
         return folded.movedim((-1, -2), (0, 2)).contiguous()
 
     def to_sequence(self, x: Tensor) -> Tensor:
@@ -233,5 +233,5 @@ def _accumulate(grad: Tensor, piece: slice, view: _Segment, terms: Tensor) -> No
     elif grad.dim() == 3:
         grad[..., piece] = view.to_sequence(terms.sum(3))
     else:
-        grouped = terms.unflatten(3, (grad.shape[1], -1)).sum(4)
+        grouped = terms.reshape(*terms.shape[:3], grad.shape[1], -1, terms.shape[-1]).sum(4)
         grad[..., piece] = view.to_sequence(grouped)

@@ -51,7 +51,7 @@ def selective_scan(
     D: Float[Tensor, " d_inner"] | None = None,
     z: Float[Tensor, "batch d_inner length"] | None = None,
     dt_bias: Float[Tensor, " d_inner"] | None = None,
-    dt_softplus: bool = False,  # noqa: FBT001, FBT002 - mamba_ssm's position
+    dt_softplus: bool = False,  # noqa: FBT002 - mamba_ssm's position
     *,
     initial_state: Float[Tensor, "batch d_inner d_state"] | None = None,
     return_last_state: bool = False,
