@@ -177,7 +177,7 @@ def predict(
     if ready:
         _predict_ready(predictor, ready, output, options)
         report.predicted.extend(facts.case.case_id for facts in ready)
-    elif report.failed:
+    elif report.failed and not report.skipped:
         reasons = "".join(f"\n  case {case}: {why}" for case, why in report.failed.items())
         msg = f"no case in {images} can be predicted:{reasons}"
         raise DatasetError(msg)

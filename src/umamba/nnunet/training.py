@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from umamba.errors import DatasetError, PlansError, UMambaError
-from umamba.nnunet.paths import Paths
+from umamba.nnunet.paths import Paths, environment
 from umamba.nnunet.plans import read_plans, resolve
 
 __all__ = [
@@ -166,7 +166,8 @@ def ensure_plans(dataset: str, plans_name: str, paths: Paths) -> bool:
 
     sys.stderr.write(f"{dataset} has no plans yet: running nnU-Net's fingerprint and planning\n")
     number = int(dataset[7:10])
-    with talk_to_stderr():
+    # nnU-Net's planner takes torch's threads from this variable, and fails on its legal zero.
+    with talk_to_stderr(), environment(nnUNet_n_proc_DA="1"):
         extract_fingerprint_dataset(number, num_processes=default_num_processes, verbose=False)
         plan_experiment_dataset(number)
     return True
@@ -260,8 +261,13 @@ def train(request: TrainingRequest, paths: Paths) -> Path:
         UMambaError: If anything that the request names is missing or does not fit.
     """
     dataset = find_dataset(request.dataset, paths)
-    paths.require("results").mkdir(parents=True, exist_ok=True)
+    if request.fold != "all" and not request.fold.isdigit():
+        msg = f"fold {request.fold!r} is neither a number nor all"
+        raise UMambaError(msg)
+    find_trainer(request.trainer)
+    results = paths.require("results")
     ensure_preprocessed(dataset, request.plans_name, request.configuration, paths)
+    results.mkdir(parents=True, exist_ok=True)
     with talk_to_stderr():
         trainer = _build_trainer(request, dataset, paths)
         folder = Path(trainer.output_folder)

@@ -1,0 +1,211 @@
+"""Derived plans keep what they should, change what they must, and never touch the user's."""
+
+import json
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import GOLDEN, golden
+from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+from plans_factory import DATASET_JSON, old_plans, stock_plans
+
+from umamba import registry
+from umamba.errors import PlansError
+from umamba.nnunet.memory import compare_memory, memory_table
+from umamba.nnunet.plans import PlanOptions, derive_plans, read_plans, write_plans
+
+SOURCES = {"plain": stock_plans, "residual": lambda: stock_plans(residual=True), "old": old_plans}
+
+
+def derive(source: dict[str, Any], model: str = "umamba_bot", **options: Any) -> dict[str, Any]:
+    return derive_plans(source, registry.find_architecture(model), PlanOptions(**options))
+
+
+def build(plans: dict[str, Any], name: str) -> torch.nn.Module:
+    """Build as stock nnU-Net does."""
+    configuration = PlansManager(plans).get_configuration(name)
+    with torch.device("meta"):
+        return get_network_from_plans(
+            configuration.network_arch_class_name,
+            configuration.network_arch_init_kwargs,
+            configuration.network_arch_init_kwargs_req_import,
+            1,
+            3,
+            allow_init=True,
+            deep_supervision=True,
+        )
+
+
+@pytest.mark.parametrize("model", registry.names())
+@pytest.mark.parametrize("kind", SOURCES)
+def test_every_configuration_builds_in_stock_nnunet(kind: str, model: str) -> None:
+    source = SOURCES[kind]()
+    untouched = deepcopy(source)
+    plans = json.loads(json.dumps(derive(source, model)))
+    assert source == untouched
+    assert plans["plans_name"] == registry.find_architecture(model).plans_name
+    assert list(plans["configurations"]) == list(source["configurations"])
+    for name in source["configurations"]:
+        before = PlansManager(deepcopy(source)).get_configuration(name)
+        after = PlansManager(plans).get_configuration(name)
+        for key in ("data_identifier", "patch_size", "batch_size", "pool_op_kernel_sizes"):
+            assert getattr(after, key) == getattr(before, key), (name, key)
+        kept = ("n_stages", "features_per_stage", "kernel_sizes", "strides", "norm_op")
+        for key in kept:
+            assert after.network_arch_init_kwargs[key] == before.network_arch_init_kwargs[key]
+        network = build(plans, name)
+        assert f"{type(network).__module__}.{type(network).__name__}".startswith("umamba.")
+    assert plans["configurations"]["3d_cascade_fullres"] == {
+        "inherits_from": "3d_fullres",
+        "previous_stage": "3d_lowres",
+    }
+
+
+def test_old_format_keys_are_gone_and_features_are_capped() -> None:
+    entry = derive(old_plans())["configurations"]["2d"]
+    assert "UNet_class_name" not in entry
+    assert "conv_kernel_sizes" not in entry
+    assert entry["architecture"]["arch_kwargs"]["features_per_stage"] == [8, 16, 20, 20]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("plans_bot_3d_real", "bot"), ("plans_enc_2d_real", "enc"), ("plans_enc_3d_small", "enc")],
+)
+def test_official_networks_are_those_of_the_authors_from_plans_functions(
+    name: str, kind: str
+) -> None:
+    stored = golden(f"{name}.pt")
+    theirs = stored["plans"]
+    source = stock_plans()
+    entry = source["configurations"]["3d_fullres"]
+    del entry["architecture"]
+    entry |= {key: theirs[key] for key in theirs if key != "dim"}
+    entry |= {"UNet_class_name": "PlainConvUNet", "num_pool_per_axis": []}
+    plans = derive(source, f"umamba_{kind}_official", configurations=("3d_fullres",))
+    keywords = plans["configurations"]["3d_fullres"]["architecture"]["arch_kwargs"]
+    for key in ("features_per_stage", "kernel_sizes", "strides", "n_conv_per_stage"):
+        assert keywords[key] == stored["constructor_kwargs"][key], key
+    state = build(plans, "3d_fullres").state_dict()
+    assert {k: list(v.shape) for k, v in state.items()} == {
+        k: stored["key_shapes"][k] for k in stored["unique_keys"]
+    }
+
+
+def test_paper_has_two_residual_blocks_a_stage() -> None:
+    keywords = derive(stock_plans())["configurations"]["3d_fullres"]["architecture"]["arch_kwargs"]
+    assert keywords["n_conv_per_stage"] == [2, 2, 2]
+    assert keywords["n_conv_per_stage_decoder"] == [2, 2]
+    assert keywords["variant"] == "paper"
+    assert "input_size" not in keywords
+
+
+def test_official_enc_carries_the_patch_of_every_configuration() -> None:
+    source = stock_plans()
+    source["configurations"]["3d_cascade_fullres"]["patch_size"] = [16, 32, 48]
+    entries = derive(source, "umamba_enc_official")["configurations"]
+    sizes = {n: e["architecture"]["arch_kwargs"]["input_size"] for n, e in entries.items()}
+    assert sizes["3d_fullres"] == [32, 32, 32]
+    assert sizes["3d_cascade_fullres"] == [16, 32, 48]
+
+
+def test_options_change_what_they_say() -> None:
+    plans = derive(
+        stock_plans(),
+        plans_name="Mine",
+        features=(4, 8),
+        patch_size=(16, 24, 32),
+        batch_size=3,
+        configurations=("3d_cascade_fullres",),
+    )
+    assert plans["plans_name"] == "Mine"
+    assert list(plans["configurations"]) == ["3d_lowres", "3d_fullres", "3d_cascade_fullres"]
+    entry = plans["configurations"]["3d_fullres"]
+    assert entry["patch_size"] == [16, 24, 32]
+    assert entry["batch_size"] == 3
+    assert entry["architecture"]["arch_kwargs"]["features_per_stage"] == [4, 8, 8]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"plans_name": "nnUNetPlans"}, "need a name of their own, not 'nnUNetPlans'"),
+        ({"configurations": ("3d",)}, "configuration 3d is not in plans .* they have 2d, 3d_low"),
+        ({"patch_size": (32,)}, r"--patch-size \[32\] has 1 axes, but 2d has 2, 3d_lowres has 3"),
+        ({"patch_size": (30, 32, 32)}, r"\[30, 32, 32\].*total stride \[4, 4, 4\].*\[32, 32, 32\]"),
+    ],
+)
+def test_bad_options_are_named(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(PlansError, match=message):
+        derive(stock_plans(), **options)
+
+
+def test_sources_that_cannot_be_used_are_named() -> None:
+    ours = derive(stock_plans())
+    with pytest.raises(PlansError, match="trains UMambaBot; plans can be derived from those of"):
+        derive(ours, plans_name="Again")
+    circle = stock_plans()
+    circle["configurations"]["3d_fullres"]["inherits_from"] = "3d_cascade_fullres"
+    with pytest.raises(PlansError, match="inherits from itself"):
+        derive(circle)
+    with pytest.raises(PlansError, match="have no configurations"):
+        derive({"plans_name": "x", "configurations": {}})
+    with pytest.raises(PlansError, match="model 'vnet' does not exist; choose one of umamba_bot"):
+        registry.find_architecture("vnet")
+
+
+def test_files_are_written_whole_and_never_over_someone_elses(tmp_path: Path) -> None:
+    source = stock_plans()
+    stock = tmp_path / "nnUNetPlans.json"
+    stock.write_text(json.dumps(source))
+    before = stock.read_bytes()
+    plans = derive(source)
+    path = write_plans(tmp_path, plans)
+    assert path.name == "nnUNetUMambaBotPlans.json"
+    assert read_plans(tmp_path, "nnUNetUMambaBotPlans") == plans
+    assert write_plans(tmp_path, plans) == path  # twice is once
+    changed = derive(source, batch_size=7)
+    with pytest.raises(PlansError, match="exists with other contents"):
+        write_plans(tmp_path, changed)
+    write_plans(tmp_path, changed, overwrite=True)
+    assert read_plans(tmp_path, "nnUNetUMambaBotPlans")["configurations"]["2d"]["batch_size"] == 7
+    with pytest.raises(PlansError, match="holds plans that are not ours"):
+        write_plans(tmp_path, plans | {"plans_name": "nnUNetPlans"}, overwrite=True)
+    assert stock.read_bytes() == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "nnUNetPlans.json",
+        "nnUNetUMambaBotPlans.json",
+    ]
+
+
+def test_missing_or_broken_plans_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(PlansError, match=r"'nnUNetPlans' do not exist.*there are no plans yet"):
+        read_plans(tmp_path, "nnUNetPlans")
+    (tmp_path / "nnUNetPlans.json").write_text("{")
+    with pytest.raises(PlansError, match="cannot read the plans"):
+        read_plans(tmp_path, "nnUNetPlans")
+    with pytest.raises(PlansError, match=r"'Other' do not exist.*there are nnUNetPlans"):
+        read_plans(tmp_path, "Other")
+
+
+def test_memory_is_compared_and_advice_fits() -> None:
+    source = stock_plans()
+    source["configurations"]["2d"]["batch_size"] = 12
+    memory = compare_memory(source, derive(source, "umamba_enc_official"), DATASET_JSON)
+    row = memory["2d"]
+    assert row.derived.total_bytes > row.source.total_bytes
+    batch = int(row.advice.removeprefix("--batch-size "))
+    smaller = derive(source, "umamba_enc_official", batch_size=batch)
+    assert not compare_memory(source, smaller, DATASET_JSON)["2d"].advice
+    assert f"above its source; --batch-size {batch} would fit" in memory_table(memory)
+    small = compare_memory(source, derive(source, features=(2,)), DATASET_JSON)
+    assert not small["2d"].advice
+
+
+def test_fork_plans_are_a_valid_source() -> None:
+    source = read_plans(GOLDEN / "fork_model", "plans")
+    plans = derive(source, "umamba_enc_official")
+    assert sum(p.numel() for p in build(plans, "3d_fullres").parameters()) > 0
