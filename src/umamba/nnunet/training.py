@@ -290,9 +290,17 @@ def train(request: TrainingRequest, paths: Paths) -> Path:
     return folder
 
 
+def _network_threads() -> int:
+    """Leave the augmentation workers their cores: threads that wait for a core stall them all."""
+    from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
+
+    cores = multiprocessing.cpu_count()
+    return max(1, cores // 2, cores - get_allowed_n_proc_DA())
+
+
 def _build_trainer(request: TrainingRequest, dataset: str, paths: Paths) -> Any:
     if request.device == "cpu":
-        torch.set_num_threads(multiprocessing.cpu_count())
+        torch.set_num_threads(_network_threads())
     elif request.device == "cuda":
         torch.set_num_threads(1)
         torch.backends.cudnn.benchmark = request.seed is None
