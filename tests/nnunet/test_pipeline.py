@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import SimpleITK
 import torch
+
 from conftest import GOLDEN, relative_l2
 from toy import NAME, folder_options, read_json, voxels, write_toy_images
-
 from umamba.cli.main import main
 from umamba.nnunet.paths import environment
 
@@ -320,3 +320,78 @@ def test_weight_decay_spares_the_recurrence_and_deep_supervision_can_be_off(
         "mamba_layer.mamba.D",
     ]
     assert sum(len(g["params"]) for g in done.optimizer.param_groups) == len(names)
+
+
+def second_dataset(root: Path, name: str, **changes: Any) -> None:
+    """Copy the toy data set under another name, with changes to its dataset.json."""
+    shutil.copytree(root / "raw" / NAME, root / "raw" / name)
+    path = root / "raw" / name / "dataset.json"
+    path.write_text(json.dumps(read_json(path) | changes))
+
+
+def test_regions_and_ignore_label_train(root: Path) -> None:
+    name = "Dataset902_Regions"
+    labels = {"background": 0, "whole": [1, 2], "small": 2, "ignore": 3}
+    second_dataset(root, name, labels=labels, regions_class_order=[1, 2])
+    for path in (root / "raw" / name / "labelsTr").iterdir():
+        image = SimpleITK.ReadImage(str(path))
+        array = SimpleITK.GetArrayFromImage(image)
+        array[:2] = 3
+        marked = SimpleITK.GetImageFromArray(array)
+        marked.CopyInformation(image)
+        SimpleITK.WriteImage(marked, str(path))
+    plan = ["plan", name, "--model", "umamba_enc", "--features", "4,8", "--batch-size", "2"]
+    plan += ["--patch-size", "8", "16", "16", "--configurations", "3d_fullres"]
+    assert main([*plan, *folder_options(root)]) == 0
+    train = ["train", name, "3d_fullres", "0", "--model", "umamba_enc", "--iterations", "2"]
+    assert main([*train, "-device", "cpu", *folder_options(root)]) == 0
+    summary = next((root / "results" / name).rglob("validation/summary.json"))
+    assert set(read_json(summary)["mean"]) == {"(1, 2)", "2"}
+
+
+def test_cascade_trains_and_predicts(root: Path, tmp_path: Path) -> None:
+    """Both stages on `all`: the first predicts every case for the second."""
+    folder = root / "preprocessed" / NAME
+    plans = read_json(folder / "nnUNetPlans.json")
+    fullres = plans["configurations"]["3d_fullres"]
+    lowres = {
+        "data_identifier": "nnUNetPlans_3d_lowres",
+        "inherits_from": "3d_fullres",
+        "spacing": [1.5 * s for s in fullres["spacing"]],
+        "next_stage": "3d_cascade_fullres",
+    }
+    cascade = {"inherits_from": "3d_fullres", "previous_stage": "3d_lowres"}
+    plans["plans_name"] = "CascadePlans"
+    plans["configurations"] |= {"3d_lowres": lowres, "3d_cascade_fullres": cascade}
+    (folder / "CascadePlans.json").write_text(json.dumps(plans))
+    plan = ["plan", "901", "--model", "umamba_bot", "--from", "CascadePlans", "--features", "4"]
+    plan += ["--plans-name", "Cascade", "--patch-size", "8", "16", "16", "--batch-size", "2"]
+    assert main([*plan, *folder_options(root)]) == 0
+    for configuration in ("3d_lowres", "3d_cascade_fullres"):
+        train = ["train", "901", configuration, "all", "-p", "Cascade", "--iterations", "2"]
+        assert main([*train, "-device", "cpu", *folder_options(root)]) == 0
+    model = root / "results" / NAME / "nnUNetTrainerUMamba__Cascade__"
+    first = ["-m", f"{model}3d_lowres", "-f", "all", "-o", str(tmp_path / "first")]
+    assert predict(root, *first) == 0
+    second = ["-m", f"{model}3d_cascade_fullres", "-f", "all", "-o", str(tmp_path / "second")]
+    assert predict(root, *second) == 2
+    previous = ["-prev_stage_predictions", str(tmp_path / "first")]
+    assert predict(root, *second, *previous) == 0
+    assert len(list((tmp_path / "second").glob("*.nii.gz"))) == 6
+
+
+@pytest.mark.slow
+def test_stock_finds_the_best_configuration(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from nnunetv2.evaluation.find_best_configuration import find_best_configuration
+
+    for fold in range(5):
+        train = ["train", "901", "3d_fullres", str(fold), "-p", PLANS, "--iterations", "2"]
+        train += ["--npz", "--overwrite", "-device", "cpu", *folder_options(root)]
+        assert main(train) == 0
+    for name in ("raw", "preprocessed", "results"):
+        monkeypatch.setenv(f"nnUNet_{name}", str(root / name))
+    model = {"plans": PLANS, "configuration": "3d_fullres", "trainer": "nnUNetTrainerUMamba"}
+    best = find_best_configuration(901, (model,), allow_ensembling=False, num_processes=2)
+    assert (
+        best["best_model_or_ensemble"]["selected_model_or_models"][0]["plans_identifier"] == PLANS
+    )

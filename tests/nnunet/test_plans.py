@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import GOLDEN, golden
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
-from plans_factory import DATASET_JSON, old_plans, stock_plans
 
+from conftest import GOLDEN, golden
+from plans_factory import DATASET_JSON, old_plans, stock_plans
 from umamba import registry
 from umamba.errors import PlansError
 from umamba.nnunet.memory import compare_memory, memory_table

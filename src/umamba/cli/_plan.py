@@ -130,7 +130,7 @@ def _as_text(
     from umamba.nnunet.training import ext_trainer_folder
 
     name = plans["plans_name"]
-    configuration = next(iter(memory), next(iter(plans["configurations"])))
+    configuration = "3d_fullres" if "3d_fullres" in memory else next(iter(memory))
     number = int(dataset[7:10])
     return f"""wrote {path}
 

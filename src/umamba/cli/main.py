@@ -8,6 +8,7 @@ from importlib import import_module
 
 from umamba import __version__
 from umamba.errors import UMambaError
+from umamba.nnunet.paths import share_cores
 
 __all__ = ["build_parser", "main"]
 
@@ -43,6 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = build_parser().parse_args(argv)
     _log_to_stderr()
+    share_cores()
     try:
         code: int = args.run(args)
     except UMambaError as error:

@@ -9,7 +9,14 @@ from pathlib import Path
 
 from umamba.errors import UMambaError
 
-__all__ = ["Paths", "add_path_arguments", "environment", "set_default_workers"]
+__all__ = [
+    "Paths",
+    "add_path_arguments",
+    "available_cores",
+    "environment",
+    "set_default_workers",
+    "share_cores",
+]
 
 _VARIABLES = {
     "raw": "nnUNet_raw",
@@ -80,15 +87,29 @@ def environment(**variables: str) -> Iterator[None]:
                 os.environ[name] = value
 
 
+def available_cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def share_cores() -> None:
+    """Let OpenMP threads sleep while they wait; to be called before torch is imported.
+
+    Beside augmentation workers some threads always wait for a core, and by default the others
+    spin until they come: on two busy cores a training step took up to ten times as long.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
 def set_default_workers(device: str) -> None:
     """Size nnU-Net's worker pools for this machine, unless the user has done so.
 
     On a CPU the workers share the cores with the network, so half of the cores augment;
     beside a GPU nnU-Net's own rule is right for augmentation.
     """
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
+    cores = available_cores()
     os.environ.setdefault("nnUNet_def_n_proc", str(min(8, cores)))
     if device == "cpu":
         os.environ.setdefault("nnUNet_n_proc_DA", str(max(1, min(12, cores // 2))))

@@ -296,7 +296,10 @@ def read_plans(folder: Path, plans_name: str) -> Plans:
     if not path.is_file():
         found = sorted(p.stem for p in folder.glob("*Plans*.json"))
         there = f"there are {', '.join(found)}" if found else "there are no plans yet"
-        msg = f"plans {plans_name!r} do not exist in {folder}; {there}"
+        msg = (
+            f"plans {plans_name!r} do not exist in {folder}; {there}. `umamba plan` makes ours, "
+            "nnUNetv2_plan_experiment nnU-Net's"
+        )
         raise PlansError(msg)
     try:
         plans: Plans = json.loads(path.read_text(encoding="utf-8"))

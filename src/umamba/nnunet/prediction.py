@@ -161,6 +161,7 @@ def predict(
     """
     with talk_to_stderr():
         predictor = load_model(model_folder, options)
+    _check_cascade(predictor.configuration_manager, options)
     ending = predictor.dataset_json["file_ending"]
     report = PredictionReport()
     ready: list[CaseFacts] = []
@@ -182,6 +183,16 @@ def predict(
         msg = f"no case in {images} can be predicted:{reasons}"
         raise DatasetError(msg)
     return report
+
+
+def _check_cascade(configuration: Any, options: PredictionOptions) -> None:
+    stage = configuration.previous_stage_name
+    if stage is not None and options.previous_stage is None:
+        msg = (
+            f"this model is the second stage of a cascade; predict with {stage} first, and give "
+            "that output as -prev_stage_predictions DIR"
+        )
+        raise UMambaError(msg)
 
 
 def _check_previous_stage(case: Case, ending: str, folder: Path | None) -> list[str]:

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import multiprocessing
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import Any
 import torch
 
 from umamba.errors import DatasetError, PlansError, UMambaError
-from umamba.nnunet.paths import Paths, environment
+from umamba.nnunet.paths import Paths, available_cores, environment
 from umamba.nnunet.plans import read_plans, resolve
 
 __all__ = [
@@ -290,17 +289,9 @@ def train(request: TrainingRequest, paths: Paths) -> Path:
     return folder
 
 
-def _network_threads() -> int:
-    """Leave the augmentation workers their cores: threads that wait for a core stall them all."""
-    from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
-
-    cores = multiprocessing.cpu_count()
-    return max(1, cores // 2, cores - get_allowed_n_proc_DA())
-
-
 def _build_trainer(request: TrainingRequest, dataset: str, paths: Paths) -> Any:
     if request.device == "cpu":
-        torch.set_num_threads(_network_threads())
+        torch.set_num_threads(available_cores())
     elif request.device == "cuda":
         torch.set_num_threads(1)
         torch.backends.cudnn.benchmark = request.seed is None

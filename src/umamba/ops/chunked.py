@@ -22,7 +22,7 @@ __all__ = ["ScanGradients", "chunked_scan", "chunked_scan_backward", "segment_le
 # States (of batch x d_inner x d_state x time) that are materialised at once. On a CPU the
 # buffers of a segment should stay near the cache; a GPU wants fewer, larger launches.
 _CPU_STATES = 1 << 21
-_GPU_STATES = 1 << 26
+_GPU_STATES = 1 << 24
 
 
 class ScanGradients(NamedTuple):

@@ -1,0 +1,94 @@
+"""Lengths of training, and batches that depend on seed and number only."""
+
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from umamba.nnunet.paths import Paths, environment, set_default_workers
+from umamba.nnunet.trainers import _SeededLoader, nnUNetTrainerUMamba
+
+
+@pytest.fixture
+def trainer() -> nnUNetTrainerUMamba:
+    trainer = nnUNetTrainerUMamba.__new__(nnUNetTrainerUMamba)
+    trainer.num_epochs = 1000
+    trainer.num_iterations_per_epoch = 250
+    trainer.num_val_iterations_per_epoch = 50
+    return trainer
+
+
+@pytest.mark.parametrize(
+    ("epochs", "iterations", "want"),
+    [
+        (None, None, (1000, 250, 50)),
+        (7, None, (7, 250, 50)),
+        (None, 1000, (4, 250, 50)),
+        (None, 1001, (5, 201, 40)),
+        (None, 20, (1, 20, 4)),
+        (2, 6, (2, 3, 1)),
+    ],
+)
+def test_budget(
+    trainer: nnUNetTrainerUMamba,
+    epochs: int | None,
+    iterations: int | None,
+    want: tuple[int, int, int],
+) -> None:
+    trainer.set_budget(epochs, iterations)
+    got = (trainer.num_epochs, trainer.num_iterations_per_epoch)
+    assert (*got, trainer.num_val_iterations_per_epoch) == want
+    assert iterations is None or got[0] * got[1] >= iterations
+
+
+class Draws:
+    """A loader that draws from every generator that augmentation uses."""
+
+    def set_thread_id(self, thread_id: int) -> None:
+        self.thread_id = thread_id
+
+    def __next__(self) -> tuple[float, ...]:
+        return (random.random(), float(np.random.rand()), float(torch.rand(())))  # noqa: NPY002
+
+
+def test_batches_depend_on_seed_and_number_only() -> None:
+    alone = _SeededLoader(Draws(), seed=4, stream=0, start=0, workers=1)
+    wanted = [next(alone) for _ in range(6)]
+    assert len(set(wanted)) == 6
+    shared: list[Any] = [None] * 6
+    for worker in range(2):
+        loader = _SeededLoader(Draws(), seed=4, stream=0, start=0, workers=2)
+        loader.set_thread_id(worker)
+        shared[worker::2] = [next(loader) for _ in range(3)]
+    assert shared == wanted
+    resumed = _SeededLoader(Draws(), seed=4, stream=0, start=4, workers=1)
+    assert [next(resumed), next(resumed)] == wanted[4:]
+    for other in ({"seed": 5, "stream": 0}, {"seed": 4, "stream": 1}):
+        assert next(_SeededLoader(Draws(), start=0, workers=1, **other)) != wanted[0]
+
+
+def test_worker_defaults_leave_the_users_choice(monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    monkeypatch.setenv("nnUNet_n_proc_DA", "7")
+    monkeypatch.delenv("nnUNet_def_n_proc", raising=False)
+    with environment():
+        set_default_workers("cpu")
+        assert os.getenv("nnUNet_n_proc_DA") == "7"
+        assert 1 <= int(os.environ.pop("nnUNet_def_n_proc")) <= 8
+    monkeypatch.delenv("nnUNet_n_proc_DA")
+    set_default_workers("cuda")
+    assert "nnUNet_n_proc_DA" not in os.environ
+    os.environ.pop("nnUNet_def_n_proc")
+
+
+def test_environment_is_put_back() -> None:
+    import os
+
+    os.environ.pop("nnUNet_test", None)
+    with pytest.raises(KeyError), environment(nnUNet_test="1"):
+        raise KeyError
+    assert "nnUNet_test" not in os.environ
+    assert Paths().raw is None
