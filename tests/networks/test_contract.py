@@ -172,4 +172,5 @@ def test_two_processes_agree_on_gradients(name: str, tmp_path: Any) -> None:
     sum(y.square().mean() for y in alone(whole)).backward()
     for key, parameter in alone.named_parameters():
         assert torch.equal(first[key], second[key])
-        assert relative_l2(first[key], parameter.grad) < 1e-3 or parameter.grad.norm() < 1e-5
+        # the gradient of a bias before an InstanceNorm is zero up to rounding
+        assert relative_l2(first[key], parameter.grad) < 1e-3 or parameter.grad.norm() < 1e-4

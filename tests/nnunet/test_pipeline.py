@@ -233,6 +233,19 @@ def test_the_users_mistakes_are_named(
     assert sorted(p for p in root.rglob("*")) == before
 
 
+def test_plans_edited_by_hand_are_checked_before_training(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = root / "preprocessed" / NAME
+    plans = read_json(folder / f"{PLANS}.json") | {"plans_name": "Edited"}
+    plans["configurations"]["3d_fullres"]["patch_size"] = [9, 16, 16]
+    (folder / "Edited.json").write_text(json.dumps(plans))
+    train = ["train", "901", "3d_fullres", "1", "-p", "Edited", *folder_options(root)]
+    assert main(train) == 2
+    assert "patch_size [9, 16, 16]" in capsys.readouterr().err
+    assert not list((root / "results").rglob("*Edited*"))
+
+
 def test_unknown_folders_are_named(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

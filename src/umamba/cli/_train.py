@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from math import isnan
 from pathlib import Path
 
 from umamba import registry
@@ -99,7 +100,9 @@ def run(args: argparse.Namespace) -> int:
     dice = {label: values["Dice"] for label, values in summary["mean"].items()}
     mean = summary["foreground_mean"]["Dice"]
     if args.json:
-        result = {"folder": str(folder), "mean_dice": mean, "dice": dice}
+        # Dice is NaN for a label that is in no validation case; JSON has no NaN.
+        known = {label: None if isnan(value) else value for label, value in dice.items()}
+        result = {"folder": str(folder), "mean_dice": None if isnan(mean) else mean, "dice": known}
         sys.stdout.write(json.dumps(result) + "\n")
     else:
         per_label = ", ".join(f"{label}: {value:.4f}" for label, value in dice.items())

@@ -17,6 +17,7 @@ from umamba.registry import Architecture, find_architecture
 
 __all__ = [
     "PlanOptions",
+    "check_patch",
     "derive_plans",
     "is_ours",
     "official_architecture",
@@ -263,6 +264,21 @@ def _from_old_format(name: str, resolved: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def check_patch(name: str, configuration: dict[str, Any]) -> None:
+    """Check that the strides of a resolved configuration divide its patch.
+
+    Args:
+        name: The configuration, for the message.
+        configuration: The configuration, inheritance resolved.
+
+    Raises:
+        PlansError: If they do not; it names the next patch that fits.
+    """
+    keywords = configuration.get("architecture", {}).get("arch_kwargs", {})
+    if "strides" in keywords:
+        _check_strides(name, list(configuration["patch_size"]), keywords["strides"])
+
+
 def _check_strides(name: str, patch: list[int], strides: Sequence[Sequence[int]]) -> None:
     total = [1] * len(patch)
     for stride in strides:
@@ -271,8 +287,8 @@ def _check_strides(name: str, patch: list[int], strides: Sequence[Sequence[int]]
         fits = [-(-size // t) * t for size, t in zip(patch, total, strict=True)]
         msg = (
             f"patch_size {patch} of configuration {name!r} is not divisible by the total stride "
-            f"{total} of its network; the next larger patch that fits is {fits}. Give that as "
-            "--patch-size."
+            f"{total} of its network; the next larger patch that fits is {fits}. Plan again with "
+            "that as --patch-size."
         )
         raise PlansError(msg)
 

@@ -12,7 +12,7 @@ import torch
 
 from umamba.errors import DatasetError, PlansError, UMambaError
 from umamba.nnunet.paths import Paths, available_cores, environment
-from umamba.nnunet.plans import read_plans, resolve
+from umamba.nnunet.plans import check_patch, read_plans, resolve
 
 __all__ = [
     "TrainingRequest",
@@ -192,6 +192,7 @@ def ensure_preprocessed(dataset: str, plans_name: str, configuration: str, paths
         msg = f"configuration {configuration!r} is not in plans {plans_name!r}; they have {known}"
         raise PlansError(msg)
     resolved = resolve(plans, configuration)
+    check_patch(configuration, resolved)
     dataset_json = load_json(folder / "dataset.json")
     data = folder / resolved["data_identifier"]
     wanted = dataset_json.get("numTraining")
