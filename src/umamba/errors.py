@@ -1,6 +1,17 @@
 """Errors that a user can act on: what is wrong, where, what would fit, and what to do."""
 
-__all__ = ["BackendError", "CheckpointError", "DatasetError", "PlansError", "UMambaError"]
+__all__ = [
+    "BackendError",
+    "CheckpointError",
+    "DatasetError",
+    "PlansError",
+    "ResumableInterruptError",
+    "UMambaError",
+]
+
+
+class ResumableInterruptError(Exception):
+    """The user interrupted work that can be continued; the command line exits with 75."""
 
 
 class UMambaError(ValueError):

@@ -165,6 +165,7 @@ def test_bad_keywords_are_named(change: dict[str, Any], message: str, unchecked:
     ("shape", "message"),
     [
         ((1, 2, 7, 12), r"patch_size \[7, 12\] is not divisible .* that fits is \[8, 12\]"),
+        ((1, 2, 2, 4), r"leaves one voxel in the deepest .* a patch that fits is \[2, 8\]"),
         ((1, 3, 6, 12), "takes 2 input channels; got an image with 3"),
         ((1, 2, 6, 12, 8), r"takes images with 2 axes.*shape \[6, 12, 8\]"),
     ],

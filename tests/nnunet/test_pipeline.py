@@ -156,6 +156,48 @@ def test_a_seed_fixes_the_weights_whatever_the_number_of_workers(root: Path) -> 
     assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
 
 
+def test_an_interrupted_training_goes_on_as_it_was_begun(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Interrupted after one of two epochs and continued equals never interrupted."""
+    from umamba.nnunet.trainers import nnUNetTrainerUMamba
+
+    def command(name: str, *more: str) -> list[str]:
+        options = ["--raw", str(root / "raw"), "--preprocessed", str(root / "preprocessed")]
+        options += ["--results", str(root / name), "-device", "cpu", *more]
+        return ["train", "901", "3d_fullres", "all", "-p", PLANS, *options]
+
+    length = [*FEW, "--seed", "7"]
+    assert main(command("whole", *length)) == 0
+    begin = nnUNetTrainerUMamba.on_epoch_start
+
+    def interrupt(self: Any) -> None:
+        if self.current_epoch == 1:
+            raise KeyboardInterrupt
+        begin(self)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(nnUNetTrainerUMamba, "on_epoch_start", interrupt)
+        assert main(command("broken", *length)) == 75
+    assert "with --c continues from" in capsys.readouterr().err
+    assert main(command("broken", "--c", "--epochs", "9")) == 2
+    assert "leave --epochs, --iterations and --seed out" in capsys.readouterr().err
+    assert main(command("broken", "--c")) == 0
+    whole, broken = (
+        torch.load(next((root / name).rglob("checkpoint_final.pth")), weights_only=False)
+        for name in ("whole", "broken")
+    )
+    assert broken["current_epoch"] == whole["current_epoch"] == 2
+    assert broken["umamba"] == {
+        "epochs": 2,
+        "iterations_per_epoch": 3,
+        "validation_iterations_per_epoch": 1,
+        "seed": 7,
+    }
+    for key, weight in whole["network_weights"].items():
+        assert torch.equal(broken["network_weights"][key], weight), key
+
+
 def test_a_finished_fold_is_not_trained_over(
     root: Path, trained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -164,6 +206,8 @@ def test_a_finished_fold_is_not_trained_over(
     assert main([*command, *folder_options(root)]) == 2
     assert "holds a finished training; --val validates it again" in capsys.readouterr().err
     assert (trained / "fold_0" / "checkpoint_final.pth").stat().st_mtime_ns == before
+    assert main([*command, "--c", *folder_options(root)]) == 2
+    assert "leave --epochs" in capsys.readouterr().err
 
 
 def broken_inputs(folder: Path, root: Path) -> dict[str, str]:
@@ -216,6 +260,19 @@ def test_only_bad_cases_is_the_users_fault(
         (["train", "901", "3d_lowres", "0", "-p", PLANS], "'3d_lowres' is not in plans"),
         (["train", "901", "3d_fullres", "0", "-p", "Other"], "plans 'Other' do not exist"),
         (["train", "901", "3d_fullres", "0", "-p", PLANS, "-tr", "Mine"], "'Mine' does not exist"),
+        (["train", "901", "3d_fullres", "4", "-p", PLANS, "--val"], "no finished training"),
+        (
+            ["train", "901", "3d_fullres", "4", "-p", PLANS, "-pretrained_weights", "/none.pth"],
+            "checkpoint /none.pth does not exist",
+        ),
+        (
+            ["train", "901", "3d_fullres", "4", "-p", PLANS, "-tr", "nnUNetTrainer", "--seed", "1"],
+            "belong to nnUNetTrainerUMamba; nnUNetTrainer has its own",
+        ),
+        (
+            ["train", "901", "3d_fullres", "4", "-p", PLANS, "--epochs", "3", "--iterations", "2"],
+            "2 iterations cannot be spread over 3 epochs",
+        ),
         (["train", "901", "3d_fullres", "x", "-p", PLANS], "fold 'x' is neither a number nor all"),
         (["plan", "901", "--model", "umamba_bot", "--from", "Other"], "'Other' do not exist"),
         (
@@ -258,11 +315,13 @@ def test_unknown_folders_are_named(
 
 def run_trainer(name: str, root: Path, plans: dict[str, Any], dataset_json: dict[str, Any]) -> Any:
     """One epoch of two iterations, as stock nnU-Net's `run_training` does it."""
-    from umamba.nnunet.training import find_trainer
+    from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
+
+    from umamba.nnunet.training import ext_trainer_folder
 
     folders = {f"nnUNet_{n}": str(root / n) for n in ("raw", "preprocessed", "results")}
-    with environment(**folders):
-        trainer = find_trainer(name)(
+    with environment(**folders, nnUNet_extTrainer=str(ext_trainer_folder())):
+        trainer = recursive_find_trainer_class_by_name(name)(
             plans | {"continue_training": False},
             "3d_fullres",
             "all",
@@ -302,6 +361,17 @@ def test_the_authors_trainers_train_stock_plans(
     assert checkpoint["trainer_name"] == trainer
 
 
+def test_stock_trainer_trains_our_plans(root: Path, tmp_path: Path) -> None:
+    for name in ("raw", "preprocessed"):
+        (tmp_path / name).symlink_to(root / name)
+    folder = root / "preprocessed" / NAME
+    plans, dataset_json = read_json(folder / f"{PLANS}.json"), read_json(folder / "dataset.json")
+    done = run_trainer("nnUNetTrainer", tmp_path, plans, dataset_json)
+    assert type(done).__module__.startswith("nnunetv2.")
+    assert type(done.network).__name__ == "UMambaBot"
+    assert done.network.variant == "paper"
+
+
 def test_weight_decay_spares_the_recurrence_and_deep_supervision_can_be_off(
     root: Path, tmp_path: Path
 ) -> None:
@@ -309,23 +379,20 @@ def test_weight_decay_spares_the_recurrence_and_deep_supervision_can_be_off(
         (tmp_path / name).symlink_to(root / name)
     folder = root / "preprocessed" / NAME
     plans = read_json(folder / f"{PLANS}.json")
-    from umamba.nnunet import trainers
+    folders = {f"nnUNet_{n}": str(tmp_path / n) for n in ("raw", "preprocessed", "results")}
+    from umamba.nnunet.trainers import nnUNetTrainerUMamba
 
-    class WithoutDeepSupervision(trainers.nnUNetTrainerUMamba):
-        def __init__(
-            self, plans: Any, configuration: Any, fold: Any, dataset_json: Any, device: Any
-        ):
-            super().__init__(plans, configuration, fold, dataset_json, device)
-            self.enable_deep_supervision = False
-
-    trainers.__dict__["WithoutDeepSupervision"] = WithoutDeepSupervision
-    trainers.__all__.append("WithoutDeepSupervision")
-    try:
-        done = run_trainer(
-            "WithoutDeepSupervision", tmp_path, plans, read_json(folder / "dataset.json")
+    with environment(**folders):
+        done = nnUNetTrainerUMamba(
+            plans | {"continue_training": False},
+            "3d_fullres",
+            "all",
+            read_json(folder / "dataset.json"),
+            torch.device("cpu"),
         )
-    finally:
-        trainers.__all__.remove("WithoutDeepSupervision")
+        done.enable_deep_supervision = False
+        done.set_budget(epochs=1, iterations=2)
+        done.run_training()
     spared = [g for g in done.optimizer.param_groups if g["weight_decay"] == 0]
     names = {id(p): n for n, p in done.network.named_parameters()}
     assert [names[id(p)] for g in spared for p in g["params"]] == [
@@ -380,6 +447,8 @@ def test_cascade_trains_and_predicts(root: Path, tmp_path: Path) -> None:
     plan = ["plan", "901", "--model", "umamba_bot", "--from", "CascadePlans", "--features", "4"]
     plan += ["--plans-name", "Cascade", "--patch-size", "8", "16", "16", "--batch-size", "2"]
     assert main([*plan, *folder_options(root)]) == 0
+    train = ["train", "901", "3d_cascade_fullres", "all", "-p", "Cascade", "--iterations", "2"]
+    assert main([*train, *folder_options(root)]) == 2  # the first stage has not predicted yet
     for configuration in ("3d_lowres", "3d_cascade_fullres"):
         train = ["train", "901", configuration, "all", "-p", "Cascade", "--iterations", "2"]
         assert main([*train, "-device", "cpu", *folder_options(root)]) == 0

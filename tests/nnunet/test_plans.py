@@ -113,25 +113,36 @@ def test_official_enc_carries_the_patch_of_every_configuration() -> None:
 
 
 def test_options_change_what_they_say() -> None:
-    plans = derive(
-        stock_plans(),
-        plans_name="Mine",
-        features=(4, 8),
-        patch_size=(16, 24, 32),
-        batch_size=3,
-        configurations=("3d_cascade_fullres",),
-    )
+    changes = {"features": (4, 8), "patch_size": (16, 24, 32), "batch_size": 3}
+    plans = derive(stock_plans(), plans_name="Mine", **changes)
     assert plans["plans_name"] == "Mine"
-    assert list(plans["configurations"]) == ["3d_lowres", "3d_fullres", "3d_cascade_fullres"]
-    entry = plans["configurations"]["3d_fullres"]
-    assert entry["patch_size"] == [16, 24, 32]
-    assert entry["batch_size"] == 3
-    assert entry["architecture"]["arch_kwargs"]["features_per_stage"] == [4, 8, 8]
+    assert list(plans["configurations"]) == list(stock_plans()["configurations"])
+    for name in ("3d_lowres", "3d_fullres"):
+        entry = plans["configurations"][name]
+        assert entry["patch_size"] == [16, 24, 32]
+        assert entry["batch_size"] == 3
+        assert entry["architecture"]["arch_kwargs"]["features_per_stage"] == [4, 8, 8]
+    assert plans["configurations"]["2d"]["patch_size"] == [32, 32]
+
+
+@pytest.mark.parametrize("named", ["3d_fullres", "3d_cascade_fullres"])
+def test_options_are_for_the_configurations_that_are_named(named: str) -> None:
+    changes = {"features": (4,), "patch_size": (16, 24, 32), "batch_size": 3}
+    plans = derive(stock_plans(), configurations=(named,), **changes)
+    resolved = PlansManager(plans).get_configuration(named)
+    assert resolved.patch_size == [16, 24, 32]
+    assert resolved.batch_size == 3
+    assert resolved.network_arch_init_kwargs["features_per_stage"] == [4, 4, 4]
+    untouched = PlansManager(plans).get_configuration("3d_lowres")
+    assert untouched.patch_size == [32, 32, 32]
+    assert untouched.network_arch_init_kwargs["features_per_stage"] == [8, 16, 32]
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"plans_name": "../elsewhere"}, "cannot be part of a folder's name"),
+        ({"plans_name": "a__b"}, "single underscores"),
         ({"plans_name": "nnUNetPlans"}, "need a name of their own, not 'nnUNetPlans'"),
         ({"configurations": ("3d",)}, "configuration 3d is not in plans .* they have 2d, 3d_low"),
         ({"patch_size": (32,)}, r"--patch-size \[32\] has 1 axes, but 2d has 2, 3d_lowres has 3"),
@@ -197,10 +208,12 @@ def test_memory_is_compared_and_advice_fits() -> None:
     memory = compare_memory(source, derive(source, "umamba_enc_official"), DATASET_JSON)
     row = memory["2d"]
     assert row.derived.total_bytes > row.source.total_bytes
-    batch = int(row.advice.removeprefix("--batch-size "))
+    batch = int(row.advice.removeprefix("--batch-size ").removesuffix(" would fit"))
     smaller = derive(source, "umamba_enc_official", batch_size=batch)
     assert not compare_memory(source, smaller, DATASET_JSON)["2d"].advice
-    assert f"above its source; --batch-size {batch} would fit" in memory_table(memory)
+    assert f"above its source: --batch-size {batch} would fit" in memory_table(memory)
+    wide = compare_memory(source, derive(source, features=(2000,)), DATASET_JSON)
+    assert "smaller --features" in wide["2d"].advice
     small = compare_memory(source, derive(source, features=(2,)), DATASET_JSON)
     assert not small["2d"].advice
 

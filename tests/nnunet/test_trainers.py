@@ -7,8 +7,13 @@ import numpy as np
 import pytest
 import torch
 
+from umamba.errors import UMambaError
 from umamba.nnunet.paths import Paths, environment, set_default_workers
-from umamba.nnunet.trainers import _SeededLoader, nnUNetTrainerUMamba
+from umamba.nnunet.trainers import (
+    _SeededLoader,
+    nnUNetTrainerUMamba,
+    nnUNetTrainerUMambaEncNoAMP,
+)
 
 
 @pytest.fixture
@@ -43,6 +48,23 @@ def test_budget(
     assert iterations is None or got[0] * got[1] >= iterations
 
 
+def test_fewer_iterations_than_epochs_are_refused(trainer: nnUNetTrainerUMamba) -> None:
+    with pytest.raises(UMambaError, match="3 iterations cannot be spread over 7 epochs"):
+        trainer.set_budget(7, 3)
+
+
+def test_without_autocast_the_network_sees_float32_inside_stocks_autocast() -> None:
+    trainer = nnUNetTrainerUMambaEncNoAMP.__new__(nnUNetTrainerUMambaEncNoAMP)
+    trainer.network = torch.nn.Conv2d(1, 1, 1)
+    x = torch.zeros(1, 1, 2, 2)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert trainer.network(x).dtype == torch.bfloat16
+        with trainer._full_precision():
+            assert trainer.network(x.bfloat16()).dtype == torch.float32
+            assert len(list(trainer.network.parameters())) == 2
+    assert isinstance(trainer.network, torch.nn.Conv2d)
+
+
 class Draws:
     """A loader that draws from every generator that augmentation uses."""
 
@@ -54,19 +76,19 @@ class Draws:
 
 
 def test_batches_depend_on_seed_and_number_only() -> None:
-    alone = _SeededLoader(Draws(), seed=4, stream=0, start=0, workers=1)
+    alone = _SeededLoader(Draws(), (4, 0), start=0, workers=1)
     wanted = [next(alone) for _ in range(6)]
     assert len(set(wanted)) == 6
     shared: list[Any] = [None] * 6
     for worker in range(2):
-        loader = _SeededLoader(Draws(), seed=4, stream=0, start=0, workers=2)
+        loader = _SeededLoader(Draws(), (4, 0), start=0, workers=2)
         loader.set_thread_id(worker)
         shared[worker::2] = [next(loader) for _ in range(3)]
     assert shared == wanted
-    resumed = _SeededLoader(Draws(), seed=4, stream=0, start=4, workers=1)
+    resumed = _SeededLoader(Draws(), (4, 0), start=4, workers=1)
     assert [next(resumed), next(resumed)] == wanted[4:]
-    for other in ({"seed": 5, "stream": 0}, {"seed": 4, "stream": 1}):
-        assert next(_SeededLoader(Draws(), start=0, workers=1, **other)) != wanted[0]
+    for other in ((5, 0), (4, 1)):
+        assert next(_SeededLoader(Draws(), other, start=0, workers=1)) != wanted[0]
 
 
 def test_worker_defaults_leave_the_users_choice(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from umamba import registry
+from umamba.cli.arguments import positive
 from umamba.nnunet.paths import Paths, add_path_arguments, set_default_workers
 
 if TYPE_CHECKING:
@@ -55,13 +56,18 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     parser.add_argument(
         "--patch-size",
-        type=int,
+        type=positive,
         nargs="+",
         metavar="N",
         help="patch size, for the configurations with as many axes",
     )
-    parser.add_argument("--batch-size", type=int, metavar="N")
-    parser.add_argument("--configurations", nargs="+", metavar="C", help="default: all")
+    parser.add_argument("--batch-size", type=positive, metavar="N")
+    parser.add_argument(
+        "--configurations",
+        nargs="+",
+        metavar="C",
+        help="configurations that features, patch and batch size are for (default: all)",
+    )
     parser.add_argument(
         "--overwrite", action="store_true", help="replace plans of ours that have the same name"
     )

@@ -5,7 +5,7 @@ import json
 import sys
 from pathlib import Path
 
-from umamba import registry
+from umamba.cli.arguments import add_model_arguments, plans_name
 from umamba.nnunet.paths import Paths, add_path_arguments, set_default_workers
 
 __all__ = ["add_parser", "run"]
@@ -40,18 +40,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     parser.add_argument("-d", dest="dataset", help="DatasetXXX_Name, or its number")
     parser.add_argument("-c", dest="configuration")
-    plans = parser.add_mutually_exclusive_group()
-    plans.add_argument("-p", dest="plans_name", metavar="PLANS", help="name of the plans")
-    plans.add_argument(
-        "--model", choices=registry.names(), metavar="NAME", help="the model's default plans"
-    )
-    parser.add_argument(
-        "-tr",
-        dest="trainer",
-        default="nnUNetTrainerUMamba",
-        metavar="TRAINER",
-        help="default: nnUNetTrainerUMamba",
-    )
+    add_model_arguments(parser, required=False)
     parser.add_argument(
         "-f",
         dest="folds",
@@ -72,9 +61,6 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         type=Path,
         metavar="DIR",
         help="segmentations of the first stage, for a cascade",
-    )
-    parser.add_argument(
-        "-device", choices=("cpu", "cuda", "mps"), help="default: cuda where there is one"
     )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     add_path_arguments(parser)
@@ -115,11 +101,9 @@ def _model_folder(args: argparse.Namespace, paths: Paths) -> Path:
     from umamba.errors import UMambaError
     from umamba.nnunet.training import find_dataset
 
-    plans_name = args.plans_name
-    if args.model is not None:
-        plans_name = registry.find_architecture(args.model).plans_name
-    if args.dataset is None or args.configuration is None or plans_name is None:
+    plans = plans_name(args)
+    if args.dataset is None or args.configuration is None or plans is None:
         msg = "name the model by its folder (-m), or by -d, -c and -p or --model"
         raise UMambaError(msg)
-    name = f"{args.trainer}__{plans_name}__{args.configuration}"
+    name = f"{args.trainer}__{plans}__{args.configuration}"
     return paths.require("results") / find_dataset(args.dataset, paths) / name

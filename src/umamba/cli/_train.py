@@ -6,7 +6,7 @@ import sys
 from math import isnan
 from pathlib import Path
 
-from umamba import registry
+from umamba.cli.arguments import add_model_arguments, natural, plans_name, positive
 from umamba.nnunet.paths import Paths, add_path_arguments, set_default_workers
 
 __all__ = ["add_parser", "run"]
@@ -23,52 +23,33 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument("dataset", help="DatasetXXX_Name, or its number")
     parser.add_argument("configuration", help="2d, 3d_fullres, 3d_lowres, 3d_cascade_fullres")
     parser.add_argument("fold", help="0 to 4, or all")
-    plans = parser.add_mutually_exclusive_group(required=True)
-    plans.add_argument("-p", dest="plans_name", metavar="PLANS", help="name of the plans")
-    plans.add_argument(
-        "--model",
-        choices=registry.names(),
-        metavar="NAME",
-        help="the model's default plans, as `umamba plan` wrote them",
-    )
-    parser.add_argument(
-        "-tr",
-        dest="trainer",
-        default="nnUNetTrainerUMamba",
-        metavar="TRAINER",
-        help="default: nnUNetTrainerUMamba",
-    )
-    parser.add_argument("--epochs", type=_positive, metavar="N", help="default: 1000")
+    add_model_arguments(parser, required=True)
+    parser.add_argument("--epochs", type=positive, metavar="N", help="default: 1000")
     parser.add_argument(
         "--iterations",
-        type=_positive,
+        type=positive,
         metavar="N",
         help="training iterations in all, spread evenly over the epochs",
     )
-    parser.add_argument("--seed", type=int, metavar="N", help="make the training repeatable")
-    parser.add_argument("-pretrained_weights", type=Path, metavar="FILE")
+    parser.add_argument("--seed", type=natural, metavar="N", help="make the training repeatable")
     parser.add_argument("--npz", action="store_true", help="save validation probabilities")
-    parser.add_argument(
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument(
+        "-pretrained_weights", type=Path, metavar="FILE", help="checkpoint to start from"
+    )
+    how.add_argument(
         "--c",
         dest="continue_training",
         action="store_true",
-        help="continue from the newest checkpoint",
+        help="continue from the newest checkpoint, with the length and seed it was begun with",
     )
-    parser.add_argument("--val", action="store_true", help="only validate a finished training")
-    parser.add_argument("--overwrite", action="store_true", help="train a finished fold anew")
-    parser.add_argument(
-        "-device", choices=("cpu", "cuda", "mps"), help="default: cuda where there is one"
+    how.add_argument("--val", action="store_true", help="only validate a finished training")
+    how.add_argument(
+        "--overwrite", action="store_true", help="train a finished fold anew; the old one is kept"
     )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     add_path_arguments(parser)
     parser.set_defaults(run=run)
-
-
-def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        msg = f"{text!r} is not a positive number"
-        raise argparse.ArgumentTypeError(msg)
-    return int(text)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -78,12 +59,11 @@ def run(args: argparse.Namespace) -> int:
 
     device = pick_device(args.device)
     set_default_workers(device)
-    plans_name = args.plans_name or registry.find_architecture(args.model).plans_name
     request = TrainingRequest(
         dataset=args.dataset,
         configuration=args.configuration,
         fold=args.fold,
-        plans_name=plans_name,
+        plans_name=str(plans_name(args)),
         trainer=args.trainer,
         device=device,
         epochs=args.epochs,

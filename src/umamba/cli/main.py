@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from umamba import __version__
-from umamba.errors import UMambaError
+from umamba.errors import ResumableInterruptError, UMambaError
 from umamba.nnunet.paths import share_cores
 
 __all__ = ["build_parser", "main"]
@@ -16,6 +16,7 @@ __all__ = ["build_parser", "main"]
 COMMANDS = ("_dataset", "_plan", "_train", "_predict", "_demo")
 
 EXIT_USER_ERROR = 2
+EXIT_RESUMABLE = 75
 EXIT_INTERRUPTED = 130
 
 
@@ -40,7 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The arguments after the program's name; `None` takes those of the process.
 
     Returns:
-        0 done, 1 some cases failed, 2 the user's input is at fault, 130 interrupted.
+        0 done, 1 some cases failed, 2 the user's input is at fault, 75 interrupted and resumable,
+        130 interrupted with nothing to resume.
     """
     args = build_parser().parse_args(argv)
     _log_to_stderr()
@@ -50,6 +52,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UMambaError as error:
         sys.stderr.write(f"umamba {args.command}: {error}\n")
         return EXIT_USER_ERROR
+    except ResumableInterruptError as interrupt:
+        sys.stderr.write(f"\numamba {args.command}: {interrupt}\n")
+        return EXIT_RESUMABLE
     except KeyboardInterrupt:
         sys.stderr.write(f"\numamba {args.command}: interrupted\n")
         return EXIT_INTERRUPTED

@@ -38,7 +38,7 @@ VOXEL_MM = 2
 # What the scanner adds. Wavelengths as long as a head keep the field smooth.
 BIAS_STRENGTH = 0.45
 BIAS_SHORTEST_WAVE_MM = 140.0
-NOISE = 0.04
+NOISE = 0.02
 
 _MARGIN = 4  # voxels of background kept around the brain
 
@@ -78,9 +78,9 @@ class Brain:
     affine: Volume
 
     def cut(self, slab: Slab) -> "Brain":
-        """Return one slab of the brain, with a little background around it."""
+        """Return one slab of the brain, cropped to the brain and a little background beside it."""
         span = slab.indices(self.affine)
-        inside = self.labels > 0
+        inside = self.labels[:, span] > 0
         x = _extent(inside.any(axis=(1, 2)))
         z = _extent(inside.any(axis=(0, 1)))
         affine = self.affine.copy()
@@ -171,7 +171,7 @@ def write_scans(brain: Brain, slab: Slab, n_scans: int, folder: Path, seed: int)
         (folder / kind).mkdir(parents=True, exist_ok=True)
     names = []
     for number in range(n_scans):
-        rng = np.random.default_rng([seed, slab.first_mm % 1000, number])
+        rng = np.random.default_rng([seed, abs(slab.first_mm), number])
         part = simulate_scan(brain, rng).cut(slab)
         name = f"{folder.name}_{number + 1:02d}"
         _write_volume(folder / "images" / f"{name}.nii.gz", part.image, part.affine)
@@ -180,7 +180,7 @@ def write_scans(brain: Brain, slab: Slab, n_scans: int, folder: Path, seed: int)
     return names
 
 
-def read_volume(path: Path) -> Brain | Volume:
+def read_volume(path: Path) -> Volume:
     """Read the voxels of a NIfTI file."""
     import nibabel
 

@@ -114,6 +114,8 @@ class PlannedNetwork(nn.Module):
     """
 
     topology: Topology
+    input_channels: int
+    normalises_instances = False
 
     @staticmethod
     def initialize(module: nn.Module) -> None:
@@ -130,8 +132,8 @@ class PlannedNetwork(nn.Module):
     def compute_conv_feature_map_size(self, input_size: Sequence[int]) -> int:
         """Count the feature-map elements that one image makes, as nnU-Net's planner asks.
 
-        The outputs of all convolutions and token projections are counted on the meta device, so
-        the count is that of the real forward pass and costs no memory.
+        The outputs of all convolutional and linear layers are counted in a forward pass of a copy
+        on the meta device, so nothing is computed.
 
         Args:
             input_size: Spatial shape of the input.
@@ -155,10 +157,16 @@ class PlannedNetwork(nn.Module):
             network(image)
         return counted
 
-    input_channels: int
-
     def _check_input(self, x: Float[Tensor, "batch channels *spatial"]) -> None:
         self.topology.check_patch(x.shape[2:])
+        total = self.topology.total_stride
+        if self.normalises_instances and tuple(x.shape[2:]) == total:
+            fits = [*total[:-1], 2 * total[-1]]
+            msg = (
+                f"patch_size {list(total)} leaves one voxel in the deepest feature map, which "
+                f"instance normalisation cannot normalise; a patch that fits is {fits}"
+            )
+            raise PlansError(msg)
         if x.shape[1] != self.input_channels:
             msg = (
                 f"this network takes {self.input_channels} input channels; "

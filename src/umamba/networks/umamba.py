@@ -9,6 +9,7 @@ from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.modules.instancenorm import _InstanceNorm
 
 from umamba.errors import PlansError
 from umamba.layers.conv_blocks import ConvStyle
@@ -116,6 +117,7 @@ class _UMamba(PlannedNetwork):
             official=official,
             deep_supervision=deep_supervision,
         )
+        self.normalises_instances = isinstance(style.norm(1), _InstanceNorm)
 
     def _place_mamba(
         self, input_size: Sequence[int] | None, backend: str | None

@@ -95,7 +95,7 @@ def _estimate(
 
 
 def _advice(memory: TrainingMemory, limit: int, configuration: dict[str, Any]) -> str:
-    """Name the options that bring the estimate below the limit; "" where it is below.
+    """Say which options bring the estimate below the limit; "" where it is below.
 
     The batch shrinks first, to two at least; then the longest axis of the patch, by its total
     stride. Activations grow with batch and voxels.
@@ -118,10 +118,12 @@ def _advice(memory: TrainingMemory, limit: int, configuration: dict[str, Any]) -
             break
         longest = max(shrinkable, key=lambda i: patch[i])
         patch[longest] -= total[longest]
+    if not fits():
+        return "no batch or patch would fit, smaller --features would"
     advice = [] if batch == full_batch else [f"--batch-size {batch}"]
     if patch != list(configuration["patch_size"]):
         advice.append(f"--patch-size {' '.join(map(str, patch))}")
-    return " ".join(advice)
+    return f"{' '.join(advice)} would fit" if advice else ""
 
 
 def memory_table(memory: Mapping[str, MemoryComparison]) -> str:
@@ -134,7 +136,7 @@ def memory_table(memory: Mapping[str, MemoryComparison]) -> str:
     for name, row in memory.items():
         patch = "x".join(map(str, row.patch_size))
         before, after = row.source.total_bytes / _GIB, row.derived.total_bytes / _GIB
-        hint = f"   above its source; {row.advice} would fit" if row.advice else ""
+        hint = f"   above its source: {row.advice}" if row.advice else ""
         lines.append(
             f"  {name:<20}{patch:<16}{row.batch_size:>6}{before:>12.2f}{after:>10.2f}{hint}"
         )

@@ -14,6 +14,7 @@ __all__ = [
     "add_path_arguments",
     "available_cores",
     "environment",
+    "folders_below",
     "set_default_workers",
     "share_cores",
 ]
@@ -85,6 +86,23 @@ def environment(**variables: str) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+@contextmanager
+def folders_below(root: Path) -> Iterator[Paths]:
+    """Use nnU-Net's three folders below one folder, whatever the environment says.
+
+    Args:
+        root: Where they are; they are made if need be.
+
+    Yields:
+        The folders.
+    """
+    folders = {name: root.resolve() / variable for name, variable in _VARIABLES.items()}
+    for folder in folders.values():
+        folder.mkdir(parents=True, exist_ok=True)
+    with environment(**{_VARIABLES[name]: str(folder) for name, folder in folders.items()}):
+        yield Paths(**folders)
 
 
 def available_cores() -> int:

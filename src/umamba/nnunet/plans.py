@@ -6,6 +6,7 @@ that nothing is preprocessed again.
 
 import json
 import os
+import re
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
@@ -52,6 +53,9 @@ _STYLE = (
 )
 
 
+_IMPORTED = ("conv_op", "norm_op", "dropout_op", "nonlin")
+
+
 @dataclass(frozen=True)
 class PlanOptions:
     """What a user may change while plans are derived.
@@ -61,7 +65,8 @@ class PlanOptions:
         features: Channels per stage; the last stands for further stages.
         patch_size: Patch size, for the configurations with as many axes.
         batch_size: Patches in a batch.
-        configurations: Configurations to derive; `None` is all.
+        configurations: Configurations that features, patch and batch size are for; `None` is
+            all. The others are derived as they are.
     """
 
     plans_name: str | None = None
@@ -87,6 +92,12 @@ def derive_plans(source: Plans, architecture: Architecture, options: PlanOptions
         PlansError: If the source or an option cannot be used.
     """
     plans_name = options.plans_name or architecture.plans_name
+    if not re.fullmatch(r"[A-Za-z0-9_.-]+", plans_name) or "__" in plans_name:
+        msg = (
+            f"plans name {plans_name!r} cannot be part of a folder's name as nnU-Net builds it; "
+            "use letters, digits, dots, hyphens and single underscores"
+        )
+        raise PlansError(msg)
     if plans_name == source.get("plans_name"):
         msg = (
             f"the new plans need a name of their own, not {plans_name!r}, that of their source; "
@@ -95,45 +106,40 @@ def derive_plans(source: Plans, architecture: Architecture, options: PlanOptions
         raise PlansError(msg)
     plans = deepcopy(source)
     plans["plans_name"] = plans_name
-    wanted = _wanted_configurations(source, options.configurations)
-    _check_patch_option(source, wanted, options.patch_size)
+    changed = _changed_configurations(source, options)
+    _check_patch_option(source, changed, options.patch_size)
+    unchanged = PlanOptions()
     plans["configurations"] = {
-        name: _derive_configuration(source, name, architecture, options) for name in wanted
+        name: _derive_configuration(
+            source, name, architecture, options if name in changed else unchanged
+        )
+        for name in source["configurations"]
     }
     return plans
 
 
-def _wanted_configurations(source: Plans, chosen: Sequence[str] | None) -> list[str]:
-    """Return the chosen configurations, and those that they depend on, in the source's order."""
+def _changed_configurations(source: Plans, options: PlanOptions) -> list[str]:
+    """Return the configurations that the options change."""
     available = source.get("configurations")
     if not isinstance(available, dict) or not available:
         msg = f"plans {source.get('plans_name')!r} have no configurations; plan the data set again"
         raise PlansError(msg)
-    unknown = [name for name in chosen or () if name not in available]
+    unknown = [name for name in options.configurations or () if name not in available]
     if unknown:
         msg = (
             f"configuration {', '.join(unknown)} is not in plans {source.get('plans_name')!r}; "
             f"they have {', '.join(available)}"
         )
         raise PlansError(msg)
-    wanted = set(chosen or available)
-    queue = list(wanted)
-    while queue:
-        entry = available[queue.pop()]
-        for key in ("inherits_from", "previous_stage"):
-            needed = entry.get(key)
-            if needed and needed not in wanted:
-                wanted.add(needed)
-                queue.append(needed)
-    return [name for name in available if name in wanted]
+    return list(options.configurations or available)
 
 
 def _check_patch_option(
-    source: Plans, wanted: Sequence[str], patch_size: tuple[int, ...] | None
+    source: Plans, changed: Sequence[str], patch_size: tuple[int, ...] | None
 ) -> None:
     if patch_size is None:
         return
-    axes = {name: len(resolve(source, name)["patch_size"]) for name in wanted}
+    axes = {name: len(resolve(source, name)["patch_size"]) for name in changed}
     if len(patch_size) not in axes.values():
         found = ", ".join(f"{name} has {n}" for name, n in axes.items())
         msg = f"--patch-size {list(patch_size)} has {len(patch_size)} axes, but {found}"
@@ -167,18 +173,19 @@ def _derive_configuration(
 ) -> dict[str, Any]:
     own: dict[str, Any] = deepcopy(source["configurations"][name])
     resolved = resolve(source, name)
-    if options.batch_size is not None and "batch_size" in own:
+    named = name in (options.configurations or ())
+    if options.batch_size is not None and (named or "batch_size" in own):
         own["batch_size"] = options.batch_size
     if (
         options.patch_size is not None
-        and "patch_size" in own
-        and len(own["patch_size"]) == len(options.patch_size)
+        and (named or "patch_size" in own)
+        and len(resolved["patch_size"]) == len(options.patch_size)
     ):
         own["patch_size"] = list(options.patch_size)
         resolved["patch_size"] = list(options.patch_size)
     owns_network = "architecture" in own or "UNet_class_name" in own
     # A configuration that inherits its network, but not its patch, needs one that fits the patch.
-    if owns_network or "patch_size" in own:
+    if owns_network or "patch_size" in own or (named and options.features is not None):
         for key in _OLD_KEYS:
             own.pop(key, None)
         own["architecture"] = _derive_architecture(name, resolved, architecture, options)
@@ -214,7 +221,7 @@ def _derive_architecture(
     return {
         "network_class_name": architecture.class_path,
         "arch_kwargs": keywords,
-        "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"],
+        "_kw_requires_import": [key for key in _IMPORTED if key in keywords],
     }
 
 

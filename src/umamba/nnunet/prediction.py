@@ -1,5 +1,6 @@
 """A folder of images to a folder of segmentations, with nnU-Net's predictor."""
 
+import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -13,9 +14,13 @@ from umamba.errors import CheckpointError, DatasetError, UMambaError
 from umamba.nnunet.checkpoints import read_checkpoint
 from umamba.nnunet.dataset_checks import Case, CaseFacts
 from umamba.nnunet.prediction_inputs import check_case, find_cases, input_files
-from umamba.nnunet.training import find_trainer, load_json, talk_to_stderr
+from umamba.nnunet.training import find_trainer, is_running, load_json, talk_to_stderr
 
 __all__ = ["PredictionOptions", "PredictionReport", "load_model", "predict"]
+
+
+_STAGING = ".umamba-partial-"
+_CASES_AT_ONCE = 16  # what an interrupt can cost
 
 
 @dataclass(frozen=True)
@@ -204,28 +209,39 @@ def _check_previous_stage(case: Case, ending: str, folder: Path | None) -> list[
 def _predict_ready(
     predictor: Any, ready: Sequence[CaseFacts], output: Path, options: PredictionOptions
 ) -> None:
+    """Predict into a hidden folder, a few cases at a time, and move what is finished."""
+    output.mkdir(parents=True, exist_ok=True)
+    for stale in output.glob(f"{_STAGING}*"):
+        if not is_running(int(stale.name.removeprefix(_STAGING))):
+            shutil.rmtree(stale, ignore_errors=True)
+    staging = output / f"{_STAGING}{os.getpid()}"
+    try:
+        for first in range(0, len(ready), _CASES_AT_ONCE):
+            (staging / "inputs").mkdir(parents=True)
+            (staging / "outputs").mkdir()
+            _predict_some(predictor, ready[first : first + _CASES_AT_ONCE], staging, options)
+            for file in sorted((staging / "outputs").iterdir()):
+                file.replace(output / file.name)
+            shutil.rmtree(staging)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _predict_some(
+    predictor: Any, cases: Sequence[CaseFacts], staging: Path, options: PredictionOptions
+) -> None:
     from nnunetv2.configuration import default_num_processes
 
     ending = predictor.dataset_json["file_ending"]
-    output.mkdir(parents=True, exist_ok=True)
-    staging = output / ".umamba-partial"
-    shutil.rmtree(staging, ignore_errors=True)
-    workers = min(default_num_processes, len(ready))
+    workers = min(default_num_processes, len(cases))
     previous = options.previous_stage
-    try:
-        (staging / "inputs").mkdir(parents=True)
-        inputs = [input_files(facts, staging / "inputs", ending) for facts in ready]
-        (staging / "outputs").mkdir()
-        with talk_to_stderr():
-            predictor.predict_from_files(
-                [[str(file) for file in files] for files in inputs],
-                [str(staging / "outputs" / facts.case.case_id) for facts in ready],
-                save_probabilities=options.save_probabilities,
-                num_processes_preprocessing=workers,
-                num_processes_segmentation_export=workers,
-                folder_with_segs_from_prev_stage=None if previous is None else str(previous),
-            )
-        for file in sorted((staging / "outputs").iterdir()):
-            file.replace(output / file.name)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+    inputs = [input_files(facts, staging / "inputs", ending) for facts in cases]
+    with talk_to_stderr():
+        predictor.predict_from_files(
+            [[str(file) for file in files] for files in inputs],
+            [str(staging / "outputs" / facts.case.case_id) for facts in cases],
+            save_probabilities=options.save_probabilities,
+            num_processes_preprocessing=workers,
+            num_processes_segmentation_export=workers,
+            folder_with_segs_from_prev_stage=None if previous is None else str(previous),
+        )

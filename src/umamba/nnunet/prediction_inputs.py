@@ -26,28 +26,41 @@ def find_cases(images: Path, dataset_json: Mapping[str, Any]) -> list[Case]:
         The cases, sorted by name.
 
     Raises:
-        DatasetError: If there is no image, or the channels cannot be told apart.
+        DatasetError: If there is no image that the model reads.
     """
-    ending, channels = dataset_json["file_ending"], list(dataset_json["channel_names"].values())
+    ending = dataset_json["file_ending"]
     if not images.is_dir():
         msg = f"input folder {images} does not exist"
         raise DatasetError(msg)
-    files = sorted(p for p in images.iterdir() if p.name.endswith(ending))
-    if not files:
+    stems = sorted(p.name.removesuffix(ending) for p in images.iterdir() if p.name.endswith(ending))
+    if not stems:
         msg = f"{images} has no files that end in {ending}, which this model reads"
         raise DatasetError(msg)
-    stems = [file.name.removesuffix(ending) for file in files]
-    numbered = all(len(s) > 5 and s[-5] == "_" and s[-4:].isdigit() for s in stems)
-    if not numbered and len(channels) > 1 and ending not in _COLOUR_ENDINGS:
-        msg = (
-            f"the images in {images} have no channel numbers; this model reads the channels "
-            f"{', '.join(channels)} as case_0000{ending}, case_0001{ending}, ..."
-        )
-        raise DatasetError(msg)
+    numbered: dict[str, set[int]] = {}
+    for stem in stems:
+        name, number = _split_number(stem)
+        if number is not None:
+            numbered.setdefault(name, set()).add(number)
+    several = len(channel_names(dataset_json)) > 1
     cases: dict[str, list[Path]] = {}
-    for stem, file in zip(stems, files, strict=True):
-        cases.setdefault(stem[:-5] if numbered else stem, []).append(file)
+    for stem in stems:
+        name, number = _split_number(stem)
+        # `patient_0001` alone is a name, not the second channel of `patient`
+        counted = number is not None and (several or numbered[name] == {0})
+        cases.setdefault(name if counted else stem, []).append(images / f"{stem}{ending}")
     return [Case(case_id, tuple(paths), None) for case_id, paths in cases.items()]
+
+
+def channel_names(dataset_json: Mapping[str, Any]) -> list[str]:
+    """Return the names of the channels; nnU-Net v1 calls them modalities."""
+    return list((dataset_json.get("channel_names") or dataset_json["modality"]).values())
+
+
+def _split_number(stem: str) -> tuple[str, int | None]:
+    """Split `case_0001` into `case` and 1."""
+    if len(stem) > 5 and stem[-5] == "_" and stem[-4:].isdigit():
+        return stem[:-5], int(stem[-4:])
+    return stem, None
 
 
 def check_case(case: Case, dataset_json: Mapping[str, Any]) -> tuple[CaseFacts, list[str]]:
@@ -60,12 +73,17 @@ def check_case(case: Case, dataset_json: Mapping[str, Any]) -> tuple[CaseFacts, 
     Returns:
         The facts, and one line per problem.
     """
-    channels = list(dataset_json["channel_names"].values())
+    channels = channel_names(dataset_json)
     facts, found = inspect_case(case, channels)
     problems = [
         f"{'' if p.file is None else p.file.name + ': '}{p.problem}; {p.fix}"
         for p in errors_of(found)
     ]
+    ending = dataset_json["file_ending"]
+    numbers = [_split_number(path.name.removesuffix(ending))[1] for path in case.images]
+    if len(numbers) > 1 and numbers != list(range(len(numbers))):
+        wanted = ", ".join(f"{case.case_id}_{i:04d}{ending}" for i in range(len(channels)))
+        problems.append(f"the channels are to be named {wanted}")
     if not problems and facts.n_channels != len(channels):
         problems.append(
             f"it has {facts.n_channels} channel(s), but the model was trained with "
@@ -75,22 +93,30 @@ def check_case(case: Case, dataset_json: Mapping[str, Any]) -> tuple[CaseFacts, 
 
 
 def input_files(facts: CaseFacts, folder: Path, ending: str) -> list[Path]:
-    """Return files that nnU-Net reads as the checks did, converting where it would not.
+    """Return files that nnU-Net reads as the checks did, and under names that it understands.
 
     Args:
         facts: A case that fits.
-        folder: Where a converted file goes.
+        folder: Where a converted file, or a link with nnU-Net's kind of name, goes.
         ending: The model's file ending.
 
     Returns:
         One path per file, in the order of the channels.
     """
+    case_id = facts.case.case_id
     files = []
     for i, file in enumerate(facts.images):
         path = file.path
+        named = folder / f"{case_id}_{i:04d}{ending}"
         if not file.faithful and ending in _COLOUR_ENDINGS:  # an alpha channel that says nothing
-            path = folder / f"{facts.case.case_id}_{i:04d}{ending}"
-            array = read_image(file.path).array
-            write_image(path, array[0] if len(array) == 1 else array.transpose(1, 2, 0))
+            array = read_image(path).array
+            write_image(named, array[0] if len(array) == 1 else array.transpose(1, 2, 0))
+            path = named
+        elif path.name != named.name:
+            named.symlink_to(path.resolve())
+            spacing = path.with_name(f"{case_id}.json")  # of a TIFF stack
+            if spacing.is_file():
+                (folder / spacing.name).symlink_to(spacing.resolve())
+            path = named
         files.append(path)
     return files

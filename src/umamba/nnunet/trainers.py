@@ -3,6 +3,8 @@
 import os
 import random
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,9 @@ from torch import nn
 from torch._dynamo import OptimizedModule
 from tqdm import tqdm
 
+from umamba.errors import UMambaError
 from umamba.layers.mamba_block import Mamba
+from umamba.nnunet.checkpoints import read_checkpoint
 from umamba.nnunet.paths import environment
 from umamba.nnunet.plans import official_architecture
 
@@ -45,6 +49,7 @@ class nnUNetTrainerUMamba(nnUNetTrainer):
     """
 
     seed: int | None = None
+    save_every = 1  # epochs; what an interrupt can cost
 
     def set_budget(self, epochs: int | None = None, iterations: int | None = None) -> None:
         """Set how long to train, before training starts.
@@ -53,10 +58,12 @@ class nnUNetTrainerUMamba(nnUNetTrainer):
             epochs: Number of epochs; `None` is nnU-Net's 1000, or what `iterations` needs.
             iterations: Training iterations in all, spread evenly over the epochs; without
                 `epochs` an epoch has at most 250.
+
+        Raises:
+            UMambaError: If there are fewer iterations than epochs.
         """
         if iterations is not None:
-            epochs = epochs or -(-iterations // _EPOCH_ITERATIONS)
-            self.num_iterations_per_epoch = -(-iterations // epochs)
+            epochs, self.num_iterations_per_epoch = spread(iterations, epochs)
             self.num_val_iterations_per_epoch = max(
                 1, self.num_iterations_per_epoch // _VALIDATION_SHARE
             )
@@ -105,7 +112,8 @@ class nnUNetTrainerUMamba(nnUNetTrainer):
 
     def _seeded(self, loader: Any, workers: int, per_epoch: int, stream: int) -> Any:
         start = self.current_epoch * per_epoch
-        seeded = _SeededLoader(loader, self.seed or 0, stream, start, max(1, workers))
+        entropy = (self.seed or 0, self.local_rank, stream)
+        seeded = _SeededLoader(loader, entropy, start, max(1, workers))
         if workers == 0:
             return SingleThreadedAugmenter(seeded, None)
         return MultiThreadedAugmenter(
@@ -180,8 +188,9 @@ class nnUNetTrainerUMamba(nnUNetTrainer):
             "_best_ema": self._best_ema,
             "current_epoch": self.current_epoch + 1,
             "init_args": self.my_init_kwargs,
-            "trainer_name": nnUNetTrainer.__name__,
+            "trainer_name": self._trainer_for_prediction(),
             "inference_allowed_mirroring_axes": self.inference_allowed_mirroring_axes,
+            "umamba": self._budget(),
         }
         target = Path(filename)
         partial = target.with_name(f".{target.name}.partial-{os.getpid()}")
@@ -191,14 +200,66 @@ class nnUNetTrainerUMamba(nnUNetTrainer):
         finally:
             partial.unlink(missing_ok=True)
 
+    def _trainer_for_prediction(self) -> str:
+        """Name nnU-Net's trainer where the plans alone describe the network."""
+        stock = nnUNetTrainer.build_network_architecture
+        by_plans = type(self).build_network_architecture is stock
+        return nnUNetTrainer.__name__ if by_plans else type(self).__name__
+
+    def _budget(self) -> dict[str, int | None]:
+        return {
+            "epochs": self.num_epochs,
+            "iterations_per_epoch": self.num_iterations_per_epoch,
+            "validation_iterations_per_epoch": self.num_val_iterations_per_epoch,
+            "seed": self.seed,
+        }
+
+    def load_checkpoint(self, filename_or_checkpoint: str) -> None:
+        """Go on with a training as it was begun: weights, optimiser, length and seed.
+
+        Args:
+            filename_or_checkpoint: The file; nothing in it is run.
+
+        Raises:
+            CheckpointError: If the file cannot be used.
+        """
+        begun = read_checkpoint(Path(filename_or_checkpoint)).get("umamba")
+        if begun is not None:  # before the schedule is built
+            self.num_epochs = begun["epochs"]
+            self.num_iterations_per_epoch = begun["iterations_per_epoch"]
+            self.num_val_iterations_per_epoch = begun["validation_iterations_per_epoch"]
+            if begun["seed"] is not None:
+                self.set_seed(begun["seed"])
+        super().load_checkpoint(filename_or_checkpoint)
+
+
+def spread(iterations: int, epochs: int | None) -> tuple[int, int]:
+    """Spread iterations evenly over epochs.
+
+    Args:
+        iterations: Training iterations in all.
+        epochs: Number of epochs; `None` makes epochs of at most 250 iterations.
+
+    Returns:
+        Epochs, and iterations per epoch; their product may exceed `iterations` by less than the
+        number of epochs.
+
+    Raises:
+        UMambaError: If there are fewer iterations than epochs.
+    """
+    epochs = epochs or -(-iterations // _EPOCH_ITERATIONS)
+    if iterations < epochs:
+        msg = f"{iterations} iterations cannot be spread over {epochs} epochs; ask for more"
+        raise UMambaError(msg)
+    return epochs, -(-iterations // epochs)
+
 
 class _SeededLoader:
-    """Draw batch number `i` of a data loader from (seed, stream, i), whichever worker draws it."""
+    """Draw batch number `i` of a data loader from (*entropy, i), whichever worker draws it."""
 
-    def __init__(self, loader: Any, seed: int, stream: int, start: int, workers: int) -> None:
+    def __init__(self, loader: Any, entropy: Sequence[int], start: int, workers: int) -> None:
         self.loader = loader
-        self.seed = seed
-        self.stream = stream
+        self.entropy = tuple(entropy)
         self.next_index = start
         self.workers = workers
 
@@ -213,7 +274,7 @@ class _SeededLoader:
         return self
 
     def __next__(self) -> Any:
-        sequence = np.random.SeedSequence([self.seed, self.stream, self.next_index])
+        sequence = np.random.SeedSequence([*self.entropy, self.next_index])
         seed_everything(int(sequence.generate_state(1)[0]))
         self.next_index += self.workers
         return next(self.loader)
@@ -269,7 +330,12 @@ class nnUNetTrainerUMambaEnc(_OfficialByDefault):
 
 
 class nnUNetTrainerUMambaEncNoAMP(nnUNetTrainerUMambaEnc):
-    """As `nnUNetTrainerUMambaEnc`, trained in float32 throughout."""
+    """As `nnUNetTrainerUMambaEnc`, with training and its validation in float32.
+
+    The final validation and prediction are nnU-Net's, and autocast on a GPU.
+    """
+
+    network: Any
 
     # nnU-Net reads the names of its arguments from this signature.
     def __init__(
@@ -284,16 +350,35 @@ class nnUNetTrainerUMambaEncNoAMP(nnUNetTrainerUMambaEnc):
         self.grad_scaler = None
 
     def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Take one step without autocast and without loss scaling."""
-        data = batch["data"].to(self.device, non_blocking=True)
-        target = batch["target"]
-        if isinstance(target, list):
-            target = [level.to(self.device, non_blocking=True) for level in target]
-        else:
-            target = target.to(self.device, non_blocking=True)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss = self.loss(self.network(data), target)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 12)
-        self.optimizer.step()
-        return {"loss": loss.detach().cpu().numpy()}
+        """Take one step; nnU-Net's own, but the network leaves its autocast."""
+        with self._full_precision():
+            result: dict[str, Any] = super().train_step(batch)
+        return result
+
+    def validation_step(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Validate on one batch, likewise."""
+        with self._full_precision():
+            result: dict[str, Any] = super().validation_step(batch)
+        return result
+
+    @contextmanager
+    def _full_precision(self) -> Iterator[None]:
+        network = self.network
+        self.network = _FullPrecision(network)
+        try:
+            yield
+        finally:
+            self.network = network
+
+
+class _FullPrecision(nn.Module):
+    """Run a network in float32 inside somebody else's autocast."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: torch.Tensor) -> Any:
+        """Segment a batch of patches."""
+        with torch.autocast(x.device.type, enabled=False):
+            return self.network(x.float())

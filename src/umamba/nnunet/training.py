@@ -2,7 +2,9 @@
 
 import contextlib
 import json
+import os
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +12,8 @@ from typing import Any
 
 import torch
 
-from umamba.errors import DatasetError, PlansError, UMambaError
+from umamba.errors import DatasetError, PlansError, ResumableInterruptError, UMambaError
+from umamba.nnunet.checkpoints import read_checkpoint
 from umamba.nnunet.paths import Paths, available_cores, environment
 from umamba.nnunet.plans import check_patch, read_plans, resolve
 
@@ -21,6 +24,7 @@ __all__ = [
     "ext_trainer_folder",
     "find_dataset",
     "find_trainer",
+    "is_running",
     "load_json",
     "pick_device",
     "talk_to_stderr",
@@ -167,8 +171,21 @@ def ensure_plans(dataset: str, plans_name: str, paths: Paths) -> bool:
     number = int(dataset[7:10])
     # nnU-Net's planner takes torch's threads from this variable, and fails on its legal zero.
     with talk_to_stderr(), environment(nnUNet_n_proc_DA="1"):
-        extract_fingerprint_dataset(number, num_processes=default_num_processes, verbose=False)
-        plan_experiment_dataset(number)
+        try:
+            extract_fingerprint_dataset(
+                number,
+                num_processes=default_num_processes,
+                check_dataset_integrity=True,
+                verbose=False,
+            )
+            plan_experiment_dataset(number)
+        except (RuntimeError, AssertionError, ValueError) as error:
+            first = next((line for line in str(error).splitlines() if line.strip()), "")
+            msg = (
+                f"nnU-Net refuses {raw}: {first.strip() or type(error).__name__}. What it printed "
+                "above says more; `umamba dataset` lists every problem of images and masks."
+            )
+            raise DatasetError(msg) from error
     return True
 
 
@@ -193,22 +210,37 @@ def ensure_preprocessed(dataset: str, plans_name: str, configuration: str, paths
         raise PlansError(msg)
     resolved = resolve(plans, configuration)
     check_patch(configuration, resolved)
-    dataset_json = load_json(folder / "dataset.json")
+    wanted = load_json(folder / "dataset.json").get("numTraining")
     data = folder / resolved["data_identifier"]
-    wanted = dataset_json.get("numTraining")
+    unfinished = folder / f".{data.name}.umamba-unfinished"
     done = len(list(data.glob("*.pkl"))) if data.is_dir() else 0
-    if done and (wanted is None or done >= wanted):
+    if done and not unfinished.exists():
+        # Others may train on these data, so they are never made again unasked.
+        if wanted is not None and done < wanted:
+            sys.stderr.write(f"note: {data} holds {done} cases, dataset.json says {wanted}\n")
         return
     if paths.raw is None or not (paths.raw / dataset / "dataset.json").is_file():
         msg = (
-            f"{data} holds {done} of {wanted} preprocessed cases, and the raw data to complete it "
-            f"were not found; give --raw DIR with {dataset} in it"
+            f"{data} holds no finished preprocessed data, and the raw data to make them were not "
+            f"found; give --raw DIR with {dataset} in it"
         )
         raise DatasetError(msg)
+    _preprocess(dataset, plans_name, configuration, unfinished)
+
+
+def _preprocess(dataset: str, plans_name: str, configuration: str, unfinished: Path) -> None:
+    """Run nnU-Net's preprocessing, leaving a mark while it is not finished."""
     from nnunetv2.configuration import default_num_processes
     from nnunetv2.experiment_planning.plan_and_preprocess_api import preprocess_dataset
 
-    sys.stderr.write(f"preprocessing {configuration} of {dataset} ({wanted} cases)\n")
+    if unfinished.exists() and is_running(int(unfinished.read_text() or 0)):
+        msg = (
+            f"process {unfinished.read_text()} is preprocessing {configuration} of {dataset}; "
+            "start again when it has finished"
+        )
+        raise UMambaError(msg)
+    unfinished.write_text(str(os.getpid()))
+    sys.stderr.write(f"preprocessing {configuration} of {dataset}\n")
     with talk_to_stderr():
         preprocess_dataset(
             int(dataset[7:10]),
@@ -217,6 +249,20 @@ def ensure_preprocessed(dataset: str, plans_name: str, configuration: str, paths
             num_processes=[default_num_processes],
             show_progress_bar=sys.stderr.isatty(),
         )
+    unfinished.unlink()
+
+
+def is_running(process_id: int) -> bool:
+    """Return whether a process of that number is alive on this machine."""
+    if process_id <= 0:
+        return False
+    try:
+        os.kill(process_id, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def ext_trainer_folder() -> Path:
@@ -259,44 +305,105 @@ def train(request: TrainingRequest, paths: Paths) -> Path:
 
     Raises:
         UMambaError: If anything that the request names is missing or does not fit.
+        ResumableInterruptError: If the user interrupts a training that can be continued.
     """
     dataset = find_dataset(request.dataset, paths)
     if request.fold != "all" and not request.fold.isdigit():
         msg = f"fold {request.fold!r} is neither a number nor all"
         raise UMambaError(msg)
-    find_trainer(request.trainer)
-    results = paths.require("results")
+    trainer_class = find_trainer(request.trainer)
+    _check_length(request, trainer_class)
+    results = paths.require("results") / dataset
     ensure_preprocessed(dataset, request.plans_name, request.configuration, paths)
-    results.mkdir(parents=True, exist_ok=True)
+    name = f"{trainer_class.__name__}__{request.plans_name}__{request.configuration}"
+    folder = results / name / f"fold_{request.fold}"
+    _check_state(request, folder)
+    _check_first_stage(request, results, paths.require("preprocessed") / dataset)
     with talk_to_stderr():
-        trainer = _build_trainer(request, dataset, paths)
-        folder = Path(trainer.output_folder)
-        finished = (folder / "checkpoint_final.pth").is_file()
-        if finished and not (
-            request.overwrite or request.continue_training or request.only_validate
-        ):
-            msg = (
-                f"{folder} holds a finished training; --val validates it again, --overwrite "
-                "trains it anew"
-            )
-            raise UMambaError(msg)
+        trainer = _build_trainer(request, trainer_class, dataset, paths)
         from nnunetv2.run.run_training import maybe_load_checkpoint
 
         weights = None if request.pretrained_weights is None else str(request.pretrained_weights)
-        maybe_load_checkpoint(trainer, request.continue_training, request.only_validate, weights)
-        if not request.only_validate:
-            trainer.run_training()
+        try:
+            maybe_load_checkpoint(
+                trainer, request.continue_training, request.only_validate, weights
+            )
+            if not request.only_validate:
+                trainer.run_training()
+        except KeyboardInterrupt:
+            if not (folder / "checkpoint_latest.pth").is_file():
+                raise
+            msg = f"interrupted; the same command with --c continues from {folder}"
+            raise ResumableInterruptError(msg) from None
         trainer.perform_actual_validation(request.save_probabilities)
     return folder
 
 
-def _build_trainer(request: TrainingRequest, dataset: str, paths: Paths) -> Any:
+def _check_length(request: TrainingRequest, trainer_class: Any) -> None:
+    """Check the length and the seed before anything is written."""
+    if all(value is None for value in (request.epochs, request.iterations, request.seed)):
+        return
+    if request.continue_training:
+        msg = (
+            "--c goes on with the length and the seed that the training was begun with; leave "
+            "--epochs, --iterations and --seed out"
+        )
+        raise UMambaError(msg)
+    if not hasattr(trainer_class, "set_budget"):
+        msg = (
+            f"--epochs, --iterations and --seed belong to nnUNetTrainerUMamba; {request.trainer} "
+            "has its own"
+        )
+        raise UMambaError(msg)
+    if request.iterations is not None:
+        from umamba.nnunet.trainers import spread
+
+        spread(request.iterations, request.epochs)
+
+
+def _check_state(request: TrainingRequest, folder: Path) -> None:
+    """Check that the fold is in the state that the request expects; set an old one aside."""
+    finished = (folder / "checkpoint_final.pth").is_file()
+    if request.only_validate and not finished:
+        msg = f"{folder} holds no finished training to validate; train it first"
+        raise UMambaError(msg)
+    if request.pretrained_weights is not None:
+        read_checkpoint(request.pretrained_weights)
+    if not finished or request.continue_training or request.only_validate:
+        return
+    if not request.overwrite:
+        msg = (
+            f"{folder} holds a finished training; --val validates it again, --overwrite trains it "
+            "anew"
+        )
+        raise UMambaError(msg)
+    kept = folder.with_name(f"replaced_{time.strftime('%Y%m%d-%H%M%S')}_{folder.name}")
+    folder.rename(kept)
+    sys.stderr.write(f"the finished training is kept as {kept}\n")
+
+
+def _check_first_stage(request: TrainingRequest, results: Path, preprocessed: Path) -> None:
+    """Check that a cascade's first stage has predicted what the second one needs."""
+    plans = read_plans(preprocessed, request.plans_name)
+    stage = resolve(plans, request.configuration).get("previous_stage")
+    if stage is None:
+        return
+    model = f"{request.trainer}__{request.plans_name}__{stage}"
+    folder = results / model / "predicted_next_stage" / request.configuration
+    if not folder.is_dir() or not any(folder.iterdir()):
+        msg = (
+            f"{request.configuration} is the second stage of a cascade and needs what {stage} "
+            f"predicts, but {folder} is empty; train every fold of {stage} first"
+        )
+        raise UMambaError(msg)
+
+
+def _build_trainer(request: TrainingRequest, trainer_class: Any, dataset: str, paths: Paths) -> Any:
     if request.device == "cpu":
         torch.set_num_threads(available_cores())
     elif request.device == "cuda":
         torch.set_num_threads(1)
         torch.backends.cudnn.benchmark = request.seed is None
-    trainer_class = find_trainer(request.trainer)
     preprocessed = paths.require("preprocessed") / dataset
     plans = read_plans(preprocessed, request.plans_name)
     plans["continue_training"] = request.continue_training
@@ -308,16 +415,9 @@ def _build_trainer(request: TrainingRequest, dataset: str, paths: Paths) -> Any:
         load_json(preprocessed / "dataset.json"),
         torch.device(request.device),
     )
-    budget = (request.epochs, request.iterations, request.seed)
     if hasattr(trainer, "set_budget"):
         trainer.quiet_console = True
         trainer.set_budget(request.epochs, request.iterations)
         if request.seed is not None:
             trainer.set_seed(request.seed)
-    elif any(value is not None for value in budget):
-        msg = (
-            f"--epochs, --iterations and --seed belong to nnUNetTrainerUMamba; {request.trainer} "
-            "has its own"
-        )
-        raise UMambaError(msg)
     return trainer

@@ -99,7 +99,8 @@ def selective_scan(
     """
     _check_shapes(u, dt, A, B, C, D, z, dt_bias, initial_state)
     compute = _compute_dtype(u, A)
-    if resolve_backend(backend) == "reference":
+    # On the meta device nothing is computed, and autocast, which the reference leaves, is unknown.
+    if resolve_backend(backend) == "reference" and not u.is_meta:
         with torch.autocast(u.device.type, enabled=False):
             inputs = [None if x is None else x.to(compute) for x in (D, z, dt_bias, initial_state)]
             exact, last = selective_scan_reference(
@@ -131,6 +132,9 @@ def _check_shapes(
             f"selective_scan needs u of shape (batch, d_inner, length) and A of shape "
             f"(d_inner, d_state); got u {tuple(u.shape)} and A {tuple(A.shape)}"
         )
+        raise ValueError(msg)
+    if A.is_complex():
+        msg = "selective_scan needs a real A; complex state matrices are not supported"
         raise ValueError(msg)
     batch, d_inner, length = u.shape
     d_state = A.shape[1]

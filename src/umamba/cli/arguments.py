@@ -1,0 +1,53 @@
+"""Arguments that several commands take."""
+
+import argparse
+
+from umamba import registry
+
+__all__ = ["add_model_arguments", "natural", "plans_name", "positive"]
+
+
+def positive(text: str) -> int:
+    """Parse a number of at least one."""
+    if not text.isdigit() or int(text) < 1:
+        msg = f"{text!r} is not a positive number"
+        raise argparse.ArgumentTypeError(msg)
+    return int(text)
+
+
+def natural(text: str) -> int:
+    """Parse a number of at least zero."""
+    if not text.isdigit():
+        msg = f"{text!r} is not zero or a positive number"
+        raise argparse.ArgumentTypeError(msg)
+    return int(text)
+
+
+def add_model_arguments(parser: argparse.ArgumentParser, *, required: bool) -> None:
+    """Add what names a training: plans by name or by model, trainer, device."""
+    plans = parser.add_mutually_exclusive_group(required=required)
+    plans.add_argument("-p", dest="plans_name", metavar="PLANS", help="name of the plans")
+    plans.add_argument(
+        "--model",
+        choices=registry.names(),
+        metavar="NAME",
+        help="the model's default plans, as `umamba plan` wrote them",
+    )
+    parser.add_argument(
+        "-tr",
+        dest="trainer",
+        default="nnUNetTrainerUMamba",
+        metavar="TRAINER",
+        help="default: nnUNetTrainerUMamba",
+    )
+    parser.add_argument(
+        "-device", choices=("cpu", "cuda", "mps"), help="default: cuda where there is one"
+    )
+
+
+def plans_name(args: argparse.Namespace) -> str | None:
+    """Return the name of the plans, given as such or by the model."""
+    if args.model is not None:
+        return registry.find_architecture(args.model).plans_name
+    name: str | None = args.plans_name
+    return name

@@ -1,0 +1,71 @@
+"""Keep nnU-Net's chatter, and that of its worker processes, in a log file."""
+
+import contextlib
+import io
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TextIO
+
+__all__ = ["quiet"]
+
+_STDOUT, _STDERR = 1, 2
+
+
+@contextlib.contextmanager
+def quiet(log_file: Path, shown: str) -> Iterator[None]:
+    """Send everything that is written into a file, and some lines to stderr as well.
+
+    Worker processes inherit the redirection.
+
+    Args:
+        log_file: Where to; appended.
+        shown: How the lines begin that are shown.
+
+    Yields:
+        Nothing.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    with contextlib.ExitStack() as stack:
+        file = stack.enter_context(log_file.open("a", encoding="utf-8", buffering=1))
+        console = _outlive_redirection(sys.stderr, stack)
+        for descriptor in (_STDOUT, _STDERR):
+            saved = os.dup(descriptor)
+            stack.callback(os.close, saved)
+            stack.callback(os.dup2, saved, descriptor)
+            os.dup2(file.fileno(), descriptor)
+        stack.enter_context(contextlib.redirect_stdout(file))
+        stack.enter_context(contextlib.redirect_stderr(_Tee(file, console, shown)))
+        yield
+
+
+def _outlive_redirection(stream: TextIO, stack: contextlib.ExitStack) -> TextIO:
+    """Return a way to where the stream leads now, whatever becomes of the descriptor."""
+    try:
+        descriptor = stream.fileno()
+    except (OSError, ValueError):  # a notebook's, or a test's
+        return stream
+    copy = os.fdopen(os.dup(descriptor), "w", encoding="utf-8", buffering=1)
+    return stack.enter_context(copy)
+
+
+class _Tee(io.TextIOBase):
+    def __init__(self, file: TextIO, console: TextIO, shown: str) -> None:
+        self._file = file
+        self._console = console
+        self._shown = shown
+        self._line = ""
+
+    def write(self, text: str) -> int:
+        self._file.write(text)
+        *lines, self._line = (self._line + text).split("\n")
+        for line in lines:
+            if line.startswith(self._shown):
+                self._console.write(f"      {line}\n")
+                self._console.flush()
+        return len(text)
+
+    def flush(self) -> None:
+        self._file.flush()

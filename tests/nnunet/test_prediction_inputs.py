@@ -1,0 +1,80 @@
+"""Which files make a case, and under which names nnU-Net gets them."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import SimpleITK
+from skimage.io import imread, imsave
+
+from umamba.errors import DatasetError
+from umamba.nnunet.prediction_inputs import check_case, find_cases, input_files
+
+
+def description(*channels: str, ending: str = ".nii.gz") -> dict[str, Any]:
+    return {"channel_names": dict(enumerate(channels)), "file_ending": ending}
+
+
+def write(folder: Path, *names: str) -> None:
+    for name in names:
+        image = SimpleITK.GetImageFromArray(np.ones((3, 4, 5), np.float32))
+        SimpleITK.WriteImage(image, str(folder / f"{name}.nii.gz"))
+
+
+def test_numbers_are_channels_only_where_they_can_be(tmp_path: Path) -> None:
+    write(tmp_path, "a_0000", "b", "patient_0001", "patient_0002")
+    cases = find_cases(tmp_path, description("T1"))
+    assert [case.case_id for case in cases] == ["a", "b", "patient_0001", "patient_0002"]
+    assert all(not check_case(case, description("T1"))[1] for case in cases)
+
+
+def test_wrong_channel_numbers_are_named(tmp_path: Path) -> None:
+    write(tmp_path, "good_0000", "good_0001", "late_0001", "late_0002", "one_0000", "bare")
+    two = description("T1", "T2")
+    problems = {case.case_id: check_case(case, two)[1] for case in find_cases(tmp_path, two)}
+    assert problems.pop("good") == []
+    assert "are to be named late_0000.nii.gz, late_0001.nii.gz" in problems.pop("late")[0]
+    assert set(problems) == {"one", "bare"}
+    assert all("1 channel(s), but the model was trained with 2" in p[0] for p in problems.values())
+
+
+def test_names_without_a_number_are_linked_as_nnunet_wants_them(tmp_path: Path) -> None:
+    write(tmp_path, "bare", "named_0000")
+    staging = tmp_path / "staging"
+    staging.mkdir()
+    names = []
+    for case in find_cases(tmp_path, description("T1")):
+        facts, _ = check_case(case, description("T1"))
+        names += [path.name for path in input_files(facts, staging, ".nii.gz")]
+    assert names == ["bare_0000.nii.gz", "named_0000.nii.gz"]
+    assert (staging / "bare_0000.nii.gz").resolve() == (tmp_path / "bare.nii.gz").resolve()
+
+
+def test_an_alpha_channel_that_says_nothing_is_dropped(tmp_path: Path) -> None:
+    rgba = np.random.default_rng(0).integers(0, 255, (6, 7, 4), np.uint8)
+    rgba[..., 3] = 255
+    imsave(tmp_path / "cells.png", rgba, check_contrast=False)
+    rgb = description("R", "G", "B", ending=".png")
+    (case,) = find_cases(tmp_path, rgb)
+    facts, problems = check_case(case, rgb)
+    assert not problems
+    staging = tmp_path / "staging"
+    staging.mkdir()
+    (path,) = input_files(facts, staging, ".png")
+    assert path.name == "cells_0000.png"
+    assert np.array_equal(imread(path), rgba[..., :3])
+
+
+def test_models_of_nnunet_v1_name_modalities(tmp_path: Path) -> None:
+    write(tmp_path, "a_0000")
+    old = {"modality": {"0": "MRI"}, "file_ending": ".nii.gz"}
+    (case,) = find_cases(tmp_path, old)
+    assert check_case(case, old)[1] == []
+
+
+def test_folders_without_images_are_named(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"has no files that end in \.nii\.gz"):
+        find_cases(tmp_path, description("T1"))
+    with pytest.raises(DatasetError, match="does not exist"):
+        find_cases(tmp_path / "none", description("T1"))
