@@ -46,7 +46,7 @@ def find_cases(images: Path, dataset_json: Mapping[str, Any]) -> list[Case]:
     for stem in stems:
         name, number = _split_number(stem)
         # `patient_0001` alone is a name, not the second channel of `patient`
-        counted = number is not None and (several or numbered[name] == {0})
+        counted = number is not None and (several or 0 in numbered[name])
         cases.setdefault(name if counted else stem, []).append(images / f"{stem}{ending}")
     return [Case(case_id, tuple(paths), None) for case_id, paths in cases.items()]
 

@@ -49,7 +49,6 @@ class nnUNetTrainerUMamba(nnUNetTrainer):
     """
 
     seed: int | None = None
-    save_every = 1  # epochs; what an interrupt can cost
 
     def set_budget(self, epochs: int | None = None, iterations: int | None = None) -> None:
         """Set how long to train, before training starts.
@@ -121,7 +120,11 @@ class nnUNetTrainerUMamba(nnUNetTrainer):
         )
 
     def run_training(self) -> None:
-        """Train; on a terminal a bar shows the iterations of the epoch."""
+        """Train; on a terminal a bar shows the iterations of the epoch.
+
+        A checkpoint is written after every epoch, so that an interrupt costs no more than one.
+        """
+        self.save_every = 1
         self.on_train_start()
         for _ in range(self.current_epoch, self.num_epochs):
             self.on_epoch_start()
