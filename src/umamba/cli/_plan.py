@@ -93,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
     set_default_workers("cpu")
     from umamba.nnunet.memory import compare_memory
     from umamba.nnunet.plans import PlanOptions, derive_plans, read_plans, write_plans
-    from umamba.nnunet.training import ensure_plans, find_dataset, load_json
+    from umamba.nnunet.preparation import ensure_plans, find_dataset, load_json
 
     architecture = registry.find_architecture(args.model)
     if args.variant is not None:

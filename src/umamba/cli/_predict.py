@@ -99,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _model_folder(args: argparse.Namespace, paths: Paths) -> Path:
     from umamba.errors import UMambaError
-    from umamba.nnunet.training import find_dataset
+    from umamba.nnunet.preparation import find_dataset
 
     plans = plans_name(args)
     if args.dataset is None or args.configuration is None or plans is None:

@@ -24,6 +24,7 @@ __all__ = [
     "Slab",
     "add_noise",
     "bias_field",
+    "gap_mm",
     "load_brain",
     "read_volume",
     "simulate_scan",
@@ -36,7 +37,7 @@ LABELS = {"grey_matter": 1, "white_matter": 2}
 VOXEL_MM = 2
 
 # What the scanner adds. Wavelengths as long as a head keep the field smooth.
-BIAS_STRENGTH = 0.45
+BIAS_STRENGTH = 0.4
 BIAS_SHORTEST_WAVE_MM = 140.0
 NOISE = 0.02
 
@@ -64,9 +65,14 @@ class Slab:
 
 
 # The template is symmetric, so the halves left and right of the midline would be the same brain
-# twice. Front and back are not; between them 12 mm are used by neither.
-TRAINING = Slab(-114, -16)
-HELD_OUT = Slab(-2, 80)
+# twice. Front and back are not; the six slices between them are used by neither.
+TRAINING = Slab(-114, 2)
+HELD_OUT = Slab(16, 80)
+
+
+def gap_mm() -> int:
+    """Return how much of the brain lies between the two parts."""
+    return HELD_OUT.first_mm - TRAINING.last_mm - VOXEL_MM
 
 
 @dataclass(frozen=True)
@@ -80,9 +86,9 @@ class Brain:
     def cut(self, slab: Slab) -> "Brain":
         """Return one slab of the brain, cropped to the brain and a little background beside it."""
         span = slab.indices(self.affine)
-        inside = self.labels[:, span] > 0
-        x = _extent(inside.any(axis=(1, 2)))
-        z = _extent(inside.any(axis=(0, 1)))
+        inside: Volume = self.labels[:, span] > 0
+        x = _extent(np.any(inside, axis=(1, 2)))
+        z = _extent(np.any(inside, axis=(0, 1)))
         affine = self.affine.copy()
         corner = np.array([x.start, span.start, z.start])
         affine[:3, 3] = self.affine[:3, :3] @ corner + self.affine[:3, 3]
@@ -93,8 +99,8 @@ def load_brain() -> Brain:
     """Read the template from nilearn and label it.
 
     Returns:
-        The template at 2 mm. A voxel is grey or white matter, whichever is more probable, if
-        that is more probable than not; everything else is background.
+        The template at 2 mm. A voxel is grey matter, white matter or anything else, whichever
+        is most probable.
 
     Raises:
         UMambaError: If nilearn is not installed.
@@ -110,9 +116,7 @@ def load_brain() -> Brain:
     image = datasets.load_mni152_template(resolution=VOXEL_MM)
     grey = datasets.load_mni152_gm_template(resolution=VOXEL_MM).get_fdata()
     white = datasets.load_mni152_wm_template(resolution=VOXEL_MM).get_fdata()
-    labels = np.zeros(grey.shape, np.uint8)
-    labels[(grey > 0.5) & (grey >= white)] = LABELS["grey_matter"]
-    labels[(white > 0.5) & (white > grey)] = LABELS["white_matter"]
+    labels = np.argmax([1 - grey - white, grey, white], axis=0).astype(np.uint8)
     clean = np.clip(image.get_fdata(), 0, None).astype(np.float32)
     return Brain(clean, labels, np.asarray(image.affine))
 

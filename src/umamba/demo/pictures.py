@@ -17,7 +17,7 @@ Volume = npt.NDArray[Any]
 _COLOURS = {"grey_matter": "#f28e2b", "white_matter": "#4e9fd1"}
 _PARTS = {"training": (TRAINING, "#59a14f"), "held out": (HELD_OUT, "#e15759")}
 _TEXT = "#333333"
-_PLANES_MM = (6, 34)
+_PLANES_MM = (20, 40)
 _DPI = 130
 
 
@@ -46,20 +46,22 @@ def draw_segmentation(
         panels: One for every column.
         caption: What else to say, below.
     """
+    from matplotlib import style
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
-    figure = Figure(figsize=(3.1 + 2.75 * len(panels), 6.9), facecolor="white")
+    style.use("default")  # nnU-Net's own plots leave other fonts behind
+    figure = Figure(figsize=(3.1 + 2.75 * len(panels), 6.45), facecolor="white")
     grid = figure.add_gridspec(
         len(_PLANES_MM),
         1 + len(panels),
         width_ratios=[1.12] + [1] * len(panels),
         left=0.008,
         right=0.992,
-        top=0.905,
-        bottom=0.135,
+        top=0.94,
+        bottom=0.115,
         wspace=0.03,
-        hspace=0.03,
+        hspace=0.02,
     )
     _draw_locator(figure.add_subplot(grid[:, 0]), brain)
     for row, plane_mm in enumerate(_PLANES_MM):
@@ -76,12 +78,12 @@ def draw_segmentation(
     figure.legend(
         handles=handles,
         loc="lower right",
-        bbox_to_anchor=(0.99, 0.045),
+        bbox_to_anchor=(0.995, 0.022),
         ncols=2,
         frameon=False,
         fontsize=12,
     )
-    figure.text(0.012, 0.03, caption, fontsize=9.5, color=_TEXT, va="bottom", linespacing=1.45)
+    figure.text(0.012, 0.025, caption, fontsize=9.5, color=_TEXT, va="bottom", linespacing=1.45)
     figure.savefig(path, dpi=_DPI)
 
 
@@ -95,7 +97,7 @@ def _draw_locator(axes: Any, brain: Brain) -> None:
     for name, (slab, colour) in _PARTS.items():
         axes.axvspan(slab.first_mm - 1, slab.last_mm + 1, color=colour, alpha=0.33, lw=0)
         centre = (slab.first_mm + slab.last_mm) / 2
-        axes.text(centre, 88, name, color=colour, fontsize=11, ha="center", weight="bold")
+        axes.text(centre, 87, name, color="white", fontsize=11, ha="center", weight="bold")
     for plane_mm in _PLANES_MM:
         axes.axvline(plane_mm, color="white", lw=1, ls=(0, (4, 3)))
     axes.set_xlim(-118, 84)
@@ -114,9 +116,10 @@ def _draw_slice(axes: Any, scan: Brain, labels: Volume | None, plane_mm: int) ->
     image = scan.image[:, index].T
     axes.imshow(image, cmap="gray", origin="lower", vmin=0, vmax=float(scan.image.max()) * 0.95)
     if labels is not None:
+        drawn = labels[:, index].T
         colours = np.zeros((*image.shape, 4))
         for name, value in LABELS.items():
-            colours[labels[:, index].T == value] = to_rgba(_COLOURS[name], 0.72)
+            colours[drawn == value] = to_rgba(_COLOURS[name], 0.72)
         axes.imshow(colours, origin="lower", interpolation="nearest")
     else:
         _note(axes, 0.03, 0.04, "L")
@@ -131,9 +134,11 @@ def draw_training(path: Path, curves: Mapping[str, Any]) -> None:
         path: The PNG to write.
         curves: What nnU-Net logged: `train_losses`, `val_losses`, `dice_per_class_or_region`.
     """
+    from matplotlib import rcdefaults
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
+    rcdefaults()  # nnU-Net's own plots leave other fonts behind
     figure = Figure(figsize=(10, 4), facecolor="white", layout="constrained")
     losses, dice = figure.subplots(1, 2)
     epochs = np.arange(1, len(curves["train_losses"]) + 1)

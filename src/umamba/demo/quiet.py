@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TextIO
+from typing import Any
 
 __all__ = ["quiet"]
 
@@ -41,7 +41,7 @@ def quiet(log_file: Path, shown: str) -> Iterator[None]:
         yield
 
 
-def _outlive_redirection(stream: TextIO, stack: contextlib.ExitStack) -> TextIO:
+def _outlive_redirection(stream: Any, stack: contextlib.ExitStack) -> Any:
     """Return a way to where the stream leads now, whatever becomes of the descriptor."""
     try:
         descriptor = stream.fileno()
@@ -52,13 +52,17 @@ def _outlive_redirection(stream: TextIO, stack: contextlib.ExitStack) -> TextIO:
 
 
 class _Tee(io.TextIOBase):
-    def __init__(self, file: TextIO, console: TextIO, shown: str) -> None:
+    """Outlives its file, because log handlers that libraries make meanwhile keep it."""
+
+    def __init__(self, file: Any, console: Any, shown: str) -> None:
         self._file = file
         self._console = console
         self._shown = shown
         self._line = ""
 
     def write(self, text: str) -> int:
+        if self._file.closed:
+            return len(text)
         self._file.write(text)
         *lines, self._line = (self._line + text).split("\n")
         for line in lines:
@@ -68,4 +72,5 @@ class _Tee(io.TextIOBase):
         return len(text)
 
     def flush(self) -> None:
-        self._file.flush()
+        if not self._file.closed:
+            self._file.flush()

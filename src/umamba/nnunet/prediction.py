@@ -14,7 +14,8 @@ from umamba.errors import CheckpointError, DatasetError, UMambaError
 from umamba.nnunet.checkpoints import read_checkpoint
 from umamba.nnunet.dataset_checks import Case, CaseFacts
 from umamba.nnunet.prediction_inputs import check_case, find_cases, input_files
-from umamba.nnunet.training import find_trainer, is_running, load_json, talk_to_stderr
+from umamba.nnunet.preparation import is_running, load_json, talk_to_stderr
+from umamba.nnunet.training import find_trainer
 
 __all__ = ["PredictionOptions", "PredictionReport", "load_model", "predict"]
 

@@ -1,0 +1,198 @@
+"""Find a data set and its files, and have nnU-Net plan and preprocess what is missing."""
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from umamba.errors import DatasetError, PlansError, UMambaError
+from umamba.nnunet.paths import Paths, environment
+from umamba.nnunet.plans import check_patch, read_plans, resolve
+
+__all__ = [
+    "ensure_plans",
+    "ensure_preprocessed",
+    "find_dataset",
+    "is_running",
+    "load_json",
+    "talk_to_stderr",
+]
+
+
+@contextlib.contextmanager
+def talk_to_stderr() -> Iterator[None]:
+    """Send what nnU-Net prints to stderr; stdout is for results."""
+    with contextlib.redirect_stdout(sys.stderr):
+        yield
+
+
+def find_dataset(dataset: str, paths: Paths) -> str:
+    """Return the full name of a data set given by name or number.
+
+    Raises:
+        DatasetError: If there is none, or more than one.
+    """
+    folders = [folder for folder in (paths.raw, paths.preprocessed, paths.results) if folder]
+    there = {p.name for folder in folders for p in folder.glob("Dataset*_*") if p.is_dir()}
+    prefix = f"Dataset{int(dataset):03d}_" if dataset.isdigit() else None
+    found = sorted(n for n in there if n == dataset or (prefix and n.startswith(prefix)))
+    if len(found) == 1:
+        return found[0]
+    looked = ", ".join(str(folder) for folder in folders) or "no folder at all"
+    if found:
+        msg = f"{dataset} names more than one data set: {', '.join(found)}; give the full name"
+        raise DatasetError(msg)
+    listing = f"there are {', '.join(sorted(there))}" if there else "there is none yet"
+    msg = f"data set {dataset!r} was not found in {looked}; {listing}"
+    raise DatasetError(msg)
+
+
+def load_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        UMambaError: If the file is missing or no JSON object.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        msg = f"{path} does not exist"
+        raise UMambaError(msg) from None
+    except (OSError, ValueError) as error:
+        msg = f"{path} cannot be read: {error}"
+        raise UMambaError(msg) from None
+    if not isinstance(content, dict):
+        msg = f"{path} is not a JSON object"
+        raise UMambaError(msg)
+    return content
+
+
+def ensure_plans(dataset: str, plans_name: str, paths: Paths) -> bool:
+    """Run nnU-Net's fingerprint and planning where the plans are missing.
+
+    Args:
+        dataset: Full name of the data set.
+        plans_name: The plans that are needed; only `nnUNetPlans` can be made here.
+        paths: nnU-Net's folders.
+
+    Returns:
+        Whether anything was planned.
+
+    Raises:
+        PlansError: If other plans than nnU-Net's default are missing.
+        UMambaError: If a folder is not known, or nnU-Net refuses the data set.
+    """
+    folder = paths.require("preprocessed") / dataset
+    if (folder / f"{plans_name}.json").is_file():
+        return False
+    if plans_name != "nnUNetPlans":
+        read_plans(folder, plans_name)  # raises, naming what is there
+    raw = paths.require("raw") / dataset
+    if not (raw / "dataset.json").is_file():
+        msg = f"{dataset} has neither plans in {folder} nor raw data in {raw}"
+        raise PlansError(msg)
+    from nnunetv2.configuration import default_num_processes
+    from nnunetv2.experiment_planning.plan_and_preprocess_api import (
+        extract_fingerprint_dataset,
+        plan_experiment_dataset,
+    )
+
+    sys.stderr.write(f"{dataset} has no plans yet: running nnU-Net's fingerprint and planning\n")
+    number = int(dataset[7:10])
+    # nnU-Net's planner takes torch's threads from this variable, and fails on its legal zero.
+    with talk_to_stderr(), environment(nnUNet_n_proc_DA="1"):
+        try:
+            extract_fingerprint_dataset(
+                number,
+                num_processes=default_num_processes,
+                check_dataset_integrity=True,
+                verbose=False,
+            )
+            plan_experiment_dataset(number)
+        except (RuntimeError, AssertionError, ValueError) as error:
+            first = next((line for line in str(error).splitlines() if line.strip()), "")
+            msg = (
+                f"nnU-Net refuses {raw}: {first.strip() or type(error).__name__}. What it printed "
+                "above says more; `umamba dataset` lists every problem of images and masks."
+            )
+            raise DatasetError(msg) from error
+    return True
+
+
+def ensure_preprocessed(dataset: str, plans_name: str, configuration: str, paths: Paths) -> None:
+    """Run nnU-Net's preprocessing where it is missing or was not finished.
+
+    Args:
+        dataset: Full name of the data set.
+        plans_name: Name of the plans.
+        configuration: The configuration to train.
+        paths: nnU-Net's folders.
+
+    Raises:
+        PlansError: If the plans lack the configuration.
+        DatasetError: If raw data are needed and missing.
+    """
+    folder = paths.require("preprocessed") / dataset
+    plans = read_plans(folder, plans_name)
+    if configuration not in plans["configurations"]:
+        known = ", ".join(plans["configurations"])
+        msg = f"configuration {configuration!r} is not in plans {plans_name!r}; they have {known}"
+        raise PlansError(msg)
+    resolved = resolve(plans, configuration)
+    check_patch(configuration, resolved)
+    wanted = load_json(folder / "dataset.json").get("numTraining")
+    data = folder / resolved["data_identifier"]
+    unfinished = folder / f".{data.name}.umamba-unfinished"
+    done = len(list(data.glob("*.pkl"))) if data.is_dir() else 0
+    if done and not unfinished.exists():
+        # Others may train on these data, so they are never made again unasked.
+        if wanted is not None and done < wanted:
+            sys.stderr.write(f"note: {data} holds {done} cases, dataset.json says {wanted}\n")
+        return
+    if paths.raw is None or not (paths.raw / dataset / "dataset.json").is_file():
+        msg = (
+            f"{data} holds no finished preprocessed data, and the raw data to make them were not "
+            f"found; give --raw DIR with {dataset} in it"
+        )
+        raise DatasetError(msg)
+    _preprocess(dataset, plans_name, configuration, unfinished)
+
+
+def _preprocess(dataset: str, plans_name: str, configuration: str, unfinished: Path) -> None:
+    """Run nnU-Net's preprocessing, leaving a mark while it is not finished."""
+    from nnunetv2.configuration import default_num_processes
+    from nnunetv2.experiment_planning.plan_and_preprocess_api import preprocess_dataset
+
+    if unfinished.exists() and is_running(int(unfinished.read_text() or 0)):
+        msg = (
+            f"process {unfinished.read_text()} is preprocessing {configuration} of {dataset}; "
+            "start again when it has finished"
+        )
+        raise UMambaError(msg)
+    unfinished.write_text(str(os.getpid()))
+    sys.stderr.write(f"preprocessing {configuration} of {dataset}\n")
+    with talk_to_stderr():
+        preprocess_dataset(
+            int(dataset[7:10]),
+            plans_name,
+            configurations=[configuration],
+            num_processes=[default_num_processes],
+            show_progress_bar=sys.stderr.isatty(),
+        )
+    unfinished.unlink()
+
+
+def is_running(process_id: int) -> bool:
+    """Return whether a process of that number is alive on this machine."""
+    if process_id <= 0:
+        return False
+    try:
+        os.kill(process_id, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
