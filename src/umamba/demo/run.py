@@ -52,6 +52,8 @@ class Recipe:
         n_training: Training scans, each with its own bias field; nnU-Net validates on some.
         n_held_out: Scans of the held-out part.
         features: Channels per stage.
+        patch_size: Patch size, no larger than a slice of either part: padding would be a sight
+            that differs between the two.
         batch_size: Slices in a batch.
         epochs: Number of epochs.
         iterations: Training iterations in all.
@@ -60,9 +62,10 @@ class Recipe:
     n_training: int = 14
     n_held_out: int = 3
     features: tuple[int, ...] = (16, 32, 64, 128)
-    batch_size: int = 4
-    epochs: int = 12
-    iterations: int = 900
+    patch_size: tuple[int, ...] = (32, 64)
+    batch_size: int = 8
+    epochs: int = 8
+    iterations: int = 640
 
 
 @dataclass(frozen=True)
@@ -211,12 +214,13 @@ def _command_lines(request: DemoRequest, device: str) -> list[list[str]]:
     recipe = request.recipe
     labels = [f"{name}={value}" for name, value in data.LABELS.items()]
     features = ",".join(map(str, recipe.features))
+    patch_size = " ".join(map(str, recipe.patch_size))
     number = str(int(_DATASET[7:10]))
     lines = [
         f"dataset {_DATASET} --images training/images --masks training/masks "
         f"--channels {_CHANNEL} --labels {' '.join(labels)}",
         f"plan {number} --model {_MODEL} --configurations {_CONFIGURATION} "
-        f"--features {features} --batch-size {recipe.batch_size}",
+        f"--features {features} --patch-size {patch_size} --batch-size {recipe.batch_size}",
         f"train {number} {_CONFIGURATION} {_FOLD} --model {_MODEL} --epochs {recipe.epochs} "
         f"--iterations {recipe.iterations} --seed {request.seed} -device {device}",
         f"predict -d {number} -c {_CONFIGURATION} --model {_MODEL} -device {device} "
@@ -307,7 +311,10 @@ def _plan(recipe: Recipe, paths: Paths) -> None:
     ensure_plans(_DATASET, "nnUNetPlans", paths)
     folder = paths.require("preprocessed") / _DATASET
     options = PlanOptions(
-        features=recipe.features, batch_size=recipe.batch_size, configurations=(_CONFIGURATION,)
+        features=recipe.features,
+        patch_size=recipe.patch_size,
+        batch_size=recipe.batch_size,
+        configurations=(_CONFIGURATION,),
     )
     source = read_plans(folder, "nnUNetPlans")
     write_plans(folder, derive_plans(source, find_architecture(_MODEL), options))
