@@ -67,7 +67,7 @@ class Slab:
 # The template is symmetric, so the halves left and right of the midline would be the same brain
 # twice. Front and back are not; the six slices between them are used by neither.
 TRAINING = Slab(-114, 2)
-HELD_OUT = Slab(16, 80)
+HELD_OUT = Slab(16, 78)
 
 
 def gap_mm() -> int:
@@ -84,11 +84,11 @@ class Brain:
     affine: Volume
 
     def cut(self, slab: Slab) -> "Brain":
-        """Return one slab of the brain, cropped to the brain and a little background beside it."""
+        """Return one slab, as wide as the brain and as high as the brain in it."""
         span = slab.indices(self.affine)
-        inside: Volume = self.labels[:, span] > 0
+        inside: Volume = self.labels > 0
         x = _extent(np.any(inside, axis=(1, 2)))
-        z = _extent(np.any(inside, axis=(0, 1)))
+        z = _extent(np.any(inside[:, span], axis=(0, 1)))
         affine = self.affine.copy()
         corner = np.array([x.start, span.start, z.start])
         affine[:3, 3] = self.affine[:3, :3] @ corner + self.affine[:3, 3]
