@@ -17,7 +17,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="train and predict on real MRI in a few minutes; nothing is downloaded",
         description=(
             "Train a small U-Mamba on the MNI152 template that the package nilearn brings along, "
-            "segment a part of the brain that it has not seen, and draw the result: about four "
+            "segment a part of the brain that it has not seen, and draw the result: a few "
             "minutes on two CPU cores. Your own nnU-Net folders are neither read nor changed."
         ),
         epilog="example: umamba demo --output umamba-demo",
