@@ -42,8 +42,7 @@ def estimate_training_memory(
     Returns:
         Parameters and saved bytes, in float32.
     """
-    own = {id(p.untyped_storage()): p.untyped_storage() for p in network.parameters()}
-    own_keys = {storage._cdata for storage in own.values()}
+    own_keys = {p.untyped_storage()._cdata for p in network.parameters()}
     saved: dict[int, torch.UntypedStorage] = {}  # held, so that no address is used twice
 
     def pack(tensor: Tensor) -> Tensor:

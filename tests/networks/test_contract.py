@@ -140,6 +140,22 @@ def test_feature_maps_are_counted(name: str, dim: int) -> None:
 
 
 @pytest.mark.parametrize("dim", [2, 3])
+def test_mambas_share_of_the_feature_maps_is_what_its_shapes_say(dim: int) -> None:
+    network = build("umamba_bot", dim)
+    total = [
+        int(np.prod(axis)) for axis in zip(*arch_kwargs("umamba_bot", dim)["strides"], strict=True)
+    ]
+    length = int(np.prod([size // t for size, t in zip(patch(dim), total, strict=True)]))
+    d_inner, dt_rank, d_state, d_model, overhang = 16, 1, 16, 8, 3
+    mamba = 2 * d_inner * length  # in_proj
+    mamba += d_inner * (length + overhang)  # conv1d, before it is cut to the past
+    mamba += (dt_rank + 2 * d_state) * length + d_model * length  # x_proj, out_proj
+    whole = network.compute_conv_feature_map_size(patch(dim))
+    network.mamba_layer = nn.Identity()
+    assert whole - network.compute_conv_feature_map_size(patch(dim)) == mamba
+
+
+@pytest.mark.parametrize("dim", [2, 3])
 def test_feature_maps_are_counted_as_nnunet_does(dim: int) -> None:
     stock = PlainConvUNet(**keywords(dim))
     stock.input_channels = 2

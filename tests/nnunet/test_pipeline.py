@@ -115,8 +115,8 @@ def test_the_authors_model_folder_predicts_their_segmentation(tmp_path: Path) ->
     assert main(command) == 0
     want = voxels(case / "expected_segmentation.nii.gz")
     differing = voxels(tmp_path / "out" / "fork_000.nii.gz") != want
-    # None with torch 2.14; other versions round near-ties of the random weights differently.
-    assert differing.mean() <= 1e-3
+    # Of 107,520 voxels none differs with torch 2.14, and 7 near-ties with torch 2.6.
+    assert differing.sum() <= (0 if torch.__version__.startswith("2.14.") else 28)
 
 
 def test_the_authors_model_gives_their_logits_through_the_stock_predictor(

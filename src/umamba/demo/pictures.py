@@ -46,11 +46,11 @@ def draw_segmentation(
         panels: One for every column.
         caption: What else to say, below.
     """
-    from matplotlib import style
+    from matplotlib import rcdefaults
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
-    style.use("default")  # nnU-Net's own plots leave other fonts behind
+    rcdefaults()  # nnU-Net's own plots leave other fonts behind
     figure = Figure(figsize=(3.1 + 2.75 * len(panels), 6.45), facecolor="white")
     grid = figure.add_gridspec(
         len(_PLANES_MM),

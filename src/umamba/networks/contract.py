@@ -133,7 +133,8 @@ class PlannedNetwork(nn.Module):
         """Count the feature-map elements that one image makes, as nnU-Net's planner asks.
 
         The outputs of all convolutional and linear layers are counted in a forward pass of a copy
-        on the meta device, so nothing is computed.
+        on the meta device, so nothing is computed. Mamba's step-size projection, which is applied
+        as a function and not as a layer, is not among them.
 
         Args:
             input_size: Spatial shape of the input.

@@ -83,7 +83,8 @@ def ensure_plans(dataset: str, plans_name: str, paths: Paths) -> bool:
 
     Raises:
         PlansError: If other plans than nnU-Net's default are missing.
-        UMambaError: If a folder is not known, or nnU-Net refuses the data set.
+        DatasetError: If nnU-Net refuses the data set.
+        UMambaError: If a folder is not known.
     """
     folder = paths.require("preprocessed") / dataset
     if (folder / f"{plans_name}.json").is_file():
