@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ __all__ = [
     "Paths",
     "add_path_arguments",
     "available_cores",
+    "check_writable",
     "environment",
     "folders_below",
     "set_default_workers",
@@ -71,6 +73,29 @@ def add_path_arguments(parser: argparse.ArgumentParser, *names: str) -> None:
         group.add_argument(
             f"--{name}", type=Path, metavar="DIR", help=f"default: ${_VARIABLES[name]}"
         )
+
+
+def check_writable(folder: Path, option: str) -> None:
+    """Check that a folder, which need not be there yet, can be written to; nothing is left there.
+
+    Args:
+        folder: The folder.
+        option: Where the user can name another one, for the message.
+
+    Raises:
+        UMambaError: If it cannot.
+    """
+    ancestry = (folder, *folder.absolute().parents)
+    try:
+        there = next(path for path in ancestry if os.path.lexists(path))
+        with tempfile.NamedTemporaryFile(prefix=".umamba-", dir=there):
+            pass
+    except OSError as error:
+        msg = (
+            f"nothing can be written to {folder} ({error.strerror or error}); give another folder "
+            f"as {option}, or make this one writable"
+        )
+        raise UMambaError(msg) from None
 
 
 @contextmanager

@@ -13,6 +13,7 @@ import torch
 from umamba.errors import CheckpointError, DatasetError, UMambaError
 from umamba.nnunet.checkpoints import read_checkpoint
 from umamba.nnunet.dataset_checks import Case, CaseFacts
+from umamba.nnunet.paths import check_writable
 from umamba.nnunet.prediction_inputs import check_case, find_cases, input_files
 from umamba.nnunet.preparation import is_running, load_json, talk_to_stderr
 from umamba.nnunet.training import find_trainer
@@ -22,6 +23,7 @@ __all__ = ["PredictionOptions", "PredictionReport", "load_model", "predict"]
 
 _STAGING = ".umamba-partial-"
 _CASES_AT_ONCE = 16  # what an interrupt can cost
+_ARGUMENTS = "predict_from_raw_data_args.json"  # nnU-Net's; names the hidden folder, not the user's
 
 
 @dataclass(frozen=True)
@@ -163,15 +165,19 @@ def predict(
         What was done.
 
     Raises:
-        UMambaError: If the model cannot be loaded, or no case can be predicted.
+        UMambaError: If the model cannot be loaded, no case can be predicted, or outputs cannot be
+            written or would overwrite inputs.
     """
+    _check_output(output, images, options.previous_stage)
     with talk_to_stderr():
         predictor = load_model(model_folder, options)
     _check_cascade(predictor.configuration_manager, options)
     ending = predictor.dataset_json["file_ending"]
     report = PredictionReport()
     ready: list[CaseFacts] = []
-    for case in find_cases(images, predictor.dataset_json):
+    cases = find_cases(images, predictor.dataset_json)
+    _check_targets(cases, output, ending)
+    for case in cases:
         if options.skip_existing and (output / f"{case.case_id}{ending}").is_file():
             report.skipped.append(case.case_id)
             continue
@@ -189,6 +195,29 @@ def predict(
         msg = f"no case in {images} can be predicted:{reasons}"
         raise DatasetError(msg)
     return report
+
+
+def _check_output(output: Path, images: Path, previous_stage: Path | None) -> None:
+    """Check that the output can be written, and is no folder that the prediction reads."""
+    for folder, option in ((images, "-i"), (previous_stage, "-prev_stage_predictions")):
+        if folder is not None and folder.resolve() == output.resolve():
+            msg = (
+                f"-o {output} is the folder of {option}, too, and its files would be overwritten; "
+                "give another -o"
+            )
+            raise UMambaError(msg)
+    check_writable(output, "-o")
+
+
+def _check_targets(cases: Sequence[Case], output: Path, ending: str) -> None:
+    """Check that no output takes the place of an image that the input folder links to."""
+    targets = {output.resolve() / f"{case.case_id}{ending}" for case in cases}
+    for path in (path for case in cases for path in case.images):
+        if path.resolve() in targets:
+            msg = (
+                f"{path} is a link to {path.resolve()}, which would be overwritten; give another -o"
+            )
+            raise UMambaError(msg)
 
 
 def _check_cascade(configuration: Any, options: PredictionOptions) -> None:
@@ -221,6 +250,7 @@ def _predict_ready(
             (staging / "inputs").mkdir(parents=True)
             (staging / "outputs").mkdir()
             _predict_some(predictor, ready[first : first + _CASES_AT_ONCE], staging, options)
+            (staging / "outputs" / _ARGUMENTS).unlink(missing_ok=True)
             for file in sorted((staging / "outputs").iterdir()):
                 file.replace(output / file.name)
             shutil.rmtree(staging)
