@@ -13,6 +13,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from conftest import GOLDEN, golden
 from plans_factory import DATASET_JSON, old_plans, stock_plans
 from umamba import registry
+from umamba.cli.main import main
 from umamba.errors import PlansError
 from umamba.nnunet.memory import compare_memory, memory_table
 from umamba.nnunet.plans import PlanOptions, derive_plans, read_plans, write_plans
@@ -190,6 +191,22 @@ def test_files_are_written_whole_and_never_over_someone_elses(tmp_path: Path) ->
         "nnUNetPlans.json",
         "nnUNetUMambaBotPlans.json",
     ]
+
+
+def test_a_folder_that_cannot_be_written_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "afile").touch()
+    with pytest.raises(PlansError, match=r"cannot write the plans .*Not a directory; make the"):
+        write_plans(tmp_path / "afile", derive(stock_plans()))
+    raw = tmp_path / "raw" / "Dataset901_Toy"
+    raw.mkdir(parents=True)
+    (raw / "dataset.json").write_text(json.dumps(DATASET_JSON))
+    command = ["plan", "901", "--model", "umamba_bot", "--raw", str(raw.parent)]
+    assert main([*command, "--preprocessed", str(tmp_path / "afile")]) == 2
+    message = capsys.readouterr().err
+    assert f"nothing can be written to {tmp_path / 'afile' / raw.name} (Not a directory)" in message
+    assert "another folder as --preprocessed" in message
 
 
 def test_missing_or_broken_plans_files_are_named(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     how.add_argument("--val", action="store_true", help="only validate a finished training")
     how.add_argument(
-        "--overwrite", action="store_true", help="train a finished fold anew; the old one is kept"
+        "--overwrite", action="store_true", help="begin a fold anew; the old one is kept"
     )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     add_path_arguments(parser)

@@ -8,6 +8,7 @@ import json
 import os
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -345,7 +346,7 @@ def write_plans(folder: Path, plans: Plans, *, overwrite: bool = False) -> Path:
         The file.
 
     Raises:
-        PlansError: If other plans of that name are there.
+        PlansError: If other plans of that name are there, or the file cannot be written.
     """
     path = folder / f"{plans['plans_name']}.json"
     if path.exists():
@@ -365,6 +366,13 @@ def write_plans(folder: Path, plans: Plans, *, overwrite: bool = False) -> Path:
     try:
         partial.write_text(json.dumps(plans, indent=4) + "\n", encoding="utf-8")
         partial.replace(path)
+    except OSError as error:
+        msg = (
+            f"cannot write the plans {path}: {error.strerror or error}; make the folder writable, "
+            "or give another --preprocessed"
+        )
+        raise PlansError(msg) from None
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()
     return path

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from umamba.errors import DatasetError, PlansError, UMambaError
-from umamba.nnunet.paths import Paths, environment
+from umamba.nnunet.paths import Paths, check_writable, environment
 from umamba.nnunet.plans import check_patch, read_plans, resolve
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "find_dataset",
     "is_running",
     "load_json",
+    "load_json_list",
     "talk_to_stderr",
 ]
 
@@ -56,18 +57,35 @@ def load_json(path: Path) -> dict[str, Any]:
     Raises:
         UMambaError: If the file is missing or no JSON object.
     """
+    content = _read_json(path)
+    if not isinstance(content, dict):
+        msg = f"{path} is not a JSON object"
+        raise UMambaError(msg)
+    return content
+
+
+def load_json_list(path: Path) -> list[Any]:
+    """Read a JSON list.
+
+    Raises:
+        UMambaError: If the file is missing or no JSON list.
+    """
+    content = _read_json(path)
+    if not isinstance(content, list):
+        msg = f"{path} is not a JSON list"
+        raise UMambaError(msg)
+    return content
+
+
+def _read_json(path: Path) -> Any:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         msg = f"{path} does not exist"
         raise UMambaError(msg) from None
     except (OSError, ValueError) as error:
         msg = f"{path} cannot be read: {error}"
         raise UMambaError(msg) from None
-    if not isinstance(content, dict):
-        msg = f"{path} is not a JSON object"
-        raise UMambaError(msg)
-    return content
 
 
 def ensure_plans(dataset: str, plans_name: str, paths: Paths) -> bool:
@@ -95,6 +113,7 @@ def ensure_plans(dataset: str, plans_name: str, paths: Paths) -> bool:
     if not (raw / "dataset.json").is_file():
         msg = f"{dataset} has neither plans in {folder} nor raw data in {raw}"
         raise PlansError(msg)
+    check_writable(folder, "--preprocessed")
     from nnunetv2.configuration import default_num_processes
     from nnunetv2.experiment_planning.plan_and_preprocess_api import (
         extract_fingerprint_dataset,
@@ -159,6 +178,7 @@ def ensure_preprocessed(dataset: str, plans_name: str, configuration: str, paths
             f"found; give --raw DIR with {dataset} in it"
         )
         raise DatasetError(msg)
+    check_writable(folder, "--preprocessed")
     _preprocess(dataset, plans_name, configuration, unfinished)
 
 

@@ -10,12 +10,13 @@ import torch
 
 from umamba.errors import ResumableInterruptError, UMambaError
 from umamba.nnunet.checkpoints import read_checkpoint
-from umamba.nnunet.paths import Paths, available_cores
+from umamba.nnunet.paths import Paths, available_cores, check_writable
 from umamba.nnunet.plans import read_plans, resolve
 from umamba.nnunet.preparation import (
     ensure_preprocessed,
     find_dataset,
     load_json,
+    load_json_list,
     talk_to_stderr,
 )
 
@@ -26,6 +27,11 @@ __all__ = [
     "pick_device",
     "train",
 ]
+
+
+# In the order in which nnU-Net looks for one to go on from.
+_CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_latest.pth", "checkpoint_best.pth")
+_FOLDS = 5  # of the splits that nnU-Net makes
 
 
 @dataclass(frozen=True)
@@ -44,7 +50,7 @@ class TrainingRequest:
         seed: Seed; our recipe only.
         continue_training: Whether to go on from the newest checkpoint.
         only_validate: Whether to validate a finished training again.
-        overwrite: Whether a finished training is trained anew.
+        overwrite: Whether a training that is there is begun anew.
         pretrained_weights: Checkpoint to start from.
         save_probabilities: Whether validation writes probabilities, for ensembles.
     """
@@ -128,19 +134,21 @@ def train(request: TrainingRequest, paths: Paths) -> Path:
         ResumableInterruptError: If the user interrupts a training that can be continued.
     """
     dataset = find_dataset(request.dataset, paths)
-    if request.fold != "all" and not request.fold.isdigit():
-        msg = f"fold {request.fold!r} is neither a number nor all"
-        raise UMambaError(msg)
+    preprocessed = paths.require("preprocessed") / dataset
+    fold = _parse_fold(request.fold, preprocessed)
     trainer_class = find_trainer(request.trainer)
     _check_length(request, trainer_class)
     results = paths.require("results") / dataset
-    ensure_preprocessed(dataset, request.plans_name, request.configuration, paths)
     name = f"{trainer_class.__name__}__{request.plans_name}__{request.configuration}"
-    folder = results / name / f"fold_{request.fold}"
+    folder = results / name / f"fold_{fold}"
     _check_state(request, folder)
-    _check_first_stage(request, results, paths.require("preprocessed") / dataset)
+    check_writable(folder, "--results")
+    ensure_preprocessed(dataset, request.plans_name, request.configuration, paths)
+    _check_first_stage(request, results, preprocessed)
+    if request.overwrite:
+        _set_aside(folder)
     with talk_to_stderr():
-        trainer = _build_trainer(request, trainer_class, dataset, paths)
+        trainer = _build_trainer(request, trainer_class, fold, preprocessed)
         from nnunetv2.run.run_training import maybe_load_checkpoint
 
         weights = None if request.pretrained_weights is None else str(request.pretrained_weights)
@@ -157,6 +165,25 @@ def train(request: TrainingRequest, paths: Paths) -> Path:
             raise ResumableInterruptError(msg) from None
         trainer.perform_actual_validation(request.save_probabilities)
     return folder
+
+
+def _parse_fold(fold: str, preprocessed: Path) -> int | str:
+    """Return the fold as nnU-Net takes it, if the splits have it."""
+    if fold == "all":
+        return fold
+    if not fold.isdecimal():
+        msg = f"fold {fold!r} is neither a number nor all"
+        raise UMambaError(msg)
+    splits = preprocessed / "splits_final.json"
+    if splits.is_file():
+        n_folds = len(load_json_list(splits))
+    else:
+        check_writable(preprocessed, "--preprocessed")  # nnU-Net will write them there
+        n_folds = _FOLDS
+    if int(fold) >= n_folds:
+        msg = f"there is no fold {fold}: the splits have {n_folds}, 0 to {n_folds - 1}; or say all"
+        raise UMambaError(msg)
+    return int(fold)
 
 
 def _check_length(request: TrainingRequest, trainer_class: Any) -> None:
@@ -182,24 +209,39 @@ def _check_length(request: TrainingRequest, trainer_class: Any) -> None:
 
 
 def _check_state(request: TrainingRequest, folder: Path) -> None:
-    """Check that the fold is in the state that the request expects; set an old one aside."""
-    finished = (folder / "checkpoint_final.pth").is_file()
+    """Check that the fold is in the state that the request expects."""
+    finished = (folder / _CHECKPOINTS[0]).is_file()
+    begun = _is_begun(folder)
     if request.only_validate and not finished:
         msg = f"{folder} holds no finished training to validate; train it first"
         raise UMambaError(msg)
     if request.pretrained_weights is not None:
         read_checkpoint(request.pretrained_weights)
-    if not finished or request.continue_training or request.only_validate:
-        return
-    if not request.overwrite:
-        msg = (
-            f"{folder} holds a finished training; --val validates it again, --overwrite trains it "
-            "anew"
-        )
+    if request.continue_training and not begun:
+        msg = f"there is nothing to continue in {folder}; leave --c out"
         raise UMambaError(msg)
+    if not begun or request.continue_training or request.only_validate or request.overwrite:
+        return
+    what = (
+        "a finished training; --val validates it again"
+        if finished
+        else "an unfinished training; --c goes on"
+    )
+    msg = f"{folder} holds {what}, --overwrite begins anew (the old one is kept)"
+    raise UMambaError(msg)
+
+
+def _is_begun(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in _CHECKPOINTS)
+
+
+def _set_aside(folder: Path) -> None:
+    """Rename what an earlier training has left, if there is one."""
+    if not _is_begun(folder):
+        return
     kept = folder.with_name(f"replaced_{time.strftime('%Y%m%d-%H%M%S')}_{folder.name}")
     folder.rename(kept)
-    sys.stderr.write(f"the finished training is kept as {kept}\n")
+    sys.stderr.write(f"the earlier training is kept as {kept}\n")
 
 
 def _check_first_stage(request: TrainingRequest, results: Path, preprocessed: Path) -> None:
@@ -218,16 +260,16 @@ def _check_first_stage(request: TrainingRequest, results: Path, preprocessed: Pa
         raise UMambaError(msg)
 
 
-def _build_trainer(request: TrainingRequest, trainer_class: Any, dataset: str, paths: Paths) -> Any:
+def _build_trainer(
+    request: TrainingRequest, trainer_class: Any, fold: int | str, preprocessed: Path
+) -> Any:
     if request.device == "cpu":
         torch.set_num_threads(available_cores())
     elif request.device == "cuda":
         torch.set_num_threads(1)
         torch.backends.cudnn.benchmark = request.seed is None
-    preprocessed = paths.require("preprocessed") / dataset
     plans = read_plans(preprocessed, request.plans_name)
     plans["continue_training"] = request.continue_training
-    fold = request.fold if request.fold == "all" else int(request.fold)
     trainer = trainer_class(
         plans,
         request.configuration,

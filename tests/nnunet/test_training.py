@@ -1,0 +1,118 @@
+"""What `umamba train` refuses before any work starts, and what it keeps."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from plans_factory import DATASET_JSON, stock_plans
+from toy import NAME, folder_options
+from umamba import registry
+from umamba.cli.main import main
+from umamba.nnunet.plans import PlanOptions, derive_plans, write_plans
+
+PLANS = "nnUNetUMambaBotPlans"
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A preprocessed data set without images; training stops where it would begin."""
+    folder = tmp_path / "preprocessed" / NAME
+    (folder / "nnUNetPlans_3d_fullres").mkdir(parents=True)
+    (folder / "nnUNetPlans_3d_fullres" / "case_0.pkl").touch()
+    (folder / "dataset.json").write_text(json.dumps(DATASET_JSON))
+    bot = registry.find_architecture("umamba_bot")
+    write_plans(folder, derive_plans(stock_plans(), bot, PlanOptions()))
+
+    def begin(*_: object) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("umamba.nnunet.training._build_trainer", begin)
+    return tmp_path
+
+
+def train(root: Path, *options: str, fold: str = "0") -> int:
+    """Return the exit code; 130 means that training would have begun."""
+    command = ["train", NAME, "3d_fullres", fold, "-p", PLANS, "-device", "cpu", *options]
+    return main([*command, *folder_options(root)])
+
+
+def begun(root: Path, checkpoint: str) -> Path:
+    """Make the folder of fold 0, with one checkpoint."""
+    folder = root / "results" / NAME / f"nnUNetTrainerUMamba__{PLANS}__3d_fullres" / "fold_0"
+    folder.mkdir(parents=True)
+    (folder / f"checkpoint_{checkpoint}.pth").touch()
+    return folder
+
+
+def test_there_must_be_something_to_continue(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(root, "--c") == 2
+    message = capsys.readouterr().err
+    assert "there is nothing to continue in" in message
+    assert "fold_0; leave --c out" in message
+    assert not (root / "results").exists()
+
+
+@pytest.mark.parametrize("checkpoint", ["final", "latest", "best"])
+def test_any_checkpoint_can_be_continued(root: Path, checkpoint: str) -> None:
+    begun(root, checkpoint)
+    assert train(root, "--c") == 130
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "message"),
+    [
+        ("final", "a finished training; --val validates it again"),
+        ("latest", "an unfinished training; --c goes on"),
+        ("best", "an unfinished training; --c goes on"),
+    ],
+)
+@pytest.mark.parametrize("fold", ["0", "00"])
+def test_an_earlier_training_is_not_overwritten(
+    root: Path, checkpoint: str, message: str, fold: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = begun(root, checkpoint)
+    assert train(root, fold=fold) == 2
+    whole = f"{folder} holds {message}, --overwrite begins anew (the old one is kept)"
+    assert whole in capsys.readouterr().err
+    assert train(root, "--overwrite", fold=fold) == 130
+    (kept,) = folder.parent.iterdir()
+    assert kept.name.startswith("replaced_")
+    assert kept.name.endswith("_fold_0")
+    assert (kept / f"checkpoint_{checkpoint}.pth").is_file()
+    assert f"the earlier training is kept as {kept}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("n_splits", "first_unknown"), [(None, 5), (2, 2)], ids=["no splits yet", "two splits"]
+)
+def test_a_fold_that_is_not_in_the_splits_is_refused(
+    root: Path, n_splits: int | None, first_unknown: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if n_splits is not None:
+        splits = root / "preprocessed" / NAME / "splits_final.json"
+        splits.write_text(json.dumps([{"train": [], "val": []}] * n_splits))
+    assert train(root, fold=str(first_unknown)) == 2
+    wanted = f"there is no fold {first_unknown}: the splits have {first_unknown}, 0 to"
+    assert wanted in capsys.readouterr().err
+    for fold in (str(first_unknown - 1), "all"):
+        assert train(root, fold=fold) == 130
+
+
+def test_splits_that_are_no_list_are_named(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (root / "preprocessed" / NAME / "splits_final.json").write_text("{}")
+    assert train(root) == 2
+    assert "splits_final.json is not a JSON list" in capsys.readouterr().err
+
+
+def test_a_results_folder_that_is_a_file_is_named(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (root / "results").touch()
+    assert train(root) == 2
+    message = capsys.readouterr().err
+    assert f"nothing can be written to {root / 'results' / NAME}" in message
+    assert "(Not a directory); give another folder as --results" in message
