@@ -115,8 +115,9 @@ def test_the_authors_model_folder_predicts_their_segmentation(tmp_path: Path) ->
     assert main(command) == 0
     want = voxels(case / "expected_segmentation.nii.gz")
     differing = voxels(tmp_path / "out" / "fork_000.nii.gz") != want
-    # Of 107,520 voxels none differs with torch 2.14, and 7 near-ties with torch 2.6.
-    assert differing.sum() <= (0 if torch.__version__.startswith("2.14.") else 28)
+    # Four times the worst measured of 107,520 voxels: 7 near-ties differ with torch 2.6; with
+    # torch 2.14 one does on a machine with AVX2, none on one with AVX-512.
+    assert differing.sum() <= 28
 
 
 def test_the_authors_model_gives_their_logits_through_the_stock_predictor(
