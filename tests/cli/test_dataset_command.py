@@ -64,14 +64,14 @@ def test_problems_go_to_stderr_with_exit_code_2(files, capsys):
     output = capsys.readouterr()
     assert output.out == ""
     assert output.err.startswith("umamba dataset: 1 problem; nothing was written\n")
-    assert "  case b: b.png: the image has no mask; add a mask named b" in output.err
+    assert "  case b: images/b.png: the image has no mask; add a mask named b" in output.err
     assert not (files / "raw").exists()
 
 
 def test_problems_as_json(files, capsys):
     assert umamba(files, "--labels", "nucleus=1", "--json") == 2
     output = capsys.readouterr()
-    assert "case a: a.png: the mask holds the value 255" in output.err
+    assert "case a: masks/a.png: the mask holds the value 255" in output.err
     content = json.loads(output.out)
     assert content["error"] == "2 problems; nothing was written"
     assert [problem["case"] for problem in content["problems"]] == ["a", "b"]

@@ -33,11 +33,17 @@ def test_all_problems_of_all_cases_are_listed_at_once(folders):
     torn.write_bytes(torn.read_bytes()[:60])
     lines = problems_of(folders)
     assert len(lines) == 4
-    assert lines[0].startswith("case no_mask: no_mask.png: the image has no mask; add a mask")
-    assert lines[1].startswith("case no_image: no_image.png: the mask has no image; add an image")
-    assert lines[2].startswith("case small: small.png: shape (8, 9) but small.png has (8, 10)")
+    assert lines[0].startswith(
+        "case no_mask: images/no_mask.png: the image has no mask; add a mask"
+    )
+    assert lines[1].startswith(
+        "case no_image: masks/no_image.png: the mask has no image; add an image"
+    )
+    assert lines[2].startswith(
+        "case small: masks/small.png: shape (8, 9) but images/small.png has (8, 10)"
+    )
     assert lines[3] == (
-        "case torn: torn.png: cannot read it: truncated or not a PNG image; replace the file"
+        "case torn: images/torn.png: cannot read it: truncated or not a PNG image; replace the file"
     )
 
 
@@ -47,7 +53,9 @@ def test_missing_channel(folders):
     for name in "ab":
         save(folders / "masks" / f"{name}.png", disc(8, 10))
     (line,) = problems_of(folders)
-    assert line.startswith("case b: b_0000.png: channel _0001 is missing; add the file b_0001")
+    assert line.startswith(
+        "case b: images/b_0000.png: channel _0001 is missing; add the file b_0001"
+    )
 
 
 def test_two_files_for_one_case(folders):
@@ -76,7 +84,7 @@ def test_unreadable_file(folders, capfd, ending, damage, folder):
         {"truncated": content[: len(content) * 2 // 3], "empty": b"", "text": b"hi"}[damage]
     )
     (line,) = problems_of(folders)
-    assert line.startswith(f"case b: b{ending}: ")
+    assert line.startswith(f"case b: {folder}/b{ending}: ")
     assert ("the file is empty" if damage == "empty" else "truncated") in line
     assert line.endswith("; replace the file")
     assert capfd.readouterr().err == ""
@@ -102,8 +110,8 @@ def test_broken_link_and_skewed_axes(folders):
 @pytest.mark.parametrize(
     ("mask_geometry", "message"),
     [
-        ({"spacing": (1.0, 1.0, 1.5)}, "spacing (1, 1, 1.5) but (1, 1, 1) in a.mha"),
-        ({"origin": (0.0, 0.0, 0.5)}, "origin (0, 0, 0.5) but (0, 0, 0) in a.mha"),
+        ({"spacing": (1.0, 1.0, 1.5)}, "spacing (1, 1, 1.5) but (1, 1, 1) in images/a.mha"),
+        ({"origin": (0.0, 0.0, 0.5)}, "origin (0, 0, 0.5) but (0, 0, 0) in images/a.mha"),
         ({"direction": (-1.0, 0, 0, 0, -1.0, 0, 0, 0, 1.0)}, "direction (-1, 0, 0, 0, -1, 0, 0"),
     ],
 )
@@ -120,7 +128,7 @@ def test_channels_need_one_grid(folders):
     save(folders / "images" / "a_0001.nrrd", noise(4, 6, 8), spacing=(1.0, 1.0, 2.0))
     save(folders / "masks" / "a.nrrd", disc(4, 6, 8))
     (line,) = problems_of(folders)
-    assert line.startswith("case a: a_0001.nrrd: spacing (1, 1, 2)")
+    assert line.startswith("case a: images/a_0001.nrrd: spacing (1, 1, 2)")
 
 
 def test_swapped_axes_are_recognised(folders):
@@ -144,7 +152,7 @@ def test_channel_counts(folders, odd, message):
         save_png_pair(folders, case, noise(8, 10, 3))
     save_png_pair(folders, "c", odd)
     (line,) = problems_of(folders)
-    assert line.startswith(f"case c: c.png: {message}")
+    assert line.startswith(f"case c: images/c.png: {message}")
 
 
 def test_flat_and_deep_images(folders):

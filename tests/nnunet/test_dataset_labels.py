@@ -60,7 +60,7 @@ def test_values_that_no_label_has(folders):
     save_png_pair(folders, "a")
     save_png_pair(folders, "b", mask=disc(8, 10, value=130))
     (line,) = problems_of(folders, rules={"names": {"axon": 1}})
-    assert line.startswith("case b: b.png: the mask holds the value 130, which no label has")
+    assert line.startswith("case b: masks/b.png: the mask holds the value 130, which no label has")
     assert "--map 130=LABEL" in line
 
 
@@ -69,7 +69,7 @@ def test_empty_masks_and_unused_rules_are_warned_of(folders):
     save_png_pair(folders, "b", mask=np.zeros((8, 10), np.uint8))
     rules = {"names": {"axon": 1, "myelin": 2}, "mapping": {77: 1}, "ignore": 255}
     text = "\n".join(make(folders, rules=rules).warnings)
-    assert "case b: b.png: the mask holds no foreground" in text
+    assert "case b: masks/b.png: the mask holds no foreground" in text
     for unused in ("label myelin=2", "--map 77=1", "--ignore 255"):
         assert f"{unused}: no mask holds a voxel of it" in text
 

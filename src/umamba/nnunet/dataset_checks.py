@@ -4,7 +4,7 @@ Nothing here writes; the same checks serve new data sets and existing ones.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -58,13 +58,18 @@ class Problem:
 
     def __str__(self) -> str:
         where = f"case {self.case_id}" if self.case_id else "all cases"
-        file = f"{self.file.name}: " if self.file else ""
+        file = f"{_short(self.file)}: " if self.file else ""
         return f"{where}: {file}{self.problem}; {self.fix}"
 
     def to_dict(self) -> dict[str, str]:
         """Return what JSON can hold."""
         file = str(self.file or "")
         return {"case": self.case_id, "file": file, "problem": self.problem, "fix": self.fix}
+
+
+def _short(path: Path) -> str:
+    """Name a file with its folder: images and masks mostly have the same names."""
+    return "/".join(path.parts[-2:])
 
 
 class DatasetProblemsError(DatasetError):
@@ -144,12 +149,15 @@ def errors_of(problems: Iterable[Problem]) -> list[Problem]:
     return [problem for problem in problems if problem.severity == "error"]
 
 
-def inspect_case(case: Case, channel_names: Sequence[str] = ()) -> tuple[CaseFacts, list[Problem]]:
+def inspect_case(
+    case: Case, channel_names: Sequence[str] = (), tolerated: Collection[str] = ()
+) -> tuple[CaseFacts, list[Problem]]:
     """Read every file of a case, one at a time, and check them.
 
     Args:
         case: Which files.
         channel_names: For messages; without names the channels are numbered.
+        tolerated: What of `Geometry` may differ between the files with no more than a warning.
 
     Returns:
         The facts about what could be read, and all problems found.
@@ -172,7 +180,7 @@ def inspect_case(case: Case, channel_names: Sequence[str] = ()) -> tuple[CaseFac
         problems += mask_problems
     files = [*images, *([mask] if mask else [])]
     for file in files[1:]:
-        problems += _check_same_grid(case.case_id, files[0], file)
+        problems += _check_same_grid(case.case_id, files[0], file, tolerated)
     return CaseFacts(case, tuple(images), mask, values), problems
 
 
@@ -227,9 +235,11 @@ def _inspect_mask(
     return facts, values, []
 
 
-def _check_same_grid(case_id: str, reference: FileFacts, file: FileFacts) -> list[Problem]:
+def _check_same_grid(
+    case_id: str, reference: FileFacts, file: FileFacts, tolerated: Collection[str]
+) -> list[Problem]:
     if reference.shape != file.shape:
-        text = f"shape {file.shape} but {reference.path.name} has {reference.shape}"
+        text = f"shape {file.shape} but {_short(reference.path)} has {reference.shape}"
         fix = "image and mask need the same grid: export the mask on the image's grid"
         if file.shape == reference.shape[::-1]:
             fix = "the axes look swapped: transpose one of them"
@@ -240,10 +250,11 @@ def _check_same_grid(case_id: str, reference: FileFacts, file: FileFacts) -> lis
         Problem(
             case_id,
             file.path,
-            f"{text} in {reference.path.name}",
+            f"{text} in {_short(reference.path)}",
             "resample one onto the other, or correct the header that is wrong",
+            "warning" if name in tolerated else "error",
         )
-        for text in file.geometry.differences(reference.geometry)
+        for name, text in file.geometry.differences(reference.geometry).items()
     ]
 
 

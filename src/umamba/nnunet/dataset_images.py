@@ -68,21 +68,21 @@ class Geometry:
     origin: tuple[float, ...]
     direction: tuple[float, ...]
 
-    def differences(self, other: "Geometry") -> list[str]:
-        """Name what differs by more than rounding, with both values, ours first."""
+    def differences(self, other: "Geometry") -> dict[str, str]:
+        """Name what differs by more than rounding; the texts have both values, ours first."""
         if len(self.spacing) != len(other.spacing):
-            return [f"{len(self.spacing)} dimensions but {len(other.spacing)}"]
+            return {"dimensions": f"{len(self.spacing)} dimensions but {len(other.spacing)}"}
         smallest = min(self.spacing)
         limits = (
             ("spacing", _SPACING_TOLERANCE * smallest),
             ("origin", _ORIGIN_TOLERANCE * smallest),
             ("direction", _DIRECTION_TOLERANCE),
         )
-        return [
-            f"{name} {_numbers(getattr(self, name))} but {_numbers(getattr(other, name))}"
+        return {
+            name: f"{name} {_numbers(getattr(self, name))} but {_numbers(getattr(other, name))}"
             for name, limit in limits
             if not np.allclose(getattr(self, name), getattr(other, name), rtol=0, atol=limit)
-        ]
+        }
 
 
 @dataclass(frozen=True)

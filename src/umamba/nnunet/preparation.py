@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from umamba.errors import DatasetError, PlansError, UMambaError
+from umamba.nnunet.dataset_checks import Case, DatasetProblemsError, errors_of, inspect_case
+from umamba.nnunet.dataset_images import ENDINGS
 from umamba.nnunet.paths import Paths, check_writable, environment
 from umamba.nnunet.plans import check_patch, read_plans, resolve
+from umamba.nnunet.prediction_inputs import channel_names
 
 __all__ = [
     "ensure_plans",
@@ -101,7 +104,7 @@ def ensure_plans(dataset: str, plans_name: str, paths: Paths) -> bool:
 
     Raises:
         PlansError: If other plans than nnU-Net's default are missing.
-        DatasetError: If nnU-Net refuses the data set.
+        DatasetError: If a file is damaged, or nnU-Net refuses the data set.
         UMambaError: If a folder is not known.
     """
     folder = paths.require("preprocessed") / dataset
@@ -114,6 +117,7 @@ def ensure_plans(dataset: str, plans_name: str, paths: Paths) -> bool:
         msg = f"{dataset} has neither plans in {folder} nor raw data in {raw}"
         raise PlansError(msg)
     check_writable(folder, "--preprocessed")
+    _check_raw(raw)
     from nnunetv2.configuration import default_num_processes
     from nnunetv2.experiment_planning.plan_and_preprocess_api import (
         extract_fingerprint_dataset,
@@ -153,7 +157,7 @@ def ensure_preprocessed(dataset: str, plans_name: str, configuration: str, paths
 
     Raises:
         PlansError: If the plans lack the configuration.
-        DatasetError: If raw data are needed and missing.
+        DatasetError: If raw data are needed, and missing or damaged.
     """
     folder = paths.require("preprocessed") / dataset
     plans = read_plans(folder, plans_name)
@@ -172,14 +176,47 @@ def ensure_preprocessed(dataset: str, plans_name: str, configuration: str, paths
         if wanted is not None and done < wanted:
             sys.stderr.write(f"note: {data} holds {done} cases, dataset.json says {wanted}\n")
         return
-    if paths.raw is None or not (paths.raw / dataset / "dataset.json").is_file():
+    raw = None if paths.raw is None else paths.raw / dataset
+    if raw is None or not (raw / "dataset.json").is_file():
         msg = (
             f"{data} holds no finished preprocessed data, and the raw data to make them were not "
             f"found; give --raw DIR with {dataset} in it"
         )
         raise DatasetError(msg)
+    if unfinished.exists() and is_running(int(unfinished.read_text() or 0)):
+        msg = (
+            f"process {unfinished.read_text()} is preprocessing {configuration} of {dataset}; "
+            "start again when it has finished"
+        )
+        raise UMambaError(msg)
     check_writable(folder, "--preprocessed")
+    _check_raw(raw)
     _preprocess(dataset, plans_name, configuration, unfinished)
+
+
+def _check_raw(raw: Path) -> None:
+    """Read every file: of a truncated one ITK takes the missing bytes for zeros, and nnU-Net, too.
+
+    As in nnU-Net's own check, origins and directions may differ.
+    """
+    from nnunetv2.utilities.utils import get_filenames_of_train_images_and_targets
+
+    description = load_json(raw / "dataset.json")
+    try:
+        cases = get_filenames_of_train_images_and_targets(str(raw), description)
+        names, ending = channel_names(description), description["file_ending"]
+    except (OSError, KeyError) as error:
+        msg = f"{raw} is no raw data set of nnU-Net: {type(error).__name__} {error}"
+        raise DatasetError(msg) from None
+    if ending not in ENDINGS:  # nnU-Net reads formats that we do not
+        return
+    sys.stderr.write(f"checking the {len(cases)} cases of {raw}\n")
+    problems = []
+    for case_id, files in cases.items():
+        case = Case(case_id, tuple(map(Path, files["images"])), Path(files["label"]))
+        problems += errors_of(inspect_case(case, names, ("origin", "direction"))[1])
+    if problems:
+        raise DatasetProblemsError(problems, "nothing was written")
 
 
 def _preprocess(dataset: str, plans_name: str, configuration: str, unfinished: Path) -> None:
@@ -187,12 +224,6 @@ def _preprocess(dataset: str, plans_name: str, configuration: str, unfinished: P
     from nnunetv2.configuration import default_num_processes
     from nnunetv2.experiment_planning.plan_and_preprocess_api import preprocess_dataset
 
-    if unfinished.exists() and is_running(int(unfinished.read_text() or 0)):
-        msg = (
-            f"process {unfinished.read_text()} is preprocessing {configuration} of {dataset}; "
-            "start again when it has finished"
-        )
-        raise UMambaError(msg)
     unfinished.write_text(str(os.getpid()))
     sys.stderr.write(f"preprocessing {configuration} of {dataset}\n")
     with talk_to_stderr():

@@ -1,0 +1,78 @@
+"""Damaged raw data are found before nnU-Net plans or preprocesses them."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import SimpleITK
+
+from plans_factory import stock_plans
+from toy import NAME, folder_options, write_toy_images
+from umamba.cli.main import main
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Raw data of three cases; nnU-Net's own work is stopped where it would begin."""
+    write_toy_images(tmp_path / "source", n_cases=3)
+    source = [f"--{kind}={tmp_path}/source/{kind}" for kind in ("images", "masks")]
+    assert main(["dataset", NAME, *source, "--raw", str(tmp_path / "raw")]) == 0
+
+    def begin(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    api = "nnunetv2.experiment_planning.plan_and_preprocess_api"
+    monkeypatch.setattr(f"{api}.extract_fingerprint_dataset", begin)
+    monkeypatch.setattr(f"{api}.preprocess_dataset", begin)
+    return tmp_path
+
+
+def plan(root: Path) -> int:
+    return main(["plan", NAME, "--model", "umamba_bot", *folder_options(root)])
+
+
+def train(root: Path) -> int:
+    """Train with plans, but without preprocessed data."""
+    folder = root / "preprocessed" / NAME
+    folder.mkdir(parents=True)
+    (folder / "dataset.json").write_bytes((root / "raw" / NAME / "dataset.json").read_bytes())
+    (folder / "nnUNetPlans.json").write_text(json.dumps(stock_plans()))
+    command = ["train", NAME, "3d_fullres", "0", "-p", "nnUNetPlans", "-device", "cpu"]
+    return main([*command, *folder_options(root)])
+
+
+@pytest.mark.parametrize("command", [plan, train])
+@pytest.mark.parametrize("file", ["imagesTr/case_1_0000.nii.gz", "labelsTr/case_1.nii.gz"])
+def test_a_truncated_file_stops_planning_and_training(
+    root: Path, command: Callable[[Path], int], file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = root / "raw" / NAME / file
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) * 2 // 3])
+    assert command(root) == 2
+    message = capsys.readouterr().err
+    assert "1 problem; nothing was written" in message
+    assert f"case case_1: {file}: cannot read it: truncated or not a NIfTI image" in message
+    assert not list(root.rglob("*unfinished*"))
+    assert not list(root.rglob("*fingerprint*"))
+
+
+@pytest.mark.parametrize("command", [plan, train])
+def test_what_nnunet_only_warns_of_stops_nothing(
+    root: Path, command: Callable[[Path], int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = str(root / "raw" / NAME / "labelsTr" / "case_1.nii.gz")
+    mask = SimpleITK.ReadImage(path)
+    mask.SetOrigin((6.0, -3.0, 11.0))
+    SimpleITK.WriteImage(mask, path)
+    assert command(root) == 130
+    assert f"checking the 3 cases of {root / 'raw' / NAME}" in capsys.readouterr().err
+
+
+def test_raw_data_without_images_are_named(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for path in (root / "raw" / NAME / "imagesTr").iterdir():
+        path.unlink()
+    (root / "raw" / NAME / "imagesTr").rmdir()
+    assert plan(root) == 2
+    assert f"{root / 'raw' / NAME} is no raw data set of nnU-Net: " in capsys.readouterr().err
