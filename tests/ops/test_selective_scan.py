@@ -7,60 +7,20 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from conftest import golden, golden_loss, relative_l2, relative_max
+from ops.scan_cases import TOLERANCE, run_with_gradients, scan_inputs
 from umamba import selective_scan
-from umamba.errors import BackendError
 from umamba.ops import chunked
-from umamba.ops.dispatch import resolve_backend
 
 CASES = ["constB_L128", "full_L257", "groups_L128", "nosoftplus_L128", "stiff_L257"]
-BACKENDS = ["reference", "torch"]
-# Relative L2 error: about 4 x the worst value measured over the table below.
-TOLERANCE = {torch.float32: 2e-6, torch.float64: 1e-14}
+BACKENDS = ["reference", "torch", "cpu"]
+FAST = ["torch", "cpu"]
 
 
 @pytest.fixture
 def short_segments(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make short sequences take several segments."""
     monkeypatch.setattr(chunked, "segment_length", lambda u, _: min(u.shape[-1], 19))
-    monkeypatch.setattr("umamba.ops.dispatch.segment_length", chunked.segment_length)
-
-
-def scan_inputs(
-    batch: int = 2,
-    d_inner: int = 4,
-    d_state: int = 3,
-    length: int = 50,
-    layout: str = "bnl",
-    dtype: torch.dtype = torch.float64,
-) -> dict[str, Tensor]:
-    shapes = {
-        "dn": (d_inner, d_state),
-        "bnl": (batch, d_state, length),
-        "bgnl": (batch, 2, d_state, length),
-    }
-
-    def draw(*shape: int) -> Tensor:
-        return torch.randn(*shape, dtype=torch.float64).to(dtype)
-
-    return {
-        "u": draw(batch, d_inner, length),
-        "dt": draw(batch, d_inner, length),
-        "A": -torch.rand(d_inner, d_state, dtype=torch.float64).to(dtype) - 0.1,
-        "B": draw(*shapes[layout]),
-        "C": draw(*shapes[layout]),
-        "D": draw(d_inner),
-        "z": draw(batch, d_inner, length),
-        "dt_bias": draw(d_inner),
-        "initial_state": draw(batch, d_inner, d_state),
-    }
-
-
-def run_with_gradients(inputs: dict[str, Tensor], backend: str) -> dict[str, Tensor]:
-    """Outputs, last state and every gradient of a fixed loss on both."""
-    leaves = {name: x.detach().clone().requires_grad_() for name, x in inputs.items()}
-    y, last = selective_scan(**leaves, dt_softplus=True, return_last_state=True, backend=backend)
-    (golden_loss([y]) + last.double().square().mean()).backward()
-    return {"y": y, "last": last} | {f"d{name}": x.grad for name, x in leaves.items()}
+    monkeypatch.setattr("umamba.ops.operator.segment_length", chunked.segment_length)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -88,42 +48,46 @@ def test_agrees_with_mamba_ssm(case: str, backend: str) -> None:
 @pytest.mark.parametrize("layout", ["dn", "bnl", "bgnl"])
 @pytest.mark.parametrize("length", [1, 2, 7, 19, 50, 129])
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
-def test_torch_backend_matches_float64_reference(
-    dtype: torch.dtype, length: int, layout: str, short_segments: None
+@pytest.mark.parametrize("backend", FAST)
+def test_matches_float64_reference(
+    backend: str, dtype: torch.dtype, length: int, layout: str, short_segments: None
 ) -> None:
     inputs = scan_inputs(length=length, layout=layout, dtype=dtype)
-    got = run_with_gradients(inputs, "torch")
+    got = run_with_gradients(inputs, backend)
     want = run_with_gradients({n: x.double() for n, x in inputs.items()}, "reference")
     errors = {name: relative_l2(got[name], want[name]) for name in want}
     assert all(error <= TOLERANCE[dtype] for error in errors.values()), errors
 
 
 @pytest.mark.parametrize("absent", ["D", "z", "dt_bias", "initial_state", None])
-def test_optional_arguments(absent: str | None) -> None:
+@pytest.mark.parametrize("backend", FAST)
+def test_optional_arguments(backend: str, absent: str | None) -> None:
     inputs = scan_inputs()
     for name in (absent,) if absent else ("D", "z", "dt_bias", "initial_state"):
         del inputs[name]
-    got, want = (run_with_gradients(inputs, backend) for backend in ("torch", "reference"))
+    got, want = (run_with_gradients(inputs, name) for name in (backend, "reference"))
     errors = {name: relative_l2(got[name], want[name]) for name in want}
     assert all(error <= 1e-13 for error in errors.values()), errors
 
 
-def test_gradients_against_finite_differences() -> None:
+@pytest.mark.parametrize("backend", FAST)
+def test_gradients_against_finite_differences(backend: str) -> None:
     inputs = scan_inputs(batch=1, d_inner=2, d_state=2, length=6)
     leaves = {name: x.requires_grad_() for name, x in inputs.items()}
 
     def scan(*values: Tensor) -> Tensor:
         named = dict(zip(leaves, values, strict=True))
-        return selective_scan(**named, dt_softplus=True, backend="torch")
+        return selective_scan(**named, dt_softplus=True, backend=backend)
 
     assert torch.autograd.gradcheck(scan, tuple(leaves.values()))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
-def test_half_precision_is_computed_in_float32(dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("backend", FAST)
+def test_half_precision_is_computed_in_float32(backend: str, dtype: torch.dtype) -> None:
     inputs = scan_inputs(length=200, dtype=dtype)
     inputs["A"] = inputs["A"].float()
-    got = run_with_gradients(inputs, "torch")
+    got = run_with_gradients(inputs, backend)
     want = run_with_gradients({n: x.double() for n, x in inputs.items()}, "reference")
     assert got["y"].dtype == got["du"].dtype == dtype
     assert got["last"].dtype == torch.float32
@@ -185,15 +149,16 @@ def test_splitting_a_sequence_and_carrying_the_state_changes_nothing(
     assert relative_l2(end, last) < 1e-14
 
 
-def test_strided_inputs_and_untouched_arguments() -> None:
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_strided_inputs_and_untouched_arguments(backend: str) -> None:
     inputs = scan_inputs()
-    want = selective_scan(**inputs)
+    want = selective_scan(**inputs, backend=backend)
     strided = {
         n: x.transpose(0, -1).contiguous().transpose(0, -1) if x.dim() > 1 else x
         for n, x in inputs.items()
     }
     before = {n: x.clone() for n, x in strided.items()}
-    assert torch.equal(selective_scan(**strided), want)
+    assert torch.equal(selective_scan(**strided, backend=backend), want)
     assert all(torch.equal(strided[n], before[n]) for n in before)
 
 
@@ -220,11 +185,12 @@ def test_memory_saved_for_the_backward_is_linear_and_small() -> None:
     assert saved(16384) <= 2.2 * saved(8192)
 
 
-def test_operator_passes_torchs_own_checks(unchecked: None) -> None:
+@pytest.mark.parametrize("backend", FAST)
+def test_operator_passes_torchs_own_checks(backend: str, unchecked: None) -> None:
     inputs = {n: x.requires_grad_() for n, x in scan_inputs(dtype=torch.float32).items()}
     for optional in (True, False):
         given_ = [inputs[n] if optional else None for n in ("D", "z", "dt_bias", "initial_state")]
-        args = (*(inputs[n] for n in ("u", "dt", "A", "B", "C")), *given_, True)
+        args = (*(inputs[n] for n in ("u", "dt", "A", "B", "C")), *given_, True, True, backend)
         torch.library.opcheck(torch.ops.umamba.selective_scan.default, args)
 
 
@@ -259,16 +225,3 @@ def test_wrong_shapes_are_named(change: dict[str, Tensor], message: str, uncheck
     inputs = scan_inputs(dtype=torch.float32) | change
     with pytest.raises(ValueError, match=message):
         selective_scan(**inputs)
-
-
-def test_backend_by_argument_and_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("UMAMBA_SCAN_BACKEND", raising=False)
-    assert resolve_backend() == "torch"
-    monkeypatch.setenv("UMAMBA_SCAN_BACKEND", "reference")
-    assert resolve_backend() == "reference"
-    assert resolve_backend("torch") == "torch"
-    with pytest.raises(BackendError, match="backend 'cuda' does not exist; choose one of auto"):
-        resolve_backend("cuda")
-    monkeypatch.setenv("UMAMBA_SCAN_BACKEND", "fast")
-    with pytest.raises(BackendError, match="UMAMBA_SCAN_BACKEND 'fast' does not exist"):
-        resolve_backend()

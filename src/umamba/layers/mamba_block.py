@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from umamba.ops.dispatch import resolve_backend, selective_scan
+from umamba.ops.backends import check_backend
+from umamba.ops.dispatch import selective_scan
 
 __all__ = ["Mamba"]
 
@@ -55,7 +56,7 @@ class Mamba(nn.Module):
         backend: str | None = None,
     ) -> None:
         super().__init__()
-        resolve_backend(backend)
+        check_backend(backend)
         self.backend = backend
         self.d_model = d_model
         self.d_state = d_state

@@ -71,7 +71,7 @@ def chunked_scan(
     """
     batch, d_inner, length = u.shape
     h = u.new_zeros(batch, d_inner, A.shape[1]) if initial_state is None else initial_state
-    y = u.new_empty(u.shape)
+    y = torch.empty_like(u)
     states = [h]
     for start in range(0, length, segment):
         piece = slice(start, min(start + segment, length))
@@ -117,8 +117,8 @@ def chunked_scan_backward(
         One gradient per argument, in the dtype of the computation.
     """
     d_inner, length = u.shape[1:]
-    grad_u, grad_dt = u.new_empty(u.shape), u.new_empty(u.shape)
-    y = u.new_empty(u.shape) if with_outputs else None
+    grad_u, grad_dt = torch.empty_like(u), torch.empty_like(u)
+    y = torch.empty_like(u) if with_outputs else None
     grad_A, grad_B, grad_C = (x.new_zeros(x.shape) for x in (A, B, C))
     g = grad_last  # what the steps after this segment ask of its last state
     for index in reversed(range(math.ceil(length / segment))):

@@ -1,45 +1,14 @@
-"""`selective_scan`: checks its arguments, chooses a backend, and is one operator for torch.
-
-The portable backend is registered as `umamba::selective_scan`, so that torch.compile,
-torch.export, activation checkpointing and autocast see a single operation.
-"""
-
-import os
-from typing import Any
+"""`selective_scan`: checks its arguments, and hands them to the backend that runs here."""
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from umamba.errors import BackendError
-from umamba.ops.chunked import chunked_scan, chunked_scan_backward, segment_length
+from umamba.ops.backends import resolve_backend
+from umamba.ops.operator import compute_dtype, scan
 from umamba.ops.reference import selective_scan_reference
 
-__all__ = ["BACKENDS", "resolve_backend", "selective_scan"]
-
-BACKENDS = ("auto", "reference", "torch")
-_VARIABLE = "UMAMBA_SCAN_BACKEND"
-
-
-def resolve_backend(backend: str | None = None) -> str:
-    """Return the backend that runs: the argument, else the environment variable, else `torch`.
-
-    Args:
-        backend: One of `BACKENDS`, or `None`.
-
-    Returns:
-        `reference` or `torch`.
-
-    Raises:
-        BackendError: If there is no such backend.
-    """
-    name = backend or os.environ.get(_VARIABLE) or "auto"
-    if name not in BACKENDS:
-        source = "backend" if backend else _VARIABLE
-        msg = f"{source} {name!r} does not exist; choose one of {', '.join(BACKENDS)}"
-        raise BackendError(msg)
-    return "torch" if name == "auto" else name
+__all__ = ["selective_scan"]
 
 
 def selective_scan(
@@ -83,8 +52,10 @@ def selective_scan(
         initial_state: State before the first step; `None` means zero.
         return_last_state: Whether the state after the last step is returned, too; it is
             differentiable, in the dtype of the computation.
-        backend: `auto`, `reference` (step by step; slow, exact) or `torch` (chunk-parallel,
-            any device). `None` takes the environment variable `UMAMBA_SCAN_BACKEND`.
+        backend: `auto`; `cpu` (native code, the fastest on a CPU), `torch` (chunk-parallel, any
+            device) or `reference` (step by step; slow, exact). `None` takes the environment
+            variable `UMAMBA_SCAN_BACKEND`. What cannot run here is replaced by `torch`, with a
+            warning.
 
     Returns:
         The outputs, and the last state where asked for.
@@ -98,9 +69,9 @@ def selective_scan(
         authors' code.
     """
     _check_shapes(u, dt, A, B, C, D, z, dt_bias, initial_state)
-    compute = _compute_dtype(u, A)
-    # On the meta device nothing is computed, and autocast, which the reference leaves, is unknown.
-    if resolve_backend(backend) == "reference" and not u.is_meta:
+    chosen = resolve_backend(backend, u.device.type)
+    if chosen == "reference":
+        compute = compute_dtype(u, A)
         with torch.autocast(u.device.type, enabled=False):
             inputs = [None if x is None else x.to(compute) for x in (D, z, dt_bias, initial_state)]
             exact, last = selective_scan_reference(
@@ -111,7 +82,9 @@ def selective_scan(
             )
             y = exact.to(u.dtype)
     else:
-        y, last, _ = _scan(u, dt, A, B, C, D, z, dt_bias, initial_state, dt_softplus)
+        tensors = (u, dt, A, B, C, D, z, dt_bias, initial_state)
+        trains = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in tensors)
+        y, last, _ = scan(*tensors, dt_softplus, trains, chosen)
     return (y, last) if return_last_state else y
 
 
@@ -138,8 +111,11 @@ def _check_shapes(
         raise ValueError(msg)
     batch, d_inner, length = u.shape
     d_state = A.shape[1]
-    if length == 0:
-        msg = "selective_scan needs a sequence of at least one step; u has length 0"
+    if length == 0 or d_state == 0:
+        msg = (
+            "selective_scan needs a sequence of at least one step, and at least one state; got u "
+            f"{tuple(u.shape)} and A {tuple(A.shape)}"
+        )
         raise ValueError(msg)
     wanted = {
         "dt": (dt, u.shape),
@@ -170,194 +146,3 @@ def _check_shapes(
                 f"dividing d_inner {d_inner}"
             )
             raise ValueError(msg)
-
-
-def _compute_dtype(u: Tensor, A: Tensor) -> torch.dtype:
-    return torch.promote_types(torch.promote_types(u.dtype, A.dtype), torch.float32)
-
-
-def _step_size(dt: Tensor, dt_bias: Tensor | None, dtype: torch.dtype, softplus: bool) -> Tensor:
-    """Return the positive step size in the dtype of the computation."""
-    dt = dt.to(dtype)
-    if dt_bias is not None:
-        dt = dt + dt_bias.to(dtype)[:, None]
-    return F.softplus(dt) if softplus else dt
-
-
-@torch.library.custom_op("umamba::selective_scan", mutates_args=())
-def _scan(
-    u: Tensor,
-    dt: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    z: Tensor | None,
-    dt_bias: Tensor | None,
-    initial_state: Tensor | None,
-    dt_softplus: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return outputs, last state, and the states that the backward restarts from."""
-    with torch.autocast(u.device.type, enabled=False):
-        dtype = _compute_dtype(u, A)
-        steps = _step_size(dt, dt_bias, dtype, dt_softplus)
-        x = u.to(dtype)
-        first = None if initial_state is None else initial_state.to(dtype)
-        segment = segment_length(u, A.shape[1])
-        y, states = chunked_scan(x, steps, A.to(dtype), B.to(dtype), C.to(dtype), first, segment)
-        if D is not None:
-            y.addcmul_(D.to(dtype)[:, None], x)
-        if z is not None:
-            y.mul_(F.silu(z.to(dtype)))
-        return y.to(u.dtype), states[-1].clone(), states[:-1].clone()
-
-
-@_scan.register_fake
-def _(
-    u: Tensor,
-    dt: Tensor,  # noqa: ARG001 - the operator's signature
-    A: Tensor,
-    B: Tensor,  # noqa: ARG001
-    C: Tensor,  # noqa: ARG001
-    D: Tensor | None,  # noqa: ARG001
-    z: Tensor | None,  # noqa: ARG001
-    dt_bias: Tensor | None,  # noqa: ARG001
-    initial_state: Tensor | None,  # noqa: ARG001
-    dt_softplus: bool,  # noqa: ARG001
-) -> tuple[Tensor, Tensor, Tensor]:
-    batch, d_inner, length = u.shape
-    state = (batch, d_inner, A.shape[1])
-    segments = -(-length // segment_length(u, A.shape[1]))
-    dtype = _compute_dtype(u, A)
-    return (
-        u.new_empty(u.shape),
-        u.new_empty(state, dtype=dtype),
-        u.new_empty((segments, *state), dtype=dtype),
-    )
-
-
-@torch.library.custom_op("umamba::selective_scan_backward", mutates_args=())
-def _scan_backward(
-    grad_y: Tensor,
-    grad_last: Tensor,
-    u: Tensor,
-    dt: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    z: Tensor | None,
-    dt_bias: Tensor | None,
-    states: Tensor,
-    dt_softplus: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Return the gradients of u, dt, A, B, C, D, z, dt_bias and the first state.
-
-    Gradients of arguments that were not given are empty.
-    """
-    with torch.autocast(u.device.type, enabled=False):
-        dtype = _compute_dtype(u, A)
-        steps = _step_size(dt, dt_bias, dtype, dt_softplus)
-        x, decay = u.to(dtype), A.to(dtype)
-        B_, C_ = B.to(dtype), C.to(dtype)
-        segment = segment_length(u, A.shape[1])
-        dy = grad_y.to(dtype)
-        grad_D, grad_z, grad_bias = u.new_empty(0), u.new_empty(0), u.new_empty(0)
-        ungated = dy if z is None else dy * F.silu(z.to(dtype))
-        grads = chunked_scan_backward(
-            ungated,
-            grad_last.to(dtype),
-            x,
-            steps,
-            decay,
-            B_,
-            C_,
-            states,
-            segment,
-            with_outputs=z is not None,
-        )
-        grad_u, grad_steps, y = grads.u, grads.dt, grads.outputs
-        if D is not None:
-            skip = D.to(dtype)[:, None]
-            grad_D = (ungated * x).sum(dim=(0, 2)).to(D.dtype)
-            grad_u.addcmul_(skip, ungated)
-            if y is not None:
-                y.addcmul_(skip, x)
-        if z is not None and y is not None:
-            gate = z.to(dtype)
-            sigmoid = torch.sigmoid(gate)
-            slope = sigmoid * (1 + gate * (1 - sigmoid))
-            grad_z = y.mul_(dy).mul_(slope).to(z.dtype)
-        if dt_softplus:
-            grad_steps.mul_(-torch.expm1(-steps))  # softplus'(x) = 1 - exp(-softplus(x))
-        if dt_bias is not None:
-            grad_bias = grad_steps.sum(dim=(0, 2)).to(dt_bias.dtype)
-        return (
-            grad_u.to(u.dtype),
-            grad_steps.to(dt.dtype),
-            grads.A.to(A.dtype),
-            grads.B.to(B.dtype),
-            grads.C.to(C.dtype),
-            grad_D,
-            grad_z,
-            grad_bias,
-            grads.initial_state.clone(),
-        )
-
-
-@_scan_backward.register_fake
-def _(
-    grad_y: Tensor,  # noqa: ARG001 - the operator's signature
-    grad_last: Tensor,
-    u: Tensor,
-    dt: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    z: Tensor | None,
-    dt_bias: Tensor | None,
-    states: Tensor,  # noqa: ARG001
-    dt_softplus: bool,  # noqa: ARG001
-) -> tuple[Tensor, ...]:
-    like = [u.new_empty(0) if x is None else x.new_empty(x.shape) for x in (D, z, dt_bias)]
-    whole = [x.new_empty(x.shape) for x in (u, dt, A, B, C)]
-    return (*whole, *like, grad_last.new_empty(grad_last.shape))
-
-
-def _setup_context(
-    ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]
-) -> None:
-    *tensors, first, ctx.dt_softplus = inputs
-    ctx.first_dtype = None if first is None else first.dtype
-    ctx.given = tuple(x is not None for x in tensors)
-    ctx.save_for_backward(*(x for x in tensors if x is not None), output[2])
-    ctx.set_materialize_grads(True)
-
-
-def _backward(
-    ctx: Any,
-    grad_y: Tensor,
-    grad_last: Tensor,
-    grad_states: Tensor,  # noqa: ARG001 - the restart states are not for users
-) -> tuple[Tensor | None, ...]:
-    *saved, states = ctx.saved_tensors
-    kept = iter(saved)
-    given = ctx.given
-    tensors = [next(kept) if there else None for there in given]
-    *grads, grad_first = torch.ops.umamba.selective_scan_backward(
-        grad_y,
-        grad_last,
-        *tensors,
-        states,
-        ctx.dt_softplus,
-    )
-    first_dtype = ctx.first_dtype
-    return (
-        *(grad if there else None for grad, there in zip(grads, given, strict=True)),
-        None if first_dtype is None else grad_first.to(first_dtype),
-        None,
-    )
-
-
-_scan.register_autograd(_backward, setup_context=_setup_context)

@@ -1,0 +1,81 @@
+"""Which backend of the selective scan runs where, and why a faster one does not."""
+
+import os
+import warnings
+from functools import cache
+
+import torch
+
+from umamba.errors import BackendError
+from umamba.ops import cpu
+
+__all__ = ["BACKENDS", "check_backend", "resolve_backend", "why_not"]
+
+BACKENDS = ("auto", "reference", "torch", "cpu", "triton")
+_VARIABLE = "UMAMBA_SCAN_BACKEND"
+
+
+def check_backend(backend: str | None = None) -> str:
+    """Return the backend that is asked for: the argument, else the environment variable, or `auto`.
+
+    Raises:
+        BackendError: If there is no such backend.
+    """
+    name = backend or os.environ.get(_VARIABLE) or "auto"
+    if name not in BACKENDS:
+        source = "backend" if backend else _VARIABLE
+        msg = f"{source} {name!r} does not exist; choose one of {', '.join(BACKENDS)}"
+        raise BackendError(msg)
+    return name
+
+
+def why_not(backend: str, device_type: str) -> str | None:
+    """Return why a backend cannot run on a device, or `None` if it can.
+
+    Args:
+        backend: `reference`, `torch`, `cpu` or `triton`.
+        device_type: As `torch.device.type`.
+    """
+    if backend == "triton":
+        return "this version of umamba has no Triton kernel"
+    if backend == "cpu":
+        if device_type != "cpu":
+            return f"it runs on the CPU, and the tensors are on {device_type}"
+        return cpu.why_unavailable()
+    return None
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def resolve_backend(backend: str | None, device_type: str) -> str:
+    """Return the backend that runs; where the one asked for cannot, say so once.
+
+    Args:
+        backend: One of `BACKENDS`; `None` takes the environment variable `UMAMBA_SCAN_BACKEND`.
+        device_type: As `torch.device.type`.
+
+    Returns:
+        `reference`, `torch` or `cpu`.
+
+    Raises:
+        BackendError: If there is no such backend.
+    """
+    asked = check_backend(backend)
+    # On the meta device nothing is computed; what is saved there is the portable backend's.
+    wanted = asked if asked != "auto" else "cpu" if device_type == "cpu" else "torch"
+    if device_type == "meta":
+        return "torch"
+    reason = why_not(wanted, device_type)
+    if reason is None:
+        return wanted
+    _warn_once(wanted, reason)
+    return "torch"
+
+
+@cache
+def _warn_once(backend: str, reason: str) -> None:
+    warnings.warn(
+        f"the scan backend {backend!r} cannot run: {reason}. The portable torch backend, which is "
+        "several times slower, takes over; `umamba doctor` shows which backend runs where.",
+        RuntimeWarning,
+        stacklevel=4,
+    )

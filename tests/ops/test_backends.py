@@ -1,0 +1,78 @@
+"""Which backend runs, and what is said where it is not the one asked for."""
+
+import sys
+import warnings
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from conftest import relative_l2
+from ops.scan_cases import scan_inputs
+from umamba import selective_scan
+from umamba.errors import BackendError
+from umamba.ops import backends, cpu
+from umamba.ops.backends import check_backend, resolve_backend, why_not
+
+
+@pytest.fixture(autouse=True)
+def nothing_said_yet(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.delenv("UMAMBA_SCAN_BACKEND", raising=False)
+    caches = (backends._warn_once, cpu.why_unavailable)
+    for function in caches:
+        function.cache_clear()
+    yield
+    for function in caches:
+        function.cache_clear()
+
+
+def test_backend_by_argument_and_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert check_backend() == "auto"
+    monkeypatch.setenv("UMAMBA_SCAN_BACKEND", "reference")
+    assert resolve_backend(None, "cpu") == "reference"
+    assert resolve_backend("torch", "cpu") == "torch"
+    with pytest.raises(BackendError, match="backend 'cuda' does not exist; choose one of auto"):
+        check_backend("cuda")
+    monkeypatch.setenv("UMAMBA_SCAN_BACKEND", "fast")
+    with pytest.raises(BackendError, match="UMAMBA_SCAN_BACKEND 'fast' does not exist"):
+        check_backend()
+
+
+def test_auto_takes_native_code_on_the_cpu_and_torch_elsewhere() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert resolve_backend(None, "cpu") == "cpu"
+        assert resolve_backend(None, "cuda") == "torch"
+        assert resolve_backend(None, "meta") == "torch"
+
+
+def test_without_llvmlite_torch_takes_over_and_says_once_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    inputs = scan_inputs(dtype=torch.float32)
+    want = selective_scan(**inputs, backend="torch")
+    monkeypatch.setitem(sys.modules, "llvmlite", None)
+    with pytest.warns(RuntimeWarning, match="cannot run: llvmlite .*`pip install llvmlite`"):
+        got = selective_scan(**inputs)
+    assert torch.equal(got, want)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        selective_scan(**inputs)
+
+
+def test_a_processor_that_llvm_refuses_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        msg = "no such target"
+        raise RuntimeError(msg)
+
+    monkeypatch.setattr("umamba.ops.cpu.compilation.compile_kernels", refuse)
+    with pytest.warns(RuntimeWarning, match="LLVM cannot compile .*no such target"):
+        assert resolve_backend("cpu", "cpu") == "torch"
+
+
+def test_what_cannot_run_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "tensors are on cuda" in str(why_not("cpu", "cuda"))
+    assert why_not("torch", "cuda") is None
+    with pytest.warns(RuntimeWarning, match="'triton' cannot run"):
+        got = selective_scan(**scan_inputs(), backend="triton")
+    assert relative_l2(got, selective_scan(**scan_inputs(), backend="reference")) >= 0
