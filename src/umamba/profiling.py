@@ -1,13 +1,27 @@
-"""What a network costs: parameters and the memory that a training step needs."""
+"""What a network costs: parameters, memory and time, estimated or measured on a real device."""
 
-from collections.abc import Sequence
+import ctypes
+import gc
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["TrainingMemory", "estimate_training_memory"]
+__all__ = [
+    "Timing",
+    "TrainingMemory",
+    "estimate_training_memory",
+    "peak_memory",
+    "saved_bytes",
+    "time_interleaved",
+]
 
 
 @dataclass(frozen=True)
@@ -42,7 +56,33 @@ def estimate_training_memory(
     Returns:
         Parameters and saved bytes, in float32.
     """
-    own_keys = {p.untyped_storage()._cdata for p in network.parameters()}
+    image = torch.empty(batch_size, input_channels, *patch_size, device="meta")
+    return TrainingMemory(
+        n_parameters=sum(p.numel() for p in network.parameters()),
+        saved_bytes=saved_bytes(lambda: network(image), network.parameters()),
+    )
+
+
+def saved_bytes(function: Callable[[], object], parameters: Iterable[Tensor]) -> int:
+    """Count what autograd keeps for the backward of one forward call.
+
+    Args:
+        function: Runs the forward once, on any device; what it returns is dropped.
+        parameters: Tensors that are there anyway, and not counted.
+
+    Returns:
+        Bytes. A storage counts once and in full, however many views of it are kept; inputs count
+        where they are kept. What a function of its own hides from autograd is not seen.
+    """
+    with _record_saved(parameters) as saved:
+        function()
+    return sum(storage.nbytes() for storage in saved.values())
+
+
+@contextmanager
+def _record_saved(parameters: Iterable[Tensor]) -> Iterator[dict[int, torch.UntypedStorage]]:
+    """Collect the storages that autograd saves, but for those of the parameters."""
+    own_keys = {p.untyped_storage()._cdata for p in parameters}
     saved: dict[int, torch.UntypedStorage] = {}  # held, so that no address is used twice
 
     def pack(tensor: Tensor) -> Tensor:
@@ -54,11 +94,117 @@ def estimate_training_memory(
     def unpack(tensor: Any) -> Any:
         return tensor
 
-    image = torch.empty(batch_size, input_channels, *patch_size, device="meta")
     with torch.autograd.graph.saved_tensors_hooks(pack, unpack):
-        outputs = network(image)
-    del outputs
-    return TrainingMemory(
-        n_parameters=sum(p.numel() for p in network.parameters()),
-        saved_bytes=sum(storage.nbytes() for storage in saved.values()),
-    )
+        yield saved
+
+
+def peak_memory(function: Callable[[], object], device: str = "cpu") -> int | None:
+    """Measure how much memory a call needs at its peak, above what was in use before it.
+
+    On CUDA that is what torch's allocator handed out; workspaces that libraries take past it are
+    not counted. On Linux it is the resident memory of the whole process, of all its threads: what
+    was only reserved does not count, and what the call loads or compiles does, so run it once
+    before. There free memory that the C library keeps is given back first; still the kernel counts
+    in pages, and the figure is good to about a mebibyte.
+
+    Args:
+        function: What is called, once.
+        device: Type of the device whose memory is measured, `cpu` or `cuda`.
+
+    Returns:
+        Bytes, or `None` where they cannot be measured (a CPU without Linux's `/proc`).
+    """
+    gc.collect()
+    if device == "cuda":
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        function()
+        torch.cuda.synchronize()
+        return torch.cuda.max_memory_allocated() - before
+    if not _reset_peak():
+        return None
+    resident = _process_status("VmRSS")
+    function()
+    return max(0, _process_status("VmHWM") - resident)
+
+
+def _reset_peak() -> bool:
+    """Set this process's VmHWM to what is resident now; return whether Linux did so.
+
+    Free pages that glibc keeps are given back first: a call that got them would seem to need none.
+    """
+    if sys.platform != "linux":
+        return False
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+    try:
+        # Source: proc_pid_clear_refs(5), value 5.
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    except OSError:
+        return False
+    return True
+
+
+def _process_status(field: str) -> int:
+    """Read one memory field of this process, in bytes."""
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    line = next(line for line in lines if line.startswith(f"{field}:"))
+    return int(line.split()[1]) * 1024  # "VmRSS:    123 kB"
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Wall-clock seconds of each call of one function."""
+
+    seconds: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        """Return the median, in seconds."""
+        return statistics.median(self.seconds)
+
+    @property
+    def spread(self) -> float:
+        """Return the distance between the quartiles, in seconds; 0 for a single call."""
+        if len(self.seconds) < 2:
+            return 0.0
+        low, _, high = statistics.quantiles(self.seconds, n=4, method="inclusive")
+        return high - low
+
+
+def time_interleaved(
+    functions: Mapping[str, Callable[[], object]], rounds: int
+) -> dict[str, Timing]:
+    """Time functions in turn, so that what else the machine does meets all of them alike.
+
+    Args:
+        functions: What is called, by name; each once more at first, to warm up.
+        rounds: How often each is timed.
+
+    Returns:
+        Timings by name. Work on CUDA is waited for.
+
+    Raises:
+        ValueError: If there is no round.
+    """
+    if rounds < 1:
+        msg = f"time_interleaved needs at least one round, got {rounds}"
+        raise ValueError(msg)
+    for function in functions.values():
+        function()
+    seconds: dict[str, list[float]] = {name: [] for name in functions}
+    for _ in range(rounds):
+        for name, function in functions.items():
+            _wait_for_cuda()
+            start = time.perf_counter()
+            function()
+            _wait_for_cuda()
+            seconds[name].append(time.perf_counter() - start)
+    return {name: Timing(tuple(values)) for name, values in seconds.items()}
+
+
+def _wait_for_cuda() -> None:
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.synchronize()
