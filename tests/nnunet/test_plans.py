@@ -16,7 +16,7 @@ from umamba import registry
 from umamba.cli.main import main
 from umamba.errors import PlansError
 from umamba.nnunet.memory import compare_memory, memory_table
-from umamba.nnunet.plans import PlanOptions, derive_plans, read_plans, write_plans
+from umamba.nnunet.plans import PlanOptions, check_patch, derive_plans, read_plans, write_plans
 
 SOURCES = {"plain": stock_plans, "residual": lambda: stock_plans(residual=True), "old": old_plans}
 
@@ -148,6 +148,11 @@ def test_options_are_for_the_configurations_that_are_named(named: str) -> None:
         ({"configurations": ("3d",)}, "configuration 3d is not in plans .* they have 2d, 3d_low"),
         ({"patch_size": (32,)}, r"--patch-size \[32\] has 1 axes, but 2d has 2, 3d_lowres has 3"),
         ({"patch_size": (30, 32, 32)}, r"\[30, 32, 32\].*total stride \[4, 4, 4\].*\[32, 32, 32\]"),
+        (
+            {"patch_size": (4, 4, 4)},
+            r"\[4, 4, 4\].* leaves one voxel .* fits is \[4, 4, 8\]\. Plan",
+        ),
+        ({"patch_size": (3, 4, 4)}, r"is not divisible .* patch that fits is \[4, 4, 8\]\. Plan"),
     ],
 )
 def test_bad_options_are_named(options: dict[str, Any], message: str) -> None:
@@ -163,8 +168,6 @@ def test_sources_that_cannot_be_used_are_named() -> None:
     circle["configurations"]["3d_fullres"]["inherits_from"] = "3d_cascade_fullres"
     with pytest.raises(PlansError, match="inherits from itself"):
         derive(circle)
-    with pytest.raises(PlansError, match="have no configurations"):
-        derive({"plans_name": "x", "configurations": {}})
     with pytest.raises(PlansError, match="model 'vnet' does not exist; choose one of umamba_bot"):
         registry.find_architecture("vnet")
 
@@ -217,6 +220,32 @@ def test_missing_or_broken_plans_files_are_named(tmp_path: Path) -> None:
         read_plans(tmp_path, "nnUNetPlans")
     with pytest.raises(PlansError, match=r"'Other' do not exist.*there are nnUNetPlans"):
         read_plans(tmp_path, "Other")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[]",
+        "{}",
+        '{"configurations": {}}',
+        '{"configurations": []}',
+        '{"configurations": {"2d": 1}}',
+    ],
+)
+def test_files_that_hold_no_plans_are_named(content: str, tmp_path: Path) -> None:
+    (tmp_path / "nnUNetPlans.json").write_text(content)
+    with pytest.raises(PlansError, match=r"nnUNetPlans.json holds no plans: they need"):
+        read_plans(tmp_path, "nnUNetPlans")
+
+
+def test_a_patch_with_other_axes_than_its_network_is_named() -> None:
+    source = stock_plans()
+    source["configurations"]["2d"]["patch_size"] = [32, 32, 32]
+    wanted = r"\[32, 32, 32\] of configuration '2d' has 3 axes, but the strides .* have 2; correct"
+    with pytest.raises(PlansError, match=wanted):
+        derive(source)
+    with pytest.raises(PlansError, match=wanted):
+        check_patch("2d", source["configurations"]["2d"])
 
 
 def test_memory_is_compared_and_advice_fits() -> None:

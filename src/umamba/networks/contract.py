@@ -1,7 +1,6 @@
 """What nnU-Net expects of a network, and what every network here gets from a plan."""
 
 import copy
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,8 +10,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from umamba.errors import PlansError
+from umamba.patches import describe_misfit
 
-__all__ = ["PlannedNetwork", "Topology"]
+__all__ = ["PlannedNetwork", "Topology", "check_counts", "check_module_classes"]
 
 _Sizes = int | Sequence[int] | Sequence[Sequence[int]]
 _CONVOLUTIONS = (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -37,11 +37,6 @@ class Topology:
     def n_stages(self) -> int:
         """Return the number of resolutions."""
         return len(self.features)
-
-    @property
-    def total_stride(self) -> tuple[int, ...]:
-        """Return by how much the deepest feature map is smaller, per axis."""
-        return tuple(math.prod(axis) for axis in zip(*self.strides, strict=True))
 
     @classmethod
     def from_plan(
@@ -81,27 +76,31 @@ class Topology:
             raise PlansError(msg)
         return topology
 
-    def check_patch(self, spatial_shape: Sequence[int]) -> None:
+    def check_patch(
+        self, spatial_shape: Sequence[int], *, normalises_instances: bool = False
+    ) -> None:
         """Check that skips and upsampled maps will have the same size.
 
+        Args:
+            spatial_shape: The patch.
+            normalises_instances: Whether the network has instance normalisation.
+
         Raises:
-            PlansError: If the strides do not divide the patch; it names the next that fits.
+            PlansError: If the patch does not fit; it names one that does.
         """
-        total = self.total_stride
         if len(spatial_shape) != self.dim:
             msg = (
                 f"this network takes images with {self.dim} axes, as (batch, channels, *axes); "
                 f"got an image of shape {list(spatial_shape)} after batch and channels"
             )
             raise PlansError(msg)
-        if any(size % step for size, step in zip(spatial_shape, total, strict=True)):
-            fits = [
-                -(-size // step) * step for size, step in zip(spatial_shape, total, strict=True)
-            ]
+        misfit = describe_misfit(
+            spatial_shape, self.strides, normalises_instances=normalises_instances
+        )
+        if misfit:
             msg = (
-                f"patch_size {list(spatial_shape)} is not divisible by the total stride "
-                f"{list(total)} of this network; the next larger patch that fits is {fits}. "
-                "Change patch_size in the plans, or use fewer stages."
+                f"patch_size {list(spatial_shape)} {misfit}. Change patch_size in the plans, or "
+                "use fewer stages."
             )
             raise PlansError(msg)
 
@@ -159,20 +158,36 @@ class PlannedNetwork(nn.Module):
         return counted
 
     def _check_input(self, x: Float[Tensor, "batch channels *spatial"]) -> None:
-        self.topology.check_patch(x.shape[2:])
-        total = self.topology.total_stride
-        if self.normalises_instances and tuple(x.shape[2:]) == total:
-            fits = [*total[:-1], 2 * total[-1]]
-            msg = (
-                f"patch_size {list(total)} leaves one voxel in the deepest feature map, which "
-                f"instance normalisation cannot normalise; a patch that fits is {fits}"
-            )
-            raise PlansError(msg)
+        self.topology.check_patch(x.shape[2:], normalises_instances=self.normalises_instances)
         if x.shape[1] != self.input_channels:
             msg = (
                 f"this network takes {self.input_channels} input channels; "
                 f"got an image with {x.shape[1]}"
             )
+            raise PlansError(msg)
+
+
+def check_counts(**counts: int) -> None:
+    """Check numbers of channels or classes, given by the name of the keyword.
+
+    Raises:
+        PlansError: If one is below 1.
+    """
+    for name, count in counts.items():
+        if count < 1:
+            msg = f"{name} must be at least 1; got {count}"
+            raise PlansError(msg)
+
+
+def check_module_classes(**classes: object) -> None:
+    """Check optional classes of modules, given by the name of the keyword.
+
+    Raises:
+        PlansError: If one is neither `None` nor a class of modules.
+    """
+    for name, given in classes.items():
+        if given is not None and not (isinstance(given, type) and issubclass(given, nn.Module)):
+            msg = f"{name} must be a class of torch.nn, or None; got {given!r}"
             raise PlansError(msg)
 
 

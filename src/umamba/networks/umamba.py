@@ -14,7 +14,12 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 from umamba.errors import PlansError
 from umamba.layers.conv_blocks import ConvStyle
 from umamba.layers.mamba_layer import MambaLayer
-from umamba.networks.contract import PlannedNetwork, Topology
+from umamba.networks.contract import (
+    PlannedNetwork,
+    Topology,
+    check_counts,
+    check_module_classes,
+)
 from umamba.networks.residual_unet import ResidualDecoder, ResidualEncoder
 
 __all__ = ["UMambaBot", "UMambaEnc"]
@@ -79,6 +84,8 @@ class _UMamba(PlannedNetwork):
         if variant not in VARIANTS:
             msg = f"variant {variant!r} does not exist; choose one of {', '.join(VARIANTS)}"
             raise PlansError(msg)
+        check_counts(input_channels=input_channels, num_classes=num_classes)
+        check_module_classes(norm_op=norm_op, dropout_op=dropout_op, nonlin=nonlin)
         topology = Topology.from_plan(
             n_stages=n_stages,
             features_per_stage=features_per_stage,

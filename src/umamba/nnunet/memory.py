@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from umamba.nnunet.plans import Plans, resolve
+from umamba.patches import total_stride
 from umamba.profiling import TrainingMemory, estimate_training_memory
 
 __all__ = ["MemoryComparison", "compare_memory", "memory_table"]
@@ -100,8 +101,7 @@ def _advice(memory: TrainingMemory, limit: int, configuration: dict[str, Any]) -
     The batch shrinks first, to two at least; then the longest axis of the patch, by its total
     stride. Activations grow with batch and voxels.
     """
-    strides = configuration["architecture"]["arch_kwargs"]["strides"]
-    total = [math.prod(axis) for axis in zip(*strides, strict=True)]
+    total = total_stride(configuration["architecture"]["arch_kwargs"]["strides"])
     batch = full_batch = configuration["batch_size"]
     patch = list(configuration["patch_size"])
     voxels = math.prod(patch)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from umamba.errors import PlansError
+from umamba.patches import describe_misfit
 from umamba.registry import Architecture, find_architecture
 
 __all__ = [
@@ -121,10 +122,7 @@ def derive_plans(source: Plans, architecture: Architecture, options: PlanOptions
 
 def _changed_configurations(source: Plans, options: PlanOptions) -> list[str]:
     """Return the configurations that the options change."""
-    available = source.get("configurations")
-    if not isinstance(available, dict) or not available:
-        msg = f"plans {source.get('plans_name')!r} have no configurations; plan the data set again"
-        raise PlansError(msg)
+    available = source["configurations"]
     unknown = [name for name in options.configurations or () if name not in available]
     if unknown:
         msg = (
@@ -216,7 +214,7 @@ def _derive_architecture(
     keywords |= {key: deepcopy(given[key]) for key in _STYLE if key in given}
     keywords |= architecture.keywords
     patch = list(resolved["patch_size"])
-    _check_strides(name, patch, keywords["strides"])
+    _check_patch(name, patch, keywords)
     if architecture.class_path.endswith("UMambaEnc") and keywords.get("variant") == "official":
         keywords["input_size"] = patch
     return {
@@ -273,30 +271,36 @@ def _from_old_format(name: str, resolved: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_patch(name: str, configuration: dict[str, Any]) -> None:
-    """Check that the strides of a resolved configuration divide its patch.
+    """Check that the patch of a resolved configuration fits its network.
 
     Args:
         name: The configuration, for the message.
         configuration: The configuration, inheritance resolved.
 
     Raises:
-        PlansError: If they do not; it names the next patch that fits.
+        PlansError: If it does not; it names a patch that fits.
     """
     keywords = configuration.get("architecture", {}).get("arch_kwargs", {})
     if "strides" in keywords:
-        _check_strides(name, list(configuration["patch_size"]), keywords["strides"])
+        _check_patch(name, list(configuration["patch_size"]), keywords)
 
 
-def _check_strides(name: str, patch: list[int], strides: Sequence[Sequence[int]]) -> None:
-    total = [1] * len(patch)
-    for stride in strides:
-        total = [t * s for t, s in zip(total, stride, strict=True)]
-    if any(size % t for size, t in zip(patch, total, strict=True)):
-        fits = [-(-size // t) * t for size, t in zip(patch, total, strict=True)]
+def _check_patch(name: str, patch: list[int], keywords: dict[str, Any]) -> None:
+    strides = keywords["strides"]
+    axes = {len(stride) for stride in strides}
+    if axes != {len(patch)}:
         msg = (
-            f"patch_size {patch} of configuration {name!r} is not divisible by the total stride "
-            f"{total} of its network; the next larger patch that fits is {fits}. Plan again with "
-            "that as --patch-size."
+            f"patch_size {patch} of configuration {name!r} has {len(patch)} axes, but the strides "
+            f"of its network have {', '.join(map(str, sorted(axes)))}; correct one of them"
+        )
+        raise PlansError(msg)
+    # Our networks take None for instance normalisation.
+    norm = str(keywords.get("norm_op") or "InstanceNorm")
+    misfit = describe_misfit(patch, strides, normalises_instances="InstanceNorm" in norm)
+    if misfit:
+        msg = (
+            f"patch_size {patch} of configuration {name!r} {misfit}. Plan again with that as "
+            "--patch-size."
         )
         raise PlansError(msg)
 
@@ -314,7 +318,7 @@ def read_plans(folder: Path, plans_name: str) -> Plans:
     """Read plans from a data set's preprocessed folder.
 
     Raises:
-        PlansError: If there are none of that name, or the file cannot be read.
+        PlansError: If there are none of that name, or the file holds no plans.
     """
     path = folder / f"{plans_name}.json"
     if not path.is_file():
@@ -326,11 +330,17 @@ def read_plans(folder: Path, plans_name: str) -> Plans:
         )
         raise PlansError(msg)
     try:
-        plans: Plans = json.loads(path.read_text(encoding="utf-8"))
+        plans: Any = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         msg = f"cannot read the plans {path}: {error}"
         raise PlansError(msg) from error
-    return plans
+    configurations = plans.get("configurations") if isinstance(plans, dict) else None
+    entries = configurations.values() if isinstance(configurations, dict) else ()
+    if not entries or not all(isinstance(entry, dict) for entry in entries):
+        msg = f"{path} holds no plans: they need `configurations`, by name; plan the data set again"
+        raise PlansError(msg)
+    checked: Plans = plans
+    return checked
 
 
 def write_plans(folder: Path, plans: Plans, *, overwrite: bool = False) -> Path:

@@ -1,0 +1,43 @@
+"""Which patches fit the strides of a network: plain arithmetic, free of torch."""
+
+import math
+from collections.abc import Sequence
+
+__all__ = ["describe_misfit", "total_stride"]
+
+
+def total_stride(strides: Sequence[Sequence[int]]) -> tuple[int, ...]:
+    """Return by how much the deepest feature map is smaller than the patch, per axis."""
+    return tuple(math.prod(axis) for axis in zip(*strides, strict=True))
+
+
+def describe_misfit(
+    patch: Sequence[int], strides: Sequence[Sequence[int]], *, normalises_instances: bool
+) -> str:
+    """Say why a patch does not fit a network, and which one does.
+
+    Args:
+        patch: Its size, per axis.
+        strides: Stride per stage and axis.
+        normalises_instances: Whether the network has instance normalisation, which one voxel
+            alone has no variance for.
+
+    Returns:
+        What follows `patch_size [...]` in a message; "" where the patch fits.
+    """
+    total = total_stride(strides)
+    fits = [-(-size // step) * step for size, step in zip(patch, total, strict=True)]
+    is_divisible = fits == list(patch)
+    if normalises_instances and tuple(fits) == total:
+        fits[-1] *= 2
+        if is_divisible:
+            return (
+                "leaves one voxel in the deepest feature map, which instance normalisation cannot "
+                f"normalise; a patch that fits is {fits}"
+            )
+    if is_divisible:
+        return ""
+    return (
+        f"is not divisible by the total stride {list(total)} of the network; the next larger "
+        f"patch that fits is {fits}"
+    )
