@@ -1,6 +1,7 @@
 """Derived plans keep what they should, change what they must, and never touch the user's."""
 
 import json
+import re
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -254,14 +255,34 @@ def test_memory_is_compared_and_advice_fits() -> None:
     memory = compare_memory(source, derive(source, "umamba_enc_official"), DATASET_JSON)
     row = memory["2d"]
     assert row.derived.total_bytes > row.source.total_bytes
-    batch = int(row.advice.removeprefix("--batch-size ").removesuffix(" would fit"))
+    options = re.fullmatch(
+        r"(--configurations 2d --batch-size (\d+) --overwrite) would fit", row.advice
+    )
+    assert options is not None
+    batch = int(options[2])
     smaller = derive(source, "umamba_enc_official", batch_size=batch)
     assert not compare_memory(source, smaller, DATASET_JSON)["2d"].advice
-    assert f"above its source: --batch-size {batch} would fit" in memory_table(memory)
+    assert f"above its source: {options[1]} would fit" in memory_table(memory)
     wide = compare_memory(source, derive(source, features=(2000,)), DATASET_JSON)
     assert "smaller --features" in wide["2d"].advice
     small = compare_memory(source, derive(source, features=(2,)), DATASET_JSON)
     assert not small["2d"].advice
+
+
+def test_advice_is_followed_for_one_configuration_after_the_other(tmp_path: Path) -> None:
+    folder = tmp_path / "preprocessed" / "Dataset901_Toy"
+    folder.mkdir(parents=True)
+    (folder / "nnUNetPlans.json").write_text(json.dumps(stock_plans()))
+    (folder / "dataset.json").write_text(json.dumps(DATASET_JSON))
+    command = ["plan", "901", "--model", "umamba_bot", "--preprocessed", str(folder.parent)]
+    assert main([*command, "--configurations", "2d", "--batch-size", "5"]) == 0
+    again = ["--configurations", "3d_fullres", "--batch-size", "3", "--overwrite"]
+    assert main([*command, *again]) == 0
+    entries = read_plans(folder, "nnUNetUMambaBotPlans")["configurations"]
+    sizes = {name: entry.get("batch_size") for name, entry in entries.items()}
+    assert sizes == {"2d": 5, "3d_lowres": 2, "3d_fullres": 3, "3d_cascade_fullres": None}
+    assert main([*command, "--overwrite"]) == 0  # without --configurations all begin anew
+    assert read_plans(folder, "nnUNetUMambaBotPlans") == derive(stock_plans())
 
 
 def test_fork_plans_are_a_valid_source() -> None:

@@ -66,7 +66,10 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--configurations",
         nargs="+",
         metavar="C",
-        help="configurations that features, patch and batch size are for (default: all)",
+        help=(
+            "configurations that features, patch and batch size are for (default: all); the "
+            "others stay as plans of ours that have the same name have them"
+        ),
     )
     parser.add_argument(
         "--overwrite", action="store_true", help="replace plans of ours that have the same name"
@@ -92,7 +95,13 @@ def run(args: argparse.Namespace) -> int:
     paths = Paths.from_arguments(args)
     set_default_workers("cpu")
     from umamba.nnunet.memory import compare_memory
-    from umamba.nnunet.plans import PlanOptions, derive_plans, read_plans, write_plans
+    from umamba.nnunet.plans import (
+        PlanOptions,
+        derive_plans,
+        keep_others,
+        read_plans,
+        write_plans,
+    )
     from umamba.nnunet.preparation import ensure_plans, find_dataset, load_json
 
     architecture = registry.find_architecture(args.model)
@@ -110,6 +119,8 @@ def run(args: argparse.Namespace) -> int:
         configurations=None if args.configurations is None else tuple(args.configurations),
     )
     plans = derive_plans(source, architecture, options)
+    if options.configurations is not None:
+        plans = keep_others(folder, plans, options.configurations)
     memory = compare_memory(source, plans, load_json(folder / "dataset.json"))
     path = write_plans(folder, plans, overwrite=args.overwrite)
     if args.json:

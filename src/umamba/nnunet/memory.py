@@ -60,7 +60,7 @@ def _compare(
     before, after = resolve(source, name), resolve(derived, name)
     memory_before = _estimate(source, dataset_json, name, before["batch_size"])
     memory_after = _estimate(derived, dataset_json, name, after["batch_size"])
-    advice = _advice(memory_after, memory_before.total_bytes, after)
+    advice = _advice(name, memory_after, memory_before.total_bytes, after)
     return MemoryComparison(
         patch_size=after["patch_size"],
         batch_size=after["batch_size"],
@@ -95,7 +95,7 @@ def _estimate(
     return estimate_training_memory(network, channels, configuration.patch_size, batch_size)
 
 
-def _advice(memory: TrainingMemory, limit: int, configuration: dict[str, Any]) -> str:
+def _advice(name: str, memory: TrainingMemory, limit: int, configuration: dict[str, Any]) -> str:
     """Say which options bring the estimate below the limit; "" where it is below.
 
     The batch shrinks first, to two at least; then the longest axis of the patch, by its total
@@ -120,10 +120,10 @@ def _advice(memory: TrainingMemory, limit: int, configuration: dict[str, Any]) -
         patch[longest] -= total[longest]
     if not fits():
         return "no batch or patch would fit, smaller --features would"
-    advice = [] if batch == full_batch else [f"--batch-size {batch}"]
+    advice = "" if batch == full_batch else f" --batch-size {batch}"
     if patch != list(configuration["patch_size"]):
-        advice.append(f"--patch-size {' '.join(map(str, patch))}")
-    return f"{' '.join(advice)} would fit" if advice else ""
+        advice += f" --patch-size {' '.join(map(str, patch))}"
+    return f"--configurations {name}{advice} --overwrite would fit" if advice else ""
 
 
 def memory_table(memory: Mapping[str, MemoryComparison]) -> str:

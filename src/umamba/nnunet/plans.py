@@ -23,6 +23,7 @@ __all__ = [
     "check_patch",
     "derive_plans",
     "is_ours",
+    "keep_others",
     "official_architecture",
     "read_plans",
     "resolve",
@@ -312,6 +313,34 @@ def is_ours(plans: Plans) -> bool:
         for configuration in plans.get("configurations", {}).values()
     )
     return any(str(name).startswith("umamba.") for name in classes)
+
+
+def keep_others(folder: Path, plans: Plans, changed: Sequence[str]) -> Plans:
+    """Return derived plans with the other configurations as a file of ours already has them.
+
+    So configurations can be changed one after the other.
+
+    Args:
+        folder: The data set's preprocessed folder.
+        plans: Derived plans. Not changed.
+        changed: The configurations that are taken as they are derived.
+
+    Returns:
+        The plans; those given where there is no file of ours of that name.
+
+    Raises:
+        PlansError: If the file cannot be read.
+    """
+    if not (folder / f"{plans['plans_name']}.json").is_file():
+        return plans
+    existing = read_plans(folder, plans["plans_name"])
+    if not is_ours(existing):
+        return plans
+    configurations = {
+        name: entry if name in changed else existing["configurations"].get(name, entry)
+        for name, entry in plans["configurations"].items()
+    }
+    return plans | {"configurations": configurations}
 
 
 def read_plans(folder: Path, plans_name: str) -> Plans:
