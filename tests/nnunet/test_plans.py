@@ -17,7 +17,8 @@ from umamba import registry
 from umamba.cli.main import main
 from umamba.errors import PlansError
 from umamba.nnunet.memory import compare_memory, memory_table
-from umamba.nnunet.plans import PlanOptions, check_patch, derive_plans, read_plans, write_plans
+from umamba.nnunet.plans import PlanOptions, check_patch, derive_plans
+from umamba.nnunet.plans_files import read_plans, write_plans
 
 SOURCES = {"plain": stock_plans, "residual": lambda: stock_plans(residual=True), "old": old_plans}
 

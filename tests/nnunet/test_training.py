@@ -10,7 +10,8 @@ from plans_factory import DATASET_JSON, stock_plans
 from toy import NAME, folder_options
 from umamba import registry
 from umamba.cli.main import main
-from umamba.nnunet.plans import PlanOptions, derive_plans, write_plans
+from umamba.nnunet.plans import PlanOptions, derive_plans
+from umamba.nnunet.plans_files import write_plans
 
 PLANS = "nnUNetUMambaBotPlans"
 

@@ -95,13 +95,8 @@ def run(args: argparse.Namespace) -> int:
     paths = Paths.from_arguments(args)
     set_default_workers("cpu")
     from umamba.nnunet.memory import compare_memory
-    from umamba.nnunet.plans import (
-        PlanOptions,
-        derive_plans,
-        keep_others,
-        read_plans,
-        write_plans,
-    )
+    from umamba.nnunet.plans import PlanOptions, derive_plans
+    from umamba.nnunet.plans_files import keep_others, read_plans, write_plans
     from umamba.nnunet.preparation import ensure_plans, find_dataset, load_json
 
     architecture = registry.find_architecture(args.model)

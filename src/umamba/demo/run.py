@@ -20,7 +20,8 @@ from umamba.nnunet.dataset import DatasetRequest, create_dataset
 from umamba.nnunet.dataset_cases import FileNaming
 from umamba.nnunet.dataset_labels import LabelRules
 from umamba.nnunet.paths import Paths, environment, folders_below, set_default_workers
-from umamba.nnunet.plans import PlanOptions, derive_plans, read_plans, write_plans
+from umamba.nnunet.plans import PlanOptions, derive_plans
+from umamba.nnunet.plans_files import read_plans, write_plans
 from umamba.nnunet.prediction import PredictionOptions, predict
 from umamba.nnunet.preparation import ensure_plans
 from umamba.nnunet.training import TrainingRequest, pick_device, train

@@ -1,17 +1,13 @@
-"""From nnU-Net's plans to plans that name one of our networks; pure functions, and files.
+"""From nnU-Net's plans to plans that name one of our networks; pure functions.
 
 Only the architecture, and on request patch and batch size, change. `data_identifier` stays, so
 that nothing is preprocessed again.
 """
 
-import json
-import os
 import re
 from collections.abc import Sequence
-from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from umamba.errors import PlansError
@@ -22,12 +18,8 @@ __all__ = [
     "PlanOptions",
     "check_patch",
     "derive_plans",
-    "is_ours",
-    "keep_others",
     "official_architecture",
-    "read_plans",
     "resolve",
-    "write_plans",
 ]
 
 Plans = dict[str, Any]
@@ -304,114 +296,3 @@ def _check_patch(name: str, patch: list[int], keywords: dict[str, Any]) -> None:
             "--patch-size."
         )
         raise PlansError(msg)
-
-
-def is_ours(plans: Plans) -> bool:
-    """Return whether any configuration names one of our networks."""
-    classes = (
-        configuration.get("architecture", {}).get("network_class_name", "")
-        for configuration in plans.get("configurations", {}).values()
-    )
-    return any(str(name).startswith("umamba.") for name in classes)
-
-
-def keep_others(folder: Path, plans: Plans, changed: Sequence[str]) -> Plans:
-    """Return derived plans with the other configurations as a file of ours already has them.
-
-    So configurations can be changed one after the other.
-
-    Args:
-        folder: The data set's preprocessed folder.
-        plans: Derived plans. Not changed.
-        changed: The configurations that are taken as they are derived.
-
-    Returns:
-        The plans; those given where there is no file of ours of that name.
-
-    Raises:
-        PlansError: If the file cannot be read.
-    """
-    if not (folder / f"{plans['plans_name']}.json").is_file():
-        return plans
-    existing = read_plans(folder, plans["plans_name"])
-    if not is_ours(existing):
-        return plans
-    configurations = {
-        name: entry if name in changed else existing["configurations"].get(name, entry)
-        for name, entry in plans["configurations"].items()
-    }
-    return plans | {"configurations": configurations}
-
-
-def read_plans(folder: Path, plans_name: str) -> Plans:
-    """Read plans from a data set's preprocessed folder.
-
-    Raises:
-        PlansError: If there are none of that name, or the file holds no plans.
-    """
-    path = folder / f"{plans_name}.json"
-    if not path.is_file():
-        found = sorted(p.stem for p in folder.glob("*Plans*.json"))
-        there = f"there are {', '.join(found)}" if found else "there are no plans yet"
-        msg = (
-            f"plans {plans_name!r} do not exist in {folder}; {there}. `umamba plan` makes ours, "
-            "nnUNetv2_plan_experiment nnU-Net's"
-        )
-        raise PlansError(msg)
-    try:
-        plans: Any = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        msg = f"cannot read the plans {path}: {error}"
-        raise PlansError(msg) from error
-    configurations = plans.get("configurations") if isinstance(plans, dict) else None
-    entries = configurations.values() if isinstance(configurations, dict) else ()
-    if not entries or not all(isinstance(entry, dict) for entry in entries):
-        msg = f"{path} holds no plans: they need `configurations`, by name; plan the data set again"
-        raise PlansError(msg)
-    checked: Plans = plans
-    return checked
-
-
-def write_plans(folder: Path, plans: Plans, *, overwrite: bool = False) -> Path:
-    """Write plans under their own name, whole or not at all.
-
-    Args:
-        folder: The data set's preprocessed folder.
-        plans: What to write.
-        overwrite: Whether plans of ours with other contents are replaced; those of anyone else
-            never are.
-
-    Returns:
-        The file.
-
-    Raises:
-        PlansError: If other plans of that name are there, or the file cannot be written.
-    """
-    path = folder / f"{plans['plans_name']}.json"
-    if path.exists():
-        existing = read_plans(folder, plans["plans_name"])
-        if existing == plans:
-            return path
-        if not is_ours(existing):
-            msg = f"{path} holds plans that are not ours; give another --plans-name"
-            raise PlansError(msg)
-        if not overwrite:
-            msg = (
-                f"{path} exists with other contents, and networks may have been trained with it; "
-                "give another --plans-name, or --overwrite"
-            )
-            raise PlansError(msg)
-    partial = path.with_suffix(f".json.partial-{os.getpid()}")
-    try:
-        partial.write_text(json.dumps(plans, indent=4) + "\n", encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        msg = (
-            f"cannot write the plans {path}: {error.strerror or error}; make the folder writable, "
-            "or give another --preprocessed"
-        )
-        raise PlansError(msg) from None
-    finally:
-        with suppress(OSError):
-            partial.unlink()
-    return path

@@ -11,7 +11,8 @@ import torch
 from umamba.errors import ResumableInterruptError, UMambaError
 from umamba.nnunet.checkpoints import read_checkpoint
 from umamba.nnunet.paths import Paths, available_cores, check_writable
-from umamba.nnunet.plans import read_plans, resolve
+from umamba.nnunet.plans import resolve
+from umamba.nnunet.plans_files import read_plans
 from umamba.nnunet.preparation import (
     ensure_preprocessed,
     find_dataset,
