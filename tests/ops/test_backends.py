@@ -65,7 +65,7 @@ def test_a_processor_that_llvm_refuses_is_reported(monkeypatch: pytest.MonkeyPat
         msg = "no such target"
         raise RuntimeError(msg)
 
-    monkeypatch.setattr("umamba.ops.cpu.compilation.compile_kernels", refuse)
+    monkeypatch.setattr("umamba.ops.cpu.compilation.compile_scan", refuse)
     with pytest.warns(RuntimeWarning, match="LLVM cannot compile .*no such target"):
         assert resolve_backend("cpu", "cpu") == "torch"
 

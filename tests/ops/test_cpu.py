@@ -13,8 +13,8 @@ from umamba import selective_scan
 from umamba.errors import BackendError
 from umamba.ops.cpu import cpu_scan, cpu_scan_backward, why_unavailable
 from umamba.ops.cpu.compilation import target_machine, vector_lanes
-from umamba.ops.cpu.kernels import build_module
-from umamba.ops.cpu.task import KernelSpec
+from umamba.ops.cpu.scan_kernels import build_scan_module
+from umamba.ops.cpu.scan_task import KernelSpec
 
 
 @pytest.fixture(autouse=True)
@@ -173,7 +173,7 @@ def test_other_processors_get_code(
     assert vector_lanes(features, bits) == lanes // bits
     machine = target_machine(triple, processor, features)
     spec = KernelSpec(bits, lanes // bits)
-    module = binding.parse_assembly(str(build_module(spec, triple, str(machine.target_data))))
+    module = binding.parse_assembly(str(build_scan_module(spec, triple, str(machine.target_data))))
     module.verify()
     assembly = machine.emit_assembly(module)
     assert "forward:" in assembly

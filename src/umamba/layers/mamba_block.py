@@ -4,11 +4,11 @@ import math
 from typing import cast
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from umamba.ops.backends import check_backend
+from umamba.layers.lean_mixer import MixerParameters, lean_mixer, scan_inputs
+from umamba.ops.backends import check_backend, resolve_backend
 from umamba.ops.dispatch import selective_scan
 
 __all__ = ["Mamba"]
@@ -18,7 +18,9 @@ class Mamba(nn.Module):
     """Mix a sequence in linear time with a selective state-space model.
 
     Parameter names, shapes, initialisation and meaning are those of `mamba_ssm.Mamba`, so its
-    weights load unchanged. The projections follow autocast; the recurrence runs in float32.
+    weights load unchanged. The projections follow autocast; the recurrence runs in float32. Outside
+    autocast and torch.compile, training keeps its input, the outputs of the scan and its restart
+    states, and computes the rest again in the backward.
 
     Args:
         d_model: Width of a token.
@@ -94,23 +96,33 @@ class Mamba(nn.Module):
         self, hidden_states: Float[Tensor, "batch length d_model"]
     ) -> Float[Tensor, "batch length d_model"]:
         """Mix the tokens; every token sees itself and all earlier ones."""
-        length = hidden_states.shape[1]
-        x, z = self.in_proj(hidden_states).transpose(1, 2).chunk(2, dim=1)
-        x = F.silu(self.conv1d(x)[..., :length])
-        projected = self.x_proj(x.transpose(1, 2))
-        dt, B, C = projected.split([self.dt_rank, self.d_state, self.d_state], dim=-1)
-        # The bias is added inside the scan, in the dtype of the recurrence.
-        dt = F.linear(dt, self.dt_proj.weight)
+        p = MixerParameters(
+            self.in_proj.weight,
+            self.in_proj.bias,
+            self.conv1d.weight[:, 0],
+            self.conv1d.bias,
+            self.x_proj.weight,
+            self.dt_proj.weight,
+            self.dt_proj.bias,
+            self.A_log,
+            self.D,
+            self.out_proj.weight,
+            self.out_proj.bias,
+        )
+        if self._trains_leanly(hidden_states):
+            return lean_mixer(hidden_states, p, self.backend)
+        s = scan_inputs(hidden_states, p, self.backend)
+        A_log = self.A_log.float() if self.A_log.dtype.itemsize < 4 else self.A_log
         y = cast(
             "Tensor",
             selective_scan(
-                x,
-                dt.transpose(1, 2),
-                -torch.exp(self.A_log.float() if self.A_log.dtype.itemsize < 4 else self.A_log),
-                B.transpose(1, 2),
-                C.transpose(1, 2),
+                s.u,
+                s.dt,
+                -torch.exp(A_log),
+                s.B,
+                s.C,
                 D=self.D,
-                z=z,
+                z=s.z,
                 dt_bias=self.dt_proj.bias,
                 dt_softplus=True,
                 backend=self.backend,
@@ -118,6 +130,23 @@ class Mamba(nn.Module):
         )
         mixed: Tensor = self.out_proj(y.transpose(1, 2))
         return mixed
+
+    def _trains_leanly(self, hidden_states: Tensor) -> bool:
+        """Return whether there will be a backward that may compute things again.
+
+        A compiler decides itself what to keep; under autocast and in half precision the plain
+        composition of layers is what users expect.
+        """
+        device = hidden_states.device.type
+        return (
+            torch.is_grad_enabled()
+            and (hidden_states.requires_grad or self.D.requires_grad)
+            and not torch.compiler.is_compiling()
+            and (device == "meta" or not torch.is_autocast_enabled(device))
+            and hidden_states.dtype == self.D.dtype
+            and self.D.dtype.itemsize >= 4
+            and resolve_backend(self.backend, device) != "reference"
+        )
 
     def parameters_without_weight_decay(self) -> list[nn.Parameter]:
         """Return the parameters of the recurrence, which decay would pull off its dynamics."""

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from umamba.errors import PlansError
 from umamba.patches import describe_misfit
@@ -16,6 +18,15 @@ __all__ = ["PlannedNetwork", "Topology", "check_counts", "check_module_classes"]
 
 _Sizes = int | Sequence[int] | Sequence[Sequence[int]]
 _CONVOLUTIONS = (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+_COUNTED = {
+    F.linear,
+    F.conv1d,
+    F.conv2d,
+    F.conv3d,
+    F.conv_transpose1d,
+    F.conv_transpose2d,
+    F.conv_transpose3d,
+}
 _DIMENSIONS = {nn.Conv1d: 1, nn.Conv2d: 2, nn.Conv3d: 3}
 
 
@@ -131,9 +142,8 @@ class PlannedNetwork(nn.Module):
     def compute_conv_feature_map_size(self, input_size: Sequence[int]) -> int:
         """Count the feature-map elements that one image makes, as nnU-Net's planner asks.
 
-        The outputs of all convolutional and linear layers are counted in a forward pass of a copy
-        on the meta device, so nothing is computed. Mamba's step-size projection, which is applied
-        as a function and not as a layer, is not among them.
+        The outputs of all convolutions and linear projections are counted in a forward pass of a
+        copy on the meta device, so nothing is computed.
 
         Args:
             input_size: Spatial shape of the input.
@@ -142,20 +152,12 @@ class PlannedNetwork(nn.Module):
             The number of elements, without the batch.
         """
         network = copy.deepcopy(self).to("meta")
-        counted = 0
-
-        def count(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
-            nonlocal counted
-            counted += output.numel()
-
-        for module in network.modules():
-            if isinstance(module, (*_CONVOLUTIONS, nn.Conv1d, nn.Linear)):
-                module.register_forward_hook(count)
         dtype = next(network.parameters()).dtype
         image = torch.empty(1, self.input_channels, *input_size, device="meta", dtype=dtype)
-        with torch.no_grad():
+        counted = _CountedOutputs()
+        with torch.no_grad(), counted:
             network(image)
-        return counted
+        return counted.elements
 
     def _check_input(self, x: Float[Tensor, "batch channels *spatial"]) -> None:
         self.topology.check_patch(x.shape[2:], normalises_instances=self.normalises_instances)
@@ -165,6 +167,26 @@ class PlannedNetwork(nn.Module):
                 f"got an image with {x.shape[1]}"
             )
             raise PlansError(msg)
+
+
+class _CountedOutputs(TorchFunctionMode):
+    """Count the elements that convolutions and linear projections put out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.elements: int = 0
+
+    def __torch_function__(
+        self,
+        function: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        output = function(*args, **(kwargs or {}))
+        if function in _COUNTED:
+            self.elements += output.numel()
+        return output
 
 
 def check_counts(**counts: int) -> None:

@@ -1,11 +1,21 @@
 """The CPU backend: kernels written as LLVM IR, compiled in memory, run on torch's threads.
 
-From inside out: `emitter` (vectors and loops), `tiles` (memory of any strides), `task` and
-`kernels` (the recurrence and its adjoint), `compilation`, `launch`. Only the last two are imported
-before a kernel is needed, so llvmlite may be missing.
+From inside out: `emitter` (vectors and loops), `tiles` (memory of any strides), `task` (what all
+kernels share), `scan_task`, `scan_kernels` and `conv_kernels` (the mathematics), `compilation`,
+`launch`, and the operations `scan` and `conv`. llvmlite is imported when the first kernel is
+compiled, so it may be missing.
 """
 
 from umamba.ops.cpu.compilation import why_unavailable
-from umamba.ops.cpu.launch import cpu_scan, cpu_scan_backward, restart_shape
+from umamba.ops.cpu.conv import MAX_WIDTH, cpu_conv_silu, cpu_conv_silu_backward
+from umamba.ops.cpu.scan import cpu_scan, cpu_scan_backward, restart_shape
 
-__all__ = ["cpu_scan", "cpu_scan_backward", "restart_shape", "why_unavailable"]
+__all__ = [
+    "MAX_WIDTH",
+    "cpu_conv_silu",
+    "cpu_conv_silu_backward",
+    "cpu_scan",
+    "cpu_scan_backward",
+    "restart_shape",
+    "why_unavailable",
+]

@@ -5,7 +5,14 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple
 
-__all__ = ["compile_kernels", "target_machine", "vector_lanes", "why_unavailable"]
+__all__ = [
+    "Compiled",
+    "compile_conv",
+    "compile_scan",
+    "target_machine",
+    "vector_lanes",
+    "why_unavailable",
+]
 
 
 @cache
@@ -16,18 +23,24 @@ def why_unavailable() -> str | None:
     except ImportError as error:
         return f"llvmlite cannot be imported ({error}); `pip install llvmlite` brings it"
     try:
-        compile_kernels(32)
+        compile_scan(32)
     except Exception as error:  # noqa: BLE001 - whatever LLVM says, there is another backend
         return f"LLVM cannot compile for this processor ({error})"
     return None
 
 
 class Compiled(NamedTuple):
-    """Callable kernels; `engine` owns their machine code."""
+    """Callable kernels, the names of what they are told, and the scratch memory they need.
+
+    `scratch_elements` takes `d_state` of a scan, or the width of a convolution; `owners` keep the
+    machine code alive.
+    """
 
     forward: Callable[[int, int, int], None]
     backward: Callable[[int, int, int], None]
-    engine: Any
+    arguments: tuple[str, ...]
+    scratch_elements: Callable[[int], int]
+    owners: tuple[Any, Any]
 
 
 def target_machine(triple: str | None = None, cpu: str = "", features: str = "") -> Any:
@@ -68,23 +81,51 @@ def vector_lanes(features: str, bits: int) -> int:
 
 
 @cache
-def compile_kernels(bits: int, constant: frozenset[str] = frozenset()) -> Compiled:
-    """Return the kernels for a type and for layouts of `B` and `C`, as in `KernelSpec`."""
-    from llvmlite import binding
+def compile_scan(bits: int, constant: frozenset[str] = frozenset()) -> Compiled:
+    """Return the kernels of the scan for a type and layouts of `B` and `C`, as in `KernelSpec`."""
+    from umamba.ops.cpu.scan_kernels import build_scan_module
+    from umamba.ops.cpu.scan_task import SCAN_ARGUMENTS, KernelSpec, scan_scratch_elements
 
-    from umamba.ops.cpu.kernels import build_module
-    from umamba.ops.cpu.task import KernelSpec
+    def build(lanes: int, triple: str, data_layout: str) -> Any:
+        return build_scan_module(KernelSpec(bits, lanes, constant), triple, data_layout)
+
+    return _compile(build, bits, SCAN_ARGUMENTS, scan_scratch_elements)
+
+
+@cache
+def compile_conv(bits: int) -> Compiled:
+    """Return the kernels of the causal convolution for a type."""
+    from umamba.ops.cpu.conv_kernels import (
+        CONV_ARGUMENTS,
+        build_conv_module,
+        conv_scratch_elements,
+    )
+
+    def build(lanes: int, triple: str, data_layout: str) -> Any:
+        return build_conv_module(bits, lanes, triple, data_layout)
+
+    return _compile(build, bits, CONV_ARGUMENTS, conv_scratch_elements)
+
+
+def _compile(
+    build: Callable[[int, str, str], Any],
+    bits: int,
+    arguments: tuple[str, ...],
+    scratch_elements: Callable[[int], int],
+) -> Compiled:
+    from llvmlite import binding
 
     machine = target_machine()
     lanes = vector_lanes(binding.get_host_cpu_features().flatten(), bits)
-    spec = KernelSpec(bits, lanes, constant)
-    ir = build_module(spec, machine.triple, str(machine.target_data))
-    module = binding.parse_assembly(str(ir))
+    module = binding.parse_assembly(str(build(lanes, machine.triple, str(machine.target_data))))
     module.verify()
-    engine = binding.create_mcjit_compiler(module, machine)
-    engine.finalize_object()
+    # JITLink keeps code and constants together; the older linker (MCJIT) aborts the process where
+    # the address space is so crowded that they come to lie more than 2 GiB apart.
+    linker = binding.create_lljit_compiler(target_machine(), use_jit_link=True)
+    library = binding.JITLibraryBuilder().add_object_img(machine.emit_object(module))
+    for name in ("forward", "backward"):
+        library.export_symbol(name)
+    linked = library.add_current_process().link(linker, "umamba")
     prototype = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
-    forward, backward = (
-        prototype(engine.get_function_address(name)) for name in ("forward", "backward")
-    )
-    return Compiled(forward, backward, engine)
+    forward, backward = (prototype(linked[name]) for name in ("forward", "backward"))
+    return Compiled(forward, backward, arguments, scratch_elements, (linker, linked))

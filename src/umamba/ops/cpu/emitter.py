@@ -88,18 +88,6 @@ class Emitter:
         """Return the smaller of two integers."""
         return self.b.select(self.b.icmp_signed("<", a, b), a, b)
 
-    def fill_with_zeros(self, start: ir.Value, end: ir.Value) -> None:
-        """Clear the memory between two pointers."""
-        flag = ir.IntType(1)
-        name = "llvm.memset.p0.i64"
-        function = self.module.globals.get(name)
-        if function is None:
-            kind = ir.FunctionType(ir.VoidType(), [_POINTER, ir.IntType(8), _I64, flag])
-            function = ir.Function(self.module, kind, name)
-        size = self.b.sub(self.b.ptrtoint(end, _I64), self.b.ptrtoint(start, _I64))
-        zero = ir.Constant(ir.IntType(8), 0)
-        self.b.call(function, [start, zero, size, ir.Constant(flag, 0)])
-
     # Control flow
 
     def loop(

@@ -1,41 +1,25 @@
-"""Running the kernels: threads, arguments, and what they need to be true of tensors."""
+"""Running kernels: what they are told, and on which threads."""
 
 import ctypes
-import math
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from umamba.errors import BackendError
-from umamba.ops.cpu.compilation import Compiled, compile_kernels
+from umamba.ops.cpu.compilation import Compiled
 
-__all__ = ["CpuGradients", "cpu_scan", "cpu_scan_backward", "restart_shape"]
+__all__ = ["BLOCK", "SEQUENCE", "STATE", "Arguments", "blocks_in", "check_tensors", "run"]
 
-_BLOCK = 32  # channels per task, and steps between restart states: `ROW` and `CHUNK`
-# Below this many states waking a thread costs more than it saves.
-_STATES_PER_THREAD = 1 << 16
+BLOCK = 32  # channels per task, and steps per chunk: `ROW` and `CHUNK`
+SEQUENCE = ("batch", "channel", "time")
+STATE = ("batch", "channel", "state")
 
-
-class CpuGradients(NamedTuple):
-    """Gradients in the order of the operator's arguments; those of absent ones are `None`."""
-
-    u: Float[Tensor, "batch d_inner length"]
-    dt: Float[Tensor, "batch d_inner length"]
-    A: Float[Tensor, "d_inner d_state"]
-    B: Float[Tensor, "..."]
-    C: Float[Tensor, "..."]
-    D: Float[Tensor, " d_inner"]
-    z: Float[Tensor, "batch d_inner length"] | None
-    dt_bias: Float[Tensor, " d_inner"]
-    initial_state: Float[Tensor, "batch d_inner d_state"]
-
-
-# Threads
+# Below so much work (multiply-adds, roughly) waking a thread costs more than it saves.
+_WORK_PER_THREAD = 1 << 16
 
 _pool: ThreadPoolExecutor | None = None
 _pool_size = 0
@@ -58,32 +42,8 @@ def _threads(count: int) -> ThreadPoolExecutor:
     return _pool
 
 
-def _run(
-    kernel: Callable[[int, int, int], None], arguments: "_Arguments", dtype: torch.dtype
-) -> None:
-    from umamba.ops.cpu.task import scratch_elements
-
-    if arguments["n_tasks"] == 0:
-        return
-    values = arguments.packed()
-    size = arguments["n_tasks"] * _BLOCK * arguments["length"] * arguments["d_state"]
-    threads = min(torch.get_num_threads(), arguments["n_tasks"], max(1, size // _STATES_PER_THREAD))
-    elements = scratch_elements(arguments["d_state"])
-    scratch = torch.empty(threads, elements, dtype=dtype)
-    counter = ctypes.c_int64(0)
-    places = [scratch[i].data_ptr() for i in range(threads)]
-    call = (ctypes.addressof(values), ctypes.addressof(counter))
-    others = [_threads(threads - 1).submit(kernel, *call, place) for place in places[1:]]
-    kernel(*call, places[0])
-    for other in others:
-        other.result()
-
-
-# Arguments
-
-
-class _Arguments(dict[str, int]):
-    """What a kernel is told, by the names in `ARGUMENTS`; what is not given is zero."""
+class Arguments(dict[str, int]):
+    """What a kernel is told, by name; what is not given is zero."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -109,234 +69,62 @@ class _Arguments(dict[str, int]):
             self.tensor(name, x, "batch", "group", "state", "time")
             self[f"{name}_channels"] = d_inner // x.shape[1]
 
-    def packed(self) -> Any:
+    def packed(self, names: tuple[str, ...]) -> Any:
         """Return the array that the kernel reads."""
-        from umamba.ops.cpu.task import ARGUMENTS
-
-        return (ctypes.c_int64 * len(ARGUMENTS))(*(self.get(name, 0) for name in ARGUMENTS))
-
-
-_SEQUENCE = ("batch", "channel", "time")
-_STATE = ("batch", "channel", "state")
+        unknown = self.keys() - set(names)
+        if unknown:
+            msg = f"a kernel is told of {', '.join(sorted(unknown))}, which it does not know"
+            raise BackendError(msg)
+        return (ctypes.c_int64 * len(names))(*(self.get(name, 0) for name in names))
 
 
-class _Blocks(NamedTuple):
-    """How channels are divided: parts share their groups of B and C, and hold whole blocks."""
+def check_tensors(tensors: list[Tensor]) -> None:
+    """Check what a kernel takes on trust.
 
-    parts: int
-    channels: int
-    blocks: int
-
-    @property
-    def total(self) -> int:
-        return self.parts * self.blocks
-
-
-def _blocks(d_inner: int, B: Tensor, C: Tensor) -> _Blocks:
-    groups = math.lcm(*(x.shape[1] if x.dim() == 4 else 1 for x in (B, C)))
-    channels = d_inner // groups
-    return _Blocks(groups, channels, -(-channels // _BLOCK))
-
-
-def _n_chunks(length: int) -> int:
-    """Return before how many steps the state is kept for the backward."""
-    return -(-length // _BLOCK)
-
-
-def _common(
-    u: Tensor,
-    dt: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    z: Tensor | None,
-    dt_bias: Tensor | None,
-    *,
-    softplus: bool,
-) -> _Arguments:
-    """Check what the kernel takes on trust, and name it."""
-    given = [x for x in (u, dt, A, B, C, D, z, dt_bias) if x is not None]
-    if any(x.dtype != u.dtype or x.device.type != "cpu" for x in given):
-        found = ", ".join(f"{x.dtype} on {x.device}" for x in given)
+    Raises:
+        BackendError: If types or devices differ, or are not the kernel's.
+    """
+    first = tensors[0]
+    if any(x.dtype != first.dtype or x.device.type != "cpu" for x in tensors):
+        found = ", ".join(f"{x.dtype} on {x.device}" for x in tensors)
         msg = f"the CPU kernel needs tensors of one type in main memory; got {found}"
         raise BackendError(msg)
-    if u.dtype not in (torch.float32, torch.float64):
-        msg = f"the CPU kernel computes in float32 or float64; got {u.dtype}"
+    if first.dtype not in (torch.float32, torch.float64):
+        msg = f"the CPU kernel computes in float32 or float64; got {first.dtype}"
         raise BackendError(msg)
-    batch, d_inner, length = u.shape
-    blocks = _blocks(d_inner, B, C)
-    arguments = _Arguments()
-    arguments.update(
-        n_tasks=batch * blocks.total,
-        n_blocks=blocks.total,
-        blocks_per_part=blocks.blocks,
-        part_channels=blocks.channels,
-        length=length,
-        d_state=A.shape[1],
-        d_inner=d_inner,
-        softplus=int(softplus),
-    )
-    for name, x in (("u", u), ("dt", dt), ("z", z)):
-        arguments.tensor(name, x, *_SEQUENCE)
-    arguments.tensor("A", A, "channel", "state")
-    arguments.projection("B", B, d_inner)
-    arguments.projection("C", C, d_inner)
-    for name, x in (("D", D), ("dt_bias", dt_bias)):
-        arguments.tensor(name, None if x is None else x.contiguous())
-    return arguments
 
 
-def _kernels(u: Tensor, B: Tensor, C: Tensor) -> Compiled:
-    constant = frozenset(name for name, x in (("B", B), ("C", C)) if x.dim() == 2)
-    return compile_kernels(u.dtype.itemsize * 8, constant)
+def blocks_in(size: int) -> int:
+    """Return how many blocks channels take, or chunks steps."""
+    return -(-size // BLOCK)
 
 
-def restart_shape(u: Tensor, A: Tensor, B: Tensor, C: Tensor) -> tuple[int, int, int, int]:
-    """Return the shape of the restart states: (tasks, chunks, d_state, channels of a block)."""
-    batch, d_inner, length = u.shape
-    blocks = _blocks(d_inner, B, C).total
-    return (batch * blocks, _n_chunks(length), A.shape[1], _BLOCK)
-
-
-def cpu_scan(
-    u: Float[Tensor, "batch d_inner length"],
-    dt: Float[Tensor, "batch d_inner length"],
-    A: Float[Tensor, "d_inner d_state"],
-    B: Float[Tensor, "..."],
-    C: Float[Tensor, "..."],
-    D: Float[Tensor, " d_inner"] | None,
-    z: Float[Tensor, "batch d_inner length"] | None,
-    dt_bias: Float[Tensor, " d_inner"] | None,
-    initial_state: Float[Tensor, "batch d_inner d_state"] | None,
-    *,
-    softplus: bool,
-    keep_states: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Run `umamba.selective_scan` on the CPU.
+def run(
+    compiled: Compiled,
+    kernel: Callable[[int, int, int], None],
+    arguments: Arguments,
+    depth: int,
+    dtype: torch.dtype,
+) -> None:
+    """Run a kernel on as many threads as torch uses.
 
     Args:
-        u: As in `selective_scan`; like every tensor here float32, or like every one float64.
-        dt: As in `selective_scan`.
-        A: As in `selective_scan`.
-        B: As in `selective_scan`.
-        C: As in `selective_scan`.
-        D: As in `selective_scan`.
-        z: As in `selective_scan`.
-        dt_bias: As in `selective_scan`.
-        initial_state: As in `selective_scan`.
-        softplus: Whether `softplus` makes the step size positive.
-        keep_states: Whether the restart states are kept for `cpu_scan_backward`.
-
-    Returns:
-        The outputs, laid out as `u`; the last state; the restart states, empty where not kept.
-
-    Raises:
-        BackendError: If types or devices differ.
+        compiled: What the kernel belongs to.
+        kernel: `compiled.forward` or `compiled.backward`.
+        arguments: What it is told.
+        depth: `d_state` of a scan, or the width of a convolution.
+        dtype: Type of the tensors.
     """
-    arguments = _common(u, dt, A, B, C, D, z, dt_bias, softplus=softplus)
-    y = torch.empty_like(u)
-    last = u.new_empty(u.shape[0], u.shape[1], A.shape[1])
-    states = u.new_empty(restart_shape(u, A, B, C) if keep_states else (0,))
-    arguments.tensor("y", y, *_SEQUENCE)
-    arguments.tensor("first", initial_state, *_STATE)
-    arguments.tensor("last", last, *_STATE)
-    if keep_states:
-        arguments.tensor("states", states)
-    _run(_kernels(u, B, C).forward, arguments, u.dtype)
-    return y, last, states
-
-
-def cpu_scan_backward(
-    grad_y: Float[Tensor, "batch d_inner length"],
-    grad_last: Float[Tensor, "batch d_inner d_state"],
-    u: Float[Tensor, "batch d_inner length"],
-    dt: Float[Tensor, "batch d_inner length"],
-    A: Float[Tensor, "d_inner d_state"],
-    B: Float[Tensor, "..."],
-    C: Float[Tensor, "..."],
-    D: Float[Tensor, " d_inner"] | None,
-    z: Float[Tensor, "batch d_inner length"] | None,
-    dt_bias: Float[Tensor, " d_inner"] | None,
-    states: Float[Tensor, "tasks chunks d_state channels"],
-    *,
-    softplus: bool,
-) -> CpuGradients:
-    """Differentiate `cpu_scan`.
-
-    Args:
-        grad_y: Gradient of the outputs.
-        grad_last: Gradient of the last state.
-        u: As given to `cpu_scan`, like all that follow.
-        dt: Likewise.
-        A: Likewise.
-        B: Likewise.
-        C: Likewise.
-        D: Likewise.
-        z: Likewise.
-        dt_bias: Likewise.
-        states: The restart states that `cpu_scan` returned.
-        softplus: As given to `cpu_scan`.
-
-    Returns:
-        The gradients.
-
-    Raises:
-        BackendError: If types, devices or the shape of `states` do not fit.
-    """
-    arguments = _common(u, dt, A, B, C, D, z, dt_bias, softplus=softplus)
-    if states.shape != restart_shape(u, A, B, C) or not states.is_contiguous():
-        msg = f"restart states of shape {tuple(states.shape)} are not those of this sequence"
-        raise BackendError(msg)
-    batch, d_inner, _ = u.shape
-    grads = {name: torch.empty_like(u) for name in ("u", "dt", "z") if name != "z" or z is not None}
-    for name, grad in grads.items():
-        arguments.tensor(f"grad_{name}", grad, *_SEQUENCE)
-    grad_first = grad_last.new_empty(grad_last.shape)
-    arguments.tensor("grad_y", grad_y, *_SEQUENCE)
-    arguments.tensor("last", grad_last, *_STATE)
-    arguments.tensor("first", grad_first, *_STATE)
-    arguments.tensor("states", states)
-    per_image = {
-        "A": u.new_empty(batch, d_inner, A.shape[1]),
-        "D": u.new_empty(batch, d_inner),
-        "bias": u.new_empty(batch, d_inner),
-        "B": _partial_gradient(u, A, B, arguments["n_blocks"]),
-        "C": _partial_gradient(u, A, C, arguments["n_blocks"]),
-    }
-    for name, grad in per_image.items():
-        arguments.tensor(f"grad_{name}", grad)
-    _run(_kernels(u, B, C).backward, arguments, u.dtype)
-    return CpuGradients(
-        grads["u"],
-        grads["dt"],
-        per_image["A"].sum(0),
-        _whole_gradient(per_image["B"], B),
-        _whole_gradient(per_image["C"], C),
-        per_image["D"].sum(0),
-        grads.get("z"),
-        per_image["bias"].sum(0),
-        grad_first,
-    )
-
-
-def _partial_gradient(u: Tensor, A: Tensor, projection: Tensor, n_blocks: int) -> Tensor:
-    """Allocate the gradient of `B` or `C`: per image where constant, else per block."""
-    batch, d_inner, length = u.shape
-    if projection.dim() == 2:
-        return u.new_empty(batch, d_inner, A.shape[1])
-    return u.new_empty(batch, n_blocks, A.shape[1], _n_chunks(length) * _BLOCK)
-
-
-def _whole_gradient(partial: Tensor, projection: Tensor) -> Tensor:
-    """Sum over images or blocks, always in the same order."""
-    if projection.dim() == 2:
-        return partial.sum(0)
-    groups = projection.shape[1] if projection.dim() == 4 else 1
-    batch, blocks, d_state, padded = partial.shape
-    split = partial.view(batch, groups, blocks // groups, d_state, padded)
-    total = split[:, :, 0]
-    for block in range(1, blocks // groups):
-        # Into the first block's memory: the partial sums are not needed again.
-        total += split[:, :, block]
-    return total[..., : projection.shape[-1]].reshape(projection.shape).contiguous()
+    if arguments["n_tasks"] == 0:
+        return
+    values = arguments.packed(compiled.arguments)
+    work = arguments["n_tasks"] * BLOCK * arguments["length"] * depth
+    threads = min(torch.get_num_threads(), arguments["n_tasks"], max(1, work // _WORK_PER_THREAD))
+    scratch = torch.empty(threads, compiled.scratch_elements(depth), dtype=dtype)
+    counter = ctypes.c_int64(0)
+    places = [scratch[i].data_ptr() for i in range(threads)]
+    call = (ctypes.addressof(values), ctypes.addressof(counter))
+    others = [_threads(threads - 1).submit(kernel, *call, place) for place in places[1:]]
+    kernel(*call, places[0])
+    for other in others:
+        other.result()

@@ -3,32 +3,34 @@
 from llvmlite import ir
 
 from umamba.ops.cpu.emitter import ROW, Emitter, Row
+from umamba.ops.cpu.task import Movers
 
-__all__ = ["declare_mover"]
+__all__ = ["declare_movers"]
 
 _I64 = ir.IntType(64)
 _POINTER = ir.PointerType()
 _VOID = ir.VoidType()
 
 
-def declare_mover(
-    module: ir.Module, name: str, bits: int, lanes: int, *, storing: bool
-) -> ir.Function:
-    """Add the function `name(memory, channel stride, time stride, steps, channels, tile)`.
+def declare_movers(module: ir.Module, bits: int, lanes: int) -> Movers:
+    """Add the functions `load_tile` and `store_tile` to a module.
+
+    Both take `(memory, channel stride, time stride, steps, channels, tile)`.
 
     Args:
-        module: Where it goes.
-        name: Its name.
+        module: Where they go.
         bits: 32 or 64: the type of the elements.
         lanes: Lanes of a vector register.
-        storing: Whether it moves the tile to memory; else memory to the tile.
     """
     kind = ir.FunctionType(_VOID, [_POINTER, _I64, _I64, _I64, _I64, _POINTER])
-    function = ir.Function(module, kind, name)
-    function.linkage = "internal"
-    function.attributes.add("noinline")
-    _emit_mover(Emitter(module, function, bits, lanes), storing=storing)
-    return function
+    functions = []
+    for name in ("load_tile", "store_tile"):
+        function = ir.Function(module, kind, name)
+        function.linkage = "internal"
+        function.attributes.add("noinline")
+        _emit_mover(Emitter(module, function, bits, lanes), storing=name == "store_tile")
+        functions.append(function)
+    return Movers(*functions)
 
 
 def _emit_mover(e: Emitter, *, storing: bool) -> None:

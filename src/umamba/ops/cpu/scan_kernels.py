@@ -12,13 +12,14 @@ Tasks share nothing, so results do not depend on who computes them. What is summ
 from llvmlite import ir
 
 from umamba.ops.cpu.emitter import ROW, Emitter, Row
-from umamba.ops.cpu.task import CHUNK, PROJECTIONS, Exponents, KernelSpec, Task
-from umamba.ops.cpu.tiles import declare_mover
+from umamba.ops.cpu.scan_task import PROJECTIONS, Exponents, KernelSpec, ScanTask
+from umamba.ops.cpu.task import CHUNK
+from umamba.ops.cpu.tiles import declare_movers
 
-__all__ = ["build_module"]
+__all__ = ["build_scan_module"]
 
 
-def build_module(spec: KernelSpec, triple: str, data_layout: str) -> ir.Module:
+def build_scan_module(spec: KernelSpec, triple: str, data_layout: str) -> ir.Module:
     """Return a module with the functions `forward` and `backward`.
 
     Both take an array of `ARGUMENTS`, a counter from which tasks are drawn, and scratch memory.
@@ -26,19 +27,16 @@ def build_module(spec: KernelSpec, triple: str, data_layout: str) -> ir.Module:
     module = ir.Module(name="umamba_selective_scan")
     module.triple = triple
     module.data_layout = data_layout
-    loader, storer = (
-        declare_mover(module, name, spec.bits, spec.lanes, storing=storing)
-        for name, storing in (("load_tile", False), ("store_tile", True))
-    )
+    movers = declare_movers(module, spec.bits, spec.lanes)
     for name, work in (("forward", _Forward), ("backward", _Backward)):
         pointer = ir.PointerType()
         kind = ir.FunctionType(ir.VoidType(), [pointer, pointer, pointer])
         emitter = Emitter(module, ir.Function(module, kind, name), spec.bits, spec.lanes)
-        work(emitter, spec, loader, storer).emit_all()
+        work(emitter, spec, movers).emit_all()
     return module
 
 
-class _Forward(Task):
+class _Forward(ScanTask):
     """The recurrence."""
 
     def work(self) -> None:
@@ -75,7 +73,7 @@ class _Forward(Task):
         self.move(self.storer, "y", "y", start)
 
 
-class _Backward(Task):
+class _Backward(ScanTask):
     """The adjoint recurrence."""
 
     def work(self) -> None:
@@ -246,22 +244,18 @@ class _Backward(Task):
 
     def _store_sums(self) -> None:
         """Write the gradients of parameters: one per image of the batch."""
-        e, b, value, s = self.e, self.e.b, self.value, self.scratch
-        channel = b.add(b.mul(self.image, value["d_inner"]), self.first_channel)
-        n, one = value["d_state"], e.index(1)
+        e, value, s = self.e, self.value, self.scratch
         for name in ("A", *self.constant_projections()):
 
             def convert(at: ir.Value, _: list[ir.Value], name: str = name) -> Row:
                 e.store(e.load_double(s[f"sum_{name}"], at), s["h"], at)
                 return []
 
-            e.loop(n, convert)
-            place = e.offset(e.as_pointer(value[f"grad_{name}"]), (channel, n))
-            b.call(self.storer, [place, n, one, n, self.channels, s["h"]])
+            e.loop(value["d_state"], convert)
+            self.store_rows(f"grad_{name}", s["h"], value["d_state"])
         for name in ("D", "bias"):
             e.store(e.load_double(s[f"sum_{name}"], e.index(0)), s["h"])
-            place = e.offset(e.as_pointer(value[f"grad_{name}"]), (channel, 1))
-            b.call(self.storer, [place, one, one, one, self.channels, s["h"]])
+            self.store_row(f"grad_{name}", s["h"])
 
 
 def _split(row: Row, width: int) -> list[Row]:

@@ -1,0 +1,72 @@
+"""Causal depthwise convolution with SiLU, as Mamba has it in front of the scan."""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from umamba.ops.backends import resolve_backend
+from umamba.ops.cpu import MAX_WIDTH, cpu_conv_silu, cpu_conv_silu_backward
+
+__all__ = ["conv_silu", "conv_silu_backward"]
+
+
+def conv_silu(
+    x: Float[Tensor, "batch d_inner length"],
+    weight: Float[Tensor, "d_inner width"],
+    bias: Float[Tensor, " d_inner"] | None,
+    backend: str | None = None,
+) -> Float[Tensor, "batch d_inner length"]:
+    """Return `silu(bias + sum_k weight[k] x[t - width + 1 + k])`; earlier steps are zero.
+
+    Args:
+        x: Sequences.
+        weight: One filter per channel.
+        bias: Added before the activation.
+        backend: As in `selective_scan`; native code is for calls that need no autograd.
+    """
+    if _native(x, weight, backend):
+        return cpu_conv_silu(x, weight, bias)
+    width = weight.shape[1]
+    convolved = F.conv1d(x, weight[:, None], bias, padding=width - 1, groups=x.shape[1])
+    return F.silu(convolved[..., : x.shape[-1]])
+
+
+def conv_silu_backward(
+    grad_y: Float[Tensor, "batch d_inner length"],
+    x: Float[Tensor, "batch d_inner length"],
+    weight: Float[Tensor, "d_inner width"],
+    bias: Float[Tensor, " d_inner"] | None,
+    backend: str | None = None,
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Return the gradients of `x`, `weight` and `bias`.
+
+    Args:
+        grad_y: Gradient of the outputs.
+        x: As given to `conv_silu`, like all that follow.
+        weight: Likewise.
+        bias: Likewise.
+        backend: Likewise.
+    """
+    if _native(x, weight, backend):
+        grad_x, grad_weight, grad_bias = cpu_conv_silu_backward(grad_y, x, weight, bias)
+        return grad_x, grad_weight, None if bias is None else grad_bias
+    own_x, own_weight = (tensor.detach().requires_grad_() for tensor in (x, weight))
+    own_bias = None if bias is None else bias.detach().requires_grad_()
+    with torch.enable_grad():
+        y = conv_silu(own_x, own_weight, own_bias, "torch")
+    inputs = [own_x, own_weight] if own_bias is None else [own_x, own_weight, own_bias]
+    grads = torch.autograd.grad(y, inputs, grad_y)
+    return grads[0], grads[1], None if own_bias is None else grads[2]
+
+
+def _native(x: Tensor, weight: Tensor, backend: str | None) -> bool:
+    recorded = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
+    return (
+        not recorded
+        and not torch.compiler.is_compiling()
+        and x.dtype == weight.dtype
+        and x.dtype in (torch.float32, torch.float64)
+        and weight.shape[1] <= MAX_WIDTH
+        and resolve_backend(backend, x.device.type) == "cpu"
+    )

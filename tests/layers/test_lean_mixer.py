@@ -1,0 +1,59 @@
+"""The Mamba block in training: the same gradients as the plain composition, and little memory."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from conftest import relative_l2
+from umamba import Mamba
+from umamba.layers import mamba_block
+from umamba.profiling import saved_bytes
+
+
+def outputs_and_gradients(mamba: Mamba, x: Tensor) -> dict[str, Tensor]:
+    x = x.clone().requires_grad_()
+    mamba.zero_grad()
+    y = mamba(x)
+    y.square().mean().backward()
+    grads = {name: p.grad for name, p in mamba.named_parameters()}
+    return {"y": y.detach(), "dx": x.grad} | {n: g for n, g in grads.items() if g is not None}
+
+
+@pytest.mark.parametrize("backend", ["cpu", "torch"])
+@pytest.mark.parametrize("biased", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_gradients_are_those_of_the_reference(
+    dtype: torch.dtype, biased: bool, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mamba = Mamba(24, d_state=5, d_conv=3, bias=biased, conv_bias=biased).double()
+    x = torch.randn(2, 70, 24, dtype=torch.float64)
+    mamba.backend = "reference"  # composed of torch's own operations
+    want = outputs_and_gradients(mamba, x)
+    mamba.backend = backend
+    called = []
+    lean = mamba_block.lean_mixer
+    monkeypatch.setattr(mamba_block, "lean_mixer", lambda *args: called.append(args) or lean(*args))
+    got = outputs_and_gradients(mamba.to(dtype), x.to(dtype))
+    assert called
+    assert got.keys() == want.keys()
+    errors = {name: relative_l2(got[name], want[name]) for name in want}
+    tolerance = {torch.float32: 4e-6, torch.float64: 1e-14}[dtype]
+    assert all(error <= tolerance for error in errors.values()), errors
+
+
+def test_frozen_parameters_still_let_gradients_through() -> None:
+    mamba = Mamba(8).requires_grad_(requires_grad=False)
+    x = torch.randn(1, 20, 8, requires_grad=True)
+    mamba(x).sum().backward()
+    assert x.grad is not None
+    assert x.grad.abs().sum() > 0
+    assert all(p.grad is None for p in mamba.parameters())
+
+
+def test_training_keeps_at_most_six_times_the_tokens_and_inference_nothing() -> None:
+    mamba = Mamba(64)
+    tokens = torch.randn(2, 2048, 64, requires_grad=True)
+    kept = saved_bytes(lambda: mamba(tokens), mamba.parameters())
+    assert kept <= 4.1 * tokens.numel() * 4
+    with torch.no_grad():
+        assert saved_bytes(lambda: mamba(tokens), mamba.parameters()) == 0

@@ -1,0 +1,55 @@
+"""Causal convolution with SiLU against torch's own operations in float64."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from conftest import relative_l2
+from umamba.errors import BackendError
+from umamba.ops.causal_conv import conv_silu, conv_silu_backward
+from umamba.ops.cpu import cpu_conv_silu, why_unavailable
+
+# Relative L2 error: about 4 x the worst value measured over the table.
+TOLERANCE = {torch.float32: 1e-6, torch.float64: 2e-15}
+
+
+def reference(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    padded = F.pad(x, (weight.shape[1] - 1, 0))
+    p = sum(weight[:, k, None] * padded[..., k : k + x.shape[-1]] for k in range(weight.shape[1]))
+    p = p if bias is None else p + bias[:, None]
+    return p / (1 + torch.exp(-p))
+
+
+@pytest.mark.parametrize("backend", ["cpu", "torch"])
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+@pytest.mark.parametrize("biased", [True, False])
+@pytest.mark.parametrize(
+    ("d_inner", "length", "width"),
+    [(40, 70, 4), (32, 3, 4), (64, 96, 3), (33, 33, 7), (5, 1, 4), (32, 100, 1), (3, 80, 33)],
+)
+def test_outputs_and_gradients(
+    d_inner: int, length: int, width: int, biased: bool, dtype: torch.dtype, backend: str
+) -> None:
+    assert why_unavailable() is None
+    x = torch.randn(2, length, d_inner, dtype=dtype).transpose(1, 2)
+    weight = torch.randn(d_inner, width, dtype=dtype)
+    bias = torch.randn(d_inner, dtype=dtype) if biased else None
+    given = [t for t in (x, weight, bias) if t is not None]
+    leaves = [t.double().requires_grad_() for t in given]
+    want = reference(*leaves, *(() if biased else (None,)))
+    got = conv_silu(x, weight, bias, backend)
+    grad = torch.randn(2, d_inner, length, dtype=dtype)
+    grads = conv_silu_backward(grad, x, weight, bias, backend)
+    assert (grads[2] is not None) == biased
+    pairs = zip(grads, torch.autograd.grad(want, leaves, grad.double()), strict=False)
+    errors = [relative_l2(got, want), *(relative_l2(g, w) for g, w in pairs)]
+    assert all(error <= TOLERANCE[dtype] for error in errors), errors
+
+
+def test_too_long_a_filter_is_refused_by_the_kernel_and_done_by_torch() -> None:
+    x, weight = torch.randn(1, 3, 50), torch.randn(3, 34)
+    with pytest.raises(BackendError, match="at most 33 taps; got 34"):
+        cpu_conv_silu(x, weight, None)
+    want = reference(x.double(), weight.double(), None)
+    assert relative_l2(conv_silu(x, weight, None), want) < 1e-6
