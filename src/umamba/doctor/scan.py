@@ -1,0 +1,88 @@
+"""The section on the selective scan: which backend runs where, and why a faster one does not."""
+
+import platform
+import warnings
+from importlib.metadata import PackageNotFoundError, version
+
+import torch
+
+from umamba.doctor.sections import Section
+from umamba.ops.backends import BACKENDS, check_backend, resolve_backend, why_not
+
+__all__ = ["examine_scan"]
+
+_VARIABLE = "UMAMBA_SCAN_BACKEND"
+# From the fastest to the slowest; each with what there is to say of it where it runs.
+_REMARKS = {
+    "triton": "compiled for the GPU",
+    "cpu": "native code on all threads",
+    "torch": "portable, several times slower than native code",
+    "reference": "step by step: exact, for comparison only",
+}
+
+
+def examine_scan() -> Section:
+    """Find out what each backend does on each device that is here.
+
+    Raises:
+        BackendError: If the environment variable names no backend.
+    """
+    asked = check_backend()
+    devices = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+    lines = {
+        "umamba": _version("umamba"),
+        "Python": platform.python_version(),
+        "torch": torch.__version__,
+        "llvmlite": _version("llvmlite"),
+        "threads": str(torch.get_num_threads()),
+        _VARIABLE: "not set, or auto" if asked == "auto" else asked,
+    }
+    for device in devices:
+        lines[device] = f"{_device_name(device)}; auto takes: {_auto(device)}"
+        for backend in sorted(set(BACKENDS) - {"auto"}, key=list(_REMARKS).index):
+            lines[f"{device}: {backend}"] = _verdict(backend, device)
+    return Section("Selective scan", lines, _problems(asked, devices))
+
+
+def _auto(device: str) -> str:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # the lines below say it, too
+        chosen: str = resolve_backend("auto", device)
+    return chosen
+
+
+def _verdict(backend: str, device: str) -> str:
+    reason = why_not(backend, device)
+    if reason is None:
+        return f"runs; {_REMARKS[backend]}"
+    # The CPU's own kernel is the only one that a command can mend; the reason may name it already.
+    mendable = (backend, device) == ("cpu", "cpu") and "`pip install" not in reason
+    remedy = "; `pip install --upgrade llvmlite` may mend it" if mendable else ""
+    return f"does not run: {reason}{remedy}"
+
+
+def _problems(asked: str, devices: list[str]) -> tuple[str, ...]:
+    """Say so if the backend that is asked for runs on no device here."""
+    if asked == "auto":
+        return ()
+    reasons = {device: why_not(asked, device) for device in devices}
+    if None in reasons.values():
+        return ()
+    says = "; ".join(f"{device}: {reason}" for device, reason in reasons.items())
+    return (
+        f"{_VARIABLE} asks for {asked}, which runs on no device here ({says}); torch takes over. "
+        f"Mend it, or unset {_VARIABLE}",
+    )
+
+
+def _device_name(device: str) -> str:
+    if device == "cuda":
+        return torch.cuda.get_device_name()
+    return platform.machine()
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"

@@ -1,0 +1,90 @@
+"""The doctor tells what runs, what does not, and what mends it."""
+
+import sys
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from umamba.doctor import scan
+from umamba.doctor.scan import examine_scan
+from umamba.doctor.sections import Section
+from umamba.errors import BackendError
+from umamba.ops import backends, cpu
+
+VARIABLE = "UMAMBA_SCAN_BACKEND"
+
+
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.delenv(VARIABLE, raising=False)
+    cpu.why_unavailable.cache_clear()
+    yield
+    cpu.why_unavailable.cache_clear()
+    backends._warn_once.cache_clear()
+
+
+def test_every_backend_has_its_line() -> None:
+    section = examine_scan()
+    assert section.problems == ()
+    assert section.lines["cpu"].endswith("auto takes: cpu")
+    for backend in ("cpu", "torch", "reference"):
+        assert section.lines[f"cpu: {backend}"].startswith("runs; ")
+    assert section.lines["cpu: triton"].startswith("does not run: ")
+    assert section.lines["torch"] == torch.__version__
+    assert section.lines["threads"] == "1"
+    assert section.lines[VARIABLE] == "not set, or auto"
+
+
+def test_without_llvmlite_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "llvmlite", None)
+    section = examine_scan()
+    assert section.lines["cpu"].endswith("auto takes: torch")
+    assert "does not run: llvmlite cannot be imported" in section.lines["cpu: cpu"]
+    assert section.lines["cpu: cpu"].endswith("`pip install llvmlite` brings it")
+    assert section.problems == ()  # nobody asked for it by name
+    monkeypatch.setenv(VARIABLE, "cpu")
+    (problem,) = examine_scan().problems
+    assert "asks for cpu, which runs on no device here (cpu: llvmlite cannot be" in problem
+    assert problem.endswith("torch takes over. Mend it, or unset UMAMBA_SCAN_BACKEND")
+
+
+def test_a_processor_that_llvm_refuses_needs_a_newer_llvmlite(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(scan, "why_not", lambda *_: "LLVM cannot compile")
+    line = examine_scan().lines["cpu: cpu"]
+    assert line == (
+        "does not run: LLVM cannot compile; `pip install --upgrade llvmlite` may mend it"
+    )
+
+
+def test_a_backend_that_runs_on_one_device_is_no_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Some GPU")
+    monkeypatch.setenv(VARIABLE, "cpu")
+    section = examine_scan()
+    assert section.problems == ()
+    assert section.lines[VARIABLE] == "cpu"
+    assert section.lines["cuda"].startswith("Some GPU; auto takes: ")
+    assert section.lines["cuda: cpu"].startswith("does not run: it runs on the CPU")
+    assert "mend" not in section.lines["cuda: cpu"]  # no command would
+
+
+def test_a_backend_that_runs_nowhere_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scan, "why_not", lambda *_: "no kernel")
+    monkeypatch.setenv(VARIABLE, "triton")
+    (problem,) = examine_scan().problems
+    assert "asks for triton, which runs on no device here (cpu: no kernel)" in problem
+
+
+def test_unknown_names_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "fast")
+    with pytest.raises(BackendError, match="UMAMBA_SCAN_BACKEND 'fast' does not exist"):
+        examine_scan()
+
+
+def test_a_section_as_text() -> None:
+    section = Section("Things", {"a": "runs", "longer": "does not"}, ("buy one",))
+    want = "Things\n  a       runs\n  longer  does not\n  problem: buy one\n"
+    assert section.to_text() == want
