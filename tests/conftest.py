@@ -1,5 +1,6 @@
 """Shared by all tests: seeds, golden cases, the shared data, small networks."""
 
+import multiprocessing
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,23 @@ GOLDEN = Path(__file__).parent / "golden"
 def seeded() -> None:
     torch.manual_seed(0)
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_workers() -> Iterator[None]:
+    """Fork nnU-Net's worker processes from one that has imported torch and nnU-Net, only once.
+
+    As with "spawn", which nnU-Net asks for, they have nothing of this process.
+    """
+    multiprocessing.set_forkserver_preload(["nnunetv2.inference.predict_from_raw_data"])
+    get_context = multiprocessing.get_context
+
+    def get_quick_context(method: str | None = None) -> Any:
+        return get_context("forkserver" if method == "spawn" else method)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(multiprocessing, "get_context", get_quick_context)
+        yield
 
 
 @pytest.fixture
