@@ -119,6 +119,12 @@ def ensure_plans(dataset: str, plans_name: str, paths: Paths) -> bool:
         raise PlansError(msg)
     check_writable(folder, "--preprocessed")
     _check_raw(raw)
+    _plan(dataset, raw)
+    return True
+
+
+def _plan(dataset: str, raw: Path) -> None:
+    """Run nnU-Net's fingerprint and planning."""
     from nnunetv2.configuration import default_num_processes
     from nnunetv2.experiment_planning.plan_and_preprocess_api import (
         extract_fingerprint_dataset,
@@ -144,7 +150,6 @@ def ensure_plans(dataset: str, plans_name: str, paths: Paths) -> bool:
                 "above says more; `umamba dataset` lists every problem of images and masks."
             )
             raise DatasetError(msg) from error
-    return True
 
 
 def ensure_preprocessed(dataset: str, plans_name: str, configuration: str, paths: Paths) -> None:
