@@ -1,0 +1,1 @@
+"""Benchmarks; see README.md. Nothing in the package imports them."""

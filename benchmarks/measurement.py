@@ -1,0 +1,190 @@
+"""Checking an implementation, timing several in turn, and measuring their memory."""
+
+import ctypes
+import gc
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from benchmarks.peers import Peer
+from benchmarks.shapes import Shape, draw_inputs
+from umamba import selective_scan
+from umamba.ops.reference import selective_scan_reference
+
+__all__ = ["CLOCKS", "PASSES", "Problem", "check_and_measure_memory", "check_small", "time_in_turn"]
+
+PASSES = ("forward", "forward+backward")
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
+# Relative L2 error above which an answer is wrong; float32 reaches 1e-6.
+_WRONG = 1e-4
+_SMALL = Shape(2, 64, 77)  # chunks that are not full, more than one block of channels
+_TURN_SECONDS = 0.3  # how long a peer runs before it is the next one's turn
+_TURN_RUNS = (3, 15)
+_SLOW_SECONDS = 2.0
+_SLOW_ROUNDS = 3
+
+_MIB = 1 << 20
+
+
+class Problem:
+    """Inputs of one shape, and what is right for them.
+
+    Args:
+        shape: Sizes.
+        stepwise: Whether what is right comes from the definition, one step after another; else
+            from the portable backend in float64, which shares no code with the kernels.
+    """
+
+    def __init__(self, shape: Shape, *, stepwise: bool) -> None:
+        self.shape = shape
+        self.inputs, self.grad_y = draw_inputs(shape)
+        exact = {name: x.double().requires_grad_() for name, x in self.inputs.items()}
+        if stepwise:
+            y, _ = selective_scan_reference(**exact)
+        else:
+            y = selective_scan(**exact, backend="torch")
+        grads = torch.autograd.grad(y, list(exact.values()), self.grad_y.double())
+        self.wanted = self._named(y, grads)
+
+    def _named(self, y: Tensor, grads: tuple[Tensor, ...]) -> dict[str, Tensor]:
+        names = ("y", *(f"d{name}" for name in self.inputs))
+        return dict(zip(names, (y.detach(), *grads), strict=True))
+
+    def on(self, device: str) -> tuple[list[Tensor], Tensor]:
+        """Return inputs that ask for gradients, and the gradient of the outputs."""
+        given = [x.to(device).detach().requires_grad_() for x in self.inputs.values()]
+        return given, self.grad_y.to(device)
+
+    def run(self, peer: Peer, given: list[Tensor], grad_y: Tensor) -> dict[str, Tensor]:
+        """Return outputs and gradients."""
+        y = peer.scan(*given)
+        return self._named(y, torch.autograd.grad(y, given, grad_y))
+
+    def errors(self, got: dict[str, Tensor]) -> dict[str, float]:
+        """Return the relative L2 error of outputs and every gradient."""
+        return {name: _relative_l2(got[name], want) for name, want in self.wanted.items()}
+
+
+def _relative_l2(got: Tensor, want: Tensor) -> float:
+    return float((got.cpu().double() - want).norm() / want.norm())
+
+
+def _why_wrong(errors: dict[str, float]) -> str | None:
+    # Compared so that NaN is wrong.
+    wrong = [f"{name} by {error:.1g}" for name, error in errors.items() if not error <= _WRONG]
+    return f"wrong answer: {', '.join(wrong)} (relative L2)" if wrong else None
+
+
+def check_small(peer: Peer) -> str | None:
+    """Return why the peer is wrong on a small shape, or `None`; the definition is the judge."""
+    problem = Problem(_SMALL, stepwise=True)
+    return _why_wrong(problem.errors(problem.run(peer, *problem.on(peer.device))))
+
+
+def check_and_measure_memory(
+    problem: Problem, peer: Peer
+) -> tuple[dict[str, float], float | None, str | None]:
+    """Run forward and backward once.
+
+    Returns:
+        The errors, the extra memory at the peak in MiB, and why the answer is wrong or `None`.
+    """
+    given = problem.on(peer.device)
+    with _peak_memory(peer.device) as extra:
+        got = problem.run(peer, *given)
+    errors = problem.errors(got)
+    return errors, extra(), _why_wrong(errors)
+
+
+@contextmanager
+def _peak_memory(device: str) -> Iterator[Callable[[], float | None]]:
+    """Measure how far the process grows above what it holds at the start."""
+    gc.collect()
+    peaks: list[float | None] = []
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        yield lambda: peaks[0]
+        peaks.append((torch.cuda.max_memory_allocated() - before) / _MIB)
+        return
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+        Path("/proc/self/clear_refs").write_text("5")  # the peak becomes the present
+        held = _status("VmRSS")
+    except (AttributeError, OSError):  # neither glibc nor Linux
+        yield lambda: None
+        return
+    yield lambda: peaks[0]
+    peaks.append((_status("VmHWM") - held) / 1024)
+
+
+def _status(name: str) -> int:
+    """Return a count of KiB in /proc/self/status."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        key, _, value = line.partition(":")
+        if key == name:
+            return int(value.split()[0])
+    raise OSError(name)
+
+
+def time_in_turn(
+    problem: Problem,
+    peers: dict[str, tuple[Peer, int]],
+    which: str,
+    rounds: int,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, list[float]]:
+    """Return seconds per round for every peer; in each round all have their turn.
+
+    A turn is an untimed run and then several timed ones, of which the median counts. What takes
+    seconds runs once, and in the first three rounds only.
+
+    Args:
+        problem: What is computed; every peer has been checked on it.
+        peers: By label, with the number of threads.
+        which: One of `PASSES`.
+        rounds: How many.
+        clock: What measures seconds.
+    """
+    actions = {label: _action(problem, peer, which) for label, (peer, _) in peers.items()}
+    seconds: dict[str, list[float]] = {label: [] for label in peers}
+    for _ in range(rounds):
+        for label, action in actions.items():
+            if len(seconds[label]) < _SLOW_ROUNDS or max(seconds[label]) < _SLOW_SECONDS:
+                torch.set_num_threads(peers[label][1])
+                seconds[label].append(_turn(action, clock))
+    return seconds
+
+
+def _action(problem: Problem, peer: Peer, which: str) -> Callable[[], None]:
+    given, grad_y = problem.on(peer.device)
+    synchronize = torch.cuda.synchronize if peer.device == "cuda" else lambda: None
+
+    def run() -> None:
+        if which == "forward":
+            with torch.no_grad():
+                peer.scan(*given)
+        else:
+            problem.run(peer, given, grad_y)
+        synchronize()
+
+    return run
+
+
+def _turn(action: Callable[[], None], clock: Callable[[], float]) -> float:
+    def timed() -> float:
+        start = clock()
+        action()
+        return clock() - start
+
+    first = timed()
+    if first > _SLOW_SECONDS:
+        return first
+    fewest, most = _TURN_RUNS
+    runs = max(fewest, min(most, int(_TURN_SECONDS / first)))
+    return statistics.median(timed() for _ in range(runs))
