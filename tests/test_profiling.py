@@ -88,6 +88,11 @@ def test_timing_takes_turns_after_a_warm_up() -> None:
     assert 0.02 <= slow.median < 2
 
 
+def test_processor_time_does_not_count_waiting() -> None:
+    waiting = {"wait": lambda: time.sleep(0.05)}
+    assert time_interleaved(waiting, 1, time.process_time)["wait"].median < 0.04
+
+
 def test_timing_waits_for_cuda_before_and_after_every_call(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
     monkeypatch.setattr(profiling, "_wait_for_cuda", lambda: calls.append("wait"))

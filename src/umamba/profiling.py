@@ -156,7 +156,7 @@ def _process_status(field: str) -> int:
 
 @dataclass(frozen=True)
 class Timing:
-    """Wall-clock seconds of each call of one function."""
+    """Seconds of each call of one function, by the clock that `time_interleaved` was given."""
 
     seconds: tuple[float, ...]
 
@@ -175,13 +175,17 @@ class Timing:
 
 
 def time_interleaved(
-    functions: Mapping[str, Callable[[], object]], rounds: int
+    functions: Mapping[str, Callable[[], object]],
+    rounds: int,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, Timing]:
     """Time functions in turn, so that what else the machine does meets all of them alike.
 
     Args:
         functions: What is called, by name; each once more at first, to warm up.
         rounds: How often each is timed.
+        clock: Returns seconds. `time.process_time` counts those of the processor, summed over all
+            threads of this process: on a machine that others use, too, that is the steadier one.
 
     Returns:
         Timings by name. Work on CUDA is waited for.
@@ -198,10 +202,10 @@ def time_interleaved(
     for _ in range(rounds):
         for name, function in functions.items():
             _wait_for_cuda()
-            start = time.perf_counter()
+            start = clock()
             function()
             _wait_for_cuda()
-            seconds[name].append(time.perf_counter() - start)
+            seconds[name].append(clock() - start)
     return {name: Timing(tuple(values)) for name, values in seconds.items()}
 
 
