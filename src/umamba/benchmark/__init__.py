@@ -1,0 +1,1 @@
+"""`umamba benchmark`: what the layers cost on the machine at hand."""

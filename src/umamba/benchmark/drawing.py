@@ -1,0 +1,161 @@
+"""The plot of the scaling: both axes logarithmic, so that an exponent is a slope."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from umamba.benchmark.results import LayerScaling, Point, ScalingResult
+
+__all__ = ["draw_scaling"]
+
+# Okabe and Ito's colours, which colour-blind people can tell apart.
+_COLOURS = {"mamba": "#0072B2", "attention": "#D55E00", "convolution": "#009E73"}
+_TEXT, _FAINT = "#333333", "#8a8a8a"
+_GUIDES = {1: "slope 1: cost doubles", 2: "slope 2: cost quadruples"}
+_MARGIN = 0.31  # of the lengths' span, on the right, for the labels
+
+
+@dataclass(frozen=True)
+class _Panel:
+    """One quantity over the length."""
+
+    title: str
+    cost: Callable[[Point], float]
+    exponent: Callable[[LayerScaling], float | None]
+
+
+_PANELS = (
+    _Panel("{time}, ms", lambda point: point.median_ms, lambda layer: layer.time_exponent),
+    _Panel(
+        "Peak memory, MiB",
+        lambda point: (point.peak_bytes or 0) / 2**20,
+        lambda layer: layer.memory_exponent,
+    ),
+)
+
+
+def draw_scaling(result: ScalingResult, folder: Path) -> list[Path]:
+    """Draw time and peak memory over the length of the sequence.
+
+    Args:
+        result: What was measured.
+        folder: Where `scaling.png` and `scaling.svg` go; it must be there.
+
+    Returns:
+        Both files.
+    """
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    paths = [folder / "scaling.png", folder / "scaling.svg"]
+    headline = f"Forward and backward of one layer of width {result.d_model}"
+    with rc_context({"font.size": 12, "svg.hashsalt": "umamba", "text.color": _TEXT}):
+        figure = Figure(figsize=(13, 6.4), facecolor="white")
+        axes = figure.subplots(1, 2)
+        figure.subplots_adjust(left=0.055, right=0.99, top=0.84, bottom=0.21, wspace=0.13)
+        for one, panel in zip(axes, _PANELS, strict=True):
+            _draw_panel(one, result, panel)
+        figure.text(0.02, 0.945, headline, fontsize=17, weight="bold")
+        figure.text(0.02, 0.03, _caption(result), fontsize=10.5, linespacing=1.5)
+        for path in paths:
+            metadata = {"Date": None} if path.suffix == ".svg" else None
+            figure.savefig(path, dpi=120, metadata=metadata)
+    return paths
+
+
+def _draw_panel(axes: Any, result: ScalingResult, panel: _Panel) -> None:
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    lengths = result.lengths
+    curves = {
+        layer: {p.length: panel.cost(p) for p in layer.points if panel.cost(p) > 0}
+        for layer in result.layers
+    }
+    for layer, curve in curves.items():
+        if curve:
+            colour, end = _COLOURS[layer.name], max(curve)
+            style = {"color": colour, "marker": "o", "ms": 5.5, "lw": 2.4, "zorder": 3}
+            axes.plot([*curve], [*curve.values()], **style)
+            name = _name(layer.title, panel.exponent(layer))
+            highest = max(other.get(end, 0) for other in curves.values())
+            place = _place(colour, is_last=end == lengths[-1], is_top=curve[end] == highest)
+            axes.annotate(name, (end, curve[end]), color=colour, fontsize=13, **place)
+    bottom, top = axes.get_ylim()
+    axes.set_ylim(bottom / 1.3, top * 3)
+    axes.set_xlim(lengths[0] / 1.25, lengths[-1] * (lengths[-1] / lengths[0]) ** _MARGIN)
+    time = result.time_title
+    _style_axes(axes, lengths, panel.title.format(time=time[0].upper() + time[1:]))
+    _draw_guides(axes)
+
+
+def _name(title: str, exponent: float | None) -> str:
+    return title if exponent is None else f"{title}\n∝ length$^{{\\mathbf{{{exponent:.2f}}}}}$"
+
+
+def _place(colour: str, *, is_last: bool, is_top: bool) -> dict[str, Any]:
+    """Place the name beside the end of a line, or above it, clear of the other lines."""
+    place = {"textcoords": "offset points", "linespacing": 1.35}
+    if is_last:
+        return place | {"xytext": (11, 0), "ha": "left", "va": "center"}
+    place |= {"va": "bottom"}
+    if is_top:
+        return place | {"xytext": (6, 10), "ha": "right"}
+    leader = {"arrowstyle": "-", "color": colour, "lw": 0.8, "shrinkB": 5}
+    return place | {"xytext": (-10, 62), "ha": "center", "arrowprops": leader}
+
+
+def _style_axes(axes: Any, lengths: list[int], title: str) -> None:
+    from matplotlib.ticker import FuncFormatter, NullLocator
+
+    axes.set_title(title, loc="left", fontsize=14, pad=10)
+    axes.set_xlabel("tokens in the sequence", color=_TEXT)
+    ticks = lengths if len(lengths) < 6 else lengths[::2]
+    axes.set_xticks(ticks, [f"{n:,}" for n in ticks])
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+    axes.yaxis.set_minor_formatter(FuncFormatter(lambda *_: ""))
+    axes.grid(color="#e8e8e8")
+    axes.set_axisbelow(True)
+    axes.tick_params(which="both", length=0, labelsize=11, labelcolor=_TEXT)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+
+
+def _draw_guides(axes: Any) -> None:
+    """Draw slopes 1 and 2 for the eye, from one point into the empty lower right."""
+    start = axes.transData.inverted().transform(axes.transAxes.transform((0.53, 0.03)))
+    (right, top), here = axes.transAxes.transform((0.97, 0.43)), axes.transData.transform(start)
+    for slope, says in _GUIDES.items():
+        toward = axes.transData.transform((start[0] * 2, start[1] * 2**slope)) - here
+        reach = min((right - here[0]) / toward[0], (top - here[1]) / toward[1])
+        end = axes.transData.inverted().transform(here + toward * reach)
+        line = {"color": _FAINT, "lw": 1.3, "ls": (0, (5, 4)), "zorder": 1}
+        axes.plot([start[0], end[0]], [start[1], end[1]], scalex=False, scaley=False, **line)
+        axes.annotate(
+            says,
+            end,
+            xytext=(-3, 3),
+            textcoords="offset points",
+            rotation=math.degrees(math.atan2(toward[1], toward[0])),
+            rotation_mode="anchor",
+            ha="right",
+            va="bottom",
+            color=_FAINT,
+            fontsize=10.5,
+        )
+
+
+def _caption(result: ScalingResult) -> str:
+    """Say what the lines are, why some end, and what was measured on."""
+    ends = [
+        f"{layer.title} after {layer.points[-1].length:,}"
+        for layer in result.layers
+        if layer.stopped_by and layer.points
+    ]
+    stops = f"; out of budget: {', '.join(ends)}" if ends else ""
+    machine, _, versions = result.conditions().partition("; ")
+    return (
+        f"Median of {result.rounds} runs, batch 1, float32. Exponents: upper half of each layer's "
+        f"lengths{stops}.\n{machine}; {versions}."
+    )

@@ -1,0 +1,115 @@
+"""`umamba benchmark`: what the layers cost on the machine at hand."""
+
+import argparse
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from umamba.cli.arguments import positive
+
+if TYPE_CHECKING:
+    from umamba.benchmark.results import ScalingResult
+
+__all__ = ["add_parser", "run_scaling"]
+
+log = logging.getLogger(__name__)
+
+_SCALING = """\
+Measure time and peak memory of one Mamba layer, of self-attention (torch's
+scaled_dot_product_attention) and of a convolution over longer and longer sequences, forward and
+backward, and fit how they grow: with exponent 1, double the length is double the cost, and with
+exponent 2 four times the cost. The table is printed; scaling.json, scaling.md, scaling.png and
+scaling.svg in the output folder are replaced.
+"""
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Register `umamba benchmark`."""
+    parser = subparsers.add_parser(
+        "benchmark",
+        help="measure on this machine how the layers' cost grows with the image",
+        description="Measure what the layers cost on the machine at hand.",
+        epilog="example: umamba benchmark scaling --budget 60",
+    )
+    kinds = parser.add_subparsers(dest="kind", metavar="WHAT", required=True)
+    scaling = kinds.add_parser(
+        "scaling",
+        help="Mamba, self-attention and convolution over the length of the sequence",
+        description=_SCALING,
+        epilog="example: umamba benchmark scaling --threads 2 --budget 120 --output scaling",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _add_scaling_arguments(scaling)
+    scaling.set_defaults(run=run_scaling)
+
+
+def _add_scaling_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("umamba-scaling"),
+        metavar="DIR",
+        help="folder for table, data and plot (default: ./umamba-scaling)",
+    )
+    parser.add_argument(
+        "--budget",
+        type=positive,
+        default=60,
+        metavar="SECONDS",
+        help="time to spend, a third on each layer (default: 60)",
+    )
+    parser.add_argument(
+        "--lengths",
+        type=positive,
+        nargs="+",
+        metavar="N",
+        help="tokens (default: 1024, doubled up to 262144, which are 64 x 64 x 64 voxels)",
+    )
+    parser.add_argument(
+        "--d-model", type=positive, default=64, metavar="N", help="width (default: 64)"
+    )
+    parser.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda if there is one")
+    parser.add_argument("--threads", type=positive, metavar="N", help="default: torch's own number")
+    parser.add_argument(
+        "--clock",
+        choices=("wall", "cpu"),
+        default="wall",
+        help="cpu: the processor's time, of all threads, for busy machines (default: wall)",
+    )
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def run_scaling(args: argparse.Namespace) -> int:
+    """Measure, write, draw and print."""
+    from umamba.benchmark.scaling import DEFAULT_LENGTHS, ScalingRequest, measure_scaling
+    from umamba.nnunet.paths import check_writable
+
+    output: Path = args.output.expanduser()
+    check_writable(output, "--output")
+    result = measure_scaling(
+        ScalingRequest(
+            lengths=args.lengths or DEFAULT_LENGTHS,
+            d_model=args.d_model,
+            device=args.device,
+            threads=args.threads,
+            budget_s=float(args.budget),
+            clock=args.clock,
+        )
+    )
+    _write(result, output)
+    log.info("%s: scaling.json, scaling.md, scaling.png, scaling.svg", output)
+    text = json.dumps(result.to_dict(), indent=2) + "\n" if args.json else result.to_markdown()
+    sys.stdout.write(text)
+    return 0
+
+
+def _write(result: "ScalingResult", output: Path) -> None:
+    from umamba.benchmark.drawing import draw_scaling
+
+    output.mkdir(parents=True, exist_ok=True)
+    data = json.dumps(result.to_dict(), indent=2) + "\n"
+    (output / "scaling.json").write_text(data, encoding="utf-8")
+    (output / "scaling.md").write_text(result.to_markdown(), encoding="utf-8")
+    draw_scaling(result, output)
