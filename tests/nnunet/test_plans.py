@@ -74,6 +74,24 @@ def test_old_format_keys_are_gone_and_features_are_capped() -> None:
     assert entry["architecture"]["arch_kwargs"]["features_per_stage"] == [8, 16, 20, 20]
 
 
+def test_activation_checkpointing_for_one_configuration() -> None:
+    options = {"activation_checkpointing": "blocks", "configurations": ("3d_fullres",)}
+    plans = derive(stock_plans(), **options)
+    entries = plans["configurations"]
+    given = {
+        name: entry["architecture"]["arch_kwargs"].get("activation_checkpointing")
+        for name, entry in entries.items()
+        if "architecture" in entry
+    }
+    assert given.pop("3d_fullres") == "blocks"
+    assert given
+    assert set(given.values()) == {None}
+    before = compare_memory(stock_plans(), derive(stock_plans()), DATASET_JSON)["3d_fullres"]
+    after = compare_memory(stock_plans(), plans, DATASET_JSON)["3d_fullres"]
+    assert after.derived.saved_bytes < 0.6 * before.derived.saved_bytes
+    build(plans, "3d_fullres")
+
+
 @pytest.mark.parametrize(
     ("name", "kind"),
     [("plans_bot_3d_real", "bot"), ("plans_enc_2d_real", "enc"), ("plans_enc_3d_small", "enc")],

@@ -63,6 +63,11 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     parser.add_argument("--batch-size", type=positive, metavar="N")
     parser.add_argument(
+        "--activation-checkpointing",
+        choices=("none", "mamba", "blocks"),
+        help="what training computes again instead of keeping it: less memory, more time",
+    )
+    parser.add_argument(
         "--configurations",
         nargs="+",
         metavar="C",
@@ -111,6 +116,7 @@ def run(args: argparse.Namespace) -> int:
         features=args.features,
         patch_size=None if args.patch_size is None else tuple(args.patch_size),
         batch_size=args.batch_size,
+        activation_checkpointing=args.activation_checkpointing,
         configurations=None if args.configurations is None else tuple(args.configurations),
     )
     plans = derive_plans(source, architecture, options)

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from umamba.layers.conv_blocks import ConvStyle, residual_stage
+from umamba.layers.recompute import apply_blocks
 from umamba.networks.contract import Topology
 
 __all__ = ["ResidualDecoder", "ResidualEncoder"]
@@ -40,8 +41,11 @@ class ResidualEncoder(nn.Module):
         mamba_layers: Sequence[nn.Module] | None,
         *,
         official: bool,
+        activation_checkpointing: str,
     ) -> None:
         super().__init__()
+        self.recompute_blocks = activation_checkpointing == "blocks"
+        self.recompute_mamba = activation_checkpointing != "none"
         # The authors' blocks with a projection have a bias whatever the plan says.
         conv_bias = True if official else None
         channels = input_channels
@@ -56,7 +60,7 @@ class ResidualEncoder(nn.Module):
                 conv_bias=conv_bias,
             )
             channels = topology.features[0]
-        stages = []
+        stages: list[nn.Sequential] = []
         for features, kernel, stride, n in zip(
             topology.features, topology.kernel_sizes, topology.strides, n_blocks, strict=True
         ):
@@ -70,12 +74,12 @@ class ResidualEncoder(nn.Module):
     def forward(self, x: Float[Tensor, "batch _ *_"]) -> list[Tensor]:
         """Return the output of every stage, full resolution first."""
         if self.stem is not None:
-            x = self.stem(x)
+            x = apply_blocks(self.stem, x, recompute=self.recompute_blocks)
         skips = []
         for s, stage in enumerate(self.stages):
-            x = stage(x)
+            x = apply_blocks(stage.children(), x, recompute=self.recompute_blocks)
             if self.mamba_layers is not None:
-                x = self.mamba_layers[s](x)
+                x = apply_blocks([self.mamba_layers[s]], x, recompute=self.recompute_mamba)
             skips.append(x)
         return skips
 
@@ -92,8 +96,10 @@ class ResidualDecoder(nn.Module):
         *,
         official: bool,
         deep_supervision: bool,
+        activation_checkpointing: str,
     ) -> None:
         super().__init__()
+        self.recompute_blocks = activation_checkpointing == "blocks"
         self.deep_supervision = deep_supervision
         # In the authors' 2D code the last decoder stage has no skip.
         self.uses_top_skip = not (official and topology.dim == 2)
@@ -134,7 +140,7 @@ class ResidualDecoder(nn.Module):
             x = upsample(x)
             if s < last or self.uses_top_skip:
                 x = torch.cat((x, skips[-(s + 2)]), dim=1)
-            x = stage(x)
+            x = apply_blocks(stage.children(), x, recompute=self.recompute_blocks)
             if self.deep_supervision or s == last:
                 outputs.append(self.seg_layers[s](x))
         return outputs[::-1] if self.deep_supervision else outputs[-1]

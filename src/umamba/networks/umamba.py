@@ -14,6 +14,7 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 from umamba.errors import PlansError
 from umamba.layers.conv_blocks import ConvStyle
 from umamba.layers.mamba_layer import MambaLayer
+from umamba.layers.recompute import apply_blocks, check_activation_checkpointing
 from umamba.networks.contract import (
     PlannedNetwork,
     Topology,
@@ -51,6 +52,8 @@ class _UMamba(PlannedNetwork):
         deep_supervision: Whether `forward` returns logits at every decoder level.
         variant: `paper` or `official`.
         backend: Backend of `umamba.selective_scan`.
+        activation_checkpointing: What the backward computes again instead of keeping it: `none`,
+            the `mamba` layers, or all residual `blocks` as well. Numbers stay the same.
 
     Raises:
         PlansError: If the keywords do not fit together.
@@ -79,8 +82,10 @@ class _UMamba(PlannedNetwork):
         deep_supervision: bool = False,
         variant: str = "paper",
         backend: str | None = None,
+        activation_checkpointing: str = "none",
     ) -> None:
         super().__init__()
+        check_activation_checkpointing(activation_checkpointing)
         if variant not in VARIANTS:
             msg = f"variant {variant!r} does not exist; choose one of {', '.join(VARIANTS)}"
             raise PlansError(msg)
@@ -112,9 +117,16 @@ class _UMamba(PlannedNetwork):
         self.topology = topology
         self.input_channels = input_channels
         self.variant = variant
+        self.recompute_mamba = activation_checkpointing != "none"
         encoder_layers = self._place_mamba(input_size, backend)
         self.encoder = ResidualEncoder(
-            topology, style, input_channels, n_blocks, encoder_layers, official=official
+            topology,
+            style,
+            input_channels,
+            n_blocks,
+            encoder_layers,
+            official=official,
+            activation_checkpointing=activation_checkpointing,
         )
         self.decoder = ResidualDecoder(
             topology,
@@ -123,6 +135,7 @@ class _UMamba(PlannedNetwork):
             n_blocks_decoder,
             official=official,
             deep_supervision=deep_supervision,
+            activation_checkpointing=activation_checkpointing,
         )
         self.normalises_instances = isinstance(style.norm(1), _InstanceNorm)
 
@@ -204,8 +217,7 @@ class UMambaBot(_UMamba):
         return None
 
     def _bottleneck(self, x: Float[Tensor, "batch _ *_"]) -> Float[Tensor, "batch _ *_"]:
-        mixed: Tensor = self.mamba_layer(x)
-        return mixed
+        return apply_blocks([self.mamba_layer], x, recompute=self.recompute_mamba)
 
 
 class UMambaEnc(_UMamba):

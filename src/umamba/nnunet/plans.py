@@ -60,6 +60,7 @@ class PlanOptions:
         features: Channels per stage; the last stands for further stages.
         patch_size: Patch size, for the configurations with as many axes.
         batch_size: Patches in a batch.
+        activation_checkpointing: What training computes again instead of keeping it.
         configurations: Configurations that features, patch and batch size are for; `None` is
             all. The others are derived as they are.
     """
@@ -68,6 +69,7 @@ class PlanOptions:
     features: tuple[int, ...] | None = None
     patch_size: tuple[int, ...] | None = None
     batch_size: int | None = None
+    activation_checkpointing: str | None = None
     configurations: tuple[str, ...] | None = None
 
 
@@ -177,11 +179,15 @@ def _derive_configuration(
         resolved["patch_size"] = list(options.patch_size)
     owns_network = "architecture" in own or "UNet_class_name" in own
     # A configuration that inherits its network, but not its patch, needs one that fits the patch.
-    if owns_network or "patch_size" in own or (named and options.features is not None):
+    if owns_network or "patch_size" in own or (named and _changes_network(options)):
         for key in _OLD_KEYS:
             own.pop(key, None)
         own["architecture"] = _derive_architecture(name, resolved, architecture, options)
     return own
+
+
+def _changes_network(options: PlanOptions) -> bool:
+    return options.features is not None or options.activation_checkpointing is not None
 
 
 def _derive_architecture(
@@ -206,6 +212,8 @@ def _derive_architecture(
     keywords["n_conv_per_stage_decoder"] = [blocks_decoder] * (n_stages - 1)
     keywords |= {key: deepcopy(given[key]) for key in _STYLE if key in given}
     keywords |= architecture.keywords
+    if options.activation_checkpointing is not None:
+        keywords["activation_checkpointing"] = options.activation_checkpointing
     patch = list(resolved["patch_size"])
     _check_patch(name, patch, keywords)
     if architecture.class_path.endswith("UMambaEnc") and keywords.get("variant") == "official":

@@ -1,0 +1,46 @@
+"""Activation checkpointing: blocks whose activations are computed again in the backward."""
+
+from collections.abc import Iterable
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from umamba.errors import PlansError
+
+__all__ = ["ACTIVATION_CHECKPOINTING", "apply_blocks", "check_activation_checkpointing"]
+
+ACTIVATION_CHECKPOINTING = ("none", "mamba", "blocks")
+
+
+def check_activation_checkpointing(value: str) -> None:
+    """Check a plan's keyword.
+
+    Raises:
+        PlansError: If there is no such setting.
+    """
+    if value not in ACTIVATION_CHECKPOINTING:
+        choices = ", ".join(ACTIVATION_CHECKPOINTING)
+        msg = f"activation_checkpointing {value!r} does not exist; choose one of {choices}"
+        raise PlansError(msg)
+
+
+def apply_blocks(blocks: Iterable[nn.Module], x: Tensor, *, recompute: bool) -> Tensor:
+    """Apply blocks in order.
+
+    Args:
+        blocks: Modules that map a tensor to a tensor.
+        x: The first one's input.
+        recompute: Whether only the inputs of the blocks are kept for the backward, which then
+            computes each block once more. Results and gradients are the same.
+
+    Source:
+        Chen et al. 2016, arXiv:1604.06174.
+    """
+    for block in blocks:
+        if recompute and torch.is_grad_enabled():
+            x = cast("Tensor", checkpoint(block, x, use_reentrant=False))
+        else:
+            x = block(x)
+    return x
