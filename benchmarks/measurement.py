@@ -25,7 +25,7 @@ _WRONG = 1e-4
 _SMALL = Shape(2, 64, 77)  # chunks that are not full, more than one block of channels
 _TURN_SECONDS = 0.3  # how long a peer runs before it is the next one's turn
 _TURN_RUNS = (3, 15)
-_SLOW_SECONDS = 2.0
+_SLOW_SECONDS = 1.0
 _SLOW_ROUNDS = 3
 
 _MIB = 1 << 20
