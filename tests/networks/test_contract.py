@@ -103,6 +103,36 @@ def test_compiles_without_a_graph_break(name: str, dim: int, unchecked: None) ->
     assert all(p.grad is not None for p in network.parameters())
 
 
+@pytest.mark.slow  # needs a C++ compiler
+@pytest.mark.parametrize("name", ["umamba_bot", "umamba_enc"])
+@pytest.mark.parametrize("dim", [2, 3])
+def test_inductor_compiles_a_training_step(name: str, dim: int, unchecked: None) -> None:
+    torch._dynamo.reset()
+    network = build(name, dim)
+    x = image(dim)
+    want = network(x)
+    sum(y.square().mean() for y in want).backward()
+    grads = [p.grad.clone() for p in network.parameters()]
+    network.zero_grad()
+    got = torch.compile(network, fullgraph=True)(x)
+    sum(y.square().mean() for y in got).backward()
+    assert all(relative_l2(g, w) < 1e-4 for g, w in zip(got, want, strict=True))
+    # Biases in front of instance normalisation have no gradient but noise.
+    scale = max(float(g.norm()) for g in grads)
+    pairs = zip((p.grad for p in network.parameters()), grads, strict=True)
+    assert all(float((g - w).norm()) < 1e-3 * scale for g, w in pairs)
+
+
+@pytest.mark.parametrize("name", ["umamba_bot", "umamba_enc"])
+def test_exports_with_the_scan_as_one_operator(name: str, unchecked: None) -> None:
+    network = build(name, 2, deep_supervision=False).eval()
+    x = image(2)
+    exported = torch.export.export(network, (x,))
+    code = [getattr(module, "code", "") for module in exported.graph_module.modules()]
+    assert sum(part.count("torch.ops.umamba.selective_scan.default") for part in code) >= 1
+    assert relative_l2(exported.module()(x), network(x)) < 1e-5
+
+
 @pytest.mark.parametrize(("name", "dim"), EVERY)
 @pytest.mark.parametrize(
     ("dtype", "tolerance"), [(torch.bfloat16, 0.4), (torch.float16, 0.05)], ids=str
