@@ -145,8 +145,10 @@ def _as_text(
     path: Path, dataset: str, plans: dict[str, Any], memory: "dict[str, MemoryComparison]"
 ) -> str:
     from umamba.nnunet.memory import memory_table
-    from umamba.nnunet.training import ext_trainer_folder
+    from umamba.nnunet.training import ext_trainer_folder, pick_device
 
+    device = pick_device(None)
+    on = "" if device == "cuda" else f" -device {device}"
     name = plans["plans_name"]
     configuration = "3d_fullres" if "3d_fullres" in memory else next(iter(memory))
     number = int(dataset[7:10])
@@ -156,9 +158,9 @@ def _as_text(
 Train and predict with our commands:
   umamba train {number} {configuration} 0 -p {name}
   umamba predict -d {number} -c {configuration} -p {name} -f 0 -i IMAGES -o OUTPUT
-or with stock nnU-Net:
-  nnUNetv2_train {number} {configuration} 0 -p {name}
-  nnUNetv2_predict -d {number} -c {configuration} -p {name} -f 0 -i IMAGES -o OUTPUT
+or with stock nnU-Net (which predicts a model of `umamba train` with -tr nnUNetTrainerUMamba):
+  nnUNetv2_train {number} {configuration} 0 -p {name}{on}
+  nnUNetv2_predict -d {number} -c {configuration} -p {name} -f 0 -i IMAGES -o OUTPUT{on}
 
 The authors' commands (-tr nnUNetTrainerUMambaBot, ...Enc, ...EncNoAMP) need this line before
 training, and before prediction with such a model, too:
