@@ -22,7 +22,8 @@ __all__ = ["build_scan_module"]
 def build_scan_module(spec: KernelSpec, triple: str, data_layout: str) -> ir.Module:
     """Return a module with the functions `forward` and `backward`.
 
-    Both take an array of `SCAN_ARGUMENTS`, a counter from which tasks are drawn, and scratch memory.
+    Both take an array of `SCAN_ARGUMENTS`, a counter from which tasks are drawn, and scratch
+    memory.
     """
     module = ir.Module(name="umamba_selective_scan")
     module.triple = triple
