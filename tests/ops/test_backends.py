@@ -1,5 +1,6 @@
 """Which backend runs, and what is said where it is not the one asked for."""
 
+import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
@@ -76,3 +77,12 @@ def test_what_cannot_run_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.warns(RuntimeWarning, match="'triton' cannot run"):
         got = selective_scan(**scan_inputs(), backend="triton")
     assert relative_l2(got, selective_scan(**scan_inputs(), backend="reference")) >= 0
+
+
+def test_networks_can_be_imported_under_a_meta_device_and_leave_the_compiler_out() -> None:
+    code = (
+        "import sys, torch\nloaded = 'torch._dynamo' in sys.modules\n"
+        "with torch.device('meta'):\n    import umamba.networks\n"
+        "assert loaded or 'torch._dynamo' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

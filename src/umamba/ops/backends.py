@@ -4,8 +4,6 @@ import os
 import warnings
 from functools import cache
 
-import torch
-
 from umamba.errors import BackendError
 from umamba.ops import cpu
 
@@ -45,7 +43,6 @@ def why_not(backend: str, device_type: str) -> str | None:
     return None
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def resolve_backend(backend: str | None, device_type: str) -> str:
     """Return the backend that runs; where the one asked for cannot, say so once.
 
@@ -69,6 +66,11 @@ def resolve_backend(backend: str | None, device_type: str) -> str:
         return wanted
     _warn_once(wanted, reason)
     return "torch"
+
+
+# For torch.compile the answer is a constant. torch.compiler.assume_constant_result says so, too,
+# but imports torch._dynamo: seconds, and with torch 2.6 an error under a meta device.
+resolve_backend._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 @cache
