@@ -114,7 +114,9 @@ def test_inductor_compiles_a_training_step(name: str, dim: int, unchecked: None)
     sum(y.square().mean() for y in want).backward()
     grads = [p.grad.clone() for p in network.parameters()]
     network.zero_grad()
-    got = torch.compile(network, fullgraph=True)(x)
+    # Channels-last layouts crash oneDNN's backward of strided 1x1 convolutions (torch 2.14.1).
+    options = {"layout_optimization": False}
+    got = torch.compile(network, fullgraph=True, options=options)(x)
     sum(y.square().mean() for y in got).backward()
     assert all(relative_l2(g, w) < 1e-4 for g, w in zip(got, want, strict=True))
     # Biases in front of instance normalisation have no gradient but noise.
