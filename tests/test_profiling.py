@@ -50,11 +50,11 @@ def test_peak_counts_what_was_there_at_once_and_is_gone() -> None:
         for _ in range(3):  # freed each time: the peak is one of them
             torch.ones(n_mib * MIB // 4)
 
-    sizes = (256, 32, 32, 256)
+    # Above 32 MiB the C library gives freed memory back at once (mallopt(3)); below, it may keep it.
+    sizes = (256, 64, 64, 256)
     peaks = [peak_memory(lambda n=n: use(n)) for n in sizes]  # type: ignore[misc]
     if None in peaks:
         pytest.skip("the peak cannot be measured here")
-    # With torch 2.6 up to 17 MiB were seen on top, of pages that the C library keeps.
     errors = [(peak or 0) / MIB - n for peak, n in zip(peaks, sizes, strict=True)]
     assert all(abs(error) < 24 for error in errors), errors
 
