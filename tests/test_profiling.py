@@ -50,7 +50,7 @@ def test_peak_counts_what_was_there_at_once_and_is_gone() -> None:
         for _ in range(3):  # freed each time: the peak is one of them
             torch.ones(n_mib * MIB // 4)
 
-    # Above 32 MiB the C library gives freed memory back at once (mallopt(3)); below, it may keep it.
+    # Above 32 MiB the C library gives freed memory back at once (mallopt(3)); below, maybe not.
     sizes = (256, 64, 64, 256)
     peaks = [peak_memory(lambda n=n: use(n)) for n in sizes]  # type: ignore[misc]
     if None in peaks:

@@ -2,15 +2,16 @@
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from conftest import relative_l2
 from umamba import Mamba
-from umamba.layers import mamba_block
+from umamba.layers import lean_mixer, mamba_block
+from umamba.layers.mamba_layer import MambaLayer
 from umamba.profiling import saved_bytes
 
 
-def outputs_and_gradients(mamba: Mamba, x: Tensor) -> dict[str, Tensor]:
+def outputs_and_gradients(mamba: nn.Module, x: Tensor) -> dict[str, Tensor]:
     x = x.clone().requires_grad_()
     mamba.zero_grad()
     y = mamba(x)
@@ -32,13 +33,43 @@ def test_gradients_are_those_of_the_reference(
     mamba.backend = backend
     called = []
     lean = mamba_block.lean_mixer
-    monkeypatch.setattr(mamba_block, "lean_mixer", lambda *args: called.append(args) or lean(*args))
+    monkeypatch.setattr(
+        mamba_block,
+        "lean_mixer",
+        lambda *args, **kwargs: called.append(args) or lean(*args, **kwargs),
+    )
     got = outputs_and_gradients(mamba.to(dtype), x.to(dtype))
     assert called
     assert got.keys() == want.keys()
     errors = {name: relative_l2(got[name], want[name]) for name in want}
     tolerance = {torch.float32: 4e-6, torch.float64: 1e-14}[dtype]
     assert all(error <= tolerance for error in errors.values()), errors
+
+
+@pytest.mark.parametrize("backend", ["cpu", "torch"])
+@pytest.mark.parametrize("width", [1, 3, 4])
+@pytest.mark.parametrize("channel_tokens", [True, False])
+def test_pieces_are_one_sequence(
+    channel_tokens: bool, width: int, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layer = MambaLayer(
+        6 if not channel_tokens else 77, channel_tokens=channel_tokens, residual=True
+    )
+    layer.mamba = Mamba(layer.norm.normalized_shape[0], d_state=5, d_conv=width)
+    layer = layer.double()
+    nn.init.normal_(layer.norm.weight)
+    nn.init.normal_(layer.norm.bias)
+    shape = (2, 70, 7, 11) if channel_tokens else (2, 6, 7, 11)
+    x = torch.randn(shape, dtype=torch.float64)
+    layer.mamba.backend = "reference"  # composed of torch's own operations
+    want = outputs_and_gradients(layer, x)
+    layer.mamba.backend = backend
+    monkeypatch.setattr(lean_mixer, "_PIECE_BYTES", 1)
+    monkeypatch.setattr(lean_mixer, "_SHORTEST_PIECE", 33)  # the last is shorter
+    got = outputs_and_gradients(layer, x)
+    assert got.keys() == want.keys()
+    errors = {name: relative_l2(got[name], want[name]) for name in want}
+    assert all(error <= 1e-14 for error in errors.values()), errors
 
 
 def test_frozen_parameters_still_let_gradients_through() -> None:

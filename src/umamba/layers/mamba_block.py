@@ -20,7 +20,8 @@ class Mamba(nn.Module):
     Parameter names, shapes, initialisation and meaning are those of `mamba_ssm.Mamba`, so its
     weights load unchanged. The projections follow autocast; the recurrence runs in float32. Outside
     autocast and torch.compile, training keeps its input, the outputs of the scan and its restart
-    states, and computes the rest again in the backward.
+    states, and computes the rest again in the backward; a CPU works through long sequences in
+    pieces.
 
     Args:
         d_model: Width of a token.
@@ -93,9 +94,19 @@ class Mamba(nn.Module):
         self.dt_proj.bias.copy_(dt + torch.log(-torch.expm1(-dt)))  # the inverse of softplus
 
     def forward(
-        self, hidden_states: Float[Tensor, "batch length d_model"]
+        self,
+        hidden_states: Float[Tensor, "batch length d_model"],
+        *,
+        norm: nn.LayerNorm | None = None,
+        residual: bool = False,
     ) -> Float[Tensor, "batch length d_model"]:
-        """Mix the tokens; every token sees itself and all earlier ones."""
+        """Mix the tokens; every token sees itself and all earlier ones.
+
+        Args:
+            hidden_states: The tokens.
+            norm: What normalises them first.
+            residual: Whether they are added to the result, as they were before `norm`.
+        """
         p = MixerParameters(
             self.in_proj.weight,
             self.in_proj.bias,
@@ -108,10 +119,14 @@ class Mamba(nn.Module):
             self.D,
             self.out_proj.weight,
             self.out_proj.bias,
+            None if norm is None else norm.weight,
+            None if norm is None else norm.bias,
         )
-        if self._trains_leanly(hidden_states):
-            return lean_mixer(hidden_states, p, self.backend)
-        s = scan_inputs(hidden_states, p, self.backend)
+        if self._runs_leanly(hidden_states):
+            eps = None if norm is None else norm.eps
+            return lean_mixer(hidden_states, p, self.backend, eps=eps, residual=residual)
+        tokens = hidden_states if norm is None else norm(hidden_states)
+        s = scan_inputs(tokens, p, self.backend)
         A_log = self.A_log.float() if self.A_log.dtype.itemsize < 4 else self.A_log
         y = cast(
             "Tensor",
@@ -129,19 +144,17 @@ class Mamba(nn.Module):
             ),
         )
         mixed: Tensor = self.out_proj(y.transpose(1, 2))
-        return mixed
+        return hidden_states + mixed if residual else mixed
 
-    def _trains_leanly(self, hidden_states: Tensor) -> bool:
-        """Return whether there will be a backward that may compute things again.
+    def _runs_leanly(self, hidden_states: Tensor) -> bool:
+        """Return whether one function may do it all, and compute things again in the backward.
 
         A compiler decides itself what to keep; under autocast and in half precision the plain
         composition of layers is what users expect.
         """
         device = hidden_states.device.type
         return (
-            torch.is_grad_enabled()
-            and (hidden_states.requires_grad or self.D.requires_grad)
-            and not torch.compiler.is_compiling()
+            not torch.compiler.is_compiling()
             and (device == "meta" or not torch.is_autocast_enabled(device))
             and hidden_states.dtype == self.D.dtype
             and self.D.dtype.itemsize >= 4

@@ -58,10 +58,8 @@ class MambaLayer(nn.Module):
                     "the network the patch_size that its weights were made for"
                 )
                 raise PlansError(msg)
-            mixed = self.mamba(self.norm(tokens))
+            mixed = self.mamba(tokens, norm=self.norm, residual=self.residual)
             mixed = mixed if self.channel_tokens else mixed.transpose(1, 2)
-            if self.residual:
-                mixed = voxels + mixed
             # Transposed tokens look like channels-last maps to the next convolution: slower beside
             # contiguous skips, and oneDNN of torch 2.14.1 corrupts the heap there on AVX-512.
             restored: Tensor = mixed.reshape(x.shape)
