@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from conftest import keywords, patch, relative_l2
 from umamba.errors import PlansError
 from umamba.networks import UMambaBot, UMambaEnc
+from umamba.networks.contract import Topology
 from umamba.profiling import saved_bytes
 
 
@@ -56,3 +57,16 @@ def test_compiles_to_one_graph(unchecked: None) -> None:
 def test_an_unknown_setting_is_refused() -> None:
     with pytest.raises(PlansError, match="'all' does not exist; choose one of none, mamba, blocks"):
         build(UMambaBot, "all")
+
+
+def test_only_stages_that_hold_much_are_computed_again() -> None:
+    topology = Topology.from_plan(
+        n_stages=4,
+        features_per_stage=(32, 64, 128, 256),
+        conv_op=nn.Conv3d,
+        kernel_sizes=3,
+        strides=((1, 1, 1), (1, 2, 2), (2, 2, 2), (2, 2, 2)),
+        n_conv_per_stage=2,
+        n_conv_per_stage_decoder=2,
+    )
+    assert [topology.relative_size(level) for level in range(4)] == [1, 1 / 2, 1 / 8, 1 / 32]

@@ -1,6 +1,7 @@
 """What nnU-Net expects of a network, and what every network here gets from a plan."""
 
 import copy
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -86,6 +87,12 @@ class Topology:
             msg = f"kernel_sizes must be odd, so that sizes stay; got {kernel_sizes}"
             raise PlansError(msg)
         return topology
+
+    def relative_size(self, level: int) -> float:
+        """Return how many elements the feature maps of a stage have, beside the first stage's."""
+        reduction = math.prod(math.prod(stride) for stride in self.strides[: level + 1])
+        reduction //= math.prod(self.strides[0])
+        return self.features[level] / self.features[0] / reduction
 
     def check_patch(
         self, spatial_shape: Sequence[int], *, normalises_instances: bool = False

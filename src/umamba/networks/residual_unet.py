@@ -44,7 +44,7 @@ class ResidualEncoder(nn.Module):
         activation_checkpointing: str,
     ) -> None:
         super().__init__()
-        self.recompute_blocks = activation_checkpointing == "blocks"
+        self.recompute_blocks = _levels_to_recompute(topology, activation_checkpointing)
         self.recompute_mamba = activation_checkpointing != "none"
         # The authors' blocks with a projection have a bias whatever the plan says.
         conv_bias = True if official else None
@@ -74,10 +74,10 @@ class ResidualEncoder(nn.Module):
     def forward(self, x: Float[Tensor, "batch _ *_"]) -> list[Tensor]:
         """Return the output of every stage, full resolution first."""
         if self.stem is not None:
-            x = apply_blocks(self.stem, x, recompute=self.recompute_blocks)
+            x = apply_blocks(self.stem, x, recompute=self.recompute_blocks[0])
         skips = []
         for s, stage in enumerate(self.stages):
-            x = apply_blocks(stage.children(), x, recompute=self.recompute_blocks)
+            x = apply_blocks(stage.children(), x, recompute=self.recompute_blocks[s])
             if self.mamba_layers is not None:
                 x = apply_blocks([self.mamba_layers[s]], x, recompute=self.recompute_mamba)
             skips.append(x)
@@ -99,7 +99,8 @@ class ResidualDecoder(nn.Module):
         activation_checkpointing: str,
     ) -> None:
         super().__init__()
-        self.recompute_blocks = activation_checkpointing == "blocks"
+        levels = _levels_to_recompute(topology, activation_checkpointing)
+        self.recompute_blocks = levels[-2::-1]
         self.deep_supervision = deep_supervision
         # In the authors' 2D code the last decoder stage has no skip.
         self.uses_top_skip = not (official and topology.dim == 2)
@@ -140,7 +141,16 @@ class ResidualDecoder(nn.Module):
             x = upsample(x)
             if s < last or self.uses_top_skip:
                 x = torch.cat((x, skips[-(s + 2)]), dim=1)
-            x = apply_blocks(stage.children(), x, recompute=self.recompute_blocks)
+            x = apply_blocks(stage.children(), x, recompute=self.recompute_blocks[s])
             if self.deep_supervision or s == last:
                 outputs.append(self.seg_layers[s](x))
         return outputs[::-1] if self.deep_supervision else outputs[-1]
+
+
+def _levels_to_recompute(topology: Topology, activation_checkpointing: str) -> list[bool]:
+    """Return for every stage whether its blocks are computed again in the backward.
+
+    The stages that are left out hold little, yet cost as much time as others.
+    """
+    worthwhile = [topology.relative_size(level) >= 1 / 8 for level in range(topology.n_stages)]
+    return [activation_checkpointing == "blocks" and worth for worth in worthwhile]

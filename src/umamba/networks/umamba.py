@@ -53,7 +53,8 @@ class _UMamba(PlannedNetwork):
         variant: `paper` or `official`.
         backend: Backend of `umamba.selective_scan`.
         activation_checkpointing: What the backward computes again instead of keeping it: `none`,
-            the `mamba` layers, or all residual `blocks` as well. Numbers stay the same.
+            the `mamba` layers, or as well the residual `blocks` of the stages whose feature maps
+            are at least an eighth of the first stage's. Numbers stay the same.
 
     Raises:
         PlansError: If the keywords do not fit together.
