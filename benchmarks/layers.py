@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from benchmarks.environment import environment
 from umamba import Mamba, UMambaBot, UMambaEnc
-from umamba.profiling import peak_memory, saved_bytes, time_interleaved
+from umamba.profiling import Timing, peak_memory, saved_bytes, time_interleaved
 
 log = logging.getLogger(__name__)
 
@@ -97,10 +97,9 @@ def _against_twins(image: Tensor, rounds: int) -> Iterator[Row]:
         encoder.mamba_layers = nn.ModuleList(nn.Identity() for _ in encoder.mamba_layers)
         steps = {str(i): _step(network, image) for i, network in enumerate(networks)}
         with_mamba, without = time_interleaved(steps, rounds).values()
-        ratios = sorted(a / b for a, b in zip(with_mamba.seconds, without.seconds, strict=True))
         yield {
             "what": f"UMambaEnc {variant}: training step / its twin without Mamba",
-            "measured": ratios[len(ratios) // 2],
+            "measured": _ratio(with_mamba, without),
             "at_most": most,
             "seconds": with_mamba.seconds,
             "seconds_without": without.seconds,
@@ -124,13 +123,17 @@ def _checkpointing(image: Tensor, rounds: int) -> Iterator[Row]:
             "at_most": 1.1,
             "mib": {name: round(peak / _MIB) for name, peak in peaks.items() if peak is not None},
         }
-    pairs = zip(timings["blocks"].seconds, timings["none"].seconds, strict=True)
     yield {
         "what": "UMambaBot paper, blocks: training step / activation_checkpointing none",
-        "measured": sorted(a / b for a, b in pairs)[rounds // 2],
+        "measured": _ratio(timings["blocks"], timings["none"]),
         "at_most": 1.35,
         "seconds": {name: timing.seconds for name, timing in timings.items()},
     }
+
+
+def _ratio(one: Timing, other: Timing) -> float:
+    """Compare the fastest turns: what else the machine does only ever adds time."""
+    return min(one.seconds) / min(other.seconds)
 
 
 def _step(network: nn.Module, x: Tensor) -> Callable[[], None]:

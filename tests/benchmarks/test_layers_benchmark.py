@@ -3,15 +3,18 @@
 import json
 from pathlib import Path
 
-from benchmarks.layers import main
+import pytest
+
+from benchmarks import layers
 
 
-def test_every_target_gets_a_measurement(tmp_path: Path) -> None:
+def test_every_target_gets_a_measurement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(layers._PLAN, "features_per_stage", (4, 4, 4, 4, 4))
     output = tmp_path / "layers.json"
-    arguments = ["--threads", "1", "--rounds", "1", "--edge", "16", "--length", "1024"]
-    assert main([*arguments, "--output", str(output)]) == 0
+    arguments = ["--threads", "1", "--rounds", "1", "--edge", "32", "--length", "1024"]
+    assert layers.main([*arguments, "--output", str(output)]) == 0
     found = json.loads(output.read_text(encoding="utf-8"))
-    assert found["patch"] == [16, 16, 16]
+    assert found["patch"] == [32, 32, 32]
     rows = found["results"]
     assert len(rows) == 7
     assert all(row["measured"] > 0 for row in rows if row["at_most"])
