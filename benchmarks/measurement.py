@@ -1,12 +1,8 @@
 """Checking an implementation, timing several in turn, and measuring their memory."""
 
-import ctypes
-import gc
 import statistics
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -15,6 +11,7 @@ from benchmarks.peers import Peer
 from benchmarks.shapes import Shape, draw_inputs
 from umamba import selective_scan
 from umamba.ops.reference import selective_scan_reference
+from umamba.profiling import peak_memory
 
 __all__ = ["CLOCKS", "PASSES", "Problem", "check_and_measure_memory", "check_small", "time_in_turn"]
 
@@ -95,41 +92,10 @@ def check_and_measure_memory(
         The errors, the extra memory at the peak in MiB, and why the answer is wrong or `None`.
     """
     given = problem.on(peer.device)
-    with _peak_memory(peer.device) as extra:
-        got = problem.run(peer, *given)
+    got: dict[str, Tensor] = {}
+    peak = peak_memory(lambda: got.update(problem.run(peer, *given)), peer.device)
     errors = problem.errors(got)
-    return errors, extra(), _why_wrong(errors)
-
-
-@contextmanager
-def _peak_memory(device: str) -> Iterator[Callable[[], float | None]]:
-    """Measure how far the process grows above what it holds at the start."""
-    gc.collect()
-    peaks: list[float | None] = []
-    if device == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        yield lambda: peaks[0]
-        peaks.append((torch.cuda.max_memory_allocated() - before) / _MIB)
-        return
-    try:
-        ctypes.CDLL(None).malloc_trim(0)
-        Path("/proc/self/clear_refs").write_text("5")  # the peak becomes the present
-        held = _status("VmRSS")
-    except (AttributeError, OSError):  # neither glibc nor Linux
-        yield lambda: None
-        return
-    yield lambda: peaks[0]
-    peaks.append((_status("VmHWM") - held) / 1024)
-
-
-def _status(name: str) -> int:
-    """Return a count of KiB in /proc/self/status."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        key, _, value = line.partition(":")
-        if key == name:
-            return int(value.split()[0])
-    raise OSError(name)
+    return errors, None if peak is None else peak / _MIB, _why_wrong(errors)
 
 
 def time_in_turn(
