@@ -15,6 +15,7 @@ import torch
 from conftest import GOLDEN, relative_l2
 from toy import NAME, folder_options, read_json, voxels, write_toy_images
 from umamba.cli.main import main
+from umamba.nnunet.checkpoints import previous_of
 from umamba.nnunet.paths import environment
 
 pytestmark = pytest.mark.nnunet
@@ -162,7 +163,7 @@ def test_a_seed_fixes_the_weights_whatever_the_number_of_workers(root: Path) -> 
 def test_an_interrupted_training_goes_on_as_it_was_begun(
     root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Interrupted after one of two epochs and continued equals never interrupted."""
+    """Interrupted after one of two epochs, its last checkpoint torn, and continued: the same."""
     from umamba.nnunet.trainers import nnUNetTrainerUMamba
 
     def command(name: str, *more: str) -> list[str]:
@@ -185,7 +186,13 @@ def test_an_interrupted_training_goes_on_as_it_was_begun(
     assert "with --c continues from" in capsys.readouterr().err
     assert main(command("broken", "--c", "--epochs", "9")) == 2
     assert "leave --epochs, --iterations and --seed out" in capsys.readouterr().err
+    latest = next((root / "broken").rglob("checkpoint_latest.pth"))
+    shutil.copy(latest, previous_of(latest))
+    latest.write_bytes(latest.read_bytes()[:1000])
     assert main(command("broken", "--c")) == 0
+    assert f"{latest} is torn; going on from {previous_of(latest)}" in capsys.readouterr().err
+    kept = sorted(path.name for path in latest.parent.glob("checkpoint*"))
+    assert kept == ["checkpoint_best.pth", "checkpoint_final.pth"]
     whole, broken = (
         torch.load(next((root / name).rglob("checkpoint_final.pth")), weights_only=False)
         for name in ("whole", "broken")

@@ -1,6 +1,9 @@
 """What `umamba train` refuses before any work starts, and what it keeps."""
 
 import json
+import os
+import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ from umamba import registry
 from umamba.cli.main import main
 from umamba.nnunet.plans import PlanOptions, derive_plans
 from umamba.nnunet.plans_files import write_plans
+from umamba.nnunet.training import stop_signals_interrupt
 
 PLANS = "nnUNetUMambaBotPlans"
 
@@ -117,3 +121,32 @@ def test_a_results_folder_that_is_a_file_is_named(
     message = capsys.readouterr().err
     assert f"nothing can be written to {root / 'results' / NAME}" in message
     assert "(Not a directory); give another folder as --results" in message
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_what_schedulers_send_interrupts(number: int) -> None:
+    def wait() -> None:
+        with stop_signals_interrupt():
+            os.kill(os.getpid(), number)
+            time.sleep(5)
+
+    before = signal.getsignal(number)
+    with pytest.raises(KeyboardInterrupt):
+        wait()
+    assert signal.getsignal(number) is before
+
+
+def test_workers_are_ended_by_signals_as_ever() -> None:
+    read_end, write_end = os.pipe()
+    with stop_signals_interrupt():
+        child = os.fork()
+        if child == 0:
+            os.write(write_end, b"!")
+            time.sleep(20)
+            os._exit(0)
+        os.read(read_end, 1)  # Python drops what arrives while it forks
+        os.kill(child, signal.SIGTERM)
+        _, status = os.waitpid(child, 0)
+    os.close(read_end)
+    os.close(write_end)
+    assert os.WTERMSIG(status) == signal.SIGTERM

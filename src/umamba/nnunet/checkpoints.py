@@ -1,6 +1,11 @@
-"""Read checkpoints without running what is in them."""
+"""Write checkpoints that a crash cannot tear, and read them without running what is in them."""
 
+import os
 import pickle
+import shutil
+import zipfile
+import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +14,7 @@ import torch
 
 from umamba.errors import CheckpointError
 
-__all__ = ["read_checkpoint"]
+__all__ = ["is_whole", "previous_of", "read_checkpoint", "write_checkpoint"]
 
 
 def _allowed() -> list[Any]:
@@ -43,6 +48,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not path.is_file():
         msg = f"checkpoint {path} does not exist; train first, or give another -f or -chk"
         raise CheckpointError(msg)
+    if zipfile.is_zipfile(path) and not is_whole(path):
+        msg = f"checkpoint {path} is damaged: a checksum does not fit; use another copy"
+        raise CheckpointError(msg)
     try:
         with torch.serialization.safe_globals(_allowed()):
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
@@ -62,3 +70,83 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         msg = f"{path} is not a checkpoint of nnU-Net: it has no `network_weights`"
         raise CheckpointError(msg)
     return checkpoint
+
+
+def write_checkpoint(checkpoint: Mapping[str, Any], path: Path, *, keep_previous: bool) -> None:
+    """Write a checkpoint so that after a crash at any moment a whole one is there.
+
+    It goes to a temporary file, down to the disk, is verified, and then takes the name at once.
+
+    Args:
+        checkpoint: Its contents.
+        path: Where it goes.
+        keep_previous: Whether a checkpoint of that name is kept as `previous_of(path)`.
+
+    Raises:
+        CheckpointError: If it cannot be written; what was there before is as it was.
+    """
+    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    try:
+        with partial.open("wb") as file:
+            torch.save(checkpoint, file)
+            file.flush()
+            os.fsync(file.fileno())
+        if not is_whole(partial):
+            msg = f"checkpoint {path} reads back other than it was written; check the disk"
+            raise CheckpointError(msg)
+        if keep_previous and path.is_file():
+            _keep(path)
+        partial.replace(path)
+        _sync_folder(path.parent)
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        msg = (
+            f"checkpoint {path} cannot be written ({reason}); the last one before it is kept. "
+            "Make room or give write access, then continue with --c"
+        )
+        raise CheckpointError(msg) from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def previous_of(path: Path) -> Path:
+    """Return where the checkpoint is kept that `path` took the place of."""
+    return path.with_name(f"{path.stem}_previous{path.suffix}")
+
+
+def is_whole(path: Path) -> bool:
+    """Return whether every record of a checkpoint has the checksum that it was written with."""
+    try:
+        with zipfile.ZipFile(path) as records:
+            return records.testzip() is None
+    except (OSError, zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError):
+        return False
+
+
+def _keep(path: Path) -> None:
+    """Give a checkpoint its second name, at once; it is copied where links are refused."""
+    previous = previous_of(path)
+    second = path.with_name(f".{previous.name}.partial-{os.getpid()}")
+    second.unlink(missing_ok=True)
+    try:
+        second.hardlink_to(path)
+    except OSError:
+        shutil.copy2(path, second)
+    try:
+        second.replace(previous)
+    finally:
+        second.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Let new names in a folder survive a power failure, where folders can be synchronised."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(handle)
+    except OSError:
+        return
+    finally:
+        os.close(handle)

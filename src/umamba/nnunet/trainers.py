@@ -1,6 +1,5 @@
 """Trainers: our recipe for any plans, and the authors' names for their commands as they stand."""
 
-import os
 import random
 import sys
 from collections.abc import Iterator, Sequence
@@ -22,7 +21,7 @@ from tqdm import tqdm
 
 from umamba.errors import UMambaError
 from umamba.layers.mamba_block import Mamba
-from umamba.nnunet.checkpoints import read_checkpoint
+from umamba.nnunet.checkpoints import is_whole, previous_of, read_checkpoint, write_checkpoint
 from umamba.nnunet.paths import environment
 from umamba.nnunet.plans import official_architecture
 
@@ -34,6 +33,7 @@ __all__ = [
 ]
 
 _EPOCH_ITERATIONS = 250
+_LATEST = "checkpoint_latest.pth"
 _VALIDATION_SHARE = 5  # one validation batch for every five training batches, as nnU-Net does
 
 
@@ -173,7 +173,7 @@ class nnUNetTrainerUMamba(nnUNetTrainer):
         )
 
     def save_checkpoint(self, filename: str) -> None:
-        """Write a checkpoint whole or not at all."""
+        """Write a checkpoint whole or not at all; the latest one's predecessor is kept."""
         if self.local_rank != 0:
             return
         if self.disable_checkpointing:
@@ -196,12 +196,7 @@ class nnUNetTrainerUMamba(nnUNetTrainer):
             "umamba": self._budget(),
         }
         target = Path(filename)
-        partial = target.with_name(f".{target.name}.partial-{os.getpid()}")
-        try:
-            torch.save(checkpoint, partial)
-            partial.replace(target)
-        finally:
-            partial.unlink(missing_ok=True)
+        write_checkpoint(checkpoint, target, keep_previous=target.name == _LATEST)
 
     def _trainer_for_prediction(self) -> str:
         """Name nnU-Net's trainer where the plans alone describe the network."""
@@ -221,19 +216,31 @@ class nnUNetTrainerUMamba(nnUNetTrainer):
         """Go on with a training as it was begun: weights, optimiser, length and seed.
 
         Args:
-            filename_or_checkpoint: The file; nothing in it is run.
+            filename_or_checkpoint: The file; nothing in it is run. If it is torn, the one before
+                it is taken where there is one.
 
         Raises:
             CheckpointError: If the file cannot be used.
         """
-        begun = read_checkpoint(Path(filename_or_checkpoint)).get("umamba")
+        path = Path(filename_or_checkpoint)
+        previous = previous_of(path)
+        if not is_whole(path) and is_whole(previous):
+            sys.stderr.write(f"{path} is torn; going on from {previous}\n")
+            path = previous
+        begun = read_checkpoint(path).get("umamba")
         if begun is not None:  # before the schedule is built
             self.num_epochs = begun["epochs"]
             self.num_iterations_per_epoch = begun["iterations_per_epoch"]
             self.num_val_iterations_per_epoch = begun["validation_iterations_per_epoch"]
             if begun["seed"] is not None:
                 self.set_seed(begun["seed"])
-        super().load_checkpoint(filename_or_checkpoint)
+        super().load_checkpoint(str(path))
+
+    def on_train_end(self) -> None:
+        """Write the final checkpoint, then remove those that it makes superfluous."""
+        super().on_train_end()
+        if self.local_rank == 0:
+            previous_of(Path(self.output_folder) / _LATEST).unlink(missing_ok=True)
 
 
 def spread(iterations: int, epochs: int | None) -> tuple[int, int]:

@@ -1,7 +1,12 @@
 """Start or resume one fold, on nnU-Net's own functions."""
 
+import os
+import signal
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +31,7 @@ __all__ = [
     "ext_trainer_folder",
     "find_trainer",
     "pick_device",
+    "stop_signals_interrupt",
     "train",
 ]
 
@@ -158,7 +164,8 @@ def train(request: TrainingRequest, paths: Paths) -> Path:
                 trainer, request.continue_training, request.only_validate, weights
             )
             if not request.only_validate:
-                trainer.run_training()
+                with stop_signals_interrupt():
+                    trainer.run_training()
         except KeyboardInterrupt:
             if not (folder / "checkpoint_latest.pth").is_file():
                 raise
@@ -166,6 +173,33 @@ def train(request: TrainingRequest, paths: Paths) -> Path:
             raise ResumableInterruptError(msg) from None
         trainer.perform_actual_validation(request.save_probabilities)
     return folder
+
+
+@contextmanager
+def stop_signals_interrupt() -> Iterator[None]:
+    """Let SIGTERM and SIGUSR1, by which schedulers announce the end, interrupt as Ctrl-C does.
+
+    Processes forked meanwhile keep the usual meaning; outside the main thread nothing changes.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    own = os.getpid()
+
+    def interrupt(number: int, _: object) -> None:
+        if os.getpid() == own:
+            raise KeyboardInterrupt
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+    names = ("SIGTERM", "SIGUSR1")  # Windows has no SIGUSR1
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    earlier = {number: signal.signal(number, interrupt) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
 
 
 def _parse_fold(fold: str, preprocessed: Path) -> int | str:
