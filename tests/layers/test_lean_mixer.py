@@ -88,3 +88,25 @@ def test_training_keeps_at_most_six_times_the_tokens_and_inference_nothing() -> 
     assert kept <= 4.1 * tokens.numel() * 4
     with torch.no_grad():
         assert saved_bytes(lambda: mamba(tokens), mamba.parameters()) == 0
+
+
+def test_inference_forgets_each_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = []
+    scan = lean_mixer.scan
+
+    def record(*args: object, **kwargs: object) -> object:
+        kept.append(kwargs["keep_states"])
+        return scan(*args, **kwargs)
+
+    monkeypatch.setattr(lean_mixer, "scan", record)
+    mamba = Mamba(8)
+    tokens = torch.randn(1, 600, 8)
+    mamba(tokens)
+    with torch.no_grad():
+        mamba(tokens)
+    mamba.requires_grad_(requires_grad=False)(tokens)
+    assert kept == [True, False, False]
+
+
+def test_an_empty_batch_stays_empty() -> None:
+    assert Mamba(8)(torch.empty(0, 5, 8)).shape == (0, 5, 8)

@@ -98,23 +98,26 @@ def lean_mixer(
     Returns:
         The mixed tokens, laid out as `hidden`.
     """
+    # Inside the function, autograd does not tell whether there will be a backward.
+    given = [x for x in (hidden, *p) if x is not None]
+    trains = torch.is_grad_enabled() and any(x.requires_grad for x in given)
     chosen = resolve_backend(backend, hidden.device.type)
-    mixed: Tensor = _LeanMixer.apply(hidden, chosen, eps, residual, *p)
+    mixed: Tensor = _LeanMixer.apply(hidden, _Settings(chosen, eps, residual, trains), *p)
     return mixed
+
+
+class _Settings(NamedTuple):
+    backend: str
+    eps: float | None
+    residual: bool
+    trains: bool
 
 
 class _LeanMixer(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any,
-        hidden: Tensor,
-        backend: str,
-        eps: float | None,
-        residual: bool,  # noqa: FBT001 - autograd passes by position
-        *parameters: Any,
-    ) -> Tensor:
+    def forward(ctx: Any, hidden: Tensor, settings: _Settings, *parameters: Any) -> Tensor:
         p = MixerParameters(*parameters)
-        keep = any(ctx.needs_input_grad)
+        backend, eps, residual, trains = settings
         A = -torch.exp(p.A_log)
         mixed = torch.empty_like(hidden)
         state: Tensor | None = None
@@ -124,21 +127,21 @@ class _LeanMixer(torch.autograd.Function):
             s = scan_inputs(tokens, p, backend, lookback=piece.lookback)
             given = (s.u, s.dt, A, s.B, s.C, p.D, s.z, p.dt_bias)
             y, state, restart = scan(
-                *given, initial_state=state, dt_softplus=True, keep_states=keep, backend=backend
+                *given, initial_state=state, dt_softplus=True, keep_states=trains, backend=backend
             )
             projected = F.linear(y.transpose(1, 2), p.out_proj, p.out_proj_bias)
             if residual:
                 projected += hidden[:, piece.own]
             mixed[:, piece.own] = projected
-            kept += (y, restart) if keep else ()
+            kept += (y, restart) if trains else ()
         ctx.save_for_backward(hidden, *parameters, *kept)
-        ctx.settings = backend, eps, residual
+        ctx.settings = settings
         return mixed
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        backend, eps, residual = ctx.settings
+        backend, eps, residual, _ = ctx.settings
         hidden, *others = ctx.saved_tensors
         p = MixerParameters(*others[: len(MixerParameters._fields)])
         kept = others[len(p) :]
@@ -194,7 +197,7 @@ class _LeanMixer(torch.autograd.Function):
             if residual:
                 grad_tokens = grad_tokens.add_(grad_mixed)
             grad_hidden[:, piece.own] = grad_tokens
-        return (grad_hidden, None, None, None, *sums)
+        return (grad_hidden, None, *sums)
 
 
 class _Piece(NamedTuple):
@@ -214,7 +217,7 @@ def _pieces(hidden: Tensor, p: MixerParameters) -> Iterator[_Piece]:
     d_inner, width = p.conv.shape
     size = length
     if hidden.device.type == "cpu":
-        fitting = _PIECE_BYTES // (batch * d_inner * hidden.element_size())
+        fitting = _PIECE_BYTES // max(1, batch * d_inner * hidden.element_size())
         size = max(_SHORTEST_PIECE, width, fitting)
     for start in range(0, length, size):
         yield _Piece(slice(start, min(start + size, length)), min(start, width - 1))
