@@ -83,6 +83,15 @@ def test_the_previous_checkpoint_is_kept(tmp_path: Path) -> None:
     assert {p.name for p in tmp_path.iterdir()} == {path.name, previous_of(path).name}
 
 
+def test_a_torn_checkpoint_does_not_push_out_the_previous_one(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint_latest.pth"
+    for value in (1.0, 2.0):
+        write_checkpoint(contents(value), path, keep_previous=True)
+    path.write_bytes(path.read_bytes()[:1000])
+    write_checkpoint(contents(3), path, keep_previous=True)
+    assert (value_in(path), value_in(previous_of(path))) == (3, 1)
+
+
 def test_the_previous_checkpoint_is_copied_where_links_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

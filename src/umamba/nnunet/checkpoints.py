@@ -80,7 +80,7 @@ def write_checkpoint(checkpoint: Mapping[str, Any], path: Path, *, keep_previous
     Args:
         checkpoint: Its contents.
         path: Where it goes.
-        keep_previous: Whether a checkpoint of that name is kept as `previous_of(path)`.
+        keep_previous: Whether a whole checkpoint of that name is kept as `previous_of(path)`.
 
     Raises:
         CheckpointError: If it cannot be written; what was there before is as it was.
@@ -94,7 +94,7 @@ def write_checkpoint(checkpoint: Mapping[str, Any], path: Path, *, keep_previous
         if not is_whole(partial):
             msg = f"checkpoint {path} reads back other than it was written; check the disk"
             raise CheckpointError(msg)
-        if keep_previous and path.is_file():
+        if keep_previous and is_whole(path):  # a torn one must not push out a good one
             _keep(path)
         partial.replace(path)
         _sync_folder(path.parent)
