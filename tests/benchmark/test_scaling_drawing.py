@@ -49,3 +49,20 @@ def test_a_layer_without_points_or_memory_does_not_break_it(tmp_path: Path) -> N
     assert drawn["attention"] == 0
     assert drawn["mamba"] > 1e-3
     assert attention.points
+
+
+def test_names_of_lines_that_end_together_do_not_cover_each_other(tmp_path: Path) -> None:
+    known = known_result()
+    mamba, _, convolution = known.layers
+    close = replace(convolution, points=mamba.points)
+    draw_scaling(replace(known, layers=(mamba, close)), tmp_path)
+    drawn = (tmp_path / "scaling.svg").read_text()
+    for title in (mamba.title, close.title):
+        assert f"<!-- {title}" in drawn
+    # Matplotlib writes a text's comment, then the group that places its lines.
+    heights = [
+        float(y)
+        for title in (mamba.title, close.title)
+        for y in re.findall(rf"<!-- {title}.*?translate\([\d.]+ ([\d.]+)\)", drawn, re.DOTALL)[:1]
+    ]
+    assert abs(heights[0] - heights[1]) > 30

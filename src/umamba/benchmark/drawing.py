@@ -15,6 +15,7 @@ _COLOURS = {"mamba": "#0072B2", "attention": "#D55E00", "convolution": "#009E73"
 _TEXT, _FAINT = "#333333", "#8a8a8a"
 _GUIDES = {1: "slope 1: cost doubles", 2: "slope 2: cost quadruples"}
 _MARGIN = 0.31  # of the lengths' span, on the right, for the labels
+_NAME_HEIGHT = 42  # points, of a name with its exponent
 
 
 @dataclass(frozen=True)
@@ -74,17 +75,20 @@ def _draw_panel(axes: Any, result: ScalingResult, panel: _Panel) -> None:
         for layer in result.layers
     }
     for layer, curve in curves.items():
+        style = {"color": _COLOURS[layer.name], "marker": "o", "ms": 5.5, "lw": 2.4, "zorder": 3}
         if curve:
-            colour, end = _COLOURS[layer.name], max(curve)
-            style = {"color": colour, "marker": "o", "ms": 5.5, "lw": 2.4, "zorder": 3}
             axes.plot([*curve], [*curve.values()], **style)
-            name = _name(layer.title, panel.exponent(layer))
-            highest = max(other.get(end, 0) for other in curves.values())
-            place = _place(colour, is_last=end == lengths[-1], is_top=curve[end] == highest)
-            axes.annotate(name, (end, curve[end]), color=colour, fontsize=13, **place)
     bottom, top = axes.get_ylim()
     axes.set_ylim(bottom / 1.3, top * 3)
     axes.set_xlim(lengths[0] / 1.25, lengths[-1] * (lengths[-1] / lengths[0]) ** _MARGIN)
+    lifts = _lifts(axes, [curve.get(lengths[-1]) for curve in curves.values()])
+    for (layer, curve), lift in zip(curves.items(), lifts, strict=True):
+        if curve:
+            colour, end = _COLOURS[layer.name], max(curve)
+            name = _name(layer.title, panel.exponent(layer))
+            highest = max(other.get(end, 0) for other in curves.values())
+            place = _place(colour, lift, is_top=curve[end] == highest)
+            axes.annotate(name, (end, curve[end]), color=colour, fontsize=13, **place)
     time = result.time_title
     _style_axes(axes, lengths, panel.title.format(time=time[0].upper() + time[1:]))
     _draw_guides(axes)
@@ -94,11 +98,26 @@ def _name(title: str, exponent: float | None) -> str:
     return title if exponent is None else f"{title}\n∝ length$^{{\\mathbf{{{exponent:.2f}}}}}$"
 
 
-def _place(colour: str, *, is_last: bool, is_top: bool) -> dict[str, Any]:
+def _lifts(axes: Any, ends: list[float | None]) -> list[float | None]:
+    """Return by how many points the name beside each line's end moves, clear of the others."""
+    points = 72 / axes.figure.dpi
+    heights = {
+        at: float(axes.transData.transform((1, end))[1]) * points
+        for at, end in enumerate(ends)
+        if end is not None
+    }
+    clear, below = dict(heights), -math.inf
+    for at in sorted(heights, key=heights.__getitem__):
+        clear[at] = below = max(heights[at], below + _NAME_HEIGHT)
+    shift = sum(clear[at] - heights[at] for at in heights) / max(1, len(heights))
+    return [clear[at] - heights[at] - shift if at in heights else None for at in range(len(ends))]
+
+
+def _place(colour: str, lift: float | None, *, is_top: bool) -> dict[str, Any]:
     """Place the name beside the end of a line, or above it, clear of the other lines."""
     place = {"textcoords": "offset points", "linespacing": 1.35}
-    if is_last:
-        return place | {"xytext": (11, 0), "ha": "left", "va": "center"}
+    if lift is not None:
+        return place | {"xytext": (11, lift), "ha": "left", "va": "center"}
     place |= {"va": "bottom"}
     if is_top:
         return place | {"xytext": (6, 10), "ha": "right"}
