@@ -23,9 +23,9 @@ def files(tmp_path):
     mask = np.zeros((8, 10), np.uint8)
     mask[2:5, 2:5] = 255
     image = np.arange(80, dtype=np.uint8).reshape(8, 10)
-    for folder, array in (("images", image), ("masks", mask)):
+    for folder, arrays in (("images", (image, image[::-1])), ("masks", (mask, mask))):
         (tmp_path / folder).mkdir()
-        for case in ("a", "b"):
+        for case, array in zip("ab", arrays, strict=True):
             imsave(tmp_path / folder / f"{case}.png", array, check_contrast=False)
     return tmp_path
 

@@ -1,13 +1,13 @@
 """`umamba dataset`: from a folder of images and a folder of masks to nnU-Net raw data."""
 
 import argparse
-import json
 import logging
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from umamba.cli.output import print_json, progress_bar
 from umamba.errors import DatasetError, UMambaError
 from umamba.nnunet.paths import Paths, add_path_arguments
 
@@ -128,12 +128,12 @@ def run(args: argparse.Namespace) -> int:
     except UMambaError as error:
         if args.json:
             problems = [problem.to_dict() for problem in getattr(error, "problems", ())]
-            _print_json({"error": str(error).splitlines()[0], "problems": problems})
+            print_json({"error": str(error).splitlines()[0], "problems": problems})
         raise
     for warning in created.warnings:
         log.warning("warning: %s", warning)
     if args.json:
-        _print_json(created.to_dict())
+        print_json(created.to_dict())
     else:
         labels = " ".join(f"{name}={value}" for name, value in created.labels.items())
         sys.stdout.write(
@@ -168,7 +168,7 @@ def _create(args: argparse.Namespace) -> "CreatedDataset":
         spacing=tuple(args.spacing) if args.spacing else None,
         overwrite=args.overwrite,
     )
-    return create_dataset(request, _progress_bar)
+    return create_dataset(request, progress_bar)
 
 
 def _parse_pairs(option: str, texts: Sequence[str], *, key: type) -> dict[Any, int]:
@@ -185,14 +185,3 @@ def _parse_pairs(option: str, texts: Sequence[str], *, key: type) -> dict[Any, i
             raise DatasetError(msg)
         pairs[name] = value
     return pairs
-
-
-def _progress_bar(items: Sequence[Any], title: str) -> Iterable[Any]:
-    from tqdm import tqdm
-
-    bar: Iterable[Any] = tqdm(items, title, unit="case", disable=not sys.stderr.isatty())
-    return bar
-
-
-def _print_json(content: dict[str, object]) -> None:
-    sys.stdout.write(json.dumps(content, indent=2) + "\n")

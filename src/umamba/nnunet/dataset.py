@@ -5,7 +5,6 @@ import json
 import os
 import re
 import shutil
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,11 +20,11 @@ from umamba.nnunet.dataset_checks import (
     DatasetProblemsError,
     FileFacts,
     Problem,
-    check_across,
     errors_of,
     inspect_case,
     mask_layer,
 )
+from umamba.nnunet.dataset_comparison import check_across, check_channel_count
 from umamba.nnunet.dataset_images import (
     DROPPED_ALPHA_NOTE,
     GEOMETRY_ENDINGS,
@@ -186,19 +185,8 @@ def _check_cases(
         facts.append(fact)
         problems += case_problems
     problems += check_across(facts)
-    problems += _check_channel_names(facts, request.naming)
+    problems += check_channel_count(facts, len(request.naming.names), "--channels")
     return facts, problems + request.rules.check(facts)
-
-
-def _check_channel_names(facts: Sequence[CaseFacts], naming: FileNaming) -> list[Problem]:
-    counts = Counter(f.n_channels for f in facts if len(f.images) == len(f.case.images))
-    if not naming.names or not counts:
-        return []
-    n_channels = counts.most_common(1)[0][0]
-    if n_channels == len(naming.names):
-        return []
-    text = f"--channels names {len(naming.names)}, but the images have {n_channels}"
-    return [Problem("", None, text, "name every channel, in the order of the files")]
 
 
 def _layout(request: DatasetRequest, facts: Sequence[CaseFacts]) -> _Layout:

@@ -211,7 +211,7 @@ def _check_case(
             case_id,
             min(_paths({case_id: channels})),
             f"channel {suffix} is missing",
-            f"add the file {case_id}{suffix} (any ending), or take the case away",
+            f"add the file {case_id}{suffix}, or take the case away",
         )
         for suffix in suffixes
         if suffix not in channels

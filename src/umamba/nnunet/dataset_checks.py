@@ -1,9 +1,9 @@
-"""Check the cases of a data set, one by one and against each other, before hours of work.
+"""Check the cases of a data set one by one, before hours of work.
 
 Nothing here writes; the same checks serve new data sets and existing ones.
 """
 
-from collections import Counter
+import hashlib
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +15,11 @@ import numpy.typing as npt
 from umamba.errors import DatasetError
 from umamba.nnunet.dataset_images import (
     COLOUR_PNG_NOTE,
-    GEOMETRY_ENDINGS,
     Geometry,
     LoadedImage,
     UnreadableFileError,
+    numbers,
     read_image,
-    split_ending,
 )
 
 __all__ = [
@@ -29,10 +28,10 @@ __all__ = [
     "DatasetProblemsError",
     "FileFacts",
     "Problem",
-    "check_across",
     "errors_of",
     "inspect_case",
     "mask_layer",
+    "short",
 ]
 
 Array = npt.NDArray[Any]
@@ -58,16 +57,22 @@ class Problem:
 
     def __str__(self) -> str:
         where = f"case {self.case_id}" if self.case_id else "all cases"
-        file = f"{_short(self.file)}: " if self.file else ""
+        file = f"{short(self.file)}: " if self.file else ""
         return f"{where}: {file}{self.problem}; {self.fix}"
 
     def to_dict(self) -> dict[str, str]:
         """Return what JSON can hold."""
         file = str(self.file or "")
-        return {"case": self.case_id, "file": file, "problem": self.problem, "fix": self.fix}
+        return {
+            "severity": self.severity,
+            "case": self.case_id,
+            "file": file,
+            "problem": self.problem,
+            "fix": self.fix,
+        }
 
 
-def _short(path: Path) -> str:
+def short(path: Path) -> str:
     """Name a file with its folder: images and masks mostly have the same names."""
     return "/".join(path.parts[-2:])
 
@@ -93,7 +98,12 @@ class Case:
 
 @dataclass(frozen=True)
 class FileFacts:
-    """What is worth remembering of a file once its voxels are dropped."""
+    """What is worth remembering of a file once its voxels are dropped.
+
+    Attributes:
+        digest: Equal for files in which nnU-Net finds the same voxels.
+        is_constant: Whether all voxels of each channel are the same.
+    """
 
     path: Path
     shape: tuple[int, ...]
@@ -102,6 +112,8 @@ class FileFacts:
     geometry: Geometry | None
     faithful: bool
     notes: tuple[str, ...]
+    digest: str
+    is_constant: bool
 
     @classmethod
     def of(cls, loaded: LoadedImage) -> "FileFacts":
@@ -114,7 +126,23 @@ class FileFacts:
             geometry=loaded.geometry,
             faithful=loaded.faithful,
             notes=loaded.notes,
+            digest=_digest(loaded.array),
+            is_constant=all(_is_constant(channel) for channel in loaded.array),
         )
+
+
+def _digest(array: Array) -> str:
+    """Hash shape and voxels as float32, which nnU-Net makes of them, a slice at a time."""
+    content = hashlib.blake2b(repr(array.shape).encode(), digest_size=16)
+    for channel in array:
+        for part in channel:
+            content.update(np.ascontiguousarray(part, dtype=np.float32).data)
+    return content.hexdigest()
+
+
+def _is_constant(channel: Array) -> bool:
+    first = channel.flat[0]
+    return all(bool((part == first).all()) for part in channel)
 
 
 @dataclass(frozen=True)
@@ -197,10 +225,16 @@ def _check_voxels(
     if COLOUR_PNG_NOTE in loaded.notes:
         fix = "save it as TIFF to keep all 16"
         problems.append(Problem(case_id, loaded.path, COLOUR_PNG_NOTE, fix, "warning"))
-    if loaded.array.dtype.kind != "f":
-        return problems
+    if loaded.odd_spacing:
+        problems.append(_odd_spacing(case_id, loaded.path, loaded.odd_spacing))
     for index, channel in enumerate(loaded.array, start=first_channel):
         name = names[index] if index < len(names) else str(index)
+        if _is_constant(channel):
+            text = f"channel {name} is constant: every voxel is {channel.flat[0]:.6g}"
+            fix = "export the image again, or take the case away, unless that is true"
+            problems.append(Problem(case_id, loaded.path, text, fix, "warning"))
+        if channel.dtype.kind != "f":
+            continue
         counts = {"NaN": int(np.isnan(channel).sum()), "infinite": int(np.isinf(channel).sum())}
         found = " and ".join(f"{n} {kind}" for kind, n in counts.items() if n)
         if found:
@@ -208,6 +242,13 @@ def _check_voxels(
             fix = "replace them by a number that means no signal, e.g. 0"
             problems.append(Problem(case_id, loaded.path, text, fix))
     return problems
+
+
+def _odd_spacing(case_id: str, path: Path, spacing: tuple[float, ...]) -> Problem:
+    text = f"the header gives the voxel size {numbers(spacing)}"
+    if all(abs(size) > 0 for size in spacing):
+        return Problem(case_id, path, text, "it is read without the sign: correct it", "warning")
+    return Problem(case_id, path, text, "it is read as 1: write the true size in millimetres")
 
 
 def _inspect_mask(
@@ -239,7 +280,7 @@ def _check_same_grid(
     case_id: str, reference: FileFacts, file: FileFacts, tolerated: Collection[str]
 ) -> list[Problem]:
     if reference.shape != file.shape:
-        text = f"shape {file.shape} but {_short(reference.path)} has {reference.shape}"
+        text = f"shape {file.shape} but {short(reference.path)} has {reference.shape}"
         fix = "image and mask need the same grid: export the mask on the image's grid"
         if file.shape == reference.shape[::-1]:
             fix = "the axes look swapped: transpose one of them"
@@ -250,47 +291,9 @@ def _check_same_grid(
         Problem(
             case_id,
             file.path,
-            f"{text} in {_short(reference.path)}",
+            f"{text} in {short(reference.path)}",
             "resample one onto the other, or correct the header that is wrong",
             "warning" if name in tolerated else "error",
         )
         for name, text in file.geometry.differences(reference.geometry).items()
-    ]
-
-
-def check_across(facts: Sequence[CaseFacts]) -> list[Problem]:
-    """Find the cases whose dimensions or number of channels differ from most cases'."""
-    whole = [fact for fact in facts if len(fact.images) == len(fact.case.images)]
-    dims = [len(fact.images[0].shape) for fact in whole]
-    problems = _check_alike(whole, [f"{n}D" for n in dims], "give 2D or 3D images, not both")
-    if problems:
-        return problems
-    channels = [_describe_channels(fact) for fact in whole]
-    return _check_alike(whole, channels, "every case needs the same channels")
-
-
-def _describe_channels(fact: CaseFacts) -> str:
-    if fact.n_channels == 1:
-        return "1 channel"
-    has_alpha = any(
-        split_ending(file.path)[1] not in GEOMETRY_ENDINGS and file.n_channels in (2, 4)
-        for file in fact.images
-    )
-    alpha = " (the last one perhaps an alpha channel, but it is not constant)" if has_alpha else ""
-    return f"{fact.n_channels} channels{alpha}"
-
-
-def _check_alike(facts: Sequence[CaseFacts], values: Sequence[str], fix: str) -> list[Problem]:
-    if not facts:
-        return []
-    usual, n_usual = Counter(values).most_common(1)[0]
-    return [
-        Problem(
-            fact.case.case_id,
-            fact.images[0].path,
-            f"the image has {value}, but {n_usual} of {len(facts)} cases have {usual}",
-            fix,
-        )
-        for fact, value in zip(facts, values, strict=True)
-        if value != usual
     ]

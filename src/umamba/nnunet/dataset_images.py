@@ -4,9 +4,9 @@ import gzip
 import logging
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ __all__ = [
     "Geometry",
     "LoadedImage",
     "UnreadableFileError",
+    "numbers",
     "read_image",
     "split_ending",
     "write_image",
@@ -79,7 +80,7 @@ class Geometry:
             ("direction", _DIRECTION_TOLERANCE),
         )
         return {
-            name: f"{name} {_numbers(getattr(self, name))} but {_numbers(getattr(other, name))}"
+            name: f"{name} {numbers(getattr(self, name))} but {numbers(getattr(other, name))}"
             for name, limit in limits
             if not np.allclose(getattr(self, name), getattr(other, name), rtol=0, atol=limit)
         }
@@ -95,6 +96,8 @@ class LoadedImage:
         faithful: Whether nnU-Net's own reader finds the same channels in this file, so
             that it can be copied as it is.
         notes: Remarks for the user.
+        odd_spacing: The voxel size in the header, if nnU-Net's readers replace it because it is
+            not positive.
     """
 
     path: Path
@@ -102,6 +105,7 @@ class LoadedImage:
     geometry: Geometry | None = None
     faithful: bool = True
     notes: tuple[str, ...] = ()
+    odd_spacing: tuple[float, ...] | None = None
 
 
 def split_ending(path: Path) -> tuple[str, str]:
@@ -177,6 +181,10 @@ def _explain(error: Exception, ending: str) -> UnreadableFileError:
         return UnreadableFileError("permission denied", "make the file readable")
     if isinstance(error, FileNotFoundError):
         return UnreadableFileError("the file is gone", "put it back, or repair the link")
+    if "Refusing to change spacing" in str(error):
+        return UnreadableFileError(
+            "the voxel size in its header is not positive", "write the true size in millimetres"
+        )
     if "orthonormal" in str(error):
         return UnreadableFileError(
             "the axes in its header are not at right angles",
@@ -203,7 +211,7 @@ def _read_itk(path: Path, ending: str) -> LoadedImage:
     import SimpleITK
 
     is_nifti = ending in (".nii", ".nii.gz")
-    positions, values = _nifti_oddities(path) if is_nifti else (np.empty(0, np.intp), np.empty(0))
+    oddities = _nifti_oddities(path) if is_nifti else _Oddities()
     with _silent_libraries():
         image = SimpleITK.ReadImage(str(path))
     array = SimpleITK.GetArrayFromImage(image)
@@ -220,21 +228,29 @@ def _read_itk(path: Path, ending: str) -> LoadedImage:
         array = np.moveaxis(array, -1, 0)
     elif n_dims <= 3:
         array = array[None]
-    if positions.size:
+    if oddities.positions.size:
         array = np.ascontiguousarray(array)
-        array.reshape(-1)[positions] = values
-    return LoadedImage(path, array, geometry, faithful=n_dims <= 3 and not is_vector)
+        array.reshape(-1)[oddities.positions] = oddities.values
+    faithful = n_dims <= 3 and not is_vector
+    return LoadedImage(path, array, geometry, faithful, odd_spacing=oddities.spacing)
 
 
-def _nifti_oddities(path: Path) -> tuple[Array, Array]:
-    """Find what ITK hides in NIfTI: it sets missing bytes, NaN and infinities to zero.
+@dataclass(frozen=True)
+class _Oddities:
+    """What ITK replaces in NIfTI: voxels that are no finite number (in the file's order), sizes."""
 
-    Returns:
-        Positions (in the order of the file) and values of voxels that are no finite number.
-    """
+    positions: Array = field(default_factory=lambda: np.empty(0, np.intp))
+    values: Array = field(default_factory=lambda: np.empty(0))
+    spacing: tuple[float, ...] | None = None
+
+
+def _nifti_oddities(path: Path) -> _Oddities:
+    """Find what ITK hides in NIfTI: it sets missing bytes, NaN and infinities to zero."""
     import nibabel
+    from nibabel.imageglobals import LoggingOutputSuppressor
 
-    header = nibabel.load(path).header
+    with LoggingOutputSuppressor():
+        header = nibabel.load(path).header
     dtype, n_voxels = header.get_data_dtype(), math.prod(header.get_data_shape())
     offset = int(header.get_data_offset())
     with path.open("rb") as file:
@@ -245,11 +261,21 @@ def _nifti_oddities(path: Path) -> tuple[Array, Array]:
     if len(content) < needed:
         problem = f"the file is truncated: {len(content)} of {needed} bytes"
         raise UnreadableFileError(problem, "replace the file")
+    spacing = _odd_spacing(type(header)(content[: header.sizeof_hdr], check=False))
     if dtype.kind != "f":
-        return np.empty(0, np.intp), np.empty(0)
+        return _Oddities(spacing=spacing)
     voxels = np.frombuffer(content, dtype, n_voxels, offset)
     positions = np.flatnonzero(~np.isfinite(voxels))
-    return positions, voxels[positions]
+    return _Oddities(positions, voxels[positions], spacing)
+
+
+def _odd_spacing(header: Any) -> tuple[float, ...] | None:
+    """Return the voxel size that a header states, if it cannot be; a single slice needs none."""
+    n_dims, *shape = map(int, header["dim"])
+    n_spatial = min(n_dims, 3)
+    spacing = tuple(map(float, header["pixdim"][1 : n_spatial + 1]))
+    fits = [size > 0 or n == 1 for size, n in zip(spacing, shape, strict=False)]
+    return None if all(fits) else spacing
 
 
 def _read_png(path: Path, *, is_mask: bool) -> LoadedImage:
@@ -308,5 +334,6 @@ def _write_itk(path: Path, array: Array, geometry: Geometry | None) -> None:
     SimpleITK.WriteImage(image, str(path), useCompression=True)
 
 
-def _numbers(values: tuple[float, ...]) -> str:
+def numbers(values: Sequence[float]) -> str:
+    """Show a few numbers as a tuple, without superfluous digits."""
     return "(" + ", ".join(f"{value:.6g}" for value in values) + ")"

@@ -27,6 +27,7 @@ class LabelRules:
         mapping: Values in the masks, and what they become; others stay.
         instances: The masks number single objects: everything above 0 becomes 1.
         ignore: The value in the masks that marks voxels to be left out of training.
+        described: The labels are those of a `dataset.json`: messages name it, not our options.
 
     Raises:
         DatasetError: If these contradict each other, or break nnU-Net's rules.
@@ -36,6 +37,7 @@ class LabelRules:
     mapping: Mapping[int, int] = field(default_factory=dict)
     instances: bool = False
     ignore: int | None = None
+    described: bool = False
 
     def __post_init__(self) -> None:
         if self.instances and self.mapping:
@@ -161,6 +163,8 @@ class LabelRules:
         fix = f"correct the mask, name a label, or use --map {odd[0]}=LABEL"
         if self.instances:
             fix = "correct the mask: objects are numbered from 1"
+        elif self.described:
+            fix = "correct the mask, or name the value under labels in dataset.json"
         return [Problem(fact.case.case_id, fact.case.mask, text, fix)]
 
     def _check_foreground(self, fact: CaseFacts) -> list[Problem]:
@@ -174,7 +178,8 @@ class LabelRules:
         mapped = self._mapped_values(facts)
         unused = [f"--map {old}={new}" for old, new in self.mapping.items() if old not in found]
         if self.ignore is not None and self.ignore not in found:
-            unused.append(f"--ignore {self.ignore}")
+            option = f"label ignore={self.ignore}" if self.described else f"--ignore {self.ignore}"
+            unused.append(option)
         unused += [
             f"label {name}={value}"
             for name, value in labels.items()

@@ -1,0 +1,115 @@
+"""Check an nnU-Net raw data set before training; nothing of it is ever changed."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from umamba.nnunet.dataset_checks import Case, CaseFacts, Problem, errors_of, inspect_case, short
+from umamba.nnunet.dataset_comparison import check_across, check_channel_count, duplicates
+from umamba.nnunet.dataset_splits import check_splits, read_splits
+from umamba.nnunet.paths import Paths
+from umamba.nnunet.preparation import find_dataset
+from umamba.nnunet.raw_dataset import RawDataset, open_raw_dataset
+
+__all__ = ["DatasetReport", "check_dataset"]
+
+Progress = Callable[[Sequence[Any], str], Iterable[Any]]
+
+
+@dataclass(frozen=True)
+class DatasetReport:
+    """What was found, errors first."""
+
+    name: str
+    path: Path
+    n_cases: int
+    problems: tuple[Problem, ...]
+
+    @property
+    def n_errors(self) -> int:
+        """How many of the problems are errors."""
+        return len(errors_of(self.problems))
+
+    def to_dict(self) -> dict[str, object]:
+        """Return what JSON can hold."""
+        return {
+            "dataset": self.name,
+            "path": str(self.path),
+            "cases": self.n_cases,
+            "errors": self.n_errors,
+            "warnings": len(self.problems) - self.n_errors,
+            "problems": [problem.to_dict() for problem in self.problems],
+        }
+
+    def to_text(self) -> str:
+        """Return what a person reads."""
+        n_warnings = len(self.problems) - self.n_errors
+        head = f"{self.name}: {self.n_cases} cases, {self.n_errors} errors, {n_warnings} warnings"
+        return "\n".join([head, *(f"{p.severity}: {p}" for p in self.problems), ""])
+
+
+def check_dataset(dataset: str, paths: Paths, progress: Progress | None = None) -> DatasetReport:
+    """Read every file of a raw data set, one case at a time, and report all that is wrong.
+
+    Args:
+        dataset: Name or number of the data set.
+        paths: nnU-Net's folders; the splits are looked for in `preprocessed`, if that is known.
+        progress: Wraps a sequence to show how far its iteration is; called with a title.
+
+    Returns:
+        The report.
+
+    Raises:
+        DatasetError: If there is no such data set, or nothing in it that can be checked.
+        UMambaError: If `dataset.json` or `splits_final.json` is damaged, or `raw` is not known.
+    """
+    progress = progress or (lambda items, _title: items)
+    name = find_dataset(dataset, Paths(raw=paths.require("raw")))
+    raw = open_raw_dataset(paths.require("raw") / name)
+    problems = list(raw.problems)
+    facts, found = _inspect(progress(raw.cases, "checking"), raw.channels)
+    problems += found
+    if facts:
+        problems += _compare(raw, facts)
+        problems += _check_folds(raw, facts, paths.preprocessed)
+    test_facts, found = _inspect(progress(raw.test_cases, "checking imagesTs"), raw.channels)
+    problems += [*found, *_check_test_cases(facts, test_facts)]
+    ordered = sorted(problems, key=lambda problem: problem.severity)
+    return DatasetReport(name, raw.path, len(raw.cases), tuple(ordered))
+
+
+def _compare(raw: RawDataset, facts: Sequence[CaseFacts]) -> list[Problem]:
+    where = "channel_names in dataset.json"
+    return [
+        *check_across(facts, reorients=raw.reorients),
+        *check_channel_count(facts, len(raw.channels), where),
+        *(raw.rules.check(facts) if raw.rules else ()),
+    ]
+
+
+def _check_folds(
+    raw: RawDataset, facts: Sequence[CaseFacts], preprocessed: Path | None
+) -> list[Problem]:
+    file = preprocessed / raw.path.name / "splits_final.json" if preprocessed else None
+    splits, problems = read_splits(file, [fact.case.case_id for fact in facts])
+    return [*problems, *(check_splits(splits, facts, raw.rules) if splits else ())]
+
+
+def _inspect(
+    cases: Iterable[Case], channels: Sequence[str]
+) -> tuple[list[CaseFacts], list[Problem]]:
+    inspected = [inspect_case(case, channels) for case in cases]
+    return [fact for fact, _ in inspected], [p for _, found in inspected for p in found]
+
+
+def _check_test_cases(facts: Sequence[CaseFacts], test_facts: Sequence[CaseFacts]) -> list[Problem]:
+    """Find images that are in `imagesTr` and in `imagesTs`."""
+    problems = []
+    for group in duplicates([*facts, *test_facts]):
+        trained = [fact for fact in group if fact.case.mask is not None]
+        for fact in (fact for fact in group if fact.case.mask is None and trained):
+            text = f"it holds the same voxels as {short(trained[0].images[0].path)}"
+            fix = "remove one of the two: a test must not know the training"
+            problems.append(Problem(fact.case.case_id, fact.images[0].path, text, fix))
+    return problems
