@@ -12,6 +12,8 @@ from umamba.nnunet.dataset import DatasetRequest, create_dataset
 from umamba.nnunet.dataset_cases import FileNaming
 from umamba.nnunet.dataset_checks import DatasetProblemsError
 from umamba.nnunet.dataset_labels import LabelRules
+from umamba.nnunet.dataset_report import check_dataset
+from umamba.nnunet.paths import Paths
 
 RNG = np.random.default_rng(0)
 NAME = "Dataset007_Test"
@@ -75,6 +77,35 @@ def save_pair(folders, case, ending=".nii.gz", image=None, mask=None, **geometry
 def save_png_pair(folders, case, image=None, mask=None):
     image = noise(8, 10) if image is None else image
     save_pair(folders, case, ".png", image, disc(8, 10) if mask is None else mask)
+
+
+def save_raw(folders, n_cases=5, **description):
+    """Write a whole raw data set of 3D cases a, b, ... as nnU-Net wants it; return its folder."""
+    raw = folders / "raw" / NAME
+    for case in "abcdefghij"[:n_cases]:
+        save_raw_case(raw, case)
+    content = {
+        "channel_names": {"0": "MRI"},
+        "labels": {"background": 0, "tumour": 1},
+        "numTraining": n_cases,
+        "file_ending": ".nii.gz",
+    }
+    (raw / "dataset.json").write_text(json.dumps(content | description))
+    return raw
+
+
+def save_raw_case(raw, case, image=None, mask=None, **geometry):
+    image = noise(4, 6, 8, dtype=np.float32) if image is None else image
+    save(raw / "imagesTr" / f"{case}_0000.nii.gz", image, **geometry)
+    mask = disc(*image.shape) if mask is None else mask
+    save(raw / "labelsTr" / f"{case}.nii.gz", mask, **geometry)
+
+
+def findings_of(folders, **options):
+    """Check the raw data set; return its findings as lines with their severity."""
+    paths = Paths(raw=folders / "raw", preprocessed=folders / "preprocessed")
+    report = check_dataset("7", paths, **options)
+    return [f"{problem.severity}: {problem}" for problem in report.problems]
 
 
 def problems_of(folders, **options):

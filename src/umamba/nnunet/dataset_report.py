@@ -44,9 +44,17 @@ class DatasetReport:
 
     def to_text(self) -> str:
         """Return what a person reads."""
-        n_warnings = len(self.problems) - self.n_errors
-        head = f"{self.name}: {self.n_cases} cases, {self.n_errors} errors, {n_warnings} warnings"
-        return "\n".join([head, *(f"{p.severity}: {p}" for p in self.problems), ""])
+        counts = (
+            _count(self.n_cases, "case"),
+            _count(self.n_errors, "error"),
+            _count(len(self.problems) - self.n_errors, "warning"),
+        )
+        lines = [f"{problem.severity}: {problem}" for problem in self.problems]
+        return "\n".join([f"{self.name}: {', '.join(counts)}", *lines, ""])
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def check_dataset(dataset: str, paths: Paths, progress: Progress | None = None) -> DatasetReport:

@@ -69,7 +69,7 @@ def open_raw_dataset(path: Path) -> RawDataset:
     n_cases = description.get("numTraining")
     if n_cases != len(cases) and not found:
         text = f"numTraining is {n_cases}, but there are {len(cases)} cases"
-        problems.append(Problem("", file, text, f"write {len(cases)}, or add the missing cases"))
+        problems.append(Problem("", file, text, f"write {len(cases)}, or add the missing ones"))
     return RawDataset(
         path=path,
         channels=channels,

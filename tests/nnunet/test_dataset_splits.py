@@ -1,0 +1,106 @@
+"""Folds: too few cases, damaged files, the same images on both sides, labels that are missing."""
+
+import json
+
+import numpy as np
+import pytest
+
+from dataset_files import (
+    NAME,
+    disc,
+    findings_of,
+    make_folders,
+    noise,
+    save,
+    save_raw,
+    save_raw_case,
+)
+from umamba.errors import UMambaError
+
+
+@pytest.fixture
+def folders(tmp_path):
+    return make_folders(tmp_path)
+
+
+def write_splits(folders, *folds):
+    folder = folders / "preprocessed" / NAME
+    folder.mkdir(parents=True, exist_ok=True)
+    content = [{"train": [*train], "val": [*val]} for train, val in folds]
+    (folder / "splits_final.json").write_text(json.dumps(content))
+    return folder / "splits_final.json"
+
+
+def test_too_few_cases(folders):
+    save_raw(folders, 4)
+    assert findings_of(folders) == [
+        "error: all cases: 4 cases cannot be split into 5 folds; add cases, train fold `all`, or "
+        "write fewer folds into splits_final.json"
+    ]
+    write_splits(folders, ("abc", "d"), ("bcd", "a"))
+    assert findings_of(folders) == []
+
+
+@pytest.mark.parametrize(
+    ("folds", "message"),
+    [
+        ([("abcde", "")], "error: all cases: {file}: fold 0 has no cases in val; correct"),
+        ([("abcd", "e"), ("abcz", "de")], "fold 1 names cases in train that do not exist: z;"),
+        ([("abcde", "e")], "fold 0 trains with cases of its own validation: e; correct"),
+        ([("ab", "c")], "warning: all cases: {file}: no fold uses d, e; add them unless"),
+    ],
+)
+def test_splits_that_do_not_fit(folders, folds, message):
+    save_raw(folders)
+    write_splits(folders, *folds)
+    (line,) = findings_of(folders)
+    assert message.format(file=f"{NAME}/splits_final.json") in line
+
+
+@pytest.mark.parametrize("content", ["[]", "[1]", '[{"train": ["a"]}]', '[{"train": 1, "val": 2}]'])
+def test_a_file_that_holds_no_splits(folders, content):
+    save_raw(folders)
+    write_splits(folders).write_text(content)
+    (line,) = findings_of(folders)
+    assert "it is no list of folds with the cases for train and val; delete it" in line
+
+
+def test_a_damaged_file(folders):
+    save_raw(folders)
+    write_splits(folders).write_text("[")
+    with pytest.raises(UMambaError, match=r"splits_final.json cannot be read"):
+        findings_of(folders)
+
+
+def test_the_same_image_on_both_sides_of_a_fold(folders):
+    raw = save_raw(folders)
+    image = noise(4, 6, 8, dtype=np.float32)
+    for case in "ab":
+        save_raw_case(raw, case, image)
+    write_splits(folders, ("bcd", "ae"), ("abc", "de"))
+    error, warning = findings_of(folders)
+    assert error == (
+        "error: case a: imagesTr/a_0000.nii.gz: fold 0 validates with it and trains with the same "
+        "voxels in b; remove one of the two, or put both in the same part of every fold"
+    )
+    assert warning.startswith("warning: case b: imagesTr/b_0000.nii.gz: it holds the same voxels")
+
+
+def test_the_split_that_nnunet_will_make(folders):
+    """With five cases every fold validates with one: each of the two is the other's leak."""
+    raw = save_raw(folders)
+    image = noise(4, 6, 8, dtype=np.float32)
+    for case in "ab":
+        save_raw_case(raw, case, image)
+    errors = [line for line in findings_of(folders) if line.startswith("error")]
+    assert len(errors) == 2
+    assert all("(in the split that nnU-Net will make); remove one" in line for line in errors)
+
+
+def test_a_label_that_a_fold_never_sees(folders):
+    raw = save_raw(folders, labels={"background": 0, "tumour": 1, "oedema": 2})
+    save(raw / "labelsTr" / "e.nii.gz", disc(4, 6, 8, value=2))
+    write_splits(folders, ("bcde", "a"), ("abcd", "e"))
+    (line,) = findings_of(folders)
+    assert line.startswith(f"warning: all cases: {NAME}/splits_final.json: fold 1 trains without")
+    assert "any voxel of label oedema=2; write folds in which every training part has it" in line
