@@ -1,13 +1,27 @@
 """`umamba doctor`: what is printed, and the exit codes."""
 
 import json
+from collections import namedtuple
+from pathlib import Path
 
 import pytest
 
 from umamba.cli.main import main
-from umamba.doctor import scan
+from umamba.doctor import folders, scan
 
 VARIABLE = "UMAMBA_SCAN_BACKEND"
+Usage = namedtuple("Usage", "total used free")
+
+
+@pytest.fixture(autouse=True)
+def sound_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Folders with space, and limits that are not those of the machine that tests."""
+    for name in ("raw", "preprocessed", "results"):
+        (tmp_path / name).mkdir()
+        monkeypatch.setenv(f"nnUNet_{name}", str(tmp_path / name))
+    monkeypatch.setattr(folders.shutil, "disk_usage", lambda _: Usage(2**40, 0, 2**40))
+    monkeypatch.setenv("nnUNet_n_proc_DA", "1")
+    monkeypatch.setenv("nnUNet_compile", "f")
 
 
 def test_report_for_people_and_for_machines(
@@ -16,14 +30,36 @@ def test_report_for_people_and_for_machines(
     monkeypatch.delenv(VARIABLE, raising=False)
     assert main(["doctor"]) == 0
     shown = capsys.readouterr()
-    assert shown.out.startswith("Selective scan\n")
+    headings = [line for line in shown.out.splitlines() if line and line[0] != " "]
+    assert headings == [
+        "Versions",
+        "Devices and selective scan",
+        "Compilation",
+        "nnU-Net",
+        "nnU-Net's folders",
+        "Plans",
+        "Workers",
+    ]
     assert "cpu: reference" in shown.out
     assert shown.err == ""
     assert main(["doctor", "--json"]) == 0
-    (section,) = json.loads(capsys.readouterr().out)["sections"]
-    assert section["name"] == "Selective scan"
-    assert section["lines"]["cpu: torch"].startswith("runs")
-    assert section["problems"] == []
+    sections = {s["name"]: s for s in json.loads(capsys.readouterr().out)["sections"]}
+    assert list(sections) == headings
+    assert sections["Devices and selective scan"]["lines"]["cpu: torch"].startswith("runs")
+    assert all(section["problems"] == [] for section in sections.values())
+
+
+def test_folders_by_option(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "--results", str(tmp_path / "other")]) == 0
+    assert f"warning: {tmp_path}/other does not exist; `mkdir -p" in capsys.readouterr().out
+
+
+def test_exit_code_1_if_a_folder_is_not_set(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("nnUNet_results")
+    assert main(["doctor"]) == 1
+    assert "problem: nnUNet_results is not set; `export nnUNet_results=" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("options", [[], ["--json"]])

@@ -1,8 +1,10 @@
 """`umamba doctor`: what runs on this machine, what does not, and what would mend it."""
 
 import argparse
-import json
 import sys
+
+from umamba.cli.output import print_json
+from umamba.nnunet.paths import Paths, add_path_arguments
 
 __all__ = ["add_parser", "run"]
 
@@ -13,13 +15,16 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "doctor",
         help="show what runs on this machine, and what would mend what does not",
         description=(
-            "Show which backend of the selective scan runs on which device, why a faster one does "
-            "not, and the command that mends it. Exit code 1 if the backend that "
-            "UMAMBA_SCAN_BACKEND asks for cannot run."
+            "Show versions; devices, which backend of the selective scan runs there, and why a "
+            "faster one does not; whether torch.compile can run; whether nnunetv2 is the stock "
+            "one; nnU-Net's folders; whether the networks in plans can be imported; and the limits "
+            "for augmentation workers. Problems and warnings name the command that mends them. "
+            "Exit code 1 if there are problems: a training, or what was asked for, would fail."
         ),
         epilog="example: umamba doctor --json",
     )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    add_path_arguments(parser)
     parser.set_defaults(run=run)
 
 
@@ -29,10 +34,9 @@ def run(args: argparse.Namespace) -> int:
 
     from umamba.doctor.sections import examine
 
-    sections = examine()
+    sections = examine(Paths.from_arguments(args))
     if args.json:
-        content = {"sections": [asdict(section) for section in sections]}
-        sys.stdout.write(json.dumps(content, indent=2) + "\n")
+        print_json({"sections": [asdict(section) for section in sections]})
     else:
         sys.stdout.write("\n".join(section.to_text() for section in sections))
     return 1 if any(section.problems for section in sections) else 0

@@ -1,15 +1,14 @@
-"""The section on the selective scan: which backend runs where, and why a faster one does not."""
+"""The section on devices and the selective scan: what runs where, and why a faster one does not."""
 
 import platform
 import warnings
-from importlib.metadata import PackageNotFoundError, version
 
 import torch
 
 from umamba.doctor.sections import Section
 from umamba.ops.backends import BACKENDS, check_backend, resolve_backend, why_not
 
-__all__ = ["examine_scan"]
+__all__ = ["device_names", "examine_scan"]
 
 _VARIABLE = "UMAMBA_SCAN_BACKEND"
 # From the fastest to the slowest; each with what there is to say of it where it runs.
@@ -28,12 +27,8 @@ def examine_scan() -> Section:
         BackendError: If the environment variable names no backend.
     """
     asked = check_backend()
-    devices = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+    devices = device_names()
     lines = {
-        "umamba": _version("umamba"),
-        "Python": platform.python_version(),
-        "torch": torch.__version__,
-        "llvmlite": _version("llvmlite"),
         "threads": str(torch.get_num_threads()),
         _VARIABLE: "not set, or auto" if asked == "auto" else asked,
     }
@@ -41,7 +36,12 @@ def examine_scan() -> Section:
         lines[device] = f"{_device_name(device)}; auto takes: {_auto(device)}"
         for backend in sorted(set(BACKENDS) - {"auto"}, key=list(_REMARKS).index):
             lines[f"{device}: {backend}"] = _verdict(backend, device)
-    return Section("Selective scan", lines, _problems(asked, devices))
+    return Section("Devices and selective scan", lines, _problems(asked, devices))
+
+
+def device_names() -> list[str]:
+    """Return the kinds of devices that torch finds here."""
+    return ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 
 
 def _auto(device: str) -> str:
@@ -79,10 +79,3 @@ def _device_name(device: str) -> str:
     if device == "cuda":
         return torch.cuda.get_device_name()
     return platform.machine()
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"

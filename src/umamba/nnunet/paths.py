@@ -11,17 +11,20 @@ from pathlib import Path
 from umamba.errors import UMambaError
 
 __all__ = [
+    "VARIABLES",
     "Paths",
     "add_path_arguments",
+    "augmentation_workers",
     "available_cores",
     "check_writable",
     "environment",
     "folders_below",
     "set_default_workers",
+    "setting",
     "share_cores",
 ]
 
-_VARIABLES = {
+VARIABLES = {
     "raw": "nnUNet_raw",
     "preprocessed": "nnUNet_preprocessed",
     "results": "nnUNet_results",
@@ -43,7 +46,7 @@ class Paths:
         The variables are then set to the same values, because nnU-Net reads nothing else.
         """
         found: dict[str, Path | None] = {}
-        for name, variable in _VARIABLES.items():
+        for name, variable in VARIABLES.items():
             value = getattr(args, name, None) or os.environ.get(variable)
             found[name] = Path(value).expanduser().resolve() if value else None
             if found[name] is not None:
@@ -59,8 +62,8 @@ class Paths:
         path: Path | None = getattr(self, name)
         if path is None:
             msg = (
-                f"the folder {_VARIABLES[name]} is not known; give --{name} DIR, "
-                f"or set the environment variable {_VARIABLES[name]}"
+                f"the folder {VARIABLES[name]} is not known; give --{name} DIR, "
+                f"or set the environment variable {VARIABLES[name]}"
             )
             raise UMambaError(msg)
         return path
@@ -69,9 +72,9 @@ class Paths:
 def add_path_arguments(parser: argparse.ArgumentParser, *names: str) -> None:
     """Add `--raw`, `--preprocessed` and `--results`, or those of them that are named."""
     group = parser.add_argument_group("nnU-Net's folders")
-    for name in names or _VARIABLES:
+    for name in names or VARIABLES:
         group.add_argument(
-            f"--{name}", type=Path, metavar="DIR", help=f"default: ${_VARIABLES[name]}"
+            f"--{name}", type=Path, metavar="DIR", help=f"default: ${VARIABLES[name]}"
         )
 
 
@@ -123,10 +126,10 @@ def folders_below(root: Path) -> Iterator[Paths]:
     Yields:
         The folders.
     """
-    folders = {name: root.resolve() / variable for name, variable in _VARIABLES.items()}
+    folders = {name: root.resolve() / variable for name, variable in VARIABLES.items()}
     for folder in folders.values():
         folder.mkdir(parents=True, exist_ok=True)
-    with environment(**{_VARIABLES[name]: str(folder) for name, folder in folders.items()}):
+    with environment(**{VARIABLES[name]: str(folder) for name, folder in folders.items()}):
         yield Paths(**folders)
 
 
@@ -155,4 +158,29 @@ def set_default_workers(device: str) -> None:
     cores = available_cores()
     os.environ.setdefault("nnUNet_def_n_proc", str(min(8, cores)))
     if device == "cpu":
-        os.environ.setdefault("nnUNet_n_proc_DA", str(max(1, min(12, cores // 2))))
+        os.environ.setdefault("nnUNet_n_proc_DA", str(_workers_beside_cpu()))
+
+
+def augmentation_workers(device: str) -> int:
+    """Return how many workers will augment: as the user says, or by default.
+
+    Raises:
+        UMambaError: If what the user says is no number.
+    """
+    text = setting("nnUNet_n_proc_DA")
+    if text is None and device == "cpu":
+        return _workers_beside_cpu()
+    try:
+        return min(int(text or 12), os.cpu_count() or 1)  # as nnU-Net does
+    except ValueError:
+        msg = f"nnUNet_n_proc_DA is {text!r}, which is no number"
+        raise UMambaError(msg) from None
+
+
+def _workers_beside_cpu() -> int:
+    return max(1, min(12, available_cores() // 2))
+
+
+def setting(name: str) -> str | None:
+    """Return an environment variable that other programs read, too; `None` if it is empty."""
+    return os.environ.get(name) or None
