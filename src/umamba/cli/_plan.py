@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from umamba import registry
-from umamba.cli.arguments import positive
+from umamba.cli.arguments import add_trust_argument, positive
 from umamba.nnunet.paths import Paths, add_path_arguments, set_default_workers
 
 if TYPE_CHECKING:
@@ -79,6 +79,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument(
         "--overwrite", action="store_true", help="replace plans of ours that have the same name"
     )
+    add_trust_argument(parser)
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     add_path_arguments(parser)
     parser.set_defaults(run=run)
@@ -101,8 +102,9 @@ def run(args: argparse.Namespace) -> int:
     set_default_workers("cpu")
     from umamba.nnunet.memory import compare_memory
     from umamba.nnunet.plans import PlanOptions, derive_plans
-    from umamba.nnunet.plans_files import keep_others, read_plans, write_plans
+    from umamba.nnunet.plans_files import keep_others, write_plans
     from umamba.nnunet.preparation import ensure_plans, find_dataset, load_json
+    from umamba.nnunet.trust import check_plans, read_trusted_plans
 
     architecture = registry.find_architecture(args.model)
     if args.variant is not None:
@@ -110,7 +112,7 @@ def run(args: argparse.Namespace) -> int:
     dataset = find_dataset(args.dataset, paths)
     folder = paths.require("preprocessed") / dataset
     ensure_plans(dataset, args.source, paths)
-    source = read_plans(folder, args.source)
+    source = read_trusted_plans(folder, args.source, trusted=args.trust_plans)
     options = PlanOptions(
         plans_name=args.plans_name,
         features=args.features,
@@ -122,6 +124,7 @@ def run(args: argparse.Namespace) -> int:
     plans = derive_plans(source, architecture, options)
     if options.configurations is not None:
         plans = keep_others(folder, plans, options.configurations)
+        check_plans(plans, folder / f"{plans['plans_name']}.json", trusted=args.trust_plans)
     memory = compare_memory(source, plans, load_json(folder / "dataset.json"))
     path = write_plans(folder, plans, overwrite=args.overwrite)
     if args.json:

@@ -5,7 +5,12 @@ import json
 import sys
 from pathlib import Path
 
-from umamba.cli.arguments import add_model_arguments, plans_name
+from umamba.cli.arguments import (
+    add_device_argument,
+    add_model_arguments,
+    add_trust_argument,
+    plans_name,
+)
 from umamba.nnunet.paths import Paths, add_path_arguments, set_default_workers
 
 __all__ = ["add_parser", "run"]
@@ -41,6 +46,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument("-d", dest="dataset", help="DatasetXXX_Name, or its number")
     parser.add_argument("-c", dest="configuration")
     add_model_arguments(parser, required=False)
+    add_device_argument(parser)
     parser.add_argument(
         "-f",
         dest="folds",
@@ -62,6 +68,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         metavar="DIR",
         help="segmentations of the first stage, for a cascade",
     )
+    add_trust_argument(parser)
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     add_path_arguments(parser)
     parser.set_defaults(run=run)
@@ -85,6 +92,7 @@ def run(args: argparse.Namespace) -> int:
         device=device,
         previous_stage=args.prev_stage_predictions,
         skip_existing=args.continue_prediction,
+        trust_plans=args.trust_plans,
     )
     report = predict(model_folder, args.images, args.output, options)
     for case_id, reason in report.failed.items():

@@ -6,7 +6,14 @@ import sys
 from math import isnan
 from pathlib import Path
 
-from umamba.cli.arguments import add_model_arguments, natural, plans_name, positive
+from umamba.cli.arguments import (
+    add_device_argument,
+    add_model_arguments,
+    add_trust_argument,
+    natural,
+    plans_name,
+    positive,
+)
 from umamba.nnunet.paths import Paths, add_path_arguments, set_default_workers
 
 __all__ = ["add_parser", "run"]
@@ -24,6 +31,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument("configuration", help="2d, 3d_fullres, 3d_lowres, 3d_cascade_fullres")
     parser.add_argument("fold", help="0 to 4, or all")
     add_model_arguments(parser, required=True)
+    add_device_argument(parser)
     parser.add_argument("--epochs", type=positive, metavar="N", help="default: 1000")
     parser.add_argument(
         "--iterations",
@@ -47,6 +55,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     how.add_argument(
         "--overwrite", action="store_true", help="begin a fold anew; the old one is kept"
     )
+    add_trust_argument(parser)
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     add_path_arguments(parser)
     parser.set_defaults(run=run)
@@ -75,6 +84,7 @@ def run(args: argparse.Namespace) -> int:
         overwrite=args.overwrite,
         pretrained_weights=args.pretrained_weights,
         save_probabilities=args.npz,
+        trust_plans=args.trust_plans,
     )
     folder = train(request, paths)
     summary = load_json(folder / "validation" / "summary.json")

@@ -4,7 +4,14 @@ import argparse
 
 from umamba import registry
 
-__all__ = ["add_model_arguments", "natural", "plans_name", "positive"]
+__all__ = [
+    "add_device_argument",
+    "add_model_arguments",
+    "add_trust_argument",
+    "natural",
+    "plans_name",
+    "positive",
+]
 
 
 def positive(text: str) -> int:
@@ -23,8 +30,24 @@ def natural(text: str) -> int:
     return int(text)
 
 
+def add_trust_argument(parser: argparse.ArgumentParser) -> None:
+    """Add what lets plans and checkpoints name code that neither nnU-Net nor we bring along."""
+    parser.add_argument(
+        "--trust-plans",
+        action="store_true",
+        help="import whatever classes plans and checkpoints name; only for files that you trust",
+    )
+
+
+def add_device_argument(parser: argparse.ArgumentParser) -> None:
+    """Add the device to run on."""
+    parser.add_argument(
+        "-device", choices=("cpu", "cuda", "mps"), help="default: cuda where there is one"
+    )
+
+
 def add_model_arguments(parser: argparse.ArgumentParser, *, required: bool) -> None:
-    """Add what names a training: plans by name or by model, trainer, device."""
+    """Add what names a training: plans by name or by model, and trainer."""
     plans = parser.add_mutually_exclusive_group(required=required)
     plans.add_argument("-p", dest="plans_name", metavar="PLANS", help="name of the plans")
     plans.add_argument(
@@ -39,9 +62,6 @@ def add_model_arguments(parser: argparse.ArgumentParser, *, required: bool) -> N
         default="nnUNetTrainerUMamba",
         metavar="TRAINER",
         help="default: nnUNetTrainerUMamba",
-    )
-    parser.add_argument(
-        "-device", choices=("cpu", "cuda", "mps"), help="default: cuda where there is one"
     )
 
 

@@ -5,7 +5,8 @@ import pickle
 import shutil
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,13 @@ import torch
 
 from umamba.errors import CheckpointError
 
-__all__ = ["is_whole", "previous_of", "read_checkpoint", "write_checkpoint"]
+__all__ = [
+    "is_whole",
+    "only_safe_loading",
+    "previous_of",
+    "read_checkpoint",
+    "write_checkpoint",
+]
 
 
 def _allowed() -> list[Any]:
@@ -51,9 +58,16 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if zipfile.is_zipfile(path) and not is_whole(path):
         msg = f"checkpoint {path} is damaged: a checksum does not fit; use another copy"
         raise CheckpointError(msg)
+    if _is_compressed(path):
+        msg = (
+            f"checkpoint {path} is compressed inside, as torch never writes one, and could fill "
+            "the memory; it was not loaded. Use a file from a source that you trust."
+        )
+        raise CheckpointError(msg)
     try:
         with torch.serialization.safe_globals(_allowed()):
-            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+            # not `torch.load`, which `only_safe_loading` leads here
+            checkpoint = torch.serialization.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         reason = str(error).split("\n\n")[0].splitlines()
         refused = next((line for line in str(error).splitlines() if "GLOBAL" in line), reason[0])
@@ -70,6 +84,25 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         msg = f"{path} is not a checkpoint of nnU-Net: it has no `network_weights`"
         raise CheckpointError(msg)
     return checkpoint
+
+
+@contextmanager
+def only_safe_loading() -> Iterator[None]:
+    """Let nnU-Net's own functions read checkpoints by `read_checkpoint`, too.
+
+    They call `torch.load` in such a way that it runs whatever a file says, and take no other
+    reader.
+    """
+
+    def load(file: Any, *_: Any, **__: Any) -> Any:
+        return read_checkpoint(Path(file))
+
+    stock = torch.load
+    torch.load = load
+    try:
+        yield
+    finally:
+        torch.load = stock
 
 
 def write_checkpoint(checkpoint: Mapping[str, Any], path: Path, *, keep_previous: bool) -> None:
@@ -121,6 +154,13 @@ def is_whole(path: Path) -> bool:
             return records.testzip() is None
     except (OSError, zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError):
         return False
+
+
+def _is_compressed(path: Path) -> bool:
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as records:
+        return any(record.compress_type != zipfile.ZIP_STORED for record in records.infolist())
 
 
 def _keep(path: Path) -> None:

@@ -67,7 +67,7 @@ def read_plans(folder: Path, plans_name: str) -> Plans:
         raise PlansError(msg)
     try:
         plans: Any = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         msg = f"cannot read the plans {path}: {error}"
         raise PlansError(msg) from error
     configurations = plans.get("configurations") if isinstance(plans, dict) else None

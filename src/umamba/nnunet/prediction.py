@@ -15,8 +15,9 @@ from umamba.nnunet.checkpoints import read_checkpoint
 from umamba.nnunet.dataset_checks import Case, CaseFacts
 from umamba.nnunet.paths import check_writable
 from umamba.nnunet.prediction_inputs import check_case, find_cases, input_files
-from umamba.nnunet.preparation import is_running, load_json, talk_to_stderr
+from umamba.nnunet.preparation import is_running, talk_to_stderr
 from umamba.nnunet.training import find_trainer
+from umamba.nnunet.trust import check_trainer, read_model_description
 
 __all__ = ["PredictionOptions", "PredictionReport", "load_model", "predict"]
 
@@ -39,6 +40,7 @@ class PredictionOptions:
         device: `cpu`, `cuda` or `mps`.
         previous_stage: Segmentations of the first stage, for a cascade.
         skip_existing: Whether cases with an output are left as they are.
+        trust_plans: Whether plans and checkpoints may have anything imported.
     """
 
     folds: tuple[str, ...] = ()
@@ -49,6 +51,7 @@ class PredictionOptions:
     device: str = "cpu"
     previous_stage: Path | None = None
     skip_existing: bool = False
+    trust_plans: bool = False
 
 
 @dataclass
@@ -82,8 +85,8 @@ def load_model(model_folder: Path, options: PredictionOptions) -> Any:
     if not model_folder.is_dir():
         msg = f"model folder {model_folder} does not exist; train first, or check -d, -p, -tr, -c"
         raise UMambaError(msg)
-    dataset_json = load_json(model_folder / "dataset.json")
-    plans_manager = PlansManager(load_json(model_folder / "plans.json"))
+    dataset_json, plans = read_model_description(model_folder, trusted=options.trust_plans)
+    plans_manager = PlansManager(plans)
     checkpoints = [
         read_checkpoint(model_folder / f"fold_{fold}" / options.checkpoint_name)
         for fold in options.folds or _find_folds(model_folder, options.checkpoint_name)
@@ -95,6 +98,7 @@ def load_model(model_folder: Path, options: PredictionOptions) -> Any:
     except KeyError as error:
         msg = f"a checkpoint in {model_folder} lacks {error}; it was not written by nnU-Net v2"
         raise CheckpointError(msg) from None
+    check_trainer(trainer_name, model_folder, trusted=options.trust_plans)
     network = find_trainer(trainer_name).build_network_architecture(
         plans_manager,
         configuration,

@@ -87,7 +87,7 @@ def _read_json(path: Path) -> Any:
     except FileNotFoundError:
         msg = f"{path} does not exist"
         raise UMambaError(msg) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         msg = f"{path} cannot be read: {error}"
         raise UMambaError(msg) from None
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from umamba.errors import ResumableInterruptError, UMambaError
-from umamba.nnunet.checkpoints import read_checkpoint
+from umamba.nnunet.checkpoints import only_safe_loading, read_checkpoint
 from umamba.nnunet.paths import Paths, available_cores, check_writable
 from umamba.nnunet.plans import resolve
 from umamba.nnunet.plans_files import read_plans
@@ -25,6 +25,7 @@ from umamba.nnunet.preparation import (
     load_json_list,
     talk_to_stderr,
 )
+from umamba.nnunet.trust import read_trusted_plans
 
 __all__ = [
     "TrainingRequest",
@@ -60,6 +61,7 @@ class TrainingRequest:
         overwrite: Whether a training that is there is begun anew.
         pretrained_weights: Checkpoint to start from.
         save_probabilities: Whether validation writes probabilities, for ensembles.
+        trust_plans: Whether plans may have anything imported.
     """
 
     dataset: str
@@ -76,6 +78,7 @@ class TrainingRequest:
     overwrite: bool = False
     pretrained_weights: Path | None = None
     save_probabilities: bool = False
+    trust_plans: bool = False
 
 
 def pick_device(name: str | None) -> str:
@@ -150,6 +153,7 @@ def train(request: TrainingRequest, paths: Paths) -> Path:
     folder = results / name / f"fold_{fold}"
     _check_state(request, folder)
     check_writable(folder, "--results")
+    read_trusted_plans(preprocessed, request.plans_name, trusted=request.trust_plans)
     ensure_preprocessed(dataset, request.plans_name, request.configuration, paths)
     _check_first_stage(request, results, preprocessed)
     if request.overwrite:
@@ -160,9 +164,10 @@ def train(request: TrainingRequest, paths: Paths) -> Path:
 
         weights = None if request.pretrained_weights is None else str(request.pretrained_weights)
         try:
-            maybe_load_checkpoint(
-                trainer, request.continue_training, request.only_validate, weights
-            )
+            with only_safe_loading():
+                maybe_load_checkpoint(
+                    trainer, request.continue_training, request.only_validate, weights
+                )
             if not request.only_validate:
                 with stop_signals_interrupt():
                     trainer.run_training()
