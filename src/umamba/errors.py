@@ -4,6 +4,7 @@ __all__ = [
     "BackendError",
     "CheckpointError",
     "DatasetError",
+    "ModelFileError",
     "PlansError",
     "ResumableInterruptError",
     "UMambaError",
@@ -28,6 +29,10 @@ class PlansError(UMambaError):
 
 class CheckpointError(UMambaError):
     """A checkpoint cannot be read, or holds what it should not."""
+
+
+class ModelFileError(UMambaError):
+    """A model to share is damaged, or is not what it should be."""
 
 
 class BackendError(UMambaError):

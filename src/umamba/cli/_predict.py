@@ -40,8 +40,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "-m",
         dest="model_folder",
         type=Path,
-        metavar="DIR",
-        help="model folder with plans.json and fold_*; or name it by -d -c -p -tr",
+        metavar="MODEL",
+        help="model folder, or exported folder or zip file; or name it by -d -c -p -tr",
     )
     parser.add_argument("-d", dest="dataset", help="DatasetXXX_Name, or its number")
     parser.add_argument("-c", dest="configuration")
@@ -78,6 +78,7 @@ def run(args: argparse.Namespace) -> int:
     """Predict, and say what was done."""
     paths = Paths.from_arguments(args)
     model_folder = args.model_folder or _model_folder(args, paths)
+    from umamba.nnunet.installation import opened_model
     from umamba.nnunet.prediction import PredictionOptions, predict
     from umamba.nnunet.training import pick_device
 
@@ -94,7 +95,8 @@ def run(args: argparse.Namespace) -> int:
         skip_existing=args.continue_prediction,
         trust_plans=args.trust_plans,
     )
-    report = predict(model_folder, args.images, args.output, options)
+    with opened_model(model_folder, trust_plans=args.trust_plans) as opened:
+        report = predict(opened, args.images, args.output, options)
     for case_id, reason in report.failed.items():
         sys.stderr.write(f"case {case_id} was left out: {reason}\n")
     if args.json:

@@ -13,7 +13,18 @@ from umamba.nnunet.paths import share_cores
 __all__ = ["build_parser", "main"]
 
 # In the order in which a user needs them; each module has `add_parser(subparsers)`.
-COMMANDS = ("_dataset", "_check", "_plan", "_train", "_predict", "_demo", "_benchmark", "_doctor")
+COMMANDS = (
+    "_dataset",
+    "_check",
+    "_plan",
+    "_train",
+    "_predict",
+    "_export",
+    "_install",
+    "_demo",
+    "_benchmark",
+    "_doctor",
+)
 
 EXIT_USER_ERROR = 2
 EXIT_RESUMABLE = 75

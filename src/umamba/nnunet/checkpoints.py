@@ -97,8 +97,8 @@ def only_safe_loading() -> Iterator[None]:
     def load(file: Any, *_: Any, **__: Any) -> Any:
         return read_checkpoint(Path(file))
 
-    stock = torch.load
-    torch.load = load
+    ours: Any = load
+    stock, torch.load = torch.load, ours
     try:
         yield
     finally:

@@ -19,7 +19,7 @@ from umamba.nnunet.preparation import is_running, talk_to_stderr
 from umamba.nnunet.training import find_trainer
 from umamba.nnunet.trust import check_trainer, read_model_description
 
-__all__ = ["PredictionOptions", "PredictionReport", "load_model", "predict"]
+__all__ = ["PredictionOptions", "PredictionReport", "find_folds", "load_model", "predict"]
 
 
 _STAGING = ".umamba-partial-"
@@ -89,7 +89,7 @@ def load_model(model_folder: Path, options: PredictionOptions) -> Any:
     plans_manager = PlansManager(plans)
     checkpoints = [
         read_checkpoint(model_folder / f"fold_{fold}" / options.checkpoint_name)
-        for fold in options.folds or _find_folds(model_folder, options.checkpoint_name)
+        for fold in options.folds or find_folds(model_folder, options.checkpoint_name)
     ]
     first = checkpoints[0]
     try:
@@ -128,7 +128,7 @@ def load_model(model_folder: Path, options: PredictionOptions) -> Any:
     return predictor
 
 
-def _find_folds(model_folder: Path, checkpoint_name: str) -> list[str]:
+def find_folds(model_folder: Path, checkpoint_name: str) -> list[str]:
     """Return the trained folds; `all` only where there is nothing else, as nnU-Net does."""
     there = [
         p.parent.name.removeprefix("fold_") for p in model_folder.glob(f"fold_*/{checkpoint_name}")

@@ -1,0 +1,250 @@
+"""A shared model into nnU-Net's results: verified, rebuilt from plain data, moved there at once."""
+
+import os
+import re
+import shutil
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from umamba.errors import ModelFileError, PlansError, UMambaError
+from umamba.nnunet.archives import list_members, unpack
+from umamba.nnunet.checkpoints import read_checkpoint, write_checkpoint
+from umamba.nnunet.manifest import CARD, MANIFEST, verify_folder
+from umamba.nnunet.paths import Paths, check_writable
+from umamba.nnunet.prediction import PredictionOptions, load_model
+from umamba.nnunet.preparation import is_running, talk_to_stderr
+from umamba.nnunet.weight_files import read_weights
+
+__all__ = ["install_model", "opened_model"]
+
+_STAGING = ".umamba-install-"
+_DATASET = re.compile(r"Dataset\d{3}_[\w.-]+")
+_MODEL = re.compile(r"[\w.-]+?__[\w.-]+?__[\w.-]+")
+# The rest of a stock zip is left out: nnU-Net would unpickle some of it.
+_STOCK_SUFFIXES = (".pth", ".json", ".txt", ".png", ".pdf")
+_FINAL = "checkpoint_final.pth"
+# What constructors of networks, and nnU-Net's readers of plans, raise on values that do not fit.
+_UNBUILDABLE = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+
+
+@dataclass(frozen=True)
+class _Model:
+    """A model folder that is ready, and where it belongs below nnU-Net's results."""
+
+    folder: Path
+    dataset: str
+    name: str
+
+
+def install_model(source: Path, paths: Paths, *, trust_plans: bool = False) -> list[Path]:
+    """Install an exported model, or a zip file of stock nnU-Net, as a trained model.
+
+    Args:
+        source: What `umamba export` or `nnUNetv2_export_model_to_zip` wrote.
+        paths: nnU-Net's folders.
+        trust_plans: Whether plans may name code that is not known here.
+
+    Returns:
+        The model folders, below nnU-Net's results.
+
+    Raises:
+        UMambaError: If anything in the file is damaged, hostile or not known, or a model of that
+            name is there; nothing is installed then.
+    """
+    results = paths.require("results")
+    check_writable(results, "--results")
+    results.mkdir(parents=True, exist_ok=True)
+    for stale in results.glob(f"{_STAGING}*"):
+        number = stale.name.removeprefix(_STAGING)
+        if number.isdigit() and not is_running(int(number)):
+            shutil.rmtree(stale, ignore_errors=True)
+    work = results / f"{_STAGING}{os.getpid()}"
+    try:
+        work.mkdir()
+        models = _prepare(source, work, trust_plans=trust_plans)
+        return _move(models, results)
+    except OSError as error:
+        msg = f"{source} cannot be installed in {results} ({error.strerror or error})"
+        raise ModelFileError(msg) from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+@contextmanager
+def opened_model(source: Path, *, trust_plans: bool = False) -> Iterator[Path]:
+    """Give the model folder of whatever holds a model, for the time of the block.
+
+    Args:
+        source: A model folder, an exported folder, or a zip file with one model.
+        trust_plans: Whether plans may name code that is not known here.
+
+    Yields:
+        The model folder.
+
+    Raises:
+        UMambaError: If what is in an exported folder or zip file is not whole and known.
+    """
+    if not source.is_file() and not (source / MANIFEST).is_file():
+        yield source
+        return
+    with tempfile.TemporaryDirectory(prefix="umamba-model-") as work:
+        models = _prepare(source, Path(work), trust_plans=trust_plans)
+        if len(models) > 1:
+            names = ", ".join(model.name for model in models)
+            msg = f"{source} holds several models: {names}; `umamba install` it, and name one"
+            raise ModelFileError(msg)
+        yield models[0].folder
+
+
+def _prepare(source: Path, work: Path, *, trust_plans: bool) -> list[_Model]:
+    """Build model folders below a folder of work, and check that they predict."""
+    if not source.exists():
+        msg = f"{source} does not exist; give an exported folder or zip file"
+        raise ModelFileError(msg)
+    try:
+        models = _build(source, work)
+        for model in models:
+            _check_loads(model.folder, trust_plans=trust_plans)
+    except UMambaError as error:  # the user knows the file, not where it was unpacked
+        raise type(error)(re.sub(rf"{re.escape(str(work))}/\w+", str(source), str(error))) from None
+    return models
+
+
+def _build(source: Path, work: Path) -> list[_Model]:
+    if source.is_dir():
+        if not (source / MANIFEST).is_file():
+            msg = (
+                f"{source} has no {MANIFEST}, so it is no folder that `umamba export` wrote; a "
+                "folder of a trained model needs no installation: predict with -m"
+            )
+            raise ModelFileError(msg)
+        return [_build_exported(source, source, work / "models")]
+    members = list_members(source)
+    top = next((m.filename for m in members if Path(m.filename).name == MANIFEST), None)
+    if top is None:
+        return _build_stock(source, members, work / "models")
+    unpack(source, members, work / "unpacked")
+    folder = (work / "unpacked" / top).parent
+    outside = [m for m in members if not m.filename.startswith(top.removesuffix(MANIFEST))]
+    if outside:
+        msg = f"{source}: {MANIFEST} does not list {outside[0].filename!r}; get another copy"
+        raise ModelFileError(msg)
+    return [_build_exported(folder, source, work / "models")]
+
+
+def _build_exported(folder: Path, source: Path, models: Path) -> _Model:
+    """Write checkpoints of nnU-Net from an exported model that its manifest vouches for."""
+    manifest = verify_folder(folder, source)
+    model = models / manifest.dataset / manifest.folder_name
+    model.mkdir(parents=True)
+    for name in ("plans.json", "dataset.json", CARD):
+        if (folder / name).is_file():
+            shutil.copyfile(folder / name, model / name)
+    for fold, record in manifest.folds.items():
+        weights = read_weights(folder / record.weights, f"{source}: {record.weights}")
+        checkpoint = {
+            "network_weights": weights,
+            "trainer_name": record.trainer_name,
+            "init_args": {
+                "configuration": manifest.configuration,
+                "fold": fold if fold == "all" else int(fold),
+            },
+            "inference_allowed_mirroring_axes": record.mirroring_axes,
+            "current_epoch": record.epochs,
+        }
+        (model / f"fold_{fold}").mkdir()
+        write_checkpoint(checkpoint, model / f"fold_{fold}" / _FINAL, keep_previous=False)
+    return _Model(model, manifest.dataset, manifest.folder_name)
+
+
+def _build_stock(source: Path, members: list[zipfile.ZipInfo], folder: Path) -> list[_Model]:
+    """Unpack the models of a stock zip file, and write their checkpoints anew from what is read.
+
+    What nnU-Net will load later is then exactly what was found harmless now.
+    """
+    wanted = [m for m in members if _is_of_model(m.filename)]
+    if not wanted:
+        msg = (
+            f"{source} holds neither a {MANIFEST} nor models as nnUNetv2_export_model_to_zip "
+            "writes them (Dataset.../TRAINER__PLANS__CONFIGURATION/...)"
+        )
+        raise ModelFileError(msg)
+    if len(wanted) < len(members):
+        left = len(members) - len(wanted)
+        sys.stderr.write(f"note: {left} files that prediction does not need are left out\n")
+    unpack(source, wanted, folder)
+    for path in sorted(folder.rglob("*.pth")):
+        write_checkpoint(read_checkpoint(path), path, keep_previous=False)
+    return [_Model(path, path.parent.name, path.name) for path in sorted(folder.glob("*/*"))]
+
+
+def _is_of_model(name: str) -> bool:
+    parts = name.split("/")
+    return (
+        len(parts) > 2
+        and _DATASET.fullmatch(parts[0]) is not None
+        and _MODEL.fullmatch(parts[1]) is not None
+        and name.endswith(_STOCK_SUFFIXES)
+    )
+
+
+def _check_loads(folder: Path, *, trust_plans: bool) -> None:
+    """Check that every checkpoint fits the network that the plans describe."""
+    checkpoints = sorted(folder.glob("fold_*/*.pth"))
+    if not checkpoints:
+        msg = f"{folder} has no fold with a checkpoint"
+        raise ModelFileError(msg)
+    for path in checkpoints:
+        fold = path.parent.name.removeprefix("fold_")
+        options = PredictionOptions((fold,), path.name, trust_plans=trust_plans)
+        try:
+            with talk_to_stderr():
+                load_model(folder, options)
+        except UMambaError:
+            raise
+        except _UNBUILDABLE as error:
+            first = str(error).splitlines()[0] if str(error) else ""
+            msg = (
+                f"{folder}: the network that plans.json describes cannot be built "
+                f"({type(error).__name__} {first}); get another copy, or the version that wrote it"
+            )
+            raise PlansError(msg) from error
+
+
+def _move(models: list[_Model], results: Path) -> list[Path]:
+    """Give models their names, all or none."""
+    targets = [results / model.dataset / model.name for model in models]
+    there = next((target for target in targets if target.exists() or target.is_symlink()), None)
+    if there is not None:
+        msg = f"{there} exists, and nothing is overwritten; move it away, or give other --results"
+        raise ModelFileError(msg)
+    moved: list[Path] = []
+    made: list[Path] = []
+    try:
+        for model, target in zip(models, targets, strict=True):
+            if not target.parent.exists():
+                target.parent.mkdir()
+                made.append(target.parent)
+            model.folder.rename(target)
+            moved.append(target)
+    except BaseException:
+        for target in moved:
+            shutil.rmtree(target, ignore_errors=True)
+        for folder in made:
+            folder.rmdir()
+        raise
+    return moved

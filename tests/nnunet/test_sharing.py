@@ -1,0 +1,183 @@
+"""Models are exported, installed elsewhere, and predict what they predicted before."""
+
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from toy import NAME, read_json, voxels, write_toy_images
+from toy_model import MODEL, write_toy_model
+from umamba.cli.main import main
+from umamba.nnunet.weight_files import read_weights, write_weights
+
+pytestmark = pytest.mark.nnunet
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    results = tmp_path_factory.mktemp("sharing") / "results"
+    torch.manual_seed(1)
+    write_toy_model(results)
+    return results
+
+
+def export(results: Path, output: Path, *more: str) -> int:
+    command = ["export", "901", "3d_fullres", "--model", "umamba_bot", "-o", str(output)]
+    return main([*command, "--results", str(results), *more])
+
+
+@pytest.fixture(scope="module")
+def exported(results: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("exported") / "model"
+    assert export(results, output) == 0
+    return output
+
+
+def predicted(model: Path, images: Path, output: Path) -> list[np.ndarray]:
+    command = ["predict", "-m", str(model), "-i", str(images), "-o", str(output)]
+    assert main([*command, "--disable_tta", "-device", "cpu"]) == 0
+    return [voxels(path) for path in sorted(output.glob("*.nii.gz"))]
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+
+
+def test_what_is_exported_names_no_case_and_no_path(exported: Path) -> None:
+    weights = [f"fold_{fold}/weights.safetensors" for fold in (0, 1)]
+    described = ["README.md", "dataset.json", *weights, "manifest.json", "plans.json"]
+    assert files(exported) == described
+    texts = [path.read_text() for path in exported.iterdir() if path.is_file()]
+    for secret in ("secret_case", "/home", "continue_training", "optimizer"):
+        assert not any(secret in text for text in texts)
+    card = (exported / "README.md").read_text()
+    assert "| 0 | 1 | 0.7500 | 0.7500 | not in any case |" in card
+    assert card.rstrip().endswith("CC BY 4.0")
+    manifest = read_json(exported / "manifest.json")
+    assert manifest["schema_version"] == 1
+    assert set(manifest["files"]) == {*weights, "dataset.json", "plans.json"}
+    assert manifest["metrics"]["0"]["dice"] == {"1": 0.75, "2": None}
+
+
+def test_folder_and_zip_predict_what_the_model_predicted(
+    results: Path, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+
+    write_toy_images(tmp_path, n_cases=1)
+    images = tmp_path / "images"
+    want = predicted(results / NAME / MODEL, images, tmp_path / "want")
+    assert len(np.unique(want[0])) > 1
+    archive, elsewhere = tmp_path / "model.zip", tmp_path / "elsewhere"
+    assert export(results, archive) == 0
+    assert main(["install", str(archive), "--results", str(elsewhere)]) == 0
+    installed = elsewhere / NAME / MODEL
+    assert [p.name for p in elsewhere.iterdir()] == [NAME]
+    assert "README.md" in files(installed)
+    for name, model in (("installed", installed), ("zip", archive), ("folder", exported)):
+        assert np.array_equal(predicted(model, images, tmp_path / name)[0], want[0]), name
+    monkeypatch.delenv("nnUNet_extTrainer", raising=False)
+    stock = nnUNetPredictor(use_mirroring=False, device=torch.device("cpu"), allow_tqdm=False)
+    stock.initialize_from_trained_model_folder(str(installed), None)
+    (images / "case_0.nii.gz").rename(images / "case_0_0000.nii.gz")
+    (tmp_path / "stock").mkdir()
+    stock.predict_from_files_sequential(str(images), str(tmp_path / "stock"))
+    assert np.array_equal(voxels(tmp_path / "stock" / "case_0.nii.gz"), want[0])
+
+
+def test_a_stock_zip_installs_without_what_would_be_unpickled(
+    results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    import nnunetv2.model_sharing.model_export as stock
+
+    monkeypatch.setenv("nnUNet_results", str(results))
+    monkeypatch.setenv("nnUNet_raw", str(results))
+    monkeypatch.setenv("nnUNet_preprocessed", str(results))
+    archive, elsewhere = tmp_path / "stock.zip", tmp_path / "elsewhere"
+    trainer, plans, configuration = MODEL.split("__")
+    stock.export_pretrained_model(NAME, str(archive), (configuration,), trainer, plans, (0,))
+    with zipfile.ZipFile(archive, "a") as zipped:
+        zipped.writestr(f"{NAME}/{MODEL}/crossval/postprocessing.pkl", b"anything")
+    assert main(["install", str(archive), "--results", str(elsewhere), "--json"]) == 0
+    captured = capsys.readouterr()
+    installed = elsewhere / NAME / MODEL
+    assert json.loads(captured.out[captured.out.index("{") :]) == {"folders": [str(installed)]}
+    assert "1 files that prediction does not need are left out" in captured.err
+    assert not list(elsewhere.rglob("*.pkl"))
+    name = "fold_0/checkpoint_final.pth"
+    mine, theirs = (
+        torch.load(folder / name, weights_only=True)["network_weights"]
+        for folder in (installed, results / NAME / MODEL)
+    )
+    assert all(torch.equal(mine[key], theirs[key]) for key in theirs)
+
+
+def test_nothing_is_overwritten(
+    results: Path, exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {p: p.stat().st_mtime_ns for p in (*results.rglob("*"), *exported.rglob("*"))}
+    assert export(results, exported) == 2
+    assert f"{exported} exists, and nothing is overwritten" in capsys.readouterr().err
+    assert main(["install", str(exported), "--results", str(results)]) == 2
+    assert f"{MODEL} exists, and nothing is overwritten" in capsys.readouterr().err
+    after = {p: p.stat().st_mtime_ns for p in (*results.rglob("*"), *exported.rglob("*"))}
+    assert {p: t for p, t in after.items() if p.is_file()} == {
+        p: t for p, t in before.items() if p.is_file()
+    }
+    assert set(after) == set(before)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (("901", "3d_lowres"), "does not exist; train first"),
+        (("902", "3d_fullres"), "data set '902' was not found"),
+        (("901", "3d_fullres", "-f", "4"), "checkpoint"),
+        (("901", "3d_fullres", "-chk", "other.pth"), "no fold with a other.pth"),
+    ],
+)
+def test_what_cannot_be_exported_is_named_and_nothing_is_left(
+    changes: tuple[str, ...],
+    message: str,
+    results: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    command = ["export", *changes, "--model", "umamba_bot", "-o", str(tmp_path / "out.zip")]
+    assert main([*command, "--results", str(results)]) == 2
+    assert message in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_path_of_this_machine_is_not_exported(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = write_toy_model(tmp_path / "results", ("0",))
+    plans = read_json(model / "plans.json")
+    plans["configurations"]["3d_fullres"]["weights"] = "/home/somebody/weights.pth"
+    (model / "plans.json").write_text(json.dumps(plans))
+    assert export(tmp_path / "results", tmp_path / "out") == 2
+    message = "configurations.3d_fullres.weights is '/home/somebody/weights.pth', a path of this"
+    assert message in capsys.readouterr().err
+    assert [p.name for p in tmp_path.iterdir()] == ["results"]
+
+
+def test_weights_under_several_names_are_written_once(tmp_path: Path) -> None:
+    weight = torch.arange(1000.0)
+    weights = {
+        "a": weight,
+        "b.a": weight,
+        "part": weight[10:20],
+        "flipped": weight.reshape(10, 100).T,
+        "half": torch.tensor(0.5, dtype=torch.bfloat16),
+    }
+    path = tmp_path / "w.safetensors"
+    write_weights(weights, path, tmp_path)
+    assert set(load_file(path)) == {"a", "part", "flipped", "half"}
+    read = read_weights(path, "w")
+    assert set(read) == set(weights)
+    assert all(torch.equal(read[key], weights[key]) for key in weights)
