@@ -11,8 +11,17 @@ __all__ = [
 ]
 
 
-class ResumableInterruptError(Exception):
-    """The user interrupted work that can be continued; the command line exits with 75."""
+class ResumableInterruptError(SystemExit):
+    """The user interrupted work that can be continued; the process exits with 75.
+
+    As it is a `SystemExit`, nnU-Net's own commands exit with 75, too.
+    """
+
+    EXIT_CODE = 75
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.code = self.EXIT_CODE
 
 
 class UMambaError(ValueError):

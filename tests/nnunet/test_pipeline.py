@@ -13,14 +13,13 @@ import SimpleITK
 import torch
 
 from conftest import GOLDEN, relative_l2
-from toy import NAME, folder_options, read_json, voxels, write_toy_images
+from toy import NAME, PLANS, folder_options, prepare_toy, read_json, voxels
 from umamba.cli.main import main
 from umamba.nnunet.checkpoints import previous_of
 from umamba.nnunet.paths import environment
 
 pytestmark = pytest.mark.nnunet
 
-PLANS = "nnUNetUMambaBotPlans"
 FEW = ["--epochs", "2", "--iterations", "6"]
 
 
@@ -28,14 +27,8 @@ FEW = ["--epochs", "2", "--iterations", "6"]
 def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A data set and plans made by our commands, on two workers."""
     root = tmp_path_factory.mktemp("nnunet")
-    write_toy_images(root / "source")
     with environment(nnUNet_def_n_proc="2", nnUNet_n_proc_DA="0"):
-        images, masks = str(root / "source/images"), str(root / "source/masks")
-        made = ["dataset", NAME, "--images", images, "--masks", masks, "--raw", str(root / "raw")]
-        assert main([*made, "--labels", "background=0", "big=1", "small=2"]) == 0
-        plan = ["plan", "901", "--model", "umamba_bot", "--features", "4,8"]
-        plan += ["--patch-size", "8", "16", "16", "--batch-size", "2", *folder_options(root)]
-        assert main(plan) == 0
+        prepare_toy(root)
         yield root
 
 
@@ -183,14 +176,14 @@ def test_an_interrupted_training_goes_on_as_it_was_begun(
     with monkeypatch.context() as patched:
         patched.setattr(nnUNetTrainerUMamba, "on_epoch_start", interrupt)
         assert main(command("broken", *length)) == 75
-    assert "with --c continues from" in capsys.readouterr().err
-    assert main(command("broken", "--c", "--epochs", "9")) == 2
+    assert "--resume (or --c) continues from" in capsys.readouterr().err
+    assert main(command("broken", "--resume", "--epochs", "9")) == 2
     assert "leave --epochs, --iterations and --seed out" in capsys.readouterr().err
     latest = next((root / "broken").rglob("checkpoint_latest.pth"))
     shutil.copy(latest, previous_of(latest))
     latest.write_bytes(latest.read_bytes()[:1000])
-    assert main(command("broken", "--c")) == 0
-    assert f"{latest} is torn; going on from {previous_of(latest)}" in capsys.readouterr().err
+    assert main(command("broken", "--resume")) == 0
+    assert f"going on from {latest.with_name('checkpoint_best.pth')}" in capsys.readouterr().err
     kept = sorted(path.name for path in latest.parent.glob("checkpoint*"))
     assert kept == ["checkpoint_best.pth", "checkpoint_final.pth"]
     whole, broken = (
@@ -216,7 +209,7 @@ def test_a_finished_fold_is_not_trained_over(
     assert main([*command, *folder_options(root)]) == 2
     assert "holds a finished training; --val validates it again" in capsys.readouterr().err
     assert (trained / "fold_0" / "checkpoint_final.pth").stat().st_mtime_ns == before
-    assert main([*command, "--c", *folder_options(root)]) == 2
+    assert main([*command, "--resume", *folder_options(root)]) == 2
     assert "leave --epochs" in capsys.readouterr().err
 
 

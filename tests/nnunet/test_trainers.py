@@ -1,16 +1,11 @@
-"""Lengths of training, and batches that depend on seed and number only."""
+"""Lengths of training, precision, and the environment of workers."""
 
-import random
-from typing import Any
-
-import numpy as np
 import pytest
 import torch
 
 from umamba.errors import UMambaError
 from umamba.nnunet.paths import Paths, environment, set_default_workers
 from umamba.nnunet.trainers import (
-    _SeededLoader,
     nnUNetTrainerUMamba,
     nnUNetTrainerUMambaEncNoAMP,
 )
@@ -63,32 +58,6 @@ def test_without_autocast_the_network_sees_float32_inside_stocks_autocast() -> N
             assert trainer.network(x.bfloat16()).dtype == torch.float32
             assert len(list(trainer.network.parameters())) == 2
     assert isinstance(trainer.network, torch.nn.Conv2d)
-
-
-class Draws:
-    """A loader that draws from every generator that augmentation uses."""
-
-    def set_thread_id(self, thread_id: int) -> None:
-        self.thread_id = thread_id
-
-    def __next__(self) -> tuple[float, ...]:
-        return (random.random(), float(np.random.rand()), float(torch.rand(())))  # noqa: NPY002
-
-
-def test_batches_depend_on_seed_and_number_only() -> None:
-    alone = _SeededLoader(Draws(), (4, 0), start=0, workers=1)
-    wanted = [next(alone) for _ in range(6)]
-    assert len(set(wanted)) == 6
-    shared: list[Any] = [None] * 6
-    for worker in range(2):
-        loader = _SeededLoader(Draws(), (4, 0), start=0, workers=2)
-        loader.set_thread_id(worker)
-        shared[worker::2] = [next(loader) for _ in range(3)]
-    assert shared == wanted
-    resumed = _SeededLoader(Draws(), (4, 0), start=4, workers=1)
-    assert [next(resumed), next(resumed)] == wanted[4:]
-    for other in ((5, 0), (4, 1)):
-        assert next(_SeededLoader(Draws(), other, start=0, workers=1)) != wanted[0]
 
 
 def test_worker_defaults_leave_the_users_choice(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,9 +1,6 @@
 """What `umamba train` refuses before any work starts, and what it keeps."""
 
 import json
-import os
-import signal
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +12,6 @@ from umamba import registry
 from umamba.cli.main import main
 from umamba.nnunet.plans import PlanOptions, derive_plans
 from umamba.nnunet.plans_files import write_plans
-from umamba.nnunet.training import stop_signals_interrupt
 
 PLANS = "nnUNetUMambaBotPlans"
 
@@ -54,25 +50,43 @@ def begun(root: Path, checkpoint: str) -> Path:
 def test_there_must_be_something_to_continue(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert train(root, "--c") == 2
+    assert train(root, "--resume") == 2
     message = capsys.readouterr().err
     assert "there is nothing to continue in" in message
-    assert "fold_0; leave --c out" in message
+    assert "fold_0; leave --resume out" in message
     assert not (root / "results").exists()
 
 
-@pytest.mark.parametrize("checkpoint", ["final", "latest", "best"])
-def test_any_checkpoint_can_be_continued(root: Path, checkpoint: str) -> None:
+@pytest.mark.parametrize("checkpoint", ["final", "latest", "best", "latest_previous"])
+@pytest.mark.parametrize("option", ["--resume", "--c"])
+def test_any_checkpoint_can_be_continued(root: Path, checkpoint: str, option: str) -> None:
     begun(root, checkpoint)
-    assert train(root, "--c") == 130
+    assert train(root, option) == 75  # interrupted where training would begin
+
+
+@pytest.mark.parametrize("hours", ["0", "-1", "nan", "inf", "soon"])
+def test_hours_are_positive(root: Path, hours: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        train(root, "--hours", hours)
+    assert f"'{hours}' is not a positive number of hours" in capsys.readouterr().err
+
+
+def test_a_stop_file_that_is_older_than_the_training_does_not_stop_it(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stop_file = begun(root, "latest") / "stop"
+    stop_file.touch()
+    assert train(root, "--resume") == 75
+    assert not stop_file.exists()
+    assert f"{stop_file} is older than this training" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("checkpoint", "message"),
     [
         ("final", "a finished training; --val validates it again"),
-        ("latest", "an unfinished training; --c goes on"),
-        ("best", "an unfinished training; --c goes on"),
+        ("latest", "an unfinished training; --resume goes on"),
+        ("best", "an unfinished training; --resume goes on"),
     ],
 )
 @pytest.mark.parametrize("fold", ["0", "00"])
@@ -84,7 +98,7 @@ def test_an_earlier_training_is_not_overwritten(
     whole = f"{folder} holds {message}, --overwrite begins anew (the old one is kept)"
     assert whole in capsys.readouterr().err
     assert train(root, "--overwrite", fold=fold) == 130
-    (kept,) = folder.parent.iterdir()
+    (kept,) = folder.parent.glob("*fold_0")
     assert kept.name.startswith("replaced_")
     assert kept.name.endswith("_fold_0")
     assert (kept / f"checkpoint_{checkpoint}.pth").is_file()
@@ -121,32 +135,3 @@ def test_a_results_folder_that_is_a_file_is_named(
     message = capsys.readouterr().err
     assert f"nothing can be written to {root / 'results' / NAME}" in message
     assert "(Not a directory); give another folder as --results" in message
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
-def test_what_schedulers_send_interrupts(number: int) -> None:
-    def wait() -> None:
-        with stop_signals_interrupt():
-            os.kill(os.getpid(), number)
-            time.sleep(5)
-
-    before = signal.getsignal(number)
-    with pytest.raises(KeyboardInterrupt):
-        wait()
-    assert signal.getsignal(number) is before
-
-
-def test_workers_are_ended_by_signals_as_ever() -> None:
-    read_end, write_end = os.pipe()
-    with stop_signals_interrupt():
-        child = os.fork()
-        if child == 0:
-            os.write(write_end, b"!")
-            time.sleep(20)
-            os._exit(0)
-        os.read(read_end, 1)  # Python drops what arrives while it forks
-        os.kill(child, signal.SIGTERM)
-        _, status = os.waitpid(child, 0)
-    os.close(read_end)
-    os.close(write_end)
-    assert os.WTERMSIG(status) == signal.SIGTERM

@@ -7,7 +7,10 @@ from typing import Any
 import numpy as np
 import SimpleITK
 
+from umamba.cli.main import main
+
 NAME = "Dataset901_Toy"
+PLANS = "nnUNetUMambaBotPlans"
 
 
 def write_toy_images(folder: Path, n_cases: int = 6, shape: tuple[int, ...] = (12, 24, 20)) -> None:
@@ -35,6 +38,17 @@ def folder_options(root: Path) -> list[str]:
         for name in ("raw", "preprocessed", "results")
         for part in (f"--{name}", str(root / name))
     ]
+
+
+def prepare_toy(root: Path) -> None:
+    """Make the data set and plans of a tiny UMambaBot by our commands."""
+    write_toy_images(root / "source")
+    images, masks = str(root / "source/images"), str(root / "source/masks")
+    made = ["dataset", NAME, "--images", images, "--masks", masks, "--raw", str(root / "raw")]
+    assert main([*made, "--labels", "background=0", "big=1", "small=2"]) == 0
+    plan = ["plan", "901", "--model", "umamba_bot", "--features", "4,8"]
+    plan += ["--patch-size", "8", "16", "16", "--batch-size", "2", *folder_options(root)]
+    assert main(plan) == 0
 
 
 def read_json(path: Path) -> Any:

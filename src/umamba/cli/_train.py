@@ -13,6 +13,7 @@ from umamba.cli.arguments import (
     natural,
     plans_name,
     positive,
+    positive_hours,
 )
 from umamba.nnunet.paths import Paths, add_path_arguments, set_default_workers
 
@@ -40,12 +41,20 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="training iterations in all, spread evenly over the epochs",
     )
     parser.add_argument("--seed", type=natural, metavar="N", help="make the training repeatable")
+    parser.add_argument(
+        "--hours",
+        type=positive_hours,
+        metavar="H",
+        help="after so many hours save and exit with 75, as when a file `stop` in the fold's "
+        "folder, Ctrl-C or a scheduler's signal asks for it; --resume continues",
+    )
     parser.add_argument("--npz", action="store_true", help="save validation probabilities")
     how = parser.add_mutually_exclusive_group()
     how.add_argument(
         "-pretrained_weights", type=Path, metavar="FILE", help="checkpoint to start from"
     )
     how.add_argument(
+        "--resume",
         "--c",
         dest="continue_training",
         action="store_true",
@@ -79,6 +88,7 @@ def run(args: argparse.Namespace) -> int:
         epochs=args.epochs,
         iterations=args.iterations,
         seed=args.seed,
+        hours=args.hours,
         continue_training=args.continue_training,
         only_validate=args.val,
         overwrite=args.overwrite,

@@ -1,6 +1,7 @@
 """Arguments that several commands take."""
 
 import argparse
+import math
 
 from umamba import registry
 
@@ -11,6 +12,7 @@ __all__ = [
     "natural",
     "plans_name",
     "positive",
+    "positive_hours",
 ]
 
 
@@ -20,6 +22,18 @@ def positive(text: str) -> int:
         msg = f"{text!r} is not a positive number"
         raise argparse.ArgumentTypeError(msg)
     return int(text)
+
+
+def positive_hours(text: str) -> float:
+    """Parse a length of time in hours, such as 0.5."""
+    try:
+        hours = float(text)
+    except ValueError:
+        hours = math.nan
+    if not 0 < hours < math.inf:
+        msg = f"{text!r} is not a positive number of hours"
+        raise argparse.ArgumentTypeError(msg)
+    return hours
 
 
 def natural(text: str) -> int:

@@ -27,7 +27,6 @@ COMMANDS = (
 )
 
 EXIT_USER_ERROR = 2
-EXIT_RESUMABLE = 75
 EXIT_INTERRUPTED = 130
 
 
@@ -65,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_USER_ERROR
     except ResumableInterruptError as interrupt:
         sys.stderr.write(f"\numamba {args.command}: {interrupt}\n")
-        return EXIT_RESUMABLE
+        return interrupt.EXIT_CODE
     except KeyboardInterrupt:
         sys.stderr.write(f"\numamba {args.command}: interrupted\n")
         return EXIT_INTERRUPTED

@@ -135,7 +135,7 @@ def write_checkpoint(checkpoint: Mapping[str, Any], path: Path, *, keep_previous
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         msg = (
             f"checkpoint {path} cannot be written ({reason}); the last one before it is kept. "
-            "Make room or give write access, then continue with --c"
+            "Make room or give write access, then continue with --resume"
         )
         raise CheckpointError(msg) from error
     finally:

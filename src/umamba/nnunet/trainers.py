@@ -1,29 +1,24 @@
 """Trainers: our recipe for any plans, and the authors' names for their commands as they stand."""
 
-import random
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from batchgenerators.dataloading.multi_threaded_augmenter import MultiThreadedAugmenter
-from batchgenerators.dataloading.single_threaded_augmenter import SingleThreadedAugmenter
 from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 from torch import nn
-from torch._dynamo import OptimizedModule
-from tqdm import tqdm
 
 from umamba.errors import UMambaError
 from umamba.layers.mamba_block import Mamba
-from umamba.nnunet.checkpoints import is_whole, previous_of, read_checkpoint, write_checkpoint
+from umamba.nnunet.crash_safe_trainer import CrashSafeTrainer
 from umamba.nnunet.paths import environment
 from umamba.nnunet.plans import official_architecture
+from umamba.nnunet.seeded_batches import augmenter, seed_everything
+from umamba.nnunet.training_state import UnfinishedEpoch
 
 __all__ = [
     "nnUNetTrainerUMamba",
@@ -33,19 +28,19 @@ __all__ = [
 ]
 
 _EPOCH_ITERATIONS = 250
-_LATEST = "checkpoint_latest.pth"
 _VALIDATION_SHARE = 5  # one validation batch for every five training batches, as nnU-Net does
 
 
-class nnUNetTrainerUMamba(nnUNetTrainer):
-    """Train any plans by nnU-Net's recipe, with three differences.
+class nnUNetTrainerUMamba(CrashSafeTrainer):
+    """Train any plans by nnU-Net's recipe, with four differences.
 
     - `A_log` and `D` of every Mamba block are spared weight decay, as in mamba_ssm's recipe.
     - The length of training and the seed can be set by `set_budget` and `set_seed`. With a seed,
-      every batch is drawn and augmented from (seed, iteration), so it does not depend on how
-      many workers make batches or on how far they have run ahead.
+      every batch is drawn and augmented from (seed, epoch, iteration), so it does not depend on
+      how many workers make batches or on how far they have run ahead.
     - Checkpoints name the trainer `nnUNetTrainer`: their plans describe the network fully, so
       that stock prediction and exported models need no `nnUNet_extTrainer`.
+    - It can be stopped or killed at any moment; see `CrashSafeTrainer`.
     """
 
     seed: int | None = None
@@ -99,51 +94,22 @@ class nnUNetTrainerUMamba(nnUNetTrainer):
         # Without workers nnU-Net hands back the bare loaders, which are then wrapped here.
         with environment(nnUNet_n_proc_DA="0"):
             train, validation = super().get_dataloaders()
+        done = self.epoch_at_hand or UnfinishedEpoch()
+        first = self.current_epoch * self.num_iterations_per_epoch + len(done.training)
+        first_validation = self.current_epoch * self.num_val_iterations_per_epoch + len(
+            done.validation
+        )
+        entropy, pin_memory = (self.seed, self.local_rank), self.device.type == "cuda"
         return (
-            self._seeded(train.data_loader, workers, self.num_iterations_per_epoch, stream=0),
-            self._seeded(
+            augmenter(train.data_loader, (*entropy, 0), first, workers, pin_memory=pin_memory),
+            augmenter(
                 validation.data_loader,
+                (*entropy, 1),
+                first_validation,
                 -(-workers // 2),
-                self.num_val_iterations_per_epoch,
-                stream=1,
+                pin_memory=pin_memory,
             ),
         )
-
-    def _seeded(self, loader: Any, workers: int, per_epoch: int, stream: int) -> Any:
-        start = self.current_epoch * per_epoch
-        entropy = (self.seed or 0, self.local_rank, stream)
-        seeded = _SeededLoader(loader, entropy, start, max(1, workers))
-        if workers == 0:
-            return SingleThreadedAugmenter(seeded, None)
-        return MultiThreadedAugmenter(
-            seeded, None, workers, num_cached_per_queue=2, pin_memory=self.device.type == "cuda"
-        )
-
-    def run_training(self) -> None:
-        """Train; on a terminal a bar shows the iterations of the epoch.
-
-        A checkpoint is written after every epoch, so that an interrupt costs no more than one.
-        """
-        self.save_every = 1
-        self.on_train_start()
-        for _ in range(self.current_epoch, self.num_epochs):
-            self.on_epoch_start()
-            self.on_train_epoch_start()
-            steps = self._progress(self.num_iterations_per_epoch, "training")
-            self.on_train_epoch_end([self.train_step(next(self.dataloader_train)) for _ in steps])
-            with torch.no_grad():
-                self.on_validation_epoch_start()
-                steps = self._progress(self.num_val_iterations_per_epoch, "validation")
-                self.on_validation_epoch_end(
-                    [self.validation_step(next(self.dataloader_val)) for _ in steps]
-                )
-            self.on_epoch_end()
-        self.on_train_end()
-
-    def _progress(self, total: int, what: str) -> Any:
-        hidden = self.local_rank != 0 or not sys.stderr.isatty()
-        title = f"epoch {self.current_epoch + 1}/{self.num_epochs} {what}"
-        return tqdm(range(total), desc=title, leave=False, disable=hidden)
 
     def print_to_log_file(
         self, *args: Any, also_print_to_console: bool = True, **kwargs: Any
@@ -172,39 +138,8 @@ class nnUNetTrainerUMamba(nnUNetTrainer):
             f"val loss {value('val_losses'):.4f}  pseudo Dice {dice}  {seconds:.0f} s"
         )
 
-    def save_checkpoint(self, filename: str) -> None:
-        """Write a checkpoint whole or not at all; the latest one's predecessor is kept."""
-        if self.local_rank != 0:
-            return
-        if self.disable_checkpointing:
-            self.print_to_log_file("No checkpoint written, checkpointing is disabled")
-            return
-        network = self.network.module if self.is_ddp else self.network
-        if isinstance(network, OptimizedModule):
-            network = network._orig_mod
-        scaler = self.grad_scaler
-        checkpoint = {
-            "network_weights": network.state_dict(),
-            "optimizer_state": self.optimizer.state_dict(),
-            "grad_scaler_state": None if scaler is None else scaler.state_dict(),
-            "logging": self.logger.get_checkpoint(),
-            "_best_ema": self._best_ema,
-            "current_epoch": self.current_epoch + 1,
-            "init_args": self.my_init_kwargs,
-            "trainer_name": self._trainer_for_prediction(),
-            "inference_allowed_mirroring_axes": self.inference_allowed_mirroring_axes,
-            "umamba": self._budget(),
-        }
-        target = Path(filename)
-        write_checkpoint(checkpoint, target, keep_previous=target.name == _LATEST)
-
-    def _trainer_for_prediction(self) -> str:
-        """Name nnU-Net's trainer where the plans alone describe the network."""
-        stock = nnUNetTrainer.build_network_architecture
-        by_plans = type(self).build_network_architecture is stock
-        return nnUNetTrainer.__name__ if by_plans else type(self).__name__
-
-    def _budget(self) -> dict[str, int | None]:
+    def settings(self) -> dict[str, int | None]:
+        """Return length and seed, which a training goes on with."""
         return {
             "epochs": self.num_epochs,
             "iterations_per_epoch": self.num_iterations_per_epoch,
@@ -212,35 +147,15 @@ class nnUNetTrainerUMamba(nnUNetTrainer):
             "seed": self.seed,
         }
 
-    def load_checkpoint(self, filename_or_checkpoint: str) -> None:
-        """Go on with a training as it was begun: weights, optimiser, length and seed.
-
-        Args:
-            filename_or_checkpoint: The file; nothing in it is run. If it is torn, the one before
-                it is taken where there is one.
-
-        Raises:
-            CheckpointError: If the file cannot be used.
-        """
-        path = Path(filename_or_checkpoint)
-        previous = previous_of(path)
-        if not is_whole(path) and is_whole(previous):
-            sys.stderr.write(f"{path} is torn; going on from {previous}\n")
-            path = previous
-        begun = read_checkpoint(path).get("umamba")
-        if begun is not None:  # before the schedule is built
-            self.num_epochs = begun["epochs"]
-            self.num_iterations_per_epoch = begun["iterations_per_epoch"]
-            self.num_val_iterations_per_epoch = begun["validation_iterations_per_epoch"]
-            if begun["seed"] is not None:
-                self.set_seed(begun["seed"])
-        super().load_checkpoint(str(path))
-
-    def on_train_end(self) -> None:
-        """Write the final checkpoint, then remove those that it makes superfluous."""
-        super().on_train_end()
-        if self.local_rank == 0:
-            previous_of(Path(self.output_folder) / _LATEST).unlink(missing_ok=True)
+    def apply_settings(self, settings: Mapping[str, Any]) -> None:
+        """Take what `settings` returned."""
+        if not settings:
+            return
+        self.num_epochs = settings["epochs"]
+        self.num_iterations_per_epoch = settings["iterations_per_epoch"]
+        self.num_val_iterations_per_epoch = settings["validation_iterations_per_epoch"]
+        if settings["seed"] is not None:
+            self.set_seed(settings["seed"])
 
 
 def spread(iterations: int, epochs: int | None) -> tuple[int, int]:
@@ -262,39 +177,6 @@ def spread(iterations: int, epochs: int | None) -> tuple[int, int]:
         msg = f"{iterations} iterations cannot be spread over {epochs} epochs; ask for more"
         raise UMambaError(msg)
     return epochs, -(-iterations // epochs)
-
-
-class _SeededLoader:
-    """Draw batch number `i` of a data loader from (*entropy, i), whichever worker draws it."""
-
-    def __init__(self, loader: Any, entropy: Sequence[int], start: int, workers: int) -> None:
-        self.loader = loader
-        self.entropy = tuple(entropy)
-        self.next_index = start
-        self.workers = workers
-
-    def set_thread_id(self, thread_id: int) -> None:
-        """Take every `workers`-th batch, beginning with one's own number; called in the worker."""
-        # A forked worker has none of its parent's threads, and would wait for them forever.
-        torch.set_num_threads(1)
-        self.next_index += thread_id
-        self.loader.set_thread_id(thread_id)
-
-    def __iter__(self) -> "_SeededLoader":
-        return self
-
-    def __next__(self) -> Any:
-        sequence = np.random.SeedSequence([*self.entropy, self.next_index])
-        seed_everything(int(sequence.generate_state(1)[0]))
-        self.next_index += self.workers
-        return next(self.loader)
-
-
-def seed_everything(seed: int) -> None:
-    """Seed Python, numpy's global generator (which nnU-Net draws from) and torch."""
-    random.seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002 - the generator that nnU-Net uses
-    torch.manual_seed(seed)
 
 
 class _OfficialByDefault(nnUNetTrainer):

@@ -1,20 +1,16 @@
 """Start or resume one fold, on nnU-Net's own functions."""
 
-import os
-import signal
 import sys
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from umamba.errors import ResumableInterruptError, UMambaError
+from umamba.errors import UMambaError
 from umamba.nnunet.checkpoints import only_safe_loading, read_checkpoint
+from umamba.nnunet.interruption import STOP_FILE, StopRequest, resumable
 from umamba.nnunet.paths import Paths, available_cores, check_writable
 from umamba.nnunet.plans import resolve
 from umamba.nnunet.plans_files import read_plans
@@ -25,6 +21,8 @@ from umamba.nnunet.preparation import (
     load_json_list,
     talk_to_stderr,
 )
+from umamba.nnunet.run_lock import only_training
+from umamba.nnunet.training_state import CHECKPOINTS, newest_checkpoint
 from umamba.nnunet.trust import read_trusted_plans
 
 __all__ = [
@@ -32,13 +30,11 @@ __all__ = [
     "ext_trainer_folder",
     "find_trainer",
     "pick_device",
-    "stop_signals_interrupt",
     "train",
 ]
 
 
-# In the order in which nnU-Net looks for one to go on from.
-_CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_latest.pth", "checkpoint_best.pth")
+_FINAL = CHECKPOINTS[0]
 _FOLDS = 5  # of the splits that nnU-Net makes
 
 
@@ -56,6 +52,7 @@ class TrainingRequest:
         epochs: Number of epochs; our recipe only.
         iterations: Training iterations in all; our recipe only.
         seed: Seed; our recipe only.
+        hours: After how many hours to save and stop; `None` is without limit.
         continue_training: Whether to go on from the newest checkpoint.
         only_validate: Whether to validate a finished training again.
         overwrite: Whether a training that is there is begun anew.
@@ -73,6 +70,7 @@ class TrainingRequest:
     epochs: int | None = None
     iterations: int | None = None
     seed: int | None = None
+    hours: float | None = None
     continue_training: bool = False
     only_validate: bool = False
     overwrite: bool = False
@@ -156,55 +154,40 @@ def train(request: TrainingRequest, paths: Paths) -> Path:
     read_trusted_plans(preprocessed, request.plans_name, trusted=request.trust_plans)
     ensure_preprocessed(dataset, request.plans_name, request.configuration, paths)
     _check_first_stage(request, results, preprocessed)
-    if request.overwrite:
-        _set_aside(folder)
-    with talk_to_stderr():
+    stop = StopRequest(folder / STOP_FILE, request.hours)
+    with talk_to_stderr(), only_training(folder), resumable(folder), stop.listening():
+        _check_state(request, folder)  # another training may have ended meanwhile
+        if request.overwrite:
+            _set_aside(folder)
+        _remove_stale_stop_file(folder)
         trainer = _build_trainer(request, trainer_class, fold, preprocessed)
-        from nnunetv2.run.run_training import maybe_load_checkpoint
-
-        weights = None if request.pretrained_weights is None else str(request.pretrained_weights)
-        try:
-            with only_safe_loading():
-                maybe_load_checkpoint(
-                    trainer, request.continue_training, request.only_validate, weights
-                )
-            if not request.only_validate:
-                with stop_signals_interrupt():
-                    trainer.run_training()
-        except KeyboardInterrupt:
-            if not (folder / "checkpoint_latest.pth").is_file():
-                raise
-            msg = f"interrupted; the same command with --c continues from {folder}"
-            raise ResumableInterruptError(msg) from None
+        with only_safe_loading():
+            _load(trainer, request, folder)
+        if not request.only_validate:
+            trainer.stop = stop
+            trainer.run_training()
         trainer.perform_actual_validation(request.save_probabilities)
     return folder
 
 
-@contextmanager
-def stop_signals_interrupt() -> Iterator[None]:
-    """Let SIGTERM and SIGUSR1, by which schedulers announce the end, interrupt as Ctrl-C does.
+def _remove_stale_stop_file(folder: Path) -> None:
+    stop_file = folder / STOP_FILE
+    if stop_file.exists():
+        stop_file.unlink()
+        sys.stderr.write(f"{stop_file} is older than this training, and was removed\n")
 
-    Processes forked meanwhile keep the usual meaning; outside the main thread nothing changes.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    own = os.getpid()
 
-    def interrupt(number: int, _: object) -> None:
-        if os.getpid() == own:
-            raise KeyboardInterrupt
-        signal.signal(number, signal.SIG_DFL)
-        os.kill(os.getpid(), number)
+def _load(trainer: Any, request: TrainingRequest, folder: Path) -> None:
+    """Load what the request begins with: a checkpoint, other weights, or nothing."""
+    if request.continue_training:
+        trainer.load_checkpoint(str(newest_checkpoint(folder)))
+    elif request.only_validate:
+        trainer.load_checkpoint(str(folder / _FINAL))
+    elif request.pretrained_weights is not None:
+        from nnunetv2.run.load_pretrained_weights import load_pretrained_weights
 
-    names = ("SIGTERM", "SIGUSR1")  # Windows has no SIGUSR1
-    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
-    earlier = {number: signal.signal(number, interrupt) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in earlier.items():
-            signal.signal(number, handler)
+        trainer.initialize()
+        load_pretrained_weights(trainer.network, str(request.pretrained_weights), verbose=True)
 
 
 def _parse_fold(fold: str, preprocessed: Path) -> int | str:
@@ -232,7 +215,7 @@ def _check_length(request: TrainingRequest, trainer_class: Any) -> None:
         return
     if request.continue_training:
         msg = (
-            "--c goes on with the length and the seed that the training was begun with; leave "
+            "--resume goes on with the length and the seed that the training was begun with; leave "
             "--epochs, --iterations and --seed out"
         )
         raise UMambaError(msg)
@@ -250,7 +233,7 @@ def _check_length(request: TrainingRequest, trainer_class: Any) -> None:
 
 def _check_state(request: TrainingRequest, folder: Path) -> None:
     """Check that the fold is in the state that the request expects."""
-    finished = (folder / _CHECKPOINTS[0]).is_file()
+    finished = (folder / _FINAL).is_file()
     begun = _is_begun(folder)
     if request.only_validate and not finished:
         msg = f"{folder} holds no finished training to validate; train it first"
@@ -258,21 +241,21 @@ def _check_state(request: TrainingRequest, folder: Path) -> None:
     if request.pretrained_weights is not None:
         read_checkpoint(request.pretrained_weights)
     if request.continue_training and not begun:
-        msg = f"there is nothing to continue in {folder}; leave --c out"
+        msg = f"there is nothing to continue in {folder}; leave --resume out"
         raise UMambaError(msg)
     if not begun or request.continue_training or request.only_validate or request.overwrite:
         return
     what = (
         "a finished training; --val validates it again"
         if finished
-        else "an unfinished training; --c goes on"
+        else "an unfinished training; --resume goes on"
     )
     msg = f"{folder} holds {what}, --overwrite begins anew (the old one is kept)"
     raise UMambaError(msg)
 
 
 def _is_begun(folder: Path) -> bool:
-    return any((folder / name).is_file() for name in _CHECKPOINTS)
+    return any((folder / name).is_file() for name in CHECKPOINTS)
 
 
 def _set_aside(folder: Path) -> None:

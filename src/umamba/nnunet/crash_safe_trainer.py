@@ -1,0 +1,260 @@
+"""A trainer that can be stopped or killed at any moment and then goes on as if it had not been."""
+
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from torch import nn
+from torch._dynamo import OptimizedModule
+from tqdm import tqdm
+
+from umamba.nnunet.checkpoints import is_whole, previous_of, read_checkpoint, write_checkpoint
+from umamba.nnunet.disk_space import check_space, full_disk_explained
+from umamba.nnunet.interruption import STOP_FILE, StopRequest, resumable
+from umamba.nnunet.run_lock import only_training
+from umamba.nnunet.training_state import (
+    LATEST,
+    STATE,
+    UnfinishedEpoch,
+    newest_checkpoint,
+    random_states,
+    restore_random_states,
+)
+
+__all__ = ["CrashSafeTrainer"]
+
+_SECONDS_BETWEEN_CHECKPOINTS = 600.0
+
+
+class CrashSafeTrainer(nnUNetTrainer):
+    """Train by nnU-Net's own steps, so that next to nothing is lost whatever happens.
+
+    A checkpoint is written after every epoch and at least every ten minutes. When a stop is asked
+    for (a signal, a stop file, a limit of hours), the iteration is finished and saved. Checkpoints
+    hold the steps of an unfinished epoch and the states of the random generators.
+
+    Attributes:
+        stop: What asks to stop; `None` is signals, and a file `stop` in the folder of the fold.
+        epoch_at_hand: The steps of the epoch that is being trained; `None` between epochs.
+    """
+
+    stop: StopRequest | None = None
+    epoch_at_hand: UnfinishedEpoch | None = None
+    _random_states: Mapping[str, Any] | None = None
+    _saved_at = 0.0
+
+    def settings(self) -> dict[str, Any]:
+        """Return what a training is begun with and goes on with, besides the plans."""
+        return {}
+
+    def apply_settings(self, settings: Mapping[str, Any]) -> None:
+        """Take what `settings` returned; called before the network is built."""
+
+    def run_training(self) -> None:
+        """Train; on a terminal a bar shows the iterations of the epoch.
+
+        Raises:
+            ResumableInterruptError: If a stop was asked for, once everything is saved.
+            UMambaError: If the folder is being trained in already, or the disk is full.
+        """
+        folder = Path(self.output_folder)
+        self.stop = self.stop or StopRequest(folder / STOP_FILE)
+        with only_training(folder), resumable(folder), self.stop.listening():
+            try:
+                with full_disk_explained(folder):
+                    self._train(self.stop)
+            finally:
+                self._end_workers()
+
+    def _train(self, stop: StopRequest) -> None:
+        if not self.was_initialized:
+            self.initialize()
+        check_space(self.network, Path(self.output_folder))
+        self.on_train_start()
+        if self._random_states is not None:
+            restore_random_states(self._random_states)
+        self._saved_at = time.monotonic()
+        with stop.deferred():
+            while self.current_epoch < self.num_epochs:
+                self._run_epoch(stop)
+            self.on_train_end()
+        stop.honour()
+
+    def _run_epoch(self, stop: StopRequest) -> None:
+        if self.epoch_at_hand is None:
+            self.on_epoch_start()
+            self.on_train_epoch_start()
+            self.epoch_at_hand = UnfinishedEpoch()
+        else:
+            self._reenter_epoch(self.epoch_at_hand)
+        steps = self.epoch_at_hand
+        self._take_steps("training", steps.training, stop)
+        if len(self.logger.get_value("train_losses", step=None)) == self.current_epoch:
+            self.on_train_epoch_end(steps.training)
+        with torch.no_grad():
+            self.on_validation_epoch_start()
+            self._take_steps("validation", steps.validation, stop)
+            self.on_validation_epoch_end(steps.validation)
+        self.epoch_at_hand = None
+        self.on_epoch_end()
+
+    def _reenter_epoch(self, steps: UnfinishedEpoch) -> None:
+        """Go on in the middle of an epoch, whose start is in the log already."""
+        self.network.train()
+        self.lr_scheduler.step(self.current_epoch)
+        self._epoch_starts()[-1] = time.time() - steps.seconds
+        self.print_to_log_file(
+            f"Epoch {self.current_epoch} goes on after {len(steps.training)} training and "
+            f"{len(steps.validation)} validation iterations"
+        )
+
+    def _epoch_starts(self) -> list[float]:
+        starts: list[float] = self.logger.get_value("epoch_start_timestamps", step=None)
+        return starts
+
+    def _take_steps(self, phase: str, outputs: list[dict[str, Any]], stop: StopRequest) -> None:
+        """Take the steps of an epoch's phase that are not yet among its outputs."""
+        step: Callable[[Any], dict[str, Any]] = self.train_step
+        loader, total = self.dataloader_train, self.num_iterations_per_epoch
+        if phase == "validation":
+            step = self.validation_step
+            loader, total = self.dataloader_val, self.num_val_iterations_per_epoch
+        for _ in self._bar(len(outputs), total, phase):
+            self._save_in_time(stop)
+            try:
+                batch = next(loader)
+            except RuntimeError:  # the worker is dead: schedulers signal all processes
+                self._save_in_time(stop)
+                raise
+            outputs.append(step(batch))
+
+    def _bar(self, done: int, total: int, phase: str) -> Any:
+        hidden = self.local_rank != 0 or not sys.stderr.isatty()
+        title = f"epoch {self.current_epoch + 1}/{self.num_epochs} {phase}"
+        rest = range(done, total)
+        return tqdm(rest, desc=title, initial=done, total=total, leave=False, disable=hidden)
+
+    def _save_in_time(self, stop: StopRequest) -> None:
+        """Save and interrupt if a stop was asked for; save if it is long ago.
+
+        Raises:
+            KeyboardInterrupt: With the reason, once everything is saved.
+        """
+        asked = self._agreed(asked=stop.reason() is not None)
+        if asked or time.monotonic() - self._saved_at > _SECONDS_BETWEEN_CHECKPOINTS:
+            self._save_latest()
+        if asked:
+            stop.honour()
+            raise KeyboardInterrupt  # another process of this training was asked
+
+    def _agreed(self, *, asked: bool) -> bool:
+        """Return whether any process of a distributed training was asked to stop."""
+        if not self.is_ddp:
+            return asked
+        flag = torch.tensor(int(asked), device=self.device)
+        torch.distributed.all_reduce(flag, torch.distributed.ReduceOp.MAX)
+        return bool(flag)
+
+    def on_epoch_end(self) -> None:
+        """Finish the epoch as nnU-Net does, then save."""
+        # nnU-Net saves the latest checkpoint before it notes the best Dice; ours comes after.
+        self.save_every = self.num_epochs + 1
+        super().on_epoch_end()
+        self._save_latest()
+
+    def on_train_end(self) -> None:
+        """Write the final checkpoint, then remove those that it makes superfluous."""
+        super().on_train_end()
+        if self.local_rank == 0:
+            previous_of(Path(self.output_folder) / LATEST).unlink(missing_ok=True)
+
+    def _end_workers(self) -> None:
+        for loader in (self.dataloader_train, self.dataloader_val):
+            if hasattr(loader, "_finish"):
+                loader._finish()
+
+    def save_checkpoint(self, filename: str) -> None:
+        """Write a checkpoint whole or not at all; nnU-Net calls this before it counts the epoch."""
+        self._save(Path(filename), finished_epochs=self.current_epoch + 1)
+
+    def _save_latest(self) -> None:
+        self._save(Path(self.output_folder) / LATEST, finished_epochs=self.current_epoch)
+        self._saved_at = time.monotonic()
+
+    def _save(self, path: Path, finished_epochs: int) -> None:
+        if self.local_rank != 0:
+            return
+        if self.disable_checkpointing:
+            self.print_to_log_file("No checkpoint written, checkpointing is disabled")
+            return
+        scaler = self.grad_scaler
+        checkpoint = {
+            "network_weights": self._bare_network().state_dict(),
+            "optimizer_state": self.optimizer.state_dict(),
+            "grad_scaler_state": None if scaler is None else scaler.state_dict(),
+            "logging": self.logger.get_checkpoint(),
+            "_best_ema": self._best_ema,
+            "current_epoch": finished_epochs,
+            "init_args": self.my_init_kwargs,
+            "trainer_name": self._trainer_for_prediction(),
+            "inference_allowed_mirroring_axes": self.inference_allowed_mirroring_axes,
+            "umamba": self.settings(),
+            STATE: self._state(),
+        }
+        write_checkpoint(checkpoint, path, keep_previous=path.name == LATEST)
+
+    def _state(self) -> dict[str, Any]:
+        steps = self.epoch_at_hand
+        if steps is not None:
+            steps.seconds = time.time() - self._epoch_starts()[-1]
+        return {
+            "unfinished_epoch": None if steps is None else steps.to_state(),
+            "random_states": random_states(),
+        }
+
+    def _bare_network(self) -> nn.Module:
+        network = self.network.module if self.is_ddp else self.network
+        bare: nn.Module = network._orig_mod if isinstance(network, OptimizedModule) else network
+        return bare
+
+    def _trainer_for_prediction(self) -> str:
+        """Name nnU-Net's trainer where the plans alone describe the network."""
+        stock = nnUNetTrainer.build_network_architecture
+        by_plans = type(self).build_network_architecture is stock
+        return nnUNetTrainer.__name__ if by_plans else type(self).__name__
+
+    def load_checkpoint(self, filename_or_checkpoint: str) -> None:
+        """Go on with a training as it was begun: weights, optimiser, length, seed and progress.
+
+        Args:
+            filename_or_checkpoint: The file; nothing in it is run. If it is the latest one and
+                torn, the newest that is whole is taken.
+
+        Raises:
+            CheckpointError: If no file can be used.
+        """
+        path = Path(filename_or_checkpoint)
+        if path.name == LATEST and not is_whole(path):
+            path = newest_checkpoint(path.parent)
+        checkpoint = read_checkpoint(path)
+        self.apply_settings(checkpoint.get("umamba") or {})  # before the schedule is built
+        if not self.was_initialized:
+            self.initialize()
+        self._bare_network().load_state_dict(checkpoint["network_weights"])
+        self.optimizer.load_state_dict(checkpoint["optimizer_state"])
+        if self.grad_scaler is not None and checkpoint["grad_scaler_state"] is not None:
+            self.grad_scaler.load_state_dict(checkpoint["grad_scaler_state"])
+        self.my_init_kwargs = checkpoint["init_args"]
+        self.current_epoch = checkpoint["current_epoch"]
+        self.logger.load_checkpoint(checkpoint["logging"])
+        self._best_ema = checkpoint["_best_ema"]
+        self.inference_allowed_mirroring_axes = checkpoint["inference_allowed_mirroring_axes"]
+        state = checkpoint.get(STATE) or {}
+        self._random_states = state.get("random_states")
+        unfinished = state.get("unfinished_epoch")
+        if unfinished is not None:
+            self.epoch_at_hand = UnfinishedEpoch.from_state(unfinished)

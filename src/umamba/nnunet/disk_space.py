@@ -1,0 +1,60 @@
+"""See that the disk holds a training's checkpoints, and say so when it does not."""
+
+import errno
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from torch import nn
+
+from umamba.errors import CheckpointError, UMambaError
+
+__all__ = ["check_space", "full_disk_explained"]
+
+_FILES = 4  # latest, its predecessor, best, and the one that is being written
+_TENSORS = 2  # weights and momentum
+_MARGIN_BYTES = 50 * 2**20  # logs, plots, the segmentations of the validation cases
+_MIB = 2**20
+
+
+def check_space(network: nn.Module, folder: Path) -> None:
+    """Check that all checkpoints of a training will find room.
+
+    Args:
+        network: The network that is trained.
+        folder: Where its checkpoints go, and perhaps are already.
+
+    Raises:
+        UMambaError: If they will not.
+    """
+    weights = sum(t.numel() * t.element_size() for t in network.state_dict().values())
+    wanted = _FILES * _TENSORS * weights + _MARGIN_BYTES
+    there = sum(path.stat().st_size for path in folder.glob("checkpoint_*.pth"))
+    free = shutil.disk_usage(folder).free
+    if free + there >= wanted:
+        return
+    msg = (
+        f"the checkpoints of this training need {(wanted - there) // _MIB} MiB, and {folder} has "
+        f"{free // _MIB} MiB left; make room, or give another folder as --results"
+    )
+    raise UMambaError(msg)
+
+
+@contextmanager
+def full_disk_explained(folder: Path) -> Iterator[None]:
+    """Turn a full or lost disk, met while anything else than a checkpoint is written, into words.
+
+    Raises:
+        CheckpointError: If that was the error.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            raise
+        msg = (
+            f"{error.filename or folder} cannot be written ({error.strerror}); the last checkpoint "
+            "is kept. Make room or give write access, then continue with --resume"
+        )
+        raise CheckpointError(msg) from error

@@ -1,0 +1,70 @@
+"""A toy training in a process of its own, which can be killed; imported in that process."""
+
+import json
+import multiprocessing
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from toy import NAME, PLANS, folder_options
+
+MODEL = Path("results") / NAME / f"nnUNetTrainerUMamba__{PLANS}__3d_fullres"
+CONTEXT = multiprocessing.get_context("forkserver")
+
+
+def fold_of(root: Path) -> Path:
+    return root / MODEL / "fold_all"
+
+
+def start(root: Path, *options: str) -> Any:
+    """Begin to train in a session of its own; what it says goes to `root / "said"`."""
+    command = ["train", "901", "3d_fullres", "all", "-p", PLANS, "-device", "cpu", *options]
+    process = CONTEXT.Process(target=_train, args=(root, [*command, *folder_options(root)]))
+    process.start()
+    return process
+
+
+def run(root: Path, *options: str) -> int:
+    process = start(root, *options)
+    process.join(120)
+    return process.exitcode
+
+
+def processes_of(session: int) -> list[int]:
+    """The processes of a session that are alive."""
+    alive = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            try:
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            if fields[0] != "Z" and int(fields[3]) == session:
+                alive.append(int(entry.name))
+    return alive
+
+
+def _train(root: Path, command: list[str]) -> None:
+    os.setsid()
+    multiprocessing.set_start_method("fork", force=True)  # as in a process of a user
+    said = os.open(root / "said", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for stream in (1, 2):
+        os.dup2(said, stream)
+    import torch
+    from nnunetv2.training.logging.nnunet_logger import LocalLogger
+
+    from umamba.cli.main import main
+    from umamba.nnunet.trainers import nnUNetTrainerUMamba
+
+    torch.set_num_threads(1)
+    LocalLogger.plot_progress_png = lambda *_: None  # takes longer than all the rest
+    nnUNetTrainerUMamba.perform_actual_validation = _without_validation
+    sys.exit(main(command))
+
+
+def _without_validation(trainer: Any, *_: Any) -> None:
+    folder = Path(trainer.output_folder) / "validation"
+    folder.mkdir(exist_ok=True)
+    scores = {"mean": {"1": {"Dice": 1.0}}, "foreground_mean": {"Dice": 1.0}}
+    (folder / "summary.json").write_text(json.dumps(scores))
