@@ -23,7 +23,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="segment a folder of images",
         description=(
             "Segment a folder of images with a trained model: of ours, of stock nnU-Net, or of "
-            "the authors' fork. Cases that cannot be read are reported and left out (exit code 1)."
+            "the authors' fork. Cases that cannot be read are reported and left out (exit code 1). "
+            "An interrupted run (exit code 75) goes on with the same command."
         ),
         epilog="example: umamba predict -d 4 -c 3d_fullres --model umamba_bot -i imagesTs -o out",
     )
@@ -59,8 +60,14 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument("-step_size", type=float, default=0.5)
     parser.add_argument("--disable_tta", action="store_true", help="no mirroring; 4 to 8x faster")
     parser.add_argument("--save_probabilities", action="store_true")
-    parser.add_argument(
-        "--continue_prediction", action="store_true", help="leave cases that have an output"
+    existing = parser.add_mutually_exclusive_group()
+    existing.add_argument(
+        "--overwrite", action="store_true", help="predict cases that have an output anew"
+    )
+    existing.add_argument(
+        "--continue_prediction",
+        action="store_true",
+        help="leave cases that have an output: the default, here as nnU-Net has this option",
     )
     parser.add_argument(
         "-prev_stage_predictions",
@@ -92,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
         save_probabilities=args.save_probabilities,
         device=device,
         previous_stage=args.prev_stage_predictions,
-        skip_existing=args.continue_prediction,
+        overwrite=args.overwrite,
         trust_plans=args.trust_plans,
     )
     with opened_model(model_folder, trust_plans=args.trust_plans) as opened:

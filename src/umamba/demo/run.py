@@ -292,7 +292,7 @@ def _run_pipeline(
             fold_folder.parent,
             held_out / "images",
             held_out / "predictions",
-            PredictionOptions(device=device),
+            PredictionOptions(device=device, overwrite=True),
         )
 
 

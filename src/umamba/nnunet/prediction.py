@@ -1,7 +1,6 @@
 """A folder of images to a folder of segmentations, with nnU-Net's predictor."""
 
-import os
-import shutil
+import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,21 +9,21 @@ from typing import Any
 
 import torch
 
-from umamba.errors import CheckpointError, DatasetError, UMambaError
+from umamba.errors import CheckpointError, DatasetError, ResumableInterruptError, UMambaError
+from umamba.nnunet.case_prediction import CaseError, segment_case
 from umamba.nnunet.checkpoints import read_checkpoint
-from umamba.nnunet.dataset_checks import Case, CaseFacts
+from umamba.nnunet.dataset_checks import Case
+from umamba.nnunet.interruption import StopRequest
 from umamba.nnunet.paths import check_writable
-from umamba.nnunet.prediction_inputs import check_case, find_cases, input_files
-from umamba.nnunet.preparation import is_running, talk_to_stderr
+from umamba.nnunet.prediction_inputs import check_case, find_cases
+from umamba.nnunet.prediction_record import check_record, write_record
+from umamba.nnunet.preparation import talk_to_stderr
 from umamba.nnunet.training import find_trainer
 from umamba.nnunet.trust import check_trainer, read_model_description
 
 __all__ = ["PredictionOptions", "PredictionReport", "find_folds", "load_model", "predict"]
 
-
-_STAGING = ".umamba-partial-"
-_CASES_AT_ONCE = 16  # what an interrupt can cost
-_ARGUMENTS = "predict_from_raw_data_args.json"  # nnU-Net's; names the hidden folder, not the user's
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ class PredictionOptions:
         save_probabilities: Whether probabilities are written, too.
         device: `cpu`, `cuda` or `mps`.
         previous_stage: Segmentations of the first stage, for a cascade.
-        skip_existing: Whether cases with an output are left as they are.
+        overwrite: Whether cases with an output are predicted anew, too.
         trust_plans: Whether plans and checkpoints may have anything imported.
     """
 
@@ -50,7 +49,7 @@ class PredictionOptions:
     save_probabilities: bool = False
     device: str = "cpu"
     previous_stage: Path | None = None
-    skip_existing: bool = False
+    overwrite: bool = False
     trust_plans: bool = False
 
 
@@ -153,10 +152,10 @@ def _load_weights(network: torch.nn.Module, weights: dict[str, Any], folder: Pat
 def predict(
     model_folder: Path, images: Path, output: Path, options: PredictionOptions
 ) -> PredictionReport:
-    """Segment every case of a folder.
+    """Segment every case of a folder that has no segmentation yet.
 
     Cases that cannot be read, or do not fit the model, are reported and left out. Outputs appear
-    once they are whole.
+    once they are whole. No other process is started.
 
     Args:
         model_folder: Folder with `plans.json`, `dataset.json` and `fold_*`.
@@ -170,35 +169,86 @@ def predict(
 
     Raises:
         UMambaError: If the model cannot be loaded, no case can be predicted, or outputs cannot be
-            written or would overwrite inputs.
+            written or would overwrite inputs, or those there are another model's.
+        ResumableInterruptError: If the user interrupts; the same call goes on.
     """
-    _check_output(output, images, options.previous_stage)
-    with talk_to_stderr():
-        predictor = load_model(model_folder, options)
-    _check_cascade(predictor.configuration_manager, options)
-    ending = predictor.dataset_json["file_ending"]
     report = PredictionReport()
-    ready: list[CaseFacts] = []
-    cases = find_cases(images, predictor.dataset_json)
-    _check_targets(cases, output, ending)
-    for case in cases:
-        if options.skip_existing and (output / f"{case.case_id}{ending}").is_file():
-            report.skipped.append(case.case_id)
-            continue
-        facts, problems = check_case(case, predictor.dataset_json)
-        problems += _check_previous_stage(case, ending, options.previous_stage)
-        if problems:
-            report.failed[case.case_id] = "; ".join(problems)
-        else:
-            ready.append(facts)
-    if ready:
-        _predict_ready(predictor, ready, output, options)
-        report.predicted.extend(facts.case.case_id for facts in ready)
-    elif report.failed and not report.skipped:
+    try:
+        with StopRequest().listening(), talk_to_stderr():
+            _check_output(output, images, options.previous_stage)
+            predictor = load_model(model_folder, options)
+            _check_cascade(predictor.configuration_manager, options)
+            cases = find_cases(images, predictor.dataset_json)
+            _check_targets(cases, output, predictor.dataset_json["file_ending"])
+            _predict_cases(predictor, cases, output, options, report)
+    except KeyboardInterrupt:
+        rest = "run it again" if options.overwrite else "the same command does the rest"
+        msg = f"interrupted; {len(report.predicted)} predicted, {rest}"
+        raise ResumableInterruptError(msg) from None
+    if report.failed and not report.predicted and not report.skipped:
         reasons = "".join(f"\n  case {case}: {why}" for case, why in report.failed.items())
         msg = f"no case in {images} can be predicted:{reasons}"
         raise DatasetError(msg)
     return report
+
+
+def _predict_cases(
+    predictor: Any,
+    cases: Sequence[Case],
+    output: Path,
+    options: PredictionOptions,
+    report: PredictionReport,
+) -> None:
+    done = (
+        set()
+        if options.overwrite
+        else {c for c in cases if _is_done(c, output, predictor, options)}
+    )
+    if done:
+        check_record(predictor, output)
+    for number, case in enumerate(cases, start=1):
+        if case in done:
+            report.skipped.append(case.case_id)
+            continue
+        why = _predict_case(predictor, case, output, options)
+        if why is not None:
+            report.failed[case.case_id] = why
+        else:
+            report.predicted.append(case.case_id)
+            if len(report.predicted) == 1 and not options.overwrite:
+                write_record(predictor, output)
+        outcome = "predicted" if why is None else "left out"
+        log.info("%s: %s (%d of %d)", case.case_id, outcome, number, len(cases))
+    if report.predicted and options.overwrite:  # until here others' segmentations may be left
+        write_record(predictor, output)
+
+
+def _is_done(case: Case, output: Path, predictor: Any, options: PredictionOptions) -> bool:
+    endings = [predictor.dataset_json["file_ending"]]
+    endings += [".npz", ".pkl"] if options.save_probabilities else []
+    return all((output / f"{case.case_id}{ending}").is_file() for ending in endings)
+
+
+def _predict_case(
+    predictor: Any, case: Case, output: Path, options: PredictionOptions
+) -> str | None:
+    """Predict one case, and return why it cannot be, if so."""
+    facts, problems = check_case(case, predictor.dataset_json)
+    ending = predictor.dataset_json["file_ending"]
+    problems += _check_previous_stage(case, ending, options.previous_stage)
+    if problems:
+        return "; ".join(problems)
+    try:
+        segment_case(
+            predictor,
+            facts,
+            output,
+            previous_stage=options.previous_stage,
+            save_probabilities=options.save_probabilities,
+        )
+    except CaseError as error:
+        return str(error)
+    return None
 
 
 def _check_output(output: Path, images: Path, previous_stage: Path | None) -> None:
@@ -238,45 +288,3 @@ def _check_previous_stage(case: Case, ending: str, folder: Path | None) -> list[
     if folder is None or (folder / f"{case.case_id}{ending}").is_file():
         return []
     return [f"{folder / case.case_id}{ending} of the first stage is missing"]
-
-
-def _predict_ready(
-    predictor: Any, ready: Sequence[CaseFacts], output: Path, options: PredictionOptions
-) -> None:
-    """Predict into a hidden folder, a few cases at a time, and move what is finished."""
-    output.mkdir(parents=True, exist_ok=True)
-    for stale in output.glob(f"{_STAGING}*"):
-        if not is_running(int(stale.name.removeprefix(_STAGING))):
-            shutil.rmtree(stale, ignore_errors=True)
-    staging = output / f"{_STAGING}{os.getpid()}"
-    try:
-        for first in range(0, len(ready), _CASES_AT_ONCE):
-            (staging / "inputs").mkdir(parents=True)
-            (staging / "outputs").mkdir()
-            _predict_some(predictor, ready[first : first + _CASES_AT_ONCE], staging, options)
-            (staging / "outputs" / _ARGUMENTS).unlink(missing_ok=True)
-            for file in sorted((staging / "outputs").iterdir()):
-                file.replace(output / file.name)
-            shutil.rmtree(staging)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-
-
-def _predict_some(
-    predictor: Any, cases: Sequence[CaseFacts], staging: Path, options: PredictionOptions
-) -> None:
-    from nnunetv2.configuration import default_num_processes
-
-    ending = predictor.dataset_json["file_ending"]
-    workers = min(default_num_processes, len(cases))
-    previous = options.previous_stage
-    inputs = [input_files(facts, staging / "inputs", ending) for facts in cases]
-    with talk_to_stderr():
-        predictor.predict_from_files(
-            [[str(file) for file in files] for files in inputs],
-            [str(staging / "outputs" / facts.case.case_id) for facts in cases],
-            save_probabilities=options.save_probabilities,
-            num_processes_preprocessing=workers,
-            num_processes_segmentation_export=workers,
-            folder_with_segs_from_prev_stage=None if previous is None else str(previous),
-        )

@@ -1,12 +1,12 @@
 """Find the cases to predict, and check that they fit the model before any work starts."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from umamba.errors import DatasetError
 from umamba.nnunet.dataset_checks import Case, CaseFacts, errors_of, inspect_case
-from umamba.nnunet.dataset_images import read_image, write_image
+from umamba.nnunet.dataset_images import GEOMETRY_ENDINGS, read_image, write_image
 
 __all__ = ["check_case", "find_cases", "input_files"]
 
@@ -84,12 +84,24 @@ def check_case(case: Case, dataset_json: Mapping[str, Any]) -> tuple[CaseFacts, 
     if len(numbers) > 1 and numbers != list(range(len(numbers))):
         wanted = ", ".join(f"{case.case_id}_{i:04d}{ending}" for i in range(len(channels)))
         problems.append(f"the channels are to be named {wanted}")
-    if not problems and facts.n_channels != len(channels):
-        problems.append(
-            f"it has {facts.n_channels} channel(s), but the model was trained with "
-            f"{len(channels)}: {', '.join(channels)}"
-        )
+    if not problems:
+        problems += _check_content(facts, channels, ending)
     return facts, problems
+
+
+def _check_content(facts: CaseFacts, channels: Sequence[str], ending: str) -> list[str]:
+    """Say what is wrong with files that can be read."""
+    if facts.n_channels != len(channels):
+        wanted = ", ".join(f"{facts.case.case_id}_{i:04d}{ending}" for i in range(len(channels)))
+        return [
+            f"it has {facts.n_channels} channel(s), but the model was trained with "
+            f"{len(channels)}: {', '.join(channels)}; give {wanted}"
+        ]
+    if ending in GEOMETRY_ENDINGS and not all(file.faithful for file in facts.images):
+        return ["one file holds several channels, which nnU-Net reads from one file each"]
+    if all(file.is_constant for file in facts.images):
+        return ["the image is empty: all voxels are the same; export it again, or leave it out"]
+    return []
 
 
 def input_files(facts: CaseFacts, folder: Path, ending: str) -> list[Path]:
