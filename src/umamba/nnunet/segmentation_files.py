@@ -118,11 +118,10 @@ def write_segmentation(
         image: The file that was segmented.
     """
     if path.name.endswith((".nii", ".nii.gz")):
-        plain = path.with_name(f"{path.name}.nii")
+        plain = path.with_name(path.name.removesuffix(".gz"))
         reader_writer.write_seg(labels, str(plain), properties)
         _copy_nifti_geometry(image, plain)
-        if path.name.endswith(".nii"):
-            plain.replace(path)
+        if plain == path:
             return
         with (
             plain.open("rb") as source,
@@ -140,13 +139,16 @@ def write_segmentation(
 def _copy_nifti_geometry(image: Path, target: Path) -> None:
     import nibabel
 
-    given, header = nibabel.load(image).header, nibabel.load(target).header
-    if given.get_data_shape() != header.get_data_shape():
-        return
-    for name in _NIFTI_GEOMETRY:
-        header[name] = given[name]
-    header["pixdim"][:4] = given["pixdim"][:4]
+    given = nibabel.load(image).header
+    kind = type(nibabel.load(target).header)
     with target.open("r+b") as file:
+        header = kind.from_fileobj(file)  # as it stands: `load` forgets where the voxels begin
+        if given.get_data_shape() != header.get_data_shape():
+            return
+        for name in _NIFTI_GEOMETRY:
+            header[name] = given[name]
+        header["pixdim"][:4] = given["pixdim"][:4]
+        file.seek(0)
         file.write(header.binaryblock)
 
 

@@ -154,7 +154,7 @@ class _Windows:
         self.image, inside = pad_nd_image(
             case.image, self.patch_size, "constant", {"value": 0}, return_slicer=True
         )
-        self.inside = inside[1:]
+        self.inside = [slice(int(part.start), int(part.stop)) for part in inside[1:]]
         self.previous = case.previous
         if case.previous is not None:  # -1 is no label
             self.previous = pad_nd_image(case.previous, self.patch_size, "constant", {"value": -1})
