@@ -167,6 +167,16 @@ def test_nnunets_own_functions_read_by_our_reader(canary: Path, tmp_path: Path) 
         assert torch.load is before, name
 
 
+def test_a_checkpoint_for_prediction_is_no_training_to_go_on_with(tmp_path: Path) -> None:
+    from nnunetv2.run.load_pretrained_weights import load_pretrained_weights
+
+    torch.save({"network_weights": {}}, tmp_path / "c.pth")
+    with pytest.raises(CheckpointError, match="lacks 'logging': it was made"), only_safe_loading():
+        torch.load(tmp_path / "c.pth")["logging"]
+    with pytest.raises(CheckpointError, match="does not fit the network"), only_safe_loading():
+        load_pretrained_weights(torch.nn.Linear(1, 1), str(tmp_path / "c.pth"))
+
+
 def refused(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], *words: str) -> None:
     """Install and predict: one error each that says these words, and nothing is written."""
     (tmp_path / "in").mkdir(exist_ok=True)
@@ -234,6 +244,8 @@ def test_hostile_plans_trainers_and_weights_that_do_not_fit_in_stock_zips(
     refused(model(toy_plans()), tmp_path, capsys, "do not fit the network")
     huge = put(toy_plans(), (*NETWORK, "arch_kwargs", "features_per_stage"), ["a", 1, 2])
     refused(model(huge), tmp_path, capsys, "cannot be built")
+    giant = put(toy_plans(), (*NETWORK, "arch_kwargs", "features_per_stage"), [10**5] * 3)
+    refused(model(giant), tmp_path, capsys, "do not fit the network")
     refused(model({"configurations": []}), tmp_path, capsys, "need `configurations`")
 
 
@@ -370,6 +382,10 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "later schema": (
         lambda m: rewrite(m / "manifest.json", lambda c: c.update(schema_version=2)),
         "schema_version 2; this umamba reads 1",
+    ),
+    "names that nnU-Net would not find": (
+        lambda m: rewrite(m / "manifest.json", lambda c: c.update(dataset="Toy")),
+        "nnU-Net finds no model",
     ),
     "damaged manifest": (
         lambda m: rewrite(m / "manifest.json", lambda c: c.update(folds=[1])),

@@ -92,6 +92,9 @@ def only_safe_loading() -> Iterator[None]:
 
     They call `torch.load` in such a way that it runs whatever a file says, and take no other
     reader.
+
+    Raises:
+        CheckpointError: If what they then look for is not there, or does not fit the network.
     """
 
     def load(file: Any, *_: Any, **__: Any) -> Any:
@@ -101,6 +104,15 @@ def only_safe_loading() -> Iterator[None]:
     stock, torch.load = torch.load, ours
     try:
         yield
+    except KeyError as error:
+        msg = (
+            f"the checkpoint lacks {error}: it was made for prediction, as an installed model is, "
+            "and can only be started from, by -pretrained_weights"
+        )
+        raise CheckpointError(msg) from None
+    except AssertionError as error:
+        msg = f"the checkpoint does not fit the network that the plans describe: {error}"
+        raise CheckpointError(msg) from None
     finally:
         torch.load = stock
 

@@ -1,15 +1,19 @@
 """A shared model into nnU-Net's results: verified, rebuilt from plain data, moved there at once."""
 
+import contextlib
+import io
 import os
 import re
 import shutil
 import sys
 import tempfile
+import warnings
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+import torch
 
 from umamba.errors import ModelFileError, PlansError, UMambaError
 from umamba.nnunet.archives import list_members, unpack
@@ -17,7 +21,7 @@ from umamba.nnunet.checkpoints import read_checkpoint, write_checkpoint
 from umamba.nnunet.manifest import CARD, MANIFEST, verify_folder
 from umamba.nnunet.paths import Paths, check_writable
 from umamba.nnunet.prediction import PredictionOptions, load_model
-from umamba.nnunet.preparation import is_running, talk_to_stderr
+from umamba.nnunet.preparation import is_running
 from umamba.nnunet.weight_files import read_weights
 
 __all__ = ["install_model", "opened_model"]
@@ -84,7 +88,7 @@ def install_model(source: Path, paths: Paths, *, trust_plans: bool = False) -> l
         shutil.rmtree(work, ignore_errors=True)
 
 
-@contextmanager
+@contextlib.contextmanager
 def opened_model(source: Path, *, trust_plans: bool = False) -> Iterator[Path]:
     """Give the model folder of whatever holds a model, for the time of the block.
 
@@ -149,6 +153,13 @@ def _build(source: Path, work: Path) -> list[_Model]:
 def _build_exported(folder: Path, source: Path, models: Path) -> _Model:
     """Write checkpoints of nnU-Net from an exported model that its manifest vouches for."""
     manifest = verify_folder(folder, source)
+    named = _DATASET.fullmatch(manifest.dataset) and _MODEL.fullmatch(manifest.folder_name)
+    if not named:
+        msg = (
+            f"{source}: nnU-Net finds no model {manifest.folder_name!r} of {manifest.dataset!r}; "
+            f"the names in {MANIFEST} must be DatasetXXX_Name and TRAINER__PLANS__CONFIGURATION"
+        )
+        raise ModelFileError(msg)
     model = models / manifest.dataset / manifest.folder_name
     model.mkdir(parents=True)
     for name in ("plans.json", "dataset.json", CARD):
@@ -211,8 +222,10 @@ def _check_loads(folder: Path, *, trust_plans: bool) -> None:
     for path in checkpoints:
         fold = path.parent.name.removeprefix("fold_")
         options = PredictionOptions((fold,), path.name, trust_plans=trust_plans)
+        sys.stderr.write(f"checking {folder.name}, fold {fold}\n")
         try:
-            with talk_to_stderr():
+            # On the meta device, plans that describe a giant take no memory.
+            with _quiet(), torch.device("meta"):
                 load_model(folder, options)
         except UMambaError:
             raise
@@ -223,6 +236,14 @@ def _check_loads(folder: Path, *, trust_plans: bool) -> None:
                 f"({type(error).__name__} {first}); get another copy, or the version that wrote it"
             )
             raise PlansError(msg) from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Drop what nnU-Net says about devices, and torch about weights without memory."""
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _move(models: list[_Model], results: Path) -> list[Path]:
@@ -241,6 +262,7 @@ def _move(models: list[_Model], results: Path) -> list[Path]:
                 made.append(target.parent)
             model.folder.rename(target)
             moved.append(target)
+            _note_same_number(model.dataset, results)
     except BaseException:
         for target in moved:
             shutil.rmtree(target, ignore_errors=True)
@@ -248,3 +270,13 @@ def _move(models: list[_Model], results: Path) -> list[Path]:
             folder.rmdir()
         raise
     return moved
+
+
+def _note_same_number(dataset: str, results: Path) -> None:
+    number = dataset.split("_", 1)[0]
+    others = sorted(p.name for p in results.glob(f"{number}_*") if p.name != dataset)
+    if others:
+        sys.stderr.write(
+            f"note: {others[0]} has the same number; name {dataset} in full, and for stock nnU-Net "
+            "give one of them another number\n"
+        )
