@@ -31,7 +31,9 @@ def quick_workers() -> Iterator[None]:
 
     As with "spawn", which nnU-Net asks for, they have nothing of this process.
     """
-    multiprocessing.set_forkserver_preload(["nnunetv2.inference.predict_from_raw_data"])
+    multiprocessing.set_forkserver_preload(
+        ["nnunetv2.inference.predict_from_raw_data", "umamba.nnunet.trainers"]
+    )
     get_context = multiprocessing.get_context
 
     def get_quick_context(method: str | None = None) -> Any:

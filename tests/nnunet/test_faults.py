@@ -1,8 +1,12 @@
 """Trainings that are killed, starved of disk, or find their checkpoints damaged lose nothing."""
 
+import itertools
 import os
+import pkgutil
 import random
+import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,9 +16,18 @@ import pytest
 import torch
 
 import toy_process
-from toy import prepare_toy
-from umamba.nnunet.checkpoints import read_checkpoint
-from umamba.nnunet.paths import environment
+from toy import NAME, PLANS, prepare_toy
+from toy_process import Fault
+from umamba.errors import CheckpointError
+from umamba.nnunet.checkpoints import (
+    previous_of,
+    read_checkpoint,
+    remove_partial,
+    write_checkpoint,
+)
+from umamba.nnunet.paths import Paths, environment
+from umamba.nnunet.preparation import ensure_preprocessed
+from umamba.nnunet.training_state import STATE, newest_checkpoint
 
 pytestmark = pytest.mark.nnunet
 
@@ -27,9 +40,8 @@ class Reference:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        began = time.monotonic()
         assert toy_process.run(root, *LENGTH) == 0, (root / "said").read_text()
-        began = time.monotonic()  # now that the data are preprocessed
-        assert toy_process.run(root, *LENGTH, "--overwrite") == 0
         self.seconds = time.monotonic() - began
         self.final = read_checkpoint(toy_process.fold_of(root) / "checkpoint_final.pth")
 
@@ -45,6 +57,9 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reference]:
     root = tmp_path_factory.mktemp("faults")
     with environment(nnUNet_def_n_proc="2", nnUNet_n_proc_DA="1"):
         prepare_toy(root)
+        paths = Paths(root / "raw", root / "preprocessed", root / "results")
+        with environment(nnUNet_raw=str(paths.raw), nnUNet_preprocessed=str(paths.preprocessed)):
+            ensure_preprocessed(NAME, PLANS, "3d_fullres", paths)
         yield Reference(root)
 
 
@@ -84,6 +99,63 @@ def kill(process: Any, number: signal.Signals) -> int:
     return process.exitcode
 
 
+FAULTS = {
+    "before the first iteration": (Fault("on_train_start", 1, signal.SIGTERM), 130, None),
+    "in a training iteration": (Fault("train_step", 6, signal.SIGINT), 75, (1, 2)),
+    "in the last training iteration": (Fault("train_step", 8, signal.SIGUSR1), 75, (1, 4)),
+    "in the last validation": (Fault("validation_step", 3, signal.SIGTERM), 75, (3, 0)),
+    "in the final validation": (Fault("perform_actual_validation", 1, signal.SIGINT), 75, (3, 0)),
+    "by a stop file": (Fault("train_step", 1, None), 75, (0, 1)),
+}
+
+
+@pytest.mark.parametrize(
+    "when",
+    [
+        "before the first iteration",
+        "in a training iteration",
+        "in the final validation",
+        pytest.param("in the last training iteration", marks=pytest.mark.slow),
+        pytest.param("in the last validation", marks=pytest.mark.slow),
+        pytest.param("by a stop file", marks=pytest.mark.slow),
+    ],
+)
+def test_a_stop_costs_no_iteration(reference: Reference, tmp_path: Path, when: str) -> None:
+    fault, wanted_code, progress = FAULTS[when]
+    root = reference.fresh(tmp_path)
+    assert toy_process.run(root, *LENGTH, fault=fault) == wanted_code
+    fold = toy_process.fold_of(root)
+    if progress is not None:
+        said = f"--resume (or --c) continues from {fold}"
+        assert said in (root / "said").read_text()
+        checkpoint = read_checkpoint(newest_checkpoint(fold))
+        unfinished = checkpoint[STATE]["unfinished_epoch"]
+        iterations = 0 if unfinished is None else unfinished["iterations"]
+        assert (checkpoint["current_epoch"], iterations) == progress
+    assert not (fold / "stop").exists()
+    assert_same_training(resume(root), reference.final)
+    assert "logging issue" not in (root / "said").read_text()  # nnU-Net's, of a value logged twice
+
+
+@pytest.mark.slow
+def test_hours_end_a_training_and_a_second_one_beside_it_is_refused(
+    reference: Reference, tmp_path: Path
+) -> None:
+    root = reference.fresh(tmp_path)
+    long = ["--epochs", "100", "--iterations", "10000", "--seed", "7"]
+    first = toy_process.start(root, *long, "--hours", str(6 / 3600))
+    fold = toy_process.fold_of(root)
+    while not fold.is_dir():
+        time.sleep(0.1)
+    assert toy_process.run(root, *LENGTH) == 2
+    refusal = f"{fold} is being trained by process {first.pid} on"
+    assert refusal in (root / "said").read_text()
+    first.join(60)
+    assert first.exitcode == 75
+    assert "interrupted by the limit of --hours" in (root / "said").read_text()
+    assert read_checkpoint(fold / "checkpoint_latest.pth")["umamba"]["epochs"] == 100
+
+
 def survive(reference: Reference, root: Path, case: int) -> None:
     """Kill one or two times at random moments, go on, and compare."""
     chance = random.Random(case)
@@ -118,3 +190,127 @@ def test_many_killed_trainings_end_as_an_uninterrupted_one(
     reference: Reference, tmp_path: Path, case: int
 ) -> None:
     survive(reference, tmp_path, case)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 64 MiB in memory."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=64m", "none", str(folder)]
+    try:
+        subprocess.run(command, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"no file system can be mounted here ({error})")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def fill(folder: Path, leave: int) -> Path:
+    filler = folder / "filler"
+    filler.write_bytes(bytes(shutil.disk_usage(folder).free - leave))
+    return filler
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_named_before_the_training_and_loses_nothing_during_it(
+    reference: Reference, small_disk: Path
+) -> None:
+    root = reference.fresh(small_disk)
+    filler = fill(root, 20 * 2**20)
+    assert toy_process.run(root, *LENGTH) == 2
+    assert "the checkpoints of this training need 50 MiB" in (root / "said").read_text()
+    filler.unlink()
+    process = toy_process.start(root, "--epochs", "1000", "--iterations", "4000", "--seed", "7")
+    latest = toy_process.fold_of(root) / "checkpoint_latest.pth"
+    while not latest.is_file():
+        time.sleep(0.02)
+    (root / "said").write_text("")
+    filler = fill(root, 8 * 2**10)
+    process.join(60)
+    assert process.exitcode == 2
+    filler.unlink()
+    said = (root / "said").read_text()
+    assert "cannot be written" in said
+    assert "Traceback" not in said
+    assert toy_process.processes_of(process.pid) == []
+    assert not list(latest.parent.glob(".*partial*"))
+    assert read_checkpoint(newest_checkpoint(latest.parent))["umamba"]["epochs"] == 1000
+
+
+def toy_checkpoint(value: int) -> dict[str, Any]:
+    weights = {f"layer_{i}.weight": torch.full((8, 9), float(value)) for i in range(4)}
+    return {"network_weights": weights, "current_epoch": value}
+
+
+def damages(size: int) -> Iterator[tuple[str, int]]:
+    """Where to cut a file, and where to flip a bit: everywhere, and at both ends in particular."""
+    chance = random.Random(0)
+    ends = [*range(0, 64, 8), *range(size - 64, size, 8)]
+    yield from (("cut", position) for position in ends + chance.sample(range(size), 40))
+    yield from (("flip", position) for position in ends + chance.sample(range(size), 200))
+
+
+def test_damaged_checkpoints_are_refused_or_harmless(tmp_path: Path) -> None:
+    """No damage, wherever it is, changes what a training goes on from, or ends in a traceback."""
+    for value in (1, 2):
+        write_checkpoint(
+            toy_checkpoint(value), tmp_path / "checkpoint_latest.pth", keep_previous=True
+        )
+    latest = tmp_path / "checkpoint_latest.pth"
+    whole = latest.read_bytes()
+    chance, refused = random.Random(1), 0
+    for kind, position in damages(len(whole)):
+        damaged = bytearray(whole[:position] if kind == "cut" else whole)
+        if kind == "flip":
+            damaged[position] ^= 1 << chance.randrange(8)
+        latest.unlink()
+        latest.write_bytes(damaged)
+        try:
+            value = read_checkpoint(latest)["current_epoch"]
+        except CheckpointError:
+            value, refused = 1, refused + 1
+        newest = read_checkpoint(newest_checkpoint(tmp_path))
+        assert newest["current_epoch"] == value, (kind, position)
+        for name, weight in toy_checkpoint(value)["network_weights"].items():
+            assert torch.equal(newest["network_weights"][name], weight), (kind, position)
+    assert refused > 100
+
+
+@pytest.mark.parametrize(
+    "moment",
+    ["os.fsync", "pathlib.Path.hardlink_to", "pathlib.Path.replace", "pathlib.Path.unlink"],
+)
+@pytest.mark.parametrize("call", [1, 2])
+def test_death_while_a_checkpoint_is_written_leaves_a_whole_one(
+    tmp_path: Path, moment: str, call: int
+) -> None:
+    path = tmp_path / "checkpoint_latest.pth"
+    for value in (1, 2):
+        write_checkpoint(toy_checkpoint(value), path, keep_previous=True)
+    child = os.fork()
+    if child == 0:
+        die_at(moment, call)
+        write_checkpoint(toy_checkpoint(3), path, keep_previous=True)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFEXITED(status) or os.WTERMSIG(status) == signal.SIGKILL
+    assert read_checkpoint(newest_checkpoint(tmp_path))["current_epoch"] in (2, 3)
+    remove_partial(tmp_path)
+    write_checkpoint(toy_checkpoint(4), path, keep_previous=True)
+    assert read_checkpoint(path)["current_epoch"] == 4
+    assert {p.name for p in tmp_path.iterdir()} == {path.name, previous_of(path).name}
+
+
+def die_at(moment: str, call: int) -> None:
+    """Let this process be killed at the n-th call of a function."""
+    owner_name, _, name = moment.rpartition(".")
+    owner = pkgutil.resolve_name(owner_name)
+    original, calls = getattr(owner, name), itertools.count(1)
+
+    def dying(*args: Any, **options: Any) -> Any:
+        if next(calls) == call:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return original(*args, **options)
+
+    setattr(owner, name, dying)

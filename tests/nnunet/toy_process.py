@@ -1,9 +1,11 @@
 """A toy training in a process of its own, which can be killed; imported in that process."""
 
+import itertools
 import json
 import multiprocessing
 import os
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +15,42 @@ MODEL = Path("results") / NAME / f"nnUNetTrainerUMamba__{PLANS}__3d_fullres"
 CONTEXT = multiprocessing.get_context("forkserver")
 
 
+@dataclass(frozen=True)
+class Fault:
+    """A signal, or a stop file, that comes during the n-th call of one of the trainer's methods."""
+
+    method: str
+    call: int
+    signal: int | None  # `None` is a stop file
+
+    def inject(self, trainer_class: Any) -> None:
+        original, calls = getattr(trainer_class, self.method), itertools.count(1)
+
+        def faulty(trainer: Any, *args: Any) -> Any:
+            if next(calls) == self.call:
+                if self.signal is None:
+                    (Path(trainer.output_folder) / "stop").touch()
+                else:
+                    os.kill(os.getpid(), self.signal)
+            return original(trainer, *args)
+
+        setattr(trainer_class, self.method, faulty)
+
+
 def fold_of(root: Path) -> Path:
     return root / MODEL / "fold_all"
 
 
-def start(root: Path, *options: str) -> Any:
+def start(root: Path, *options: str, fault: Fault | None = None) -> Any:
     """Begin to train in a session of its own; what it says goes to `root / "said"`."""
     command = ["train", "901", "3d_fullres", "all", "-p", PLANS, "-device", "cpu", *options]
-    process = CONTEXT.Process(target=_train, args=(root, [*command, *folder_options(root)]))
+    process = CONTEXT.Process(target=_train, args=(root, [*command, *folder_options(root)], fault))
     process.start()
     return process
 
 
-def run(root: Path, *options: str) -> int:
-    process = start(root, *options)
+def run(root: Path, *options: str, fault: Fault | None = None) -> int:
+    process = start(root, *options, fault=fault)
     process.join(120)
     return process.exitcode
 
@@ -45,7 +69,7 @@ def processes_of(session: int) -> list[int]:
     return alive
 
 
-def _train(root: Path, command: list[str]) -> None:
+def _train(root: Path, command: list[str], fault: Fault | None = None) -> None:
     os.setsid()
     multiprocessing.set_start_method("fork", force=True)  # as in a process of a user
     said = os.open(root / "said", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -60,6 +84,8 @@ def _train(root: Path, command: list[str]) -> None:
     torch.set_num_threads(1)
     LocalLogger.plot_progress_png = lambda *_: None  # takes longer than all the rest
     nnUNetTrainerUMamba.perform_actual_validation = _without_validation
+    if fault is not None:
+        fault.inject(nnUNetTrainerUMamba)
     sys.exit(main(command))
 
 

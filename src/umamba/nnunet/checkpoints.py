@@ -20,8 +20,11 @@ __all__ = [
     "only_safe_loading",
     "previous_of",
     "read_checkpoint",
+    "remove_partial",
     "write_checkpoint",
 ]
+
+_ZIP = b"PK\x03\x04"
 
 
 def _allowed() -> list[Any]:
@@ -55,19 +58,13 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not path.is_file():
         msg = f"checkpoint {path} does not exist; train first, or give another -f or -chk"
         raise CheckpointError(msg)
-    if zipfile.is_zipfile(path) and not is_whole(path):
-        msg = f"checkpoint {path} is damaged: a checksum does not fit; use another copy"
-        raise CheckpointError(msg)
-    if _is_compressed(path):
-        msg = (
-            f"checkpoint {path} is compressed inside, as torch never writes one, and could fill "
-            "the memory; it was not loaded. Use a file from a source that you trust."
-        )
-        raise CheckpointError(msg)
     try:
+        _refuse_damaged(path)
         with torch.serialization.safe_globals(_allowed()):
             # not `torch.load`, which `only_safe_loading` leads here
             checkpoint = torch.serialization.load(path, map_location="cpu", weights_only=True)
+    except CheckpointError:
+        raise
     except pickle.UnpicklingError as error:
         reason = str(error).split("\n\n")[0].splitlines()
         refused = next((line for line in str(error).splitlines() if "GLOBAL" in line), reason[0])
@@ -77,7 +74,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         )
         raise CheckpointError(msg) from None
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError) as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        first = str(error).splitlines()[0].split(". ")[0] if str(error) else type(error).__name__
         msg = f"checkpoint {path} cannot be read, it may be torn ({first}); use another copy"
         raise CheckpointError(msg) from None
     if not isinstance(checkpoint, dict) or "network_weights" not in checkpoint:
@@ -117,6 +114,28 @@ def only_safe_loading() -> Iterator[None]:
         torch.load = stock
 
 
+def _refuse_damaged(path: Path) -> None:
+    """Check a file that begins as a zip does; the oldest checkpoints of torch are none.
+
+    Raises:
+        CheckpointError: If it is torn or flipped, or is packed as torch never does.
+    """
+    with path.open("rb") as file:
+        is_zip = file.read(len(_ZIP)) == _ZIP
+    if is_zip and not is_whole(path):
+        msg = (
+            f"checkpoint {path} is damaged: a checksum does not fit, or its end is missing; use "
+            "another copy"
+        )
+        raise CheckpointError(msg)
+    if is_zip and _is_compressed(path):
+        msg = (
+            f"checkpoint {path} is compressed inside, as torch never writes one, and could fill "
+            "the memory; it was not loaded. Use a file from a source that you trust."
+        )
+        raise CheckpointError(msg)
+
+
 def write_checkpoint(checkpoint: Mapping[str, Any], path: Path, *, keep_previous: bool) -> None:
     """Write a checkpoint so that after a crash at any moment a whole one is there.
 
@@ -154,6 +173,12 @@ def write_checkpoint(checkpoint: Mapping[str, Any], path: Path, *, keep_previous
         partial.unlink(missing_ok=True)
 
 
+def remove_partial(folder: Path) -> None:
+    """Remove what processes left that were killed while they wrote a checkpoint."""
+    for partial in folder.glob(".checkpoint_*.partial-*"):
+        partial.unlink(missing_ok=True)
+
+
 def previous_of(path: Path) -> Path:
     """Return where the checkpoint is kept that `path` took the place of."""
     return path.with_name(f"{path.stem}_previous{path.suffix}")
@@ -169,8 +194,6 @@ def is_whole(path: Path) -> bool:
 
 
 def _is_compressed(path: Path) -> bool:
-    if not zipfile.is_zipfile(path):
-        return False
     with zipfile.ZipFile(path) as records:
         return any(record.compress_type != zipfile.ZIP_STORED for record in records.infolist())
 

@@ -12,7 +12,13 @@ from torch import nn
 from torch._dynamo import OptimizedModule
 from tqdm import tqdm
 
-from umamba.nnunet.checkpoints import is_whole, previous_of, read_checkpoint, write_checkpoint
+from umamba.nnunet.checkpoints import (
+    is_whole,
+    previous_of,
+    read_checkpoint,
+    remove_partial,
+    write_checkpoint,
+)
 from umamba.nnunet.disk_space import check_space, full_disk_explained
 from umamba.nnunet.interruption import STOP_FILE, StopRequest, resumable
 from umamba.nnunet.run_lock import only_training
@@ -73,7 +79,9 @@ class CrashSafeTrainer(nnUNetTrainer):
     def _train(self, stop: StopRequest) -> None:
         if not self.was_initialized:
             self.initialize()
-        check_space(self.network, Path(self.output_folder))
+        if self.local_rank == 0:
+            remove_partial(Path(self.output_folder))
+            check_space(self.network, Path(self.output_folder))
         self.on_train_start()
         if self._random_states is not None:
             restore_random_states(self._random_states)
