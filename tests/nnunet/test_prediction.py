@@ -1,40 +1,39 @@
-"""Where predictions go: never over what they are made from, and only where they can be written."""
+"""Where predictions go, what comes of bad cases and of interrupts, and that outputs are whole."""
 
-from collections.abc import Sequence
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
-from types import SimpleNamespace
+from typing import Any
 
+import nibabel
+import numpy as np
 import pytest
+import SimpleITK
 
-from toy import read_json, write_toy_images
+from model_factory import OBLIQUE, write_image, write_model
+from toy import write_toy_images
 from umamba.cli.main import main
 from umamba.errors import UMambaError
+from umamba.nnunet.case_prediction import Workshop
 from umamba.nnunet.paths import check_writable
 from umamba.nnunet.prediction import PredictionOptions, predict
 
-DESCRIPTION = {"channel_names": {"0": "MRI"}, "file_ending": ".nii.gz"}
-
-
-class FakePredictor:
-    """Writes what nnU-Net's predictor writes beside the segmentations, without a network."""
-
-    dataset_json = DESCRIPTION
-    configuration_manager = SimpleNamespace(previous_stage_name=None)
-
-    def predict_from_files(
-        self, _inputs: object, outputs: Sequence[str], **_options: object
-    ) -> None:
-        for output in outputs:
-            Path(f"{output}.nii.gz").write_text("segmentation")
-        for name in ("plans.json", "dataset.json", "predict_from_raw_data_args.json"):
-            (Path(outputs[0]).parent / name).write_text("{}")
-
 
 @pytest.fixture
-def images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr("umamba.nnunet.prediction.load_model", lambda *_: FakePredictor())
+def images(tmp_path: Path) -> Path:
+    write_model(tmp_path / "model")
     write_toy_images(tmp_path, n_cases=2)
     return tmp_path / "images"
+
+
+def command(tmp_path: Path, *more: str) -> list[str]:
+    model, images, output = (str(tmp_path / name) for name in ("model", "images", "out"))
+    fixed = ["predict", "-m", model, "-i", images, "-o", output, "-device", "cpu"]
+    return [*fixed, "--disable_tta", *more]
 
 
 def contents(folder: Path) -> dict[Path, bytes]:
@@ -42,11 +41,199 @@ def contents(folder: Path) -> dict[Path, bytes]:
 
 
 def test_only_what_describes_the_segmentations_is_kept(images: Path, tmp_path: Path) -> None:
-    report = predict(tmp_path, images, tmp_path / "out", PredictionOptions())
-    assert report.predicted == ["case_0", "case_1"]
+    assert main(command(tmp_path)) == 0
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert names == ["case_0.nii.gz", "case_1.nii.gz", "dataset.json", "plans.json"]
-    assert read_json(tmp_path / "out" / "plans.json") == {}
+    described = ["dataset.json", "plans.json", "umamba_prediction.json"]
+    assert names == ["case_0.nii.gz", "case_1.nii.gz", *described]
+
+
+def test_a_rerun_does_what_is_missing_and_overwrite_all(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(command(tmp_path)) == 0
+    first = contents(tmp_path / "out")
+    (tmp_path / "out" / "case_1.nii.gz").unlink()
+    (tmp_path / "out" / "case_0.nii.gz").write_bytes(b"mine")
+    capsys.readouterr()
+    assert main(command(tmp_path, "--json")) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["predicted"], report["skipped"]) == (["case_1"], ["case_0"])
+    assert (tmp_path / "out" / "case_0.nii.gz").read_bytes() == b"mine"
+    assert main(command(tmp_path, "--overwrite")) == 0
+    assert contents(tmp_path / "out") == first
+
+
+def test_segmentations_of_other_models_are_not_added_to(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(command(tmp_path)) == 0
+    assert main(command(tmp_path, "-step_size", "1")) == 2
+    assert "were made with other settings (step_size differ)" in capsys.readouterr().err
+    write_model(tmp_path / "model", folds=2)
+    assert main(command(tmp_path, "-f", "1")) == 2
+    assert "(weights_sha256 differ); give another -o, or --overwrite" in capsys.readouterr().err
+
+
+def test_bad_cases_are_named_and_the_rest_is_predicted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_model(tmp_path / "model", channel_names={"0": "T1", "1": "T2"})
+    folder = tmp_path / "images"
+    for case in ("good", "torn", "nan", "inf", "shape", "single", "triple", "empty", "zero"):
+        for channel in range(2):
+            write_image(folder / f"{case}_{channel:04d}.nii.gz", seed=channel)
+    torn = folder / "torn_0001.nii.gz"
+    torn.write_bytes(torn.read_bytes()[:3000])
+    for case, value in (("nan", np.nan), ("inf", np.inf)):
+        array = np.ones((13, 30, 26), np.float32)
+        array[1, 2, 3] = value
+        write_array(folder / f"{case}_0001.nii.gz", array)
+    write_image(folder / "shape_0001.nii.gz", shape=(13, 30, 25))
+    (folder / "single_0001.nii.gz").unlink()
+    write_image(folder / "triple_0002.nii.gz")
+    for channel in range(2):
+        write_array(folder / f"empty_{channel:04d}.nii.gz", np.zeros((13, 30, 26), np.float32))
+    (folder / "zero_0000.nii.gz").write_bytes(b"")
+    assert main(command(tmp_path, "--json")) == 1
+    captured = capsys.readouterr()
+    report = json.loads(captured.out)
+    assert report["predicted"] == ["good"]
+    reasons = {
+        "torn": "truncated",
+        "nan": "1 NaN",
+        "inf": "1 infinite",
+        "shape": "shape (13, 30, 25)",
+        "single": "give single_0000.nii.gz, single_0001.nii.gz",
+        "triple": "3 channel(s), but the model was trained with 2: T1, T2",
+        "empty": "the image is empty: all voxels are 0",
+        "zero": "the file is empty; replace the file",
+    }
+    assert set(report["failed"]) == set(reasons)
+    for case, reason in reasons.items():
+        assert reason in report["failed"][case]
+        assert f"case {case} was left out: " in captured.err
+    assert [path.name for path in (tmp_path / "out").glob("*.nii.gz")] == ["good.nii.gz"]
+
+
+def write_array(path: Path, array: np.ndarray) -> None:
+    image = SimpleITK.GetImageFromArray(array)
+    image.SetSpacing((1.1, 0.9, 1.3))
+    image.SetOrigin((5.25, -3.1, 11.7))
+    SimpleITK.WriteImage(image, str(path))
+
+
+def test_a_network_that_fails_on_one_case_stops_no_other(
+    images: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+
+    infer = nnUNetPredictor._internal_maybe_mirror_and_predict
+    calls = []
+
+    def fail_first(self: Any, x: Any) -> Any:
+        calls.append(x)
+        return infer(self, x) * float("inf") if len(calls) == 1 else infer(self, x)
+
+    monkeypatch.setattr(nnUNetPredictor, "_internal_maybe_mirror_and_predict", fail_first)
+    assert main(command(tmp_path, "--json")) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert report["predicted"] == ["case_1"]
+    assert "the network's output is not finite" in report["failed"]["case_0"]
+
+
+def test_a_disk_that_fills_up_ends_the_run_and_leaves_whole_files(
+    images: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("umamba.nnunet.case_prediction.write_segmentation", full)
+    assert main(command(tmp_path)) == 2
+    message = capsys.readouterr().err
+    assert "case case_0 cannot be written" in message
+    assert "(No space left on device); what is there is whole: make room" in message
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_leaves_whole_outputs_and_no_process(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    write_model(tmp_path / "model")
+    for i in range(40):
+        write_image(tmp_path / "images" / f"c{i:02d}_0000.nii.gz", shape=(40, 60, 60), seed=i)
+    program = "import sys; from umamba.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, *command(tmp_path)],
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    done = tmp_path / "out" / "c00.nii.gz"
+    limit = time.monotonic() + 100
+    while not done.exists() and process.poll() is None and time.monotonic() < limit:
+        time.sleep(0.02)
+    process.send_signal(number)
+    _, talk = process.communicate(timeout=60)
+    assert process.returncode == 75, talk.decode()
+    assert b"predicted, the same command does the rest" in talk
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)
+    assert not list((tmp_path / "out").glob(".umamba*"))
+    for path in (tmp_path / "out").glob("*.nii.gz"):
+        assert SimpleITK.ReadImage(str(path)).GetSize() == (60, 60, 40)
+
+
+def test_what_dead_runs_left_is_cleared_away(tmp_path: Path) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    (tmp_path / f".umamba-partial-{dead.pid}" / "outputs").mkdir(parents=True)
+    (tmp_path / f".umamba-partial-{os.getppid()}").mkdir()
+    (tmp_path / f".umamba-partial-{dead.pid}@another-host").mkdir()
+    with Workshop(tmp_path) as folder:
+        assert folder.is_dir()
+    kept = sorted(path.name for path in tmp_path.iterdir())
+    assert kept == sorted(
+        [f".umamba-partial-{os.getppid()}", f".umamba-partial-{dead.pid}@another-host"]
+    )
+
+
+@pytest.mark.parametrize("ending", [".nii.gz", ".nrrd", ".mha"])
+def test_the_geometry_is_exactly_that_of_the_image(ending: str, tmp_path: Path) -> None:
+    write_model(tmp_path / "model", file_ending=ending)
+    spacing = (0.7, 1 / 3, 1.1)
+    path = tmp_path / "images" / f"a_0000{ending}"
+    write_image(path, spacing=spacing, direction=OBLIQUE)
+    assert main(command(tmp_path)) == 0
+    image, result = (SimpleITK.ReadImage(str(p)) for p in (path, tmp_path / "out" / f"a{ending}"))
+    assert image.GetSpacing() == result.GetSpacing()
+    assert image.GetOrigin() == result.GetOrigin()
+    assert image.GetDirection() == result.GetDirection()
+    assert np.allclose(result.GetDirection(), OBLIQUE, atol=1e-6)
+
+
+@pytest.mark.parametrize(("qform", "sform"), [(1, 0), (0, 2), (1, 4), (0, 0)])
+def test_both_transforms_of_nifti_are_kept(qform: int, sform: int, tmp_path: Path) -> None:
+    write_model(tmp_path / "model")
+    path = write_image(tmp_path / "images" / "a_0000.nii.gz", direction=OBLIQUE)
+    given = nibabel.load(path)
+    given = nibabel.Nifti1Image(given.get_fdata(dtype=np.float32), given.affine)
+    given.set_qform(given.affine, qform)
+    given.set_sform(given.affine + np.diag([1e-6, 0, 0, 0]), sform)
+    nibabel.save(given, path)
+    assert main(command(tmp_path)) == 0
+    result = nibabel.load(tmp_path / "out" / "a.nii.gz")
+    expected = nibabel.load(path)
+    assert np.array_equal(result.header["pixdim"][:4], expected.header["pixdim"][:4])
+    for name in ("qform_code", "sform_code", "quatern_b", "qoffset_x", "srow_x"):
+        assert np.array_equal(result.header[name], expected.header[name]), name
+    assert np.array_equal(result.affine, expected.affine)
+    assert result.get_fdata().shape == expected.shape
 
 
 def test_the_images_are_never_overwritten(images: Path, tmp_path: Path) -> None:
@@ -59,7 +246,7 @@ def test_the_images_are_never_overwritten(images: Path, tmp_path: Path) -> None:
     linked.mkdir()
     (linked / "case_0.nii.gz").symlink_to(images / "case_0.nii.gz")
     with pytest.raises(UMambaError, match=r"case_0.nii.gz is a link to .*would be overwritten"):
-        predict(tmp_path, linked, images, PredictionOptions())
+        predict(tmp_path / "model", linked, images, PredictionOptions())
     assert contents(images) == before
 
 

@@ -1,5 +1,6 @@
 """One case, from its files to whole files in the output folder."""
 
+import math
 import os
 import shutil
 import socket
@@ -11,6 +12,7 @@ import torch
 
 from umamba.errors import UMambaError
 from umamba.nnunet.dataset_checks import CaseFacts
+from umamba.nnunet.paths import memory_bytes
 from umamba.nnunet.prediction_inputs import input_files
 from umamba.nnunet.preparation import is_running
 from umamba.nnunet.segmentation_files import (
@@ -85,6 +87,7 @@ def segment_case(
     try:
         with Workshop(output) as folder:
             ending = predictor.dataset_json["file_ending"]
+            _check_grid(predictor, facts)
             files = input_files(facts, folder / "inputs", ending)
             first_stage = (
                 None if previous_stage is None else previous_stage / f"{facts.case.case_id}{ending}"
@@ -103,6 +106,24 @@ def segment_case(
             "what is there is whole: make room or give write access, then run the command again"
         )
         raise UMambaError(msg) from error
+
+
+def _check_grid(predictor: Any, facts: CaseFacts) -> None:
+    """Check that the image fits into memory on the network's grid: its voxel size may be wrong."""
+    if facts.geometry is None:
+        return
+    network_spacing = predictor.configuration_manager.spacing
+    plane = len(facts.geometry.spacing) - len(network_spacing)  # a 2D network keeps the slices
+    per_axis = facts.geometry.spacing[: len(network_spacing)] if plane else facts.geometry.spacing
+    scale = math.prod(per_axis) / math.prod(network_spacing)
+    n_bytes = 8 * facts.n_channels * math.prod(facts.images[0].shape) * scale
+    if n_bytes > memory_bytes():
+        spacing = " x ".join(f"{s:g}" for s in facts.geometry.spacing)
+        msg = (
+            f"with its voxel size of {spacing} mm the image takes {n_bytes / 2**30:.3g} GiB on the "
+            "network's grid; correct the voxel size in its header, or crop the image"
+        )
+        raise CaseError(msg)
 
 
 def _preprocess(predictor: Any, files: list[Path], first_stage: Path | None) -> NetworkInput:
@@ -162,7 +183,7 @@ def _write(
 
 def _check_memory(logits: LogitStore, properties: dict[str, Any]) -> None:
     needed = probability_bytes(logits, properties)
-    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    there = memory_bytes()
     if needed > there:
         msg = (
             f"the probabilities of {logits.shape[0]} classes need about {needed / 2**30:.0f} GiB "

@@ -224,6 +224,10 @@ def _read_itk(path: Path, ending: str) -> LoadedImage:
         origin=tuple(map(float, image.GetOrigin()[:n_spatial])),
         direction=tuple(map(float, direction.ravel())),
     )
+    numbers = (*geometry.spacing, *geometry.origin, *geometry.direction)
+    if not np.isfinite(numbers).all() or min(geometry.spacing) <= 0:
+        problem = f"the header's voxel size, origin or axes are no numbers: {geometry}"
+        raise UnreadableFileError(problem, "repair the header")
     if is_vector:
         array = np.moveaxis(array, -1, 0)
     elif n_dims <= 3:

@@ -19,6 +19,7 @@ __all__ = [
     "check_writable",
     "environment",
     "folders_below",
+    "memory_bytes",
     "set_default_workers",
     "setting",
     "share_cores",
@@ -138,6 +139,11 @@ def available_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def memory_bytes() -> int:
+    """Return how much memory this machine has."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def share_cores() -> None:

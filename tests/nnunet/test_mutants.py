@@ -1,0 +1,121 @@
+"""Damaged files get one explained error, or are read; nothing hangs, crashes or stays behind.
+
+The mutants run in a process of their own, so that a crash of a C library is seen as one.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from skimage.io import imsave
+
+from model_factory import write_image
+
+N_MUTANTS = 120  # of each kind of file
+SECONDS = 120
+
+READER = """
+import json, sys, warnings
+from pathlib import Path
+warnings.simplefilter("ignore")
+from umamba.nnunet.dataset_checks import Case, inspect_case
+from umamba.nnunet.prediction_inputs import check_case
+outcomes = {}
+for path in sorted(Path(sys.argv[1]).iterdir()):
+    ending = "." + path.name.partition(".")[2]
+    outcomes[path.name] = ["crashed"]
+    print(path.name, file=sys.stderr, flush=True)
+    description = {"channel_names": {"0": "A"}, "file_ending": ending}
+    _, problems = check_case(Case(path.name, (path,), None), description)
+    _, as_mask = inspect_case(Case(path.name, (), path))
+    outcomes[path.name] = problems + [f"{p.problem}; {p.fix}" for p in as_mask]
+Path(sys.argv[2]).write_text(json.dumps(outcomes))
+"""
+
+
+def mutate(content: bytes, header: int, rng: np.random.Generator) -> bytes:
+    """Flip bits, fill a piece of the header with garbage, cut, or lengthen."""
+    kind = rng.integers(5)
+    data = bytearray(content)
+    if kind == 0:  # one to eight bits of the header
+        for bit in rng.integers(0, 8 * header, rng.integers(1, 9)):
+            data[bit // 8] ^= 1 << (bit % 8)
+    elif kind == 1:  # of the body
+        for bit in rng.integers(8 * header, 8 * len(data), rng.integers(1, 9)):
+            data[bit // 8] ^= 1 << (bit % 8)
+    elif kind == 2:  # noise, zeros or ones where a field of the header is
+        start, size = int(rng.integers(0, header - 8)), int(rng.choice([2, 4, 8]))
+        fill = (rng.bytes(size), b"\0" * size, b"\xff" * size)[rng.integers(3)]
+        data[start : start + size] = fill
+    elif kind == 3:
+        del data[int(rng.integers(0, len(data))) :]
+    else:
+        data += rng.bytes(int(rng.integers(1, 1000)))
+    return bytes(data)
+
+
+def nifti_header_with(content: bytes, offset: int, value: bytes) -> bytes:
+    return content[:offset] + value + content[offset + len(value) :]
+
+
+def png_with_right_checksums(content: bytes) -> bytes:
+    """Let damage in the header pass the checksum, so that it reaches what reads it."""
+    chunk = content[12:29]
+    return content[:29] + zlib.crc32(chunk).to_bytes(4, "big") + content[33:]
+
+
+def write_mutants(folder: Path, source: Path) -> None:
+    rng = np.random.default_rng(0)
+    nifti = write_image(source / "a.nii", shape=(4, 9, 7)).read_bytes()
+    packed = write_image(source / "a.nii.gz", shape=(4, 9, 7)).read_bytes()
+    imsave(source / "a.png", rng.integers(0, 255, (20, 30), np.uint8), check_contrast=False)
+    png = (source / "a.png").read_bytes()
+    for i in range(N_MUTANTS):
+        (folder / f"n{i:03d}.nii").write_bytes(mutate(nifti, 352, rng))
+        (folder / f"p{i:03d}.png").write_bytes(mutate(png, 33, rng))
+        fixed = png_with_right_checksums(mutate(png, 33, rng))
+        (folder / f"q{i:03d}.png").write_bytes(fixed)
+        if i < 30:
+            (folder / f"z{i:03d}.nii.gz").write_bytes(mutate(packed, 20, rng))
+    huge = np.array([3, 30000, 30000, 30000, 1, 1, 1, 1], "<i2").tobytes()
+    for number, kept in enumerate((huge, b"\xff" * 16, b"\0" * 16)):
+        (folder / f"dims{number}.nii").write_bytes(nifti_header_with(nifti, 40, kept))
+    for number, value in enumerate((np.nan, np.inf, -1e30, 1e30)):
+        bits = np.float32(value).tobytes()
+        (folder / f"spacing{number}.nii").write_bytes(nifti_header_with(nifti, 80, bits))
+        (folder / f"offset{number}.nii").write_bytes(nifti_header_with(nifti, 108, bits))
+
+
+@pytest.mark.parametrize("limit", [8 * 2**30], ids=["8 GiB"])
+def test_every_mutant_is_explained_or_read(limit: int, tmp_path: Path) -> None:
+    import resource
+
+    folder = tmp_path / "mutants"
+    folder.mkdir()
+    write_mutants(folder, tmp_path / "source")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert len(before) >= 200
+    result = tmp_path / "outcomes.json"
+    done = subprocess.run(
+        [sys.executable, "-c", READER, str(folder), str(result)],
+        timeout=SECONDS,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    outcomes = json.loads(result.read_text())
+    assert outcomes.keys() == before.keys()
+    explained = {name: problems for name, problems in outcomes.items() if problems}
+    assert len(explained) > len(before) // 4
+    for name, problems in explained.items():
+        assert all("; " in problem and "Traceback" not in problem for problem in problems), name
+    assert any("truncated" in problem for problem in outcomes["dims0.nii"])
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
