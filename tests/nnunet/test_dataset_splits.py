@@ -44,10 +44,10 @@ def test_too_few_cases(folders):
 @pytest.mark.parametrize(
     ("folds", "message"),
     [
-        ([("abcde", "")], "error: all cases: {file}: fold 0 has no cases in val; correct"),
+        ([("abcde", "")], "error: {file}: fold 0 has no cases in val; correct"),
         ([("abcd", "e"), ("abcz", "de")], "fold 1 names cases in train that do not exist: z;"),
         ([("abcde", "e")], "fold 0 trains with cases of its own validation: e; correct"),
-        ([("ab", "c")], "warning: all cases: {file}: no fold uses d, e; add them unless"),
+        ([("ab", "c")], "warning: {file}: no fold uses d, e; add them unless"),
     ],
 )
 def test_splits_that_do_not_fit(folders, folds, message):
@@ -102,5 +102,5 @@ def test_a_label_that_a_fold_never_sees(folders):
     save(raw / "labelsTr" / "e.nii.gz", disc(4, 6, 8, value=2))
     write_splits(folders, ("bcde", "a"), ("abcd", "e"))
     (line,) = findings_of(folders)
-    assert line.startswith(f"warning: all cases: {NAME}/splits_final.json: fold 1 trains without")
+    assert line.startswith(f"warning: {NAME}/splits_final.json: fold 1 trains without")
     assert "any voxel of label oedema=2; write folds in which every training part has it" in line

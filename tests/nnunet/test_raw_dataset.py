@@ -34,6 +34,7 @@ def rename(path, name):
         ({"labels": {"0": "background", "1": "a"}}, "nnU-Net needs the value of every name, and"),
         ({"labels": {"background": 0}}, "labels is {'background': 0}"),
         ({"labels": {"background": 0, "a": "1"}}, "label a is '1'; give an integer"),
+        ({"labels": {"background": 0, "a": []}}, "label a is []; give an integer, or a list"),
         ({"labels": [0, 1]}, "labels is [0, 1]"),
     ],
 )
@@ -101,7 +102,7 @@ def test_more_channels_than_names(folders):
 def test_wrong_number_of_cases(folders):
     save_raw(folders, numTraining=9)
     (line,) = findings_of(folders)
-    assert line.startswith("error: all cases: ")
+    assert line.startswith("error: Dataset007_Test/dataset.json: numTraining is 9")
     assert line.endswith(
         "numTraining is 9, but there are 5 cases; write 5, or add the missing ones"
     )
@@ -170,4 +171,6 @@ def test_cases_that_the_description_lists(folders):
     assert "case b: labelsTr/b.nii.gz: the file does not exist; put it there, or" in lines[0]
     del listed["b"]["label"]
     (raw / "dataset.json").write_text(json.dumps(description | {"dataset": listed}))
-    assert "case b under dataset lacks images or label" in refusal(folders)
+    assert "case b under dataset is {" in refusal(folders)
+    (raw / "dataset.json").write_text(json.dumps(description | {"dataset": []}))
+    assert "dataset is no object with an entry for every case" in refusal(folders)

@@ -56,9 +56,12 @@ class Problem:
     severity: Literal["error", "warning"] = "error"
 
     def __str__(self) -> str:
-        where = f"case {self.case_id}" if self.case_id else "all cases"
-        file = f"{short(self.file)}: " if self.file else ""
-        return f"{where}: {file}{self.problem}; {self.fix}"
+        places = [
+            f"case {self.case_id}" if self.case_id else "",
+            short(self.file) if self.file else "",
+        ]
+        where = ": ".join(filter(None, places)) or "all cases"
+        return f"{where}: {self.problem}; {self.fix}"
 
     def to_dict(self) -> dict[str, str]:
         """Return what JSON can hold."""
@@ -101,8 +104,8 @@ class FileFacts:
     """What is worth remembering of a file once its voxels are dropped.
 
     Attributes:
+        constant: The value of all voxels, where they have the same.
         digest: Equal for files in which nnU-Net finds the same voxels.
-        is_constant: Whether all voxels of each channel are the same.
     """
 
     path: Path
@@ -112,8 +115,8 @@ class FileFacts:
     geometry: Geometry | None
     faithful: bool
     notes: tuple[str, ...]
+    constant: float | None
     digest: str
-    is_constant: bool
 
     @classmethod
     def of(cls, loaded: LoadedImage) -> "FileFacts":
@@ -126,9 +129,14 @@ class FileFacts:
             geometry=loaded.geometry,
             faithful=loaded.faithful,
             notes=loaded.notes,
+            constant=_constant(loaded.array),
             digest=_digest(loaded.array),
-            is_constant=all(_is_constant(channel) for channel in loaded.array),
         )
+
+
+def _constant(array: Array) -> float | None:
+    first = array.flat[0]
+    return float(first) if all((part == first).all() for part in array) else None
 
 
 def _digest(array: Array) -> str:
@@ -138,11 +146,6 @@ def _digest(array: Array) -> str:
         for part in channel:
             content.update(np.ascontiguousarray(part, dtype=np.float32).data)
     return content.hexdigest()
-
-
-def _is_constant(channel: Array) -> bool:
-    first = channel.flat[0]
-    return all(bool((part == first).all()) for part in channel)
 
 
 @dataclass(frozen=True)
@@ -229,8 +232,9 @@ def _check_voxels(
         problems.append(_odd_spacing(case_id, loaded.path, loaded.odd_spacing))
     for index, channel in enumerate(loaded.array, start=first_channel):
         name = names[index] if index < len(names) else str(index)
-        if _is_constant(channel):
-            text = f"channel {name} is constant: every voxel is {channel.flat[0]:.6g}"
+        constant = _constant(channel)
+        if constant is not None:
+            text = f"channel {name} is constant: every voxel is {constant:.6g}"
             fix = "export the image again, or take the case away, unless that is true"
             problems.append(Problem(case_id, loaded.path, text, fix, "warning"))
         if channel.dtype.kind != "f":

@@ -76,7 +76,7 @@ def duplicates(facts: Sequence[CaseFacts]) -> list[tuple[CaseFacts, ...]]:
     """Return the groups of cases whose images hold the same voxels, constant ones left out."""
     groups: dict[tuple[str, ...], list[CaseFacts]] = defaultdict(list)
     for fact in facts:
-        if is_whole(fact) and not all(file.is_constant for file in fact.images):
+        if is_whole(fact) and any(file.constant is None for file in fact.images):
             groups[tuple(file.digest for file in fact.images)].append(fact)
     return [tuple(group) for group in groups.values() if len(group) > 1]
 
@@ -194,7 +194,7 @@ def _check_repeated_channels(fact: CaseFacts) -> list[Problem]:
     problems = []
     for file in fact.images:
         first = seen.setdefault(file.digest, short(file.path))
-        if first != short(file.path) and not file.is_constant:
+        if first != short(file.path) and file.constant is None:
             text = f"it holds the same voxels as {first}, another channel"
             fix = "put the right image there"
             problems.append(Problem(fact.case.case_id, file.path, text, fix, "warning"))

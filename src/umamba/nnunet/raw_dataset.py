@@ -126,7 +126,7 @@ def _names_of_values(file: Path, labels: Any) -> dict[int, list[str]]:
         raise DatasetError(msg)
     names: dict[int, list[str]] = defaultdict(list)
     for name, values in labels.items():
-        for value in values if isinstance(values, list) else [values]:
+        for value in values if isinstance(values, list) and values else [values]:
             if type(value) is not int:
                 msg = f"{file}: label {name} is {values!r}; give an integer, or a list of them"
                 raise DatasetError(msg)
@@ -191,17 +191,21 @@ def _stem(file: Path, ending: str) -> str:
     return file.name.removesuffix(ending)
 
 
-def _listed_cases(
-    path: Path, file: Path, listed: Mapping[str, Any]
-) -> tuple[list[Case], list[Problem]]:
+def _listed_cases(path: Path, file: Path, listed: Any) -> tuple[list[Case], list[Problem]]:
     """Take the cases that `dataset.json` lists itself, as nnU-Net does if it has `dataset`."""
+    if not isinstance(listed, dict):
+        msg = f"{file}: dataset is no object with an entry for every case; correct it or remove it"
+        raise DatasetError(msg)
     cases, problems = [], []
     for case_id, entry in listed.items():
         try:
             images = [_absolute(path, name) for name in entry["images"]]
             case = Case(case_id, tuple(images), _absolute(path, entry["label"]))
-        except (KeyError, TypeError) as error:
-            msg = f"{file}: case {case_id} under dataset lacks images or label ({error})"
+        except (KeyError, TypeError):
+            msg = (
+                f"{file}: case {case_id} under dataset is {entry!r}; give its files as "
+                '{"images": [...], "label": "..."}'
+            )
             raise DatasetError(msg) from None
         missing = [name for name in _files(case) if not name.is_file()]
         for name in missing:
