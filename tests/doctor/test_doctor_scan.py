@@ -77,6 +77,27 @@ def test_a_backend_that_runs_nowhere_is_one(monkeypatch: pytest.MonkeyPatch) -> 
     assert "asks for triton, which runs on no device here (cpu: no kernel)" in problem
 
 
+@pytest.mark.parametrize(("cuda", "text"), [(None, "for CPUs only"), ("12.8", "CUDA 12.8")])
+def test_a_gpu_that_torch_cannot_use(
+    cuda: "str | None", text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", cuda)
+    monkeypatch.setattr(scan.shutil, "which", lambda _: "/usr/bin/nvidia-smi")
+    (warning,) = examine_scan().warnings
+    assert warning.startswith("an NVIDIA driver is installed, but torch finds no GPU: ")
+    assert text in warning
+    monkeypatch.setattr(scan.shutil, "which", lambda _: None)
+    assert examine_scan().warnings == ()
+
+
+def test_several_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Some GPU")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    assert examine_scan().lines["cuda"].startswith("4 x Some GPU; auto takes: ")
+
+
 def test_unknown_names_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, "fast")
     with pytest.raises(BackendError, match="UMAMBA_SCAN_BACKEND 'fast' does not exist"):

@@ -1,7 +1,8 @@
 """The section on devices and the selective scan: what runs where, and why a faster one does not."""
 
 import platform
-import warnings
+import shutil
+from warnings import catch_warnings, simplefilter
 
 import torch
 
@@ -36,7 +37,8 @@ def examine_scan() -> Section:
         lines[device] = f"{_device_name(device)}; auto takes: {_auto(device)}"
         for backend in sorted(set(BACKENDS) - {"auto"}, key=list(_REMARKS).index):
             lines[f"{device}: {backend}"] = _verdict(backend, device)
-    return Section("Devices and selective scan", lines, _problems(asked, devices))
+    problems, warnings = _problems(asked, devices), _unused_gpu(devices)
+    return Section("Devices and selective scan", lines, problems, warnings)
 
 
 def device_names() -> list[str]:
@@ -45,8 +47,8 @@ def device_names() -> list[str]:
 
 
 def _auto(device: str) -> str:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # the lines below say it, too
+    with catch_warnings():
+        simplefilter("ignore", RuntimeWarning)  # the lines below say it, too
         chosen: str = resolve_backend("auto", device)
     return chosen
 
@@ -75,7 +77,22 @@ def _problems(asked: str, devices: list[str]) -> tuple[str, ...]:
     )
 
 
+def _unused_gpu(devices: list[str]) -> tuple[str, ...]:
+    """Say so if there seems to be a GPU that torch cannot use."""
+    if "cuda" in devices or shutil.which("nvidia-smi") is None:
+        return ()
+    if torch.version.cuda is None:
+        mend = "this torch is for CPUs only; `pip install --force-reinstall torch` with CUDA, as "
+        mend += "pytorch.org/get-started tells"
+    else:
+        mend = f"its driver may be too old for CUDA {torch.version.cuda}; `nvidia-smi` tells, and "
+        mend += "`echo $CUDA_VISIBLE_DEVICES` whether it is hidden"
+    return (f"an NVIDIA driver is installed, but torch finds no GPU: {mend}",)
+
+
 def _device_name(device: str) -> str:
     if device == "cuda":
-        return torch.cuda.get_device_name()
+        n_devices = torch.cuda.device_count()
+        name = torch.cuda.get_device_name()
+        return f"{n_devices} x {name}" if n_devices > 1 else name
     return platform.machine()
