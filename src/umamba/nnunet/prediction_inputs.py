@@ -99,8 +99,11 @@ def _check_content(facts: CaseFacts, channels: Sequence[str], ending: str) -> li
         ]
     if ending in GEOMETRY_ENDINGS and not all(file.faithful for file in facts.images):
         return ["one file holds several channels, which nnU-Net reads from one file each"]
-    if all(file.is_constant for file in facts.images):
-        return ["the image is empty: all voxels are the same; export it again, or leave it out"]
+    if all(file.constant is not None for file in facts.images):
+        return [
+            f"the image is empty: all voxels are {facts.images[0].constant:g}; export it again, "
+            "or leave it out"
+        ]
     return []
 
 
