@@ -14,8 +14,12 @@ import numpy as np
 import pytest
 from skimage.io import imsave
 
-from model_factory import write_image
+from model_factory import write_image, write_model
+from toy import voxels
+from umamba.cli.main import main
 
+# nnU-Net's reader for `.nii`.
+NIBABEL = {"image_reader_writer": "NibabelIO"}
 N_MUTANTS = 120  # of each kind of file
 SECONDS = 120
 
@@ -119,3 +123,25 @@ def test_every_mutant_is_explained_or_read(limit: int, tmp_path: Path) -> None:
         assert all("; " in problem and "Traceback" not in problem for problem in problems), name
     assert any("truncated" in problem for problem in outcomes["dims0.nii"])
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_prediction_leaves_whole_outputs_of_whole_images_only(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("mutants", "in"):
+        (tmp_path / name).mkdir()
+    write_mutants(tmp_path / "mutants", tmp_path / "source")
+    chosen = [*(f"n{i:03d}" for i in range(30)), "dims0", "offset0", "spacing0", "spacing3"]
+    for name in chosen:
+        (tmp_path / "mutants" / f"{name}.nii").rename(tmp_path / "in" / f"{name}_0000.nii")
+    model = write_model(tmp_path / "model", file_ending=".nii", plans_changes=NIBABEL)
+    command = ["predict", "-m", str(model), "-i", str(tmp_path / "in"), "-device", "cpu", "--json"]
+    assert main([*command, "-o", str(tmp_path / "out"), "--disable_tta"]) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert sorted([*report["predicted"], *report["failed"]]) == sorted(chosen)
+    assert len(report["predicted"]) > 5
+    assert "voxel size of" in report["failed"]["spacing3"]
+    outputs = sorted(path.name for path in (tmp_path / "out").iterdir() if path.suffix != ".json")
+    assert outputs == sorted(f"{name}.nii" for name in report["predicted"])
+    for name in outputs:
+        assert set(np.unique(voxels(tmp_path / "out" / name))) <= {0, 1, 2}

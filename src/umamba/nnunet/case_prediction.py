@@ -202,4 +202,5 @@ def _describe(step: str, error: Exception) -> str:
     if isinstance(error, MemoryError):
         return f"{step} ran out of memory; use a machine with more, or crop the image"
     lines = str(error).splitlines()
-    return f"{step} failed: {type(error).__name__}: {lines[0] if lines else 'no message'}"
+    reason = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    return f"{step} failed ({reason}); if other programs read this image, please report it"

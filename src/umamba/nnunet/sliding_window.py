@@ -124,7 +124,7 @@ def predict_logits(predictor: Any, case: NetworkInput, folder: Path, title: str)
     network = predictor.network.to(predictor.device).eval()
     try:
         for fold, weights in enumerate(predictor.list_of_parameters):
-            network.load_state_dict(weights)
+            getattr(network, "_orig_mod", network).load_state_dict(weights)  # of a compiled one
             text = title if n_folds == 1 else f"{title}, model {fold + 1} of {n_folds}"
             with torch.autocast("cuda") if is_cuda else nullcontext():
                 for first, planes in windows.run(text):
