@@ -54,12 +54,16 @@ class Workshop:
         self.folder = output / f"{_STAGING}{os.getpid()}@{host}"
 
     def __enter__(self) -> Path:
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self.clear()
         (self.folder / "inputs").mkdir(parents=True)
         (self.folder / "outputs").mkdir()
         return self.folder
 
     def __exit__(self, *_: object) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Remove the folder; also what an interrupt left that came while it was removed."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from umamba.errors import CheckpointError, DatasetError, ResumableInterruptError, UMambaError
-from umamba.nnunet.case_prediction import CaseError, segment_case
+from umamba.nnunet.case_prediction import CaseError, Workshop, segment_case
 from umamba.nnunet.checkpoints import read_checkpoint
 from umamba.nnunet.dataset_checks import Case
 from umamba.nnunet.interruption import StopRequest
@@ -182,6 +182,8 @@ def predict(
             _check_targets(cases, output, predictor.dataset_json["file_ending"])
             _predict_cases(predictor, cases, output, options, report)
     except KeyboardInterrupt:
+        if output.is_dir():
+            Workshop(output).clear()
         rest = "run it again" if options.overwrite else "the same command does the rest"
         msg = f"interrupted; {len(report.predicted)} predicted, {rest}"
         raise ResumableInterruptError(msg) from None
