@@ -18,7 +18,7 @@ def description(*channels: str, ending: str = ".nii.gz") -> dict[str, Any]:
 
 def write(folder: Path, *names: str) -> None:
     for name in names:
-        image = SimpleITK.GetImageFromArray(np.ones((3, 4, 5), np.float32))
+        image = SimpleITK.GetImageFromArray(np.arange(60, dtype=np.float32).reshape(3, 4, 5))
         SimpleITK.WriteImage(image, str(folder / f"{name}.nii.gz"))
 
 
