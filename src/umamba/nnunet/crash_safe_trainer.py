@@ -156,6 +156,7 @@ class CrashSafeTrainer(nnUNetTrainer):
         if asked or time.monotonic() - self._saved_at > _SECONDS_BETWEEN_CHECKPOINTS:
             self._save_latest()
         if asked:
+            self.print_to_log_file(f"Saved, and stopping: {stop.reason() or 'another process'}")
             stop.honour()
             raise KeyboardInterrupt  # another process of this training was asked
 
