@@ -112,7 +112,7 @@ FAULTS = {
 @pytest.mark.parametrize(
     "when",
     [
-        "before the first iteration",
+        pytest.param("before the first iteration", marks=pytest.mark.slow),
         "in a training iteration",
         "in the final validation",
         pytest.param("in the last training iteration", marks=pytest.mark.slow),
