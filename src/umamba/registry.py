@@ -1,6 +1,7 @@
 """The torch-free table of architectures: names that commands take, class paths, and papers."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from umamba.errors import PlansError
 
@@ -17,15 +18,16 @@ class Architecture:
         plans_name: Default name of derived plans.
         paper: Where the network comes from.
         keywords: What goes into the network's keywords besides the topology.
-        residual_blocks: Blocks per encoder stage and per decoder stage.
+        residual_blocks: Blocks per encoder stage and per decoder stage; `None` is for networks of
+            plain convolutions, as many as nnU-Net's plain U-Net has.
     """
 
     name: str
     class_path: str
     plans_name: str
     paper: str
-    keywords: dict[str, str] = field(default_factory=dict)
-    residual_blocks: tuple[int, int] = (2, 2)
+    keywords: dict[str, Any] = field(default_factory=dict)
+    residual_blocks: tuple[int, int] | None = (2, 2)
 
 
 _U_MAMBA = "Ma, Li and Wang 2024, arXiv:2401.04722"
@@ -40,6 +42,26 @@ _TABLE = [
     for place in ("Bot", "Enc")
     for suffix, variant in (("", "paper"), ("_official", "official"))
 ]
+_TABLE += [
+    Architecture(
+        f"unetpp{suffix}",
+        "umamba.networks.UMambaUNetPlusPlus",
+        f"nnUNetUMambaUNetPlusPlusPlans{suffix}",
+        "Zhou et al. 2019, arXiv:1912.05074",
+        keywords,
+        residual_blocks=None,
+    )
+    for suffix, keywords in (("", {}), ("_nested", {"nested_supervision": True}))
+]
+_TABLE += [
+    Architecture(
+        "attention_unet",
+        "umamba.networks.UMambaAttentionUNet",
+        "nnUNetUMambaAttentionUNetPlans",
+        "Oktay et al. 2018, arXiv:1804.03999",
+        residual_blocks=None,
+    )
+]
 _BY_NAME = {architecture.name: architecture for architecture in _TABLE}
 
 
@@ -50,7 +72,7 @@ def with_variant(architecture: Architecture, variant: str) -> Architecture:
         PlansError: If there is none.
     """
     for other in _TABLE:
-        if other.class_path == architecture.class_path and other.keywords["variant"] == variant:
+        if (other.class_path, other.keywords.get("variant")) == (architecture.class_path, variant):
             return other
     msg = f"model {architecture.name!r} has no variant {variant!r}"
     raise PlansError(msg)

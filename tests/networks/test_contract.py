@@ -13,6 +13,8 @@ import pytest
 import torch
 import torch.distributed as dist
 from dynamic_network_architectures.architectures.unet import PlainConvUNet
+from nnunetv2.training.loss.compound_losses import DC_and_CE_loss
+from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -20,9 +22,16 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from conftest import keywords, patch, relative_l2
 from umamba import registry
 from umamba.networks.contract import PlannedNetwork
+from umamba.nnunet.trainers import NestedSupervisionLoss
 
 EVERY = list(itertools.product(registry.names(), [2, 3]))
 IMPORTED = ["conv_op", "norm_op", "dropout_op", "nonlin"]
+# What the trainer's loss gives no gradient to: nnU-Net's weight of the coarsest target is 0.
+DEEPEST_HEAD = {"decoder.seg_layers.0.weight", "decoder.seg_layers.0.bias"}
+UNREACHED = {
+    "unetpp": {"decoder.seg_layers.1_1.weight", "decoder.seg_layers.1_1.bias"},
+    "unetpp_nested": set(),
+}
 
 
 def arch_kwargs(name: str, dim: int) -> dict[str, Any]:
@@ -48,6 +57,51 @@ def image(dim: int, batch: int = 2) -> torch.Tensor:
     return torch.randn(batch, 2, *patch(dim))
 
 
+def target_sizes(plan: dict[str, Any], size: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """Sizes of stock nnU-Net's targets; of our trainer's for the paper's UNet++."""
+    reductions = np.cumprod(np.vstack(plan["strides"]), axis=0)[:-1]
+    if plan.get("nested_supervision"):
+        reductions = np.ones_like(reductions)
+    return [tuple(int(n) for n in np.array(size) // reduction) for reduction in reductions]
+
+
+def trainers_loss(plan: dict[str, Any], n_outputs: int) -> nn.Module:
+    """The loss that nnU-Net's trainer builds, or ours for the paper's UNet++."""
+    options = {"batch_dice": True, "smooth": 1e-5, "do_bg": False, "ddp": False}
+    loss = DC_and_CE_loss(options, {})
+    if plan.get("nested_supervision"):
+        return NestedSupervisionLoss(loss)
+    weights = np.array([2.0**-i for i in range(n_outputs - 1)] + [0])
+    return DeepSupervisionWrapper(loss, weights / weights.sum())
+
+
+@pytest.mark.parametrize(("name", "dim"), EVERY)
+def test_the_loss_reaches_every_parameter_but_those_listed(name: str, dim: int) -> None:
+    plan = arch_kwargs(name, dim)
+    network = build(name, dim)
+    outputs = network(image(dim))
+    sizes = [y.shape[2:] for y in outputs]
+    targets = [torch.randint(0, 3, (2, 1, *size)).float() for size in sizes]
+    trainers_loss(plan, len(outputs))(outputs, targets).backward()
+    named = dict(network.named_parameters())
+    assert {key for key, p in named.items() if p.grad is None} == UNREACHED.get(name, DEEPEST_HEAD)
+    assert all(p.grad.isfinite().all() for p in named.values() if p.grad is not None)
+
+
+@pytest.mark.parametrize(("name", "dim"), EVERY)
+def test_an_odd_axis_that_is_never_pooled(name: str, dim: int) -> None:
+    strides = [[1] * dim, [1] + [2] * (dim - 1), [1] + [4] * (dim - 1)]
+    size = (5, 16, 8)[:dim]
+    plan = arch_kwargs(name, dim) | {"strides": strides}
+    if "input_size" in plan:
+        plan["input_size"] = list(size)
+    path = registry.find_architecture(name).class_path
+    network = get_network_from_plans(path, plan, IMPORTED, 2, 3, True, True)
+    outputs = network(torch.randn(1, 2, *size))
+    assert [y.shape[2:] for y in outputs] == target_sizes(plan, size)
+    assert all(y.isfinite().all() for y in outputs)
+
+
 @pytest.mark.parametrize(("name", "dim"), EVERY)
 def test_stock_nnunet_builds_and_trains_it(name: str, dim: int) -> None:
     plan = arch_kwargs(name, dim)
@@ -57,11 +111,7 @@ def test_stock_nnunet_builds_and_trains_it(name: str, dim: int) -> None:
     assert plan == untouched
     assert pydoc.locate(path) is type(network)
     outputs = network(image(dim))
-    scales = 1 / np.cumprod(np.vstack(plan["strides"]), axis=0)[:-1]
-    assert [y.shape[2:] for y in outputs] == [
-        tuple(round(size * s) for size, s in zip(patch(dim), scale, strict=True))
-        for scale in scales
-    ]
+    assert [y.shape[2:] for y in outputs] == target_sizes(plan, patch(dim))
     sum(y.square().mean() for y in outputs).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
 
@@ -214,7 +264,7 @@ def _train_one_step(rank: int, folder: str, name: str) -> None:
     dist.destroy_process_group()
 
 
-@pytest.mark.parametrize("name", ["umamba_bot", "umamba_enc_official"])
+@pytest.mark.parametrize("name", ["umamba_bot", "umamba_enc_official", "unetpp_nested"])
 def test_two_processes_agree_on_gradients(name: str, tmp_path: Any) -> None:
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     torch.multiprocessing.spawn(_train_one_step, args=(str(tmp_path), name), nprocs=2)

@@ -124,6 +124,23 @@ def test_paper_has_two_residual_blocks_a_stage() -> None:
     assert "input_size" not in keywords
 
 
+@pytest.mark.parametrize("model", ["unetpp", "unetpp_nested", "attention_unet"])
+def test_plain_rivals_have_the_convolutions_of_the_plain_unet(model: str) -> None:
+    def counts(source: dict[str, Any], name: str) -> tuple[list[int], list[int]]:
+        entry = derive(source, model)["configurations"][name]["architecture"]["arch_kwargs"]
+        return entry["n_conv_per_stage"], entry["n_conv_per_stage_decoder"]
+
+    plain, old, residual = stock_plans(), old_plans(), stock_plans(residual=True)
+    keywords = plain["configurations"]["2d"]["architecture"]["arch_kwargs"]
+    keywords |= {"n_conv_per_stage": [1, 2, 3, 4], "n_conv_per_stage_decoder": [3, 2, 1]}
+    assert counts(plain, "2d") == ([1, 2, 3, 4], [3, 2, 1])
+    old["configurations"]["2d"]["n_conv_per_stage_encoder"] = [1, 2, 3, 4]
+    assert counts(old, "2d") == ([1, 2, 3, 4], [2, 2, 2])
+    blocks = residual["configurations"]["2d"]["architecture"]["arch_kwargs"]
+    blocks |= {"n_blocks_per_stage": [1, 3, 4, 6], "n_conv_per_stage_decoder": [1, 1, 1]}
+    assert counts(residual, "2d") == ([2, 2, 2, 2], [2, 2, 2])
+
+
 def test_official_enc_carries_the_patch_of_every_configuration() -> None:
     source = stock_plans()
     source["configurations"]["3d_cascade_fullres"]["patch_size"] = [16, 32, 48]

@@ -2,13 +2,19 @@
 
 import pytest
 import torch
+from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
+from plans_factory import DATASET_JSON, stock_plans
 from umamba.errors import UMambaError
 from umamba.nnunet.paths import Paths, environment, set_default_workers
+from umamba.nnunet.plans import PlanOptions, derive_plans
 from umamba.nnunet.trainers import (
     nnUNetTrainerUMamba,
     nnUNetTrainerUMambaEncNoAMP,
 )
+from umamba.registry import find_architecture
 
 
 @pytest.fixture
@@ -83,3 +89,38 @@ def test_environment_is_put_back() -> None:
         raise KeyError
     assert "nnUNet_test" not in os.environ
     assert Paths().raw is None
+
+
+@pytest.mark.parametrize("deep_supervision", [True, False])
+def test_nested_heads_are_trained_by_the_mean_of_their_losses(deep_supervision: bool) -> None:
+    plans = derive_plans(stock_plans(), find_architecture("unetpp_nested"), PlanOptions())
+    trainer = nnUNetTrainerUMamba.__new__(nnUNetTrainerUMamba)
+    manager = PlansManager(plans)
+    trainer.configuration_manager = manager.get_configuration("2d")
+    trainer.label_manager = manager.get_label_manager(DATASET_JSON)
+    trainer.is_ddp = False
+    trainer.device = torch.device("cpu")
+    trainer.enable_deep_supervision = deep_supervision
+    loss = trainer._build_loss()
+    outputs = [torch.randn(2, 3, 8, 8) for _ in range(3)]
+    targets = [torch.randint(0, 3, (2, 1, n, n)).float() for n in (8, 4, 2)]  # stock's sizes
+    trainer.enable_deep_supervision = False
+    one = nnUNetTrainer._build_loss(trainer)
+    if not deep_supervision:
+        assert float(loss(outputs[0], targets[0])) == float(one(outputs[0], targets[0]))
+        return
+    wanted = sum(float(one(output, targets[0])) for output in outputs) / 3
+    assert float(loss(outputs, targets)) == pytest.approx(wanted)
+
+
+def test_other_networks_keep_nnunets_loss() -> None:
+    manager = PlansManager(derive_plans(stock_plans(), find_architecture("unetpp"), PlanOptions()))
+    trainer = nnUNetTrainerUMamba.__new__(nnUNetTrainerUMamba)
+    trainer.configuration_manager = manager.get_configuration("2d")
+    trainer.label_manager = manager.get_label_manager(DATASET_JSON)
+    trainer.is_ddp = False
+    trainer.device = torch.device("cpu")
+    trainer.enable_deep_supervision = True
+    loss = trainer._build_loss()
+    assert isinstance(loss, DeepSupervisionWrapper)
+    assert loss.weight_factors == pytest.approx((2 / 3, 1 / 3, 0))

@@ -130,7 +130,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         sys.stdout.write(json.dumps(_as_json(path, plans, memory)) + "\n")
     else:
-        sys.stdout.write(_as_text(path, dataset, plans, memory))
+        sys.stdout.write(_as_text(path, dataset, plans, memory, architecture))
     return 0
 
 
@@ -145,13 +145,18 @@ def _as_json(
 
 
 def _as_text(
-    path: Path, dataset: str, plans: dict[str, Any], memory: "dict[str, MemoryComparison]"
+    path: Path,
+    dataset: str,
+    plans: dict[str, Any],
+    memory: "dict[str, MemoryComparison]",
+    architecture: registry.Architecture,
 ) -> str:
     from umamba.nnunet.memory import memory_table
-    from umamba.nnunet.training import ext_trainer_folder, pick_device
+    from umamba.nnunet.training import pick_device
 
     device = pick_device(None)
-    on = "" if device == "cuda" else f" -device {device}"
+    on = " -tr nnUNetTrainerUMamba" if _needs_our_loss(architecture) else ""
+    on += "" if device == "cuda" else f" -device {device}"
     name = plans["plans_name"]
     configuration = "3d_fullres" if "3d_fullres" in memory else next(iter(memory))
     number = int(dataset[7:10])
@@ -164,8 +169,27 @@ Train and predict with our commands:
 or with stock nnU-Net (which predicts a model of `umamba train` with -tr nnUNetTrainerUMamba):
   nnUNetv2_train {number} {configuration} 0 -p {name}{on}
   nnUNetv2_predict -d {number} -c {configuration} -p {name} -f 0 -i IMAGES -o OUTPUT{on}
+{_variable(architecture)}"""
 
-The authors' commands (-tr nnUNetTrainerUMambaBot, ...Enc, ...EncNoAMP) need this line before
-training, and before prediction with such a model, too:
-  export nnUNet_extTrainer="{ext_trainer_folder()}"
-"""
+
+def _needs_our_loss(architecture: registry.Architecture) -> bool:
+    return bool(architecture.keywords.get("nested_supervision"))
+
+
+def _variable(architecture: registry.Architecture) -> str:
+    """Return the line that shows stock nnU-Net our trainers, and when it is needed; or nothing."""
+    from umamba.nnunet.training import ext_trainer_folder
+
+    if _needs_our_loss(architecture):
+        why = (
+            "Stock nnU-Net's trainer has no loss for this network; ours needs this line before "
+            "training:"
+        )
+    elif "variant" in architecture.keywords:
+        why = (
+            "The authors' commands (-tr nnUNetTrainerUMambaBot, ...Enc, ...EncNoAMP) need this "
+            "line before\ntraining, and before prediction with such a model, too:"
+        )
+    else:
+        return ""
+    return f'\n{why}\n  export nnUNet_extTrainer="{ext_trainer_folder()}"\n'

@@ -4,14 +4,19 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from umamba.cli.arguments import (
     add_device_argument,
     add_model_arguments,
     add_trust_argument,
     plans_name,
+    positive,
 )
 from umamba.nnunet.paths import Paths, add_path_arguments, set_default_workers
+
+if TYPE_CHECKING:
+    from umamba.nnunet.prediction import PredictionOptions, PredictionReport
 
 __all__ = ["add_parser", "run"]
 
@@ -75,6 +80,18 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         metavar="DIR",
         help="segmentations of the first stage, for a cascade",
     )
+    parser.add_argument(
+        "--prune-to",
+        type=positive,
+        metavar="DEPTH",
+        help="compute only so many poolings of a unetpp_nested: faster, and perhaps as good",
+    )
+    parser.add_argument(
+        "--attention-maps",
+        type=Path,
+        metavar="DIR",
+        help="draw what the gates of an attention_unet let through, a picture per case",
+    )
     add_trust_argument(parser)
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     add_path_arguments(parser)
@@ -86,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
     paths = Paths.from_arguments(args)
     model_folder = args.model_folder or _model_folder(args, paths)
     from umamba.nnunet.installation import opened_model
-    from umamba.nnunet.prediction import PredictionOptions, predict
+    from umamba.nnunet.prediction import PredictionOptions
     from umamba.nnunet.training import pick_device
 
     device = pick_device(args.device)
@@ -94,6 +111,7 @@ def run(args: argparse.Namespace) -> int:
     options = PredictionOptions(
         folds=tuple(args.folds),
         checkpoint_name=args.checkpoint,
+        prune_to=args.prune_to,
         step_size=args.step_size,
         mirroring=not args.disable_tta,
         save_probabilities=args.save_probabilities,
@@ -103,7 +121,7 @@ def run(args: argparse.Namespace) -> int:
         trust_plans=args.trust_plans,
     )
     with opened_model(model_folder, trust_plans=args.trust_plans) as opened:
-        report = predict(opened, args.images, args.output, options)
+        report = _predict(args, opened, options)
     for case_id, reason in report.failed.items():
         sys.stderr.write(f"case {case_id} was left out: {reason}\n")
     if args.json:
@@ -112,6 +130,24 @@ def run(args: argparse.Namespace) -> int:
         counts = f"{len(report.predicted)} predicted, {len(report.skipped)} already there"
         sys.stdout.write(f"{args.output}: {counts}, {len(report.failed)} left out\n")
     return 1 if report.failed else 0
+
+
+def _predict(
+    args: argparse.Namespace, model_folder: Path, options: "PredictionOptions"
+) -> "PredictionReport":
+    from umamba.nnunet.prediction import predict
+
+    attention = None
+    if args.attention_maps is not None:
+        from umamba.nnunet.attention_maps import draw_attention, load_attention
+
+        attention = load_attention(model_folder, args.attention_maps, options)
+    report = predict(model_folder, args.images, args.output, options)
+    if attention is not None:
+        draw_attention(
+            attention, args.images, args.attention_maps, report.predicted, report.skipped
+        )
+    return report
 
 
 def _model_folder(args: argparse.Namespace, paths: Paths) -> Path:

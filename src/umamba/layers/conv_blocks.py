@@ -6,7 +6,14 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
-__all__ = ["ConvNormAct", "ConvStyle", "IdentityResidualBlock", "ResidualBlock", "residual_stage"]
+__all__ = [
+    "ConvNormAct",
+    "ConvStyle",
+    "IdentityResidualBlock",
+    "ResidualBlock",
+    "plain_stage",
+    "residual_stage",
+]
 
 _INSTANCE_NORM: dict[type[nn.Module], type[nn.Module]] = {
     nn.Conv1d: nn.InstanceNorm1d,
@@ -226,4 +233,33 @@ def residual_stage(
         style, input_channels, output_channels, kernel_size, stride, conv_bias=conv_bias
     )
     rest = [IdentityResidualBlock(style, output_channels, kernel_size) for _ in range(n_blocks - 1)]
+    return nn.Sequential(first, *rest)
+
+
+def plain_stage(
+    style: ConvStyle,
+    n_blocks: int,
+    input_channels: int,
+    output_channels: int,
+    kernel_size: tuple[int, ...],
+    stride: tuple[int, ...] | int = 1,
+) -> nn.Sequential:
+    """Build a stack of convolutions, as nnU-Net's plain U-Net has it.
+
+    Args:
+        style: What the convolutions are made of.
+        n_blocks: How many convolutions.
+        input_channels: Channels of the input.
+        output_channels: Channels of the output.
+        kernel_size: Size of the kernels per axis.
+        stride: Stride of the first convolution.
+
+    Returns:
+        The convolutions in order.
+    """
+    first = ConvNormAct(style, input_channels, output_channels, kernel_size, stride)
+    rest = [
+        ConvNormAct(style, output_channels, output_channels, kernel_size)
+        for _ in range(n_blocks - 1)
+    ]
     return nn.Sequential(first, *rest)

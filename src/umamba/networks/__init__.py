@@ -1,5 +1,7 @@
 """Segmentation networks, one file per paper; these class paths are written into plans."""
 
+from umamba.networks.attention_unet import UMambaAttentionUNet
 from umamba.networks.umamba import UMambaBot, UMambaEnc
+from umamba.networks.unet_plus_plus import UMambaUNetPlusPlus
 
-__all__ = ["UMambaBot", "UMambaEnc"]
+__all__ = ["UMambaAttentionUNet", "UMambaBot", "UMambaEnc", "UMambaUNetPlusPlus"]

@@ -94,6 +94,14 @@ class Topology:
         reduction //= math.prod(self.strides[0])
         return self.features[level] / self.features[0] / reduction
 
+    def levels_to_recompute(self, activation_checkpointing: str) -> list[bool]:
+        """Return for every stage whether its blocks are computed again in the backward.
+
+        The stages that are left out hold little, yet cost as much time as others.
+        """
+        worthwhile = [self.relative_size(level) >= 1 / 8 for level in range(self.n_stages)]
+        return [activation_checkpointing == "blocks" and worth for worth in worthwhile]
+
     def check_patch(
         self, spatial_shape: Sequence[int], *, normalises_instances: bool = False
     ) -> None:

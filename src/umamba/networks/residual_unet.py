@@ -44,7 +44,7 @@ class ResidualEncoder(nn.Module):
         activation_checkpointing: str,
     ) -> None:
         super().__init__()
-        self.recompute_blocks = _levels_to_recompute(topology, activation_checkpointing)
+        self.recompute_blocks = topology.levels_to_recompute(activation_checkpointing)
         self.recompute_mamba = activation_checkpointing != "none"
         # The authors' blocks with a projection have a bias whatever the plan says.
         conv_bias = True if official else None
@@ -99,7 +99,7 @@ class ResidualDecoder(nn.Module):
         activation_checkpointing: str,
     ) -> None:
         super().__init__()
-        levels = _levels_to_recompute(topology, activation_checkpointing)
+        levels = topology.levels_to_recompute(activation_checkpointing)
         self.recompute_blocks = levels[-2::-1]
         self.deep_supervision = deep_supervision
         # In the authors' 2D code the last decoder stage has no skip.
@@ -145,12 +145,3 @@ class ResidualDecoder(nn.Module):
             if self.deep_supervision or s == last:
                 outputs.append(self.seg_layers[s](x))
         return outputs[::-1] if self.deep_supervision else outputs[-1]
-
-
-def _levels_to_recompute(topology: Topology, activation_checkpointing: str) -> list[bool]:
-    """Return for every stage whether its blocks are computed again in the backward.
-
-    The stages that are left out hold little, yet cost as much time as others.
-    """
-    worthwhile = [topology.relative_size(level) >= 1 / 8 for level in range(topology.n_stages)]
-    return [activation_checkpointing == "blocks" and worth for worth in worthwhile]

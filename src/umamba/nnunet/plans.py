@@ -203,13 +203,11 @@ def _derive_architecture(
         raise PlansError(msg)
     given = source["arch_kwargs"]
     n_stages = given["n_stages"]
-    blocks, blocks_decoder = architecture.residual_blocks
     keywords: dict[str, Any] = {key: deepcopy(given[key]) for key in _TAKEN_OVER}
     if options.features is not None:
         features = options.features + options.features[-1:] * n_stages
         keywords["features_per_stage"] = list(features[:n_stages])
-    keywords["n_conv_per_stage"] = [blocks] * n_stages
-    keywords["n_conv_per_stage_decoder"] = [blocks_decoder] * (n_stages - 1)
+    keywords |= _block_counts(architecture, given, is_plain=class_name == "PlainConvUNet")
     keywords |= {key: deepcopy(given[key]) for key in _STYLE if key in given}
     keywords |= architecture.keywords
     if options.activation_checkpointing is not None:
@@ -223,6 +221,22 @@ def _derive_architecture(
         "arch_kwargs": keywords,
         "_kw_requires_import": [key for key in _IMPORTED if key in keywords],
     }
+
+
+def _block_counts(
+    architecture: Architecture, given: dict[str, Any], *, is_plain: bool
+) -> dict[str, Any]:
+    """Return how many blocks, or plain convolutions, the stages of the new network have.
+
+    Plain convolutions are taken over from a plain U-Net; a source of residual blocks says nothing
+    of them, and leaves nnU-Net's two.
+    """
+    counts = ("n_conv_per_stage", "n_conv_per_stage_decoder")
+    if architecture.residual_blocks is None and is_plain:
+        return {key: deepcopy(given[key]) for key in counts}
+    blocks, blocks_decoder = architecture.residual_blocks or (2, 2)
+    n_stages = given["n_stages"]
+    return dict(zip(counts, ([blocks] * n_stages, [blocks_decoder] * (n_stages - 1)), strict=True))
 
 
 def official_architecture(configuration: dict[str, Any], model: str) -> dict[str, Any]:
@@ -260,6 +274,8 @@ def _from_old_format(name: str, resolved: dict[str, Any]) -> dict[str, Any]:
             "conv_op": f"torch.nn.modules.conv.Conv{dim}d",
             "kernel_sizes": resolved["conv_kernel_sizes"],
             "strides": strides,
+            "n_conv_per_stage": resolved["n_conv_per_stage_encoder"],
+            "n_conv_per_stage_decoder": resolved["n_conv_per_stage_decoder"],
             "conv_bias": True,
             "norm_op": f"torch.nn.modules.instancenorm.InstanceNorm{dim}d",
             "norm_op_kwargs": {"eps": 1e-5, "affine": True},

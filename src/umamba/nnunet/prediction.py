@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from umamba.errors import CheckpointError, DatasetError, ResumableInterruptError, UMambaError
+from umamba.networks import UMambaUNetPlusPlus
 from umamba.nnunet.case_prediction import CaseError, Workshop, segment_case
 from umamba.nnunet.checkpoints import read_checkpoint
 from umamba.nnunet.dataset_checks import Case
@@ -33,6 +34,7 @@ class PredictionOptions:
     Args:
         folds: Folds to ensemble; empty means all that are there.
         checkpoint_name: File in each fold.
+        prune_to: Depth to which a `unetpp_nested` is computed; `None` is all of it.
         step_size: Step of the sliding window, in patches.
         mirroring: Whether predictions of mirrored images are averaged.
         save_probabilities: Whether probabilities are written, too.
@@ -44,6 +46,7 @@ class PredictionOptions:
 
     folds: tuple[str, ...] = ()
     checkpoint_name: str = "checkpoint_final.pth"
+    prune_to: int | None = None
     step_size: float = 0.5
     mirroring: bool = True
     save_probabilities: bool = False
@@ -107,6 +110,8 @@ def load_model(model_folder: Path, options: PredictionOptions) -> Any:
     )
     weights = [checkpoint["network_weights"] for checkpoint in checkpoints]
     _load_weights(network, weights[0], model_folder)
+    if options.prune_to is not None:
+        _prune(network, options.prune_to)
     device = torch.device(options.device)
     predictor = nnUNetPredictor(
         tile_step_size=options.step_size,
@@ -147,6 +152,13 @@ def _load_weights(network: torch.nn.Module, weights: dict[str, Any], folder: Pat
         detail = " ".join(line.strip() for line in lines[1:3])
         msg = f"the weights in {folder} do not fit the network that its plans describe: {detail}"
         raise CheckpointError(msg) from None
+
+
+def _prune(network: torch.nn.Module, depth: int) -> None:
+    if not isinstance(network, UMambaUNetPlusPlus):
+        msg = f"--prune-to is for unetpp_nested; a {type(network).__name__} cannot be pruned"
+        raise UMambaError(msg)
+    network.prune(depth)
 
 
 def predict(

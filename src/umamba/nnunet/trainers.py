@@ -21,6 +21,7 @@ from umamba.nnunet.seeded_batches import augmenter, seed_everything
 from umamba.nnunet.training_state import UnfinishedEpoch
 
 __all__ = [
+    "NestedSupervisionLoss",
     "nnUNetTrainerUMamba",
     "nnUNetTrainerUMambaBot",
     "nnUNetTrainerUMambaEnc",
@@ -84,6 +85,15 @@ class nnUNetTrainerUMamba(CrashSafeTrainer):
             groups.append({"params": spared, "weight_decay": 0.0})
         optimizer = torch.optim.SGD(groups, self.initial_lr, momentum=0.99, nesterov=True)
         return optimizer, PolyLRScheduler(optimizer, self.initial_lr, self.num_epochs)
+
+    def _build_loss(self) -> nn.Module:
+        """Build nnU-Net's loss; where all heads are at full resolution, their mean."""
+        loss: Any = super()._build_loss()
+        nested = self.configuration_manager.network_arch_init_kwargs.get("nested_supervision")
+        if nested and self.enable_deep_supervision:
+            return NestedSupervisionLoss(loss.loss)
+        built: nn.Module = loss
+        return built
 
     def get_dataloaders(self) -> tuple[Any, Any]:
         """Build nnU-Net's loaders; with a seed, in an order that workers cannot change."""
@@ -156,6 +166,25 @@ class nnUNetTrainerUMamba(CrashSafeTrainer):
         self.num_val_iterations_per_epoch = settings["validation_iterations_per_epoch"]
         if settings["seed"] is not None:
             self.set_seed(settings["seed"])
+
+
+class NestedSupervisionLoss(nn.Module):
+    """The mean loss of several segmentations at full resolution.
+
+    Args:
+        loss: Loss of one segmentation.
+
+    Source:
+        Zhou et al. 2019, arXiv:1912.05074, section III-B.
+    """
+
+    def __init__(self, loss: nn.Module) -> None:
+        super().__init__()
+        self.loss = loss
+
+    def forward(self, outputs: Sequence[torch.Tensor], targets: Sequence[torch.Tensor]) -> Any:
+        """Compare every output with the first target, which has full resolution."""
+        return sum(self.loss(output, targets[0]) for output in outputs) / len(outputs)
 
 
 def spread(iterations: int, epochs: int | None) -> tuple[int, int]:

@@ -1,0 +1,162 @@
+"""Pictures of what the gates of an Attention U-Net let through, one per case."""
+
+import os
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from umamba.errors import UMambaError
+from umamba.networks import UMambaAttentionUNet
+from umamba.nnunet.paths import check_writable
+from umamba.nnunet.prediction import PredictionOptions, load_model
+from umamba.nnunet.prediction_inputs import check_case, find_cases, input_files
+from umamba.nnunet.preparation import talk_to_stderr
+
+__all__ = ["draw_attention", "draw_maps", "load_attention"]
+
+_TEXT = "#333333"
+_DPI = 130
+
+
+class _Attention(nn.Module):
+    """Stands in for a network in nnU-Net's predictor, and returns maps in place of logits."""
+
+    def __init__(self, network: UMambaAttentionUNet) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.network.attention_maps(x)
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], *_: Any, **__: Any) -> Any:
+        """Take the weights of the network, as nnU-Net gives them for every fold."""
+        return self.network.load_state_dict(state_dict)
+
+
+def load_attention(model_folder: Path, folder: Path, options: PredictionOptions) -> Any:
+    """Load a model whose predictor computes attention coefficients, in place of logits.
+
+    Args:
+        model_folder: Folder with `plans.json`, `dataset.json` and `fold_*`.
+        folder: Where pictures will go.
+        options: How to predict.
+
+    Returns:
+        An `nnUNetPredictor`.
+
+    Raises:
+        UMambaError: If the model has no attention gates or is the second stage of a cascade, or
+            the folder cannot be written.
+    """
+    check_writable(folder, "--attention-maps")
+    with talk_to_stderr():
+        predictor = load_model(model_folder, options)
+    network = predictor.network
+    if not isinstance(network, UMambaAttentionUNet):
+        msg = (
+            f"--attention-maps needs a model with attention gates, and {model_folder} is of "
+            f"{type(network).__name__}; leave it out, or train --model attention_unet"
+        )
+        raise UMambaError(msg)
+    if predictor.configuration_manager.previous_stage_name is not None:
+        msg = "--attention-maps cannot show the second stage of a cascade; leave it out"
+        raise UMambaError(msg)
+    predictor.network = _Attention(network)
+    predictor.label_manager = SimpleNamespace(num_segmentation_heads=len(network.decoder.gates))
+    return predictor
+
+
+def draw_attention(
+    predictor: Any, images: Path, folder: Path, predicted: Iterable[str], skipped: Iterable[str]
+) -> None:
+    """Draw a picture for every case, `CASE.png`.
+
+    Coefficients are averaged over the windows, mirrored images and folds, as segmentations are.
+
+    Args:
+        predictor: What `load_attention` returned.
+        images: Folder of images, as for prediction.
+        folder: Where pictures go; made if need be.
+        predicted: Cases whose picture is drawn.
+        skipped: Cases whose picture is drawn where there is none.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    wanted = set(predicted)
+    wanted |= {case_id for case_id in skipped if not (folder / f"{case_id}.png").is_file()}
+    for case in find_cases(images, predictor.dataset_json):
+        if case.case_id not in wanted:
+            continue
+        facts, _ = check_case(case, predictor.dataset_json)
+        with TemporaryDirectory() as links, talk_to_stderr():
+            files = input_files(facts, Path(links), predictor.dataset_json["file_ending"])
+            preprocessor = predictor.configuration_manager.preprocessor_class(verbose=False)
+            image = preprocessor.run_case(
+                [str(file) for file in files],
+                None,
+                predictor.plans_manager,
+                predictor.configuration_manager,
+                predictor.dataset_json,
+            )[0]
+            data = torch.from_numpy(image).to(torch.float32)
+            maps = predictor.predict_logits_from_preprocessed_data(data)
+        spacing = predictor.configuration_manager.spacing
+        draw_maps(
+            folder / f"{case.case_id}.png",
+            data[0].numpy(),
+            maps.float().numpy(),
+            aspect=spacing[-2] / spacing[-1],
+        )
+
+
+def draw_maps(
+    path: Path, image: npt.NDArray[Any], maps: npt.NDArray[Any], *, aspect: float = 1.0
+) -> None:
+    """Draw the slice in which the finest map varies most, under each map.
+
+    Args:
+        path: The PNG to write, whole or not at all.
+        image: Preprocessed image, (slices, rows, columns).
+        maps: Coefficients, (gates, slices, rows, columns), finest first.
+        aspect: Height of a pixel beside its width.
+    """
+    from matplotlib import rcdefaults
+    from matplotlib.figure import Figure
+
+    rcdefaults()  # nnU-Net's own plots leave other fonts behind
+    index = int(np.argmax(maps[0].std(axis=(1, 2))))
+    columns = 1 + len(maps)
+    height = 2.9 * aspect * image.shape[1] / image.shape[2]
+    figure = Figure(
+        figsize=(3.1 * columns, min(max(height, 1.5), 9.0) + 0.8),
+        facecolor="white",
+        layout="constrained",
+    )
+    axes = figure.subplots(1, columns)
+    for number, panel in enumerate(axes):
+        panel.imshow(image[index], cmap="gray", aspect=aspect)
+        panel.set_axis_off()
+        if number == 0:
+            panel.set_title(f"slice {index}", fontsize=11, color=_TEXT)
+            continue
+        shown = maps[number - 1, index]
+        drawn = panel.imshow(shown, cmap="inferno", alpha=0.6, aspect=aspect)
+        panel.set_title(f"gate of level {number}", fontsize=11, color=_TEXT)
+        figure.colorbar(drawn, ax=panel, location="bottom", fraction=0.05, label="let through")
+    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    try:
+        figure.savefig(partial, dpi=_DPI, format="png")
+        partial.replace(path)
+    except OSError as error:
+        msg = f"cannot write {path}: {error.strerror or error}; give another --attention-maps"
+        raise UMambaError(msg) from None
+    finally:
+        with suppress(OSError):
+            partial.unlink()
