@@ -321,6 +321,48 @@ def test_advice_is_followed_for_one_configuration_after_the_other(tmp_path: Path
     assert read_plans(folder, "nnUNetUMambaBotPlans") == derive(stock_plans())
 
 
+@pytest.mark.parametrize(
+    ("model", "trainer", "why"),
+    [
+        ("umamba_bot", "", "The authors' commands"),
+        ("unetpp", "", None),
+        ("attention_unet", "", None),
+        ("unetpp_nested", " -tr nnUNetTrainerUMamba", "Stock nnU-Net's trainer has no loss"),
+    ],
+)
+def test_the_commands_that_are_shown_train_the_model(
+    model: str, trainer: str, why: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "preprocessed" / "Dataset901_Toy"
+    folder.mkdir(parents=True)
+    (folder / "nnUNetPlans.json").write_text(json.dumps(stock_plans()))
+    (folder / "dataset.json").write_text(json.dumps(DATASET_JSON))
+    command = ["plan", "901", "--model", model, "--preprocessed", str(folder.parent)]
+    assert main(command) == 0
+    shown = capsys.readouterr().out
+    name = registry.find_architecture(model).plans_name
+    device = "" if torch.cuda.is_available() else " -device cpu"
+    assert f"nnUNetv2_train 901 3d_fullres 0 -p {name}{trainer}{device}\n" in shown
+    assert ("export nnUNet_extTrainer=" in shown) == (why is not None)
+    assert (why or "Train and predict") in shown
+    assert ("The authors' commands" in shown) == (model == "umamba_bot")
+
+
+def test_what_a_model_does_not_have_is_refused_and_nothing_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "preprocessed" / "Dataset901_Toy"
+    folder.mkdir(parents=True)
+    (folder / "nnUNetPlans.json").write_text(json.dumps(stock_plans()))
+    (folder / "dataset.json").write_text(json.dumps(DATASET_JSON))
+    command = ["plan", "901", "--model", "unetpp", "--preprocessed", str(folder.parent)]
+    assert main([*command, "--variant", "official"]) == 2
+    assert "model 'unetpp' has no variant 'official'" in capsys.readouterr().err
+    assert main([*command, "--activation-checkpointing", "mamba"]) == 2
+    assert "which has no Mamba layers; choose none or blocks" in capsys.readouterr().err
+    assert len(list(folder.iterdir())) == 2
+
+
 def test_fork_plans_are_a_valid_source() -> None:
     source = read_plans(GOLDEN / "fork_model", "plans")
     plans = derive(source, "umamba_enc_official")

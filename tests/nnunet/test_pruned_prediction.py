@@ -20,6 +20,7 @@ def test_the_predictor_computes_what_the_head_of_that_depth_gives(
     (network,) = write_model(tmp_path / "model", "unetpp_nested")
     options = PredictionOptions(prune_to=depth, mirroring=False)
     predictor = load_model(tmp_path / "model", options)
+    predictor.use_gaussian = False  # its weights are too coarse for numbers, in float16
     x = torch.randn(1, *SHAPE)
     got = predictor.predict_logits_from_preprocessed_data(x).float()
     network.decoder.deep_supervision = True

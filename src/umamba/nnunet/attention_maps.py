@@ -70,6 +70,8 @@ def load_attention(model_folder: Path, folder: Path, options: PredictionOptions)
         msg = "--attention-maps cannot show the second stage of a cascade; leave it out"
         raise UMambaError(msg)
     predictor.network = _Attention(network)
+    # In float16 nnU-Net's Gaussian weights are too coarse for coefficients at a patch's corners.
+    predictor.use_gaussian = False
     predictor.label_manager = SimpleNamespace(num_segmentation_heads=len(network.decoder.gates))
     return predictor
 
@@ -79,7 +81,7 @@ def draw_attention(
 ) -> None:
     """Draw a picture for every case, `CASE.png`.
 
-    Coefficients are averaged over the windows, mirrored images and folds, as segmentations are.
+    Coefficients are averaged over overlapping windows, mirrored images and folds.
 
     Args:
         predictor: What `load_attention` returned.
