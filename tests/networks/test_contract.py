@@ -154,7 +154,7 @@ def test_compiles_without_a_graph_break(name: str, dim: int, unchecked: None) ->
 
 
 @pytest.mark.slow  # needs a C++ compiler
-@pytest.mark.parametrize("name", ["umamba_bot", "umamba_enc"])
+@pytest.mark.parametrize("name", ["umamba_bot", "umamba_enc", "unetpp", "attention_unet"])
 @pytest.mark.parametrize("dim", [2, 3])
 def test_inductor_compiles_a_training_step(name: str, dim: int, unchecked: None) -> None:
     torch._dynamo.reset()

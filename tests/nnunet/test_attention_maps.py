@@ -57,6 +57,25 @@ def test_every_predicted_case_gets_its_picture(
     assert kept.read_bytes() == b"as it was"
 
 
+def test_an_interrupt_is_told_how_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("nnunetv2.configuration.default_num_processes", 1)
+    write_toy_images(tmp_path, n_cases=1)
+    write_model(tmp_path / "model", "attention_unet")
+    monkeypatch.setattr("umamba.nnunet.attention_maps.draw_maps", interrupt)
+    assert predict(tmp_path) == 75
+    assert "with --continue_prediction draws the rest" in capsys.readouterr().err
+    assert not list((tmp_path / "maps").iterdir())
+    monkeypatch.undo()
+    monkeypatch.setattr("nnunetv2.configuration.default_num_processes", 1)
+    assert predict(tmp_path, "--continue_prediction") == 0
+    assert [p.name for p in (tmp_path / "maps").iterdir()] == ["case_0.png"]
+
+
 def test_the_slice_is_the_one_in_which_the_gates_choose(tmp_path: Path) -> None:
     from matplotlib.image import imread
 

@@ -129,7 +129,7 @@ class UMambaUNetPlusPlus(PlainUNet):
     def __init__(
         self, *, nested_supervision: bool = False, prune_to: int | None = None, **plan: Any
     ) -> None:
-        self._nested_supervision = nested_supervision
+        self._nested_supervision = nested_supervision  # which the decoder is built with
         super().__init__(**plan)
         if prune_to is not None:
             self.prune(prune_to)

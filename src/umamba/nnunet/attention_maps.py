@@ -1,5 +1,6 @@
 """Pictures of what the gates of an Attention U-Net let through, one per case."""
 
+import logging
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -13,14 +14,18 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from umamba.errors import UMambaError
+from umamba.errors import ResumableInterruptError, UMambaError
 from umamba.networks import UMambaAttentionUNet
+from umamba.nnunet.dataset_checks import Case
 from umamba.nnunet.paths import check_writable
 from umamba.nnunet.prediction import PredictionOptions, load_model
 from umamba.nnunet.prediction_inputs import check_case, find_cases, input_files
 from umamba.nnunet.preparation import talk_to_stderr
+from umamba.nnunet.training import stop_signals_interrupt
 
 __all__ = ["draw_attention", "draw_maps", "load_attention"]
+
+log = logging.getLogger(__name__)
 
 _TEXT = "#333333"
 _DPI = 130
@@ -89,33 +94,44 @@ def draw_attention(
         folder: Where pictures go; made if need be.
         predicted: Cases whose picture is drawn.
         skipped: Cases whose picture is drawn where there is none.
+
+    Raises:
+        UMambaError: If a picture cannot be written.
+        ResumableInterruptError: If the user interrupts.
     """
     folder.mkdir(parents=True, exist_ok=True)
     wanted = set(predicted)
     wanted |= {case_id for case_id in skipped if not (folder / f"{case_id}.png").is_file()}
-    for case in find_cases(images, predictor.dataset_json):
-        if case.case_id not in wanted:
-            continue
-        facts, _ = check_case(case, predictor.dataset_json)
-        with TemporaryDirectory() as links, talk_to_stderr():
-            files = input_files(facts, Path(links), predictor.dataset_json["file_ending"])
-            preprocessor = predictor.configuration_manager.preprocessor_class(verbose=False)
-            image = preprocessor.run_case(
-                [str(file) for file in files],
-                None,
-                predictor.plans_manager,
-                predictor.configuration_manager,
-                predictor.dataset_json,
-            )[0]
-            data = torch.from_numpy(image).to(torch.float32)
-            maps = predictor.predict_logits_from_preprocessed_data(data)
-        spacing = predictor.configuration_manager.spacing
-        draw_maps(
-            folder / f"{case.case_id}.png",
-            data[0].numpy(),
-            maps.float().numpy(),
-            aspect=spacing[-2] / spacing[-1],
+    cases = [c for c in find_cases(images, predictor.dataset_json) if c.case_id in wanted]
+    try:
+        with stop_signals_interrupt(), talk_to_stderr():
+            for number, case in enumerate(cases, start=1):
+                _draw_case(predictor, case, folder / f"{case.case_id}.png")
+                log.info("%s: attention drawn (%d of %d)", case.case_id, number, len(cases))
+    except KeyboardInterrupt:
+        msg = (
+            "interrupted while attention was drawn; the same command with --continue_prediction "
+            "draws the rest"
         )
+        raise ResumableInterruptError(msg) from None
+
+
+def _draw_case(predictor: Any, case: Case, picture: Path) -> None:
+    facts, _ = check_case(case, predictor.dataset_json)
+    configuration = predictor.configuration_manager
+    with TemporaryDirectory() as links:
+        files = input_files(facts, Path(links), predictor.dataset_json["file_ending"])
+        image = configuration.preprocessor_class(verbose=False).run_case(
+            [str(file) for file in files],
+            None,
+            predictor.plans_manager,
+            configuration,
+            predictor.dataset_json,
+        )[0]
+    data = torch.from_numpy(image).to(torch.float32)
+    maps = predictor.predict_logits_from_preprocessed_data(data)
+    spacing = configuration.spacing
+    draw_maps(picture, data[0].numpy(), maps.float().numpy(), aspect=spacing[-2] / spacing[-1])
 
 
 def draw_maps(
