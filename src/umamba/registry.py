@@ -20,6 +20,11 @@ class Architecture:
         keywords: What goes into the network's keywords besides the topology.
         residual_blocks: Blocks per encoder stage and per decoder stage; `None` is for networks of
             plain convolutions, as many as nnU-Net's plain U-Net has.
+        full_resolution_blocks: Blocks of the first stage, in encoder and decoder; `None` is as
+            many as in the others.
+        needs_input_size: Whether the weights depend on the patch, so that plans name it.
+        embeds_patches: Whether the first two downsamplings of a plan with five stages or more
+            become one, the embedding of patches.
     """
 
     name: str
@@ -28,6 +33,9 @@ class Architecture:
     paper: str
     keywords: dict[str, Any] = field(default_factory=dict)
     residual_blocks: tuple[int, int] | None = (2, 2)
+    full_resolution_blocks: int | None = None
+    needs_input_size: bool = False
+    embeds_patches: bool = False
 
 
 _U_MAMBA = "Ma, Li and Wang 2024, arXiv:2401.04722"
@@ -38,6 +46,7 @@ _TABLE = [
         f"nnUNetUMamba{place}Plans{suffix}",
         _U_MAMBA,
         {"variant": variant},
+        needs_input_size=place == "Enc" and variant == "official",
     )
     for place in ("Bot", "Enc")
     for suffix, variant in (("", "paper"), ("_official", "official"))
@@ -60,7 +69,18 @@ _TABLE += [
         "nnUNetUMambaAttentionUNetPlans",
         "Oktay et al. 2018, arXiv:1804.03999",
         residual_blocks=None,
-    )
+    ),
+    Architecture(
+        "unetrpp",
+        "umamba.networks.UMambaUNETRPlusPlus",
+        "nnUNetUMambaUNETRPlusPlusPlans",
+        "Shaker et al. 2024, arXiv:2212.04497",
+        {"variant": "paper"},
+        residual_blocks=(3, 3),
+        full_resolution_blocks=1,
+        needs_input_size=True,
+        embeds_patches=True,
+    ),
 ]
 _BY_NAME = {architecture.name: architecture for architecture in _TABLE}
 

@@ -52,7 +52,7 @@ def test_every_predicted_case_gets_its_picture(
     assert drawn.startswith(b"\x89PNG")
     (pictures / "case_0.png").unlink()
     kept.write_bytes(b"as it was")
-    assert predict(tmp_path, "--continue_prediction") == 1
+    assert predict(tmp_path) == 1
     assert (pictures / "case_0.png").stat().st_size > 5_000
     assert kept.read_bytes() == b"as it was"
 
@@ -68,11 +68,11 @@ def test_an_interrupt_is_told_how_to_go_on(
     write_model(tmp_path / "model", "attention_unet")
     monkeypatch.setattr("umamba.nnunet.attention_maps.draw_maps", interrupt)
     assert predict(tmp_path) == 75
-    assert "with --continue_prediction draws the rest" in capsys.readouterr().err
+    assert "the same command draws the rest" in capsys.readouterr().err
     assert not list((tmp_path / "maps").iterdir())
     monkeypatch.undo()
     monkeypatch.setattr("nnunetv2.configuration.default_num_processes", 1)
-    assert predict(tmp_path, "--continue_prediction") == 0
+    assert predict(tmp_path) == 0
     assert [p.name for p in (tmp_path / "maps").iterdir()] == ["case_0.png"]
 
 

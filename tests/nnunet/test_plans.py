@@ -6,13 +6,14 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from conftest import GOLDEN, golden
-from plans_factory import DATASET_JSON, old_plans, stock_plans
+from plans_factory import DATASET_JSON, architecture, old_plans, stock_plans
 from umamba import registry
 from umamba.cli.main import main
 from umamba.errors import PlansError
@@ -148,6 +149,38 @@ def test_official_enc_carries_the_patch_of_every_configuration() -> None:
     sizes = {n: e["architecture"]["arch_kwargs"]["input_size"] for n, e in entries.items()}
     assert sizes["3d_fullres"] == [32, 32, 32]
     assert sizes["3d_cascade_fullres"] == [16, 32, 48]
+
+
+def test_unetrpp_carries_the_patch_and_embeds_patches_of_deep_plans() -> None:
+    source = stock_plans()
+    deep = source["configurations"]["3d_fullres"]
+    deep["patch_size"] = [32, 64, 64]
+    deep["architecture"] = architecture(3, 5)
+    given = deep["architecture"]["arch_kwargs"]
+    given["strides"][1:3] = [[1, 2, 2], [2, 2, 2]]
+    given["kernel_sizes"][:3] = [[1, 3, 3], [1, 5, 5], [3, 3, 3]]
+    entries = derive(source, "unetrpp")["configurations"]
+    kept = entries["3d_lowres"]["architecture"]["arch_kwargs"]
+    assert kept["strides"] == [[1, 1, 1], [2, 2, 2], [2, 2, 2]]
+    assert kept["n_conv_per_stage"] == [1, 3, 3]
+    assert kept["n_conv_per_stage_decoder"] == [3, 1]
+    assert kept["input_size"] == [32, 32, 32]
+    merged = entries["3d_fullres"]["architecture"]["arch_kwargs"]
+    assert merged["n_stages"] == 4
+    assert merged["strides"] == [[1, 1, 1], [2, 4, 4], [2, 2, 2], [2, 2, 2]]
+    assert merged["kernel_sizes"] == [[1, 3, 3], [3, 3, 3], [3, 3, 3], [3, 3, 3]]
+    assert merged["features_per_stage"] == [8, 16, 32, 64]
+    assert merged["input_size"] == [32, 64, 64]
+    plans = derive(source, "unetrpp", features=(4, 8))
+    with torch.device("meta"):
+        outputs = build(plans, "3d_fullres")(torch.empty(1, 1, 32, 64, 64))
+    scales = 1 / np.cumprod(merged["strides"], axis=0)[:-1]
+    assert [list(y.shape[2:]) for y in outputs] == [
+        list(np.round(np.array([32, 64, 64]) * scale).astype(int)) for scale in scales
+    ]
+    assert plans["configurations"]["3d_fullres"]["architecture"]["arch_kwargs"][
+        "features_per_stage"
+    ] == [4, 8, 8, 8]
 
 
 def test_options_change_what_they_say() -> None:

@@ -3,5 +3,12 @@
 from umamba.networks.attention_unet import UMambaAttentionUNet
 from umamba.networks.umamba import UMambaBot, UMambaEnc
 from umamba.networks.unet_plus_plus import UMambaUNetPlusPlus
+from umamba.networks.unetr_plus_plus import UMambaUNETRPlusPlus
 
-__all__ = ["UMambaAttentionUNet", "UMambaBot", "UMambaEnc", "UMambaUNetPlusPlus"]
+__all__ = [
+    "UMambaAttentionUNet",
+    "UMambaBot",
+    "UMambaEnc",
+    "UMambaUNETRPlusPlus",
+    "UMambaUNetPlusPlus",
+]

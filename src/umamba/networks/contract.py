@@ -27,6 +27,7 @@ _COUNTED = {
     F.conv_transpose1d,
     F.conv_transpose2d,
     F.conv_transpose3d,
+    torch.matmul,
 }
 _DIMENSIONS = {nn.Conv1d: 1, nn.Conv2d: 2, nn.Conv3d: 3}
 
@@ -157,8 +158,8 @@ class PlannedNetwork(nn.Module):
     def compute_conv_feature_map_size(self, input_size: Sequence[int]) -> int:
         """Count the feature-map elements that one image makes, as nnU-Net's planner asks.
 
-        The outputs of all convolutions and linear projections are counted in a forward pass of a
-        copy on the meta device, so nothing is computed.
+        The outputs of all convolutions, linear projections and matrix products (of attention) are
+        counted in a forward pass of a copy on the meta device, so nothing is computed.
 
         Args:
             input_size: Spatial shape of the input.
@@ -185,7 +186,7 @@ class PlannedNetwork(nn.Module):
 
 
 class _CountedOutputs(TorchFunctionMode):
-    """Count the elements that convolutions and linear projections put out."""
+    """Count the elements that convolutions and matrix products put out."""
 
     def __init__(self) -> None:
         super().__init__()

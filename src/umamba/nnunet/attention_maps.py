@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from umamba.errors import ResumableInterruptError, UMambaError
 from umamba.networks import UMambaAttentionUNet
 from umamba.nnunet.dataset_checks import Case
+from umamba.nnunet.interruption import StopRequest
 from umamba.nnunet.paths import check_writable
 from umamba.nnunet.prediction import PredictionOptions, load_model
 from umamba.nnunet.prediction_inputs import check_case, find_cases, input_files
 from umamba.nnunet.preparation import talk_to_stderr
-from umamba.nnunet.training import stop_signals_interrupt
 
 __all__ = ["draw_attention", "draw_maps", "load_attention"]
 
@@ -104,15 +104,12 @@ def draw_attention(
     wanted |= {case_id for case_id in skipped if not (folder / f"{case_id}.png").is_file()}
     cases = [c for c in find_cases(images, predictor.dataset_json) if c.case_id in wanted]
     try:
-        with stop_signals_interrupt(), talk_to_stderr():
+        with StopRequest().listening(), talk_to_stderr():
             for number, case in enumerate(cases, start=1):
                 _draw_case(predictor, case, folder / f"{case.case_id}.png")
                 log.info("%s: attention drawn (%d of %d)", case.case_id, number, len(cases))
     except KeyboardInterrupt:
-        msg = (
-            "interrupted while attention was drawn; the same command with --continue_prediction "
-            "draws the rest"
-        )
+        msg = "interrupted while attention was drawn; the same command draws the rest"
         raise ResumableInterruptError(msg) from None
 
 

@@ -46,8 +46,8 @@ _STYLE = (
     "nonlin",
     "nonlin_kwargs",
 )
-
-
+# Fewer would leave less than three levels to supervise.
+_STAGES_WITH_EMBEDDING = 5
 _IMPORTED = ("conv_op", "norm_op", "dropout_op", "nonlin")
 
 
@@ -202,6 +202,8 @@ def _derive_architecture(
         )
         raise PlansError(msg)
     given = source["arch_kwargs"]
+    if architecture.embeds_patches and given["n_stages"] >= _STAGES_WITH_EMBEDDING:
+        given = _with_embedded_patches(given)
     n_stages = given["n_stages"]
     keywords: dict[str, Any] = {key: deepcopy(given[key]) for key in _TAKEN_OVER}
     if options.features is not None:
@@ -214,7 +216,7 @@ def _derive_architecture(
         keywords["activation_checkpointing"] = options.activation_checkpointing
     patch = list(resolved["patch_size"])
     _check_patch(name, patch, keywords)
-    if architecture.class_path.endswith("UMambaEnc") and keywords.get("variant") == "official":
+    if architecture.needs_input_size:
         keywords["input_size"] = patch
     return {
         "network_class_name": architecture.class_path,
@@ -231,12 +233,29 @@ def _block_counts(
     Plain convolutions are taken over from a plain U-Net; a source of residual blocks says nothing
     of them, and leaves nnU-Net's two.
     """
-    counts = ("n_conv_per_stage", "n_conv_per_stage_decoder")
     if architecture.residual_blocks is None and is_plain:
-        return {key: deepcopy(given[key]) for key in counts}
+        return {
+            key: deepcopy(given[key]) for key in ("n_conv_per_stage", "n_conv_per_stage_decoder")
+        }
     blocks, blocks_decoder = architecture.residual_blocks or (2, 2)
     n_stages = given["n_stages"]
-    return dict(zip(counts, ([blocks] * n_stages, [blocks_decoder] * (n_stages - 1)), strict=True))
+    encoder, decoder = [blocks] * n_stages, [blocks_decoder] * (n_stages - 1)
+    if architecture.full_resolution_blocks is not None:
+        encoder[0] = decoder[-1] = architecture.full_resolution_blocks
+    return {"n_conv_per_stage": encoder, "n_conv_per_stage_decoder": decoder}
+
+
+def _with_embedded_patches(given: dict[str, Any]) -> dict[str, Any]:
+    """Leave out the second resolution: one stride, the patch embedding, leads to the third."""
+    first, second, third, *rest = given["strides"]
+    embedding = [a * b for a, b in zip(second, third, strict=True)]
+    kernel, _, *kernels = given["kernel_sizes"]
+    return given | {
+        "n_stages": given["n_stages"] - 1,
+        "strides": [first, embedding, *rest],
+        "kernel_sizes": [kernel, *kernels],
+        "features_per_stage": given["features_per_stage"][:-1],
+    }
 
 
 def official_architecture(configuration: dict[str, Any], model: str) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Trainers: our recipe for any plans, and the authors' names for their commands as they stand."""
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
