@@ -127,6 +127,13 @@ def test_norms_are_the_authors_unless_the_plan_names_one(dim: int) -> None:
     assert not planned & {batch_norm, nn.GroupNorm}
 
 
+@pytest.mark.parametrize("dim", [2, 3])
+def test_training_starts_with_small_logits(dim: int) -> None:
+    network = build(dim, n_conv_per_stage=3, n_conv_per_stage_decoder=3)
+    network.apply(network.initialize)  # as nnU-Net does
+    assert all(0.1 < float(y.detach().std()) < 3 for y in network(torch.randn(4, 2, *patch(dim))))
+
+
 def test_three_input_channels_are_no_problem_for_group_norm() -> None:
     network = build(2, input_channels=3, features_per_stage=[4, 32, 64], norm_op=None)
     assert network(torch.randn(1, 3, *patch(2)))[0].shape == (1, 3, *patch(2))

@@ -171,6 +171,14 @@ class UMambaUNETRPlusPlus(PlannedNetwork):
         self._build_decoder(parts, num_classes, decoder_projection_size, recompute=recompute)
         self.decoder = Supervision(deep_supervision=deep_supervision)
 
+    @staticmethod
+    def initialize(module: nn.Module) -> None:
+        """Leave a module as it was built, as the authors do.
+
+        There is no normalisation after the residual sums, so nnU-Net's larger weights would start
+        with logits of a standard deviation of 30 and more.
+        """
+
     @classmethod
     def synapse(
         cls, *, input_channels: int = 1, num_classes: int = 14, deep_supervision: bool = True
