@@ -31,6 +31,7 @@ DEEPEST_HEAD = {"decoder.seg_layers.0.weight", "decoder.seg_layers.0.bias"}
 UNREACHED = {
     "unetpp": {"decoder.seg_layers.1_1.weight", "decoder.seg_layers.1_1.bias"},
     "unetpp_nested": set(),
+    "unetrpp": {"out2.conv.conv.weight", "out2.conv.conv.bias"},
 }
 
 

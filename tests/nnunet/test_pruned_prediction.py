@@ -36,6 +36,18 @@ def test_a_depth_that_is_not_there_is_named(tmp_path: Path) -> None:
         load_model(tmp_path / "model", PredictionOptions(prune_to=3))
 
 
+def test_another_depth_does_not_add_to_the_same_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_toy_images(tmp_path, n_cases=1)
+    write_model(tmp_path / "model", "unetpp_nested")
+    where = ["-m", str(tmp_path / "model"), "-i", str(tmp_path / "images")]
+    command = ["predict", *where, "-o", str(tmp_path / "out"), "-device", "cpu"]
+    assert main([*command, "--prune-to", "1"]) == 0
+    assert main(command) == 2
+    assert "made with other settings (depth differ)" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("model", "message"),
     [

@@ -185,7 +185,7 @@ def _variable(architecture: registry.Architecture) -> str:
             "Stock nnU-Net's trainer has no loss for this network; ours needs this line before "
             "training:"
         )
-    elif "variant" in architecture.keywords:
+    elif architecture.name.startswith("umamba_"):
         why = (
             "The authors' commands (-tr nnUNetTrainerUMambaBot, ...Enc, ...EncNoAMP) need this "
             "line before\ntraining, and before prediction with such a model, too:"

@@ -24,6 +24,8 @@ def _record(predictor: Any) -> dict[str, Any]:
         "models": len(predictor.list_of_parameters),
         "step_size": predictor.tile_step_size,
         "mirroring": predictor.use_mirroring,
+        # of a UNet++, which can be pruned
+        "depth": getattr(getattr(predictor.network, "decoder", None), "depth", None),
     }
 
 
