@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -412,7 +413,7 @@ def second_dataset(root: Path, name: str, **changes: Any) -> None:
     path.write_text(json.dumps(read_json(path) | changes))
 
 
-def test_regions_and_ignore_label_train(root: Path) -> None:
+def test_regions_and_ignore_label_train(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     name = "Dataset902_Regions"
     labels = {"background": 0, "whole": [1, 2], "small": 2, "ignore": 3}
     second_dataset(root, name, labels=labels, regions_class_order=[1, 2])
@@ -430,6 +431,7 @@ def test_regions_and_ignore_label_train(root: Path) -> None:
     assert main([*train, "-device", "cpu", *folder_options(root)]) == 0
     summary = next((root / "results" / name).rglob("validation/summary.json"))
     assert set(read_json(summary)["mean"]) == {"(1, 2)", "2"}
+    assert re.search(r"\(whole: [\d.]+, small: [\d.]+\)\n$", capsys.readouterr().out)
 
 
 def test_cascade_trains_and_predicts(root: Path, tmp_path: Path) -> None:

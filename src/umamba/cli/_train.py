@@ -5,6 +5,7 @@ import json
 import sys
 from math import isnan
 from pathlib import Path
+from typing import Any
 
 from umamba.cli.arguments import (
     add_device_argument,
@@ -98,7 +99,8 @@ def run(args: argparse.Namespace) -> int:
     )
     folder = train(request, paths)
     summary = load_json(folder / "validation" / "summary.json")
-    dice = {label: values["Dice"] for label, values in summary["mean"].items()}
+    names = _label_names(load_json(folder.parent / "dataset.json"))
+    dice = {names.get(key, key): values["Dice"] for key, values in summary["mean"].items()}
     mean = summary["foreground_mean"]["Dice"]
     if args.json:
         # Dice is NaN for a label that is in no validation case; JSON has no NaN.
@@ -109,3 +111,11 @@ def run(args: argparse.Namespace) -> int:
         per_label = ", ".join(f"{label}: {value:.4f}" for label, value in dice.items())
         sys.stdout.write(f"{folder}\nvalidation Dice {mean:.4f} ({per_label})\n")
     return 0
+
+
+def _label_names(dataset_json: dict[str, Any]) -> dict[str, str]:
+    """Return the names of labels and regions by the keys that nnU-Net's summary gives them."""
+    return {
+        str(tuple(value) if isinstance(value, list) else value): name
+        for name, value in dataset_json["labels"].items()
+    }
