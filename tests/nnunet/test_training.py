@@ -10,8 +10,10 @@ from plans_factory import DATASET_JSON, stock_plans
 from toy import NAME, folder_options
 from umamba import registry
 from umamba.cli.main import main
+from umamba.errors import UMambaError
 from umamba.nnunet.plans import PlanOptions, derive_plans
 from umamba.nnunet.plans_files import write_plans
+from umamba.nnunet.training import find_trainer
 
 PLANS = "nnUNetUMambaBotPlans"
 
@@ -135,3 +137,10 @@ def test_a_results_folder_that_is_a_file_is_named(
     message = capsys.readouterr().err
     assert f"nothing can be written to {root / 'results' / NAME}" in message
     assert "(Not a directory); give another folder as --results" in message
+
+
+@pytest.mark.parametrize("name", ["nnUNetTrainerNowhere", "os", "PolyLRScheduler"])
+def test_what_is_no_trainer_is_named(name: str) -> None:
+    """Not there, a module, a class of another kind."""
+    with pytest.raises(UMambaError, match=f"trainer '{name}' does not exist; ours are"):
+        find_trainer(name)

@@ -119,7 +119,7 @@ def find_trainer(name: str) -> Any:
     try:
         with talk_to_stderr():
             return recursive_find_trainer_class_by_name(name)
-    except RuntimeError:
+    except (RuntimeError, TypeError, AssertionError):  # found, but no class, or no trainer
         msg = (
             f"trainer {name!r} does not exist; ours are {', '.join(trainers.__all__)}, and "
             "nnU-Net looks for others in the folders of nnUNet_extTrainer"
