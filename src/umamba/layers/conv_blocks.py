@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 __all__ = [
+    "INSTANCE_NORM",
     "ConvNormAct",
     "ConvStyle",
     "IdentityResidualBlock",
@@ -15,7 +16,7 @@ __all__ = [
     "residual_stage",
 ]
 
-_INSTANCE_NORM: dict[type[nn.Module], type[nn.Module]] = {
+INSTANCE_NORM: dict[type[nn.Module], type[nn.Module]] = {
     nn.Conv1d: nn.InstanceNorm1d,
     nn.Conv2d: nn.InstanceNorm2d,
     nn.Conv3d: nn.InstanceNorm3d,
@@ -79,7 +80,7 @@ class ConvStyle:
     def norm(self, channels: int) -> nn.Module:
         """Build a normalisation layer."""
         if self.norm_op is None:
-            return _INSTANCE_NORM[self.conv_op](channels, eps=1e-5, affine=True)
+            return INSTANCE_NORM[self.conv_op](channels, eps=1e-5, affine=True)
         return self.norm_op(channels, **self.norm_op_kwargs)
 
     def dropout(self) -> nn.Module | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from umamba.layers.conv_blocks import ConvStyle
+from umamba.layers.conv_blocks import INSTANCE_NORM, ConvStyle
 from umamba.layers.paired_block import PairedAttentionBlock, SlimResidualBlock, wrapped
 from umamba.layers.recompute import apply_blocks
 from umamba.networks.contract import Topology
@@ -18,11 +18,6 @@ _BATCH_NORM: dict[type[nn.Module], type[nn.Module]] = {
     nn.Conv1d: nn.BatchNorm1d,
     nn.Conv2d: nn.BatchNorm2d,
     nn.Conv3d: nn.BatchNorm3d,
-}
-_INSTANCE_NORM: dict[type[nn.Module], type[nn.Module]] = {
-    nn.Conv1d: nn.InstanceNorm1d,
-    nn.Conv2d: nn.InstanceNorm2d,
-    nn.Conv3d: nn.InstanceNorm3d,
 }
 
 
@@ -63,7 +58,7 @@ class PairedParts:
 
     def convolutions(self, n_blocks: int, input_channels: int) -> list[nn.Module]:
         """Build the residual blocks at full resolution, by default with plain InstanceNorm."""
-        style = self._style_with(_INSTANCE_NORM)
+        style = self._style_with(INSTANCE_NORM)
         features = self.topology.features[0]
         channels = [input_channels] + [features] * (n_blocks - 1)
         kernel = self.topology.kernel_sizes[0]

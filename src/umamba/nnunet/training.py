@@ -119,9 +119,11 @@ def find_trainer(name: str) -> Any:
     try:
         with talk_to_stderr():
             return recursive_find_trainer_class_by_name(name)
-    except (RuntimeError, TypeError, AssertionError):  # found, but no class, or no trainer
+    except (RuntimeError, TypeError, AssertionError) as error:
+        # Found, but no class or no trainer, or the user's own file fails: the reason tells which.
+        reason = "" if isinstance(error, RuntimeError) else f" ({str(error).splitlines()[0]})"
         msg = (
-            f"trainer {name!r} does not exist; ours are {', '.join(trainers.__all__)}, and "
+            f"trainer {name!r} does not exist{reason}; ours are {', '.join(trainers.__all__)}, and "
             "nnU-Net looks for others in the folders of nnUNet_extTrainer"
         )
         raise UMambaError(msg) from None
