@@ -121,7 +121,8 @@ def find_trainer(name: str) -> Any:
             return recursive_find_trainer_class_by_name(name)
     except (RuntimeError, TypeError, AssertionError) as error:
         # Found, but no class or no trainer, or the user's own file fails: the reason tells which.
-        reason = "" if isinstance(error, RuntimeError) else f" ({str(error).splitlines()[0]})"
+        first = str(error).partition("\n")[0] or type(error).__name__
+        reason = "" if isinstance(error, RuntimeError) else f" ({first})"
         msg = (
             f"trainer {name!r} does not exist{reason}; ours are {', '.join(trainers.__all__)}, and "
             "nnU-Net looks for others in the folders of nnUNet_extTrainer"
