@@ -7,6 +7,7 @@ __all__ = [
     "ModelFileError",
     "PlansError",
     "ResumableInterruptError",
+    "TrainingError",
     "UMambaError",
 ]
 
@@ -38,6 +39,10 @@ class PlansError(UMambaError):
 
 class CheckpointError(UMambaError):
     """A checkpoint cannot be read, or holds what it should not."""
+
+
+class TrainingError(UMambaError):
+    """A training cannot go on; its checkpoints are in place."""
 
 
 class ModelFileError(UMambaError):

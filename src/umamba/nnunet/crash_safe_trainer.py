@@ -1,11 +1,13 @@
 """A trainer that can be stopped or killed at any moment and then goes on as if it had not been."""
 
+import math
 import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from torch import nn
@@ -20,6 +22,7 @@ from umamba.nnunet.checkpoints import (
     write_checkpoint,
 )
 from umamba.nnunet.disk_space import check_space, full_disk_explained
+from umamba.nnunet.finite_steps import MOST_IN_A_ROW, FiniteSteps, find_non_finite
 from umamba.nnunet.interruption import STOP_FILE, StopRequest, resumable
 from umamba.nnunet.run_lock import only_training
 from umamba.nnunet.training_state import (
@@ -50,6 +53,7 @@ class CrashSafeTrainer(nnUNetTrainer):
 
     stop: StopRequest | None = None
     epoch_at_hand: UnfinishedEpoch | None = None
+    _finite_steps: FiniteSteps
     _random_states: Mapping[str, Any] | None = None
     _saved_at = 0.0
 
@@ -139,6 +143,59 @@ class CrashSafeTrainer(nnUNetTrainer):
                 self._save_in_time(stop)
                 raise
             outputs.append(step(batch))
+
+    def initialize(self) -> None:
+        """Build network, loss and optimiser as nnU-Net does, and guard the optimiser's steps."""
+        super().initialize()
+        self._finite_steps = FiniteSteps(
+            self._bare_network(),
+            self.loss,
+            self.optimizer,
+            lambda bad: self._agreed(asked=bad),
+        )
+
+    def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Take nnU-Net's step, unless its loss or gradient is not finite: then log where.
+
+        Raises:
+            TrainingError: If that was so many times in a row.
+        """
+        guard = self._finite_steps
+        with guard.watching():
+            result: dict[str, Any] = super().train_step(batch)
+        in_a_row, loss = guard.skipped_in_a_row, float(result["loss"])
+        # Steps that a gradient scaler skips while it looks for its scale are no news.
+        at_its_scale = self.grad_scaler is None or not math.isfinite(loss)
+        if in_a_row and (at_its_scale or in_a_row >= MOST_IN_A_ROW):
+            where = self._find_non_finite(batch)
+            self.print_to_log_file(
+                f"Step skipped, {in_a_row} in a row: its loss ({loss:.4g}) or its gradient is not "
+                f"finite. {where}"
+            )
+            guard.check(where)
+        return result
+
+    def _find_non_finite(self, batch: dict[str, Any]) -> str:
+        network, images = self._bare_network(), batch["data"].to(self.device)
+        target = batch["target"]
+        several = isinstance(target, list)
+        target = [t.to(self.device) for t in target] if several else target.to(self.device)
+
+        def loss() -> torch.Tensor:
+            with torch.autocast(self.device.type, enabled=self.device.type == "cuda"):
+                value: torch.Tensor = self.loss(network(images), target)
+            return value
+
+        return find_non_finite(network, loss, images)
+
+    def on_train_epoch_end(self, train_outputs: list[dict[str, Any]]) -> None:
+        """Log the mean loss; a skipped step's that is not finite counts as the others' mean."""
+        losses = np.array([output["loss"] for output in train_outputs])
+        finite = np.isfinite(losses)
+        if finite.any() and not finite.all():
+            losses[~finite] = losses[finite].mean()
+            train_outputs = [{"loss": loss} for loss in losses]
+        super().on_train_epoch_end(train_outputs)
 
     def _bar(self, done: int, total: int, phase: str) -> Any:
         hidden = self.local_rank != 0 or not sys.stderr.isatty()

@@ -1,0 +1,173 @@
+"""Keep what is not finite out of the weights, and say in which layer it began."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from umamba.errors import TrainingError
+
+__all__ = ["MOST_IN_A_ROW", "FiniteSteps", "find_non_finite"]
+
+# A gradient scaler that starts at 65,536 halves itself at most sixteen times until it is at one.
+MOST_IN_A_ROW = 20
+
+
+class FiniteSteps:
+    """Take no optimiser step whose loss or gradient is not finite.
+
+    Weights, momentum and running statistics stay as they were before such a step. A gradient scaler
+    that finds its scale too large skips the step itself; that counts, too.
+
+    Args:
+        network: What is trained.
+        loss: The module that computes the loss.
+        optimizer: Where steps are skipped.
+        agreed: Returns whether any process of a distributed training says so.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        loss: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        agreed: Callable[[bool], bool],
+    ) -> None:
+        self.skipped_in_a_row = 0
+        self._network = network
+        self._agreed = agreed
+        self._loss: Tensor | None = None
+        self._stepped = False
+        loss.register_forward_hook(self._keep_loss)
+        optimizer.register_step_pre_hook(self._before_step)
+
+    def _keep_loss(self, _module: nn.Module, _inputs: object, loss: Tensor) -> None:
+        self._loss = loss.detach()
+
+    def _before_step(self, optimizer: torch.optim.Optimizer, *_: object) -> None:
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        tensors = [p.grad for p in parameters if p.grad is not None]
+        if self._loss is not None:
+            tensors.append(self._loss)
+        if self._agreed(not _all_finite(tensors)):
+            for parameter in parameters:
+                parameter.grad = None  # the optimiser passes over it, weight decay and momentum too
+        else:
+            self._stepped = True
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Watch one training step; afterwards `skipped_in_a_row` says how it went."""
+        before = [buffer.clone() for buffer in self._network.buffers()]
+        self._loss, self._stepped = None, False
+        yield
+        if self._stepped:
+            self.skipped_in_a_row = 0
+            return
+        self.skipped_in_a_row += 1
+        for buffer, old in zip(self._network.buffers(), before, strict=True):
+            buffer.copy_(old)
+
+    def check(self, where: str) -> None:
+        """Check that there are not too many skipped steps in a row.
+
+        Args:
+            where: In which layer it began.
+
+        Raises:
+            TrainingError: If there are.
+        """
+        if self.skipped_in_a_row < MOST_IN_A_ROW:
+            return
+        msg = (
+            f"{MOST_IN_A_ROW} training steps in a row had a loss or a gradient that is not finite. "
+            f"{where} No such step has changed a weight, and the checkpoints are from before. "
+            "Check the images (`umamba check`), lower the learning rate, or train without autocast"
+        )
+        raise TrainingError(msg)
+
+
+def _all_finite(tensors: list[Tensor]) -> bool:
+    """Return whether no tensor has an element that is infinite or NaN; waits for a GPU once."""
+    if not tensors:
+        return True
+    # A sum of magnitudes is not finite where an element is not; an overflow of it says no better.
+    norms = torch._foreach_norm(tensors, float("inf"))
+    return bool(torch.stack([norm.float().to(norms[0].device) for norm in norms]).isfinite().all())
+
+
+def find_non_finite(network: nn.Module, loss: Callable[[], Tensor], images: Tensor) -> str:
+    """Find where what is not finite begins, in one more forward and backward pass.
+
+    Args:
+        network: What is trained, bare of wrappers; its gradients and random states stay.
+        loss: Runs the forward pass and returns the loss.
+        images: The batch.
+
+    Returns:
+        A sentence that names the first layer and the range of its activations.
+    """
+    if not images.isfinite().all():
+        return f"The images of the batch are not finite: {_range(images)}."
+    devices = [images.device] if images.device.type == "cuda" else []
+    forward: list[str] = []
+    backward: list[str] = []
+    with torch.random.fork_rng(devices), _noting(network, forward, backward):
+        value = loss()
+        if not forward and value.isfinite().all():
+            # Unlike `backward`, this neither adds to gradients nor wakes a distributed training.
+            torch.autograd.grad(value, list(network.parameters()), allow_unused=True)
+    if forward:
+        return f"The first output that is not finite is that of {forward[0]}."
+    if not value.isfinite().all():
+        return "All layers have finite outputs; the loss itself is not finite."
+    if backward:
+        return f"The first gradient that is not finite is that of the output of {backward[0]}."
+    return "A second pass on the same batch found every output and gradient finite."
+
+
+@contextmanager
+def _noting(network: nn.Module, forward: list[str], backward: list[str]) -> Iterator[None]:
+    """Note the modules whose outputs, or gradients of them, are not finite, as they come.
+
+    Modules end before those that hold them, so the first one noted is the innermost.
+    """
+
+    def watch(name: str, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        if not isinstance(output, Tensor):
+            return
+        seen = f"{name} ({type(module).__name__}): {_range(output)}"
+        if inputs and isinstance(inputs[0], Tensor):
+            seen += f", from inputs {_range(inputs[0])}"
+        if not output.isfinite().all():
+            forward.append(seen)
+        if output.requires_grad:
+            output.register_hook(  # type: ignore[no-untyped-call]
+                lambda gradient: None if gradient.isfinite().all() else backward.append(seen)
+            )
+
+    handles = [
+        module.register_forward_hook(partial(watch, name))
+        for name, module in network.named_modules()
+        if name
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _range(x: Tensor) -> str:
+    """Describe the range of the finite elements, and how many are not finite."""
+    x = x.detach()
+    finite = x[x.isfinite()]
+    count = x.numel() - finite.numel()
+    what = f"{count} of {x.numel()} elements not finite"
+    if not finite.numel():
+        return what
+    low, high = float(finite.min()), float(finite.max())
+    return f"{low:.3g} to {high:.3g}" + (f", {what}" if count else "")
