@@ -17,6 +17,7 @@ class Architecture:
         class_path: What goes into `network_class_name`; public for good.
         plans_name: Default name of derived plans.
         paper: Where the network comes from.
+        purpose: What it is for, in a short phrase that `umamba models` shows.
         keywords: What goes into the network's keywords besides the topology.
         residual_blocks: Blocks per encoder stage and per decoder stage; `None` is for networks of
             plain convolutions, as many as nnU-Net's plain U-Net has.
@@ -31,6 +32,7 @@ class Architecture:
     class_path: str
     plans_name: str
     paper: str
+    purpose: str
     keywords: dict[str, Any] = field(default_factory=dict)
     residual_blocks: tuple[int, int] | None = (2, 2)
     full_resolution_blocks: int | None = None
@@ -45,11 +47,15 @@ _TABLE = [
         f"umamba.networks.UMamba{place}",
         f"nnUNetUMamba{place}Plans{suffix}",
         _U_MAMBA,
+        f"long range {where}, {source}",
         {"variant": variant},
         needs_input_size=place == "Enc" and variant == "official",
     )
-    for place in ("Bot", "Enc")
-    for suffix, variant in (("", "paper"), ("_official", "official"))
+    for place, where in (("Bot", "at the bottleneck"), ("Enc", "in every encoder stage"))
+    for suffix, variant, source in (
+        ("", "paper", "as the paper draws it"),
+        ("_official", "official", "as the authors' code has it"),
+    )
 ]
 _TABLE += [
     Architecture(
@@ -57,10 +63,14 @@ _TABLE += [
         "umamba.networks.UMambaUNetPlusPlus",
         f"nnUNetUMambaUNetPlusPlusPlans{suffix}",
         "Zhou et al. 2019, arXiv:1912.05074",
+        purpose,
         keywords,
         residual_blocks=None,
     )
-    for suffix, keywords in (("", {}), ("_nested", {"nested_supervision": True}))
+    for suffix, purpose, keywords in (
+        ("", "nested dense skips", {}),
+        ("_nested", "nested dense skips, can be pruned", {"nested_supervision": True}),
+    )
 ]
 _TABLE += [
     Architecture(
@@ -68,6 +78,7 @@ _TABLE += [
         "umamba.networks.UMambaAttentionUNet",
         "nnUNetUMambaAttentionUNetPlans",
         "Oktay et al. 2018, arXiv:1804.03999",
+        "gated skips, attention can be looked at",
         residual_blocks=None,
     ),
     Architecture(
@@ -75,6 +86,7 @@ _TABLE += [
         "umamba.networks.UMambaUNETRPlusPlus",
         "nnUNetUMambaUNETRPlusPlusPlans",
         "Shaker et al. 2024, arXiv:2212.04497",
+        "transformer with attention over space and channels",
         {"variant": "paper"},
         residual_blocks=(3, 3),
         full_resolution_blocks=1,
