@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch import nn
 
-from umamba import profiling
 from umamba.profiling import (
     Timing,
     estimate_training_memory,
     peak_memory,
     saved_bytes,
     time_interleaved,
+    timing,
 )
 
 MIB = 2**20
@@ -98,7 +98,7 @@ def test_processor_time_does_not_count_waiting() -> None:
 
 def test_timing_waits_for_cuda_before_and_after_every_call(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
-    monkeypatch.setattr(profiling, "_wait_for_cuda", lambda: calls.append("wait"))
+    monkeypatch.setattr(timing, "_wait_for_cuda", lambda: calls.append("wait"))
     time_interleaved({"a": lambda: calls.append("a")}, 1)
     assert calls == ["a", "wait", "a", "wait"]
 

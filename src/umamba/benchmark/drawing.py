@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from umamba.benchmark.machine import conditions
 from umamba.benchmark.results import LayerScaling, Point, ScalingResult
 
 __all__ = ["draw_scaling"]
@@ -173,7 +174,7 @@ def _caption(result: ScalingResult) -> str:
         if layer.stopped_by and layer.points
     ]
     stops = f"; out of budget: {', '.join(ends)}" if ends else ""
-    machine, _, versions = result.conditions().partition("; ")
+    machine, _, versions = conditions(result.machine).partition("; ")
     return (
         f"Median of {result.rounds} runs, batch 1, float32. Exponents: upper half of each layer's "
         f"lengths{stops}.\n{machine}; {versions}."

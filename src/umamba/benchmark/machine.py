@@ -1,17 +1,41 @@
 """The machine at hand, as a result has to name it: processor, threads, versions; no host name."""
 
 import platform
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from umamba.errors import UMambaError
 from umamba.ops.backends import resolve_backend
 
-__all__ = ["describe_machine", "free_memory"]
+__all__ = [
+    "choose_device",
+    "conditions",
+    "describe_machine",
+    "free_memory",
+    "is_out_of_memory",
+]
 
 _PACKAGES = ("umamba", "torch", "llvmlite")
+
+
+def choose_device(name: str | None) -> str:
+    """Return the device to measure: the one asked for, else CUDA where there is one, else the CPU.
+
+    Args:
+        name: `cpu`, `cuda` or `None`.
+
+    Raises:
+        UMambaError: If CUDA is asked for and not there.
+    """
+    has_cuda = torch.cuda.is_available()
+    if name == "cuda" and not has_cuda:
+        msg = "--device cuda: torch finds no CUDA device here; use --device cpu"
+        raise UMambaError(msg)
+    return name or ("cuda" if has_cuda else "cpu")
 
 
 def describe_machine(device: str) -> dict[str, Any]:
@@ -32,6 +56,28 @@ def describe_machine(device: str) -> dict[str, Any]:
         "versions": {"python": platform.python_version()}
         | {package: _version(package) for package in _PACKAGES},
     }
+
+
+def conditions(machine: Mapping[str, Any]) -> str:
+    """Say in one line what a measurement depends on.
+
+    Args:
+        machine: What `describe_machine` returned.
+    """
+    versions = machine["versions"]
+    threads = "" if machine["device"] == "cuda" else f", {machine['threads']} thread"
+    threads += "s" if threads and machine["threads"] != 1 else ""
+    return (
+        f"{machine['device_name']} ({machine['device']}){threads}, {machine['system']}; "
+        f"Python {versions['python']}, torch {versions['torch']}, "
+        f"llvmlite {versions['llvmlite']}, umamba {versions['umamba']}, "
+        f"scan backend {machine['scan_backend']}"
+    )
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Recognise CUDA's error by its class, and the CPU allocator's by its words."""
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def free_memory(device: str) -> int | None:

@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from umamba.benchmark.machine import conditions
+from umamba.benchmark.markdown import aligned
+
 __all__ = ["LayerScaling", "Point", "ScalingResult", "fit_exponent"]
 
 _MIB = 2**20
@@ -120,18 +123,6 @@ class ScalingResult:
         """All lengths that some layer was measured at."""
         return sorted({point.length for layer in self.layers for point in layer.points})
 
-    def conditions(self) -> str:
-        """Say in one line what the figures depend on."""
-        machine, versions = self.machine, self.machine["versions"]
-        threads = "" if machine["device"] == "cuda" else f", {machine['threads']} thread"
-        threads += "s" if threads and machine["threads"] != 1 else ""
-        return (
-            f"{machine['device_name']} ({machine['device']}){threads}, {machine['system']}; "
-            f"Python {versions['python']}, torch {versions['torch']}, "
-            f"llvmlite {versions['llvmlite']}, umamba {versions['umamba']}, "
-            f"scan backend {machine['scan_backend']}"
-        )
-
     def to_markdown(self) -> str:
         """Return the table with what belongs to it."""
         titles = [layer.title for layer in self.layers]
@@ -142,7 +133,7 @@ class ScalingResult:
         ]
         last = ["exponent", *("-" if x is None else f"**{x:.2f}**" for x in exponents)]
         rows = [header, *map(self._row, self.lengths), last]
-        return "\n".join([*_aligned(rows), "", *self._notes(), ""])
+        return "\n".join([*aligned(rows), "", *self._notes(), ""])
 
     def _row(self, length: int) -> list[str]:
         times, peaks = [], []
@@ -170,13 +161,5 @@ class ScalingResult:
             "An exponent of 1 means double the length, double the cost; of 2, four times the cost.",
             "It is fitted on the upper half of the lengths of each layer.",
             *stops,
-            f"Measured on {self.conditions()}.",
+            f"Measured on {conditions(self.machine)}.",
         ]
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lay rows out as a Markdown table that is readable as it stands."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    head, *body = (" | ".join(map(str.rjust, row, widths)) for row in rows)
-    rule = " | ".join("-" * (width - 1) + ":" for width in widths)
-    return [f"| {line} |" for line in (head, rule, *body)]

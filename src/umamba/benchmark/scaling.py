@@ -10,7 +10,12 @@ from time import perf_counter, process_time
 import torch
 from torch import Tensor, nn
 
-from umamba.benchmark.machine import describe_machine, free_memory
+from umamba.benchmark.machine import (
+    choose_device,
+    describe_machine,
+    free_memory,
+    is_out_of_memory,
+)
 from umamba.benchmark.mixers import MIXERS, Mixer
 from umamba.benchmark.results import LayerScaling, Point, ScalingResult
 from umamba.errors import UMambaError
@@ -99,11 +104,7 @@ def _check(request: ScalingRequest) -> tuple[list[int], str]:
             f"give a multiple of {_HEADS}"
         )
         raise UMambaError(msg)
-    has_cuda = torch.cuda.is_available()
-    if request.device == "cuda" and not has_cuda:
-        msg = "--device cuda: torch finds no CUDA device here; use --device cpu"
-        raise UMambaError(msg)
-    device = request.device or ("cuda" if has_cuda else "cpu")
+    device = choose_device(request.device)
     if device == "cuda" and request.clock == "cpu":
         msg = "--clock cpu says nothing of a GPU; use --clock wall, or --device cpu"
         raise UMambaError(msg)
@@ -165,7 +166,7 @@ def _measure_length(
         try:
             peaks[course.mixer.name] = peak_memory(step, device)
         except RuntimeError as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             course.stop("memory", f"{length:,} tokens do not fit into the memory")
         else:
@@ -197,11 +198,6 @@ def _warm_up(length: int, d_model: int, device: str) -> None:
     """Load and compile what a first call does, which is no part of any layer's cost."""
     for mixer in MIXERS:
         _step(mixer, length, d_model, device)()
-
-
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    """Recognise CUDA's error by its class, and the CPU allocator's by its words."""
-    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def _report(courses: Sequence[_Course], length: int) -> None:

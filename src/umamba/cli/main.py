@@ -16,6 +16,7 @@ __all__ = ["build_parser", "main"]
 COMMANDS = (
     "_dataset",
     "_check",
+    "_models",
     "_plan",
     "_train",
     "_predict",

@@ -5,8 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import torch
-
+from umamba.nnunet.planned_networks import build_network
 from umamba.nnunet.plans import Plans, resolve
 from umamba.patches import total_stride
 from umamba.profiling import TrainingMemory, estimate_training_memory
@@ -58,8 +57,8 @@ def _compare(
     source: Plans, derived: Plans, dataset_json: Mapping[str, Any], name: str
 ) -> MemoryComparison:
     before, after = resolve(source, name), resolve(derived, name)
-    memory_before = _estimate(source, dataset_json, name, before["batch_size"])
-    memory_after = _estimate(derived, dataset_json, name, after["batch_size"])
+    memory_before = estimate_training_memory(*build_network(source, dataset_json, name))
+    memory_after = estimate_training_memory(*build_network(derived, dataset_json, name))
     advice = _advice(name, memory_after, memory_before.total_bytes, after)
     return MemoryComparison(
         patch_size=after["patch_size"],
@@ -70,29 +69,6 @@ def _compare(
         derived=memory_after,
         advice=advice,
     )
-
-
-def _estimate(
-    plans: Plans, dataset_json: Mapping[str, Any], name: str, batch_size: int
-) -> TrainingMemory:
-    from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
-    from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
-    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
-
-    manager = PlansManager(plans)
-    configuration = manager.get_configuration(name)
-    channels = determine_num_input_channels(manager, configuration, dataset_json)
-    with torch.device("meta"):
-        network = get_network_from_plans(
-            configuration.network_arch_class_name,
-            configuration.network_arch_init_kwargs,
-            configuration.network_arch_init_kwargs_req_import,
-            channels,
-            manager.get_label_manager(dataset_json).num_segmentation_heads,
-            allow_init=False,
-            deep_supervision=True,
-        )
-    return estimate_training_memory(network, channels, configuration.patch_size, batch_size)
 
 
 def _advice(name: str, memory: TrainingMemory, limit: int, configuration: dict[str, Any]) -> str:

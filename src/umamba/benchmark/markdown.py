@@ -1,0 +1,23 @@
+"""Tables in Markdown that are readable as they stand."""
+
+from collections.abc import Collection, Sequence
+
+__all__ = ["aligned"]
+
+
+def aligned(rows: Sequence[Sequence[str]], texts: Collection[int] = ()) -> list[str]:
+    """Lay rows out as the lines of a table.
+
+    Args:
+        rows: The header, then the body.
+        texts: Columns that are aligned to the left; the others, of figures, to the right.
+    """
+    columns = list(zip(*rows, strict=True))
+    widths = [max(map(len, column)) for column in columns]
+    laid_out = [
+        [cell.ljust(width) if i in texts else cell.rjust(width) for cell in column]
+        for i, (column, width) in enumerate(zip(columns, widths, strict=True))
+    ]
+    rule = ["-" * (w - 1) + ("-" if i in texts else ":") for i, w in enumerate(widths)]
+    head, *body = zip(*laid_out, strict=True)
+    return [f"| {' | '.join(line)} |" for line in (head, rule, *body)]

@@ -1,0 +1,97 @@
+"""What a network costs on a plan: counted without computing it, or one training step to measure."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from umamba.profiling.memory import estimate_training_memory
+from umamba.profiling.multiply_adds import count_multiply_adds
+
+__all__ = ["NetworkProfile", "profile_network", "training_step"]
+
+
+@dataclass(frozen=True)
+class NetworkProfile:
+    """What a network costs, counted from its shapes.
+
+    Args:
+        n_parameters: Weights.
+        multiply_adds: Multiply-adds to predict one patch, as papers state them: without the
+            heads of deep supervision. See `count_multiply_adds` for what counts.
+        saved_bytes: What autograd keeps for the backward of one batch, in float32, with deep
+            supervision.
+    """
+
+    n_parameters: int
+    multiply_adds: int
+    saved_bytes: int
+
+    def to_dict(self) -> dict[str, int]:
+        """Return plain data."""
+        return asdict(self)
+
+
+def profile_network(
+    network: nn.Module, input_channels: int, patch_size: Sequence[int], batch_size: int
+) -> NetworkProfile:
+    """Count what a network costs, without computing it.
+
+    Args:
+        network: A network on the meta device, in training mode, with nnU-Net's switch
+            `network.decoder.deep_supervision` on.
+        input_channels: Channels of the image.
+        patch_size: Spatial shape of a patch.
+        batch_size: Patches in a training batch.
+
+    Returns:
+        Its parameters, multiply-adds and saved bytes.
+    """
+    memory = estimate_training_memory(network, input_channels, patch_size, batch_size)
+    patch = torch.empty(1, input_channels, *patch_size, device="meta")
+    with _prediction(network):
+        multiply_adds = count_multiply_adds(lambda: network(patch))
+    return NetworkProfile(memory.n_parameters, multiply_adds, memory.saved_bytes)
+
+
+@contextmanager
+def _prediction(network: Any) -> Iterator[None]:
+    """Switch a network in training to prediction, and back."""
+    network.decoder.deep_supervision = False
+    network.eval()
+    try:
+        yield
+    finally:
+        network.train()
+        network.decoder.deep_supervision = True
+
+
+def training_step(
+    network: nn.Module, input_channels: int, patch_size: Sequence[int], batch_size: int
+) -> Callable[[], None]:
+    """Return one training step, to be timed or to have its peak memory measured.
+
+    It is forward and backward in float32 on random images; the loss is the sum of the mean
+    squares of the outputs. There is no optimizer, no augmentation and no loading of data, which
+    cost about the same for every network. Gradients are dropped at the end.
+
+    Args:
+        network: A network in training mode, on the device to measure.
+        input_channels: Channels of the image.
+        patch_size: Spatial shape of a patch.
+        batch_size: Patches in a batch.
+    """
+    device = next(network.parameters()).device
+    images = torch.randn(batch_size, input_channels, *patch_size, device=device)
+
+    def step() -> None:
+        outputs = network(images)
+        logits = outputs if isinstance(outputs, list | tuple) else [outputs]
+        loss = torch.stack([x.square().mean() for x in logits]).sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        network.zero_grad(set_to_none=True)
+
+    return step
