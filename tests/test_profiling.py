@@ -5,15 +5,21 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
+from umamba import Mamba
+from umamba.networks import UMambaUNETRPlusPlus
 from umamba.profiling import (
     Timing,
+    count_multiply_adds,
     estimate_training_memory,
     peak_memory,
+    profile_network,
     saved_bytes,
     time_interleaved,
     timing,
+    training_step,
 )
 
 MIB = 2**20
@@ -109,3 +115,86 @@ def test_median_and_spread() -> None:
     assert Timing((1.5,)).spread == 0.0
     with pytest.raises(ValueError, match="at least one round, got 0"):
         time_interleaved({}, 0)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_multiply_adds_of_a_mamba_layer_by_hand(bias: bool) -> None:
+    d_model, d_state, width, expand, rank = 32, 16, 4, 2, 2
+    batch, length = 3, 100
+    d_inner, tokens = expand * d_model, batch * length
+    linear = d_model * 2 * d_inner + d_inner * (rank + 2 * d_state) + rank * d_inner
+    linear += d_inner * d_model
+    convolution = batch * d_inner * (length + width - 1) * width  # with its padding
+    scan = tokens * d_inner * (4 * d_state + 3)  # dt u, D u and the gate beside the states
+    with torch.device("meta"):
+        layer, hidden = Mamba(d_model, d_state, width, expand, bias=bias), torch.empty(3, 100, 32)
+    counted = count_multiply_adds(lambda: layer(hidden))
+    assert counted == tokens * linear + convolution + scan
+
+
+def test_multiply_adds_of_convolutions_and_attention_by_hand() -> None:
+    image = torch.empty(2, 3, 8, 12, device="meta")
+    network = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), nn.ConvTranspose2d(16, 5, 2, stride=2))
+    network = network.to("meta")
+    pixels = 2 * 8 * 12
+    by_hand = pixels * 3 * 16 * 9 + pixels * 16 * 5 * 4
+    assert count_multiply_adds(lambda: network(image)) == by_hand
+    q = torch.empty(2, 4, 10, 8, device="meta")
+    attention = 2 * (2 * 4 * 10 * 10 * 8)  # scores, then the weighted sum
+    assert count_multiply_adds(lambda: F.scaled_dot_product_attention(q, q, q)) == attention
+    assert count_multiply_adds(lambda: torch.einsum("bhnc,bhmc->bhnm", q, q)) == attention / 2
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_multiply_adds_of_fourier_transforms(device: str) -> None:
+    real = torch.zeros(3, 64, device=device)
+    spectrum = torch.fft.rfft(real)
+    complex_count = 3 * 5 * 64 * 6 // 2  # 5 n log2(n) operations
+    assert count_multiply_adds(lambda: torch.fft.fft(spectrum.new_zeros(3, 64))) == complex_count
+    assert count_multiply_adds(lambda: torch.fft.rfft(real)) == complex_count // 2
+    assert count_multiply_adds(lambda: torch.fft.irfft(spectrum, n=64)) == complex_count // 2
+
+
+def test_multiply_adds_of_unetrpp_are_those_that_its_authors_report() -> None:
+    """Shaker et al. state 42.96 M parameters; their code counts 47.886 G with fvcore.
+
+    fvcore counts norms, too: per element 5 with affine weights and 4 without, and of BatchNorm in
+    evaluation 2. Their network has its three heads in evaluation.
+    """
+    with torch.device("meta"):
+        network = UMambaUNETRPlusPlus.synapse()
+        image = torch.empty(1, 1, 64, 128, 128)
+    profile = profile_network(network, 1, (64, 128, 128), 2)
+    assert profile.n_parameters == 42_952_850
+    assert network.training
+    assert network.decoder.deep_supervision
+    norms = 0
+
+    def count(module: nn.Module, inputs: tuple[Tensor, ...], _: object) -> None:
+        nonlocal norms
+        affine = getattr(module, "weight", None) is not None
+        is_batch_norm = isinstance(module, nn.BatchNorm3d)
+        norms += inputs[0].numel() * (2 if is_batch_norm else 4 + affine)
+
+    norm_classes = (nn.BatchNorm3d, nn.InstanceNorm3d, nn.GroupNorm, nn.LayerNorm)
+    for module in network.modules():
+        if isinstance(module, norm_classes):
+            module.register_forward_hook(count)
+    with_heads = count_multiply_adds(lambda: network.eval()(image))
+    heads = 32**3 * 32 * 14 + 16**3 * 64 * 14  # those of deep supervision
+    assert with_heads - profile.multiply_adds == heads
+    assert round((with_heads + norms) / 1e9, 3) == 47.886
+
+
+def test_a_training_step_computes_every_gradient_and_drops_it() -> None:
+    network = nn.Conv2d(2, 3, 3)
+    seen: list[Tensor] = []
+    assert network.bias is not None
+    network.bias.register_hook(lambda grad: seen.append(grad.clone()))
+    step = training_step(network, 2, (8, 8), 4)
+    step()
+    step()
+    assert len(seen) == 2
+    assert torch.equal(*seen)
+    assert seen[0].abs().sum() > 0
+    assert network.weight.grad is None

@@ -162,7 +162,8 @@ def _measure(
                 problem = "not measured: its step does not fit into the memory"
         rows[key] = replace(row, problem=problem)
         log.info("%s, %s: %s", name, key, problem or "peak memory measured")
-    log.info("%s: timing %d models, %d rounds", name, len(steps), _ROUNDS)
+    if steps:
+        log.info("%s: timing %d models, %d rounds", name, len(steps), _ROUNDS)
     for key, timing in time_interleaved(steps, _ROUNDS).items():
         measured = MeasuredStep(timing.median, timing.spread, peaks[key])
         rows[key] = replace(rows[key], step=measured)
