@@ -113,7 +113,7 @@ def _profile_configuration(request: ModelsRequest, name: str, device: str | None
         patch = request.patch_size
     batch_size = request.batch_size or configuration["batch_size"]
     source = request.source | {"configurations": {name: configuration}}
-    # A name that no source has.
+    # Plans need a name other than their source's; these are not written.
     options = PlanOptions(plans_name="models", patch_size=patch, batch_size=batch_size)
     plans: dict[str, Plans] = {}
     rows: dict[str, ModelRow] = {}
@@ -151,11 +151,11 @@ def _measure(
     for key, row in rows.items():
         problem = _too_large(row, device)
         if not problem:
-            step = training_step(*build_network(plans[key], request.dataset_json, name, device))
             try:
-                step()  # loads and compiles what is no part of the peak
-                peaks[key] = peak_memory(step, device)
-                steps[key] = step
+                planned = plans[key], request.dataset_json, name
+                steps[key], peaks[key] = _step_and_peak(*planned, device)
+            except UMambaError as error:
+                problem = f"not measured: {error}"
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
@@ -168,6 +168,15 @@ def _measure(
         measured = MeasuredStep(timing.median, timing.spread, peaks[key])
         rows[key] = replace(rows[key], step=measured)
     return rows
+
+
+def _step_and_peak(
+    plans: Plans, dataset_json: Mapping[str, Any], name: str, device: str
+) -> tuple[Callable[[], None], int | None]:
+    """Return a training step of a new network, and its peak memory."""
+    step = training_step(*build_network(plans, dataset_json, name, device))
+    step()  # loads and compiles what is no part of the peak
+    return step, peak_memory(step, device)
 
 
 def _too_large(row: ModelRow, device: str) -> str:
