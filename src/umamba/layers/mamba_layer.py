@@ -1,13 +1,11 @@
 """From voxels to tokens and back: a sequence mixer as a layer of a convolutional network."""
 
-from contextlib import AbstractContextManager, nullcontext
-
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from umamba.errors import PlansError
 from umamba.layers.mamba_block import Mamba
+from umamba.ops.precision import full_precision
 
 __all__ = ["MambaLayer"]
 
@@ -48,7 +46,7 @@ class MambaLayer(nn.Module):
         self, x: Float[Tensor, "batch channels *spatial"]
     ) -> Float[Tensor, "batch channels *spatial"]:
         """Flatten row-major, normalise, mix, restore."""
-        with _full_precision(x.device.type):
+        with full_precision(x.device.type):
             voxels = x.to(self.norm.weight.dtype).flatten(start_dim=2)
             tokens = voxels if self.channel_tokens else voxels.transpose(1, 2)
             if tokens.shape[-1] != self.mamba.d_model:
@@ -64,8 +62,3 @@ class MambaLayer(nn.Module):
             # contiguous skips, and oneDNN of torch 2.14.1 corrupts the heap there on AVX-512.
             restored: Tensor = mixed.reshape(x.shape)
             return restored.contiguous()
-
-
-def _full_precision(device_type: str) -> AbstractContextManager[object]:
-    # The meta device, on which networks are measured, knows no autocast.
-    return nullcontext() if device_type == "meta" else torch.autocast(device_type, enabled=False)

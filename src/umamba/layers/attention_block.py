@@ -1,0 +1,77 @@
+"""Multi-head self-attention as a sequence mixer, with Mamba's signature."""
+
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+__all__ = ["SelfAttention", "attention_bytes"]
+
+_WIDEST_HEAD = 64
+
+
+class SelfAttention(nn.Module):
+    """Let every token see every other one, at quadratic cost.
+
+    A control for Mamba. There is no positional encoding: as in U-Mamba, the convolutions around
+    the mixer tell the tokens where they are, and the weights fit every patch size. There is no
+    gate and no feed-forward layer.
+
+    The heads are at most 64 wide and together as wide as a token, rounded up so that each head's
+    width is a multiple of 8: what torch's fused kernels need, whose memory is linear in the length.
+
+    Args:
+        d_model: Width of a token.
+
+    Source:
+        Vaswani et al. 2017, arXiv:1706.03762, section 3.2.
+    """
+
+    def __init__(self, d_model: int) -> None:
+        super().__init__()
+        self.d_model = d_model
+        self.num_heads, head_width = _heads(d_model)
+        d_inner = self.num_heads * head_width
+        self.in_proj = nn.Linear(d_model, 3 * d_inner, bias=False)
+        self.out_proj = nn.Linear(d_inner, d_model, bias=False)
+
+    def forward(
+        self,
+        hidden_states: Float[Tensor, "batch length d_model"],
+        *,
+        norm: nn.LayerNorm | None = None,
+        residual: bool = False,
+    ) -> Float[Tensor, "batch length d_model"]:
+        """Mix the tokens; every token sees all.
+
+        Args:
+            hidden_states: The tokens.
+            norm: What normalises them first.
+            residual: Whether they are added to the result, as they were before `norm`.
+        """
+        tokens = hidden_states if norm is None else norm(hidden_states)
+        per_head = self.in_proj(tokens).unflatten(-1, (3, self.num_heads, -1))
+        q, k, v = per_head.permute(2, 0, 3, 1, 4).unbind(0)  # (batch, heads, length, width)
+        y = F.scaled_dot_product_attention(q, k, v)
+        mixed: Tensor = self.out_proj(y.transpose(1, 2).flatten(2))
+        return hidden_states + mixed if residual else mixed
+
+
+def attention_bytes(batch: int, length: int, d_model: int, *, bytes_per_value: int = 4) -> int:
+    """Estimate the memory of the attention maps where torch has no fused kernel.
+
+    Args:
+        batch: Number of sequences.
+        length: Tokens in each.
+        d_model: Width of a token.
+        bytes_per_value: Size of a number: 4 in float32, 2 under autocast.
+
+    Returns:
+        Bytes of a training step at its peak: weights, and their gradient and that of the scores.
+    """
+    return 3 * batch * _heads(d_model)[0] * length**2 * bytes_per_value
+
+
+def _heads(d_model: int) -> tuple[int, int]:
+    """Return the number of heads and the width of each."""
+    num_heads = -(-d_model // _WIDEST_HEAD)
+    return num_heads, -(-d_model // (8 * num_heads)) * 8
