@@ -5,6 +5,7 @@ import math
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from umamba.errors import PlansError
 from umamba.ops.causal_conv import conv_silu
@@ -122,9 +123,23 @@ class LTI(nn.Module):
         A = torch.complex(-torch.exp(self.A_log.to(dtype)), self.A_imag.to(dtype))
         C = torch.view_as_complex(self.C.to(dtype))
         dt = torch.exp(self.log_dt.to(dtype))
-        y = diagonal_ssm(u, A, C, dt, discretisation=self.discretisation)
+        # What the convolution keeps is four times its input; a compiler decides itself.
+        run = diagonal_ssm if torch.compiler.is_compiling() else _recomputed_ssm
+        y = run(u, A, C, dt, discretisation=self.discretisation)
         return y + self.D.to(dtype)[:, None] * u
 
     def parameters_without_weight_decay(self) -> list[nn.Parameter]:
         """Return the parameters of the recurrence, which decay would pull off its dynamics."""
         return [self.log_dt, self.A_log, self.A_imag, self.D]
+
+
+def _recomputed_ssm(*inputs: Tensor, discretisation: str) -> Tensor:
+    """Run `diagonal_ssm`, keeping the inputs only, and compute the spectra again in the backward."""
+    y: Tensor = checkpoint(
+        diagonal_ssm,
+        *inputs,
+        discretisation=discretisation,
+        use_reentrant=False,
+        preserve_rng_state=False,
+    )
+    return y
