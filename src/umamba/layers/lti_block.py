@@ -134,7 +134,7 @@ class LTI(nn.Module):
 
 
 def _recomputed_ssm(*inputs: Tensor, discretisation: str) -> Tensor:
-    """Run `diagonal_ssm`, keeping the inputs only, and compute the spectra again in the backward."""
+    """Run `diagonal_ssm`, keep the inputs only, and compute the spectra again in the backward."""
     y: Tensor = checkpoint(
         diagonal_ssm,
         *inputs,

@@ -13,6 +13,7 @@ from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 from torch import nn
 
 from umamba.errors import UMambaError
+from umamba.layers.lti_block import LTI
 from umamba.layers.mamba_block import Mamba
 from umamba.nnunet.crash_safe_trainer import CrashSafeTrainer
 from umamba.nnunet.paths import environment
@@ -75,7 +76,7 @@ class nnUNetTrainerUMamba(CrashSafeTrainer):
         spared = [
             parameter
             for module in self.network.modules()
-            if isinstance(module, Mamba)
+            if isinstance(module, (LTI, Mamba))
             for parameter in module.parameters_without_weight_decay()
         ]
         spared_ids = {id(parameter) for parameter in spared}
