@@ -52,7 +52,7 @@ def hippo_legs(d_state: int) -> tuple[Float[Tensor, "n n"], Float[Tensor, " n"]]
     return -torch.tril(torch.outer(B, B), -1) - torch.diag(n + 1), B
 
 
-def diagonal_legs(d_state: int) -> tuple[Complex[Tensor, " pairs"], Complex[Tensor, " pairs"]]:
+def diagonal_legs(d_state: int) -> tuple[Complex[Tensor, " pairs"], Float[Tensor, " pairs"]]:
     """Diagonalise the normal part of HiPPO-LegS, `A + B B^T / 2`, whose real part is -1/2.
 
     With `B / 2` for `B` its impulse response tends to that of HiPPO-LegS for many states.
@@ -61,16 +61,17 @@ def diagonal_legs(d_state: int) -> tuple[Complex[Tensor, " pairs"], Complex[Tens
         d_state: Number of real states; even, as the eigenvalues come in conjugate pairs.
 
     Returns:
-        One eigenvalue of each pair, and `B / 2` in the basis of the eigenvectors; complex128.
+        One eigenvalue of each pair in complex128, and `B / 2` in the basis of the eigenvectors,
+        whose phases are such that it is positive.
 
     Source:
-        Gu et al. 2022, arXiv:2206.11893, sections 3.1 (S4D-LegS) and 4.1.
+        Gu et al. 2022, arXiv:2206.11893, section 4 (S4D-LegS).
     """
     A, B = hippo_legs(d_state)
     skew = A + torch.outer(B, B) / 2 + torch.eye(d_state) / 2
     frequencies, V = torch.linalg.eigh(-1j * skew)  # ascending, symmetric about zero
     positive = slice(d_state // 2, None)
-    return -0.5 + 1j * frequencies[positive], (V.mH @ B.to(V.dtype))[positive] / 2
+    return -0.5 + 1j * frequencies[positive], (V.mH @ B.to(V.dtype))[positive].abs() / 2
 
 
 def discretise(
@@ -94,7 +95,7 @@ def discretise(
         `Ad` and `Bd`.
 
     Source:
-        Gu et al. 2021, arXiv:2110.13985, section 2 and appendix B; zoh by the exponential of the
+        Gu et al. 2021, arXiv:2110.13985, section 2; zoh by the exponential of the
         system with its held input as one more state (Van Loan 1978).
     """
     _check_choice("discretisation", method, DISCRETISATIONS)
