@@ -3,12 +3,32 @@
 import math
 from collections.abc import Sequence
 
-__all__ = ["describe_misfit", "total_stride"]
+__all__ = ["describe_misfit", "fitting_patch", "total_stride"]
 
 
 def total_stride(strides: Sequence[Sequence[int]]) -> tuple[int, ...]:
     """Return by how much the deepest feature map is smaller than the patch, per axis."""
     return tuple(math.prod(axis) for axis in zip(*strides, strict=True))
+
+
+def fitting_patch(
+    patch: Sequence[int], total: Sequence[int], *, normalises_instances: bool
+) -> list[int]:
+    """Return the smallest patch that holds the given one and fits a network.
+
+    Args:
+        patch: Its size, per axis.
+        total: The network's total stride, per axis.
+        normalises_instances: Whether the network has instance normalisation, which one voxel
+            alone has no variance for.
+
+    Returns:
+        Size per axis; the given one where it fits.
+    """
+    fits = [-(-size // step) * step for size, step in zip(patch, total, strict=True)]
+    if normalises_instances and fits == list(total):
+        fits[-1] *= 2
+    return fits
 
 
 def describe_misfit(
@@ -26,17 +46,14 @@ def describe_misfit(
         What follows `patch_size [...]` in a message; "" where the patch fits.
     """
     total = total_stride(strides)
-    fits = [-(-size // step) * step for size, step in zip(patch, total, strict=True)]
-    is_divisible = fits == list(patch)
-    if normalises_instances and tuple(fits) == total:
-        fits[-1] *= 2
-        if is_divisible:
-            return (
-                "leaves one voxel in the deepest feature map, which instance normalisation cannot "
-                f"normalise; a patch that fits is {fits}"
-            )
-    if is_divisible:
+    fits = fitting_patch(patch, total, normalises_instances=normalises_instances)
+    if fits == list(patch):
         return ""
+    if tuple(patch) == total:
+        return (
+            "leaves one voxel in the deepest feature map, which instance normalisation cannot "
+            f"normalise; a patch that fits is {fits}"
+        )
     return (
         f"is not divisible by the total stride {list(total)} of the network; the next larger "
         f"patch that fits is {fits}"

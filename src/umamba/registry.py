@@ -1,11 +1,12 @@
 """The torch-free table of architectures: names that commands take, class paths, and papers."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
 from umamba.errors import PlansError
 
-__all__ = ["Architecture", "find_architecture", "names", "with_variant"]
+__all__ = ["Architecture", "find_architecture", "find_planner", "names", "with_variant"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,12 @@ class Architecture:
         needs_input_size: Whether the weights depend on the patch, so that plans name it.
         embeds_patches: Whether the first two downsamplings of a plan with five stages or more
             become one, the embedding of patches.
+        planner: nnU-Net's planner that makes the plans of that name, where the network is
+            nnU-Net's own.
+        own_width: Channels at full resolution of a network that keeps its own topology.
+        own_strides: What its plans say of strides, the same on every axis. Its patches are
+            rounded up to multiples of their product.
+        extra: The optional dependency, an extra of this package, that the network needs.
     """
 
     name: str
@@ -38,6 +45,15 @@ class Architecture:
     full_resolution_blocks: int | None = None
     needs_input_size: bool = False
     embeds_patches: bool = False
+    planner: str | None = None
+    own_width: int | None = None
+    own_strides: tuple[int, ...] | None = None
+    extra: str | None = None
+
+    @property
+    def round_patch_to(self) -> int | None:
+        """Return what patches are rounded up to multiples of; `None` where they are not."""
+        return None if self.own_strides is None else math.prod(self.own_strides)
 
 
 _U_MAMBA = "Ma, Li and Wang 2024, arXiv:2401.04722"
@@ -94,6 +110,49 @@ _TABLE += [
         embeds_patches=True,
     ),
 ]
+# Three strides, whatever the network has: nnU-Net weighs its targets 1, 1/2, ... and the last one
+# 0, so only then does the loss at full resolution, the one there is, count in full.
+_TABLE += [
+    Architecture(
+        "segresnet",
+        "umamba.networks.UMambaSegResNet",
+        "nnUNetUMambaSegResNetPlans",
+        "Myronenko 2018, arXiv:1810.11654",
+        own_width=32,
+        own_strides=(1, 2, 4),
+        extra="monai",
+    ),
+    Architecture(
+        "swinunetr",
+        "umamba.networks.UMambaSwinUNETR",
+        "nnUNetUMambaSwinUNETRPlans",
+        "Hatamizadeh et al. 2022, arXiv:2201.01266",
+        own_width=48,
+        own_strides=(1, 2, 16),
+        extra="monai",
+    ),
+]
+_NNUNET = "dynamic_network_architectures.architectures.unet"
+_TABLE += [
+    Architecture(
+        "nnunet",
+        f"{_NNUNET}.PlainConvUNet",
+        "nnUNetPlans",
+        "Isensee et al. 2021, doi:10.1038/s41592-020-01008-z",
+        residual_blocks=None,
+        planner="ExperimentPlanner",
+    )
+]
+_TABLE += [
+    Architecture(
+        f"resenc_{size.lower()}",
+        f"{_NNUNET}.ResidualEncoderUNet",
+        f"nnUNetResEncUNet{size}Plans",
+        "Isensee et al. 2024, arXiv:2404.09556",
+        planner=f"nnUNetPlannerResEnc{size}",
+    )
+    for size in ("M", "L", "XL")
+]
 _BY_NAME = {architecture.name: architecture for architecture in _TABLE}
 
 
@@ -108,6 +167,11 @@ def with_variant(architecture: Architecture, variant: str) -> Architecture:
             return other
     msg = f"model {architecture.name!r} has no variant {variant!r}"
     raise PlansError(msg)
+
+
+def find_planner(plans_name: str) -> str | None:
+    """Return nnU-Net's planner that makes the plans of that name; `None` if none does."""
+    return next((a.planner for a in _TABLE if a.planner and a.plans_name == plans_name), None)
 
 
 def names() -> list[str]:

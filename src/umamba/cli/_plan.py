@@ -12,6 +12,7 @@ from umamba.nnunet.paths import Paths, add_path_arguments, set_default_workers
 
 if TYPE_CHECKING:
     from umamba.nnunet.memory import MemoryComparison
+    from umamba.nnunet.plans import PlanOptions
 
 __all__ = ["add_parser", "run"]
 
@@ -38,9 +39,11 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument(
         "--from",
         dest="source",
-        default="nnUNetPlans",
         metavar="PLANS",
-        help="plans to derive from (default: nnUNetPlans)",
+        help=(
+            "plans to derive from (default: nnUNetPlans; for nnU-Net's own networks, which need "
+            "no derived plans without further options, those of nnU-Net's planner)"
+        ),
     )
     parser.add_argument("--plans-name", metavar="P", help="default: nnUNetUMambaBotPlans, ...")
     parser.add_argument(
@@ -111,8 +114,10 @@ def run(args: argparse.Namespace) -> int:
         architecture = registry.with_variant(architecture, args.variant)
     dataset = find_dataset(args.dataset, paths)
     folder = paths.require("preprocessed") / dataset
-    ensure_plans(dataset, args.source, paths)
-    source = read_trusted_plans(folder, args.source, trusted=args.trust_plans)
+    own_plans = architecture.plans_name if architecture.planner else None
+    source_name = args.source or own_plans or "nnUNetPlans"
+    ensure_plans(dataset, source_name, paths)
+    source = read_trusted_plans(folder, source_name, trusted=args.trust_plans)
     options = PlanOptions(
         plans_name=args.plans_name,
         features=args.features,
@@ -121,17 +126,34 @@ def run(args: argparse.Namespace) -> int:
         activation_checkpointing=args.activation_checkpointing,
         configurations=None if args.configurations is None else tuple(args.configurations),
     )
-    plans = derive_plans(source, architecture, options)
+    is_planners = source_name == own_plans and options == PlanOptions()
+    plans = source if is_planners else derive_plans(source, architecture, options)
     if options.configurations is not None:
         plans = keep_others(folder, plans, options.configurations)
         check_plans(plans, folder / f"{plans['plans_name']}.json", trusted=args.trust_plans)
     memory = compare_memory(source, plans, load_json(folder / "dataset.json"))
     path = write_plans(folder, plans, overwrite=args.overwrite)
+    sys.stderr.write(_rounding_note(memory, architecture, options))
     if args.json:
         sys.stdout.write(json.dumps(_as_json(path, plans, memory)) + "\n")
     else:
         sys.stdout.write(_as_text(path, dataset, plans, memory, architecture))
     return 0
+
+
+def _rounding_note(
+    memory: "dict[str, MemoryComparison]",
+    architecture: registry.Architecture,
+    options: "PlanOptions",
+) -> str:
+    """Say which patches were rounded up; "" where none was."""
+    return "".join(
+        f"note: patch_size of {name} is {row.patch_size} in place of {row.source_patch_size}, as "
+        f"{architecture.name} needs multiples of {architecture.round_patch_to}\n"
+        for name, row in memory.items()
+        if architecture.round_patch_to
+        and tuple(row.patch_size) not in (tuple(row.source_patch_size), options.patch_size)
+    )
 
 
 def _as_json(
@@ -160,7 +182,8 @@ def _as_text(
     name = plans["plans_name"]
     configuration = "3d_fullres" if "3d_fullres" in memory else next(iter(memory))
     number = int(dataset[7:10])
-    return f"""wrote {path}
+    whose = "nnU-Net's own plans:" if registry.find_planner(name) else "wrote"
+    return f"""{whose} {path}
 
 {memory_table(memory)}
 Train and predict with our commands:

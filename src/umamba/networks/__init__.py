@@ -1,6 +1,7 @@
 """Segmentation networks, one file per paper; these class paths are written into plans."""
 
 from umamba.networks.attention_unet import UMambaAttentionUNet
+from umamba.networks.monai_networks import UMambaSegResNet, UMambaSwinUNETR
 from umamba.networks.umamba import UMambaBot, UMambaEnc
 from umamba.networks.unet_plus_plus import UMambaUNetPlusPlus
 from umamba.networks.unetr_plus_plus import UMambaUNETRPlusPlus
@@ -9,6 +10,8 @@ __all__ = [
     "UMambaAttentionUNet",
     "UMambaBot",
     "UMambaEnc",
+    "UMambaSegResNet",
+    "UMambaSwinUNETR",
     "UMambaUNETRPlusPlus",
     "UMambaUNetPlusPlus",
 ]

@@ -28,6 +28,8 @@ _COUNTED = {
     F.conv_transpose2d,
     F.conv_transpose3d,
     torch.matmul,
+    torch.Tensor.matmul,
+    torch.Tensor.__matmul__,
 }
 _DIMENSIONS = {nn.Conv1d: 1, nn.Conv2d: 2, nn.Conv3d: 3}
 

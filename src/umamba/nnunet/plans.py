@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from umamba.errors import PlansError
-from umamba.patches import describe_misfit
-from umamba.registry import Architecture, find_architecture
+from umamba.patches import describe_misfit, fitting_patch
+from umamba.registry import Architecture, find_architecture, find_planner
 
 __all__ = [
     "PlanOptions",
@@ -49,6 +49,8 @@ _STYLE = (
 # Fewer would leave less than three levels to supervise.
 _STAGES_WITH_EMBEDDING = 5
 _IMPORTED = ("conv_op", "norm_op", "dropout_op", "nonlin")
+# nnU-Net's residual blocks per encoder stage; further stages have the last.
+_RESENC_BLOCKS = (1, 3, 4, 6)
 
 
 @dataclass(frozen=True)
@@ -95,14 +97,17 @@ def derive_plans(source: Plans, architecture: Architecture, options: PlanOptions
             "use letters, digits, dots, hyphens and single underscores"
         )
         raise PlansError(msg)
-    if plans_name == source.get("plans_name"):
+    if plans_name == source.get("plans_name") or find_planner(plans_name):
+        whose = "that of their source" if plans_name == source.get("plans_name") else "nnU-Net's"
         msg = (
-            f"the new plans need a name of their own, not {plans_name!r}, that of their source; "
-            "give another --plans-name"
+            f"the new plans need a name of their own, not {plans_name!r}, {whose}; give another "
+            "--plans-name"
         )
         raise PlansError(msg)
     plans = deepcopy(source)
     plans["plans_name"] = plans_name
+    if architecture.planner is not None:
+        plans["planned_by"] = "umamba"  # what the network's class does not say
     changed = _changed_configurations(source, options)
     _check_patch_option(source, changed, options.patch_size)
     unchanged = PlanOptions()
@@ -167,6 +172,7 @@ def _derive_configuration(
 ) -> dict[str, Any]:
     own: dict[str, Any] = deepcopy(source["configurations"][name])
     resolved = resolve(source, name)
+    _round_patches(own, resolved, architecture)
     named = name in (options.configurations or ())
     if options.batch_size is not None and (named or "batch_size" in own):
         own["batch_size"] = options.batch_size
@@ -186,6 +192,20 @@ def _derive_configuration(
     return own
 
 
+def _round_patches(
+    own: dict[str, Any], resolved: dict[str, Any], architecture: Architecture
+) -> None:
+    """Round the patch up to what a network of its own topology needs, in place."""
+    if architecture.round_patch_to is None:
+        return
+    for configuration in (own, resolved):
+        if "patch_size" in configuration:
+            patch = configuration["patch_size"]
+            total = [architecture.round_patch_to] * len(patch)
+            fits = fitting_patch(patch, total, normalises_instances=True)
+            configuration["patch_size"] = fits
+
+
 def _changes_network(options: PlanOptions) -> bool:
     return options.features is not None or options.activation_checkpointing is not None
 
@@ -202,17 +222,18 @@ def _derive_architecture(
         )
         raise PlansError(msg)
     given = source["arch_kwargs"]
-    if architecture.embeds_patches and given["n_stages"] >= _STAGES_WITH_EMBEDDING:
-        given = _with_embedded_patches(given)
-    n_stages = given["n_stages"]
-    keywords: dict[str, Any] = {key: deepcopy(given[key]) for key in _TAKEN_OVER}
-    if options.features is not None:
-        features = options.features + options.features[-1:] * n_stages
-        keywords["features_per_stage"] = list(features[:n_stages])
-    keywords |= _block_counts(architecture, given, is_plain=class_name == "PlainConvUNet")
-    keywords |= {key: deepcopy(given[key]) for key in _STYLE if key in given}
+    if architecture.own_strides is not None:
+        keywords = _own_topology(architecture, given, options)
+    else:
+        is_plain = class_name == "PlainConvUNet"
+        keywords = _planned_topology(architecture, given, options, is_plain=is_plain)
     keywords |= architecture.keywords
     if options.activation_checkpointing is not None:
+        if architecture.planner is not None:
+            msg = (
+                f"--activation-checkpointing is not for {architecture.name}, nnU-Net's own network"
+            )
+            raise PlansError(msg)
         keywords["activation_checkpointing"] = options.activation_checkpointing
     patch = list(resolved["patch_size"])
     _check_patch(name, patch, keywords)
@@ -225,14 +246,50 @@ def _derive_architecture(
     }
 
 
+def _planned_topology(
+    architecture: Architecture, given: dict[str, Any], options: PlanOptions, *, is_plain: bool
+) -> dict[str, Any]:
+    """Return the keywords of a network that takes its topology from nnU-Net's plan."""
+    if architecture.embeds_patches and given["n_stages"] >= _STAGES_WITH_EMBEDDING:
+        given = _with_embedded_patches(given)
+    n_stages = given["n_stages"]
+    keywords: dict[str, Any] = {key: deepcopy(given[key]) for key in _TAKEN_OVER}
+    if options.features is not None:
+        features = options.features + options.features[-1:] * n_stages
+        keywords["features_per_stage"] = list(features[:n_stages])
+    keywords |= _block_counts(architecture, given, is_plain=is_plain)
+    return keywords | {key: deepcopy(given[key]) for key in _STYLE if key in given}
+
+
+def _own_topology(
+    architecture: Architecture, given: dict[str, Any], options: PlanOptions
+) -> dict[str, Any]:
+    """Return the keywords of a network that keeps its own topology."""
+    features = options.features or (architecture.own_width,)
+    if len(features) > 1:
+        msg = (
+            f"--features takes one number for {architecture.name}, the channels at full "
+            f"resolution; those of the other resolutions follow. Got {len(features)}."
+        )
+        raise PlansError(msg)
+    dim = len(given["strides"][0])
+    return {
+        "features_per_stage": list(features),
+        "conv_op": given["conv_op"],
+        "strides": [[stride] * dim for stride in architecture.own_strides or ()],
+    }
+
+
 def _block_counts(
     architecture: Architecture, given: dict[str, Any], *, is_plain: bool
 ) -> dict[str, Any]:
     """Return how many blocks, or plain convolutions, the stages of the new network have.
 
     Plain convolutions are taken over from a plain U-Net; a source of residual blocks says nothing
-    of them, and leaves nnU-Net's two.
+    of them, and leaves nnU-Net's two. nnU-Net's own residual blocks are as its planners have them.
     """
+    if architecture.class_path.endswith(".ResidualEncoderUNet"):
+        return _residual_encoder_blocks(given, is_plain=is_plain)
     if architecture.residual_blocks is None and is_plain:
         return {
             key: deepcopy(given[key]) for key in ("n_conv_per_stage", "n_conv_per_stage_decoder")
@@ -243,6 +300,19 @@ def _block_counts(
     if architecture.full_resolution_blocks is not None:
         encoder[0] = decoder[-1] = architecture.full_resolution_blocks
     return {"n_conv_per_stage": encoder, "n_conv_per_stage_decoder": decoder}
+
+
+def _residual_encoder_blocks(given: dict[str, Any], *, is_plain: bool) -> dict[str, Any]:
+    if not is_plain:
+        return {
+            key: deepcopy(given[key]) for key in ("n_blocks_per_stage", "n_conv_per_stage_decoder")
+        }
+    n_stages = given["n_stages"]
+    blocks = _RESENC_BLOCKS + _RESENC_BLOCKS[-1:] * n_stages
+    return {
+        "n_blocks_per_stage": list(blocks[:n_stages]),
+        "n_conv_per_stage_decoder": [1] * (n_stages - 1),
+    }
 
 
 def _with_embedded_patches(given: dict[str, Any]) -> dict[str, Any]:

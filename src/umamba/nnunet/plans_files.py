@@ -14,7 +14,9 @@ __all__ = ["is_ours", "keep_others", "read_plans", "write_plans"]
 
 
 def is_ours(plans: Plans) -> bool:
-    """Return whether any configuration names one of our networks."""
+    """Return whether plans were derived here, or any configuration names one of our networks."""
+    if plans.get("planned_by") == "umamba":
+        return True
     classes = (
         configuration.get("architecture", {}).get("network_class_name", "")
         for configuration in plans.get("configurations", {}).values()

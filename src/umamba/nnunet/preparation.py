@@ -15,6 +15,7 @@ from umamba.nnunet.paths import Paths, check_writable, environment
 from umamba.nnunet.plans import check_patch, resolve
 from umamba.nnunet.plans_files import read_plans
 from umamba.nnunet.prediction_inputs import channel_names
+from umamba.registry import find_planner
 
 __all__ = [
     "ensure_plans",
@@ -97,52 +98,65 @@ def ensure_plans(dataset: str, plans_name: str, paths: Paths) -> bool:
 
     Args:
         dataset: Full name of the data set.
-        plans_name: The plans that are needed; only `nnUNetPlans` can be made here.
+        plans_name: The plans that are needed; those of nnU-Net's planners can be made here:
+            `nnUNetPlans`, and `nnUNetResEncUNetMPlans` and its like.
         paths: nnU-Net's folders.
 
     Returns:
         Whether anything was planned.
 
     Raises:
-        PlansError: If other plans than nnU-Net's default are missing.
+        PlansError: If plans are missing that none of nnU-Net's planners makes.
         DatasetError: If a file is damaged, or nnU-Net refuses the data set.
         UMambaError: If a folder is not known.
     """
     folder = paths.require("preprocessed") / dataset
     if (folder / f"{plans_name}.json").is_file():
         return False
-    if plans_name != "nnUNetPlans":
+    planner = find_planner(plans_name)
+    if planner is None:
         read_plans(folder, plans_name)  # raises, naming what is there
     raw = paths.require("raw") / dataset
     if not (raw / "dataset.json").is_file():
-        msg = f"{dataset} has neither plans in {folder} nor raw data in {raw}"
+        msg = f"{dataset} has neither plans {plans_name!r} in {folder} nor raw data in {raw}"
         raise PlansError(msg)
     check_writable(folder, "--preprocessed")
-    _check_raw(raw)
-    _plan(dataset, raw)
+    # Other plans came from a fingerprint of checked images.
+    planned = any(folder.glob("*Plans*.json")) and (folder / "dataset_fingerprint.json").is_file()
+    if not planned:
+        _check_raw(raw)
+    _plan(dataset, raw, str(planner), keeps_fingerprint=planned)
     return True
 
 
-def _plan(dataset: str, raw: Path) -> None:
-    """Run nnU-Net's fingerprint and planning."""
+def _plan(dataset: str, raw: Path, planner: str, *, keeps_fingerprint: bool) -> None:
+    """Run nnU-Net's fingerprint, where there is none to keep, and one of its planners."""
+    import nnunetv2
     from nnunetv2.configuration import default_num_processes
     from nnunetv2.experiment_planning.plan_and_preprocess_api import (
         extract_fingerprint_dataset,
         plan_experiment_dataset,
     )
+    from nnunetv2.utilities.find_class_by_name import recursive_find_python_class
 
-    sys.stderr.write(f"{dataset} has no plans yet: running nnU-Net's fingerprint and planning\n")
+    what = planner if keeps_fingerprint else "fingerprint and planning"
+    sys.stderr.write(f"{dataset} has no such plans yet: running nnU-Net's {what}\n")
     number = int(dataset[7:10])
     # nnU-Net's planner takes torch's threads from this variable, and fails on its legal zero.
     with talk_to_stderr(), environment(nnUNet_n_proc_DA="1"):
         try:
-            extract_fingerprint_dataset(
-                number,
-                num_processes=default_num_processes,
-                check_dataset_integrity=True,
-                verbose=False,
+            if not keeps_fingerprint:
+                extract_fingerprint_dataset(
+                    number,
+                    num_processes=default_num_processes,
+                    check_dataset_integrity=True,
+                    verbose=False,
+                )
+            folder = os.fspath(Path(nnunetv2.__path__[0]) / "experiment_planning")
+            planner_class = recursive_find_python_class(
+                folder, planner, "nnunetv2.experiment_planning"
             )
-            plan_experiment_dataset(number)
+            plan_experiment_dataset(number, planner_class)
         except (RuntimeError, AssertionError, ValueError) as error:
             first = next((line for line in str(error).splitlines() if line.strip()), "")
             msg = (
