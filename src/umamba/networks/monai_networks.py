@@ -6,6 +6,7 @@ Their topology is MONAI's, whatever a plan says of kernels, stages and blocks.
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -233,14 +234,16 @@ class UMambaSwinUNETR(MonaiNetwork):
         width: int,
         recompute: bool,
     ) -> nn.Module:
-        network: nn.Module = _monai().SwinUNETR(
-            in_channels=in_channels,
-            out_channels=out_channels,
-            spatial_dims=spatial_dims,
-            feature_size=width,
-            use_checkpoint=recompute,
-        )
-        return network
+        device = torch.get_default_device()
+        with torch.device("cpu"):  # it reads numbers from tensors, which those on meta have not
+            network: nn.Module = _monai().SwinUNETR(
+                in_channels=in_channels,
+                out_channels=out_channels,
+                spatial_dims=spatial_dims,
+                feature_size=width,
+                use_checkpoint=recompute,
+            )
+        return network.to(device)
 
 
 def _monai() -> Any:
