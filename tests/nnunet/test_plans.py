@@ -53,7 +53,9 @@ def test_every_configuration_builds_in_stock_nnunet(kind: str, model: str) -> No
     plans_name = "MinePlans" if architecture.planner else None
     if architecture.extra:
         pytest.importorskip(architecture.extra)
-    plans = json.loads(json.dumps(derive(source, model, plans_name=plans_name)))
+    features = None if architecture.own_strides is None else (24,)
+    options = {"plans_name": plans_name, "features": features}
+    plans = json.loads(json.dumps(derive(source, model, **options)))
     assert source == untouched
     assert plans["plans_name"] == (plans_name or architecture.plans_name)
     assert list(plans["configurations"]) == list(source["configurations"])
