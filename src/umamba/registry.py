@@ -118,6 +118,7 @@ _TABLE += [
         "umamba.networks.UMambaSegResNet",
         "nnUNetUMambaSegResNetPlans",
         "Myronenko 2018, arXiv:1810.11654",
+        "residual U-Net that the U-Mamba paper compares with, as MONAI has it",
         own_width=32,
         own_strides=(1, 2, 4),
         extra="monai",
@@ -127,6 +128,7 @@ _TABLE += [
         "umamba.networks.UMambaSwinUNETR",
         "nnUNetUMambaSwinUNETRPlans",
         "Hatamizadeh et al. 2022, arXiv:2201.01266",
+        "transformer that the U-Mamba paper compares with, as MONAI has it",
         own_width=48,
         own_strides=(1, 2, 16),
         extra="monai",
@@ -139,6 +141,7 @@ _TABLE += [
         f"{_NNUNET}.PlainConvUNet",
         "nnUNetPlans",
         "Isensee et al. 2021, doi:10.1038/s41592-020-01008-z",
+        "nnU-Net's plain U-Net, the baseline",
         residual_blocks=None,
         planner="ExperimentPlanner",
     )
@@ -149,9 +152,10 @@ _TABLE += [
         f"{_NNUNET}.ResidualEncoderUNet",
         f"nnUNetResEncUNet{size}Plans",
         "Isensee et al. 2024, arXiv:2404.09556",
+        f"nnU-Net's residual U-Net, patch and batch planned for {memory} GB",
         planner=f"nnUNetPlannerResEnc{size}",
     )
-    for size in ("M", "L", "XL")
+    for size, memory in (("M", 8), ("L", 24), ("XL", 40))
 ]
 _BY_NAME = {architecture.name: architecture for architecture in _TABLE}
 
