@@ -51,8 +51,8 @@ QUICK = [
 WIDTHS = {"segresnet": 8, "swinunetr": 12}
 # Networks with graph breaks. MONAI's SwinUNETR checks the size of its input with numpy.
 BREAKS = {"swinunetr"}
-# MONAI's SegResNet alone, too, has weights with gradients that are not finite, some of the time:
-# torch 2.14.1's bfloat16 convolution in 3D on CPUs.
+# MONAI's SegResNet alone, too, has weights with gradients that are not finite, some of the time,
+# with torch 2.14.1 on CPUs.
 NOT_FINITE_IN_BFLOAT16 = {("segresnet", 3, torch.bfloat16)}
 IMPORTED = ["conv_op", "norm_op", "dropout_op", "nonlin"]
 # What the trainer's loss gives no gradient to: nnU-Net's weight of the coarsest target is 0.
