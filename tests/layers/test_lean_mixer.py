@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from conftest import relative_l2
 from umamba import Mamba
 from umamba.layers import lean_mixer, mamba_block
-from umamba.layers.mamba_layer import MambaLayer
+from umamba.layers.mixer_layer import MixerLayer
 from umamba.profiling import saved_bytes
 
 
@@ -52,7 +52,7 @@ def test_gradients_are_those_of_the_reference(
 def test_pieces_are_one_sequence(
     channel_tokens: bool, width: int, backend: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    layer = MambaLayer(
+    layer = MixerLayer(
         6 if not channel_tokens else 77, channel_tokens=channel_tokens, residual=True
     )
     layer.mamba = Mamba(layer.norm.normalized_shape[0], d_state=5, d_conv=width)

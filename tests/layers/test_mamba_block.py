@@ -8,7 +8,7 @@ import torch
 from conftest import golden, golden_loss, relative_l2, relative_max
 from umamba import Mamba
 from umamba.errors import BackendError, PlansError
-from umamba.layers.mamba_layer import MambaLayer
+from umamba.layers.mixer_layer import MixerLayer
 
 
 @pytest.mark.parametrize("name", ["mamba_d16_L64", "mamba_d20_n8_k3_e3_L33"])
@@ -60,7 +60,7 @@ def test_autocast_is_finite_and_close(dtype: torch.dtype) -> None:
 
 
 def test_layer_survives_inputs_whose_float16_recurrence_overflows() -> None:
-    layer = MambaLayer(8)
+    layer = MixerLayer(8)
     with torch.no_grad():
         layer.norm.weight.fill_(300.0)
         layer.mamba.D.fill_(300.0)
@@ -74,7 +74,7 @@ def test_layer_survives_inputs_whose_float16_recurrence_overflows() -> None:
 
 @pytest.mark.parametrize("spatial", [(5,), (3, 4), (2, 3, 4)])
 def test_tokens_are_voxels_in_row_major_order(spatial: tuple[int, ...]) -> None:
-    layer = MambaLayer(6, residual=True)
+    layer = MixerLayer(6, residual=True)
     x = torch.randn(2, 6, *spatial)
     y = layer(x)
     tokens = layer.norm(x.flatten(2).transpose(1, 2))
@@ -88,7 +88,7 @@ def test_tokens_are_voxels_in_row_major_order(spatial: tuple[int, ...]) -> None:
 
 def test_wrong_width_names_both_sizes() -> None:
     with pytest.raises(PlansError, match=r"tokens of width 8, but .*\[1, 3, 4, 4\].* width 16"):
-        MambaLayer(8, channel_tokens=True)(torch.zeros(1, 3, 4, 4))
+        MixerLayer(8, channel_tokens=True)(torch.zeros(1, 3, 4, 4))
 
 
 def test_unknown_backend_is_refused_at_construction() -> None:

@@ -111,10 +111,10 @@ def test_doubled_keys_of_the_authors_files_are_dropped() -> None:
 def test_official_2d_has_mamba_in_every_second_stage_and_no_top_skip() -> None:
     network = UMambaEnc(**keywords(2), variant="official", input_size=patch(2))
     kinds = [type(layer).__name__ for layer in network.encoder.mamba_layers]
-    assert kinds == ["MambaLayer", "Identity", "MambaLayer"]
+    assert kinds == ["MixerLayer", "Identity", "MixerLayer"]
     assert network.decoder.stages[-1][0].conv1.in_channels == 4
     paper = UMambaEnc(**keywords(2))
-    assert {type(layer).__name__ for layer in paper.encoder.mamba_layers} == {"MambaLayer"}
+    assert {type(layer).__name__ for layer in paper.encoder.mamba_layers} == {"MixerLayer"}
     assert paper.decoder.stages[-1][0].conv1.in_channels == 8
 
 

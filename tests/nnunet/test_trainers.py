@@ -1,13 +1,17 @@
 """Lengths of training, precision, and the environment of workers."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
+from conftest import keywords
 from plans_factory import DATASET_JSON, stock_plans
 from umamba.errors import UMambaError
+from umamba.networks import UMambaBot
 from umamba.nnunet.paths import Paths, environment, set_default_workers
 from umamba.nnunet.plans import PlanOptions, derive_plans
 from umamba.nnunet.trainers import (
@@ -124,3 +128,22 @@ def test_other_networks_keep_nnunets_loss() -> None:
     loss = trainer._build_loss()
     assert isinstance(loss, DeepSupervisionWrapper)
     assert loss.weight_factors == pytest.approx((2 / 3, 1 / 3, 0))
+
+
+@pytest.mark.parametrize(
+    ("change", "spared"),
+    [
+        ({"mixer": "lti"}, {"log_dt", "A_log", "A_imag", "D"}),
+        ({"scan": "axes"}, {"A_log", "D"}),
+        ({"mixer": "attention"}, set()),
+        ({"mixer": "none"}, set()),
+    ],
+)
+def test_recurrences_are_spared_weight_decay(change: dict[str, str], spared: set[str]) -> None:
+    network = UMambaBot(**keywords(2, **change))
+    trainer = SimpleNamespace(network=network, weight_decay=1, initial_lr=1, num_epochs=1)
+    optimizer, _ = nnUNetTrainerUMamba.configure_optimizers(trainer)
+    names = {id(p): name.rsplit(".", 1)[-1] for name, p in network.named_parameters()}
+    groups = optimizer.param_groups
+    assert {names[id(p)] for g in groups if g["weight_decay"] == 0 for p in g["params"]} == spared
+    assert sum(len(g["params"]) for g in groups) == len(names)

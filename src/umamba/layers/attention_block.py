@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-__all__ = ["SelfAttention", "attention_bytes"]
+__all__ = ["SelfAttention"]
 
 _WIDEST_HEAD = 64
 
@@ -65,22 +65,6 @@ def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         y: Tensor = fused(q, k, v, attn_bias=None, compute_log_sumexp=True)[0]
         return y
     return F.scaled_dot_product_attention(q, k, v)
-
-
-def attention_bytes(batch: int, length: int, d_model: int, *, bytes_per_value: int = 4) -> int:
-    """Estimate the memory of the attention maps where torch has no fused kernel.
-
-    Args:
-        batch: Number of sequences.
-        length: Tokens in each.
-        d_model: Width of a token.
-        bytes_per_value: Size of a number: 4 in float32, 2 under autocast.
-
-    Returns:
-        Bytes of a training step at its peak: scores and weights, and the gradients of both. The
-        fused kernels, which torch has for CPUs and CUDA, keep none of these.
-    """
-    return 4 * batch * _heads(d_model)[0] * length**2 * bytes_per_value
 
 
 def _heads(d_model: int) -> tuple[int, int]:

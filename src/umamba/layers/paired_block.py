@@ -136,7 +136,7 @@ class PairedAttentionBlock(nn.Module):
         """Flatten row-major, attend, restore, convolve."""
         tokens = x.flatten(start_dim=2).transpose(1, 2) + self.pos_embed
         tokens = tokens + self.gamma * self.epa_block(self.norm(tokens))
-        # Transposed tokens look like channels-last maps to the next convolution; see MambaLayer.
+        # Transposed tokens look like channels-last maps to the next convolution; see MixerLayer.
         attended = tokens.transpose(1, 2).reshape(x.shape).contiguous()
         out: Tensor = attended + self.conv8(self.conv51(attended))
         return out

@@ -3,8 +3,8 @@
 Source: Ma, Li and Wang 2024, arXiv:2401.04722.
 """
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from jaxtyping import Float
@@ -13,7 +13,7 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 
 from umamba.errors import PlansError
 from umamba.layers.conv_blocks import ConvStyle
-from umamba.layers.mamba_layer import MambaLayer
+from umamba.layers.mixer_layer import MIXERS, SCANS, MixerLayer
 from umamba.layers.recompute import apply_blocks, check_activation_checkpointing
 from umamba.networks.contract import (
     PlannedNetwork,
@@ -22,6 +22,11 @@ from umamba.networks.contract import (
     check_module_classes,
 )
 from umamba.networks.residual_unet import ResidualDecoder, ResidualEncoder
+from umamba.networks.umamba_official import (
+    feature_map_sizes,
+    official_block_counts,
+    official_mamba_layers,
+)
 
 __all__ = ["UMambaBot", "UMambaEnc"]
 
@@ -51,10 +56,16 @@ class _UMamba(PlannedNetwork):
         nonlin_kwargs: Its keywords.
         deep_supervision: Whether `forward` returns logits at every decoder level.
         variant: `paper` or `official`.
+        mixer: What stands where Mamba does: `mamba`, `attention` (multi-head self-attention) or
+            `lti` (a linear time-invariant state-space layer); `none` is the same network without
+            those layers.
+        scan: Order of the tokens: `forward`, `bidirectional`, or both ways along all `axes`; see
+            `MixerLayer`. Only for mixers that depend on it, `mamba` and `lti`.
         backend: Backend of `umamba.selective_scan`.
         activation_checkpointing: What the backward computes again instead of keeping it: `none`,
-            the `mamba` layers, or as well the residual `blocks` of the stages whose feature maps
-            are at least an eighth of the first stage's. Numbers stay the same.
+            the `mamba` layers (or what stands there), or as well the residual `blocks` of the
+            stages whose feature maps are at least an eighth of the first stage's. Numbers stay
+            the same.
 
     Raises:
         PlansError: If the keywords do not fit together.
@@ -82,14 +93,14 @@ class _UMamba(PlannedNetwork):
         nonlin_kwargs: dict[str, Any] | None = None,
         deep_supervision: bool = False,
         variant: str = "paper",
+        mixer: str = "mamba",
+        scan: str = "forward",
         backend: str | None = None,
         activation_checkpointing: str = "none",
     ) -> None:
         super().__init__()
         check_activation_checkpointing(activation_checkpointing)
-        if variant not in VARIANTS:
-            msg = f"variant {variant!r} does not exist; choose one of {', '.join(VARIANTS)}"
-            raise PlansError(msg)
+        _check_mixer(variant, mixer, scan, backend, activation_checkpointing)
         check_counts(input_channels=input_channels, num_classes=num_classes)
         check_module_classes(norm_op=norm_op, dropout_op=dropout_op, nonlin=nonlin)
         topology = Topology.from_plan(
@@ -114,12 +125,15 @@ class _UMamba(PlannedNetwork):
         official = variant == "official"
         n_blocks, n_blocks_decoder = topology.n_conv, topology.n_conv_decoder
         if official:
-            n_blocks, n_blocks_decoder = _official_block_counts(n_blocks, n_blocks_decoder)
+            n_blocks, n_blocks_decoder = official_block_counts(n_blocks, n_blocks_decoder)
         self.topology = topology
         self.input_channels = input_channels
         self.variant = variant
         self.recompute_mamba = activation_checkpointing != "none"
-        encoder_layers = self._place_mamba(input_size, backend)
+        build = None
+        if mixer != "none":
+            build = partial(MixerLayer, mixer=mixer, scan=scan, backend=backend)
+        encoder_layers = self._place_mixers(input_size, build)
         self.encoder = ResidualEncoder(
             topology,
             style,
@@ -140,10 +154,14 @@ class _UMamba(PlannedNetwork):
         )
         self.normalises_instances = isinstance(style.norm(1), _InstanceNorm)
 
-    def _place_mamba(
-        self, input_size: Sequence[int] | None, backend: str | None
+    def _place_mixers(
+        self, input_size: Sequence[int] | None, build: Callable[..., MixerLayer] | None
     ) -> list[nn.Module] | None:
-        """Build the Mamba layers; return those that follow the encoder stages, if any do."""
+        """Build the Mamba layers, or what stands there, by their widths, if there shall be any.
+
+        Returns:
+            Those that follow the encoder stages; `None` if none do.
+        """
         raise NotImplementedError
 
     def _bottleneck(self, x: Float[Tensor, "batch _ *_"]) -> Float[Tensor, "batch _ *_"]:
@@ -201,23 +219,32 @@ class UMambaBot(_UMamba):
 
     `input_size` is refused: no weight depends on the patch.
 
+    Controls, which tell what Mamba contributes: with `mixer` something else, or nothing, stands
+    in its place, with the same normalisation and residual connection; `scan` changes nothing but
+    the order of the tokens. The weights keep their names, and `none` is 'No-Mamba Base' of
+    nnU-Net Revisited (Isensee et al. 2024, arXiv:2404.09556). `official` takes no other mixer
+    than `mamba` and `none`.
+
     Source:
         Ma et al. 2024, arXiv:2401.04722, section 2 and figure 1; `official` after
         bowang-lab/U-Mamba at 28459e3.
     """
 
-    def _place_mamba(
-        self, input_size: Sequence[int] | None, backend: str | None
+    def _place_mixers(
+        self, input_size: Sequence[int] | None, build: Callable[..., MixerLayer] | None
     ) -> list[nn.Module] | None:
         if input_size is not None:
             msg = "UMambaBot takes no input_size: its weights fit every patch. Leave it out."
             raise PlansError(msg)
-        self.mamba_layer = MambaLayer(
-            self.topology.features[-1], residual=self.variant == "paper", backend=backend
-        )
+        self.mamba_layer = None
+        if build is not None:
+            features = self.topology.features[-1]
+            self.mamba_layer = build(features, residual=self.variant == "paper")
         return None
 
     def _bottleneck(self, x: Float[Tensor, "batch _ *_"]) -> Float[Tensor, "batch _ *_"]:
+        if self.mamba_layer is None:
+            return x
         return apply_blocks([self.mamba_layer], x, recompute=self.recompute_mamba)
 
 
@@ -240,25 +267,24 @@ class UMambaEnc(_UMamba):
 
     fixed_patch: tuple[int, ...] | None = None
 
-    def _place_mamba(
-        self, input_size: Sequence[int] | None, backend: str | None
+    def _place_mixers(
+        self, input_size: Sequence[int] | None, build: Callable[..., MixerLayer] | None
     ) -> list[nn.Module] | None:
-        if self.variant == "official":
-            sizes = _feature_map_sizes(self.topology, input_size)
-            layers = _official_mamba_layers(self.topology, sizes, backend)
-            if any(isinstance(layer, MambaLayer) and layer.channel_tokens for layer in layers):
+        if self.variant == "official" and build is not None:
+            sizes = feature_map_sizes(self.topology, input_size)
+            layers = official_mamba_layers(self.topology, sizes, build)
+            if any(isinstance(layer, MixerLayer) and layer.channel_tokens for layer in layers):
                 self.fixed_patch = tuple(input_size or ())
             return layers
         if input_size is not None:
             msg = (
-                "input_size is for variant 'official' only: the weights of 'paper' do not "
-                "depend on the patch. Leave it out."
+                "input_size is for variant 'official' only, with Mamba: no other weights depend "
+                "on the patch. Leave it out."
             )
             raise PlansError(msg)
-        return [
-            MambaLayer(features, residual=True, backend=backend)
-            for features in self.topology.features
-        ]
+        if build is None:
+            return None
+        return [build(features, residual=True) for features in self.topology.features]
 
     def _check_input(self, x: Float[Tensor, "batch channels *spatial"]) -> None:
         super()._check_input(x)
@@ -271,50 +297,37 @@ class UMambaEnc(_UMamba):
             raise PlansError(msg)
 
 
-def _official_block_counts(
-    encoder: tuple[int, ...], decoder: tuple[int, ...]
-) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Reduce the deep half of the encoder and the upper part of the decoder to one block."""
-    n = len(encoder)
-    from_stage = math.ceil(n / 2)
-    from_index = math.ceil((n - 1) / 2 + 0.5)
-    return (
-        encoder[:from_stage] + (1,) * (n - from_stage),
-        decoder[:from_index] + (1,) * (n - 1 - from_index),
-    )
-
-
-def _feature_map_sizes(
-    topology: Topology, input_size: Sequence[int] | None
-) -> list[tuple[int, ...]]:
-    """Return the spatial shape after every stage."""
-    if input_size is None:
+def _check_mixer(
+    variant: str, mixer: str, scan: str, backend: str | None, activation_checkpointing: str
+) -> None:
+    """Check that the keywords about Mamba, or what stands in its place, exist and go together."""
+    choices = {
+        "variant": (variant, VARIANTS),
+        "mixer": (mixer, (*MIXERS, "none")),
+        "scan": (scan, SCANS),
+    }
+    for keyword, (value, known) in choices.items():
+        if value not in known:
+            msg = f"{keyword} {value!r} does not exist; choose one of {', '.join(known)}"
+            raise PlansError(msg)
+    if scan != "forward" and mixer in ("none", "attention"):
         msg = (
-            "variant 'official' of UMambaEnc needs input_size, the patch size: its deep Mamba "
-            "layers are as wide as their feature maps. `umamba plan` writes it into the plans."
+            f"scan {scan!r} is not for mixer {mixer!r}, which has no order of tokens; choose scan "
+            "forward, or mixer mamba or lti"
         )
         raise PlansError(msg)
-    topology.check_patch(input_size)
-    sizes = []
-    size = tuple(input_size)
-    for stride in topology.strides:
-        size = tuple(axis // step for axis, step in zip(size, stride, strict=True))
-        sizes.append(size)
-    return sizes
-
-
-def _official_mamba_layers(
-    topology: Topology, sizes: list[tuple[int, ...]], backend: str | None
-) -> list[nn.Module]:
-    """Build the Mamba layers of the authors' encoder, with identities where there are none."""
-    layers: list[nn.Module] = []
-    last = topology.n_stages - 1
-    for s, (features, size) in enumerate(zip(topology.features, sizes, strict=True)):
-        voxels = math.prod(size)
-        if topology.dim == 2 and (last - s) % 2:
-            layers.append(nn.Identity())
-        elif voxels <= features:
-            layers.append(MambaLayer(voxels, channel_tokens=True, backend=backend))
-        else:
-            layers.append(MambaLayer(features, backend=backend))
-    return layers
+    if variant == "official" and (mixer not in ("mamba", "none") or scan != "forward"):
+        msg = (
+            "variant 'official' is the authors' code, with mixer mamba or none and scan forward; "
+            f"choose variant paper for mixer {mixer!r} and scan {scan!r}"
+        )
+        raise PlansError(msg)
+    if backend is not None and mixer != "mamba":
+        msg = f"backend {backend!r} is for mixer mamba, not for {mixer!r}; leave it out"
+        raise PlansError(msg)
+    if activation_checkpointing == "mamba" and mixer == "none":
+        msg = (
+            "activation_checkpointing 'mamba' is not for mixer 'none', which has no Mamba layers; "
+            "choose none or blocks"
+        )
+        raise PlansError(msg)

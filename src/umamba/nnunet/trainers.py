@@ -13,8 +13,6 @@ from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 from torch import nn
 
 from umamba.errors import UMambaError
-from umamba.layers.lti_block import LTI
-from umamba.layers.mamba_block import Mamba
 from umamba.nnunet.crash_safe_trainer import CrashSafeTrainer
 from umamba.nnunet.paths import environment
 from umamba.nnunet.plans import official_architecture
@@ -36,7 +34,8 @@ _VALIDATION_SHARE = 5  # one validation batch for every five training batches, a
 class nnUNetTrainerUMamba(CrashSafeTrainer):
     """Train any plans by nnU-Net's recipe, with four differences.
 
-    - `A_log` and `D` of every Mamba block are spared weight decay, as in mamba_ssm's recipe.
+    - The recurrence of every state-space layer (`A_log` and `D` of Mamba) is spared weight decay,
+      as in mamba_ssm's recipe.
     - The length of training and the seed can be set by `set_budget` and `set_seed`. With a seed,
       every batch is drawn and augmented from (seed, epoch, iteration), so it does not depend on
       how many workers make batches or on how far they have run ahead.
@@ -76,7 +75,7 @@ class nnUNetTrainerUMamba(CrashSafeTrainer):
         spared = [
             parameter
             for module in self.network.modules()
-            if isinstance(module, (LTI, Mamba))
+            if hasattr(module, "parameters_without_weight_decay")
             for parameter in module.parameters_without_weight_decay()
         ]
         spared_ids = {id(parameter) for parameter in spared}
