@@ -1,12 +1,12 @@
 """The torch-free table of architectures: names that commands take, class paths, and papers."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from umamba.errors import PlansError
 
-__all__ = ["Architecture", "find_architecture", "find_planner", "names", "with_variant"]
+__all__ = ["Architecture", "find_architecture", "find_planner", "names", "with_keywords"]
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,8 @@ class Architecture:
         own_strides: What its plans say of strides, the same on every axis. Its patches are
             rounded up to multiples of their product.
         extra: The optional dependency, an extra of this package, that the network needs.
+        parameters_of: Name of the architecture that has as many parameters; the features of this
+            one are widened until it has them, too.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Architecture:
     own_width: int | None = None
     own_strides: tuple[int, ...] | None = None
     extra: str | None = None
+    parameters_of: str | None = None
 
     @property
     def round_patch_to(self) -> int | None:
@@ -57,21 +60,55 @@ class Architecture:
 
 
 _U_MAMBA = "Ma, Li and Wang 2024, arXiv:2401.04722"
+_NO_MAMBA = "Isensee et al. 2024, arXiv:2404.09556"
+# Suffix of the name: what differs from the network of the paper, where that comes from, what for.
+_U_MAMBA_FORMS: dict[str, tuple[dict[str, str], str, str]] = {
+    "": ({}, _U_MAMBA, "long range {place}, as the paper draws it"),
+    "_official": (
+        {"variant": "official"},
+        _U_MAMBA,
+        "long range {place}, as the authors' code has it",
+    ),
+    "_nomamba": ({"mixer": "none"}, _NO_MAMBA, "control: the same network without Mamba"),
+    "_matched": (
+        {"mixer": "none"},
+        _NO_MAMBA,
+        "control: without Mamba, widened to as many parameters",
+    ),
+    "_attention": (
+        {"mixer": "attention"},
+        "Vaswani et al. 2017, arXiv:1706.03762",
+        "control: self-attention {place}",
+    ),
+    "_lti": (
+        {"mixer": "lti"},
+        "Gu et al. 2021, arXiv:2110.13985",
+        "control: a state space that does not select, {place}",
+    ),
+    "_bidirectional": (
+        {"scan": "bidirectional"},
+        "Zhu et al. 2024, arXiv:2401.09417",
+        "scans forward and backward",
+    ),
+    "_axes": (
+        {"scan": "axes"},
+        "Liu et al. 2024, arXiv:2401.10166",
+        "scans along every axis, both ways",
+    ),
+}
 _TABLE = [
     Architecture(
         f"umamba_{place.lower()}{suffix}",
         f"umamba.networks.UMamba{place}",
         f"nnUNetUMamba{place}Plans{suffix}",
-        _U_MAMBA,
-        f"long range {where}, {source}",
-        {"variant": variant},
-        needs_input_size=place == "Enc" and variant == "official",
+        paper,
+        purpose.format(place=where),
+        {"variant": "paper", "mixer": "mamba", "scan": "forward"} | changes,
+        needs_input_size=place == "Enc" and suffix == "_official",
+        parameters_of=f"umamba_{place.lower()}" if suffix == "_matched" else None,
     )
     for place, where in (("Bot", "at the bottleneck"), ("Enc", "in every encoder stage"))
-    for suffix, variant, source in (
-        ("", "paper", "as the paper draws it"),
-        ("_official", "official", "as the authors' code has it"),
-    )
+    for suffix, (changes, paper, purpose) in _U_MAMBA_FORMS.items()
 ]
 _TABLE += [
     Architecture(
@@ -160,22 +197,36 @@ _TABLE += [
 _BY_NAME = {architecture.name: architecture for architecture in _TABLE}
 
 
-def with_variant(architecture: Architecture, variant: str) -> Architecture:
-    """Return the architecture of the same class in that variant, e.g. `official`.
+def with_keywords(architecture: Architecture, **keywords: str | None) -> Architecture:
+    """Return the architecture that differs in those keywords only, e.g. `variant="official"`.
+
+    Args:
+        architecture: Where to start from.
+        keywords: Values by keyword; `None` leaves it as it is.
 
     Raises:
         PlansError: If there is none.
     """
+    changes = {key: value for key, value in keywords.items() if value is not None}
+    wanted = replace(architecture, keywords=architecture.keywords | changes)
     for other in _TABLE:
-        if (other.class_path, other.keywords.get("variant")) == (architecture.class_path, variant):
+        if _choice(other) == _choice(wanted):
             return other
-    msg = f"model {architecture.name!r} has no variant {variant!r}"
+    missing = " and ".join(f"{key} {value!r}" for key, value in changes.items())
+    same = [other.name for other in _TABLE if other.class_path == architecture.class_path]
+    msg = (
+        f"model {architecture.name!r} has no {missing}; of its network there are {', '.join(same)}"
+    )
     raise PlansError(msg)
 
 
 def find_planner(plans_name: str) -> str | None:
     """Return nnU-Net's planner that makes the plans of that name; `None` if none does."""
     return next((a.planner for a in _TABLE if a.planner and a.plans_name == plans_name), None)
+
+
+def _choice(architecture: Architecture) -> tuple[str, dict[str, Any], str | None]:
+    return architecture.class_path, architecture.keywords, architecture.parameters_of
 
 
 def names() -> list[str]:

@@ -26,7 +26,8 @@ SOURCES = {"plain": stock_plans, "residual": lambda: stock_plans(residual=True),
 
 
 def derive(source: dict[str, Any], model: str = "umamba_bot", **options: Any) -> dict[str, Any]:
-    return derive_plans(source, registry.find_architecture(model), PlanOptions(**options))
+    architecture = registry.find_architecture(model)
+    return derive_plans(source, architecture, PlanOptions(**options), DATASET_JSON)
 
 
 def build(plans: dict[str, Any], name: str) -> torch.nn.Module:
@@ -66,7 +67,9 @@ def test_every_configuration_builds_in_stock_nnunet(kind: str, model: str) -> No
         arguments: tuple[str, ...] = ("conv_op",)
         if architecture.own_strides is None:
             kept += ("patch_size", "pool_op_kernel_sizes")
-            arguments += ("n_stages", "features_per_stage", "kernel_sizes", "strides", "norm_op")
+            arguments += ("n_stages", "kernel_sizes", "strides", "norm_op")
+            if architecture.parameters_of is None:
+                arguments += ("features_per_stage",)
         for key in kept:
             assert getattr(after, key) == getattr(before, key), (name, key)
         for key in arguments:

@@ -131,7 +131,7 @@ def _profile_model(
 ) -> tuple[ModelRow, Plans | None]:
     """Return what a model costs, and its plans; `None` and the reason where it has none."""
     try:
-        plans = derive_plans(source, model, options)
+        plans = derive_plans(source, model, options, request.dataset_json)
         planned = build_network(plans, request.dataset_json, name)
         return ModelRow(model, planned.patch_size, profile_network(*planned)), plans
     except UMambaError as error:

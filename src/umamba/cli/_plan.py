@@ -52,6 +52,16 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="paper: the network of the paper; official: the authors' code",
     )
     parser.add_argument(
+        "--mixer",
+        choices=("mamba", "none", "attention", "lti"),
+        help="what stands where U-Mamba has Mamba; names the model, as do --variant and --scan",
+    )
+    parser.add_argument(
+        "--scan",
+        choices=("forward", "bidirectional", "axes"),
+        help="in which orders Mamba sees the voxels",
+    )
+    parser.add_argument(
         "--features",
         type=_numbers,
         metavar="8,16,...",
@@ -103,15 +113,19 @@ def run(args: argparse.Namespace) -> int:
     """Derive, write, and print what to run next."""
     paths = Paths.from_arguments(args)
     set_default_workers("cpu")
+    from umamba.nnunet.attention_cost import check_attention
     from umamba.nnunet.memory import compare_memory
     from umamba.nnunet.plans import PlanOptions, derive_plans
     from umamba.nnunet.plans_files import keep_others, write_plans
     from umamba.nnunet.preparation import ensure_plans, find_dataset, load_json
     from umamba.nnunet.trust import check_plans, read_trusted_plans
 
-    architecture = registry.find_architecture(args.model)
-    if args.variant is not None:
-        architecture = registry.with_variant(architecture, args.variant)
+    architecture = registry.with_keywords(
+        registry.find_architecture(args.model),
+        variant=args.variant,
+        mixer=args.mixer,
+        scan=args.scan,
+    )
     dataset = find_dataset(args.dataset, paths)
     folder = paths.require("preprocessed") / dataset
     own_plans = architecture.plans_name if architecture.planner else None
@@ -126,12 +140,17 @@ def run(args: argparse.Namespace) -> int:
         activation_checkpointing=args.activation_checkpointing,
         configurations=None if args.configurations is None else tuple(args.configurations),
     )
-    is_planners = source_name == own_plans and options == PlanOptions()
-    plans = source if is_planners else derive_plans(source, architecture, options)
+    dataset_json = load_json(folder / "dataset.json")
+    plans = source
+    if source_name != own_plans or options != PlanOptions():
+        plans = derive_plans(source, architecture, options, dataset_json)
     if options.configurations is not None:
         plans = keep_others(folder, plans, options.configurations)
         check_plans(plans, folder / f"{plans['plans_name']}.json", trusted=args.trust_plans)
-    memory = compare_memory(source, plans, load_json(folder / "dataset.json"))
+    memory = compare_memory(source, plans, dataset_json)
+    names = options.configurations or tuple(memory)
+    for warning in check_attention(plans, dataset_json, memory, names):
+        sys.stderr.write(f"warning: {warning}\n")
     path = write_plans(folder, plans, overwrite=args.overwrite)
     sys.stderr.write(_rounding_note(memory, architecture, options))
     if args.json:

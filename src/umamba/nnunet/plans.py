@@ -5,7 +5,7 @@ that nothing is preprocessed again.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -75,20 +75,27 @@ class PlanOptions:
     configurations: tuple[str, ...] | None = None
 
 
-def derive_plans(source: Plans, architecture: Architecture, options: PlanOptions) -> Plans:
+def derive_plans(
+    source: Plans,
+    architecture: Architecture,
+    options: PlanOptions,
+    dataset_json: Mapping[str, Any] | None = None,
+) -> Plans:
     """Return new plans that train `architecture` on the data of `source`.
 
     Args:
         source: Plans of nnU-Net for PlainConvUNet or ResidualEncoderUNet, in the present format
             or in the one without `architecture`. Not changed.
         architecture: The network.
-        options: What else to change.
+        options: What else to change. Where the network gets as many parameters as another one,
+            features are those of the other.
+        dataset_json: The data set's `dataset.json`, for such networks.
 
     Returns:
         The new plans.
 
     Raises:
-        PlansError: If the source or an option cannot be used.
+        PlansError: If the source or an option cannot be used, or `dataset_json` is missing.
     """
     plans_name = options.plans_name or architecture.plans_name
     if not re.fullmatch(r"[A-Za-z0-9_.-]+", plans_name) or "__" in plans_name:
@@ -117,7 +124,15 @@ def derive_plans(source: Plans, architecture: Architecture, options: PlanOptions
         )
         for name in source["configurations"]
     }
-    return plans
+    if architecture.parameters_of is None:
+        return plans
+    if dataset_json is None:
+        msg = f"model {architecture.name!r} can be planned only with the data set's dataset.json"
+        raise PlansError(msg)
+    from umamba.nnunet.matching import match_parameters  # needs torch
+
+    reference = derive_plans(source, find_architecture(architecture.parameters_of), options)
+    return match_parameters(plans, reference, dataset_json)
 
 
 def _changed_configurations(source: Plans, options: PlanOptions) -> list[str]:
