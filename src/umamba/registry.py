@@ -208,6 +208,8 @@ def with_keywords(architecture: Architecture, **keywords: str | None) -> Archite
         PlansError: If there is none.
     """
     changes = {key: value for key, value in keywords.items() if value is not None}
+    if not changes:
+        return architecture
     wanted = replace(architecture, keywords=architecture.keywords | changes)
     for other in _TABLE:
         if _choice(other) == _choice(wanted):
