@@ -31,8 +31,7 @@ _ALL = [registry.find_architecture(name) for name in registry.names()]
 OURS = [
     architecture
     for architecture in _ALL
-    if architecture.class_path.startswith("umamba.")
-    and not architecture.name.endswith("_matched")
+    if architecture.class_path.startswith("umamba.") and not architecture.name.endswith("_matched")
 ]
 EVERY = [
     pytest.param(
