@@ -276,11 +276,6 @@ def test_feature_maps_are_counted(name: str, dim: int, monkeypatch: pytest.Monke
     network = build(name, dim)
     got = network.compute_conv_feature_map_size(patch_of(name, dim))
     monkeypatch.setenv("UMAMBA_SCAN_BACKEND", "reference")  # composed of torch's own operations
-    # The filter of an lti layer is the same for every image, and no feature map.
-    monkeypatch.setattr(
-        "umamba.ops.linear_ssm.diagonal_kernel",
-        lambda _A, _C, dt, length, _method: dt.new_ones(len(dt), length),
-    )
     with torch.no_grad(), _Counter() as counter:
         network(image(name, dim, batch=1))
     assert got == counter.elements > 0
