@@ -30,7 +30,7 @@ def test_every_backend_has_its_line() -> None:
     assert section.lines["cpu"].endswith("auto takes: cpu")
     for backend in ("cpu", "torch", "reference"):
         assert section.lines[f"cpu: {backend}"].startswith("runs; ")
-    assert section.lines["cpu: triton"].startswith("does not run: ")
+    assert section.lines["cpu: triton"].startswith("does not run: it runs on NVIDIA GPUs")
     assert section.lines["threads"] == "1"
     assert section.lines[VARIABLE] == "not set, or auto"
 
@@ -75,6 +75,24 @@ def test_a_backend_that_runs_nowhere_is_one(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv(VARIABLE, "triton")
     (problem,) = examine_scan().problems
     assert "asks for triton, which runs on no device here (cpu: no kernel)" in problem
+
+
+def test_a_gpu_without_a_c_compiler_is_told_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Some GPU")
+    reason = "Triton cannot launch; it needs a C compiler"
+    monkeypatch.setattr("umamba.ops.triton.why_unavailable", lambda _: reason)
+    section = examine_scan()
+    assert section.lines["cuda"] == "Some GPU; auto takes: torch"
+    assert section.lines["cuda: triton"] == f"does not run: {reason}"
+    (warning,) = section.warnings
+    assert warning == f"the GPU runs the slow torch backend: {reason}"
+    monkeypatch.setattr("umamba.ops.triton.why_unavailable", lambda _: None)
+    section = examine_scan()
+    assert section.lines["cuda"] == "Some GPU; auto takes: triton"
+    assert section.warnings == ()
 
 
 @pytest.mark.parametrize(("cuda", "text"), [(None, "for CPUs only"), ("12.8", "CUDA 12.8")])

@@ -11,7 +11,7 @@ import torch
 from ops.scan_cases import scan_inputs
 from umamba import selective_scan
 from umamba.errors import BackendError
-from umamba.ops import backends, cpu
+from umamba.ops import backends, cpu, triton
 from umamba.ops.backends import check_backend, resolve_backend, why_not
 
 
@@ -38,12 +38,20 @@ def test_backend_by_argument_and_environment(monkeypatch: pytest.MonkeyPatch) ->
         check_backend()
 
 
-def test_auto_takes_native_code_on_the_cpu_and_torch_elsewhere() -> None:
+def test_auto_takes_native_code_on_the_cpu_and_torch_where_there_is_none() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert resolve_backend(None, "cpu") == "cpu"
-        assert resolve_backend(None, "cuda") == "torch"
+        assert resolve_backend(None, "mps") == "torch"
         assert resolve_backend(None, "meta") == "torch"
+
+
+def test_auto_takes_triton_on_a_gpu_or_says_why_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(triton, "why_unavailable", lambda _: None)
+    assert resolve_backend(None, "cuda") == "triton"
+    monkeypatch.setattr(triton, "why_unavailable", lambda _: "no C compiler")
+    with pytest.warns(RuntimeWarning, match="'triton' cannot run: no C compiler. The portable"):
+        assert resolve_backend(None, "cuda") == "torch"
 
 
 def test_without_llvmlite_torch_takes_over_and_says_once_what_to_install(
@@ -75,7 +83,7 @@ def test_what_cannot_run_is_said() -> None:
     assert why_not("torch", "cuda") is None
     inputs = scan_inputs()
     want = selective_scan(**inputs, backend="torch")
-    with pytest.warns(RuntimeWarning, match="'triton' cannot run"):
+    with pytest.warns(RuntimeWarning, match="'triton' cannot run: it runs on NVIDIA GPUs"):
         got = selective_scan(**inputs, backend="triton")
     assert torch.equal(got, want)
 

@@ -37,7 +37,7 @@ def examine_scan() -> Section:
         lines[device] = f"{_device_name(device)}; auto takes: {_auto(device)}"
         for backend in sorted(set(BACKENDS) - {"auto"}, key=list(_REMARKS).index):
             lines[f"{device}: {backend}"] = _verdict(backend, device)
-    problems, warnings = _problems(asked, devices), _unused_gpu(devices)
+    problems, warnings = _problems(asked, devices), _unused_gpu(devices) + _slow_gpu(devices)
     return Section("Devices and selective scan", lines, problems, warnings)
 
 
@@ -88,6 +88,12 @@ def _unused_gpu(devices: list[str]) -> tuple[str, ...]:
         mend = f"its driver may be too old for CUDA {torch.version.cuda}; `nvidia-smi` tells, and "
         mend += "`echo $CUDA_VISIBLE_DEVICES` whether it is hidden"
     return (f"an NVIDIA driver is installed, but torch finds no GPU: {mend}",)
+
+
+def _slow_gpu(devices: list[str]) -> tuple[str, ...]:
+    """Say so if a GPU is here whose own kernel does not run."""
+    reason = why_not("triton", "cuda") if "cuda" in devices else None
+    return () if reason is None else (f"the GPU runs the slow torch backend: {reason}",)
 
 
 def _device_name(device: str) -> str:

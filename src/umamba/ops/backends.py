@@ -5,11 +5,12 @@ import warnings
 from functools import cache
 
 from umamba.errors import BackendError
-from umamba.ops import cpu
+from umamba.ops import cpu, triton
 
 __all__ = ["BACKENDS", "check_backend", "resolve_backend", "why_not"]
 
 BACKENDS = ("auto", "reference", "torch", "cpu", "triton")
+_FASTEST = {"cpu": "cpu", "cuda": "triton"}  # elsewhere torch
 _VARIABLE = "UMAMBA_SCAN_BACKEND"
 
 
@@ -35,7 +36,7 @@ def why_not(backend: str, device_type: str) -> str | None:
         device_type: As `torch.device.type`.
     """
     if backend == "triton":
-        return "this version of umamba has no Triton kernel"
+        return triton.why_unavailable(device_type)
     if backend == "cpu":
         if device_type != "cpu":
             return f"it runs on the CPU, and the tensors are on {device_type}"
@@ -51,14 +52,14 @@ def resolve_backend(backend: str | None, device_type: str) -> str:
         device_type: As `torch.device.type`.
 
     Returns:
-        `reference`, `torch` or `cpu`.
+        `reference`, `torch`, `cpu` or `triton`.
 
     Raises:
         BackendError: If there is no such backend.
     """
     asked = check_backend(backend)
     # On the meta device nothing is computed; what is saved there is the portable backend's.
-    wanted = asked if asked != "auto" else "cpu" if device_type == "cpu" else "torch"
+    wanted = asked if asked != "auto" else _FASTEST.get(device_type, "torch")
     if device_type == "meta":
         return "torch"
     reason = why_not(wanted, device_type)

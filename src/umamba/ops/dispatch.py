@@ -5,7 +5,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from umamba.ops.backends import resolve_backend
-from umamba.ops.operator import compute_dtype, scan
+from umamba.ops.operator import scan
+from umamba.ops.precision import compute_dtype
 from umamba.ops.reference import selective_scan_reference
 
 __all__ = ["selective_scan"]
@@ -52,10 +53,10 @@ def selective_scan(
         initial_state: State before the first step; `None` means zero.
         return_last_state: Whether the state after the last step is returned, too; it is
             differentiable, in the dtype of the computation.
-        backend: `auto`; `cpu` (native code, the fastest on a CPU), `torch` (chunk-parallel, any
-            device) or `reference` (step by step; slow, exact). `None` takes the environment
-            variable `UMAMBA_SCAN_BACKEND`. What cannot run here is replaced by `torch`, with a
-            warning.
+        backend: `auto`; `cpu` (native code, the fastest on a CPU), `triton` (NVIDIA GPUs), `torch`
+            (chunk-parallel, any device) or `reference` (step by step; slow, exact). `None` takes
+            the environment variable `UMAMBA_SCAN_BACKEND`. What cannot run here is replaced by
+            `torch`, with a warning.
 
     Returns:
         The outputs, and the last state where asked for.

@@ -1,24 +1,22 @@
 """`umamba::selective_scan`: one operator for torch, whichever backend computes it.
 
 torch.compile, torch.export, activation checkpointing and autocast see a single operation. Half
-precision is computed in float32. Sequences come out laid out as `u`, everything else contiguous.
+precision is computed in float32; Triton reads it as it is, the others take a copy. Sequences come
+out laid out as `u`, everything else contiguous.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from umamba.ops import cpu, triton
 from umamba.ops.chunked import chunked_scan, chunked_scan_backward, segment_length
-from umamba.ops.cpu import cpu_scan, cpu_scan_backward, restart_shape
+from umamba.ops.precision import compute_dtype
 
-__all__ = ["compute_dtype", "scan"]
-
-
-def compute_dtype(u: Tensor, A: Tensor) -> torch.dtype:
-    """Return the type of the recurrence: float32, or float64 where an argument is."""
-    return torch.promote_types(torch.promote_types(u.dtype, A.dtype), torch.float32)
+__all__ = ["scan"]
 
 
 def _cast(dtype: torch.dtype, *tensors: Tensor | None) -> list[Any]:
@@ -60,12 +58,14 @@ def scan(
         initial_state: Likewise.
         dt_softplus: Likewise.
         keep_states: Whether there will be a backward; else the restart states are empty.
-        backend: `torch` or `cpu`.
+        backend: `torch`, `cpu` or `triton`.
     """
+    given: Sequence[Any] = (u, dt, A, B, C, D, z, dt_bias, initial_state)
     with torch.autocast(u.device.type, enabled=False):
-        dtype = compute_dtype(u, A)
-        given = _cast(dtype, u, dt, A, B, C, D, z, dt_bias, initial_state)
-        run = cpu_scan if backend == "cpu" else _torch_scan
+        if backend == "triton":
+            return triton.triton_scan(*given, softplus=dt_softplus, keep_states=keep_states)
+        given = _cast(compute_dtype(u, A), *given)
+        run = cpu.cpu_scan if backend == "cpu" else _torch_scan
         y, last, states = run(*given, softplus=dt_softplus, keep_states=keep_states)
         return y.to(u.dtype), last, states
 
@@ -113,7 +113,9 @@ def _(
     state = (batch, d_inner, A.shape[1])
     restart: tuple[int, ...] = (0,)
     if keep_states and backend == "cpu":
-        restart = restart_shape(u, A, B, C)
+        restart = cpu.restart_shape(u, A, B, C)
+    elif keep_states and backend == "triton":
+        restart = triton.restart_shape(u, A)
     elif keep_states:
         restart = (-(-length // segment_length(u, A.shape[1])), *state)
     dtype = compute_dtype(u, A)
@@ -146,10 +148,11 @@ def _scan_backward(
     """
     with torch.autocast(u.device.type, enabled=False):
         given = (u, dt, A, B, C, D, z, dt_bias)
-        dtype = compute_dtype(u, A)
-        run = cpu_scan_backward if backend == "cpu" else _torch_scan_backward
-        cast = _cast(dtype, grad_y, grad_last, *given, states)
-        *grads, grad_first = run(*cast, softplus=dt_softplus)
+        arguments: Sequence[Any] = (grad_y, grad_last, *given, states)
+        run = _BACKWARDS[backend]
+        if backend != "triton":
+            arguments = _cast(compute_dtype(u, A), *arguments)
+        *grads, grad_first = run(*arguments, softplus=dt_softplus)
         typed = [
             u.new_empty(0) if x is None or grad is None else grad.to(x.dtype)
             for x, grad in zip(given, grads, strict=True)
@@ -193,6 +196,13 @@ def _torch_scan_backward(
         grad_bias = grad_steps.sum(dim=(0, 2))
     first = grads.initial_state.clone()
     return (grad_u, grad_steps, grads.A, grads.B, grads.C, grad_D, grad_z, grad_bias, first)
+
+
+_BACKWARDS = {
+    "torch": _torch_scan_backward,
+    "cpu": cpu.cpu_scan_backward,
+    "triton": triton.triton_scan_backward,
+}
 
 
 @_scan_backward.register_fake

@@ -1,10 +1,16 @@
-"""Full precision where autocast would take it away."""
+"""In which type to compute, whatever autocast says."""
 
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
+from torch import Tensor
 
-__all__ = ["full_precision"]
+__all__ = ["compute_dtype", "full_precision"]
+
+
+def compute_dtype(u: Tensor, A: Tensor) -> torch.dtype:
+    """Return the type of the recurrence: float32, or float64 where an argument is."""
+    return torch.promote_types(torch.promote_types(u.dtype, A.dtype), torch.float32)
 
 
 def full_precision(device_type: str) -> AbstractContextManager[object]:

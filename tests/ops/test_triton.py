@@ -1,0 +1,221 @@
+"""The Triton kernels: right when interpreted, compiled for absent GPUs, and run on one."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from conftest import REPOSITORY, relative_l2
+from ops.scan_cases import run_with_gradients, scan_inputs
+from umamba import selective_scan
+from umamba.ops import triton as ours
+from umamba.ops.triton import availability
+
+triton = pytest.importorskip("triton")
+
+CASES = Path(__file__).with_name("triton_cases.py")
+POINTERS = {torch.float32: "*fp32", torch.bfloat16: "*bf16", torch.float16: "*fp16"}
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+
+
+def run_cases(**environment: str) -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(CASES)],
+        check=False,
+        cwd=REPOSITORY,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=500,
+    )
+    assert run.returncode == 0, run.stdout[-6000:]
+    assert re.search(r"\b\d\d passed", run.stdout)
+
+
+def test_interpreted_on_the_cpu_it_agrees_with_float64() -> None:
+    run_cases(TRITON_INTERPRET="1")
+
+
+@pytest.mark.gpu
+@needs_gpu
+def test_compiled_for_this_gpu_it_agrees_with_float64() -> None:
+    run_cases(TRITON_INTERPRET="0")
+
+
+def launches(monkeypatch: pytest.MonkeyPatch, **inputs: Any) -> dict[str, tuple[Any, ...]]:
+    """Return kernels with the arguments and constants that a scan and its backward give them."""
+    found: dict[str, tuple[Any, ...]] = {}
+
+    def note(
+        kernel: Any, grid: Any, where: Tensor, *args: Any, warps: int = 1, **constants: Any
+    ) -> None:
+        assert all(size >= 1 for size in grid)
+        role = "_".join([kernel.fn.__name__, *(["outputs"] if constants.get("OUTPUTS") else [])])
+        found[role] = (kernel, args, constants, warps)
+
+    monkeypatch.setattr("umamba.ops.triton.scan._launch", note)
+    names = ("u", "dt", "A", "B", "C", "D", "z", "dt_bias", "initial_state")
+    given = [inputs.get(name) for name in names]
+    y, last, states = ours.triton_scan(*given, softplus=True, keep_states=True)
+    ours.triton_scan_backward(y, last, *given[:8], states, softplus=True)
+    return found
+
+
+def compile_ahead(launch: tuple[Any, ...], arch: int, cubin: Path) -> dict[str, int]:
+    """Compile as a launch would, and return registers, and bytes of stack and shared memory."""
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    kernel, args, constants, warps = launch
+    signature, values, attributes = {}, {}, {}
+    for i, (name, x) in enumerate(
+        zip(kernel.arg_names, (*args, *constants.values()), strict=False)
+    ):
+        if isinstance(x, Tensor):
+            signature[name] = POINTERS[x.dtype]
+            attributes[(i,)] = [["tt.divisibility", 16]]
+        elif name in constants or x is None or x == 1:
+            signature[name], values[(i,)] = "constexpr", constants.get(name, x)
+        else:
+            signature[name] = "i32"
+            if x % 16 == 0:
+                attributes[(i,)] = [["tt.divisibility", 16]]
+    source = ASTSource(kernel, signature, values, attributes)
+    options = {"num_warps": warps}
+    compiled = triton.compile(source, target=GPUTarget("cuda", arch, 32), options=options)
+    cubin.write_bytes(compiled.asm["cubin"])
+    tool = triton.knobs.nvidia.cuobjdump.path
+    said = subprocess.run(
+        [tool, "-res-usage", str(cubin)], capture_output=True, text=True, check=True
+    )
+    return {k: int(v) for k, v in re.findall(r"(REG|STACK|SHARED):(\d+)", said.stdout)}
+
+
+@pytest.mark.parametrize(
+    ("arch", "dtype", "layout"),
+    [
+        (90, torch.bfloat16, "bnl"),
+        (80, torch.float16, "dn"),
+        pytest.param(80, torch.float32, "bgnl", marks=pytest.mark.slow),
+    ],
+    ids=str,
+)
+def test_compiles_ahead_of_time(
+    arch: int, dtype: torch.dtype, layout: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    inputs = scan_inputs(1, 64, 16, 32768, layout=layout, dtype=dtype)
+    inputs["A"] = inputs["A"].float()
+    if layout == "dn":
+        for absent in ("D", "z", "dt_bias"):
+            del inputs[absent]
+    if layout == "bnl":  # channels last, as our layers make them
+        for name in ("u", "dt", "z", "B", "C"):
+            inputs[name] = inputs[name].transpose(1, 2).contiguous().transpose(1, 2)
+    found = launches(monkeypatch, **inputs)
+    usage = {name: compile_ahead(launch, arch, tmp_path / name) for name, launch in found.items()}
+    assert usage.keys() == {
+        "forward_kernel",
+        "forward_kernel_outputs",
+        "carry_kernel",
+        "adjoint_kernel",
+        "gradient_kernel",
+    }
+    # Only the gradients spill, and outside their loop over states.
+    spilled = {name: use["STACK"] for name, use in usage.items() if use["STACK"]}
+    assert spilled.keys() <= {"gradient_kernel"}, spilled
+    assert spilled.get("gradient_kernel", 0) <= 256
+    assert usage["forward_kernel_outputs"]["REG"] <= 184  # eleven warps on a multiprocessor
+
+
+def test_one_span_where_the_sequence_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs = scan_inputs(2, 256, 16, 64, dtype=torch.float32)
+    found = launches(monkeypatch, **inputs)
+    assert found.keys() == {"forward_kernel_outputs", "gradient_kernel"}
+
+
+def test_many_channels_leave_fewer_spans() -> None:
+    def spans(batch: int, d_inner: int, length: int) -> int:
+        u = torch.empty(batch, d_inner, length, device="meta")
+        B = torch.empty(batch, 16, length, device="meta")
+        return ours.scan.TritonTiling.of(u, B, B).spans
+
+    assert spans(1, 64, 262144) == 1024
+    assert spans(2, 128, 32768) == 256
+    assert spans(64, 1024, 4096) == 1
+
+
+def test_what_is_kept_for_the_backward_is_half_a_sequence() -> None:
+    u, A = torch.empty(2, 128, 4096, device="meta"), torch.empty(128, 16, device="meta")
+    assert torch.Size(ours.restart_shape(u, A)).numel() * 2 == u.numel()
+
+
+class _Driver:
+    """A GPU that is not there, or why there is none."""
+
+    def __init__(self, arch: int | str) -> None:
+        self.arch = arch
+
+    @property
+    def active(self) -> "_Driver":
+        if not isinstance(self.arch, int):
+            raise RuntimeError(self.arch)  # noqa: TRY004 - as Triton does
+        return self
+
+    def get_current_target(self) -> Any:
+        from triton.backends.compiler import GPUTarget
+
+        return GPUTarget("cuda", self.arch, 32)
+
+
+@pytest.mark.parametrize(
+    ("arch", "reason"),
+    [
+        (90, None),
+        (75, "compute capability 8.0 or later; this is 75"),
+        ("Failed to find C compiler", r"cannot launch \(Failed to find C compiler\).*apt install"),
+    ],
+)
+def test_why_it_cannot_run(
+    arch: int | str, reason: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("triton.runtime.driver", _Driver(arch))
+    availability.why_unavailable.cache_clear()
+    found = ours.why_unavailable("cuda")
+    availability.why_unavailable.cache_clear()
+    assert found is None if reason is None else re.search(reason, str(found))
+
+
+def test_without_triton_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    availability.why_unavailable.cache_clear()
+    monkeypatch.setitem(sys.modules, "triton", None)
+    found = ours.why_unavailable("cuda")
+    availability.why_unavailable.cache_clear()
+    assert re.search("Triton cannot be imported .*`pip install triton`", str(found))
+
+
+@pytest.mark.gpu
+@needs_gpu
+@pytest.mark.parametrize("shape", [(1, 64, 65536), (2, 640, 210), (3, 96, 5000)])
+def test_image_sized_sequences_on_this_gpu(shape: tuple[int, int, int]) -> None:
+    batch, d_inner, length = shape
+    inputs = scan_inputs(batch, d_inner, 16, length, dtype=torch.float32)
+    inputs = {n: x.cuda() for n, x in inputs.items()}
+    got, again = (run_with_gradients(inputs, "triton") for _ in range(2))
+    assert all(torch.equal(got[name], again[name]) for name in got)
+    want = run_with_gradients({n: x.double() for n, x in inputs.items()}, "torch")
+    errors = {name: relative_l2(got[name], want[name]) for name in want}
+    assert all(error <= 1e-5 for error in errors.values()), errors
+
+
+@pytest.mark.gpu
+@needs_gpu
+def test_inductor_on_this_gpu(unchecked: None) -> None:
+    inputs = {n: x.cuda() for n, x in scan_inputs(dtype=torch.float32).items()}
+    compiled = torch.compile(selective_scan, fullgraph=True)
+    assert torch.allclose(compiled(**inputs), selective_scan(**inputs, backend="torch"), atol=1e-4)
