@@ -17,7 +17,7 @@ from benchmarks.shapes import Shape
 from umamba import selective_scan
 from umamba.ops.backends import why_not
 
-__all__ = ["OURS", "PEERS", "PSCAN", "REFERENCE", "YARDSTICK", "Peer"]
+__all__ = ["GPU_OURS", "GPU_PEERS", "OURS", "PEERS", "PSCAN", "REFERENCE", "YARDSTICK", "Peer"]
 
 OURS = "umamba cpu"
 PORTABLE = "umamba torch"
@@ -146,6 +146,16 @@ def _why_no_cuda() -> str | None:
     return _missing("mamba_ssm", "pip install mamba-ssm")()
 
 
+GPU_OURS = "umamba triton"
+_MAMBA_SSM = Peer("mamba_ssm CUDA", mamba_ssm_cuda, _why_no_cuda, device="cuda")
+GPU_PEERS = {
+    peer.name: peer
+    for peer in (
+        Peer(GPU_OURS, _umamba("triton"), lambda: why_not("triton", "cuda"), device="cuda"),
+        Peer("umamba torch, CUDA", _umamba("torch"), lambda: None, device="cuda"),
+        _MAMBA_SSM,
+    )
+}
 PEERS = {
     peer.name: peer
     for peer in (
@@ -154,6 +164,6 @@ PEERS = {
         Peer(YARDSTICK, c_scan, why_no_compiler),
         Peer(PSCAN, pscan, _missing("mambapy", "pip install --no-deps mambapy"), _skip_hungry),
         Peer(REFERENCE, selective_scan_ref, lambda: None, _skip_loop),
-        Peer("mamba_ssm CUDA", mamba_ssm_cuda, _why_no_cuda, device="cuda"),
+        _MAMBA_SSM,
     )
 }

@@ -1,0 +1,140 @@
+"""Measure the scan on a GPU beside its peers and floors: `python -m benchmarks.gpu --help`."""
+
+import argparse
+import json
+import logging
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.environment import environment
+from benchmarks.measurement import (
+    PASSES,
+    Problem,
+    check_and_measure_memory,
+    check_small,
+    time_in_turn,
+)
+from benchmarks.peers import GPU_OURS, GPU_PEERS
+from benchmarks.shapes import D_STATE, SHAPES, Shape
+
+log = logging.getLogger(__name__)
+
+Row = dict[str, Any]
+
+_EXPONENTIALS_PER_CLOCK = 16  # of one multiprocessor
+# Sequences of float32 that have to move at least: u, dt, y; with the backward once more u, dt,
+# and dy, du, ddt.
+_SEQUENCES = {"forward": 3, "forward+backward": 8}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure every shape, or say that there is nothing to measure on."""
+    args = _parser().parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    if not torch.cuda.is_available():
+        sys.stdout.write("no CUDA device: unmeasured\n")
+        return 0
+    rows: list[Row] = []
+    machine = environment() | _device()
+    for shape in args.shapes:
+        log.info("%s", shape)
+        rows += _measure(shape, args.rounds, machine)
+        if args.output is not None:
+            args.output.parent.mkdir(parents=True, exist_ok=True)
+            report = {"machine": machine, "results": rows}
+            args.output.write_text(json.dumps(report, indent=1) + "\n")
+    sys.stdout.write("".join(f"{json.dumps(row)}\n" for row in rows))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
+    parser.add_argument("--shapes", type=Shape.parse, nargs="+", default=SHAPES, metavar="B,D,L")
+    parser.add_argument("--rounds", type=int, default=3, help="turns of every peer (default: 3)")
+    parser.add_argument("--output", type=Path, metavar="FILE.json", help="where results go")
+    return parser
+
+
+def _device() -> Row:
+    """Return what the floors depend on, and versions."""
+    query = "driver_version,clocks.max.sm"
+    command = ["nvidia-smi", f"--query-gpu={query}", "--format=csv,noheader,nounits", "--id=0"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    driver, clock = said.strip().split(", ")
+    return {
+        "driver": driver,
+        "cuda": torch.version.cuda,
+        "triton": metadata.version("triton"),
+        "multiprocessors": torch.cuda.get_device_properties(0).multi_processor_count,
+        "max_clock_mhz": int(clock),
+        "copy_gb_s": _copy_bytes_per_second() / 1e9,
+    }
+
+
+def _copy_bytes_per_second() -> float:
+    """Measure how many bytes a copy reads and writes."""
+    source = torch.empty(1 << 28, device="cuda")
+    target = torch.empty_like(source)
+    seconds = []
+    for _ in range(5):
+        torch.cuda.synchronize()
+        start = time.perf_counter()
+        target.copy_(source)
+        torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - start)
+    return 2 * source.numel() * source.element_size() / min(seconds)
+
+
+def _floors_ms(shape: Shape, which: str, machine: Row) -> Row:
+    """Return what one exponential per state and pass, and the least memory traffic take."""
+    per_second = _EXPONENTIALS_PER_CLOCK * machine["multiprocessors"] * machine["max_clock_mhz"]
+    exponentials = shape.states * (1 + PASSES.index(which))
+    moved = _SEQUENCES[which] * 4 * shape.states / D_STATE
+    return {
+        "mufu_floor_ms": exponentials / per_second / 1e3,
+        "hbm_floor_ms": moved / machine["copy_gb_s"] / 1e6,
+    }
+
+
+def _measure(shape: Shape, rounds: int, machine: Row) -> list[Row]:
+    """Return a row per peer and pass; a peer that is missing or wrong gets its reason."""
+    problem = Problem(shape, stepwise=False)
+    skipped: dict[str, str] = {}
+    checked: dict[str, Row] = {}
+    for name, peer in GPU_PEERS.items():
+        wrong = peer.why_unavailable() or check_small(peer)
+        if wrong is None:
+            check_and_measure_memory(problem, peer)  # compiles: not part of the memory
+            errors, memory, wrong = check_and_measure_memory(problem, peer)
+            checked[name] = {"worst_error": max(errors.values()), "extra_memory_mib": memory}
+        if wrong is not None:
+            log.info("%s: %s", name, wrong)
+            skipped[name] = wrong
+    running = {name: (peer, 1) for name, peer in GPU_PEERS.items() if name not in skipped}
+    rows: list[Row] = []
+    for which in PASSES:
+        seconds = time_in_turn(problem, running, which, rounds)
+        floors = _floors_ms(shape, which, machine)
+        for name in GPU_PEERS:
+            row: Row = {"shape": list(shape), "pass": which, "peer": name}
+            if name in skipped:
+                row["skipped"] = skipped[name]
+            else:
+                row |= {"ms": sorted(s * 1e3 for s in seconds[name]), **checked[name], **floors}
+                if GPU_OURS in seconds:
+                    turns = zip(seconds[name], seconds[GPU_OURS], strict=False)
+                    row["ratio"] = statistics.median(theirs / ours for theirs, ours in turns)
+            rows.append(row)
+    return rows
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
