@@ -4,6 +4,7 @@ __all__ = [
     "BackendError",
     "CheckpointError",
     "DatasetError",
+    "EvaluationError",
     "ModelFileError",
     "PlansError",
     "ResumableInterruptError",
@@ -31,6 +32,10 @@ class UMambaError(ValueError):
 
 class DatasetError(UMambaError):
     """Images, masks or `dataset.json` do not fit together."""
+
+
+class EvaluationError(UMambaError):
+    """Masks cannot be compared as they stand."""
 
 
 class PlansError(UMambaError):

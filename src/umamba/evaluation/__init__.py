@@ -1,0 +1,1 @@
+"""How well masks agree: overlap, surfaces and single objects, per case and label."""

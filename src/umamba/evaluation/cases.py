@@ -1,0 +1,272 @@
+"""Evaluate one case: every label and region, its overlap, surfaces and objects."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from umamba.errors import EvaluationError
+from umamba.evaluation.instances import (
+    ObjectMatches,
+    SizeMeasure,
+    find_components,
+    match_objects,
+    score_by_size,
+)
+from umamba.evaluation.metrics import Emptiness, compare_masks, emptiness
+
+__all__ = [
+    "OBJECT",
+    "CaseEvaluation",
+    "EvaluationSettings",
+    "LabelEvaluation",
+    "Labels",
+    "evaluate_case",
+]
+
+Array = npt.NDArray[Any]
+
+# A value in the masks, or several that make a region.
+Labels = Mapping[str, int | tuple[int, ...]]
+
+# The only label where masks number objects.
+OBJECT = "object"
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """What numbers depend on; sizes are in the unit of the spacing.
+
+    Args:
+        nsd_tolerance: Distance up to which surfaces agree, for labels not in `nsd_tolerances`.
+            What fits is how far two readers' contours lie apart (Nikolov et al. 2021).
+        nsd_tolerances: By label.
+        size_measure: Objects are sorted by equivalent diameter or by volume.
+        size_cut_points: Between small and large objects, ascending, by label; labels without
+            have one score for all sizes.
+        matching_iou: Intersection over union above which two objects match.
+        ignore: The value in the reference that marks voxels to leave out.
+
+    Raises:
+        EvaluationError: If a number cannot be.
+    """
+
+    nsd_tolerance: float = 1.0
+    nsd_tolerances: Mapping[str, float] = field(default_factory=dict)
+    size_measure: SizeMeasure = "diameter"
+    size_cut_points: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    matching_iou: float = 0.5
+    ignore: int | None = None
+
+    def __post_init__(self) -> None:
+        for tolerance in (self.nsd_tolerance, *self.nsd_tolerances.values()):
+            if not 0 <= tolerance < math.inf:
+                msg = f"the tolerance {tolerance} is no distance: give 0 or more"
+                raise EvaluationError(msg)
+        if not 0 <= self.matching_iou < 1:
+            msg = f"the IoU {self.matching_iou} for matches is not at least 0 and below 1"
+            raise EvaluationError(msg)
+        for label, cuts in self.size_cut_points.items():
+            steps = zip((0.0, *cuts), (*cuts, math.inf), strict=True)
+            if not all(low < high for low, high in steps):
+                msg = f"the cut points {list(cuts)} of {label} are not positive and ascending"
+                raise EvaluationError(msg)
+
+    def to_dict(self) -> dict[str, object]:
+        """Return what JSON can hold."""
+        cuts = {label: list(cuts) for label, cuts in self.size_cut_points.items()}
+        return asdict(self) | {"size_cut_points": cuts}
+
+
+@dataclass(frozen=True)
+class LabelEvaluation:
+    """One label or region in one case.
+
+    Attributes:
+        metrics: By the names in `METRICS`; NaN where undefined.
+        empty: Which of the masks is empty, if one is.
+        reference_volume: In mm^3 or pixels; an area in 2D.
+        prediction_volume: Likewise.
+        objects: The single objects; their scores by size are `CaseEvaluation.instance_records`.
+    """
+
+    label: str
+    metrics: Mapping[str, float]
+    empty: Emptiness | None
+    reference_volume: float
+    prediction_volume: float
+    objects: ObjectMatches
+
+
+@dataclass(frozen=True)
+class CaseEvaluation:
+    """All labels of one case, in the order in which they were given."""
+
+    labels: tuple[LabelEvaluation, ...]
+
+    def case_records(self) -> list[dict[str, Any]]:
+        """Return a row per label, as JSON can hold it: what is undefined is `None`."""
+        return [
+            {
+                "label": label.label,
+                "metrics": {name: _or_none(value) for name, value in label.metrics.items()},
+                "empty": label.empty,
+                "reference_volume": label.reference_volume,
+                "prediction_volume": label.prediction_volume,
+            }
+            for label in self.labels
+        ]
+
+    def instance_records(self, settings: EvaluationSettings) -> list[dict[str, Any]]:
+        """Return a row per label and object size: `label` and the fields of `InstanceScore`."""
+        return [
+            {"label": label.label, **{k: _or_none(v) for k, v in asdict(score).items()}}
+            for label in self.labels
+            for score in score_by_size(
+                label.objects,
+                settings.size_cut_points.get(label.label, ()),
+                settings.size_measure,
+            )
+        ]
+
+
+def _or_none(value: Any) -> Any:
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def evaluate_case(
+    prediction: Array,
+    reference: Array,
+    spacing: Sequence[float],
+    labels: Labels | None,
+    settings: EvaluationSettings | None = None,
+) -> CaseEvaluation:
+    """Compare a prediction with its reference.
+
+    An axis of length 1 is left out, and its spacing with it: a single slice is a 2D image, and its
+    volumes are areas.
+
+    Args:
+        prediction: Labels, as integers or booleans; 2D or 3D.
+        reference: Likewise, of the same shape.
+        spacing: Distance of voxels along each axis of the arrays.
+        labels: Names, each with its value or, for a region, its values; `None` where the masks
+            number single objects of one kind, which are then called `OBJECT`.
+        settings: Default: those of `EvaluationSettings`.
+
+    Returns:
+        The evaluation of all labels; objects are connected components unless numbered.
+
+    Raises:
+        EvaluationError: If shapes, types or the spacing do not fit together.
+    """
+    settings = settings or EvaluationSettings()
+    prediction, reference, steps = _as_image(prediction, reference, spacing)
+    if settings.ignore is not None:
+        ignored = reference == settings.ignore
+        prediction, reference = (
+            np.where(ignored, 0, array).astype(array.dtype) for array in (prediction, reference)
+        )
+    if labels is None:
+        return CaseEvaluation((_evaluate_objects(prediction, reference, steps, settings),))
+    evaluations = (
+        _evaluate_label(name, values, prediction, reference, steps, settings)
+        for name, values in labels.items()
+    )
+    return CaseEvaluation(tuple(evaluations))
+
+
+def _as_image(
+    prediction: Array, reference: Array, spacing: Sequence[float]
+) -> tuple[Array, Array, tuple[float, ...]]:
+    """Check the arrays, and drop an axis of length 1 from 3D ones."""
+    if prediction.shape != reference.shape:
+        msg = f"the prediction has the shape {prediction.shape}, the reference {reference.shape}"
+        raise EvaluationError(msg)
+    if reference.ndim not in (2, 3) or len(spacing) != reference.ndim:
+        msg = (
+            f"masks are 2D or 3D, with one spacing per axis; these have the shape "
+            f"{reference.shape} and the spacing {tuple(spacing)}"
+        )
+        raise EvaluationError(msg)
+    if not all(0 < step < math.inf for step in spacing):
+        msg = f"the spacing {tuple(spacing)} is not positive"
+        raise EvaluationError(msg)
+    for name, array in (("prediction", prediction), ("reference", reference)):
+        if array.dtype.kind not in "bui":
+            msg = f"the {name} is of type {array.dtype}: labels are integers"
+            raise EvaluationError(msg)
+    steps = tuple(float(step) for step in spacing)
+    if reference.ndim == 2 or 1 not in reference.shape:
+        return prediction, reference, steps
+    axis = reference.shape.index(1)
+    kept = steps[:axis] + steps[axis + 1 :]
+    return prediction.squeeze(axis), reference.squeeze(axis), kept
+
+
+def _evaluate_label(
+    name: str,
+    values: int | tuple[int, ...],
+    prediction: Array,
+    reference: Array,
+    spacing: tuple[float, ...],
+    settings: EvaluationSettings,
+) -> LabelEvaluation:
+    members = values if isinstance(values, tuple) else (values,)
+    masks = [_is_any(array, members) for array in (prediction, reference)]
+    box = _bounding_box(masks[0] | masks[1])
+    predicted, referred = (np.ascontiguousarray(mask[box]) for mask in masks)
+    del masks
+    numbered = (find_components(predicted), find_components(referred))
+    objects = match_objects(*numbered, spacing, settings.matching_iou)
+    del numbered
+    return _evaluation(name, predicted, referred, objects, spacing, settings)
+
+
+def _evaluate_objects(
+    prediction: Array, reference: Array, spacing: tuple[float, ...], settings: EvaluationSettings
+) -> LabelEvaluation:
+    """Evaluate numbered objects: as such, and all together as one label."""
+    box = _bounding_box((prediction > 0) | (reference > 0))
+    prediction, reference = prediction[box], reference[box]
+    objects = match_objects(prediction, reference, spacing, settings.matching_iou)
+    return _evaluation(OBJECT, prediction > 0, reference > 0, objects, spacing, settings)
+
+
+def _evaluation(
+    name: str,
+    prediction: Array,
+    reference: Array,
+    objects: ObjectMatches,
+    spacing: tuple[float, ...],
+    settings: EvaluationSettings,
+) -> LabelEvaluation:
+    tolerance = settings.nsd_tolerances.get(name, settings.nsd_tolerance)
+    return LabelEvaluation(
+        label=name,
+        metrics=compare_masks(prediction, reference, spacing, tolerance),
+        empty=emptiness(prediction, reference),
+        reference_volume=float(objects.reference_volumes.sum()),
+        prediction_volume=float(objects.prediction_volumes.sum()),
+        objects=objects,
+    )
+
+
+def _is_any(array: Array, values: tuple[int, ...]) -> Array:
+    found = np.zeros(array.shape, bool)
+    for value in values:
+        found |= array == value
+    return found
+
+
+def _bounding_box(mask: Array) -> tuple[slice, ...]:
+    """Return the smallest box that holds a mask; an empty one if the mask is empty."""
+    box = []
+    for axis in range(mask.ndim):
+        others = tuple(other for other in range(mask.ndim) if other != axis)
+        places = np.flatnonzero(mask.any(axis=others))
+        box.append(slice(places[0], places[-1] + 1) if places.size else slice(0))
+    return tuple(box)

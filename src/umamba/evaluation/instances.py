@@ -1,0 +1,205 @@
+"""Single objects: which ones were found, by size, and how well those found are outlined."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = [
+    "ALL_SIZES",
+    "InstanceScore",
+    "ObjectMatches",
+    "SizeMeasure",
+    "find_components",
+    "match_objects",
+    "object_sizes",
+    "score_by_size",
+    "stratum_names",
+    "tercile_cut_points",
+]
+
+Array = npt.NDArray[Any]
+SizeMeasure = Literal["diameter", "volume"]
+
+ALL_SIZES = "all"
+_NAMES = {1: ("small", "large"), 2: ("small", "medium", "large")}
+
+
+def find_components(mask: Array) -> Array:
+    """Number the connected components of a mask from 1; voxels that share a corner are connected.
+
+    Args:
+        mask: Booleans.
+    """
+    from scipy import ndimage
+
+    components: Array = ndimage.label(mask, structure=np.ones([3] * mask.ndim))[0]
+    return components
+
+
+@dataclass(frozen=True)
+class ObjectMatches:
+    """The objects of two masks, and which belong together.
+
+    Attributes:
+        reference_volumes: Of every reference object; areas in 2D.
+        prediction_volumes: Of every predicted object.
+        pairs: Which reference object (first column) matches which predicted one, (matches, 2).
+        dice: Of every pair.
+        n_dims: Dimensions of the image.
+    """
+
+    reference_volumes: Array
+    prediction_volumes: Array
+    pairs: Array
+    dice: Array
+    n_dims: int
+
+
+def match_objects(
+    prediction: Array, reference: Array, spacing: Sequence[float], matching_iou: float = 0.5
+) -> ObjectMatches:
+    """Match predicted with reference objects, one to one.
+
+    Pairs that overlap by more than `matching_iou` match, those with the highest IoU first. Above
+    0.5 no object has a second candidate, so that the order does not matter.
+
+    Args:
+        prediction: The numbers of objects, 0 where there is none.
+        reference: Likewise, of the same shape.
+        spacing: Distance of voxels along each axis.
+        matching_iou: Intersection over union above which a pair may match.
+
+    Source: Kirillov et al. 2019, arXiv:1801.00868; Maier-Hein et al. 2024, arXiv:2206.01653.
+    """
+    predicted, prediction_counts = _count_objects(prediction)
+    referred, reference_counts = _count_objects(reference)
+    overlapping = (prediction > 0) & (reference > 0)
+    columns = np.searchsorted(predicted, prediction[overlapping])
+    rows = np.searchsorted(referred, reference[overlapping])
+    codes, common = np.unique(rows * max(len(predicted), 1) + columns, return_counts=True)
+    rows, columns = np.divmod(codes, max(len(predicted), 1))
+    totals = reference_counts[rows] + prediction_counts[columns]
+    iou = common / (totals - common)
+    chosen, taken_rows, taken_columns = [], set[int](), set[int]()
+    for index in np.argsort(-iou, kind="stable"):
+        row, column = int(rows[index]), int(columns[index])
+        if iou[index] > matching_iou and row not in taken_rows and column not in taken_columns:
+            chosen.append(index)
+            taken_rows.add(row)
+            taken_columns.add(column)
+    best = np.array(chosen, np.intp)
+    voxel = math.prod(spacing)
+    return ObjectMatches(
+        reference_volumes=reference_counts * voxel,
+        prediction_volumes=prediction_counts * voxel,
+        pairs=np.stack([rows[best], columns[best]], axis=-1),
+        dice=2 * common[best] / totals[best],
+        n_dims=reference.ndim,
+    )
+
+
+def _count_objects(numbered: Array) -> tuple[Array, Array]:
+    """Return the numbers in use and how many voxels have each."""
+    return np.unique(numbered[numbered > 0], return_counts=True)
+
+
+def object_sizes(volumes: Array, measure: SizeMeasure, n_dims: int) -> Array:
+    """Return volumes as such, or as the diameter of a ball (2D: disc) of the same volume."""
+    if measure == "volume":
+        return volumes
+    if n_dims == 2:
+        return 2 * np.sqrt(volumes / math.pi)
+    return 2 * np.cbrt(3 * volumes / (4 * math.pi))
+
+
+def tercile_cut_points(sizes: Array) -> tuple[float, ...]:
+    """Return the two sizes that part objects in thirds; equal ones count once, none gives none."""
+    if not len(sizes):
+        return ()
+    return tuple(float(size) for size in np.unique(np.quantile(sizes, [1 / 3, 2 / 3])))
+
+
+def stratum_names(n_cut_points: int) -> tuple[str, ...]:
+    """Name the groups between cut points, from the smallest objects up."""
+    if n_cut_points == 0:
+        return ()
+    numbered = tuple(f"size_{n}" for n in range(1, n_cut_points + 2))
+    return _NAMES.get(n_cut_points, numbered)
+
+
+@dataclass(frozen=True)
+class InstanceScore:
+    """How well the objects of one size were found.
+
+    Attributes:
+        stratum: Which size; `ALL_SIZES` for all objects.
+        n_reference: Reference objects.
+        n_prediction: Predicted objects: the partners of these, and those without one.
+        n_matched: Pairs.
+        f1: 2 * matched / (reference + prediction); NaN where there are no objects.
+        dice: Mean of the pairs, NaN without any: how well objects are outlined that were found.
+            It says nothing of missed ones, so read it beside `f1`; their product is the panoptic
+            quality with Dice in place of IoU.
+    """
+
+    stratum: str
+    n_reference: int
+    n_prediction: int
+    n_matched: int
+    f1: float
+    dice: float
+
+
+def score_by_size(
+    matches: ObjectMatches, cut_points: Sequence[float], measure: SizeMeasure
+) -> list[InstanceScore]:
+    """Score all objects, and those of each size.
+
+    Pairs belong to the size of their reference object, predicted objects without a partner to
+    their own: an object found too large does not become a false positive among larger ones.
+
+    Args:
+        matches: Of one label in one image.
+        cut_points: Ascending; an object as large as a cut point belongs above it.
+        measure: What the cut points are, in mm or mm^3 (pixels without spacing; areas in 2D).
+
+    Source: the strata follow Lin et al. 2014, arXiv:1405.0312; F1 and Dice are the recognition
+    and segmentation quality of Kirillov et al. 2019, arXiv:1801.00868.
+    """
+    edges = np.asarray(cut_points, float)
+    strata = np.searchsorted(
+        edges, object_sizes(matches.reference_volumes, measure, matches.n_dims), side="right"
+    )
+    predicted = np.searchsorted(
+        edges, object_sizes(matches.prediction_volumes, measure, matches.n_dims), side="right"
+    )
+    of_pairs = strata[matches.pairs[:, 0]]
+    predicted[matches.pairs[:, 1]] = of_pairs
+    return [
+        _score(ALL_SIZES, len(strata), len(predicted), matches.dice),
+        *(
+            _score(
+                name,
+                int((strata == index).sum()),
+                int((predicted == index).sum()),
+                matches.dice[of_pairs == index],
+            )
+            for index, name in enumerate(stratum_names(len(edges)))
+        ),
+    ]
+
+
+def _score(stratum: str, n_reference: int, n_prediction: int, dice: Array) -> InstanceScore:
+    n_matched, n_objects = len(dice), n_reference + n_prediction
+    return InstanceScore(
+        stratum=stratum,
+        n_reference=n_reference,
+        n_prediction=n_prediction,
+        n_matched=n_matched,
+        f1=2 * n_matched / n_objects if n_objects else math.nan,
+        dice=float(dice.mean()) if n_matched else math.nan,
+    )
