@@ -20,6 +20,7 @@ COMMANDS = (
     "_plan",
     "_train",
     "_predict",
+    "_evaluate",
     "_export",
     "_install",
     "_demo",

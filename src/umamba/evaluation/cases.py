@@ -24,6 +24,7 @@ __all__ = [
     "EvaluationSettings",
     "LabelEvaluation",
     "Labels",
+    "check_cut_points",
     "evaluate_case",
 ]
 
@@ -69,16 +70,25 @@ class EvaluationSettings:
         if not 0 <= self.matching_iou < 1:
             msg = f"the IoU {self.matching_iou} for matches is not at least 0 and below 1"
             raise EvaluationError(msg)
-        for label, cuts in self.size_cut_points.items():
-            steps = zip((0.0, *cuts), (*cuts, math.inf), strict=True)
-            if not all(low < high for low, high in steps):
-                msg = f"the cut points {list(cuts)} of {label} are not positive and ascending"
-                raise EvaluationError(msg)
+        for cut_points in self.size_cut_points.values():
+            check_cut_points(cut_points)
 
     def to_dict(self) -> dict[str, object]:
         """Return what JSON can hold."""
         cuts = {label: list(cuts) for label, cuts in self.size_cut_points.items()}
         return asdict(self) | {"size_cut_points": cuts}
+
+
+def check_cut_points(cut_points: Sequence[float]) -> None:
+    """Check what parts small from large objects.
+
+    Raises:
+        EvaluationError: If the sizes are not positive and ascending.
+    """
+    steps = zip((0.0, *cut_points), (*cut_points, math.inf), strict=True)
+    if not all(low < high for low, high in steps):
+        msg = f"the cut points {list(cut_points)} of object sizes are not positive and ascending"
+        raise EvaluationError(msg)
 
 
 @dataclass(frozen=True)

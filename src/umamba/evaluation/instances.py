@@ -117,10 +117,11 @@ def object_sizes(volumes: Array, measure: SizeMeasure, n_dims: int) -> Array:
 
 
 def tercile_cut_points(sizes: Array) -> tuple[float, ...]:
-    """Return the two sizes that part objects in thirds; equal ones count once, none gives none."""
+    """Return the two sizes that part objects in thirds; fewer where many objects are as large."""
     if not len(sizes):
         return ()
-    return tuple(float(size) for size in np.unique(np.quantile(sizes, [1 / 3, 2 / 3])))
+    terciles = np.unique(np.quantile(sizes, [1 / 3, 2 / 3]))
+    return tuple(float(size) for size in terciles if size > sizes.min())
 
 
 def stratum_names(n_cut_points: int) -> tuple[str, ...]:

@@ -30,8 +30,10 @@ __all__ = [
     "Problem",
     "errors_of",
     "inspect_case",
+    "integer_layer",
     "mask_layer",
     "short",
+    "values_in",
 ]
 
 Array = npt.NDArray[Any]
@@ -221,6 +223,30 @@ def mask_layer(loaded: LoadedImage) -> Array | None:
     return first if all(np.array_equal(first, layer) for layer in loaded.array[1:]) else None
 
 
+def integer_layer(loaded: LoadedImage) -> Array:
+    """Return the mask without its channel axis.
+
+    Raises:
+        UnreadableFileError: If it holds different channels, or anything but whole numbers.
+    """
+    layer = mask_layer(loaded)
+    if layer is None:
+        problem = f"the mask has {len(loaded.array)} channels that differ"
+        raise UnreadableFileError(problem, "save one channel with one integer per label")
+    if layer.dtype.kind == "f":
+        odd = layer[layer != np.round(layer)]  # NaN is not equal to itself; infinity is
+        odd = odd if odd.size else layer[np.isinf(layer)]
+        if odd.size:
+            problem = f"the mask holds {odd.size} non-integer values, e.g. {odd.flat[0]:.6g}"
+            raise UnreadableFileError(problem, "save labels, not probabilities")
+    return layer
+
+
+def values_in(layer: Array) -> frozenset[int]:
+    """Return the values that a mask holds."""
+    return frozenset(int(v) for part in layer for v in np.unique(part))
+
+
 def _check_voxels(
     case_id: str, loaded: LoadedImage, first_channel: int, names: Sequence[str]
 ) -> list[Problem]:
@@ -258,26 +284,13 @@ def _odd_spacing(case_id: str, path: Path, spacing: tuple[float, ...]) -> Proble
 def _inspect_mask(
     case_id: str, path: Path
 ) -> tuple[FileFacts | None, frozenset[int], list[Problem]]:
-    def problem(text: str, fix: str) -> list[Problem]:
-        return [Problem(case_id, path, text, fix)]
-
+    facts = None
     try:
         loaded = read_image(path, is_mask=True)
+        facts = FileFacts.of(loaded)
+        return facts, values_in(integer_layer(loaded)), []
     except UnreadableFileError as error:
-        return None, frozenset(), problem(error.problem, error.fix)
-    layer = mask_layer(loaded)
-    facts = FileFacts.of(loaded)
-    if layer is None:
-        text = f"the mask has {facts.n_channels} channels that differ"
-        return facts, frozenset(), problem(text, "save one channel with one integer per label")
-    if layer.dtype.kind == "f":
-        odd = layer[layer != np.round(layer)]  # NaN is not equal to itself; infinity is
-        odd = odd if odd.size else layer[np.isinf(layer)]
-        if odd.size:
-            text = f"the mask holds {odd.size} non-integer values, e.g. {odd.flat[0]:.6g}"
-            return facts, frozenset(), problem(text, "save labels, not probabilities")
-    values = frozenset(int(v) for part in layer for v in np.unique(part))
-    return facts, values, []
+        return facts, frozenset(), [Problem(case_id, path, error.problem, error.fix)]
 
 
 def _check_same_grid(

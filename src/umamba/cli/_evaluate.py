@@ -1,0 +1,223 @@
+"""`umamba evaluate`: how well a folder of masks agrees with another one."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from umamba.cli.arguments import positive
+from umamba.cli.output import print_json, progress_bar
+from umamba.errors import EvaluationError, UMambaError
+
+if TYPE_CHECKING:
+    from umamba.evaluation.cases import Labels
+    from umamba.evaluation.folders import FolderEvaluation, FolderRequest
+
+__all__ = ["add_parser", "run"]
+
+_DESCRIPTION = """\
+Compare predicted masks with their references, files of the same name in two folders (NIfTI,
+NRRD, MHA, PNG, TIFF). Per case and label or region: Dice, IoU, normalised surface distance
+(NSD), 95th percentile of the Hausdorff distance (HD95), average symmetric surface distance
+(ASSD), absolute volume error as a share of the reference, sensitivity and precision; and for
+connected components, or numbered objects, F1 by object size and the Dice of those found.
+
+Lengths are in mm, for files without voxel size in pixels. What is undefined because a mask is
+empty is left out of averages and counted.
+"""
+
+_EPILOG = """\
+examples:
+  umamba evaluate predictions labelsTs --dataset-json dataset.json
+  umamba evaluate predictions labelsTs --labels liver=1 tumour=2 organ=1,2 --tolerance 2 tumour=1
+  umamba evaluate predictions masks --instances --size-cuts 8 16 --csv scores.csv
+
+exit codes: 0 done, 1 some cases failed or have no prediction, 2 the input is at fault
+"""
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Register `umamba evaluate`."""
+    parser = subparsers.add_parser(
+        "evaluate",
+        help="compare predicted masks with their references",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("predictions", type=Path, metavar="PRED", help="folder of masks")
+    parser.add_argument("references", type=Path, metavar="REF", help="folder of masks")
+    _add_label_arguments(parser)
+    _add_metric_arguments(parser)
+    parser.add_argument(
+        "--workers", type=positive, metavar="N", help="cases at a time (default: one per core)"
+    )
+    parser.add_argument(
+        "--csv",
+        type=Path,
+        metavar="FILE",
+        help="write a row per case and label, and beside it FILE_objects.csv",
+    )
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.set_defaults(run=run)
+
+
+def _add_label_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("labels (default: every value in the references)")
+    kind = group.add_mutually_exclusive_group()
+    kind.add_argument(
+        "--labels",
+        nargs="+",
+        metavar="NAME=VALUE",
+        help="labels; regions have several values: whole=1,2",
+    )
+    kind.add_argument(
+        "--dataset-json", type=Path, metavar="FILE", help="take them from nnU-Net's dataset.json"
+    )
+    kind.add_argument("--instances", action="store_true", help="masks number objects of one kind")
+    group.add_argument(
+        "--ignore",
+        type=int,
+        metavar="VALUE",
+        help="leave out voxels that have this value in the reference",
+    )
+
+
+def _add_metric_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("metrics")
+    group.add_argument(
+        "--tolerance",
+        nargs="+",
+        default=(),
+        metavar="[NAME=]DISTANCE",
+        help="up to which surfaces agree in NSD: of all labels, or of one (default: 1)",
+    )
+    group.add_argument(
+        "--size-measure",
+        choices=("diameter", "volume"),
+        default="diameter",
+        help="of objects: equivalent diameter, or volume, in 2D area (default: diameter)",
+    )
+    group.add_argument(
+        "--size-cuts",
+        type=float,
+        nargs="+",
+        metavar="SIZE",
+        help="between small and large objects (default: terciles of each label's references)",
+    )
+    group.add_argument(
+        "--matching-iou",
+        type=float,
+        default=0.5,
+        metavar="IOU",
+        help="above which two objects match (default: 0.5)",
+    )
+    group.add_argument(
+        "--spacing",
+        type=float,
+        nargs="+",
+        metavar="MM",
+        help="voxel size of PNG and TIFF, which carry none, in the order z y x",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Evaluate, print, and write."""
+    from umamba.evaluation.folders import evaluate_folders
+    from umamba.evaluation.summary import evaluation_data, evaluation_text, write_tables
+    from umamba.nnunet.paths import check_writable
+
+    try:
+        if args.csv is not None:
+            check_writable(args.csv.expanduser().parent, "--csv")
+        evaluation = evaluate_folders(_request(args), progress_bar)
+    except UMambaError as error:
+        if args.json:
+            print_json({"error": str(error)})
+        raise
+    _report(evaluation)
+    if args.csv is not None and evaluation.cases:
+        write_tables(evaluation, args.csv.expanduser())
+    if args.json:
+        print_json(evaluation_data(evaluation))
+    else:
+        sys.stdout.write(evaluation_text(evaluation))
+    return 1 if evaluation.failed or evaluation.missing else 0
+
+
+def _report(evaluation: "FolderEvaluation") -> None:
+    for case, reason in evaluation.failed.items():
+        sys.stderr.write(f"case {case} was left out: {reason}\n")
+    for cases, text in (
+        (evaluation.missing, "references without prediction"),
+        (evaluation.extra, "predictions without reference, left out"),
+    ):
+        if cases:
+            sys.stderr.write(f"{text}: {len(cases)} ({', '.join(cases)})\n")
+    if evaluation.unnamed:
+        values = " ".join(map(str, evaluation.unnamed[:10]))
+        sys.stderr.write(f"predictions hold values that belong to no label: {values}\n")
+
+
+def _request(args: argparse.Namespace) -> "FolderRequest":
+    from umamba.evaluation.cases import EvaluationSettings
+    from umamba.evaluation.folders import FolderRequest
+    from umamba.evaluation.labels import labels_from_dataset_json
+    from umamba.nnunet.paths import available_cores
+
+    labels, ignore = None, args.ignore
+    if args.labels is not None:
+        labels = _parse_labels(args.labels)
+    elif args.dataset_json is not None:
+        labels, own_ignore = labels_from_dataset_json(args.dataset_json.expanduser())
+        ignore = own_ignore if ignore is None else ignore
+    tolerance, tolerances = _parse_tolerances(args.tolerance)
+    settings = EvaluationSettings(
+        nsd_tolerance=tolerance,
+        nsd_tolerances=tolerances,
+        size_measure=args.size_measure,
+        matching_iou=args.matching_iou,
+        ignore=ignore,
+    )
+    return FolderRequest(
+        predictions=args.predictions.expanduser(),
+        references=args.references.expanduser(),
+        labels=labels,
+        instances=args.instances,
+        settings=settings,
+        cut_points=args.size_cuts and tuple(args.size_cuts),
+        spacing=args.spacing and tuple(args.spacing),
+        n_workers=args.workers or available_cores(),
+    )
+
+
+def _parse_labels(texts: Sequence[str]) -> "Labels":
+    labels: dict[str, int | tuple[int, ...]] = {}
+    for text in texts:
+        name, _, right = text.rpartition("=")
+        try:
+            values = tuple(int(part) for part in right.split(","))
+        except ValueError:
+            values = ()
+        if not name or not values or name in labels:
+            msg = f"--labels {text}: give each once, as NAME=VALUE or NAME=VALUE,VALUE"
+            raise EvaluationError(msg)
+        labels[name] = values[0] if len(values) == 1 else values
+    return labels
+
+
+def _parse_tolerances(texts: Sequence[str]) -> tuple[float, dict[str, float]]:
+    """Return the tolerance of all labels, and those of single ones."""
+    tolerances: dict[str, float] = {}
+    for text in texts:
+        name, _, distance = text.rpartition("=")
+        try:
+            value = float(distance)
+        except ValueError:
+            value = -1.0
+        if value < 0 or name in tolerances:
+            msg = f"--tolerance {text}: give each once, as DISTANCE or NAME=DISTANCE, e.g. liver=2"
+            raise EvaluationError(msg)
+        tolerances[name] = value
+    return tolerances.pop("", 1.0), tolerances

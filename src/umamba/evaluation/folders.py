@@ -1,0 +1,254 @@
+"""Evaluate all masks of a folder, several cases at a time."""
+
+import signal
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from umamba.errors import EvaluationError
+from umamba.evaluation.cases import (
+    OBJECT,
+    CaseEvaluation,
+    EvaluationSettings,
+    Labels,
+    check_cut_points,
+    evaluate_case,
+)
+from umamba.evaluation.instances import object_sizes, tercile_cut_points
+from umamba.evaluation.labels import labels_from_values
+from umamba.evaluation.mask_files import MaskPair, find_pairs, read_pair, read_values
+from umamba.nnunet.dataset_checks import values_in
+from umamba.nnunet.dataset_images import GEOMETRY_ENDINGS, UnreadableFileError, split_ending
+from umamba.nnunet.interruption import StopRequest
+
+__all__ = ["FolderEvaluation", "FolderRequest", "evaluate_folders"]
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+Progress = Callable[[Sequence[Any], str], Iterable[Any]]
+
+
+@dataclass(frozen=True)
+class FolderRequest:
+    """What to evaluate, and how.
+
+    Attributes:
+        predictions: Folder of masks.
+        references: Folder of masks that have the same names.
+        labels: By default every value in the references.
+        instances: The masks number objects of one kind; there are no labels then.
+        settings: Cut points are those below.
+        cut_points: Between small and large objects, of all labels; by default the terciles of each
+            label's reference objects, of all cases evaluated.
+        spacing: Distance of voxels along each axis, for formats that carry none.
+        n_workers: How many cases to evaluate at a time.
+    """
+
+    predictions: Path
+    references: Path
+    labels: Labels | None = None
+    instances: bool = False
+    settings: EvaluationSettings = field(default_factory=EvaluationSettings)
+    cut_points: tuple[float, ...] | None = None
+    spacing: tuple[float, ...] | None = None
+    n_workers: int = 1
+
+
+@dataclass(frozen=True)
+class FolderEvaluation:
+    """What came of it.
+
+    Attributes:
+        labels: Those evaluated; `None` for numbered objects.
+        settings: As asked for, with the cut points that were used.
+        unit: Of all lengths: `mm` or `px`.
+        cases: The cases that could be evaluated.
+        failed: Why others could not.
+        missing: Cases without a prediction.
+        extra: Predictions without a reference.
+        unnamed: Values in predictions that belong to no label.
+    """
+
+    labels: Labels | None
+    settings: EvaluationSettings
+    unit: str
+    cases: Mapping[str, CaseEvaluation]
+    failed: Mapping[str, str]
+    missing: tuple[str, ...]
+    extra: tuple[str, ...]
+    unnamed: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What came of one case: an evaluation, or why there is none."""
+
+    case: str
+    evaluation: CaseEvaluation | None = None
+    reason: str = ""
+    values: frozenset[int] = frozenset()
+
+
+def evaluate_folders(
+    request: FolderRequest, progress: Progress = lambda items, _: items
+) -> FolderEvaluation:
+    """Evaluate every prediction that has a reference.
+
+    Args:
+        request: What to evaluate.
+        progress: Wraps the cases, for a bar; called with them and a title.
+
+    Returns:
+        The cases in alphabetical order, whatever the number of workers.
+
+    Raises:
+        EvaluationError: If the folders have nothing in common, labels cannot be told, or a worker
+            was killed.
+    """
+    check_cut_points(request.cut_points or ())
+    found = find_pairs(request.predictions, request.references)
+    unit = _unit(found.pairs, request.spacing)
+    n_workers = min(request.n_workers, len(found.pairs))
+    with StopRequest().listening(), _mapping(n_workers) as run:
+        labels = request.labels
+        if labels is None and not request.instances:
+            labels = labels_from_values(_all_values(found.pairs, request.settings.ignore, run))
+        _check_tolerances(request.settings.nsd_tolerances, labels or {OBJECT: 1})
+        evaluate = partial(
+            _evaluate, labels=labels, settings=request.settings, spacing=request.spacing
+        )
+        results = run(evaluate, found.pairs)
+        outcomes = [next(results) for _ in progress(found.pairs, "evaluating")]
+    cases = {done.case: done.evaluation for done in outcomes if done.evaluation is not None}
+    settings = replace(
+        request.settings, size_cut_points=_cut_points(cases.values(), labels, request)
+    )
+    return FolderEvaluation(
+        labels=labels,
+        settings=settings,
+        unit=unit,
+        cases=cases,
+        failed={done.case: done.reason for done in outcomes if done.evaluation is None},
+        missing=found.missing,
+        extra=found.extra,
+        unnamed=_unnamed(outcomes, labels, settings.ignore),
+    )
+
+
+def _unit(pairs: Sequence[MaskPair], spacing: tuple[float, ...] | None) -> str:
+    if spacing is not None:
+        return "mm"
+    physical = {split_ending(pair.reference)[1] in GEOMETRY_ENDINGS for pair in pairs}
+    if len(physical) > 1:
+        msg = (
+            "some references have a voxel size and others, PNG or TIFF, have none: give theirs "
+            "with --spacing, or evaluate them apart"
+        )
+        raise EvaluationError(msg)
+    return "mm" if physical.pop() else "px"
+
+
+@contextmanager
+def _mapping(
+    n_workers: int,
+) -> Iterator[Callable[[Callable[[Item], Result], Iterable[Item]], Iterator[Result]]]:
+    """Give a `map` that works in several processes, in the order of its items."""
+    if n_workers == 1:
+        yield map
+        return
+    with ProcessPoolExecutor(
+        n_workers, mp_context=get_context("spawn"), initializer=_prepare_worker
+    ) as pool:
+        try:
+            yield pool.map
+        except BrokenProcessPool:
+            msg = (
+                "a worker process was killed, which happens where memory runs out: "
+                "give fewer --workers"
+            )
+            raise EvaluationError(msg) from None
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _prepare_worker() -> None:
+    """End at once, and silently, on Ctrl-C; the parent process says what there is to say."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _all_values(
+    pairs: Sequence[MaskPair],
+    ignore: int | None,
+    run: Callable[[Callable[[Path], frozenset[int]], Iterable[Path]], Iterator[frozenset[int]]],
+) -> set[int]:
+    values = run(_readable_values, [pair.reference for pair in pairs])
+    return {value for found in values for value in found if value != ignore}
+
+
+def _readable_values(path: Path) -> frozenset[int]:
+    """Return the values of a mask; none if it cannot be read, which its case then says."""
+    try:
+        return read_values(path)
+    except UnreadableFileError:
+        return frozenset()
+
+
+def _evaluate(
+    pair: MaskPair,
+    labels: Labels | None,
+    settings: EvaluationSettings,
+    spacing: tuple[float, ...] | None,
+) -> _Outcome:
+    try:
+        prediction, reference, steps = read_pair(pair, spacing)
+        evaluation = evaluate_case(prediction, reference, steps, labels, settings)
+    except (UnreadableFileError, EvaluationError) as error:
+        return _Outcome(pair.case, reason=str(error))
+    except MemoryError:
+        return _Outcome(pair.case, reason="memory ran out; give fewer --workers")
+    return _Outcome(pair.case, evaluation, values=values_in(prediction))
+
+
+def _check_tolerances(tolerances: Iterable[str], labels: Iterable[str]) -> None:
+    strangers = set(tolerances) - set(labels)
+    if strangers:
+        msg = f"there is a tolerance for {min(strangers)}, but the labels are {', '.join(labels)}"
+        raise EvaluationError(msg)
+
+
+def _cut_points(
+    cases: Iterable[CaseEvaluation], labels: Labels | None, request: FolderRequest
+) -> dict[str, tuple[float, ...]]:
+    names = list(labels or {OBJECT: 1})
+    if request.cut_points is not None:
+        return dict.fromkeys(names, request.cut_points)
+    sizes: dict[str, list[Any]] = {name: [] for name in names}
+    for case in cases:
+        for label in case.labels:
+            volumes, n_dims = label.objects.reference_volumes, label.objects.n_dims
+            found = object_sizes(volumes, request.settings.size_measure, n_dims)
+            sizes[label.label].append(found)
+    return {
+        name: tercile_cut_points(np.concatenate(found)) if found else ()
+        for name, found in sizes.items()
+    }
+
+
+def _unnamed(
+    outcomes: Iterable[_Outcome], labels: Labels | None, ignore: int | None
+) -> tuple[int, ...]:
+    if labels is None:
+        return ()
+    named = {0, ignore}
+    for values in labels.values():
+        named |= set(values) if isinstance(values, tuple) else {values}
+    return tuple(sorted({value for done in outcomes for value in done.values} - named))

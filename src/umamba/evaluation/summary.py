@@ -1,0 +1,246 @@
+"""What a folder of evaluated cases says together, and how it is shown and written."""
+
+import csv
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from umamba.errors import EvaluationError
+from umamba.evaluation.folders import FolderEvaluation
+from umamba.evaluation.instances import ALL_SIZES, stratum_names
+from umamba.evaluation.metrics import METRICS
+
+__all__ = ["evaluation_data", "evaluation_text", "write_tables"]
+
+Row = dict[str, Any]
+
+_HEADINGS = ("Dice", "IoU", "NSD", "HD95", "ASSD", "volume error", "sensitivity", "precision")
+_EMPTY = ("reference", "prediction", "both")
+
+
+def evaluation_data(evaluation: FolderEvaluation) -> Row:
+    """Return everything as JSON can hold it: settings, cases, objects, summary, failures."""
+    cases, instances = _rows(evaluation)
+    labels = evaluation.labels
+    return {
+        "labels": None if labels is None else dict(labels),
+        "unit": evaluation.unit,
+        "settings": evaluation.settings.to_dict(),
+        "cases": cases,
+        "instances": instances,
+        "summary": {"labels": _summarise_labels(cases), "instances": _pool(instances)},
+        "failed": dict(evaluation.failed),
+        "missing": list(evaluation.missing),
+        "extra": list(evaluation.extra),
+    }
+
+
+def _rows(evaluation: FolderEvaluation) -> tuple[list[Row], list[Row]]:
+    cases = [
+        {"case": case, **row}
+        for case, result in evaluation.cases.items()
+        for row in result.case_records()
+    ]
+    instances = [
+        {"case": case, **row}
+        for case, result in evaluation.cases.items()
+        for row in result.instance_records(evaluation.settings)
+    ]
+    return cases, instances
+
+
+def _summarise_labels(cases: Sequence[Row]) -> list[Row]:
+    """Return mean, median and number of the defined values per label, and count empty masks."""
+    summary = []
+    for label, rows in _grouped(cases, "label").items():
+        metrics = {}
+        for name in METRICS:
+            values = [row["metrics"][name] for row in rows if row["metrics"][name] is not None]
+            metrics[name] = {
+                "mean": statistics.fmean(values) if values else None,
+                "median": statistics.median(values) if values else None,
+                "n": len(values),
+            }
+        empty = {kind: sum(row["empty"] == kind for row in rows) for kind in _EMPTY}
+        summary.append({"label": label[0], "n": len(rows), "metrics": metrics, "empty": empty})
+    return summary
+
+
+def _pool(instances: Sequence[Row]) -> list[Row]:
+    """Add up the objects of all cases per label and size; Dice is the mean over all pairs."""
+    pooled = []
+    for (label, stratum), rows in _grouped(instances, "label", "stratum").items():
+        counts = {
+            name: sum(row[name] for row in rows)
+            for name in ("n_reference", "n_prediction", "n_matched")
+        }
+        n_objects, n_matched = counts["n_reference"] + counts["n_prediction"], counts["n_matched"]
+        total = sum(row["dice"] * row["n_matched"] for row in rows if row["n_matched"])
+        pooled.append(
+            {
+                "label": label,
+                "stratum": stratum,
+                **counts,
+                "f1": 2 * n_matched / n_objects if n_objects else None,
+                "dice": total / n_matched if n_matched else None,
+            }
+        )
+    return pooled
+
+
+def _grouped(rows: Iterable[Row], *keys: str) -> dict[tuple[Any, ...], list[Row]]:
+    groups: dict[tuple[Any, ...], list[Row]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[key] for key in keys), []).append(row)
+    return groups
+
+
+def evaluation_text(evaluation: FolderEvaluation) -> str:
+    """Return tables of all cases, of all labels and of the objects by size."""
+    cases, instances = _rows(evaluation)
+    summary = _summarise_labels(cases)
+    headings = [*_HEADINGS[:3], *(f"{h} {evaluation.unit}" for h in _HEADINGS[3:5])]
+    headings += _HEADINGS[5:]
+    parts = [
+        _table(
+            ["case", "label", *headings, "empty"],
+            [
+                [row["case"], row["label"], *_cells(row["metrics"]), row["empty"] or ""]
+                for row in cases
+            ],
+        ),
+        _table(
+            ["label", "of cases", *headings],
+            [
+                [label["label"], statistic, *_cells(_pick(label["metrics"], statistic))]
+                for label in summary
+                for statistic in ("mean", "median", "n")
+            ],
+        ),
+        _empty_text(summary),
+        _table(
+            ["label", "objects", "size", "reference", "predicted", "matched", "F1", "Dice"],
+            [_object_cells(row, evaluation) for row in _pool(instances)],
+        ),
+        _settings_text(evaluation),
+    ]
+    return "\n".join(filter(None, parts))
+
+
+def _pick(metrics: Mapping[str, Mapping[str, Any]], statistic: str) -> Row:
+    return {name: values[statistic] for name, values in metrics.items()}
+
+
+def _cells(metrics: Mapping[str, Any]) -> list[str]:
+    return [_shown(metrics[name]) for name in METRICS]
+
+
+def _shown(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return str(value) if isinstance(value, int) else f"{value:.4f}"
+
+
+def _object_cells(row: Row, evaluation: FolderEvaluation) -> list[str]:
+    counts = [str(row[name]) for name in ("n_reference", "n_prediction", "n_matched")]
+    scores = [_shown(row["f1"]), _shown(row["dice"])]
+    return [row["label"], row["stratum"], _size_range(row, evaluation), *counts, *scores]
+
+
+def _size_range(row: Row, evaluation: FolderEvaluation) -> str:
+    if row["stratum"] == ALL_SIZES:
+        return ""
+    cuts = evaluation.settings.size_cut_points[row["label"]]
+    index = stratum_names(len(cuts)).index(row["stratum"])
+    low = f"from {cuts[index - 1]:.4g}" if index else ""
+    high = f"below {cuts[index]:.4g}" if index < len(cuts) else ""
+    return f"{low} {high}".strip()
+
+
+def _empty_text(summary: Sequence[Row]) -> str:
+    lines = [
+        f"empty masks of {label['label']}: "
+        + ", ".join(f"{n} {kind}" for kind, n in label["empty"].items() if n)
+        + f" (of {label['n']} cases)\n"
+        for label in summary
+        if any(label["empty"].values())
+    ]
+    return "".join(lines)
+
+
+def _settings_text(evaluation: FolderEvaluation) -> str:
+    settings, unit = evaluation.settings, evaluation.unit
+    tolerances = [f"{settings.nsd_tolerance:g} {unit}"]
+    tolerances += [f"{name} {value:g} {unit}" for name, value in settings.nsd_tolerances.items()]
+    size = f"equivalent diameter in {unit}"
+    if settings.size_measure == "volume":
+        size = f"volume in {unit}^3 (2D: area in {unit}^2)"
+    return (
+        f"- is undefined. NSD tolerance: {', '.join(tolerances)}. Objects match above IoU "
+        f"{settings.matching_iou:g}; size is the {size}; Dice of objects is that of matched ones.\n"
+    )
+
+
+def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Lay out a table; the columns after the first two are numbers and flush right."""
+    if not rows:
+        return ""
+    widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
+    lines = [
+        "  ".join(
+            cell.ljust(width) if index < 2 else cell.rjust(width)
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        + "\n"
+        for row in (headings, *rows)
+    ]
+    return "".join(lines)
+
+
+def write_tables(evaluation: FolderEvaluation, cases_file: Path) -> tuple[Path, Path]:
+    """Write a row per case and label, and one per case, label and object size, as CSV.
+
+    Args:
+        evaluation: What to write.
+        cases_file: Of the cases; objects go to a file beside it, `NAME_objects.csv`.
+
+    Returns:
+        The two files; they appear once they are whole.
+
+    Raises:
+        EvaluationError: If one cannot be written.
+    """
+    cases, instances = _rows(evaluation)
+    flat = [
+        {
+            "case": row["case"],
+            "label": row["label"],
+            **row["metrics"],
+            "empty": row["empty"],
+            "reference_volume": row["reference_volume"],
+            "prediction_volume": row["prediction_volume"],
+        }
+        for row in cases
+    ]
+    objects_file = cases_file.with_name(f"{cases_file.stem}_objects.csv")
+    try:
+        cases_file.parent.mkdir(parents=True, exist_ok=True)
+        _write_csv(cases_file, flat)
+        _write_csv(objects_file, instances)
+    except OSError as error:
+        msg = f"{error.filename or cases_file} cannot be written: {error.strerror}"
+        raise EvaluationError(msg) from None
+    return cases_file, objects_file
+
+
+def _write_csv(path: Path, rows: Sequence[Row]) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        with partial.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, rows[0].keys())
+            writer.writeheader()
+            writer.writerows(rows)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
