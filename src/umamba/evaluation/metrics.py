@@ -75,6 +75,6 @@ def _surface_metrics(
     distances = measure_distances(*surfaces)
     return {
         "nsd": distances.within(nsd_tolerance),
-        "hd95": distances.hausdorff(95),
+        "hd95": distances.hausdorff(95.0),
         "assd": distances.average(),
     }
