@@ -59,7 +59,9 @@ def test_ignored_voxels_count_nowhere():
     prediction, reference = masks()
     reference[5] = 9
     found = by_label(
-        evaluate_case(prediction, reference, (1.0, 1.0, 1.0), {"low": 1}, EvaluationSettings(ignore=9))
+        evaluate_case(
+            prediction, reference, (1.0, 1.0, 1.0), {"low": 1}, EvaluationSettings(ignore=9)
+        )
     )
     assert found["low"].metrics["dice"] == 1
     assert found["low"].reference_volume == 48

@@ -61,7 +61,12 @@ def test_scores_by_size_by_hand():
     scores = score_by_size(match_objects(PREDICTION, REFERENCE, (1.0, 1.0)), (3.0, 5.0), "volume")
     found = {s.stratum: (s.n_reference, s.n_prediction, s.n_matched) for s in scores}
     # Prediction 2 (5 pixels) counts as its partner of 4 does: medium, not large.
-    assert found == {"all": (4, 5, 2), "small": (1, 2, 0), "medium": (1.0, 1.0, 1.0), "large": (2, 2, 1)}
+    assert found == {
+        "all": (4, 5, 2),
+        "small": (1, 2, 0),
+        "medium": (1.0, 1.0, 1.0),
+        "large": (2, 2, 1),
+    }
     f1 = {s.stratum: s.f1 for s in scores}
     assert f1 == pytest.approx({"all": 4 / 9, "small": 0, "medium": 1, "large": 0.5})
     dice = {s.stratum: s.dice for s in scores}

@@ -39,7 +39,7 @@ def test_a_box_shifted_by_two_voxels_of_an_anisotropic_image(axis, step):
 
 def test_a_box_inside_another():
     metrics = compare_masks(
-        box((5, 10), (5, 10), (5, 10)), box((5, 10), (5, 10), (5, 15)), (1.0, 1.0, 1.0), 1
+        box((5, 10), (5, 10), (5, 10)), box((5, 10), (5, 10), (5, 15)), (1.0, 1.0, 1.0), 1.0
     )
     assert metrics["dice"] == pytest.approx(2 * 125 / (125 + 250))
     assert metrics["iou"] == metrics["sensitivity"] == metrics["volume_error"] == 0.5
@@ -58,7 +58,8 @@ def test_concentric_balls():
     radius = np.sqrt(z**2 + y**2 + x**2)
     metrics = compare_masks(radius < 25, radius < 20, (0.5, 0.5, 0.5), 2.5)
     assert metrics["dice"] == pytest.approx(2 * 20**3 / (20**3 + 25**3), abs=0.01)
-    assert metrics["assd"] == pytest.approx(2.5, abs=0.1)
+    # Elements are up to half a voxel off the sphere, and the nearest ones are those nearer.
+    assert metrics["assd"] == pytest.approx(2.5, abs=0.3)
     assert metrics["hd95"] == pytest.approx(2.5, abs=0.3)
 
 
@@ -67,7 +68,7 @@ def test_overlap_is_that_of_simpleitk():
     prediction, reference = rng.random((2, 9, 10, 11)) < 0.4
     measures = SimpleITK.LabelOverlapMeasuresImageFilter()
     measures.Execute(
-        *(SimpleITK.GetImageFromArray(mask.astype(np.uint8)) for mask in (reference, prediction))
+        *(SimpleITK.GetImageFromArray(mask.astype(np.uint8)) for mask in (prediction, reference))
     )
     metrics = compare_masks(prediction, reference, (1.0, 1.0, 1.0), 1.0)
     assert metrics["dice"] == pytest.approx(measures.GetDiceCoefficient())

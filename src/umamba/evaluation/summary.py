@@ -136,7 +136,7 @@ def _cells(metrics: Mapping[str, Any]) -> list[str]:
     return [_shown(metrics[name]) for name in METRICS]
 
 
-def _shown(value: float | None) -> str:
+def _shown(value: float | int | None) -> str:
     if value is None:
         return "-"
     return str(value) if isinstance(value, int) else f"{value:.4f}"

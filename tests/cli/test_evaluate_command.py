@@ -1,0 +1,111 @@
+"""`umamba evaluate`: what is printed and written, and the exit codes."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from nnunet.dataset_files import save
+from umamba.cli.main import main
+
+
+def square(size, start=2):
+    mask = np.zeros((24, 24), np.uint8)
+    mask[start : start + size, 2 : 2 + size] = 1
+    return mask
+
+
+@pytest.fixture
+def folders(tmp_path):
+    for case, (prediction, reference) in {
+        "a": (square(10), square(10)),
+        "b": (square(10, 7), square(10)),
+        "c": (square(4), square(0)),
+    }.items():
+        save(tmp_path / "p" / f"{case}.png", prediction)
+        save(tmp_path / "r" / f"{case}.png", reference)
+    return tmp_path
+
+
+def evaluate(folders, *options):
+    return main(["evaluate", f"{folders}/p", f"{folders}/r", "--workers", "1", *options])
+
+
+def test_the_table_shows_cases_averages_and_empty_masks(folders, capsys):
+    assert evaluate(folders, "--labels", "cell=1", "--size-cuts", "6") == 0
+    shown = capsys.readouterr()
+    assert shown.err == ""
+    lines = [line.split() for line in shown.out.splitlines()]
+    assert next(x for x in lines if "mean" in x)[:3] == ["cell", "mean", "0.5000"]
+    assert ["cell", "n", *"33322223"] == next(x for x in lines if "n" in x[1:2])
+    assert "empty masks of cell: 1 reference (of 3 cases)" in shown.out
+    assert ["cell", "all", "2", "3", "1", "0.4000", "1.0000"] in lines
+    assert ["cell", "small", "below", "6", "0", "1", "0", "0.0000", "-"] in lines
+    assert "NSD tolerance: 1 px" in shown.out
+
+
+def test_json(folders, capsys):
+    assert evaluate(folders, "--json", "--tolerance", "2", "1=6") == 0
+    content = json.loads(capsys.readouterr().out)
+    assert content["unit"] == "px"
+    assert content["labels"] == {"1": 1}
+    assert content["settings"]["nsd_tolerances"] == {"1": 6.0}
+    (summary,) = content["summary"]["labels"]
+    assert summary["empty"] == {"reference": 1, "prediction": 0, "both": 0}
+    assert summary["metrics"]["dice"] == {"mean": 0.5, "median": 0.5, "n": 3}
+    assert summary["metrics"]["hd95"]["n"] == 2
+    assert content["cases"][2]["metrics"]["hd95"] is None
+    assert content["instances"][0]["stratum"] == "all"
+
+
+def test_csv(folders, capsys):
+    assert evaluate(folders, "--csv", f"{folders}/new/scores.csv") == 0
+    with (folders / "new" / "scores.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(r["case"], r["dice"], r["empty"]) for r in rows] == [
+        ("a", "1.0", ""),
+        ("b", "0.5", ""),
+        ("c", "0.0", "reference"),
+    ]
+    with (folders / "new" / "scores_objects.csv").open() as file:
+        assert next(csv.DictReader(file))["f1"] == "1.0"
+    assert len(list((folders / "new").iterdir())) == 2
+
+
+def test_what_is_missing_or_fails_exits_with_1(folders, capsys):
+    (folders / "p" / "a.png").unlink()
+    save(folders / "p" / "b.png", square(4)[:20])
+    save(folders / "p" / "z.png", square(4) * 7)
+    assert evaluate(folders, "--labels", "cell=1") == 1
+    errors = capsys.readouterr().err
+    assert "case b was left out: the prediction has the shape (20, 24), not (24, 24)" in errors
+    assert "references without prediction: 1 (a)" in errors
+    assert "predictions without reference, left out: 1 (z)" in errors
+
+
+def test_values_without_label_are_remarked(folders, capsys):
+    save(folders / "p" / "a.png", square(10) * 255)
+    assert evaluate(folders) == 0
+    assert "hold values that belong to no label: 255" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--labels", "cell"], "--labels cell: give each once"),
+        (["--labels", "cell=1", "cell=2"], "--labels cell=2: give each once"),
+        (["--tolerance", "1=much"], "--tolerance 1=much: give each once"),
+        (["--tolerance", "1", "2"], "--tolerance 2: give each once"),
+        (["--size-cuts", "5", "3"], "not positive and ascending"),
+        (["--matching-iou", "2"], "IoU 2.0"),
+    ],
+)
+def test_wrong_options_exit_with_2(folders, capsys, options, message):
+    assert evaluate(folders, *options) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_an_error_is_json_too(folders, capsys):
+    assert main(["evaluate", f"{folders}/p", f"{folders}/none", "--json"]) == 2
+    assert "no such folder" in json.loads(capsys.readouterr().out)["error"]
