@@ -148,6 +148,8 @@ def measure_distances(first: Surface, second: Surface) -> SurfaceDistances:
     """Find for each element the nearest one of the other surface.
 
     Time grows with the surfaces, not with the box around them: one voxel far away costs nothing.
+    It is longest where large surfaces are parallel and far apart, as of concentric balls, since
+    then many elements are almost equally near: half a minute for 300,000 elements.
     """
     from scipy.spatial import KDTree
 
