@@ -3,6 +3,7 @@
 __all__ = [
     "BackendError",
     "CheckpointError",
+    "ComparisonError",
     "DatasetError",
     "EvaluationError",
     "ModelFileError",
@@ -56,3 +57,7 @@ class ModelFileError(UMambaError):
 
 class BackendError(UMambaError):
     """A selective-scan backend is unknown or cannot run here."""
+
+
+class ComparisonError(UMambaError):
+    """Scores or learning curves cannot be compared as they stand."""

@@ -1,0 +1,123 @@
+"""The scores of models on validation cases, and the table that the statistics work on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from umamba.errors import ComparisonError
+
+__all__ = ["CaseScore", "ScoreTable"]
+
+
+@dataclass(frozen=True)
+class CaseScore:
+    """One metric of one validation case, as one training of one model predicted it.
+
+    Attributes:
+        model: Name of the model.
+        fold: Fold whose validation set holds the case.
+        seed: Seed of the training; `None` for a training that has none on record, such as one taken
+            over from stock nnU-Net.
+        case: Name of the case.
+        value: The metric in its own unit (Dice from 0 to 1, distances in mm). Undefined: nan;
+            infinite values count as undefined, too.
+    """
+
+    model: str
+    fold: int
+    seed: int | None
+    case: str
+    value: float
+
+
+@dataclass(frozen=True, eq=False)
+class ScoreTable:
+    """Scores of all models over the same cases.
+
+    Attributes:
+        models: Names, in the order in which they first occur.
+        cases: Names, sorted by fold, then by name.
+        folds: Fold of each case, shape `(cases,)`.
+        seeds: Per model its seeds in ascending order, `None` first.
+        values: Per model an array `(seeds, cases)`; nan where undefined or not predicted.
+        predicted: Per model, whether there was a score at all, defined or not, `(seeds, cases)`.
+    """
+
+    models: tuple[str, ...]
+    cases: tuple[str, ...]
+    folds: Int[np.ndarray, " cases"]
+    seeds: dict[str, tuple[int | None, ...]]
+    values: dict[str, Float[np.ndarray, "_ cases"]]
+    predicted: dict[str, Bool[np.ndarray, "_ cases"]]
+
+    @classmethod
+    def from_scores(cls, scores: Sequence[CaseScore]) -> "ScoreTable":
+        """Sort scores into a table.
+
+        Args:
+            scores: One metric's scores in any order.
+
+        Returns:
+            The table.
+
+        Raises:
+            ComparisonError: A case is scored twice by one training, or lies in two folds.
+        """
+        folds = _fold_of_each_case(scores)
+        cases = sorted(folds, key=lambda case: (folds[case], case))
+        models = list(dict.fromkeys(score.model for score in scores))
+        seeds = {model: _seeds_of(model, scores) for model in models}
+        values = {model: np.full((len(seeds[model]), len(cases)), np.nan) for model in models}
+        predicted = {model: np.zeros_like(values[model], dtype=bool) for model in models}
+        column = {case: index for index, case in enumerate(cases)}
+        for score in scores:
+            cell = seeds[score.model].index(score.seed), column[score.case]
+            if predicted[score.model][cell]:
+                msg = (
+                    f"case {score.case} has two scores of model {score.model}, seed {score.seed}: "
+                    "give each training's validation cases once"
+                )
+                raise ComparisonError(msg)
+            predicted[score.model][cell] = True
+            if np.isfinite(score.value):
+                values[score.model][cell] = score.value
+        fold_of_cases = np.array([folds[case] for case in cases], dtype=np.int64)
+        return cls(tuple(models), tuple(cases), fold_of_cases, seeds, values, predicted)
+
+    def case_means(self, model: str) -> Float[np.ndarray, " cases"]:
+        """Average a model's trainings per case.
+
+        Args:
+            model: Name of the model.
+
+        Returns:
+            Means over the trainings in which the metric is defined, nan where it is in none.
+        """
+        defined = np.isfinite(self.values[model])
+        n_defined = defined.sum(axis=0)
+        total = np.where(defined, self.values[model], 0.0).sum(axis=0)
+        return np.where(n_defined > 0, total / np.maximum(n_defined, 1), np.nan)
+
+    def n_undefined(self, model: str) -> int:
+        """Count the predictions of a model for which the metric is undefined."""
+        return int((self.predicted[model] & np.isnan(self.values[model])).sum())
+
+
+def _fold_of_each_case(scores: Sequence[CaseScore]) -> dict[str, int]:
+    folds: dict[str, int] = {}
+    for score in scores:
+        if folds.setdefault(score.case, score.fold) != score.fold:
+            msg = (
+                f"case {score.case} is a validation case of folds {folds[score.case]} and "
+                f"{score.fold}: only folds whose validation sets share no case can be compared"
+            )
+            raise ComparisonError(msg)
+    return folds
+
+
+def _seeds_of(model: str, scores: Sequence[CaseScore]) -> tuple[int | None, ...]:
+    seeds = {score.seed for score in scores if score.model == model}
+    numbers = sorted(seed for seed in seeds if seed is not None)
+    return ((None,) if None in seeds else ()) + tuple(numbers)
