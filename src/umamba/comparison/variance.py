@@ -75,7 +75,7 @@ def training_spread(table: ScoreTable, models: Sequence[str]) -> TrainingSpread:
     residuals = [
         block - block.mean(axis=0)
         for model in models
-        for fold in np.unique(table.folds)
+        for fold in sorted(set(table.folds.tolist()))
         if (block := _repeated_trainings(table, model, fold)) is not None
     ]
     if not residuals:
@@ -114,7 +114,7 @@ def training_weights(
         included.
     """
     shares, n_trainings = [], []
-    for fold in np.unique(table.folds[used]):
+    for fold in sorted(set(table.folds[used].tolist())):
         in_fold = used & (table.folds == fold)
         shares.append(float(in_fold.sum() / used.sum()))
         n_trainings.append(int(np.isfinite(table.values[model][:, in_fold]).any(axis=1).sum()))

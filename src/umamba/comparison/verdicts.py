@@ -21,7 +21,7 @@ class Unit:
     """
 
     name: str
-    factor: float = 1.0
+    factor: float | int = 1
 
 
 def outcome(comparison: ModelComparison) -> Outcome:

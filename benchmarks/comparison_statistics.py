@@ -1,0 +1,195 @@
+"""Do the statistics of `umamba compare` hold? Comparisons simulated with a known truth.
+
+python -m benchmarks.comparison_statistics --repetitions 2000
+"""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from umamba.comparison.scores import CaseScore
+from umamba.comparison.statistics import ALPHA, ModelComparison, compare_models
+from umamba.comparison.verdicts import outcome
+
+__all__ = ["DESIGNS", "Design", "Rates", "measure", "simulate"]
+
+_CASE_DEVIATION = 10.0  # how much harder some cases are than others, for both models alike
+
+
+@dataclass(frozen=True)
+class Design:
+    """A comparison of two models; all deviations in Dice points.
+
+    Attributes:
+        cases: Number of cases, spread evenly over folds.
+        folds: Number of folds.
+        seeds: Trainings of the model per fold.
+        difference: True mean difference of the two models.
+        per_case: Standard deviation of the true difference between cases.
+        per_training: Standard deviation of whole trainings.
+        per_prediction: Standard deviation of one case's score between trainings.
+        baseline_seeds: Trainings of the baseline, if others than `seeds`; one has no seed.
+        model_instability: `per_training` of the model is that many times the baseline's.
+        per_fold: Standard deviation of the difference between folds, common to all trainings of a
+            fold: one model makes more of some training data. No interval knows of it.
+        skewed: Whether the differences per case are lognormal, most small and some large.
+    """
+
+    cases: int
+    folds: int
+    seeds: int
+    difference: float = 0.0
+    per_case: float = 2.0
+    per_training: float = 0.5
+    per_prediction: float = 3.0
+    baseline_seeds: int | None = None
+    model_instability: float = 1.0
+    per_fold: float = 0.0
+    skewed: bool = False
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Shares of the repetitions, from 0 to 1.
+
+    Attributes:
+        coverage: The interval holds the true difference.
+        mean_significant: The test of the mean is below 5 %.
+        ranks_significant: Wilcoxon's test is below 5 %.
+        verdict: The verdict is "better" or "worse".
+        smallest_detectable_difference: Mean of it, in Dice points.
+    """
+
+    coverage: float
+    mean_significant: float
+    ranks_significant: float
+    verdict: float
+    smallest_detectable_difference: float
+
+
+DESIGNS: dict[str, Design] = {
+    "2 folds, 2 seeds": Design(40, 2, 2),
+    "2 folds, 3 seeds": Design(40, 2, 3),
+    "1 fold, 2 seeds": Design(40, 1, 2),
+    "1 fold, 3 seeds": Design(40, 1, 3),
+    "5 folds, 2 seeds": Design(60, 5, 2),
+    "5 folds, 3 seeds": Design(200, 5, 3),
+    "12 cases only": Design(12, 2, 2),
+    "trainings do not differ": Design(60, 5, 3, per_training=0.0),
+    "trainings differ by more": Design(60, 5, 3, per_training=1.5),
+    "skewed differences": Design(40, 2, 3, skewed=True),
+    "model 3 times as unstable": Design(60, 5, 3, model_instability=3.0),
+    "baseline trained once": Design(60, 5, 3, baseline_seeds=1),
+    "folds favour a model": Design(60, 5, 3, per_fold=0.5),
+    "1 seed (trained networks only)": Design(60, 5, 1),
+}
+
+
+def simulate(design: Design, rng: np.random.Generator) -> list[CaseScore]:
+    """Draw the scores of a model, `model`, and of a baseline, `baseline`.
+
+    Args:
+        design: The comparison.
+        rng: Random numbers.
+
+    Returns:
+        Dice, around 0.8; not clipped, so that the true difference is known.
+    """
+    fold_of = np.arange(design.cases) % design.folds
+    shared = 80 + rng.normal(0, _CASE_DEVIATION, design.cases)
+    per_fold = rng.normal(0, design.per_fold, design.folds)[fold_of]
+    ahead = design.difference + _case_differences(design, rng) + per_fold
+    baseline_seeds = design.baseline_seeds or design.seeds
+    instability = design.model_instability * design.per_training
+    return [
+        *_trained("model", shared + ahead, design.seeds, instability, design, rng),
+        *_trained("baseline", shared, baseline_seeds, design.per_training, design, rng),
+    ]
+
+
+def _case_differences(design: Design, rng: np.random.Generator) -> np.ndarray:
+    if not design.skewed:
+        return rng.normal(0, design.per_case, design.cases)
+    mean, deviation = np.exp(0.5), np.sqrt((np.e - 1) * np.e)
+    return design.per_case * (rng.lognormal(0, 1, design.cases) - mean) / deviation
+
+
+def _trained(
+    model: str,
+    expected: np.ndarray,
+    n_seeds: int,
+    per_training: float,
+    design: Design,
+    rng: np.random.Generator,
+) -> list[CaseScore]:
+    trainings = rng.normal(0, per_training, (n_seeds, design.folds))
+    scores = []
+    for seed in range(n_seeds):
+        noise = rng.normal(0, design.per_prediction, design.cases)
+        for case in range(design.cases):
+            fold = case % design.folds
+            value = float(expected[case] + trainings[seed, fold] + noise[case]) / 100
+            name = None if n_seeds == 1 else seed
+            scores.append(CaseScore(model, fold, name, f"case_{case:03d}", value))
+    return scores
+
+
+def measure(design: Design, repetitions: int, seed: int = 0) -> Rates:
+    """Simulate a comparison many times, and count what the statistics say.
+
+    Args:
+        design: The comparison.
+        repetitions: How often.
+        seed: Of the random numbers.
+
+    Returns:
+        The rates.
+    """
+    rng = np.random.default_rng(seed)
+    comparisons = [
+        compare_models(simulate(design, rng), "baseline", n_bootstrap=1000, seed=index)[0]
+        for index in range(repetitions)
+    ]
+    return Rates(
+        coverage=_share([_covers(comparison, design) for comparison in comparisons]),
+        mean_significant=_share([c.p_difference < ALPHA for c in comparisons]),
+        ranks_significant=_share([c.p_wilcoxon < ALPHA for c in comparisons]),
+        verdict=_share([outcome(c) in ("better", "worse") for c in comparisons]),
+        smallest_detectable_difference=100
+        * float(np.mean([c.smallest_detectable_difference for c in comparisons])),
+    )
+
+
+def _covers(comparison: ModelComparison, design: Design) -> bool:
+    interval = comparison.difference.interval
+    return interval.low <= design.difference / 100 <= interval.high
+
+
+def _share(outcomes: list[bool]) -> float:
+    return float(np.mean(outcomes))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the table of `docs/explanation/statistics.md`."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repetitions", type=int, default=2000)
+    repetitions = parser.parse_args(arguments).repetitions
+    header = ["design", "cases", "interval holds the truth", "false: mean", "false: ranks"]
+    header += ["false: verdict", "detectable", "found: mean", "found: verdict"]
+    print("| " + " | ".join(header) + " |\n|---|" + "---:|" * (len(header) - 1))  # noqa: T201
+    for name, design in DESIGNS.items():
+        null = measure(design, repetitions)
+        detectable = null.smallest_detectable_difference
+        effect = measure(replace(design, difference=detectable), repetitions, seed=1)
+        rates = [null.coverage, null.mean_significant, null.ranks_significant, null.verdict]
+        shares = [f"{100 * rate:.1f} %" for rate in rates]
+        found = [f"{100 * rate:.0f} %" for rate in (effect.mean_significant, effect.verdict)]
+        row = [name, str(design.cases), *shares, f"{detectable:.1f}", *found]
+        print("| " + " | ".join(row) + " |", flush=True)  # noqa: T201
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,245 @@
+"""How soon a training gets good: epochs and hours to shares of the best validation Dice."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from scipy import integrate
+
+from umamba.comparison.records import Record
+from umamba.errors import ComparisonError
+
+__all__ = ["SHARES", "Curve", "Dynamics", "Reached", "Spread", "learning_dynamics", "smooth"]
+
+SHARES = (0.9, 0.95, 0.99)
+_MEMORY = 0.9  # of nnU-Net's `ema_fg_dice`
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Validation Dice of one training.
+
+    Attributes:
+        model: Name of the model.
+        fold: Fold.
+        seed: Seed, `None` where none is on record.
+        epochs: Epochs completed at each point, ascending.
+        hours: Hours trained at each point; nan where unknown.
+        values: nnU-Net's pseudo Dice of the epoch, not smoothed; nan where undefined.
+    """
+
+    model: str
+    fold: int
+    seed: int | None
+    epochs: Sequence[int]
+    hours: Sequence[float]
+    values: Sequence[float]
+
+
+@dataclass(frozen=True)
+class Spread(Record):
+    """A number of every training, in short; nan where there is none.
+
+    Attributes:
+        n: Trainings that have it.
+        mean: Their mean.
+        minimum: The least.
+        maximum: The largest.
+        seed_standard_deviation: Between trainings of one fold that differ in the seed, pooled over
+            folds; trainings without a seed are left out.
+    """
+
+    n: int
+    mean: float
+    minimum: float
+    maximum: float
+    seed_standard_deviation: float
+
+
+@dataclass(frozen=True)
+class Reached(Record):
+    """When a share of a best Dice was reached.
+
+    Attributes:
+        share: Share of the best.
+        n_trainings: Trainings of the model that there is a best for.
+        epochs: Epochs until then, of the trainings that got there: `epochs.n` of `n_trainings`.
+        hours: Hours until then.
+    """
+
+    share: float
+    n_trainings: int
+    epochs: Spread
+    hours: Spread
+
+
+@dataclass(frozen=True)
+class Dynamics(Record):
+    """How one model's trainings went; Dice is smoothed as by `smooth`.
+
+    Attributes:
+        model: Name.
+        best: Best Dice of each training.
+        own_best: When each training reached shares of its own best.
+        baseline_best: When it reached shares of the baseline's best, the mean over the baseline's
+            trainings of the same fold.
+        area_over_epochs: Mean Dice up to `epochs_compared`: area under the curve over its length.
+        area_over_hours: Mean Dice up to `hours_compared`.
+        epochs_compared: Epochs that all trainings of all models have.
+        hours_compared: Hours that all trainings with known hours have.
+    """
+
+    model: str
+    best: Spread
+    own_best: tuple[Reached, ...]
+    baseline_best: tuple[Reached, ...]
+    area_over_epochs: Spread
+    area_over_hours: Spread
+    epochs_compared: float
+    hours_compared: float
+
+
+def smooth(values: Sequence[float]) -> Float[np.ndarray, " points"]:
+    """Smooth as nnU-Net does for `ema_fg_dice`, by which it chooses the best checkpoint.
+
+    Args:
+        values: One per epoch; one that is nan changes nothing.
+
+    Returns:
+        Nine tenths of the last smoothed value plus one tenth of the new one, starting with the
+        first; nan before the first that is defined.
+    """
+    smoothed = np.full(len(values), np.nan)
+    last = np.nan
+    for index, value in enumerate(values):
+        if np.isfinite(value):
+            last = _MEMORY * last + (1 - _MEMORY) * value if np.isfinite(last) else value
+        smoothed[index] = last
+    return smoothed
+
+
+def learning_dynamics(curves: Sequence[Curve], baseline: str) -> list[Dynamics]:
+    """Measure how soon the trainings of each model get good.
+
+    Args:
+        curves: One per training.
+        baseline: Name of the model whose best Dice the others are measured by; where it has no
+            curves, `baseline_best` is empty of numbers.
+
+    Returns:
+        One record per model, in the order in which they first occur.
+
+    Raises:
+        ComparisonError: A curve's lists differ in length, or its epochs or hours go backwards.
+    """
+    for curve in curves:
+        _check(curve)
+    trainings = [_Training(curve) for curve in curves if np.isfinite(curve.values).any()]
+    epochs = min((training.epochs[-1] for training in trainings), default=float("nan"))
+    ends = [training.hours[-1] for training in trainings if np.isfinite(training.hours).all()]
+    hours = min(ends, default=float("nan"))
+    bars = _best_per_fold([t for t in trainings if t.curve.model == baseline])
+    return [
+        _describe([t for t in trainings if t.curve.model == model], model, bars, epochs, hours)
+        for model in dict.fromkeys(curve.model for curve in curves)
+    ]
+
+
+class _Training:
+    """A curve as arrays, without the points before the first defined one."""
+
+    def __init__(self, curve: Curve) -> None:
+        smoothed = smooth(curve.values)
+        defined = np.isfinite(smoothed)
+        self.curve = curve
+        self.dice = smoothed[defined]
+        self.epochs = np.asarray(curve.epochs, dtype=float)[defined]
+        self.hours = np.asarray(curve.hours, dtype=float)[defined]
+        self.best = float(self.dice.max())
+
+    def first_at(self, bar: float) -> int | None:
+        """Return the index of the first point at the bar or above it."""
+        reached = np.flatnonzero(self.dice >= bar)
+        return int(reached[0]) if reached.size else None
+
+    def mean_up_to(self, time: Float[np.ndarray, " points"], end: float) -> float:
+        """Return the area under the curve by the trapezoidal rule, over its length."""
+        if not (np.isfinite(time).all() and np.isfinite(end)):
+            return float("nan")
+        inside = time < end
+        points = np.append(time[inside], end)
+        dice = np.append(self.dice[inside], np.interp(end, time, self.dice))
+        length = end - points[0]
+        return float(integrate.trapezoid(dice, points) / length) if length > 0 else float(dice[-1])
+
+
+def _check(curve: Curve) -> None:
+    training = f"the curve of model {curve.model}, fold {curve.fold}, seed {curve.seed}"
+    lengths = len(curve.epochs), len(curve.hours), len(curve.values)
+    if len(set(lengths)) > 1:
+        msg = f"{training} has {lengths[0]} epochs, {lengths[1]} hours and {lengths[2]} values"
+        raise ComparisonError(msg)
+    if (np.diff(curve.epochs) <= 0).any() or (np.diff(curve.hours) < 0).any():
+        msg = f"{training} goes backwards: epochs and hours must ascend"
+        raise ComparisonError(msg)
+
+
+def _best_per_fold(trainings: Sequence[_Training]) -> dict[int, float]:
+    folds = {training.curve.fold for training in trainings}
+    return {
+        fold: float(np.mean([t.best for t in trainings if t.curve.fold == fold])) for fold in folds
+    }
+
+
+def _describe(
+    trainings: Sequence[_Training],
+    model: str,
+    baseline_bests: dict[int, float],
+    epochs: float,
+    hours: float,
+) -> Dynamics:
+    own = [training.best for training in trainings]
+    others = [baseline_bests.get(training.curve.fold, np.nan) for training in trainings]
+    return Dynamics(
+        model=model,
+        best=_spread(trainings, own),
+        own_best=tuple(_reached(trainings, own, share) for share in SHARES),
+        baseline_best=tuple(_reached(trainings, others, share) for share in SHARES),
+        area_over_epochs=_spread(trainings, [t.mean_up_to(t.epochs, epochs) for t in trainings]),
+        area_over_hours=_spread(trainings, [t.mean_up_to(t.hours, hours) for t in trainings]),
+        epochs_compared=epochs,
+        hours_compared=hours,
+    )
+
+
+def _reached(trainings: Sequence[_Training], bests: Sequence[float], share: float) -> Reached:
+    points = [t.first_at(share * best) for t, best in zip(trainings, bests, strict=True)]
+    epochs, hours = (
+        _spread(
+            trainings,
+            [np.nan if i is None else times[i] for i, times in zip(points, series, strict=True)],
+        )
+        for series in ([t.epochs for t in trainings], [t.hours for t in trainings])
+    )
+    return Reached(share, int(np.isfinite(bests).sum()), epochs, hours)
+
+
+def _spread(trainings: Sequence[_Training], numbers: Sequence[float]) -> Spread:
+    defined = [float(number) for number in numbers if np.isfinite(number)]
+    if not defined:
+        nan = float("nan")
+        return Spread(0, nan, nan, nan, nan)
+    by_fold: dict[int, list[float]] = {}
+    for training, number in zip(trainings, numbers, strict=True):
+        if training.curve.seed is not None and np.isfinite(number):
+            by_fold.setdefault(training.curve.fold, []).append(float(number))
+    degrees = sum(len(group) - 1 for group in by_fold.values())
+    squares = sum(float(np.var(group)) * len(group) for group in by_fold.values())
+    return Spread(
+        n=len(defined),
+        mean=float(np.mean(defined)),
+        minimum=min(defined),
+        maximum=max(defined),
+        seed_standard_deviation=float(np.sqrt(squares / degrees)) if degrees else float("nan"),
+    )

@@ -1,0 +1,50 @@
+"""The statistics against simulated comparisons, whose truth is known."""
+
+from dataclasses import replace
+
+import pytest
+
+from benchmarks.comparison_statistics import DESIGNS, Design, main, measure
+
+ONCE = "1 seed (trained networks only)"
+
+
+def test_intervals_hold_and_verdicts_are_right_with_two_seeds() -> None:
+    design = Design(cases=30, folds=2, seeds=2)
+    null = measure(design, 300)
+    assert null.coverage > 0.92
+    assert null.mean_significant < 0.08
+    assert null.verdict < 0.08
+
+
+def test_wilcoxon_alone_takes_luck_of_training_for_a_difference() -> None:
+    null = measure(Design(cases=30, folds=1, seeds=2, per_training=2.0), 150)
+    assert null.ranks_significant > 0.3
+    assert null.verdict < 0.12
+
+
+def test_the_smallest_detectable_difference_is_detected() -> None:
+    design = Design(cases=30, folds=2, seeds=3)
+    detectable = measure(design, 60).smallest_detectable_difference
+    effect = measure(replace(design, difference=detectable), 150)
+    assert 0.68 < effect.mean_significant < 0.92
+    assert effect.verdict > 0.65
+    assert effect.coverage > 0.9
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in DESIGNS if name != ONCE])
+def test_every_design_of_the_table(name: str) -> None:
+    null = measure(DESIGNS[name], 1000)
+    assert null.coverage > 0.92
+    assert null.verdict < 0.07
+
+
+def test_the_table_has_a_row_per_design(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("benchmarks.comparison_statistics.DESIGNS", {"tiny": Design(12, 2, 2)})
+    assert main(["--repetitions", "2"]) == 0
+    header, line, row = capsys.readouterr().out.splitlines()
+    assert header.count("|") == line.count("|") == row.count("|")
+    assert row.startswith("| tiny | 12 |")
