@@ -80,6 +80,7 @@ DESIGNS: dict[str, Design] = {
     "trainings do not differ": Design(60, 5, 3, per_training=0.0),
     "trainings differ by more": Design(60, 5, 3, per_training=1.5),
     "skewed differences": Design(40, 2, 3, skewed=True),
+    "1 fold, trainings differ by more": Design(40, 1, 2, per_training=1.5),
     "model 3 times as unstable": Design(60, 5, 3, model_instability=3.0),
     "baseline trained once": Design(60, 5, 3, baseline_seeds=1),
     "folds favour a model": Design(60, 5, 3, per_fold=0.5),

@@ -111,6 +111,21 @@ def test_pairs_use_the_cases_that_both_have() -> None:
     assert comparison.difference.mean == 0.25
 
 
+def test_seeds_are_those_that_every_fold_has() -> None:
+    half = scores_of("new", [[0.5, 0.75, 0.5, 0.25], [0.5, NAN, 0.75, NAN]], folds=2)
+    scores = [*half, *scores_of("net", [[0.5, 0.5, 0.5, 0.5]], folds=2, seeds=[None])]
+    (comparison,) = compare_models(scores, "net", n_bootstrap=100)
+    assert (comparison.n_seeds, comparison.n_baseline_seeds) == (1, 1)
+    assert comparison.difference.includes_seed_variance  # of the fold that was repeated
+
+
+def test_nothing_to_compare() -> None:
+    assert compare_models(scores_of("net", [[0.5]]), "net") == []
+    assert summarize_models([]) == []
+    with pytest.raises(ComparisonError, match="there are scores of no model"):
+        compare_models([], "net")
+
+
 def test_without_common_cases_all_numbers_are_null() -> None:
     scores = [*scores_of("net", [[0.5, 0.5]]), *scores_of("new", [[NAN, NAN]])]
     scores += scores_of("other", [[0.5, 0.75]])

@@ -112,7 +112,7 @@ def estimate_mean(
     independently of them (hierarchical bootstrap; Saravanan, Berman & Sober 2020). Both variances
     add up, each without bias. As they are estimates themselves, the trainings' often from two or
     three seeds, the arms of the percentile interval are stretched by the ratio of Student's
-    quantile to the normal one (Hesterberg 2015, section 5.3), with the degrees of freedom of
+    quantile to the normal one (Hesterberg 2015), with the degrees of freedom of
     Satterthwaite (1946).
 
     Args:

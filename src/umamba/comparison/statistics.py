@@ -66,7 +66,7 @@ class ModelComparison(Record):
         higher_is_better: Whether more of the metric is better.
         n_cases: Cases in the comparison.
         n_cases_left_out: Cases that only one of the two, or neither, has a score of.
-        n_seeds: Trainings of the model per fold, the most of any fold.
+        n_seeds: Trainings of the model per fold, the fewest of any fold.
         n_baseline_seeds: The same of the baseline.
         n_comparisons: Comparisons that p values are corrected for.
         model_mean: Mean over the cases of the mean over trainings.
@@ -278,8 +278,8 @@ def _compare_pair(
         higher_is_better=higher_is_better,
         n_cases=int(used.sum()),
         n_cases_left_out=int((~used).sum()),
-        n_seeds=max(weights[0].n_trainings, default=0),
-        n_baseline_seeds=max(weights[1].n_trainings, default=0),
+        n_seeds=min(weights[0].n_trainings, default=0),
+        n_baseline_seeds=min(weights[1].n_trainings, default=0),
         n_comparisons=1,
         model_mean=_mean(model_means[used]),
         baseline_mean=_mean(baseline_means[used]),

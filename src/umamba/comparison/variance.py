@@ -18,8 +18,7 @@ class TrainingSpread:
     A training's deviation has two parts: the training as a whole is better or worse, and every case
     moves by itself. The latter averages out over cases, and the bootstrap of cases counts it
     already, so `variance` is the former alone, by the analysis of variance of trainings x cases;
-    an estimate below zero counts as zero (Searle, Casella & McCulloch, Variance Components, 1992,
-    chapter 4).
+    an estimate below zero counts as zero (Searle, Casella & McCulloch, Variance Components, 1992).
 
     Attributes:
         deviations: Each training's mean deviation from the mean of its model and fold.
