@@ -71,6 +71,24 @@ def test_every_configuration_of_a_data_set(dataset: list[str], as_json: Run) -> 
     assert cascade["profile"]["multiply_adds"] > row["profile"]["multiply_adds"]
 
 
+@pytest.mark.parametrize("patch_size", [[24, 32, 40], [40, 32, 24]])
+def test_patches_are_rounded_up_for_networks_of_their_own_topology(
+    patch_size: list[int], dataset: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("monai")
+    options = ["--configurations", "3d_fullres", "--models", "swinunetr", "unetpp"]
+    size = ["--patch-size", *map(str, patch_size)]
+    assert main([*dataset, *options, *size, "--json"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    rounded, other = content["configurations"][0]["models"]
+    assert rounded["patch_size"] == [-(-n // 32) * 32 for n in patch_size]
+    assert rounded["profile"]["n_parameters"] > 0
+    assert other["patch_size"] == patch_size
+    assert main([*dataset, *options, *size]) == 0
+    shown = "x".join(map(str, rounded["patch_size"]))
+    assert f"- `swinunetr`: its patch is {shown}\n" in capsys.readouterr().out
+
+
 def test_twice_the_batch_saves_twice_as_much(dataset: list[str], as_json: Run) -> None:
     options = [*dataset, "--configurations", "2d", "--models", "attention_unet"]
     once, twice = (

@@ -112,13 +112,13 @@ def _profile_configuration(request: ModelsRequest, name: str, device: str | None
     if request.patch_size is not None and len(request.patch_size) == len(patch):
         patch = request.patch_size
     batch_size = request.batch_size or configuration["batch_size"]
+    # As the source's own, not as options of the plans: those are never rounded up to what fits.
+    configuration |= {"patch_size": list(patch), "batch_size": batch_size}
     source = request.source | {"configurations": {name: configuration}}
-    # Plans need a name other than their source's; these are not written.
-    options = PlanOptions(plans_name="models", patch_size=patch, batch_size=batch_size)
     plans: dict[str, Plans] = {}
     rows: dict[str, ModelRow] = {}
     for model in request.models:
-        rows[model.name], derived = _profile_model(request, name, source, model, options)
+        rows[model.name], derived = _profile_model(request, name, source, model)
         if derived is not None:
             plans[model.name] = derived
     if device is not None:
@@ -127,9 +127,10 @@ def _profile_configuration(request: ModelsRequest, name: str, device: str | None
 
 
 def _profile_model(
-    request: ModelsRequest, name: str, source: Plans, model: Architecture, options: PlanOptions
+    request: ModelsRequest, name: str, source: Plans, model: Architecture
 ) -> tuple[ModelRow, Plans | None]:
     """Return what a model costs, and its plans; `None` and the reason where it has none."""
+    options = PlanOptions(plans_name="models")  # another than the source's; not written
     try:
         plans = derive_plans(source, model, options, request.dataset_json)
         planned = build_network(plans, request.dataset_json, name)
