@@ -127,10 +127,12 @@ class ModelTables:
     def _notes(self) -> list[str]:
         notes = [
             "Multiply-adds (MACs, half the FLOPs; G is 10^9) are those of predicting one patch: "
-            "convolutions, matrix products, attention and the selective scan. Norms, activations "
-            "and sums are left out. Saved is what training keeps for the backward of one batch, in "
-            "float32, with the heads of deep supervision; weights, gradients and momentum, 12 "
-            "bytes per parameter, come on top.",
+            "convolutions, matrix products, attention, Fourier transforms and the selective scan. "
+            "Norms, activations and sums are left out. Saved is what training keeps for the "
+            "backward of one batch, in float32, with the heads of deep supervision; weights, "
+            "gradients and momentum, 12 bytes per parameter, come on top. Every model is on the "
+            "plans above, also resenc_m, resenc_l and resenc_xl: they differ in the patch and the "
+            "batch that nnU-Net's planners choose (`--from nnUNetResEncUNetLPlans`).",
         ]
         if self.machine is not None:
             notes += [
