@@ -162,6 +162,26 @@ def test_presets_are_planned_by_nnunets_planner_from_the_fingerprint_that_is_the
     assert plan(folder, *with_theirs) == 0
 
 
+def test_presets_of_a_data_set_without_its_images_are_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raw = folder.parents[1] / "raw" / folder.name
+    raw.mkdir(parents=True)
+    (raw / "dataset.json").write_text(json.dumps(DATASET_JSON))
+    (folder / "dataset_fingerprint.json").write_text("{}")
+    images = str(raw / "imagesTr")
+
+    def begin(*_: object) -> None:  # as nnU-Net's planner does, which reads the first image
+        raise FileNotFoundError(2, "No such file or directory", images)
+
+    api = "nnunetv2.experiment_planning.plan_and_preprocess_api"
+    monkeypatch.setattr(f"{api}.plan_experiment_dataset", begin)
+    assert plan(folder, "resenc_l", "--raw", str(raw.parent)) == 2
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert message.startswith(f"umamba plan: nnU-Net refuses {raw}")
+    assert images in message
+
+
 def test_rounding_is_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("monai")
     source = stock_plans()

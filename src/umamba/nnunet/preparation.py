@@ -157,7 +157,7 @@ def _plan(dataset: str, raw: Path, planner: str, *, keeps_fingerprint: bool) -> 
                 folder, planner, "nnunetv2.experiment_planning"
             )
             plan_experiment_dataset(number, planner_class)
-        except (RuntimeError, AssertionError, ValueError) as error:
+        except (RuntimeError, AssertionError, ValueError, OSError) as error:
             first = next((line for line in str(error).splitlines() if line.strip()), "")
             msg = (
                 f"nnU-Net refuses {raw}: {first.strip() or type(error).__name__}. What it printed "
