@@ -168,6 +168,45 @@ def test_the_layer_is_named_with_its_range(
     assert re.search(want, said), said
 
 
+@pytest.mark.parametrize("value", [2.0, float("nan")])
+def test_looking_for_the_layer_leaves_the_network_as_it_is(value: float) -> None:
+    network = Setup().network
+    network[0].weight.requires_grad_(False)  # as in fine-tuning
+    images = torch.full((4, 3), value)
+    before = copy.deepcopy(network.state_dict())
+    find_non_finite(network, lambda: Squares()(network(images)), images)
+    assert same(network.state_dict(), before)
+
+
+@pytest.mark.parametrize(
+    ("value", "elsewhere", "passes", "want"),
+    [
+        (2.0, False, ["forward", "agreed", "backward"], "found every output and gradient finite"),
+        (2.0, True, ["forward", "agreed"], "began in another process"),
+        (float("nan"), False, ["forward", "agreed"], "images of the batch are not finite"),
+    ],
+)
+def test_all_processes_take_the_same_passes(
+    value: float, elsewhere: bool, passes: list[str], want: str
+) -> None:
+    """Else they wait for each other without end in a loss that gathers from all of them."""
+    network, images = nn.Linear(3, 2), torch.full((4, 3), value)
+    taken = []
+
+    def loss() -> Tensor:
+        taken.append("forward")
+        output: Tensor = Squares()(network(images))
+        output.register_hook(lambda _: taken.append("backward"))  # type: ignore[no-untyped-call]
+        return output
+
+    def agreed(bad: bool) -> bool:
+        taken.append("agreed")
+        return bad or elsewhere
+
+    assert want in find_non_finite(network, loss, images, agreed)
+    assert taken == passes
+
+
 @pytest.mark.parametrize(
     ("device", "dtype"),
     [

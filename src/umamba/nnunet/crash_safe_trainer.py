@@ -165,8 +165,8 @@ class CrashSafeTrainer(nnUNetTrainer):
             result: dict[str, Any] = super().train_step(batch)
         in_a_row, loss = guard.skipped_in_a_row, float(result["loss"])
         # Steps that a gradient scaler skips while it looks for its scale are no news.
-        at_its_scale = self.grad_scaler is None or not math.isfinite(loss)
-        if in_a_row and (at_its_scale or in_a_row >= MOST_IN_A_ROW):
+        news = self.grad_scaler is None or not math.isfinite(loss) or in_a_row >= MOST_IN_A_ROW
+        if in_a_row and self._agreed(asked=news):  # each process has a loss of its own
             where = self._find_non_finite(batch)
             self.print_to_log_file(
                 f"Step skipped, {in_a_row} in a row: its loss ({loss:.4g}) or its gradient is not "
@@ -186,7 +186,7 @@ class CrashSafeTrainer(nnUNetTrainer):
                 value: torch.Tensor = self.loss(network(images), target)
             return value
 
-        return find_non_finite(network, loss, images)
+        return find_non_finite(network, loss, images, lambda bad: self._agreed(asked=bad))
 
     def on_train_epoch_end(self, train_outputs: list[dict[str, Any]]) -> None:
         """Log the mean loss; a skipped step's that is not finite counts as the others' mean."""

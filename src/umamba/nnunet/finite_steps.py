@@ -61,15 +61,14 @@ class FiniteSteps:
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Watch one training step; afterwards `skipped_in_a_row` says how it went."""
-        before = [buffer.clone() for buffer in self._network.buffers()]
+        before = _copied_buffers(self._network)
         self._loss, self._stepped = None, False
         yield
         if self._stepped:
             self.skipped_in_a_row = 0
             return
         self.skipped_in_a_row += 1
-        for buffer, old in zip(self._network.buffers(), before, strict=True):
-            buffer.copy_(old)
+        _restore_buffers(self._network, before)
 
     def check(self, where: str) -> None:
         """Check that there are not too many skipped steps in a row.
@@ -90,6 +89,15 @@ class FiniteSteps:
         raise TrainingError(msg)
 
 
+def _copied_buffers(network: nn.Module) -> list[Tensor]:
+    return [buffer.clone() for buffer in network.buffers()]
+
+
+def _restore_buffers(network: nn.Module, before: list[Tensor]) -> None:
+    for buffer, old in zip(network.buffers(), before, strict=True):
+        buffer.copy_(old)
+
+
 def _all_finite(tensors: list[Tensor]) -> bool:
     """Return whether no tensor has an element that is infinite or NaN; waits for a GPU once."""
     if not tensors:
@@ -99,31 +107,46 @@ def _all_finite(tensors: list[Tensor]) -> bool:
     return bool(torch.stack([norm.float().to(norms[0].device) for norm in norms]).isfinite().all())
 
 
-def find_non_finite(network: nn.Module, loss: Callable[[], Tensor], images: Tensor) -> str:
+def find_non_finite(
+    network: nn.Module,
+    loss: Callable[[], Tensor],
+    images: Tensor,
+    agreed: Callable[[bool], bool] = bool,
+) -> str:
     """Find where what is not finite begins, in one more forward and backward pass.
 
     Args:
-        network: What is trained, bare of wrappers; its gradients and random states stay.
+        network: What is trained, bare of wrappers; its gradients, running statistics and random
+            states stay.
         loss: Runs the forward pass and returns the loss.
         images: The batch.
+        agreed: Returns whether any process of a distributed training says so. nnU-Net's Dice loss
+            of whole batches makes the processes wait for each other, forward and backward, so all
+            of them take the same passes.
 
     Returns:
         A sentence that names the first layer and the range of its activations.
     """
-    if not images.isfinite().all():
-        return f"The images of the batch are not finite: {_range(images)}."
     devices = [images.device] if images.device.type == "cuda" else []
     forward: list[str] = []
     backward: list[str] = []
+    before = _copied_buffers(network)
     with torch.random.fork_rng(devices), _noting(network, forward, backward):
         value = loss()
-        if not forward and value.isfinite().all():
-            # Unlike `backward`, this neither adds to gradients nor wakes a distributed training.
-            torch.autograd.grad(value, list(network.parameters()), allow_unused=True)
+        found = agreed(bool(forward) or not _all_finite([images, value.detach()]))
+        if not found:
+            # Unlike `backward`, this neither adds to gradients nor wakes DistributedDataParallel.
+            trained = [p for p in network.parameters() if p.requires_grad]
+            torch.autograd.grad(value, trained, allow_unused=True)
+    _restore_buffers(network, before)
+    if not images.isfinite().all():
+        return f"The images of the batch are not finite: {_range(images)}."
     if forward:
         return f"The first output that is not finite is that of {forward[0]}."
     if not value.isfinite().all():
         return "All layers have finite outputs; the loss itself is not finite."
+    if found:
+        return "It began in another process of this training."
     if backward:
         return f"The first gradient that is not finite is that of the output of {backward[0]}."
     return "A second pass on the same batch found every output and gradient finite."
