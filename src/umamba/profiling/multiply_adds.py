@@ -18,8 +18,9 @@ def count_multiply_adds(function: Callable[[], object]) -> int:
     """Count the multiply-adds (MACs) of one call.
 
     torch's FlopCounterMode counts convolutions, transposed convolutions, matrix products and
-    attention; the formulas here add the selective scan and Fourier transforms. Norms, activations,
-    sums and other products of single elements are left out. A convolution counts its padding, too.
+    attention; the formulas here add the selective scan, Fourier transforms and attention on CPUs.
+    Norms, activations, sums and other products of single elements are left out. A convolution
+    counts its padding, too.
 
     The scan is `h = exp(dt A) h + (dt u) B`, `y = C h + D u`, `y silu(z)` (Gu and Dao 2023,
     arXiv:2312.00752, equation 2): for every state of every step and channel four multiply-adds
@@ -76,7 +77,12 @@ def _to_real(
     return _complex_transform(out_shape, axes) // 2
 
 
+def _attention(q: _Shape, k: _Shape, v: _Shape, *_: Any, **__: Any) -> int:
+    return 2 * math.prod(q[:-1]) * k[-2] * (q[-1] + v[-1])
+
+
 _FORMULAS = {
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention,
     torch.ops.umamba.selective_scan: _scan,
     torch.ops.aten._fft_c2c: _complex_transform,
     torch.ops.aten._fft_r2c: _from_real,
