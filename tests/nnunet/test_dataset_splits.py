@@ -1,6 +1,7 @@
 """Folds: too few cases, damaged files, the same images on both sides, labels that are missing."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +16,8 @@ from dataset_files import (
     save_raw,
     save_raw_case,
 )
-from umamba.errors import UMambaError
+from umamba.errors import DatasetError, UMambaError
+from umamba.nnunet.dataset_splits import ensure_splits
 
 
 @pytest.fixture
@@ -104,3 +106,21 @@ def test_a_label_that_a_fold_never_sees(folders):
     (line,) = findings_of(folders)
     assert line.startswith(f"warning: {NAME}/splits_final.json: fold 1 trains without")
     assert "any voxel of label oedema=2; write folds in which every training part has it" in line
+
+
+def test_splits_are_written_as_nnunet_writes_them(tmp_path: Path) -> None:
+    from nnunetv2.utilities.crossval_split import generate_crossval_split
+
+    cases = [f"case_{i}" for i in range(12)]
+    for case in cases:
+        (tmp_path / "data").mkdir(exist_ok=True)
+        (tmp_path / "data" / f"{case}.pkl").touch()
+    splits = ensure_splits(tmp_path, tmp_path / "data")
+    stock = generate_crossval_split(sorted(cases), seed=12345, n_splits=5)
+    assert splits == [{part: list(map(str, fold[part])) for part in fold} for fold in stock]
+    assert json.loads((tmp_path / "splits_final.json").read_text()) == splits
+    (tmp_path / "splits_final.json").write_text('[{"train": ["b"], "val": ["a"]}]')
+    assert ensure_splits(tmp_path, tmp_path / "data") == [{"train": ["b"], "val": ["a"]}]
+    (tmp_path / "splits_final.json").write_text("[]")
+    with pytest.raises(DatasetError, match="no list of folds"):
+        ensure_splits(tmp_path, tmp_path / "data")

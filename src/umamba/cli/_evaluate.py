@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from umamba.evaluation.cases import Labels
     from umamba.evaluation.folders import FolderEvaluation, FolderRequest
 
-__all__ = ["add_parser", "run"]
+__all__ = ["add_parser", "parse_tolerances", "run"]
 
 _DESCRIPTION = """\
 Compare predicted masks with their references, files of the same name in two folders (NIfTI,
@@ -172,7 +172,7 @@ def _request(args: argparse.Namespace) -> "FolderRequest":
     elif args.dataset_json is not None:
         labels, own_ignore = labels_from_dataset_json(args.dataset_json.expanduser())
         ignore = own_ignore if ignore is None else ignore
-    tolerance, tolerances = _parse_tolerances(args.tolerance)
+    tolerance, tolerances = parse_tolerances(args.tolerance)
     settings = EvaluationSettings(
         nsd_tolerance=tolerance,
         nsd_tolerances=tolerances,
@@ -207,7 +207,7 @@ def _parse_labels(texts: Sequence[str]) -> "Labels":
     return labels
 
 
-def _parse_tolerances(texts: Sequence[str]) -> tuple[float, dict[str, float]]:
+def parse_tolerances(texts: Sequence[str]) -> tuple[float, dict[str, float]]:
     """Return the tolerance of all labels, and those of single ones."""
     tolerances: dict[str, float] = {}
     for text in texts:

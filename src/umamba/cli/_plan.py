@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from umamba import registry
-from umamba.cli.arguments import add_trust_argument, positive
+from umamba.cli.arguments import add_trust_argument, numbers, positive
 from umamba.nnunet.paths import Paths, add_path_arguments, set_default_workers
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     parser.add_argument(
         "--features",
-        type=_numbers,
+        type=numbers,
         metavar="8,16,...",
         help="channels per stage; the last stands for further stages",
     )
@@ -96,17 +96,6 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     add_path_arguments(parser)
     parser.set_defaults(run=run)
-
-
-def _numbers(text: str) -> tuple[int, ...]:
-    try:
-        numbers = tuple(int(part) for part in text.split(","))
-    except ValueError:
-        numbers = ()
-    if not numbers or min(numbers) < 1:
-        msg = f"{text!r} is not a list of positive numbers such as 8,16,32"
-        raise argparse.ArgumentTypeError(msg)
-    return numbers
 
 
 def run(args: argparse.Namespace) -> int:

@@ -10,6 +10,7 @@ __all__ = [
     "add_model_arguments",
     "add_trust_argument",
     "natural",
+    "numbers",
     "plans_name",
     "positive",
     "positive_hours",
@@ -42,6 +43,18 @@ def natural(text: str) -> int:
         msg = f"{text!r} is not zero or a positive number"
         raise argparse.ArgumentTypeError(msg)
     return int(text)
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    """Parse a list of numbers of at least one, such as 8,16,32."""
+    try:
+        parsed = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        parsed = ()
+    if not parsed or min(parsed) < 1:
+        msg = f"{text!r} is not a list of positive numbers such as 8,16,32"
+        raise argparse.ArgumentTypeError(msg)
+    return parsed
 
 
 def add_trust_argument(parser: argparse.ArgumentParser) -> None:

@@ -21,6 +21,7 @@ COMMANDS = (
     "_train",
     "_predict",
     "_evaluate",
+    "_compare",
     "_export",
     "_install",
     "_demo",

@@ -1,16 +1,19 @@
 """Check how the cases of a data set are split into folds."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from umamba.errors import DatasetError
 from umamba.nnunet.dataset_checks import CaseFacts, Problem
 from umamba.nnunet.dataset_comparison import duplicates
 from umamba.nnunet.dataset_labels import LabelRules
 from umamba.nnunet.preparation import load_json_list
+from umamba.nnunet.whole_files import write_whole
 
-__all__ = ["Splits", "check_splits", "read_splits"]
+__all__ = ["Splits", "check_splits", "ensure_splits", "read_splits"]
 
 _N_FOLDS = 5
 _SHOWN = 5
@@ -50,6 +53,31 @@ def read_splits(file: Path | None, case_ids: Sequence[str]) -> tuple[Splits | No
         text = "it is no list of folds with the cases for train and val"
         return None, [Problem("", file, text, "delete it: nnU-Net makes a new one")]
     return Splits(folds, file), _check_file(file, folds, set(case_ids))
+
+
+def ensure_splits(folder: Path, data: Path) -> list[dict[str, list[str]]]:
+    """Read the splits, or write those that nnU-Net makes when it trains for the first time.
+
+    Args:
+        folder: The data set's preprocessed folder.
+        data: The preprocessed cases of a configuration.
+
+    Returns:
+        The cases of each fold, by `train` and `val`.
+
+    Raises:
+        DatasetError: If the file holds no splits, or there are too few cases.
+    """
+    file = folder / "splits_final.json"
+    cases = sorted(path.stem for path in data.glob("*.pkl"))
+    splits, problems = read_splits(file if file.is_file() else None, cases)
+    if splits is None:
+        msg = f"{folder}: {problems[0].problem}; {problems[0].fix}"
+        raise DatasetError(msg)
+    content = [{"train": sorted(train), "val": sorted(val)} for train, val in splits.folds]
+    if splits.file is None:
+        write_whole(file, json.dumps(content, indent=4) + "\n")
+    return content
 
 
 def check_splits(

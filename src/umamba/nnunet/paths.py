@@ -17,6 +17,7 @@ __all__ = [
     "augmentation_workers",
     "available_cores",
     "check_writable",
+    "child_environment",
     "environment",
     "folders_below",
     "memory_bytes",
@@ -115,6 +116,11 @@ def environment(**variables: str) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+def child_environment(**variables: str) -> dict[str, str]:
+    """Return the environment for a child process: ours, with some variables set."""
+    return {**os.environ, **variables}
 
 
 @contextmanager

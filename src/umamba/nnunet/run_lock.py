@@ -20,7 +20,7 @@ _held: dict[Path, int] = {}
 
 
 @contextmanager
-def only_training(folder: Path) -> Iterator[None]:
+def only_training(folder: Path, other: str = "train another fold") -> Iterator[None]:
     """Hold the lock of a fold, so that a second training of it is refused.
 
     The lock lies beside the folder, which may be renamed. The system releases it when the process
@@ -29,6 +29,7 @@ def only_training(folder: Path) -> Iterator[None]:
 
     Args:
         folder: The folder of the fold, which need not be there yet.
+        other: What to do instead, for the message.
 
     Raises:
         UMambaError: If another process trains there.
@@ -40,7 +41,7 @@ def only_training(folder: Path) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        _lock(descriptor, folder)
+        _lock(descriptor, folder, other)
         _held[path] = descriptor
         yield
     finally:
@@ -48,14 +49,14 @@ def only_training(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _lock(descriptor: int, folder: Path) -> None:
+def _lock(descriptor: int, folder: Path, other: str) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip()
         msg = (
             f"{folder} is being trained by {holder or 'another process'}; wait for it or stop it, "
-            "or train another fold"
+            f"or {other}"
         )
         raise UMambaError(msg) from None
     except OSError as error:

@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from umamba.errors import UMambaError
 
-__all__ = ["LogitStore", "NetworkInput", "predict_logits"]
+__all__ = ["LogitStore", "NetworkInput", "count_windows", "predict_logits"]
 
 Array = npt.NDArray[Any]
 
@@ -223,3 +223,17 @@ class _Windows:
             )
             raise RuntimeError(msg)
         yield low - rows.start, planes
+
+
+def count_windows(shape: Sequence[int], patch_size: Sequence[int]) -> int:
+    """Return how many patches nnU-Net's sliding window has, at its usual step of half a patch.
+
+    Args:
+        shape: Spatial shape of the image; where it is smaller than a patch, it is padded.
+        patch_size: Spatial shape of a patch.
+    """
+    from nnunetv2.inference.sliding_window_prediction import compute_steps_for_sliding_window
+
+    padded = [max(sizes) for sizes in zip(shape, patch_size, strict=True)]
+    steps = compute_steps_for_sliding_window(padded, tuple(patch_size), 0.5)
+    return math.prod(len(positions) for positions in steps)

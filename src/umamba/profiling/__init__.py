@@ -7,7 +7,12 @@ from umamba.profiling.memory import (
     saved_bytes,
 )
 from umamba.profiling.multiply_adds import count_multiply_adds
-from umamba.profiling.network import NetworkProfile, profile_network, training_step
+from umamba.profiling.network import (
+    NetworkProfile,
+    prediction_step,
+    profile_network,
+    training_step,
+)
 from umamba.profiling.timing import Timing, time_interleaved
 
 __all__ = [
@@ -17,6 +22,7 @@ __all__ = [
     "count_multiply_adds",
     "estimate_training_memory",
     "peak_memory",
+    "prediction_step",
     "profile_network",
     "saved_bytes",
     "time_interleaved",

@@ -11,7 +11,7 @@ from torch import nn
 from umamba.profiling.memory import estimate_training_memory
 from umamba.profiling.multiply_adds import count_multiply_adds
 
-__all__ = ["NetworkProfile", "profile_network", "training_step"]
+__all__ = ["NetworkProfile", "prediction_step", "profile_network", "training_step"]
 
 
 @dataclass(frozen=True)
@@ -93,5 +93,28 @@ def training_step(
         loss = torch.stack([x.square().mean() for x in logits]).sum()
         loss.backward()  # type: ignore[no-untyped-call]
         network.zero_grad(set_to_none=True)
+
+    return step
+
+
+def prediction_step(
+    network: nn.Module,
+    input_channels: int,
+    patch_size: Sequence[int],
+    batch_size: int,  # noqa: ARG001 - so that it takes a planned network as `training_step` does
+) -> Callable[[], None]:
+    """Return the prediction of one patch, in float32, to be timed.
+
+    Args:
+        network: A network in training mode, on the device to measure; it is so again after calls.
+        input_channels: Channels of the image.
+        patch_size: Spatial shape of a patch.
+        batch_size: Not used: nnU-Net predicts one patch at a time.
+    """
+    patch = torch.randn(1, input_channels, *patch_size, device=next(network.parameters()).device)
+
+    def step() -> None:
+        with _prediction(network), torch.inference_mode():
+            network(patch)
 
     return step

@@ -1,0 +1,233 @@
+"""`umamba compare`: models trained alike on one data set, and what they differ in."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from umamba import registry
+from umamba.cli._evaluate import parse_tolerances
+from umamba.cli.arguments import add_device_argument, add_trust_argument, numbers, positive
+from umamba.cli.output import print_json
+from umamba.comparison.budget import Budget
+from umamba.nnunet.paths import Paths, add_path_arguments, set_default_workers
+
+if TYPE_CHECKING:
+    from umamba.comparison.state import Comparison
+
+__all__ = ["add_parser", "run"]
+
+_GIB = 2**30
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Register `umamba compare`."""
+    parser = subparsers.add_parser(
+        "compare",
+        help="train models alike, several times, and compare them",
+        description=(
+            "Train every model on every fold from every seed, with the same fingerprint, "
+            "preprocessing, splits and budget; evaluate the validation cases; compare. Start it "
+            "again to go on: what is finished is not done again, and models, folds and seeds can "
+            "be added."
+        ),
+        epilog=(
+            "example: umamba compare 4 --models nnunet,umamba_bot --folds 0-4 --seeds 3 "
+            "--budget epochs:100"
+        ),
+    )
+    parser.add_argument("dataset", help="DatasetXXX_Name, or its number")
+    parser.add_argument(
+        "--models",
+        required=True,
+        type=_models,
+        metavar="NAME,...",
+        help=f"of {', '.join(registry.names())}",
+    )
+    parser.add_argument("--folds", type=_folds, default=_folds("0-4"), metavar="0-4")
+    parser.add_argument(
+        "--seeds", type=positive, default=3, metavar="N", help="how many, from 0 on (default: 3)"
+    )
+    parser.add_argument(
+        "--budget",
+        required=True,
+        type=_budget,
+        metavar="KIND:N",
+        help="what each training may use: epochs:N, iterations:N or hours:N",
+    )
+    parser.add_argument(
+        "--baseline", metavar="NAME", help="default: nnunet if it is compared, else the first"
+    )
+    parser.add_argument(
+        "--no-controls",
+        action="store_true",
+        help="leave out the controls that models of U-Mamba bring along: without Mamba, and "
+        "without it at the same size",
+    )
+    parser.add_argument(
+        "--configuration", metavar="C", help="default: 3d_fullres where there is one, else 2d"
+    )
+    parser.add_argument(
+        "--from",
+        dest="source",
+        default="nnUNetPlans",
+        metavar="PLANS",
+        help="plans to derive from (default: nnUNetPlans)",
+    )
+    parser.add_argument(
+        "--features", type=numbers, metavar="8,16,...", help="channels per stage, of every model"
+    )
+    parser.add_argument("--patch-size", type=positive, nargs="+", metavar="N")
+    parser.add_argument("--batch-size", type=positive, metavar="N")
+    parser.add_argument(
+        "--tolerance",
+        nargs="+",
+        default=(),
+        metavar="[NAME=]DISTANCE",
+        help="up to which surfaces agree in NSD: of all labels, or of one (default: 1)",
+    )
+    add_device_argument(parser)
+    parser.add_argument(
+        "--workers",
+        type=positive,
+        metavar="N",
+        help="trainings at a time (default: one per GPU; on a CPU one)",
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="folder of the results (default: umamba-compare/DATASET)",
+    )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="show the cells with estimated time and memory, and train nothing",
+    )
+    add_trust_argument(parser)
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    add_path_arguments(parser)
+    parser.set_defaults(run=run)
+
+
+def _models(text: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(text.split(",")))
+    unknown = [name for name in names if name not in registry.names()]
+    if unknown:
+        msg = f"model {unknown[0]!r} does not exist; choose of {', '.join(registry.names())}"
+        raise argparse.ArgumentTypeError(msg)
+    return names
+
+
+def _folds(text: str) -> tuple[int, ...]:
+    folds: set[int] = set()
+    for part in text.split(","):
+        first, dash, last = part.partition("-")
+        if not first.isdecimal() or (dash and not last.isdecimal()):
+            msg = f"{text!r} are no folds such as 0-4 or 0,2"
+            raise argparse.ArgumentTypeError(msg)
+        folds |= set(range(int(first), int(last or first) + 1))
+    if not folds:
+        msg = f"{text!r} are no folds such as 0-4 or 0,2"
+        raise argparse.ArgumentTypeError(msg)
+    return tuple(sorted(folds))
+
+
+def _budget(text: str) -> Budget:
+    try:
+        return Budget.parse(text)
+    except ValueError:
+        msg = f"{text!r} is none of epochs:100, iterations:25000, hours:1.5"
+        raise argparse.ArgumentTypeError(msg) from None
+
+
+def run(args: argparse.Namespace) -> int:
+    """Compare, and print where the results are."""
+    paths = Paths.from_arguments(args)
+    import torch
+
+    from umamba.comparison.engine import open_comparison, run_comparison
+    from umamba.comparison.executor import LocalExecutor, local_workers
+    from umamba.comparison.planning import ComparisonRequest, with_controls
+    from umamba.comparison.progress import Progress
+    from umamba.evaluation.cases import EvaluationSettings
+    from umamba.nnunet.preparation import find_dataset
+    from umamba.nnunet.training import pick_device
+
+    device = pick_device(args.device)
+    set_default_workers("cuda")  # for preprocessing; trainings on a CPU count their own cores
+    workers = local_workers(device, args.workers, torch.cuda.device_count())
+    dataset = find_dataset(args.dataset, paths)
+    tolerance, tolerances = parse_tolerances(args.tolerance)
+    request = ComparisonRequest(
+        dataset=dataset,
+        models=args.models if args.no_controls else with_controls(args.models),
+        folds=args.folds,
+        seeds=tuple(range(args.seeds)),
+        budget=args.budget,
+        output=(args.output or Path("umamba-compare") / dataset).expanduser().resolve(),
+        baseline=args.baseline,
+        configuration=args.configuration,
+        source=args.source,
+        features=args.features,
+        patch_size=None if args.patch_size is None else tuple(args.patch_size),
+        batch_size=args.batch_size,
+        device=device,
+        evaluation=EvaluationSettings(tolerance, tolerances),
+        trust_plans=args.trust_plans,
+    )
+    comparison = open_comparison(request, paths, workers[0].n_threads, dry=args.dry_run)
+    if args.dry_run:
+        _show_plan(comparison, len(workers), as_json=args.json)
+        return 0
+    progress = Progress()
+    try:
+        results = run_comparison(comparison, LocalExecutor(workers), progress.update)
+    finally:
+        progress.close()
+    _show_results(results, request.output, as_json=args.json)
+    return 1 if any(cell["status"] == "failed" for cell in results["cells"]) else 0
+
+
+def _show_plan(comparison: "Comparison", n_workers: int, *, as_json: bool) -> None:
+    from umamba.comparison.estimates import estimate_cells
+    from umamba.comparison.progress import format_hours
+
+    cells = estimate_cells(comparison)
+    known = [cell["hours_left"] for cell in cells if cell["hours_left"] is not None]
+    hours = sum(known) / n_workers
+    if as_json:
+        print_json({"cells": cells, "workers": n_workers, "hours": hours})
+        return
+    width = max(len(cell["model"]) for cell in cells)
+    sys.stdout.write(
+        f"{'model':<{width}}  fold  seed  {'status':<12}"
+        f"{'epochs':>8}{'memory GiB':>12}{'to do':>10}\n"
+    )
+    for cell in cells:
+        sys.stdout.write(
+            f"{cell['model']:<{width}}{cell['fold']:>6}{cell['seed']:>6}  {cell['status']:<12}"
+            f"{cell['epochs']:>8}{cell['memory_bytes'] / _GIB:>12.2f}"
+            f"{format_hours(cell['hours_left']):>10}\n"
+        )
+    unknown = "" if len(known) == len(cells) else ", and the time of some is not known"
+    sys.stdout.write(
+        f"{len(cells)} cells, about {format_hours(hours)} with {n_workers} at a time{unknown}; "
+        "validation of whole cases comes on top\n"
+    )
+
+
+def _show_results(results: dict[str, Any], output: Path, *, as_json: bool) -> None:
+    if as_json:
+        print_json(
+            {
+                "output": str(output),
+                "cells": results["cells"],
+                "verdicts": results["verdicts"],
+            }
+        )
+        return
+    for sentence in results["verdicts"].values():
+        sys.stdout.write(sentence + "\n")
+    sys.stdout.write(f"{output / 'results.json'}\n")

@@ -1,0 +1,102 @@
+"""The cells of a comparison, models x folds x seeds, and how far each has come."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from umamba.comparison.budget import Length
+from umamba.errors import CheckpointError, UMambaError
+from umamba.nnunet.checkpoints import read_checkpoint
+from umamba.nnunet.preparation import load_json
+from umamba.nnunet.training_state import CHECKPOINTS, newest_checkpoint
+
+__all__ = ["FINAL", "Cell", "CellState", "check_length", "inspect_cell", "is_validated"]
+
+FINAL = CHECKPOINTS[0]
+
+
+@dataclass(frozen=True, order=True)
+class Cell:
+    """One training: a model, on one fold, from one seed."""
+
+    model: str
+    fold: int
+    seed: int
+
+    def __str__(self) -> str:
+        return f"{self.model}_fold{self.fold}_seed{self.seed}"
+
+
+@dataclass(frozen=True)
+class CellState:
+    """How far a cell has come.
+
+    Attributes:
+        status: `done`, `interrupted`, `pending`, or `failed`, as results show it.
+        option: What `umamba train` needs to go on: `--resume`, `--val`, or nothing.
+        reason: Why it failed.
+    """
+
+    status: str
+    option: str | None = None
+    reason: str | None = None
+
+
+def inspect_cell(
+    folder: Path, cell: Cell, length: Length, cases: frozenset[str], file_ending: str
+) -> CellState:
+    """Find out from its files how far a cell has come.
+
+    Args:
+        folder: Where it trains, which need not be there.
+        cell: The cell.
+        length: How long it is to train.
+        cases: The validation cases of its fold.
+        file_ending: That of the data set.
+
+    Returns:
+        Its state: done is a final checkpoint and a prediction of every validation case.
+
+    Raises:
+        UMambaError: If the folder holds a training of another length or seed.
+    """
+    if not any((folder / name).is_file() for name in CHECKPOINTS):
+        return CellState("pending")
+    try:
+        checkpoint = read_checkpoint(newest_checkpoint(folder))
+    except CheckpointError:
+        return CellState("interrupted", "--resume")  # the training says what is wrong, and fails
+    settings = checkpoint.get("umamba") or {}
+    found = Length(settings.get("epochs", 0), settings.get("iterations_per_epoch", 0))
+    check_length(folder, cell, length, found, settings.get("seed"))
+    if not (folder / FINAL).is_file():
+        return CellState("interrupted", "--resume")
+    if not is_validated(folder, cases, file_ending):
+        return CellState("interrupted", "--val")
+    return CellState("done")
+
+
+def is_validated(folder: Path, cases: frozenset[str], file_ending: str) -> bool:
+    """Return whether nnU-Net's validation of a fold has ended, and on these very cases."""
+    validation = folder / "validation"
+    try:
+        load_json(validation / "summary.json")  # written last
+    except UMambaError:
+        return False
+    names = {path.name for path in validation.iterdir() if path.name.endswith(file_ending)}
+    return names == {case + file_ending for case in cases}
+
+
+def check_length(
+    folder: Path, cell: Cell, length: Length, found: Length, found_seed: int | None
+) -> None:
+    """Check that a training is the one that a cell stands for.
+
+    Raises:
+        UMambaError: If its length or seed is another one.
+    """
+    if (length, cell.seed) != (found, found_seed):
+        msg = (
+            f"{folder} holds a training of {found} from seed {found_seed}, and this comparison "
+            f"needs {length} from seed {cell.seed}; rename that folder, or give another --results"
+        )
+        raise UMambaError(msg)

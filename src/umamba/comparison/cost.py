@@ -1,0 +1,176 @@
+"""What every model of a comparison costs, measured in turn on a machine that does nothing else."""
+
+import json
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from umamba.benchmark.machine import describe_machine, free_memory, is_out_of_memory
+from umamba.comparison.planning import Planned
+from umamba.nnunet.planned_networks import PlannedNetwork, build_network
+from umamba.nnunet.plans import Plans, resolve
+from umamba.nnunet.preparation import load_json
+from umamba.nnunet.sliding_window import count_windows
+from umamba.nnunet.whole_files import write_whole
+from umamba.profiling import (
+    TrainingMemory,
+    peak_memory,
+    prediction_step,
+    profile_network,
+    time_interleaved,
+    training_step,
+)
+
+__all__ = ["Cost", "measure_costs"]
+
+_ROUNDS = 5
+# nnU-Net validates on one batch for every five, and forward is about a third of a step.
+_VALIDATION_SHARE = 0.2 / 3
+_RESERVE = 0.8  # of the free memory; the rest is left to others
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a model costs.
+
+    Attributes:
+        n_parameters: Weights.
+        multiply_adds: Of predicting one patch.
+        memory_bytes: What a training step holds, estimated: saved activations, weights, gradients
+            and momentum, in float32.
+        peak_memory_bytes: What a training step needs at its peak, measured; `None` where it
+            cannot be.
+        seconds_per_iteration: Median of a training step; `None` if it does not fit into memory.
+        seconds_per_case: Of predicting the median case with mirroring: the median of a patch times
+            the number of patches; without reading, resampling and writing, alike for all.
+        problem: Why nothing was measured.
+    """
+
+    n_parameters: int
+    multiply_adds: int
+    memory_bytes: int
+    peak_memory_bytes: int | None = None
+    seconds_per_iteration: float | None = None
+    seconds_per_case: float | None = None
+    problem: str | None = None
+
+    @property
+    def seconds_with_validation(self) -> float | None:
+        """Return the time of an iteration with its share of validation on patches."""
+        seconds = self.seconds_per_iteration
+        return None if seconds is None else seconds * (1 + _VALIDATION_SHARE)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data."""
+        return asdict(self)
+
+
+def measure_costs(
+    planned: Planned, device: str, n_threads: int | None, cache: Path | None
+) -> dict[str, Cost]:
+    """Measure all models in turn, so that what else the machine does meets all of them alike.
+
+    Args:
+        planned: The comparison.
+        device: `cpu`, `cuda` or `mps`; on the last nothing is measured.
+        n_threads: Threads that a training has on a CPU; `None` is as torch chooses.
+        cache: Where results are kept, and taken from if plans and device are the same; `None` is
+            nowhere.
+    """
+    plans: dict[str, Plans] = {}
+    for (model, _), derived in planned.plans.items():
+        plans.setdefault(model, derived)  # those of other seeds are called otherwise, and no more
+    key = _key(planned, plans, device, n_threads)
+    kept = load_json(cache) if cache is not None and cache.is_file() else {}
+    if kept.get("key") == key:
+        return {model: Cost(**values) for model, values in kept["costs"].items()}
+    sys.stderr.write(f"measuring what {len(plans)} models cost\n")
+    before = torch.get_num_threads()
+    torch.set_num_threads(n_threads or before)
+    try:
+        costs = _measure(planned, plans, device)
+    finally:
+        torch.set_num_threads(before)
+    if cache is not None:
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        content = {"key": key, "costs": {model: cost.to_dict() for model, cost in costs.items()}}
+        write_whole(cache, json.dumps(content, indent=2) + "\n")
+    return costs
+
+
+def _key(
+    planned: Planned, plans: Mapping[str, Plans], device: str, n_threads: int | None
+) -> dict[str, Any]:
+    networks = {m: resolve(p, planned.source.configuration) for m, p in plans.items()}
+    machine = describe_machine(device) | {"threads": n_threads}
+    key: dict[str, Any] = json.loads(json.dumps({"networks": networks, "machine": machine}))
+    return key
+
+
+def _measure(planned: Planned, plans: Mapping[str, Plans], device: str) -> dict[str, Cost]:
+    """Count on the meta device, measure memory one by one, then the times of all in turn."""
+    name = planned.source.configuration
+    costs = {}
+    steps: dict[str, Callable[[], object]] = {}
+    for model, derived in plans.items():
+        cost = _count(planned, derived)
+        problem = _too_large(cost, device)
+        if not problem:
+            network = build_network(derived, planned.source.dataset_json, name, device)
+            try:
+                cost, own_steps = _with_peak(cost, network, device)
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                problem = "its step does not fit into the memory"
+            else:
+                steps |= {f"{model} {kind}": step for kind, step in own_steps.items()}
+        costs[model] = replace(cost, problem=f"not measured: {problem}") if problem else cost
+    timings = time_interleaved(steps, _ROUNDS)
+    for model, cost in costs.items():
+        if not cost.problem:
+            costs[model] = replace(
+                cost,
+                seconds_per_iteration=timings[f"{model} trains"].median,
+                seconds_per_case=timings[f"{model} predicts"].median
+                * _patches_per_case(plans[model], name),
+            )
+    return costs
+
+
+def _count(planned: Planned, plans: Plans) -> Cost:
+    source = planned.source
+    profile = profile_network(*build_network(plans, source.dataset_json, source.configuration))
+    memory = TrainingMemory(profile.n_parameters, profile.saved_bytes).total_bytes
+    return Cost(profile.n_parameters, profile.multiply_adds, memory)
+
+
+def _too_large(cost: Cost, device: str) -> str:
+    """Say why nothing can be measured; "" where it can."""
+    free = None if device == "mps" else free_memory(device)
+    if free is None:
+        return "the free memory is not known"
+    return "its step would not fit into the memory" if cost.memory_bytes > _RESERVE * free else ""
+
+
+def _with_peak(
+    cost: Cost, network: PlannedNetwork, device: str
+) -> tuple[Cost, dict[str, Callable[[], object]]]:
+    """Measure the peak of a training step; return the steps that are to be timed, too."""
+    train = training_step(*network)
+    train()  # loads and compiles what is no part of the peak
+    cost = replace(cost, peak_memory_bytes=peak_memory(train, device))
+    return cost, {"trains": train, "predicts": prediction_step(*network)}
+
+
+def _patches_per_case(plans: Plans, name: str) -> int:
+    """Return how often the network predicts a patch of the median case, mirrored ones included."""
+    configuration = resolve(plans, name)
+    patch = configuration["patch_size"]
+    shape = [round(size) for size in configuration["median_image_size_in_voxels"]]
+    slices = plans["original_median_shape_after_transp"][0] if len(patch) == 2 else 1
+    return int(count_windows(shape, patch) * round(slices) * 2 ** len(patch))

@@ -1,0 +1,96 @@
+"""Evaluate the validation cases of a training against the references that nnU-Net keeps."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from umamba.errors import EvaluationError, UMambaError
+from umamba.evaluation.cases import EvaluationSettings, Labels, evaluate_case
+from umamba.evaluation.instances import find_components, object_sizes, tercile_cut_points
+from umamba.evaluation.mask_files import MaskPair, read_pair
+from umamba.nnunet.dataset_images import UnreadableFileError
+
+__all__ = ["StoppedError", "evaluate_predictions", "size_cut_points"]
+
+
+class StoppedError(Exception):
+    """A stop was asked for before an evaluation was complete."""
+
+
+def evaluate_predictions(
+    predictions: Path,
+    references: Path,
+    cases: Iterable[str],
+    file_ending: str,
+    labels: Labels,
+    settings: EvaluationSettings,
+    is_stopped: Callable[[], bool],
+) -> dict[str, list[dict[str, Any]]]:
+    """Evaluate predictions of whole cases.
+
+    Args:
+        predictions: Folder of the predicted masks.
+        references: Folder of the masks that they should be.
+        cases: Names of the cases.
+        file_ending: That of both.
+        labels: Labels and regions.
+        settings: What the numbers depend on.
+        is_stopped: Returns whether to stop; called before every case.
+
+    Returns:
+        `cases` and `instances`, a row per case and label (and size of objects).
+
+    Raises:
+        UMambaError: If a case cannot be evaluated.
+        StoppedError: If it is to stop.
+    """
+    rows: dict[str, list[dict[str, Any]]] = {"cases": [], "instances": []}
+    for case in sorted(cases):
+        if is_stopped():
+            raise StoppedError
+        pair = MaskPair(
+            case, *(folder / f"{case}{file_ending}" for folder in (predictions, references))
+        )
+        try:
+            evaluation = evaluate_case(*read_pair(pair), labels, settings)
+        except (UnreadableFileError, EvaluationError) as error:
+            msg = f"{pair.prediction} cannot be evaluated: {error}"
+            raise UMambaError(msg) from None
+        rows["cases"] += [{"case": case, **row} for row in evaluation.case_records()]
+        rows["instances"] += [
+            {"case": case, **row} for row in evaluation.instance_records(settings)
+        ]
+    return rows
+
+
+def size_cut_points(
+    references: Path, file_ending: str, labels: Labels, settings: EvaluationSettings
+) -> dict[str, tuple[float, ...]]:
+    """Return the terciles of the sizes of all reference objects, by label.
+
+    Args:
+        references: Folder of all reference masks.
+        file_ending: Theirs.
+        labels: Labels and regions.
+        settings: How sizes are measured.
+
+    Raises:
+        UMambaError: If a mask cannot be read.
+    """
+    sizes: dict[str, list[float]] = {label: [] for label in labels}
+    for path in sorted(references.glob(f"*{file_ending}")):
+        try:
+            _, mask, spacing = read_pair(MaskPair(path.name, path, path))
+        except UnreadableFileError as error:
+            msg = f"{path} cannot be read: {error}"
+            raise UMambaError(msg) from None
+        if mask.ndim == 3 and 1 in mask.shape:  # a slice, of areas, as `evaluate_case` sees it
+            axis = mask.shape.index(1)
+            mask, spacing = mask.squeeze(axis), spacing[:axis] + spacing[axis + 1 :]
+        for label, values in labels.items():
+            components = find_components(np.isin(mask, values))
+            volumes = np.bincount(components.ravel())[1:] * float(np.prod(spacing))
+            sizes[label] += object_sizes(volumes, settings.size_measure, mask.ndim).tolist()
+    return {label: tercile_cut_points(np.asarray(found)) for label, found in sizes.items()}

@@ -1,0 +1,48 @@
+"""What has to be known to do a comparison again: versions, hashes, machine, seeds, command."""
+
+import platform
+import sys
+from importlib.metadata import distributions
+from typing import TYPE_CHECKING, Any
+
+from umamba.benchmark.machine import describe_machine
+from umamba.nnunet.manifest import sha256
+
+if TYPE_CHECKING:
+    from umamba.comparison.state import Comparison
+
+__all__ = ["describe_run"]
+
+_PACKAGES = (
+    "umamba",
+    "nnunetv2",
+    "dynamic-network-architectures",
+    "torch",
+    "numpy",
+    "scipy",
+    "SimpleITK",
+    "monai",
+)
+
+
+def describe_run(comparison: "Comparison") -> dict[str, Any]:
+    """Return the contents of `manifest.json`."""
+    request, planned = comparison.request, comparison.planned
+    folder = comparison.paths.require("preprocessed") / planned.source.dataset
+    names = [
+        "dataset.json",
+        "dataset_fingerprint.json",
+        "splits_final.json",
+        f"{request.source}.json",
+    ]
+    names += [f"{plans['plans_name']}.json" for plans in planned.plans.values()]
+    return {
+        "command": ["umamba", *sys.argv[1:]],
+        "dataset": planned.source.dataset,
+        "configuration": planned.source.configuration,
+        "seeds": list(request.seeds),
+        "versions": {"python": platform.python_version()}
+        | {d.name: d.version for d in distributions() if d.name in _PACKAGES},
+        "machine": describe_machine(request.device),
+        "sha256": {name: sha256(folder / name) for name in names if (folder / name).is_file()},
+    }

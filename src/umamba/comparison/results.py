@@ -1,0 +1,171 @@
+"""The files of a comparison: `results.json`, tables, and a manifest.
+
+`docs/reference/comparison-results.md` describes `results.json`.
+"""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from umamba import registry
+from umamba.comparison.analysis import compared_scores
+from umamba.comparison.finished import Finished
+from umamba.comparison.planning import control_of
+from umamba.comparison.records import to_plain
+from umamba.evaluation.metrics import METRICS
+from umamba.nnunet.dataset_images import GEOMETRY_ENDINGS
+from umamba.nnunet.whole_files import write_whole
+
+if TYPE_CHECKING:
+    from umamba.comparison.state import Comparison
+
+__all__ = ["build_results", "write_results"]
+
+_SCHEMA = "umamba-comparison"
+_VERSION = 1
+
+
+def build_results(comparison: "Comparison") -> dict[str, Any]:
+    """Return the contents of `results.json`, without statistics."""
+    request, source = comparison.request, comparison.planned.source
+    trainings = list(_trainings(comparison))
+    cases = [row for head, finished in trainings for row in _rows(head, finished, "cases")]
+    content = {
+        "schema": _SCHEMA,
+        "schema_version": _VERSION,
+        "dataset": {
+            "name": source.dataset,
+            "configuration": source.configuration,
+            "labels": source.dataset_json["labels"],
+            "n_cases": len(frozenset().union(*comparison.cases.values())),
+            "spacing_unit": "mm" if source.file_ending in GEOMETRY_ENDINGS else "px",
+        },
+        "settings": {
+            "models": comparison.planned.models,
+            "baseline": comparison.baseline,
+            "folds": request.folds,
+            "seeds": request.seeds,
+            "budget": request.budget.to_dict(),
+            "features": request.features,
+            "patch_size": request.patch_size,
+            "batch_size": request.batch_size,
+            **request.evaluation.to_dict(),
+        },
+        "models": [_model(comparison, name) for name in comparison.planned.models],
+        "cells": [*_cells(comparison), *_stock_cells(comparison)],
+        "cases": cases,
+        "instances": [
+            row for head, finished in trainings for row in _rows(head, finished, "instances")
+        ],
+        "curves": [head | finished.curve for head, finished in trainings],
+        "cost": {model: cost.to_dict() for model, cost in comparison.costs.items()},
+        "dynamics": {},
+        "statistics": {},
+        "verdicts": {},
+    }
+    plain: dict[str, Any] = to_plain(content)
+    return plain
+
+
+def _model(comparison: "Comparison", name: str) -> dict[str, Any]:
+    architecture = registry.find_architecture(name)
+    length = comparison.lengths[name]
+    return {
+        "name": name,
+        "plans_name": architecture.plans_name,
+        "control_of": control_of(name),
+        "paper": architecture.paper,
+        "epochs": length.epochs,
+        "iterations": length.iterations,
+    }
+
+
+def _cells(comparison: "Comparison") -> Iterable[dict[str, Any]]:
+    for cell, state in comparison.states.items():
+        finished = comparison.finished.get(cell)
+        yield vars(cell) | {
+            "status": state.status,
+            "reason": state.reason,
+            "folder": str(comparison.folder(cell)),
+            "source": "compare",
+            "train_hours": None if finished is None else finished.train_hours,
+            "epochs": comparison.lengths[cell.model].epochs,
+            "compared": finished is not None,
+        }
+
+
+def _stock_cells(comparison: "Comparison") -> Iterable[dict[str, Any]]:
+    for training, finished in comparison.stock.items():
+        reason = comparison.why_not_compared(training)
+        yield {
+            "model": training.model,
+            "fold": training.fold,
+            "seed": None,
+            "status": "done",
+            "reason": reason,
+            "folder": str(training.folder),
+            "source": "stock",
+            "train_hours": finished.train_hours,
+            "epochs": finished.length.epochs,
+            "compared": reason is None,
+        }
+
+
+def _trainings(comparison: "Comparison") -> Iterable[tuple[dict[str, Any], Finished]]:
+    """Yield what has been evaluated, each with its model, fold and seed."""
+    for cell, finished in comparison.finished.items():
+        yield dict(vars(cell)), finished
+    for training, finished in comparison.stock.items():
+        head = {"model": training.model, "fold": training.fold, "seed": None}
+        yield head, finished
+
+
+def _rows(head: Mapping[str, Any], finished: Finished, kind: str) -> Iterable[dict[str, Any]]:
+    for row in finished.evaluation[kind]:
+        yield {**head, **row}
+
+
+def write_results(output: Path, results: Mapping[str, Any], manifest: Mapping[str, Any]) -> None:
+    """Write all files, each whole or not at all."""
+    write_whole(output / "results.json", json.dumps(results, indent=1, allow_nan=False) + "\n")
+    write_whole(output / "manifest.json", json.dumps(manifest, indent=2, allow_nan=False) + "\n")
+    cases = [
+        {**{k: v for k, v in row.items() if k != "metrics"}, **row["metrics"]}
+        for row in results["cases"]
+    ]
+    columns = ("model", "fold", "seed", "case", "label", *METRICS, "empty")
+    write_whole(output / "cases.csv", _as_csv(columns, cases))
+    models = [_model_row(results, model) for model in results["models"]]
+    write_whole(output / "models.csv", _as_csv(list(models[0]), models))
+
+
+def _model_row(results: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str, Any]:
+    name = model["name"]
+    cells = [c for c in results["cells"] if c["model"] == name and c["compared"]]
+    row = {
+        "model": name,
+        "control_of": model["control_of"],
+        "trainings": len(cells),
+        "epochs": model["epochs"],
+        "iterations": model["iterations"],
+        "train_hours": fmean([c["train_hours"] for c in cells]) if cells else None,
+    }
+    for metric in METRICS:
+        values = [s.value for s in compared_scores(results, metric) if s.model == name]
+        defined = [value for value in values if math.isfinite(value)]
+        row[metric] = fmean(defined) if defined else None
+    cost = results["cost"].get(name, {})
+    return row | {key: value for key, value in cost.items() if not isinstance(value, dict)}
+
+
+def _as_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, restval="", extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()

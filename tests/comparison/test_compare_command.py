@@ -1,0 +1,135 @@
+"""`umamba compare`: what it takes, what it prints, and its exit codes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from comparison.faked_trainings import FakeExecutor, write_dataset
+from nnunet.toy import folder_options, prepare_toy
+from umamba.cli import main as cli
+from umamba.comparison import executor
+from umamba.nnunet.paths import Paths
+
+SMALL = ["--features", "4,8", "--patch-size", "16", "16", "16", "--batch-size", "2"]
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> Paths:
+    return write_dataset(tmp_path)
+
+
+def command(paths: Paths, *options: str) -> list[str]:
+    root = paths.require("results").parent
+    arguments = ["compare", "901", "--models", "nnunet,unetpp", "--folds", "0-1", "--seeds", "1"]
+    arguments += ["--budget", "epochs:2", "-device", "cpu", "-o", str(root / "out"), *SMALL]
+    return [*arguments, *folder_options(root), *options]
+
+
+def use_fake_executor(
+    monkeypatch: pytest.MonkeyPatch, paths: Paths, **options: Any
+) -> FakeExecutor:
+    fake = FakeExecutor(paths, **options)
+    monkeypatch.setattr(executor, "LocalExecutor", lambda _: fake)
+    return fake
+
+
+def test_a_dry_run_shows_cells_with_time_and_memory(
+    paths: Paths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = sorted(paths.require("results").parent.rglob("*"))
+    assert cli.main(command(paths, "--dry-run", "--json")) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert [(c["model"], c["fold"], c["seed"]) for c in plan["cells"]] == [
+        ("nnunet", 0, 0),
+        ("unetpp", 0, 0),
+        ("nnunet", 1, 0),
+        ("unetpp", 1, 0),
+    ]
+    assert all(cell["memory_bytes"] > 0 for cell in plan["cells"])
+    assert plan["hours"] == pytest.approx(sum(cell["hours_left"] for cell in plan["cells"]))
+    assert plan["cells"][1]["hours_left"] > 0
+    assert cli.main(command(paths, "--dry-run")) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 1 + 4 + 1
+    assert lines[1].split()[:4] == ["nnunet", "0", "0", "pending"]
+    assert lines[-1].startswith("4 cells, about ")
+    assert sorted(paths.require("results").parent.rglob("*")) == before
+
+
+def test_results_and_exit_codes(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    use_fake_executor(monkeypatch, paths, stop_after=1)
+    assert cli.main(command(paths)) == 75
+    assert "the same command goes on" in capsys.readouterr().err
+    use_fake_executor(monkeypatch, paths, failing=["unetpp_fold1_seed0"])
+    assert cli.main(command(paths)) == 1
+    captured = capsys.readouterr()
+    assert "[3/4] unetpp_fold1_seed0 failed after 0 s: umamba train: out of luck" in captured.err
+    use_fake_executor(monkeypatch, paths)
+    assert cli.main(command(paths, "--json")) == 0
+    captured = capsys.readouterr()
+    results = json.loads(captured.out)
+    assert {cell["status"] for cell in results["cells"]} == {"done"}
+    assert results["verdicts"]["unetpp"].startswith("unetpp against nnunet")
+    cost = json.loads((Path(results["output"]) / "results.json").read_text())["cost"]["unetpp"]
+    assert cost["seconds_per_iteration"] > 0
+    # The median case is 32 wide, a patch 16: 3 positions per axis, mirrored along 3 axes.
+    assert cost["multiply_adds"] > 0
+    assert cost["problem"] is None
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--budget", "days:3"], "none of epochs:100, iterations:25000, hours:1.5"),
+        (["--models", "unetpp,nonet"], "model 'nonet' does not exist"),
+        (["--folds", "0-x"], "are no folds"),
+        (["--folds", "4-2"], "are no folds"),
+        (["--seeds", "0"], "not a positive number"),
+    ],
+)
+def test_arguments_that_fit_nothing(
+    paths: Paths, options: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(command(paths, *options))
+    assert caught.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.nnunet
+def test_a_real_comparison_is_interrupted_and_goes_on(tmp_path: Path) -> None:
+    prepare_toy(tmp_path)
+    arguments = ["compare", "901", "--models", "nnunet,umamba_bot", "--no-controls", "--folds"]
+    arguments += ["0", "--seeds", "1", "--budget", "iterations:60", "-device", "cpu"]
+    arguments += ["--features", "4,8", "--patch-size", "8", "16", "16", "--batch-size", "2"]
+    arguments += ["-o", str(tmp_path / "out"), *folder_options(tmp_path)]
+    run = [sys.executable, "-m", "umamba.cli.main", *arguments]
+    latest = "nnUNetTrainerUMamba__nnUNetPlans_*/fold_0/checkpoint_latest.pth"
+    process = subprocess.Popen(run, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    deadline = time.monotonic() + 300
+    while not list((tmp_path / "results").glob(f"*/{latest}")):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 75, said
+    again = subprocess.run(run, capture_output=True, text=True, timeout=600, check=False)
+    assert again.returncode == 0, again.stderr
+    assert "1 interrupted" in again.stderr
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert {cell["status"] for cell in results["cells"]} == {"done"}
+    assert all(len(curve["epoch"]) == 20 for curve in results["curves"])
+    third = subprocess.run(run, capture_output=True, text=True, timeout=300, check=False)
+    assert third.returncode == 0
+    assert "started" not in third.stderr

@@ -1,0 +1,79 @@
+"""What models cost: counted, measured in turn, and kept."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nnunet.plans_factory import DATASET_JSON, stock_plans
+from umamba.comparison import cost
+from umamba.comparison.cost import Cost, measure_costs
+from umamba.comparison.planning import Planned, Source
+from umamba.nnunet.plans import PlanOptions, derive_plans
+from umamba.nnunet.sliding_window import count_windows
+from umamba.registry import find_architecture
+
+
+def planned_models(*models: str) -> Planned:
+    plans = stock_plans()
+    options = PlanOptions(plans_name="small_s0", features=(4, 8), patch_size=(16, 16, 16))
+    derived = {(m, 0): derive_plans(plans, find_architecture(m), options) for m in models}
+    source = Source("Dataset901_Toy", "3d_fullres", plans, DATASET_JSON, {"all": 1}, None)
+    return Planned(source, models, derived)
+
+
+def test_windows_overlap_by_half_a_patch() -> None:
+    assert count_windows((32, 32, 32), (16, 16, 16)) == 27
+    assert count_windows((40, 17), (16, 16)) == 4 * 2
+    assert count_windows((5, 9), (16, 16)) == 1
+
+
+def test_a_case_takes_its_windows_in_all_mirrorings_and_slices() -> None:
+    derived = planned_models("unetpp").plans["unetpp", 0]
+    assert cost._patches_per_case(derived, "3d_fullres") == 27 * 2**3
+    # One window holds a slice of the plan, of which a median case has 32.
+    assert cost._patches_per_case(derived, "2d") == 32 * 2**2
+
+
+def test_costs_are_measured_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    planned = planned_models("nnunet", "unetpp")
+    cache = tmp_path / "out" / "cost.json"
+    costs = measure_costs(planned, "cpu", 1, cache)
+    assert list(costs) == ["nnunet", "unetpp"]
+    for found in costs.values():
+        assert found.problem is None
+        assert (found.seconds_per_iteration or 0) > 0
+        assert (found.seconds_per_case or 0) > 0
+        assert found.memory_bytes > 12 * found.n_parameters
+    assert costs["unetpp"].multiply_adds > costs["nnunet"].multiply_adds
+
+    def fail(*_: object) -> None:
+        pytest.fail("measured again")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(cost, "_measure", fail)
+        assert measure_costs(planned, "cpu", 1, cache) == costs
+    assert set(measure_costs(planned_models("unetpp"), "cpu", 1, cache)) == {"unetpp"}
+
+
+@pytest.mark.parametrize("reason", ["memory", "error"])
+def test_a_step_that_does_not_fit_is_not_measured(
+    monkeypatch: pytest.MonkeyPatch, reason: str
+) -> None:
+    def refuse(*_: Any) -> None:
+        msg = "DefaultCPUAllocator: not enough memory"
+        raise RuntimeError(msg)
+
+    if reason == "memory":
+        monkeypatch.setattr(cost, "free_memory", lambda _: 1000)
+    else:
+        monkeypatch.setattr(cost, "training_step", lambda *_: refuse)
+    found = measure_costs(planned_models("unetpp"), "cpu", None, None)["unetpp"]
+    assert found.n_parameters > 0
+    assert found.seconds_per_iteration is None
+    assert found.seconds_with_validation is None
+    assert str(found.problem).startswith("not measured: its step ")
+
+
+def test_an_iteration_has_its_share_of_validation() -> None:
+    assert Cost(1, 1, 1, None, 3.0).seconds_with_validation == pytest.approx(3.2)

@@ -1,0 +1,348 @@
+"""A comparison goes on where it was, never redoes what is done, and says what failed."""
+
+import csv
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from comparison.faked_trainings import (
+    CASES,
+    NAME,
+    FakeExecutor,
+    option,
+    validation_cases,
+    write_dataset,
+    write_training,
+)
+from umamba.comparison import engine
+from umamba.comparison.budget import Budget
+from umamba.comparison.cells import Cell
+from umamba.comparison.cost import Cost
+from umamba.comparison.engine import open_comparison, run_comparison
+from umamba.comparison.executor import Event, Job
+from umamba.comparison.planning import ComparisonRequest
+from umamba.errors import PlansError, ResumableInterruptError, UMambaError
+from umamba.evaluation.cases import EvaluationSettings
+from umamba.nnunet.paths import Paths
+
+
+@pytest.fixture(autouse=True)
+def known_costs(monkeypatch: pytest.MonkeyPatch) -> None:
+    def measure(planned: Any, *_: object) -> dict[str, Cost]:
+        return {model: Cost(10, 20, 30, None, 36.0, 2.0) for model in planned.models}
+
+    monkeypatch.setattr(engine, "measure_costs", measure)
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> Paths:
+    return write_dataset(tmp_path)
+
+
+def request_for(paths: Paths, **changes: Any) -> ComparisonRequest:
+    defaults = ComparisonRequest(
+        dataset="901",
+        models=("nnunet", "unetpp"),
+        folds=(0, 1),
+        seeds=(0, 1),
+        budget=Budget("epochs", 3.0),
+        output=paths.require("results").parent / "out",
+    )
+    return replace(defaults, **changes)
+
+
+def compare(
+    paths: Paths, executor: FakeExecutor | None = None, **changes: Any
+) -> tuple[dict[str, Any], list[str]]:
+    """Run a comparison; return the results, and the names of the jobs that ran."""
+    executor = executor or FakeExecutor(paths)
+    comparison = open_comparison(request_for(paths, **changes), paths, dry=False)
+    results = run_comparison(comparison, executor, lambda *_: None)
+    return results, [job.name for job in executor.jobs]
+
+
+def read_results(paths: Paths) -> dict[str, Any]:
+    text = (request_for(paths).output / "results.json").read_text()
+
+    def refuse(constant: str) -> None:
+        raise ValueError(constant)
+
+    results: dict[str, Any] = json.loads(text, parse_constant=refuse)
+    return results
+
+
+def test_every_cell_trains_and_is_evaluated(paths: Paths) -> None:
+    results, jobs = compare(paths)
+    assert jobs[:3] == ["nnunet_fold0_seed0", "unetpp_fold0_seed0", "nnunet_fold1_seed0"]
+    assert len(jobs) == 8
+    assert results == read_results(paths)
+    assert results["schema"] == "umamba-comparison"
+    assert {cell["status"] for cell in results["cells"]} == {"done"}
+    # 2 models x 2 seeds x 2 folds of 2 cases x 2 labels
+    assert len(results["cases"]) == 2 * 2 * 4 * 2
+    # The big box is 7 wide and contains the small one; moved by 1 or by 2 of 12 columns.
+    of_nnunet = {r["metrics"]["dice"] for r in results["cases"] if r["model"] == "nnunet"}
+    small = [r for r in results["cases"] if r["label"] == "small"]
+    assert {r["metrics"]["dice"] for r in small if r["model"] == "unetpp"} == {2 / 3}
+    assert 1 / 3 in of_nnunet
+    curve = results["curves"][0]
+    assert curve["epoch"] == [1, 2, 3]
+    assert curve["hours"] == pytest.approx([0.01, 0.02, 0.03])
+    assert results["settings"]["baseline"] == "nnunet"
+    assert results["statistics"]["dice"]["comparisons"][0]["model"] == "unetpp"
+    assert results["verdicts"]["unetpp"].startswith("unetpp against nnunet: ")
+    assert results["dynamics"]["unetpp"]["epochs_compared"] == 3
+    assert results["dataset"]["n_cases"] == 4
+    # Small boxes of 2, 3 and 4 slices of 3 x 3 voxels of 2 mm^3, 4 and 4 and 2 of them: the first
+    # tercile is the size of the smallest, below which there is nothing.
+    diameter = 2 * (3 * 54 / (4 * math.pi)) ** (1 / 3)
+    assert results["settings"]["size_cut_points"]["small"] == pytest.approx([diameter])
+
+
+def test_tables_and_manifest(paths: Paths) -> None:
+    compare(paths)
+    output = request_for(paths).output
+    with (output / "cases.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 32
+    assert rows[0]["case"] in CASES
+    with (output / "models.csv").open() as file:
+        models = {row["model"]: row for row in csv.DictReader(file)}
+    assert models["unetpp"]["trainings"] == "4"
+    assert float(models["unetpp"]["train_hours"]) == pytest.approx(0.03)
+    assert float(models["unetpp"]["dice"]) > float(models["nnunet"]["dice"])
+    manifest = json.loads((output / "manifest.json").read_text())
+    hashes = manifest["sha256"]
+    assert len(hashes) == 4 + 2 * 2
+    assert all(len(value) == 64 for value in hashes.values())
+    assert manifest["versions"]["nnunetv2"]
+
+
+def test_the_command_of_a_cell(paths: Paths) -> None:
+    executor = FakeExecutor(paths)
+    compare(paths, executor, folds=(1,), seeds=(4,), models=("unetpp",), batch_size=3)
+    (job,) = executor.jobs
+    plans = "nnUNetUMambaUNetPlusPlusPlans_batch3_3epochs_s4"
+    assert job.command[:6] == ("train", NAME, "3d_fullres", "1", "-p", plans)
+    assert option(job.command, "--epochs") == "3"
+    assert option(job.command, "--iterations") == "750"
+    assert option(job.command, "--seed") == "4"
+    assert option(job.command, "--results") == str(paths.results)
+    written = json.loads((paths.require("preprocessed") / NAME / f"{plans}.json").read_text())
+    assert written["configurations"]["3d_fullres"]["batch_size"] == 3
+    assert written["configurations"]["3d_fullres"]["data_identifier"] == "nnUNetPlans_3d_fullres"
+
+
+def test_a_second_call_does_nothing_again(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, _ = compare(paths)
+
+    def fail(*_: object, **__: object) -> None:
+        pytest.fail("evaluated again")
+
+    monkeypatch.setattr(engine, "evaluate_predictions", fail)
+    second, jobs = compare(paths)
+    assert jobs == []
+    assert second == first
+
+
+def test_a_model_is_added_later(paths: Paths) -> None:
+    compare(paths, seeds=(0,))
+    results, jobs = compare(paths, seeds=(0,), models=("attention_unet",))
+    assert jobs == ["attention_unet_fold0_seed0", "attention_unet_fold1_seed0"]
+    assert results["settings"]["models"] == ["nnunet", "unetpp", "attention_unet"]
+    assert len(results["cells"]) == 6
+    _, jobs = compare(paths, seeds=(0, 1), folds=(0,), models=("unetpp",))
+    assert len(jobs) == 6  # another seed of all models on all folds
+
+
+def test_a_failed_cell_is_reported_and_the_rest_goes_on(paths: Paths) -> None:
+    executor = FakeExecutor(paths, failing=["unetpp_fold0_seed1"])
+    results, jobs = compare(paths, executor)
+    assert len(jobs) == 8
+    failed = [cell for cell in results["cells"] if cell["status"] == "failed"]
+    assert [(c["model"], c["fold"], c["seed"]) for c in failed] == [("unetpp", 0, 1)]
+    assert failed[0]["reason"] == "umamba train: out of luck"
+    dry = open_comparison(request_for(paths), paths, dry=True)
+    assert dry.states[Cell("unetpp", 0, 1)].reason == "umamba train: out of luck"
+    results, jobs = compare(paths)
+    assert jobs == ["unetpp_fold0_seed1"]
+    assert {cell["status"] for cell in results["cells"]} == {"done"}
+
+
+def test_a_prediction_that_cannot_be_read_fails_its_cell_only(paths: Paths) -> None:
+    compare(paths)
+    comparison = open_comparison(request_for(paths), paths, dry=True)
+    cell = Cell("unetpp", 0, 0)
+    case = min(comparison.cases[0])
+    broken = comparison.folder(cell) / "validation" / f"{case}.nii.gz"
+    broken.write_bytes(b"no image")
+    comparison.cache(str(cell)).unlink()
+    for _ in range(2):
+        results, jobs = compare(paths)
+        assert jobs == []  # it is trained
+        (failed,) = [cell for cell in results["cells"] if cell["status"] == "failed"]
+        assert str(broken) in failed["reason"]
+        assert "cannot be evaluated" in failed["reason"]
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        (-9, "ended by signal 9, as the system"),
+        (-11, "signal 11"),
+        (3, "exit code 3"),
+    ],
+)
+def test_why_a_training_failed(tmp_path: Path, code: int, reason: str) -> None:
+    log = tmp_path / "log"
+    log.write_text("\n")
+    assert reason in engine._why(Event(Job("a", (), log), "ended", code))
+
+
+def test_an_interrupted_comparison_goes_on(paths: Paths) -> None:
+    with pytest.raises(ResumableInterruptError, match="the same command goes on"):
+        compare(paths, FakeExecutor(paths, stop_after=2))
+    results = read_results(paths)
+    statuses = [cell["status"] for cell in results["cells"]]
+    assert statuses == ["done", "done", "interrupted", *["pending"] * 5]
+    executor = FakeExecutor(paths)
+    results, jobs = compare(paths, executor)
+    assert jobs[0] == "nnunet_fold1_seed0"
+    assert "--resume" in executor.jobs[0].command
+    assert "--seed" not in executor.jobs[0].command
+    assert len(jobs) == 6
+    assert {cell["status"] for cell in results["cells"]} == {"done"}
+
+
+def test_a_second_interrupt_leaves_valid_results(paths: Paths) -> None:
+    def interrupt(_: Any, event: Any) -> None:
+        if event is not None and event.job.name == "unetpp_fold0_seed0":
+            raise KeyboardInterrupt
+
+    comparison = open_comparison(request_for(paths), paths, dry=False)
+    with pytest.raises(ResumableInterruptError):
+        run_comparison(comparison, FakeExecutor(paths), interrupt)
+    statuses = [cell["status"] for cell in read_results(paths)["cells"]]
+    assert statuses == ["done", *["pending"] * 7]
+
+
+def test_a_training_without_its_validation_is_validated(paths: Paths) -> None:
+    compare(paths)
+    comparison = open_comparison(request_for(paths), paths, dry=True)
+    folder = comparison.folder(Cell("unetpp", 0, 0))
+    (folder / "validation" / "summary.json").unlink()
+    executor = FakeExecutor(paths)
+    compare(paths, executor)
+    (job,) = executor.jobs
+    assert "--val" in job.command
+    assert "--epochs" not in job.command
+
+
+def test_another_budget_is_refused_in_the_same_folder(paths: Paths) -> None:
+    compare(paths)
+    with pytest.raises(UMambaError, match="begun with --budget epochs:3, not hours:2"):
+        compare(paths, budget=Budget("hours", 2.0))
+    with pytest.raises(UMambaError, match="--features left out, not 4,8"):
+        compare(paths, features=(4, 8))
+    _, jobs = compare(paths, budget=Budget("epochs", 2.0), output=paths.require("results") / "o")
+    assert len(jobs) == 8  # plans of their own, so that nothing is mixed
+
+
+def test_a_training_of_another_length_is_refused(paths: Paths) -> None:
+    comparison = open_comparison(request_for(paths), paths, dry=False)
+    cell = Cell("unetpp", 0, 0)
+    settings = {"epochs": 7, "iterations_per_epoch": 250, "seed": 0}
+    cases = validation_cases(paths, 0)
+    write_training(comparison.folder(cell), cases, settings)
+    with pytest.raises(UMambaError, match="7 epochs of 250 iterations from seed 0, and this"):
+        open_comparison(request_for(paths), paths, dry=False)
+    write_training(comparison.folder(cell), cases, settings | {"epochs": 3, "seed": 1})
+    with pytest.raises(UMambaError, match="from seed 1, and this comparison needs 3 epochs"):
+        open_comparison(request_for(paths), paths, dry=False)
+
+
+@pytest.mark.parametrize(("epochs", "compared"), [(3, True), (1000, False)])
+def test_trainings_of_stock_nnunet_are_taken_in(paths: Paths, epochs: int, compared: bool) -> None:
+    open_comparison(request_for(paths), paths, dry=False)
+    model = paths.require("results") / NAME / "nnUNetTrainer__nnUNetPlans__3d_fullres"
+    write_training(model / "fold_0", validation_cases(paths, 0), None, epochs)
+    # Of other cases than the splits have now, so not taken in.
+    write_training(model / "fold_1", CASES[:2], None, epochs)
+    plans = (paths.require("preprocessed") / NAME / "nnUNetPlans.json").read_text()
+    (model / "plans.json").write_text(plans)
+    results, jobs = compare(paths)
+    assert len(jobs) == 8
+    stock = [cell for cell in results["cells"] if cell["source"] == "stock"]
+    assert [(c["model"], c["fold"], c["seed"], c["epochs"]) for c in stock] == [
+        ("nnunet", 0, None, epochs)
+    ]
+    assert stock[0]["compared"] == compared
+    assert (stock[0]["reason"] is None) == compared
+    assert sum(row["seed"] is None for row in results["cases"]) == 4
+    summary = results["statistics"]["dice"]["summaries"][0]
+    assert summary["seeds"] == ([None, 0, 1] if compared else [0, 1])
+    assert set(summary["seed_means"]) == {"0", "1"}
+
+
+def test_a_dry_run_writes_nothing(paths: Paths) -> None:
+    before = sorted(paths.require("results").parent.rglob("*"))
+    comparison = open_comparison(request_for(paths), paths, dry=True)
+    assert {state.status for state in comparison.states.values()} == {"pending"}
+    assert sorted(paths.require("results").parent.rglob("*")) == before
+
+
+def test_hours_become_the_same_iterations_for_good(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executor = FakeExecutor(paths)
+    compare(paths, executor, budget=Budget("hours", 1.0), folds=(0,), seeds=(0,))
+    # An iteration takes 36 s and its share of validation 2.4 s: 93 fit, in 20 epochs of 5.
+    assert [option(job.command, "--iterations") for job in executor.jobs] == ["100"] * 2
+
+    def measure(planned: Any, *_: object) -> dict[str, Cost]:
+        return {model: Cost(10, 20, 30, None, 1.0, 2.0) for model in planned.models}
+
+    monkeypatch.setattr(engine, "measure_costs", measure)
+    _, jobs = compare(paths, budget=Budget("hours", 1.0), folds=(0,), seeds=(0,))
+    assert jobs == []
+
+
+def test_hours_need_a_step_that_was_measured(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    def measure(planned: Any, *_: object) -> dict[str, Cost]:
+        return {model: Cost(1, 2, 3, problem="it is too large") for model in planned.models}
+
+    monkeypatch.setattr(engine, "measure_costs", measure)
+    with pytest.raises(UMambaError, match="for nnunet: it is too large; give --budget epochs:N"):
+        compare(paths, budget=Budget("hours", 1.0))
+
+
+def test_another_tolerance_evaluates_anew_and_trains_nothing(paths: Paths) -> None:
+    first, _ = compare(paths)
+    settings = EvaluationSettings(nsd_tolerance=0.0)
+    second, jobs = compare(paths, evaluation=settings)
+    assert jobs == []
+    pairs = zip(first["cases"], second["cases"], strict=True)
+    assert all(a["metrics"]["nsd"] > b["metrics"]["nsd"] for a, b in pairs)
+    settings = EvaluationSettings(nsd_tolerances={"tumour": 2.0})
+    with pytest.raises(UMambaError, match="tumour is no label; there are big, small"):
+        compare(paths, evaluation=settings)
+
+
+def test_what_does_not_fit_is_refused(paths: Paths) -> None:
+    with pytest.raises(UMambaError, match="no fold 5: the splits have 5, 0 to 4"):
+        compare(paths, folds=(5,))
+    with pytest.raises(UMambaError, match="--baseline unetrpp is not compared; give one of"):
+        compare(paths, baseline="unetrpp")
+    with pytest.raises(PlansError, match="3d_huge is not in plans"):
+        compare(paths, configuration="3d_huge")
+    with pytest.raises(PlansError, match="needs another stage's predictions"):
+        compare(paths, configuration="3d_cascade_fullres")
+    (paths.require("results").parent / "full").mkdir()
+    (paths.require("results").parent / "full" / "notes.txt").touch()
+    with pytest.raises(UMambaError, match="holds no comparison"):
+        compare(paths, output=paths.require("results").parent / "full")
+    assert not request_for(paths).output.exists()

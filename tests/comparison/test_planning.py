@@ -1,0 +1,86 @@
+"""Which models are compared, and how their plans are called and derived."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from comparison.faked_trainings import NAME, write_dataset
+from nnunet.plans_factory import stock_plans
+from umamba import registry
+from umamba.comparison.budget import Budget
+from umamba.comparison.planning import (
+    ComparisonRequest,
+    control_of,
+    derive_all,
+    find_source,
+    with_controls,
+)
+from umamba.errors import PlansError
+from umamba.nnunet.paths import Paths
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> Paths:
+    return write_dataset(tmp_path)
+
+
+REQUEST = ComparisonRequest(
+    dataset=NAME,
+    models=("nnunet",),
+    folds=(0,),
+    seeds=(0, 1),
+    budget=Budget("hours", 0.5),
+    output=Path("out"),
+)
+
+
+def test_controls_follow_the_models_of_umamba(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = ["unetpp", "umamba_bot", "umamba_bot_matched", "umamba_bot_nomamba", "umamba_enc"]
+    monkeypatch.setattr(registry, "names", lambda: known)
+    bot = ("umamba_bot", "umamba_bot_nomamba", "umamba_bot_matched")
+    assert with_controls(["umamba_bot", "unetpp", "umamba_enc"]) == (*bot, "unetpp", "umamba_enc")
+    assert with_controls(["umamba_bot_matched", "umamba_bot"]) == (bot[2], bot[0], bot[1])
+    assert control_of("umamba_bot_matched") == "umamba_bot"
+    assert control_of("umamba_bot") is None
+
+
+def test_plans_are_named_by_what_tells_trainings_apart(paths: Paths) -> None:
+    request = replace(REQUEST, features=(4, 8), patch_size=(16, 16, 16), batch_size=3)
+    planned = derive_all(request, find_source(request, paths), paths)
+    names = [plans["plans_name"] for plans in planned.plans.values()]
+    assert names == [
+        f"nnUNetPlans_features4-8_patch16x16x16_batch3_0.5hours_s{seed}" for seed in (0, 1)
+    ]
+    assert "__" not in names[0]
+    first, second = (plans["configurations"] for plans in planned.plans.values())
+    assert first == second
+    assert first["3d_fullres"]["architecture"]["arch_kwargs"]["features_per_stage"] == [4, 8, 8]
+    assert first["3d_lowres"]["patch_size"] == [32, 32, 32]  # only what is compared changes
+
+
+def test_networks_of_their_own_topology_take_their_width(paths: Paths) -> None:
+    request = replace(REQUEST, models=("segresnet",), features=(8, 16, 32))
+    planned = derive_all(request, find_source(request, paths), paths)
+    entry = planned.plans["segresnet", 0]["configurations"]["3d_fullres"]
+    assert entry["architecture"]["arch_kwargs"]["features_per_stage"] == [8]
+
+
+def test_models_with_a_planner_derive_from_its_plans(paths: Paths) -> None:
+    request = replace(REQUEST, models=("nnunet", "resenc_m"))
+    theirs = stock_plans(residual=True) | {"plans_name": "nnUNetResEncUNetMPlans"}
+    entry = theirs["configurations"]["3d_fullres"]
+    entry |= {"patch_size": [48, 48, 48]}
+    file = paths.require("preprocessed") / NAME / "nnUNetResEncUNetMPlans.json"
+    file.write_text(json.dumps(theirs))
+    planned = derive_all(request, find_source(request, paths), paths)
+    patches = {
+        model: plans["configurations"]["3d_fullres"]["patch_size"]
+        for (model, _), plans in planned.plans.items()
+    }
+    assert patches == {"nnunet": [32, 32, 32], "resenc_m": [48, 48, 48]}
+    entry |= {"data_identifier": "elsewhere"}
+    file.write_text(json.dumps(theirs))
+    with pytest.raises(PlansError, match="resenc_m needs the data elsewhere, not nnUNetPlans_3d"):
+        derive_all(request, find_source(request, paths), paths)

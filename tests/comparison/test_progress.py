@@ -1,0 +1,58 @@
+"""A live table on a terminal, a line per event elsewhere."""
+
+import io
+import sys
+from pathlib import Path
+
+import pytest
+
+from umamba.comparison.budget import Budget
+from umamba.comparison.cells import Cell, CellState
+from umamba.comparison.executor import Event, Job
+from umamba.comparison.planning import ComparisonRequest, Planned, Source
+from umamba.comparison.progress import Progress, format_hours
+from umamba.comparison.state import Comparison
+from umamba.nnunet.paths import Paths
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def comparison_in(folder: Path) -> Comparison:
+    models = ("nnunet", "unetpp")
+    request = ComparisonRequest("901", models, (0,), (0,), Budget("epochs", 9.0), folder)
+    source = Source("Dataset901_Toy", "2d", {}, {}, {"all": 1}, None)
+    comparison = Comparison(request, Paths(), Planned(source, models, {}), {})
+    comparison.states = {
+        Cell("nnunet", 0, 0): CellState("running"),
+        Cell("unetpp", 0, 0): CellState("failed", reason="no luck"),
+    }
+    return comparison
+
+
+def test_a_table_replaces_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "nnunet_fold0_seed0.log").write_text("start\nepoch 3/9  loss 0.5\nmore\n")
+    progress, comparison = Progress(), comparison_in(tmp_path)
+    progress.update(comparison, None)
+    shown = terminal.getvalue()
+    assert "2 cells: 1 running, 1 failed" in shown
+    assert "  fold 0 seed 0: epoch 3/9  loss 0.5\n" in shown
+    job = Job("unetpp_fold0_seed0", (), tmp_path / "unetpp_fold0_seed0.log")
+    progress.update(comparison, Event(job, "ended", 2))
+    shown = terminal.getvalue()
+    assert "\x1b[4A\x1b[0J[0/2] unetpp_fold0_seed0 failed after 0 s: no luck (log in " in shown
+    progress.close()
+    assert terminal.getvalue().endswith("\x1b[4A\x1b[0J")
+
+
+@pytest.mark.parametrize(
+    ("hours", "text"),
+    [(None, "?"), (0.005, "18 s"), (0.5, "30 min"), (1.9, "114 min"), (30.04, "30.0 h")],
+)
+def test_times(hours: float | None, text: str) -> None:
+    assert format_hours(hours) == text
