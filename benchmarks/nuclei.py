@@ -21,6 +21,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("source", type=Path, help="holds images/ and labels/")
     parser.add_argument("raw", type=Path, help="nnUNet_raw")
+    parser.add_argument(
+        "--largest", type=int, default=360, help="in pixels; larger ones are left out"
+    )
     args = parser.parse_args()
     args.raw.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as name:
@@ -28,7 +31,10 @@ def main() -> None:
         for kind in ("images", "labels"):
             (folder / kind).mkdir()
         for path in sorted((args.source / "images").glob("*.png")):
-            imsave(folder / "images" / path.name, imread(path)[..., :3], check_contrast=False)
+            image = imread(path)[..., :3]
+            if max(image.shape) > args.largest:
+                continue
+            imsave(folder / "images" / path.name, image, check_contrast=False)
             mask = imread(args.source / "labels" / path.name) > 0
             imsave(folder / "labels" / path.name, mask.astype(np.uint8), check_contrast=False)
         command = ["dataset", "Dataset018_Nuclei", "--raw", str(args.raw)]
