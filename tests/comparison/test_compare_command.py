@@ -69,6 +69,8 @@ def test_results_and_exit_codes(
     use_fake_executor(monkeypatch, paths, stop_after=1)
     assert cli.main(command(paths)) == 75
     assert "the same command goes on" in capsys.readouterr().err
+    summary = paths.require("results").parent / "out" / "summary.md"
+    assert "1 done, 1 interrupted, 2 pending." in summary.read_text()
     use_fake_executor(monkeypatch, paths, failing=["unetpp_fold1_seed0"])
     assert cli.main(command(paths)) == 1
     captured = capsys.readouterr()
@@ -79,6 +81,7 @@ def test_results_and_exit_codes(
     results = json.loads(captured.out)
     assert {cell["status"] for cell in results["cells"]} == {"done"}
     assert results["verdicts"]["unetpp"].startswith("unetpp against nnunet")
+    assert f"- {results['verdicts']['unetpp']}" in summary.read_text()
     cost = json.loads((Path(results["output"]) / "results.json").read_text())["cost"]["unetpp"]
     assert cost["seconds_per_iteration"] > 0
     # The median case is 32 wide, a patch 16: 3 positions per axis, mirrored along 3 axes.

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from umamba.benchmark.figure_files import TEXT, house_style, save_figure
 from umamba.benchmark.machine import conditions
 from umamba.benchmark.results import LayerScaling, Point, ScalingResult
 
@@ -13,7 +14,7 @@ __all__ = ["draw_scaling"]
 
 # Okabe and Ito's colours, which colour-blind people can tell apart.
 _COLOURS = {"mamba": "#0072B2", "attention": "#D55E00", "convolution": "#009E73"}
-_TEXT, _FAINT = "#333333", "#8a8a8a"
+_FAINT = "#8a8a8a"
 _GUIDES = {1: "slope 1: cost doubles", 2: "slope 2: cost quadruples"}
 _MARGIN = 0.31  # of the lengths' span, on the right, for the labels
 _NAME_HEIGHT = 42  # points, of a name with its exponent
@@ -48,12 +49,11 @@ def draw_scaling(result: ScalingResult, folder: Path) -> list[Path]:
     Returns:
         Both files.
     """
-    from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     paths = [folder / "scaling.png", folder / "scaling.svg"]
     headline = f"Forward and backward of one layer of width {result.d_model}"
-    with rc_context({"font.size": 12, "svg.hashsalt": "umamba", "text.color": _TEXT}):
+    with house_style(12.0):
         figure = Figure(figsize=(13, 6.4), facecolor="white")
         axes = figure.subplots(1, 2)
         figure.subplots_adjust(left=0.055, right=0.99, top=0.84, bottom=0.21, wspace=0.13)
@@ -62,8 +62,7 @@ def draw_scaling(result: ScalingResult, folder: Path) -> list[Path]:
         figure.text(0.02, 0.945, headline, fontsize=17, weight="bold")
         figure.text(0.02, 0.03, _caption(result), fontsize=10.5, linespacing=1.5)
         for path in paths:
-            metadata = {"Date": None} if path.suffix == ".svg" else None
-            figure.savefig(path, dpi=120, metadata=metadata)
+            save_figure(figure, path, 120)
     return paths
 
 
@@ -130,7 +129,7 @@ def _style_axes(axes: Any, lengths: list[int], title: str) -> None:
     from matplotlib.ticker import FuncFormatter, NullLocator
 
     axes.set_title(title, loc="left", fontsize=14, pad=10)
-    axes.set_xlabel("tokens in the sequence", color=_TEXT)
+    axes.set_xlabel("tokens in the sequence", color=TEXT)
     ticks = lengths if len(lengths) < 6 else lengths[::2]
     axes.set_xticks(ticks, [f"{n:,}" for n in ticks])
     axes.xaxis.set_minor_locator(NullLocator())
@@ -138,7 +137,7 @@ def _style_axes(axes: Any, lengths: list[int], title: str) -> None:
     axes.yaxis.set_minor_formatter(FuncFormatter(lambda *_: ""))
     axes.grid(color="#e8e8e8")
     axes.set_axisbelow(True)
-    axes.tick_params(which="both", length=0, labelsize=11, labelcolor=_TEXT)
+    axes.tick_params(which="both", length=0, labelsize=11, labelcolor=TEXT)
     axes.spines[["top", "right", "left"]].set_visible(False)
 
 

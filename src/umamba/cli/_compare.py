@@ -10,6 +10,7 @@ from umamba.cli._evaluate import parse_tolerances
 from umamba.cli.arguments import add_device_argument, add_trust_argument, numbers, positive
 from umamba.cli.output import print_json
 from umamba.comparison.budget import Budget
+from umamba.errors import ResumableInterruptError
 from umamba.nnunet.paths import Paths, add_path_arguments, set_default_workers
 
 if TYPE_CHECKING:
@@ -151,6 +152,7 @@ def run(args: argparse.Namespace) -> int:
     from umamba.comparison.executor import LocalExecutor, local_workers
     from umamba.comparison.planning import ComparisonRequest, with_controls
     from umamba.comparison.progress import Progress
+    from umamba.comparison.report import write_report
     from umamba.evaluation.cases import EvaluationSettings
     from umamba.nnunet.preparation import find_dataset
     from umamba.nnunet.training import pick_device
@@ -184,8 +186,12 @@ def run(args: argparse.Namespace) -> int:
     progress = Progress()
     try:
         results = run_comparison(comparison, LocalExecutor(workers), progress.update)
+    except ResumableInterruptError:
+        write_report(request.output, paths)  # of what is done
+        raise
     finally:
         progress.close()
+    write_report(request.output, paths)
     _show_results(results, request.output, as_json=args.json)
     return 1 if any(cell["status"] == "failed" for cell in results["cells"]) else 0
 
@@ -230,4 +236,4 @@ def _show_results(results: dict[str, Any], output: Path, *, as_json: bool) -> No
         return
     for sentence in results["verdicts"].values():
         sys.stdout.write(sentence + "\n")
-    sys.stdout.write(f"{output / 'results.json'}\n")
+    sys.stdout.write(f"{output / 'summary.md'}\n")

@@ -1,0 +1,161 @@
+"""Choose the cases of the gallery, and draw image, reference and every model side by side.
+
+As in figure 2 of the U-Mamba paper (arXiv:2401.04722), with contours and Dice.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from umamba.comparison.analysis import compared_scores
+from umamba.comparison.gallery_drawing import Block, draw_blocks
+from umamba.comparison.gallery_views import cut_views, label_values, read_case
+from umamba.comparison.scores import ScoreTable
+from umamba.errors import UMambaError
+from umamba.nnunet.dataset_checks import Case
+from umamba.nnunet.dataset_images import UnreadableFileError, split_ending
+from umamba.nnunet.paths import Paths
+from umamba.nnunet.raw_dataset import open_raw_dataset
+
+__all__ = ["Gallery", "choose_cases", "draw_gallery"]
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """What there is to see.
+
+    Attributes:
+        pictures: Names of PNG files, each with what it shows.
+        notes: What is missing, and why.
+    """
+
+    pictures: Mapping[str, str]
+    notes: tuple[str, ...]
+
+
+def choose_cases(results: Mapping[str, Any]) -> dict[str, str]:
+    """Choose the best, median, worst and most disputed case.
+
+    Best to worst go by the mean Dice of all models that are compared; most disputed is the case
+    with the largest spread between the models' means over trainings. Cases that a model has no
+    Dice of are left out.
+
+    Args:
+        results: The contents of `results.json`.
+
+    Returns:
+        By case what it was chosen as, such as `worst and most disputed`.
+    """
+    scores = compared_scores(results, "dice")
+    if not scores:
+        return {}
+    table = ScoreTable.from_scores(scores)
+    values = np.array([table.case_means(model) for model in table.models])
+    scored = np.flatnonzero(np.isfinite(values).all(axis=0))
+    if not scored.size:
+        return {}
+    order = scored[np.argsort(-values[:, scored].mean(axis=0), kind="stable")]
+    chosen = {"best": order[0], "median": order[len(order) // 2], "worst": order[-1]}
+    if len(table.models) > 1:
+        chosen["most disputed"] = scored[np.argmax(np.ptp(values[:, scored], axis=0))]
+    roles: dict[str, list[str]] = {}
+    for role, index in chosen.items():
+        roles.setdefault(table.cases[index], []).append(role)
+    return {case: " and ".join(names) for case, names in roles.items()}
+
+
+def draw_gallery(results: Mapping[str, Any], folder: Path, paths: Paths) -> Gallery:
+    """Draw the chosen cases.
+
+    Args:
+        results: The contents of `results.json`.
+        folder: Where the pictures go; made if it is not there.
+        paths: nnU-Net's folders; images and references are those of the raw data set.
+
+    Returns:
+        What was drawn, and what is missing.
+    """
+    for path in folder.glob("*.png"):
+        path.unlink()  # of other cases
+    chosen = choose_cases(results)
+    if not chosen:
+        return Gallery({}, ("no case has a Dice of every model",))
+    try:
+        raw = open_raw_dataset(paths.require("raw") / results["dataset"]["name"])
+    except UMambaError as error:
+        return Gallery({}, (f"the images are not there: {error}",))
+    files = {case.case_id: case for case in raw.cases}
+    drawn = [_try_block(results, role, name, files) for name, role in chosen.items()]
+    blocks = [block for block in drawn if isinstance(block, Block)]
+    notes = tuple(note for note in drawn if isinstance(note, str))
+    folder.mkdir(parents=True, exist_ok=True)
+    pictures: dict[str, str] = {}
+    flat = [block for block in blocks if len(block.views) == 1]
+    deep = [[block] for block in blocks if len(block.views) > 1]
+    for group in [flat, *deep]:
+        if group:
+            name = "cases.png" if group is flat else f"{group[0].role.replace(' ', '_')}.png"
+            draw_blocks(group, _labels(results), folder / name)
+            pictures[name] = "; ".join(f"{block.role}: {block.case}" for block in group)
+    return Gallery(pictures, notes)
+
+
+def _try_block(
+    results: Mapping[str, Any], role: str, name: str, files: Mapping[str, Case]
+) -> Block | str:
+    """Return a case as it is drawn, or why it cannot be."""
+    if name not in files:
+        return f"{name} ({role}) is not in the raw data set"
+    try:
+        return _block(results, role, files[name])
+    except UnreadableFileError as error:
+        return f"{name} ({role}) cannot be drawn: {error}"
+
+
+def _labels(results: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    return label_values(results["dataset"]["labels"])
+
+
+def _block(results: Mapping[str, Any], role: str, case: Case) -> Block:
+    shown = _shown_trainings(results, case.case_id)
+    ending = split_ending(case.images[0])[1]
+    predictions = {
+        model: Path(cell["folder"]) / "validation" / f"{case.case_id}{ending}"
+        for model, cell in shown.items()
+    }
+    dice = {
+        (score.model, score.seed): score.value
+        for score in compared_scores(results, "dice")
+        if score.case == case.case_id
+    }
+    images = read_case(case, predictions, results["settings"].get("ignore"))
+    return Block(
+        role=role,
+        case=case.case_id,
+        views=cut_views(images),
+        dice={model: dice.get((model, cell["seed"])) for model, cell in shown.items()},
+        seed=_seed_text({cell["seed"] for cell in shown.values()}),
+    )
+
+
+def _seed_text(seeds: set[int | None]) -> str:
+    named = ["no seed" if seed is None else f"seed {seed}" for seed in seeds]
+    return " or ".join(sorted(named))
+
+
+def _shown_trainings(results: Mapping[str, Any], case: str) -> dict[str, Mapping[str, Any]]:
+    """Return of each model the compared training with the lowest seed that has the case."""
+    scored = {(r["model"], r["fold"], r["seed"]) for r in results["cases"] if r["case"] == case}
+    cells: Sequence[Mapping[str, Any]] = sorted(
+        (c for c in results["cells"] if c["compared"]),
+        key=lambda cell: (cell["seed"] is None, cell["seed"]),
+    )
+    found: dict[str, Mapping[str, Any]] = {}
+    for cell in cells:
+        if (cell["model"], cell["fold"], cell["seed"]) in scored:
+            found.setdefault(cell["model"], cell)
+    order = [model["name"] for model in results["models"]]
+    return {model: found[model] for model in order if model in found}

@@ -1,0 +1,225 @@
+"""Read a case and its segmentations, and cut them along planes as radiologists see them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.ndimage import uniform_filter
+
+from umamba.evaluation.mask_files import MaskPair, read_pair
+from umamba.nnunet.dataset_checks import Case
+from umamba.nnunet.dataset_images import Geometry, UnreadableFileError, read_image
+
+__all__ = ["CaseImages", "View", "cut_views", "label_values", "read_case"]
+
+Array = npt.NDArray[Any]
+
+_MARGIN = 0.15  # around what is segmented, of its length
+_DISPLAYED = (0.5, 99.5)  # percentiles of grey values that become black and white
+_LARGEST = 420  # pixels of a 2D image along an axis; of larger ones a detail is shown
+_DETAIL = 280  # pixels, so that small objects can be seen
+_PLANES = ("axial", "coronal", "sagittal")  # across the axes z, y, x
+
+
+@dataclass(frozen=True)
+class CaseImages:
+    """A case on one grid, (z, y, x) or (y, x).
+
+    Attributes:
+        image: Grey values, or three colours last.
+        reference: Its mask.
+        predictions: Masks by model; one that is not there has none.
+        spacing: Distance of voxels along each axis.
+        oriented: Whether the axes are those of a patient: head up, back down, left to the right.
+    """
+
+    image: Array
+    reference: Array
+    predictions: Mapping[str, Array]
+    spacing: tuple[float, ...]
+    oriented: bool
+
+
+@dataclass(frozen=True)
+class View:
+    """A cut through a case; of a 2D image the image itself, or a detail of it.
+
+    Attributes:
+        name: `axial`, `coronal`, `sagittal`, or what else there is to say of it.
+        aspect: Height of a pixel over its width.
+        image: Rows and columns from the upper left, colours last.
+        reference: Likewise.
+        predictions: By model.
+    """
+
+    name: str
+    aspect: float
+    image: Array
+    reference: Array
+    predictions: Mapping[str, Array]
+
+
+def label_values(labels: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Return the values of every label or region of a `dataset.json`, but of the background."""
+    values = {n: tuple(v) if isinstance(v, list) else (v,) for n, v in labels.items()}
+    return {n: v for n, v in values.items() if n not in ("background", "ignore") and v != (0,)}
+
+
+def read_case(case: Case, predictions: Mapping[str, Path], ignore: int | None = None) -> CaseImages:
+    """Read image, reference and predictions.
+
+    Args:
+        case: Files of the raw data set.
+        predictions: Files by model; those that are not there are left out.
+        ignore: The value in the reference that is no label.
+
+    Raises:
+        UnreadableFileError: If a file cannot be read, or their grids differ.
+    """
+    if case.mask is None:
+        problem = "the case has no reference"
+        raise UnreadableFileError(problem, "add one")
+    loaded = read_image(case.images[0])
+    reference, _, spacing = read_pair(MaskPair(case.case_id, case.mask, case.mask))
+    if ignore is not None:
+        reference = np.where(reference == ignore, 0, reference)
+    masks = {
+        model: read_pair(MaskPair(case.case_id, path, case.mask))[0]
+        for model, path in predictions.items()
+        if path.is_file()
+    }
+    is_colour = len(loaded.array) == 3 and len(case.images) == 1 and loaded.geometry is None
+    image = np.moveaxis(loaded.array, 0, -1) if is_colour else loaded.array[0]
+    if image.shape[: reference.ndim] != reference.shape:
+        problem = f"the image has the shape {image.shape}, its reference {reference.shape}"
+        raise UnreadableFileError(problem, "replace one of them")
+    arrays = {"image": image, "reference": reference, **masks}
+    oriented = loaded.geometry is not None and reference.ndim == 3
+    if loaded.geometry is not None and reference.ndim == 3:
+        arrays = {name: _orient(array, loaded.geometry) for name, array in arrays.items()}
+        spacing = tuple(spacing[axis] for axis in _axis_order(loaded.geometry))
+    if reference.ndim == 3 and 1 in arrays["reference"].shape:  # a single slice
+        axis = arrays["reference"].shape.index(1)
+        arrays = {name: array.squeeze(axis) for name, array in arrays.items()}
+        spacing = spacing[:axis] + spacing[axis + 1 :]
+    return CaseImages(
+        image=_displayed(arrays.pop("image"), is_colour=is_colour),
+        reference=arrays.pop("reference"),
+        predictions=arrays,
+        spacing=spacing,
+        oriented=oriented,
+    )
+
+
+def _axis_order(geometry: Geometry) -> tuple[int, ...]:
+    """Return which axes of an array run along the patient's z, y and x."""
+    weights = np.abs(np.reshape(geometry.direction, (3, 3)))
+    axes = [int(weights[world].argmax()) for world in (2, 1, 0)]  # in the file's order
+    return tuple(2 - axis for axis in axes)
+
+
+def _orient(array: Array, geometry: Geometry) -> Array:
+    """Turn an array so that its axes run upwards, backwards and to the left of the patient."""
+    order = _axis_order(geometry)
+    direction = np.reshape(geometry.direction, (3, 3))
+    backwards = tuple(
+        position for position, axis in enumerate(order) if direction[2 - position, 2 - axis] < 0
+    )
+    turned: Array = np.flip(array.transpose(order), backwards)
+    return turned
+
+
+def _displayed(image: Array, *, is_colour: bool) -> Array:
+    """Scale grey values to 0 to 1; colours of 8 bits stay as they are."""
+    if is_colour and (image == image[..., :1]).all():
+        image = image[..., 0]  # grey that was saved as colours
+    elif is_colour and image.dtype == np.uint8:
+        return image
+    values = np.nan_to_num(image.astype(np.float32))
+    low, high = np.percentile(values, _DISPLAYED)
+    scaled: Array = np.clip((values - low) / max(float(high - low), 1e-12), 0, 1)
+    return scaled
+
+
+def cut_views(images: CaseImages) -> tuple[View, ...]:
+    """Cut a volume along three planes, through the slices in which the reference is largest.
+
+    All show the box around what is segmented, with a margin; of a large 2D image, the detail in
+    which predictions differ most from the reference.
+    """
+    box = _box(images)
+    spacing, foreground = images.spacing, images.reference > 0
+    if foreground.ndim == 2:
+        detail, name = _detail(images, box)
+        return (_cut(images, detail, name, spacing[0] / spacing[1]),)
+    views = []
+    for axis, name in enumerate(_PLANES):
+        rows, columns = (other for other in range(3) if other != axis)
+        areas = foreground.sum(axis=(rows, columns))
+        at = int(areas.argmax()) if areas.any() else foreground.shape[axis] // 2
+        index = tuple(at if other == axis else box[other] for other in range(3))
+        views.append(
+            _cut(
+                images,
+                index,
+                name if images.oriented else f"across axis {axis + 1}",
+                spacing[rows] / spacing[columns],
+                flipped=images.oriented and rows == 0,  # the head goes up
+            )
+        )
+    return tuple(views)
+
+
+def _cut(
+    images: CaseImages,
+    index: tuple[int | slice, ...],
+    name: str,
+    aspect: float,
+    *,
+    flipped: bool = False,
+) -> View:
+    """Cut all arrays, as copies, so that the volumes need not stay in memory."""
+
+    def cut(array: Array) -> Array:
+        part: Array = array[index]
+        return part[::-1].copy() if flipped else part.copy()
+
+    predictions = {model: cut(mask) for model, mask in images.predictions.items()}
+    return View(name, aspect, cut(images.image), cut(images.reference), predictions)
+
+
+def _box(images: CaseImages) -> tuple[slice, ...]:
+    """Return the box around all that is segmented, with a margin; all, where nothing is."""
+    foreground = images.reference > 0
+    for mask in images.predictions.values():
+        foreground |= mask > 0
+    box = []
+    for axis, length in enumerate(foreground.shape):
+        others = tuple(other for other in range(foreground.ndim) if other != axis)
+        places = np.flatnonzero(foreground.any(axis=others))
+        first, last = (int(places[0]), int(places[-1])) if places.size else (0, length)
+        margin = max(round(_MARGIN * (last - first)), 4)
+        box.append(slice(max(first - margin, 0), min(last + margin + 1, length)))
+    return tuple(box)
+
+
+def _detail(images: CaseImages, box: tuple[slice, ...]) -> tuple[tuple[slice, ...], str]:
+    """Return the part of a box to show, and what to say of it: of a small one all, and nothing."""
+    sizes = [part.stop - part.start for part in box]
+    if max(sizes) <= _LARGEST:
+        return box, ""
+    differs = np.zeros(sizes, np.float32)
+    for mask in images.predictions.values():
+        differs += mask[box] != images.reference[box]
+    shown = [min(size, _DETAIL) for size in sizes]
+    centre = np.unravel_index(uniform_filter(differs, shown, mode="constant").argmax(), sizes)
+    starts = [
+        part.start + min(max(int(at) - n // 2, 0), size - n)
+        for part, at, n, size in zip(box, centre, shown, sizes, strict=True)
+    ]
+    detail = tuple(slice(start, start + n) for start, n in zip(starts, shown, strict=True))
+    height, width = images.reference.shape
+    return detail, f"detail of {width} \N{MULTIPLICATION SIGN} {height} pixels"

@@ -1,0 +1,209 @@
+"""What the figures of a comparison share: a style for each model, axes, and labels beside lines."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = [
+    "FONT_SIZE",
+    "WIDTH",
+    "ModelStyle",
+    "draw_key",
+    "interval_arms",
+    "label_ends",
+    "model_styles",
+    "name_width",
+    "spread_apart",
+    "style_axes",
+]
+
+WIDTH = 9.5  # of a figure, in inches
+FONT_SIZE = 11.0  # points
+# The colours of Okabe and Ito, and four of Tol's muted scheme: colour-blind people can tell them
+# apart. A family keeps its colour, whatever it is compared with.
+_FAMILIES = {
+    "nnunet": "#333333",
+    "resenc": "#332288",
+    "umamba_bot": "#D55E00",
+    "umamba_enc": "#E69F00",
+    "unetpp": "#009E73",
+    "attention_unet": "#56B4E9",
+    "unetrpp": "#CC79A7",
+    "segresnet": "#882255",
+    "swinunetr": "#999933",
+}
+_OTHER = "#777777"
+_LINES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)), (0, (9, 3)))
+_MARKERS = "osD^v"
+_LIGHTER = 0.35  # of the way to white, for variants and controls
+_GRID = "#e8e8e8"
+
+
+@dataclass(frozen=True)
+class ModelStyle:
+    """How a model is drawn.
+
+    Attributes:
+        colour: That of its family; lighter for a control or variant.
+        text: The colour of its name: that of its family.
+        line: Its line style in matplotlib.
+        marker: Its marker.
+        filled: Whether the marker is: of the first of the family only.
+    """
+
+    colour: str
+    text: str
+    line: Any
+    marker: str
+    filled: bool
+
+    @property
+    def points(self) -> dict[str, Any]:
+        """Return what `Axes.plot` and `Axes.errorbar` take for its markers."""
+        face = self.colour if self.filled else "white"
+        return {"marker": self.marker, "color": self.colour, "mfc": face, "mec": self.colour}
+
+
+def model_styles(models: Sequence[Mapping[str, Any]]) -> dict[str, ModelStyle]:
+    """Give every model a style.
+
+    Args:
+        models: Those of `results.json`.
+    """
+    counts: dict[str, int] = {}
+    styles = {}
+    for model in sorted(models, key=lambda model: model["control_of"] is not None):
+        name = model["name"]
+        family = next((f for f in _FAMILIES if name == f or name.startswith(f"{f}_")), "")
+        index = counts.get(family, 0)
+        counts[family] = index + 1
+        colour = _FAMILIES.get(family, _OTHER)
+        styles[name] = ModelStyle(
+            colour=_lighten(colour) if index else colour,
+            text=colour,
+            line=_LINES[index % len(_LINES)],
+            marker=_MARKERS[index % len(_MARKERS)],
+            filled=index == 0,
+        )
+    return {model["name"]: styles[model["name"]] for model in models}
+
+
+def _lighten(colour: str) -> str:
+    from matplotlib.colors import to_hex, to_rgb
+
+    return str(to_hex([c + (1 - c) * _LIGHTER for c in to_rgb(colour)]))
+
+
+def name_width(names: Iterable[str]) -> float:
+    """Return the inches to leave for the longest name beside axes, with a marker between them."""
+    return 0.3 + max(map(len, names)) * FONT_SIZE * 0.0087
+
+
+def style_axes(axes: Any, title: str, x: str, y: str = "") -> None:
+    """Title and label axes, and leave away what says nothing."""
+    axes.set_title(title, loc="left", fontsize="large", pad=9)
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.grid(color=_GRID)
+    axes.set_axisbelow(True)
+    axes.tick_params(which="both", length=0)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.spines["bottom"].set_color("#bbbbbb")
+
+
+def spread_apart(places: Sequence[float], gap: float) -> list[float]:
+    """Move places on a line apart, each as little as that takes, and keep their order.
+
+    Args:
+        places: In any order.
+        gap: The least distance between two.
+
+    Returns:
+        The new places, in the order of the old ones.
+    """
+    groups: list[list[int]] = []
+    for index in sorted(range(len(places)), key=places.__getitem__):
+        groups.append([index])
+        while len(groups) > 1 and _overlap(groups[-2], groups[-1], places, gap):
+            groups[-2:] = [groups[-2] + groups[-1]]
+    moved = [0.0] * len(places)
+    for group in groups:
+        start = _start(group, places, gap)
+        for rank, index in enumerate(group):
+            moved[index] = start + rank * gap
+    return moved
+
+
+def _start(group: Sequence[int], places: Sequence[float], gap: float) -> float:
+    return sum(places[index] for index in group) / len(group) - gap * (len(group) - 1) / 2
+
+
+def _overlap(
+    lower: Sequence[int], upper: Sequence[int], places: Sequence[float], gap: float
+) -> bool:
+    end = _start(lower, places, gap) + gap * len(lower)
+    return end > _start(upper, places, gap) + 1e-9
+
+
+def label_ends(
+    axes: Any, ends: Mapping[str, tuple[float, float]], styles: Mapping[str, ModelStyle]
+) -> None:
+    """Write names to the right of the axes, each joined to the end of its line.
+
+    Args:
+        axes: With their final limits and place in the figure.
+        ends: Where the line of each model ends, in data.
+        styles: By model.
+    """
+    right = axes.bbox.x1 + _points(axes, 8.0)
+    gap = _points(axes, FONT_SIZE * 1.2)
+    at = axes.transData.transform(list(ends.values()))
+    heights = spread_apart([float(y) for _, y in at], gap)
+    too_high = max(0.0, max(heights) + gap / 2 - axes.figure.bbox.height)
+    for (model, end), height in zip(ends.items(), heights, strict=True):
+        axes.annotate(
+            model,
+            end,
+            xytext=axes.transAxes.inverted().transform((right, height - too_high)),
+            textcoords="axes fraction",
+            va="center",
+            color=styles[model].text,
+            annotation_clip=False,
+            arrowprops={
+                "arrowstyle": "-",
+                "color": styles[model].colour,
+                "lw": 0.7,
+                "shrinkA": 1,
+                "shrinkB": 3,
+                "relpos": (0, 0.5),
+            },
+        )
+
+
+def interval_arms(mean: float, low: float, high: float) -> list[list[float]]:
+    """Return what `Axes.errorbar` draws of an interval; rounding may put an end past the mean."""
+    return [[max(mean - low, 0.0)], [max(high - mean, 0.0)]]
+
+
+def draw_key(figure: Any, styles: Mapping[str, ModelStyle]) -> None:
+    """Name markers to the right of the axes, where `name_width` leaves room for it."""
+    from matplotlib.lines import Line2D
+
+    handles = [
+        Line2D([], [], **style.points, ls="", ms=8, mew=1.8, label=model)
+        for model, style in styles.items()
+    ]
+    figure.legend(
+        handles=handles,
+        loc="center right",
+        bbox_to_anchor=(0.995, 0.53),
+        frameon=False,
+        handletextpad=0.2,
+        labelspacing=0.7,
+        labelcolor=[style.text for style in styles.values()],
+    )
+
+
+def _points(axes: Any, points: float) -> float:
+    """Return points in pixels."""
+    return float(points * axes.figure.dpi / 72)

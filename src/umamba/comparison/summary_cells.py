@@ -1,0 +1,84 @@
+"""How numbers and tables of a summary are written."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from umamba.benchmark.markdown import aligned
+
+__all__ = [
+    "MISSING",
+    "POINTS",
+    "Results",
+    "by_model",
+    "difference",
+    "model_names",
+    "number",
+    "p_value",
+    "share",
+    "table",
+]
+
+MISSING = "\N{EN DASH}"
+POINTS = 100.0  # Dice points in a Dice of 1
+Results = Mapping[str, Any]
+
+
+def number(
+    value: float | int | None, decimals: int, *, sign: bool = False, factor: float = 1.0
+) -> str:
+    """Write a number with a true minus sign; a dash where it is missing."""
+    if value is None:
+        return MISSING
+    text = f"{value * factor:{'+' if sign else ''},.{decimals}f}"
+    return text.replace("-", "\N{MINUS SIGN}")
+
+
+def share(estimate: Mapping[str, Any] | None) -> str:
+    """Write a mean of a metric from 0 to 1; its interval ends there, too."""
+    if estimate is None or estimate["mean"] is None:
+        return MISSING
+    low, high = (min(max(estimate["interval"][end], 0.0), 1.0) for end in ("low", "high"))
+    return f"{number(estimate['mean'], 3)} [{number(low, 3)}, {number(high, 3)}]"
+
+
+def difference(estimate: Mapping[str, Any]) -> str:
+    """Write a mean difference in Dice points."""
+    if estimate["mean"] is None:
+        return MISSING
+    mean, low, high = (
+        number(value, 2, sign=sign, factor=POINTS)
+        for value, sign in (
+            (estimate["mean"], True),
+            (estimate["interval"]["low"], False),
+            (estimate["interval"]["high"], False),
+        )
+    )
+    return f"{mean} [{low}, {high}]"
+
+
+def p_value(p: float | int | None) -> str:
+    """Write a p value; a dash where it is missing."""
+    if p is None:
+        return MISSING
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def table(rows: Sequence[Sequence[str]], texts: Iterable[int] = (0,)) -> str:
+    """Lay out a table without the columns in which nothing is known; none without a body."""
+    if len(rows) < 2:
+        return ""
+    known = [
+        column for column in range(len(rows[0])) if any(row[column] != MISSING for row in rows[1:])
+    ]
+    kept = [[row[column] for column in known] for row in rows]
+    return "\n".join(aligned(kept, [known.index(text) for text in texts if text in known]))
+
+
+def by_model(rows: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """Return records by the model that they are about."""
+    return {row["model"]: row for row in rows}
+
+
+def model_names(results: Results) -> list[str]:
+    """Return the names of the models, in their order."""
+    return [model["name"] for model in results["models"]]

@@ -1,0 +1,146 @@
+"""What stands below the tables of a summary: trainings, settings, and what the numbers lack."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from umamba.benchmark.markdown import aligned
+
+__all__ = ["cells_text", "limits_text", "settings_text"]
+
+Results = Mapping[str, Any]
+
+
+def cells_text(results: Results) -> str:
+    """Say how many trainings there are, and list those that are missing or left out, and why."""
+    cells = results["cells"]
+    counts = Counter(cell["status"] for cell in cells if cell["source"] == "compare")
+    counted = ", ".join(f"{counts[status]} {status}" for status in sorted(counts))
+    n_stock = sum(cell["source"] == "stock" for cell in cells)
+    stock = (
+        f"; {n_stock} taken in from stock nnU-Net, without a seed on record and so left out of "
+        "the spread over seeds"
+        if n_stock
+        else ""
+    )
+    missing = [cell for cell in cells if not cell["compared"]]
+    text = f"{counted}{stock}."
+    if not missing:
+        return text
+    rows = [["model", "fold", "seed", "status", "why it is not compared"]]
+    rows += [
+        [
+            cell["model"],
+            str(cell["fold"]),
+            "none" if cell["seed"] is None else str(cell["seed"]),
+            cell["status"],
+            _one_line(cell["reason"] or "not finished"),
+        ]
+        for cell in missing
+    ]
+    return "\n".join([text, "", *aligned(rows, (0, 3, 4))])
+
+
+def _one_line(text: str) -> str:
+    """Return a text that does not break a table."""
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def settings_text(results: Results, manifest: Mapping[str, Any]) -> str:
+    """List what the numbers depend on."""
+    settings, dataset = results["settings"], results["dataset"]
+    unit = dataset["spacing_unit"]
+    budget = ", ".join(f"{amount:,} {kind}" for kind, amount in settings["budget"].items())
+    lengths = {(m.get("epochs"), m.get("iterations")) for m in results["models"]}
+    if len(lengths) == 1 and None not in (length := lengths.pop()):
+        budget += f" (each {length[0]:,} epochs, {length[1]:,} iterations in all)"
+    items = {
+        "Data": f"{dataset['name']}, configuration {dataset['configuration']}, "
+        f"{dataset['n_cases']} validation cases, labels {_labels(dataset['labels'])}",
+        "Folds": ", ".join(map(str, settings["folds"])),
+        "Seeds": ", ".join(map(str, settings["seeds"])),
+        "Budget of a training": budget,
+        "Features": _listed(settings.get("features")),
+        "Patch size": _listed(settings.get("patch_size")),
+        "Batch size": settings.get("batch_size"),
+        "Tolerance of NSD": _tolerances(settings, unit),
+        "Objects": _objects(settings),
+        "Cut points of sizes": _cut_points(settings, unit),
+        "Machine": _machine(manifest),
+        "Versions": ", ".join(f"{n} {v}" for n, v in sorted(manifest.get("versions", {}).items())),
+    }
+    return "\n".join(f"- {title}: {says}" for title, says in items.items() if says)
+
+
+def _labels(labels: Mapping[str, Any]) -> str:
+    return ", ".join(name for name in labels if name not in ("background", "ignore"))
+
+
+def _listed(values: Iterable[Any] | None) -> str:
+    return ", ".join(map(str, values or ()))
+
+
+def _tolerances(settings: Mapping[str, Any], unit: str) -> str:
+    if settings.get("nsd_tolerance") is None:
+        return ""
+    own = settings.get("nsd_tolerances") or {}
+    texts = [f"{settings['nsd_tolerance']:g} {unit}"]
+    return ", ".join(texts + [f"{label} {value:g} {unit}" for label, value in own.items()])
+
+
+def _objects(settings: Mapping[str, Any]) -> str:
+    if settings.get("matching_iou") is None:
+        return ""
+    return f"connected components; two match above an IoU of {settings['matching_iou']:g}"
+
+
+def _cut_points(settings: Mapping[str, Any], unit: str) -> str:
+    measure = settings.get("size_measure")
+    what = f"equivalent diameter in {unit}" if measure == "diameter" else f"volume in {unit}^3"
+    cuts = settings.get("size_cut_points") or {}
+    texts = [f"{label} {', '.join(f'{cut:.4g}' for cut in c)}" for label, c in cuts.items() if c]
+    return f"{'; '.join(texts)} ({what})" if texts else ""
+
+
+def _machine(manifest: Mapping[str, Any]) -> str:
+    machine = manifest.get("machine") or {}
+    return ", ".join(f"{name} {value}" for name, value in machine.items() if value is not None)
+
+
+def limits_text(results: Results) -> str:
+    """Say what the numbers do not show."""
+    dice = results["statistics"].get("dice", {})
+    unsure = [
+        s["model"] for s in dice.get("summaries", ()) if not s["estimate"]["includes_seed_variance"]
+    ]
+    partial = [
+        f"{c['model']} {c['n_cases_left_out']}"
+        for c in dice.get("comparisons", ())
+        if c["n_cases_left_out"]
+    ]
+    problems = {m: c["problem"] for m, c in results["cost"].items() if c.get("problem")}
+    lacking = [m["name"] for m in results["models"] if m["name"] not in results["cost"]]
+    undefined = [
+        f"{s['model']} {s['n_undefined']}" for s in dice.get("summaries", ()) if s["n_undefined"]
+    ]
+    items = [
+        "The cases are the validation cases of cross-validation on one data set: what holds for "
+        "them need not hold for other scanners, sites or organs, or for longer trainings.",
+        "No difference shown is not equality: a verdict says how large a difference would have "
+        "been seen, where that can be said.",
+        "The verdicts are about Dice alone; other metrics, sizes of objects and learning curves "
+        "describe, and were not corrected for one another.",
+        f"Trainings were not repeated of {', '.join(unsure)}: their intervals hold for these "
+        "trained networks, not for the models."
+        if unsure
+        else "",
+        f"Cases without a partner in the comparison with the baseline: {', '.join(partial)}."
+        if partial
+        else "",
+        f"Predictions without a defined Dice, left out: {', '.join(undefined)}."
+        if undefined
+        else "",
+        *(f"Cost of {model} {problem}." for model, problem in problems.items()),
+        f"Cost was not measured of {', '.join(lacking)}." if lacking else "",
+    ]
+    return "\n".join(f"- {item}" for item in items if item)

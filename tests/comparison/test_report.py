@@ -1,0 +1,166 @@
+"""The report has the numbers of `results.json`, its pictures are whole and always the same."""
+
+import re
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from comparison.report_results import read_results, write_comparison, write_results
+from umamba.comparison.figures import FIGURES, draw_figures
+from umamba.comparison.plotting import model_styles, spread_apart
+from umamba.comparison.report import write_report
+from umamba.errors import ComparisonError, UMambaError
+from umamba.nnunet.paths import Paths
+
+
+@pytest.fixture(scope="module")
+def reported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Paths]:
+    output, paths = write_comparison(tmp_path_factory.mktemp("flat"))
+    write_report(output, paths)
+    return output, paths
+
+
+@pytest.fixture
+def output(reported: tuple[Path, Paths], tmp_path: Path) -> Path:
+    """A folder that has only the results."""
+    write_results(tmp_path, read_results(reported[0]))
+    return tmp_path
+
+
+def test_verdicts_come_first_and_tables_have_their_numbers(reported: tuple[Path, Paths]) -> None:
+    results, text = read_results(reported[0]), (reported[0] / "summary.md").read_text()
+    head = text[: text.index("## Models")]
+    for sentences in results["verdicts"].values():
+        for sentence in re.findall(r"better by [^;]*|worse by [^;]*", sentences):
+            assert sentence in head
+    comparison = results["statistics"]["dice"]["comparisons"][0]
+    difference = comparison["difference"]
+    row = next(line for line in text.splitlines() if line.startswith("| umamba_bot  "))
+    low, high = difference["interval"]["low"], difference["interval"]["high"]
+    assert f"+{difference['mean'] * 100:.2f} [{low * 100:.2f}, {high * 100:.2f}]" in row
+    assert f"{comparison['p_difference_holm']:.3f}" in row
+    assert f"{comparison['cohen_d_z']:+.2f}" in row
+    assert "**nnunet** (baseline)" in text
+    assert "Tolerance of NSD: 1 px" in text
+    assert "big 4, 9; small 3 (equivalent diameter in px)" in text
+
+
+def test_everything_linked_is_there_and_whole(reported: tuple[Path, Paths]) -> None:
+    output = reported[0]
+    links = re.findall(r"\]\(((?:figures|gallery)/[^)]*)\)", (output / "summary.md").read_text())
+    drawn = {f"figures/{name}.{kind}" for name in FIGURES for kind in ("svg", "png")}
+    assert set(links) == drawn | {"gallery/cases.png"}
+    for link in links:
+        if link.endswith(".svg"):
+            assert ET.parse(output / link).getroot().tag.endswith("svg")
+        else:
+            with Image.open(output / link) as picture:
+                picture.load()
+                assert min(picture.size) > 300
+
+
+def test_the_same_results_make_the_same_files(reported: tuple[Path, Paths], output: Path) -> None:
+    write_report(output, reported[1])
+    names = [path.relative_to(output) for path in output.rglob("*") if path.is_file()]
+    assert len(names) == 1 + 1 + 2 * len(FIGURES) + 1
+    for name in names:
+        if name.name != "results.json":
+            assert (output / name).read_bytes() == (reported[0] / name).read_bytes(), name
+
+
+def test_what_is_missing_is_a_dash_or_a_note(output: Path) -> None:
+    results = read_results(output)
+    results["cost"]["umamba_bot"] |= {"peak_memory_bytes": None, "seconds_per_iteration": None}
+    results["cost"]["umamba_bot"]["problem"] = "not measured: its step would not fit"
+    results["cells"][0] |= {
+        "status": "failed",
+        "compared": False,
+        "reason": "out of\nluck | memory",
+        "train_hours": None,
+    }
+    write_results(output, results)
+    write_report(output, Paths())
+    text = (output / "summary.md").read_text()
+    cost = text[text.index("## Cost") : text.index("## Training")]
+    row = next(line for line in cost.splitlines() if line.startswith("| umamba_bot "))
+    assert [cell.strip() for cell in row.split("|")[5:7]] == ["\N{EN DASH}"] * 2
+    assert "11 done, 1 failed." in text
+    assert re.search(r"nnunet +\| +0 \| +0 \| failed +\| out of luck \\\| memory +\|", text)
+    assert "Cost of umamba_bot not measured: its step would not fit." in text
+    assert "Left out: the images are not there: the folder nnUNet_raw is not known" in text
+    assert "memory of a training step, estimated" in text
+
+
+def test_a_comparison_without_results_yet_has_a_report(output: Path) -> None:
+    results = read_results(output)
+    for cell in results["cells"]:
+        cell |= {"status": "pending", "compared": False, "train_hours": None}
+    results |= {"cases": [], "instances": [], "curves": [], "cost": {}}
+    results |= {"statistics": {}, "dynamics": {}, "verdicts": {}}
+    (output / "figures").mkdir()
+    (output / "figures" / "learning_curves.png").touch()
+    write_results(output, results)
+    write_report(output, Paths())
+    text = (output / "summary.md").read_text()
+    assert "**No verdict:**" in text
+    assert "12 pending." in text
+    assert "figures/" not in text
+    assert not list((output / "figures").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"schema_version": 0}, r"version 0; this umamba reads 'umamba-comparison', version 1"),
+        ({"schema": "other"}, r"schema 'other'"),
+        ({"cases": None, "cost": []}, r"lacks cases, cost"),
+    ],
+)
+def test_results_of_another_form(output: Path, change: dict[str, object], message: str) -> None:
+    write_results(output, read_results(output) | change)
+    with pytest.raises(ComparisonError, match=message):
+        write_report(output, Paths())
+    assert [path.name for path in output.iterdir()] == ["results.json"]
+
+
+@pytest.mark.parametrize("text", [None, "{", "[]"])
+def test_results_that_cannot_be_read(tmp_path: Path, text: str | None) -> None:
+    if text is not None:
+        (tmp_path / "results.json").write_text(text)
+    with pytest.raises(ComparisonError, match="umamba compare` again"):
+        write_report(tmp_path, Paths())
+
+
+def test_a_folder_that_cannot_be_written(output: Path) -> None:
+    (output / "figures").touch()
+    with pytest.raises(UMambaError, match=r"cannot draw into .*figures.* make room"):
+        write_report(output, Paths())
+
+
+def test_names_in_figures(output: Path) -> None:
+    draw_figures(read_results(output), output)
+    for figure in ("size_strata", "learning_curves", "dice_against_cost"):
+        drawn = re.findall("<!-- (.*) -->", (output / f"{figure}.svg").read_text())
+        assert {"nnunet", "umamba_bot", "umamba_bot_nomamba"} <= set(drawn)
+        assert sum(name == "nnunet" for name in drawn) == 1
+
+
+def test_families_keep_their_colour() -> None:
+    def model(name: str, control_of: str | None = None) -> dict[str, str | None]:
+        return {"name": name, "control_of": control_of}
+
+    both = model_styles([model("umamba_bot_nomamba", "umamba_bot"), model("umamba_bot")])
+    assert [*both] == ["umamba_bot_nomamba", "umamba_bot"]
+    alone = model_styles([model("nnunet"), model("umamba_bot")])
+    assert both["umamba_bot"] == alone["umamba_bot"]
+    assert both["umamba_bot"].line == "-"
+    assert both["umamba_bot_nomamba"].line != "-"
+    assert both["umamba_bot_nomamba"].colour != both["umamba_bot"].colour
+
+
+def test_labels_move_no_farther_apart_than_they_must() -> None:
+    assert spread_apart([5.0, 1.0], 2.0) == [5.0, 1.0]
+    assert spread_apart([1.0, 1.0, 1.0, 9.0], 2.0) == [-1.0, 1.0, 3.0, 9.0]
+    assert spread_apart([3.0, 2.0], 3.0) == [4.0, 1.0]
