@@ -72,6 +72,18 @@ def test_pieces_are_one_sequence(
     assert all(error <= 1e-14 for error in errors.values()), errors
 
 
+def test_a_backward_inside_autocast_is_in_full_precision() -> None:
+    layer = MixerLayer(6, residual=True)
+    x = torch.randn(2, 6, 5, 7)
+    layer(x).square().mean().backward()
+    want = [p.grad.clone() for p in layer.parameters()]
+    layer.zero_grad()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        layer(x).square().mean().backward()
+    for p, grad in zip(layer.parameters(), want, strict=True):
+        assert torch.equal(p.grad, grad)
+
+
 def test_frozen_parameters_still_let_gradients_through() -> None:
     mamba = Mamba(8).requires_grad_(requires_grad=False)
     x = torch.randn(1, 20, 8, requires_grad=True)

@@ -19,6 +19,7 @@ from torch.autograd.function import once_differentiable
 from umamba.ops.backends import resolve_backend
 from umamba.ops.causal_conv import conv_silu, conv_silu_backward
 from umamba.ops.operator import scan
+from umamba.ops.precision import full_precision
 
 __all__ = ["MixerParameters", "ScanInputs", "lean_mixer", "scan_inputs"]
 
@@ -141,63 +142,69 @@ class _LeanMixer(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        backend, eps, residual, _ = ctx.settings
-        hidden, *others = ctx.saved_tensors
-        p = MixerParameters(*others[: len(MixerParameters._fields)])
-        kept = others[len(p) :]
-        A = -torch.exp(p.A_log)
-        grad_hidden = torch.empty_like(hidden)
-        sums = _Gradients(p)
-        # What later pieces ask of the state and of the steps that they look back on.
-        grad_state = A.new_zeros(hidden.shape[0], *A.shape)
-        grad_lookback = grad.new_empty(0)
-        for piece in reversed(list(_pieces(hidden, p))):
-            restart, y = kept.pop(), kept.pop()
-            grad_mixed = grad[:, piece.own].contiguous()
-            tokens, statistics = _normalise(hidden[:, piece.with_lookback], p, eps)
-            s = scan_inputs(tokens, p, backend, lookback=piece.lookback)
-            sums.of_linear("out_proj", grad_mixed, y.transpose(1, 2))
-            grad_y = (grad_mixed @ p.out_proj).transpose(1, 2)
-            given = (s.u, s.dt, A, s.B, s.C, p.D, s.z, p.dt_bias)
-            scanned = torch.ops.umamba.selective_scan_backward(
-                grad_y, grad_state, *given, restart, dt_softplus=True, backend=backend
-            )
-            del y, grad_y, restart
-            grad_u, grad_dt, grad_A, grad_B, grad_C, grad_D, grad_z, grad_bias, grad_state = scanned
-            del scanned
-            sums.add(A_log=grad_A * A, D=grad_D, dt_bias=grad_bias)  # A = -exp(A_log)
+        # Whoever calls backward inside autocast would get half the products in half precision.
+        with full_precision(grad.device.type):
+            return _backward(ctx, grad)
 
-            grad_dt = grad_dt.transpose(1, 2)
-            sums.of_linear("dt_proj", grad_dt, s.dt_low)
-            parts = (grad_dt @ p.dt_proj, grad_B.transpose(1, 2), grad_C.transpose(1, 2))
-            grad_projected = torch.cat(parts, dim=-1)
-            del grad_dt, grad_B, grad_C, parts
-            sums.of_linear("x_proj", grad_projected, s.u.transpose(1, 2))
-            grad_u = grad_u.transpose(1, 2).add_(grad_projected @ p.x_proj).transpose(1, 2)
 
-            # The steps looked back on are another piece's outputs: no gradient enters there.
-            grad_u = F.pad(grad_u, (piece.lookback, 0)) if piece.lookback else grad_u
-            convolved = conv_silu_backward(grad_u, s.x, p.conv, p.conv_bias, backend)
-            grad_x, grad_conv, grad_conv_bias = convolved
-            sums.add(conv=grad_conv, conv_bias=grad_conv_bias)
-            del grad_u, convolved, s
-            if grad_lookback.numel():
-                grad_x[..., -grad_lookback.shape[-1] :] += grad_lookback
-            grad_lookback = grad_x[..., : piece.lookback]
-            halves = [g.transpose(1, 2) for g in (grad_x[..., piece.lookback :], grad_z)]
-            del grad_x, grad_z
-            own = tokens[:, piece.lookback :]
-            sums.of_linear("in_proj", halves, own)
-            weights = p.in_proj.chunk(2)
-            grad_tokens = (halves[0] @ weights[0]).add_(halves[1] @ weights[1])
-            if statistics is not None:
-                # Contiguous, since torch's operator takes that on trust.
-                mean, rstd = (x[:, piece.lookback :].contiguous() for x in statistics)
-                grad_tokens = sums.of_norm(grad_tokens, hidden[:, piece.own], mean, rstd)
-            if residual:
-                grad_tokens = grad_tokens.add_(grad_mixed)
-            grad_hidden[:, piece.own] = grad_tokens
-        return (grad_hidden, None, *sums)
+def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    backend, eps, residual, _ = ctx.settings
+    hidden, *others = ctx.saved_tensors
+    p = MixerParameters(*others[: len(MixerParameters._fields)])
+    kept = others[len(p) :]
+    A = -torch.exp(p.A_log)
+    grad_hidden = torch.empty_like(hidden)
+    sums = _Gradients(p)
+    # What later pieces ask of the state and of the steps that they look back on.
+    grad_state = A.new_zeros(hidden.shape[0], *A.shape)
+    grad_lookback = grad.new_empty(0)
+    for piece in reversed(list(_pieces(hidden, p))):
+        restart, y = kept.pop(), kept.pop()
+        grad_mixed = grad[:, piece.own].contiguous()
+        tokens, statistics = _normalise(hidden[:, piece.with_lookback], p, eps)
+        s = scan_inputs(tokens, p, backend, lookback=piece.lookback)
+        sums.of_linear("out_proj", grad_mixed, y.transpose(1, 2))
+        grad_y = (grad_mixed @ p.out_proj).transpose(1, 2)
+        given = (s.u, s.dt, A, s.B, s.C, p.D, s.z, p.dt_bias)
+        scanned = torch.ops.umamba.selective_scan_backward(
+            grad_y, grad_state, *given, restart, dt_softplus=True, backend=backend
+        )
+        del y, grad_y, restart
+        grad_u, grad_dt, grad_A, grad_B, grad_C, grad_D, grad_z, grad_bias, grad_state = scanned
+        del scanned
+        sums.add(A_log=grad_A * A, D=grad_D, dt_bias=grad_bias)  # A = -exp(A_log)
+
+        grad_dt = grad_dt.transpose(1, 2)
+        sums.of_linear("dt_proj", grad_dt, s.dt_low)
+        parts = (grad_dt @ p.dt_proj, grad_B.transpose(1, 2), grad_C.transpose(1, 2))
+        grad_projected = torch.cat(parts, dim=-1)
+        del grad_dt, grad_B, grad_C, parts
+        sums.of_linear("x_proj", grad_projected, s.u.transpose(1, 2))
+        grad_u = grad_u.transpose(1, 2).add_(grad_projected @ p.x_proj).transpose(1, 2)
+
+        # The steps looked back on are another piece's outputs: no gradient enters there.
+        grad_u = F.pad(grad_u, (piece.lookback, 0)) if piece.lookback else grad_u
+        convolved = conv_silu_backward(grad_u, s.x, p.conv, p.conv_bias, backend)
+        grad_x, grad_conv, grad_conv_bias = convolved
+        sums.add(conv=grad_conv, conv_bias=grad_conv_bias)
+        del grad_u, convolved, s
+        if grad_lookback.numel():
+            grad_x[..., -grad_lookback.shape[-1] :] += grad_lookback
+        grad_lookback = grad_x[..., : piece.lookback]
+        halves = [g.transpose(1, 2) for g in (grad_x[..., piece.lookback :], grad_z)]
+        del grad_x, grad_z
+        own = tokens[:, piece.lookback :]
+        sums.of_linear("in_proj", halves, own)
+        weights = p.in_proj.chunk(2)
+        grad_tokens = (halves[0] @ weights[0]).add_(halves[1] @ weights[1])
+        if statistics is not None:
+            # Contiguous, since torch's operator takes that on trust.
+            mean, rstd = (x[:, piece.lookback :].contiguous() for x in statistics)
+            grad_tokens = sums.of_norm(grad_tokens, hidden[:, piece.own], mean, rstd)
+        if residual:
+            grad_tokens = grad_tokens.add_(grad_mixed)
+        grad_hidden[:, piece.own] = grad_tokens
+    return (grad_hidden, None, *sums)
 
 
 class _Piece(NamedTuple):
