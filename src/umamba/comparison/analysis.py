@@ -71,11 +71,20 @@ def _scores_by_metric(results: Mapping[str, Any]) -> dict[str, list[CaseScore]]:
 def compared_scores(results: Mapping[str, Any], metric: str) -> list[CaseScore]:
     """Return a metric of all cases, its mean over the labels for which it is defined.
 
+    Where it is undefined because the prediction misses a label, as distances are, it is undefined
+    for the case: the mean over the other labels would reward a model for what it missed.
+
     Args:
         results: The contents of `results.json`.
         metric: One of those of `cases`.
     """
-    return _mean_over_labels(results, ((row, row["metrics"][metric]) for row in results["cases"]))
+    return _mean_over_labels(results, ((row, _of_label(row, metric)) for row in results["cases"]))
+
+
+def _of_label(row: Mapping[str, Any], metric: str) -> float | None:
+    """Return `None` where there is nothing to measure, nan where what there is was missed."""
+    value: float | None = row["metrics"][metric]
+    return math.nan if value is None and row["empty"] == "prediction" else value
 
 
 def _mean_over_labels(
