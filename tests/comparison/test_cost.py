@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from nnunet.plans_factory import DATASET_JSON, stock_plans
 from umamba.comparison import cost
@@ -53,12 +54,36 @@ def test_costs_are_measured_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with monkeypatch.context() as patched:
         patched.setattr(cost, "_measure", fail)
         assert measure_costs(planned, "cpu", 1, cache) == costs
-    assert set(measure_costs(planned_models("unetpp"), "cpu", 1, cache)) == {"unetpp"}
+    before = cache.read_text()
+    assert set(measure_costs(planned_models("unetpp"), "cpu", 1, cache, keep=False)) == {"unetpp"}
+    assert cache.read_text() == before
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"key": 1}', '{"key": {}, "costs": {"a": {"b": 1}}}'])
+def test_costs_that_cannot_be_read_are_measured_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setattr(cost, "_measure", lambda *_: {"unetpp": Cost(1, 2, 3)})
+    monkeypatch.setattr(cost, "_key", lambda *_: {})
+    cache = tmp_path / "cost.json"
+    cache.write_text(text)
+    for _ in range(2):
+        assert measure_costs(planned_models("unetpp"), "cpu", 1, cache) == {"unetpp": Cost(1, 2, 3)}
+    assert "unetpp" in cache.read_text()
+
+
+def test_memory_of_the_gpu_is_given_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = []
+    monkeypatch.setattr(cost, "_measure", lambda *_: done.append("measured") or {})
+    monkeypatch.setattr(cost, "_key", lambda *_: {})
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: done.append("given back"))
+    measure_costs(planned_models("unetpp"), "cuda", 1, tmp_path / "cost.json", keep=False)
+    assert done == ["measured", "given back"]
 
 
 @pytest.mark.parametrize("reason", ["memory", "error"])
 def test_a_step_that_does_not_fit_is_not_measured(
-    monkeypatch: pytest.MonkeyPatch, reason: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: str
 ) -> None:
     def refuse(*_: Any) -> None:
         msg = "DefaultCPUAllocator: not enough memory"
@@ -68,7 +93,7 @@ def test_a_step_that_does_not_fit_is_not_measured(
         monkeypatch.setattr(cost, "free_memory", lambda _: 1000)
     else:
         monkeypatch.setattr(cost, "training_step", lambda *_: refuse)
-    found = measure_costs(planned_models("unetpp"), "cpu", None, None)["unetpp"]
+    found = measure_costs(planned_models("unetpp"), "cpu", None, tmp_path / "cost.json")["unetpp"]
     assert found.n_parameters > 0
     assert found.seconds_per_iteration is None
     assert found.seconds_with_validation is None

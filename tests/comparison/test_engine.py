@@ -32,7 +32,7 @@ from umamba.nnunet.paths import Paths
 
 @pytest.fixture(autouse=True)
 def known_costs(monkeypatch: pytest.MonkeyPatch) -> None:
-    def measure(planned: Any, *_: object) -> dict[str, Cost]:
+    def measure(planned: Any, *_: object, keep: bool) -> dict[str, Cost]:
         return {model: Cost(10, 20, 30, None, 36.0, 2.0) for model in planned.models}
 
     monkeypatch.setattr(engine, "measure_costs", measure)
@@ -303,7 +303,7 @@ def test_hours_become_the_same_iterations_for_good(
     # An iteration takes 36 s and its share of validation 2.4 s: 93 fit, in 20 epochs of 5.
     assert [option(job.command, "--iterations") for job in executor.jobs] == ["100"] * 2
 
-    def measure(planned: Any, *_: object) -> dict[str, Cost]:
+    def measure(planned: Any, *_: object, keep: bool) -> dict[str, Cost]:
         return {model: Cost(10, 20, 30, None, 1.0, 2.0) for model in planned.models}
 
     monkeypatch.setattr(engine, "measure_costs", measure)
@@ -312,7 +312,7 @@ def test_hours_become_the_same_iterations_for_good(
 
 
 def test_hours_need_a_step_that_was_measured(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
-    def measure(planned: Any, *_: object) -> dict[str, Cost]:
+    def measure(planned: Any, *_: object, keep: bool) -> dict[str, Cost]:
         return {model: Cost(1, 2, 3, problem="it is too large") for model in planned.models}
 
     monkeypatch.setattr(engine, "measure_costs", measure)

@@ -11,6 +11,7 @@ import torch
 
 from umamba.benchmark.machine import describe_machine, free_memory, is_out_of_memory
 from umamba.comparison.planning import Planned
+from umamba.errors import UMambaError
 from umamba.nnunet.planned_networks import PlannedNetwork, build_network
 from umamba.nnunet.plans import Plans, resolve
 from umamba.nnunet.preparation import load_json
@@ -70,7 +71,7 @@ class Cost:
 
 
 def measure_costs(
-    planned: Planned, device: str, n_threads: int | None, cache: Path | None
+    planned: Planned, device: str, n_threads: int | None, cache: Path, *, keep: bool = True
 ) -> dict[str, Cost]:
     """Measure all models in turn, so that what else the machine does meets all of them alike.
 
@@ -78,16 +79,16 @@ def measure_costs(
         planned: The comparison.
         device: `cpu`, `cuda` or `mps`; on the last nothing is measured.
         n_threads: Threads that a training has on a CPU; `None` is as torch chooses.
-        cache: Where results are kept, and taken from if plans and device are the same; `None` is
-            nowhere.
+        cache: Where results are taken from if plans and device are the same.
+        keep: Whether to keep them there.
     """
     plans: dict[str, Plans] = {}
     for (model, _), derived in planned.plans.items():
         plans.setdefault(model, derived)  # those of other seeds are called otherwise, and no more
     key = _key(planned, plans, device, n_threads)
-    kept = load_json(cache) if cache is not None and cache.is_file() else {}
-    if kept.get("key") == key:
-        return {model: Cost(**values) for model, values in kept["costs"].items()}
+    known = _recall(cache, key)
+    if known is not None:
+        return known
     sys.stderr.write(f"measuring what {len(plans)} models cost\n")
     before = torch.get_num_threads()
     torch.set_num_threads(n_threads or before)
@@ -95,11 +96,24 @@ def measure_costs(
         costs = _measure(planned, plans, device)
     finally:
         torch.set_num_threads(before)
-    if cache is not None:
+        if device == "cuda":
+            torch.cuda.empty_cache()  # trainings need it, and run in other processes
+    if keep:
         cache.parent.mkdir(parents=True, exist_ok=True)
         content = {"key": key, "costs": {model: cost.to_dict() for model, cost in costs.items()}}
         write_whole(cache, json.dumps(content, indent=2) + "\n")
     return costs
+
+
+def _recall(cache: Path, key: Mapping[str, Any]) -> dict[str, Cost] | None:
+    """Return what was measured before, if there is any, and of the same."""
+    try:
+        kept = load_json(cache)
+        if kept["key"] != key:
+            return None
+        return {model: Cost(**values) for model, values in kept["costs"].items()}
+    except (UMambaError, KeyError, TypeError, AttributeError):
+        return None
 
 
 def _key(

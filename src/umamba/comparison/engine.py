@@ -86,8 +86,8 @@ def _open(
         request = _with_cut_points(request, source, paths)
     cases = validation_cases(source, request.folds, paths)
     comparison = Comparison(request, paths, planned, cases)
-    cache = None if dry else request.output / "cost.json"
-    comparison.costs = measure_costs(planned, request.device, n_threads, cache)
+    cache = request.output / "cost.json"
+    comparison.costs = measure_costs(planned, request.device, n_threads, cache, keep=not dry)
     comparison.lengths = _lengths(comparison)
     if not dry:
         write_settings(request, source.dataset, source.configuration, comparison.lengths)
