@@ -27,6 +27,7 @@ from umamba.comparison.executor import Event, Job
 from umamba.comparison.planning import ComparisonRequest
 from umamba.errors import PlansError, ResumableInterruptError, UMambaError
 from umamba.evaluation.cases import EvaluationSettings
+from umamba.nnunet.checkpoints import write_checkpoint
 from umamba.nnunet.paths import Paths
 
 
@@ -286,6 +287,45 @@ def test_trainings_of_stock_nnunet_are_taken_in(paths: Paths, epochs: int, compa
     summary = results["statistics"]["dice"]["summaries"][0]
     assert summary["seeds"] == ([None, 0, 1] if compared else [0, 1])
     assert set(summary["seed_means"]) == {"0", "1"}
+
+
+def test_of_stock_trainings_that_of_the_same_length_is_taken_in(paths: Paths) -> None:
+    open_comparison(request_for(paths), paths, dry=False)
+    plans = (paths.require("preprocessed") / NAME / "nnUNetPlans.json").read_text()
+    for name, epochs in (("_1epoch", 1), ("_3epochs", 3), ("", 1000), ("_10epochs", 10)):
+        model = paths.require("results") / NAME / f"nnUNetTrainer{name}__nnUNetPlans__3d_fullres"
+        write_training(model / "fold_0", validation_cases(paths, 0), None, epochs)
+        (model / "plans.json").write_text(plans)
+    results, _ = compare(paths)
+    (stock,) = (cell for cell in results["cells"] if cell["source"] == "stock")
+    assert (stock["epochs"], stock["compared"]) == (3, True)
+
+
+@pytest.mark.parametrize("logging", [None, {}, {"epoch_start_timestamps": []}])
+def test_a_stock_training_without_a_log_is_left_out(
+    paths: Paths, capsys: pytest.CaptureFixture[str], logging: Any
+) -> None:
+    open_comparison(request_for(paths), paths, dry=False)
+    model = paths.require("results") / NAME / "nnUNetTrainer__nnUNetPlans__3d_fullres"
+    write_training(model / "fold_0", validation_cases(paths, 0), None, 3)
+    plans = (paths.require("preprocessed") / NAME / "nnUNetPlans.json").read_text()
+    (model / "plans.json").write_text(plans)
+    file = model / "fold_0" / "checkpoint_final.pth"
+    checkpoint = {"network_weights": {}, "current_epoch": 3, "logging": logging}
+    write_checkpoint(checkpoint, file, keep_previous=False)
+    results, _ = compare(paths)
+    assert f"not taken in: {file} lacks the log of a training" in capsys.readouterr().err
+    assert {cell["source"] for cell in results["cells"]} == {"compare"}
+
+
+@pytest.mark.parametrize("configurations", [[], {"3d_fullres": []}, {"3d_fullres": None}])
+def test_plans_that_are_none_are_no_stock_training(paths: Paths, configurations: Any) -> None:
+    open_comparison(request_for(paths), paths, dry=False)
+    model = paths.require("results") / NAME / "nnUNetTrainer__nnUNetPlans__3d_fullres"
+    write_training(model / "fold_0", validation_cases(paths, 0), None, 3)
+    (model / "plans.json").write_text(json.dumps({"configurations": configurations}))
+    results, _ = compare(paths, seeds=(0,), folds=(0,))
+    assert {cell["source"] for cell in results["cells"]} == {"compare"}
 
 
 def test_a_dry_run_writes_nothing(paths: Paths) -> None:

@@ -193,7 +193,9 @@ def _read_what_is_done(comparison: Comparison, stop: StopRequest) -> None:
     for cell, state in comparison.states.items():
         if state.status == "done" and cell not in comparison.finished:
             _finish(comparison, cell, stop)
-    for training in find_stock_trainings(comparison.planned, comparison.cases, comparison.paths):
+    for training in find_stock_trainings(
+        comparison.planned, comparison.lengths, comparison.cases, comparison.paths
+    ):
         name = f"{training.model}_fold{training.fold}_stock"
         try:
             comparison.stock[training] = _read(

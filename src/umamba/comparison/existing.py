@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from umamba import registry
+from umamba.comparison.budget import Length
 from umamba.comparison.cells import FINAL, is_validated
 from umamba.comparison.planning import Planned
 from umamba.errors import UMambaError
@@ -17,7 +18,8 @@ from umamba.nnunet.preparation import load_json
 __all__ = ["StockTraining", "find_stock_trainings"]
 
 # nnU-Net's trainer, and those of its variants that differ from it in their length only.
-_TRAINERS = re.compile(r"nnUNetTrainer(_\d+epochs?)?")
+_TRAINERS = re.compile(r"nnUNetTrainer(?:_(\d+)epochs?)?")
+_EPOCHS = 1000  # of the one that does not name them
 _COMPARED = ("architecture", "patch_size", "batch_size", "data_identifier")
 
 
@@ -31,14 +33,18 @@ class StockTraining:
 
 
 def find_stock_trainings(
-    planned: Planned, folds: Mapping[int, frozenset[str]], paths: Paths
+    planned: Planned,
+    lengths: Mapping[str, Length],
+    folds: Mapping[int, frozenset[str]],
+    paths: Paths,
 ) -> Iterator[StockTraining]:
     """Find what `nnUNetv2_train` has trained with the same network, patch, batch and splits.
 
-    Of several trainers the first by name is taken.
+    Of several trainers the one is taken whose name says the length most like the comparison's.
 
     Args:
         planned: The comparison.
+        lengths: How long each model's cells train.
         folds: The validation cases of each fold.
         paths: nnU-Net's folders.
 
@@ -53,11 +59,10 @@ def find_stock_trainings(
             planned.source.plans.get("plans_name"),
         }
         found: dict[int, Path] = {}
-        for folder in sorted(results.glob("nnUNetTrainer*__*__*"), reverse=True):
-            trainer, plans_name, configuration = folder.name.split("__", 2)
+        for folder in _folders(results, lengths[model].iterations):
+            _, plans_name, configuration = folder.name.split("__", 2)
             if (
-                _TRAINERS.fullmatch(trainer)
-                and plans_name in names
+                plans_name in names
                 and configuration == planned.source.configuration
                 and _is_same_network(folder / "plans.json", wanted, configuration)
             ):
@@ -70,10 +75,20 @@ def find_stock_trainings(
         yield from (StockTraining(model, fold, folder) for fold, folder in found.items())
 
 
+def _folders(results: Path, iterations: int) -> list[Path]:
+    """Return the folders of models that stock trainers left, those of most alike length last."""
+    distances = {}
+    for folder in sorted(results.glob("nnUNetTrainer*__*__*"), reverse=True):
+        trainer = _TRAINERS.fullmatch(folder.name.partition("__")[0])
+        if trainer is not None:
+            distances[folder] = abs(Length(int(trainer[1] or _EPOCHS)).iterations - iterations)
+    return sorted(distances, key=lambda folder: -distances[folder])
+
+
 def _is_same_network(file: Path, wanted: Plans, configuration: str) -> bool:
     try:
         theirs = resolve(load_json(file), configuration)
-    except (UMambaError, KeyError, TypeError):
+    except (UMambaError, KeyError, TypeError, AttributeError):
         return False
     ours = resolve(wanted, configuration)
     return all(_plain(theirs.get(key)) == _plain(ours.get(key)) for key in _COMPARED)

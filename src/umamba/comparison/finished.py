@@ -74,30 +74,38 @@ def read_finished(
     Raises:
         UMambaError: If the checkpoint or a prediction cannot be read.
     """
-    checkpoint = read_checkpoint(folder / FINAL)
-    settings = checkpoint.get("umamba") or {}
-    if settings:
-        length = Length(settings["epochs"], settings["iterations_per_epoch"])
-    else:
-        length = Length(checkpoint["current_epoch"])
-    curve = _curve(checkpoint["logging"])
-    finished = Finished(
-        length=length,
-        seed=settings.get("seed"),
-        train_hours=curve["hours"][-1],
-        curve=curve,
-        evaluation=evaluate(folder / "validation"),
-    )
+    finished = Finished(**_read_log(folder / FINAL), evaluation=evaluate(folder / "validation"))
     content = {"key": _key(folder, evaluated_as), "finished": asdict(finished)}
     cache.parent.mkdir(parents=True, exist_ok=True)
     write_whole(cache, json.dumps(content) + "\n")
     return finished
 
 
+def _read_log(file: Path) -> dict[str, Any]:
+    """Return length, seed, hours and curve of a training.
+
+    Raises:
+        UMambaError: If the checkpoint cannot be read, or is not that of a training.
+    """
+    checkpoint = read_checkpoint(file)
+    try:
+        settings = checkpoint.get("umamba") or {}
+        if settings:
+            length = Length(settings["epochs"], settings["iterations_per_epoch"])
+        else:
+            length = Length(checkpoint["current_epoch"])
+        curve = _curve(checkpoint["logging"])
+        hours, seed = curve["hours"][-1], settings.get("seed")
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        msg = f"{file} lacks the log of a training ({type(error).__name__}: {error})"
+        raise UMambaError(msg) from None
+    return {"length": length, "seed": seed, "train_hours": hours, "curve": curve}
+
+
 def _curve(logged: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
     """Return nnU-Net's log, a value per epoch; it may lack the end of an interrupted one."""
     seconds = [
-        end - start
+        max(end - start, 0.0)  # clocks are set back at times
         for start, end in zip(
             logged["epoch_start_timestamps"], logged["epoch_end_timestamps"], strict=False
         )
