@@ -1,6 +1,7 @@
 """Which models are compared, and how their plans are called and derived."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,9 +16,11 @@ from umamba.comparison.planning import (
     control_of,
     derive_all,
     find_source,
+    prepare,
+    validation_cases,
     with_controls,
 )
-from umamba.errors import PlansError
+from umamba.errors import PlansError, UMambaError
 from umamba.nnunet.paths import Paths
 
 
@@ -58,6 +61,29 @@ def test_plans_are_named_by_what_tells_trainings_apart(paths: Paths) -> None:
     assert first == second
     assert first["3d_fullres"]["architecture"]["arch_kwargs"]["features_per_stage"] == [4, 8, 8]
     assert first["3d_lowres"]["patch_size"] == [32, 32, 32]  # only what is compared changes
+
+
+def test_configurations_with_options_have_plans_of_their_own(paths: Paths) -> None:
+    data = paths.require("preprocessed") / NAME
+    shutil.copytree(data / "nnUNetPlans_3d_fullres", data / "nnUNetPlans_2d")
+    written = []
+    for configuration in ("3d_fullres", "2d"):
+        request = replace(REQUEST, seeds=(0,), features=(4, 8), configuration=configuration)
+        planned = derive_all(request, find_source(request, paths), paths)
+        prepare(planned, paths)  # refuses to write other plans of the same name
+        written += [plans["plans_name"] for plans in planned.plans.values()]
+    tag = "features4-8_0.5hours_s0"
+    assert written == [f"nnUNetPlans_{tag}", f"nnUNetPlans_2d_{tag}"]
+
+
+def test_a_case_in_two_folds_is_refused_before_anything_trains(paths: Paths) -> None:
+    file = paths.require("preprocessed") / NAME / "splits_final.json"
+    folds = [{"train": ["a"], "val": val} for val in (["b", "c"], ["d"], ["c", "e"])]
+    file.write_text(json.dumps(folds))
+    source = find_source(REQUEST, paths)
+    assert validation_cases(source, (1, 2), paths)[2] == {"c", "e"}
+    with pytest.raises(UMambaError, match="case c is validated in folds 0 and 2"):
+        validation_cases(source, (0, 1, 2), paths)
 
 
 def test_networks_of_their_own_topology_take_their_width(paths: Paths) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -174,7 +175,7 @@ def derive_all(request: ComparisonRequest, source: Source, paths: Paths) -> Plan
         architecture = registry.find_architecture(model)
         own = _own_source(architecture, request, source, paths)
         for seed in request.seeds:
-            name = _plans_name(architecture.plans_name, request, seed)
+            name = _plans_name(architecture.plans_name, request, source, seed)
             options = _options(request, architecture, source.configuration, name)
             plans[model, seed] = derive_plans(own, architecture, options, source.dataset_json)
     return Planned(source, request.models, plans)
@@ -208,7 +209,7 @@ def _own_source(
 
 def _choose_configuration(source: Plans, asked: str | None) -> str:
     available = source["configurations"]
-    chosen = asked or next((name for name in _PREFERRED if name in available), None)
+    chosen = asked or _default_configuration(source)
     if chosen is None or chosen not in available:
         msg = (
             f"{asked or ' or '.join(_PREFERRED)} is not in plans {source.get('plans_name')!r}; "
@@ -219,6 +220,10 @@ def _choose_configuration(source: Plans, asked: str | None) -> str:
         msg = f"{chosen} needs another stage's predictions; compare a configuration without"
         raise PlansError(msg)
     return str(chosen)
+
+
+def _default_configuration(source: Plans) -> str | None:
+    return next((name for name in _PREFERRED if name in source["configurations"]), None)
 
 
 def _options(
@@ -239,9 +244,11 @@ def _options(
     )
 
 
-def _plans_name(default: str, request: ComparisonRequest, seed: int) -> str:
+def _plans_name(default: str, request: ComparisonRequest, source: Source, seed: int) -> str:
     """Name the plans of a model by all that tells its trainings from others of this data set."""
     parts = [default]
+    if source.configuration != _default_configuration(source.plans):
+        parts.append(source.configuration)  # options are for it alone
     if request.source != _SOURCE:
         parts.append(f"from-{request.source}")
     if request.features is not None:
@@ -276,7 +283,7 @@ def validation_cases(
     """Return the validation cases of each fold; none where nnU-Net has not split the data yet.
 
     Raises:
-        UMambaError: If the splits lack a fold.
+        UMambaError: If the splits lack a fold, or two folds share a case.
     """
     file = paths.require("preprocessed") / source.dataset / "splits_final.json"
     splits, _ = read_splits(file, ()) if file.is_file() else (None, [])
@@ -287,7 +294,15 @@ def validation_cases(
     if missing:
         msg = f"there is no fold {missing[0]}: the splits have {n_folds}, 0 to {n_folds - 1}"
         raise UMambaError(msg)
-    return {fold: splits.folds[fold][1] for fold in folds}
+    cases = {fold: splits.folds[fold][1] for fold in folds}
+    for first, second in combinations(folds, 2):
+        if both := cases[first] & cases[second]:
+            msg = (
+                f"case {min(both)} is validated in folds {first} and {second} of {file}: every "
+                "case can be compared once; leave one of these folds out"
+            )
+            raise UMambaError(msg)
+    return cases
 
 
 def _check_same(folder: Path, plans: Plans) -> None:
