@@ -4,6 +4,7 @@ import csv
 import json
 import math
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +121,9 @@ def test_tables_and_manifest(paths: Paths) -> None:
     hashes = manifest["sha256"]
     assert len(hashes) == 4 + 2 * 2
     assert all(len(value) == 64 for value in hashes.values())
-    assert manifest["versions"]["nnunetv2"]
+    # Their metadata spell these names in other ways.
+    for package in ("nnunetv2", "SimpleITK", "dynamic-network-architectures"):
+        assert manifest["versions"][package] == version(package)
 
 
 def test_the_command_of_a_cell(paths: Paths) -> None:

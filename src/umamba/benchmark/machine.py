@@ -16,6 +16,7 @@ __all__ = [
     "conditions",
     "describe_machine",
     "free_memory",
+    "installed_version",
     "is_out_of_memory",
 ]
 
@@ -54,7 +55,7 @@ def describe_machine(device: str) -> dict[str, Any]:
         "system": platform.system(),
         "scan_backend": resolve_backend(None, device),
         "versions": {"python": platform.python_version()}
-        | {package: _version(package) for package in _PACKAGES},
+        | {package: installed_version(package) for package in _PACKAGES},
     }
 
 
@@ -116,7 +117,8 @@ def _field(path: str, name: str) -> str | None:
     return next((value.strip() for key, _, value in fields if key.strip() == name), None)
 
 
-def _version(package: str) -> str:
+def installed_version(package: str) -> str:
+    """Return the version of a package; "not installed" if it is not."""
     try:
         return version(package)
     except PackageNotFoundError:

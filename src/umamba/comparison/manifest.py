@@ -2,10 +2,9 @@
 
 import platform
 import sys
-from importlib.metadata import distributions
 from typing import TYPE_CHECKING, Any
 
-from umamba.benchmark.machine import describe_machine
+from umamba.benchmark.machine import describe_machine, installed_version
 from umamba.nnunet.manifest import sha256
 
 if TYPE_CHECKING:
@@ -22,6 +21,7 @@ _PACKAGES = (
     "scipy",
     "SimpleITK",
     "monai",
+    "connected-components-3d",
 )
 
 
@@ -42,7 +42,7 @@ def describe_run(comparison: "Comparison") -> dict[str, Any]:
         "configuration": planned.source.configuration,
         "seeds": list(request.seeds),
         "versions": {"python": platform.python_version()}
-        | {d.name: d.version for d in distributions() if d.name in _PACKAGES},
+        | {package: installed_version(package) for package in _PACKAGES},
         "machine": describe_machine(request.device),
         "sha256": {name: sha256(folder / name) for name in names if (folder / name).is_file()},
     }
