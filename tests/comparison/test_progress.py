@@ -50,6 +50,19 @@ def test_a_table_replaces_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert terminal.getvalue().endswith("\x1b[4A\x1b[0J")
 
 
+def test_no_line_of_the_table_wraps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("COLUMNS", "40")
+    (tmp_path / "logs").mkdir()
+    line = f"epoch 3/9  pseudo Dice {'0.512 ' * 20}"
+    (tmp_path / "logs" / "nnunet_fold0_seed0.log").write_text(f"{line}\n")
+    Progress().update(comparison_in(tmp_path), None)
+    table = terminal.getvalue().splitlines()[1:]
+    assert len(table) == 4
+    assert max(map(len, table)) == 39
+
+
 @pytest.mark.parametrize(
     ("hours", "text"),
     [(None, "?"), (0.005, "18 s"), (0.5, "30 min"), (1.9, "114 min"), (30.04, "30.0 h")],

@@ -1,5 +1,6 @@
 """Show how a comparison comes on: a live table on a terminal, else a line per event."""
 
+import shutil
 import sys
 import time
 from collections import Counter
@@ -33,7 +34,8 @@ class Progress:
             self._say(self._line(comparison, event))
         if self._live and time.monotonic() - self._drawn_at > _SECONDS_BETWEEN_DRAWINGS:
             self._erase()
-            lines = self._table(comparison)
+            width = shutil.get_terminal_size().columns  # a line that wraps would stay when erased
+            lines = [line[: width - 1] for line in self._table(comparison)]
             sys.stderr.write("".join(f"{line}\n" for line in lines))
             self._n_lines, self._drawn_at = len(lines), time.monotonic()
 
@@ -103,7 +105,7 @@ def _last_epoch(log: Path) -> str:
             lines = file.read().decode(errors="replace").splitlines()
     except OSError:
         return "starts"
-    return next((line[:100] for line in reversed(lines) if line.startswith("epoch ")), "starts")
+    return next((line for line in reversed(lines) if line.startswith("epoch ")), "starts")
 
 
 def format_hours(hours: float | None) -> str:
