@@ -17,6 +17,7 @@ from comparison.faked_trainings import (
     option,
     validation_cases,
     write_dataset,
+    write_mask,
     write_training,
 )
 from umamba.comparison import engine
@@ -373,6 +374,20 @@ def test_another_tolerance_evaluates_anew_and_trains_nothing(paths: Paths) -> No
     settings = EvaluationSettings(nsd_tolerances={"tumour": 2.0})
     with pytest.raises(UMambaError, match="tumour is no label; there are big, small"):
         compare(paths, evaluation=settings)
+
+
+def test_a_corrected_reference_evaluates_its_fold_anew(paths: Paths) -> None:
+    first, _ = compare(paths, seeds=(0,))
+    case = min(validation_cases(paths, 0))
+    write_mask(paths.require("preprocessed") / NAME / "gt_segmentations" / f"{case}.nii.gz", 1)
+    second, jobs = compare(paths, seeds=(0,))
+    assert jobs == []
+    changed = {
+        (a["model"], a["case"])
+        for a, b in zip(first["cases"], second["cases"], strict=True)
+        if a["metrics"] != b["metrics"]
+    }
+    assert changed == {("nnunet", case), ("unetpp", case)}
 
 
 def test_what_does_not_fit_is_refused(paths: Paths) -> None:

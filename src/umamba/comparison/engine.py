@@ -15,7 +15,7 @@ from umamba.comparison.cost import measure_costs
 from umamba.comparison.evaluated import StoppedError, evaluate_predictions, size_cut_points
 from umamba.comparison.executor import Event, Executor, Job
 from umamba.comparison.existing import find_stock_trainings
-from umamba.comparison.finished import Finished, read_finished, recall_finished
+from umamba.comparison.finished import Finished, file_marks, read_finished, recall_finished
 from umamba.comparison.manifest import describe_run
 from umamba.comparison.planning import (
     ComparisonRequest,
@@ -316,9 +316,13 @@ def _read(
 
 def _evaluated_as(comparison: Comparison, fold: int) -> Mapping[str, Any]:
     """Return all that the evaluation depends on besides predictions."""
+    source, cases = comparison.planned.source, sorted(comparison.cases[fold])
+    folder = _references(source, comparison.paths)
+    files = (folder / f"{case}{source.file_ending}" for case in cases)
     return {
-        "cases": sorted(comparison.cases[fold]),
-        "labels": comparison.planned.source.dataset_json["labels"],
+        "cases": cases,
+        "references": file_marks(file for file in files if file.is_file()),
+        "labels": source.dataset_json["labels"],
         "options": comparison.request.evaluation.to_dict(),
     }
 

@@ -1,7 +1,7 @@
 """What a finished training has to tell, read once and kept in the folder of results."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -14,7 +14,7 @@ from umamba.nnunet.checkpoints import read_checkpoint
 from umamba.nnunet.preparation import load_json
 from umamba.nnunet.whole_files import write_whole
 
-__all__ = ["Finished", "read_finished", "recall_finished"]
+__all__ = ["Finished", "file_marks", "read_finished", "recall_finished"]
 
 _VERSION = 1
 
@@ -45,7 +45,7 @@ def recall_finished(folder: Path, cache: Path, evaluated_as: Mapping[str, Any]) 
     Args:
         folder: The folder of the fold.
         cache: Where it is kept.
-        evaluated_as: All that the evaluation depends on besides the files.
+        evaluated_as: All that the evaluation depends on besides the predictions.
     """
     try:
         kept = load_json(cache)
@@ -68,7 +68,7 @@ def read_finished(
     Args:
         folder: The folder of the fold.
         cache: Where to keep it.
-        evaluated_as: All that the evaluation depends on besides the files.
+        evaluated_as: All that the evaluation depends on besides the predictions.
         evaluate: Evaluates a folder of predictions.
 
     Raises:
@@ -120,15 +120,20 @@ def _curve(logged: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
     }
 
 
+def file_marks(files: Iterable[Path]) -> list[list[Any]]:
+    """Return what tells whether files have changed: path, size and time of each.
+
+    Raises:
+        OSError: If one is not there.
+    """
+    stats = [(path, path.stat()) for path in files]
+    return [[str(path), stat.st_size, stat.st_mtime_ns] for path, stat in stats]
+
+
 def _key(folder: Path, evaluated_as: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what tells whether files have changed."""
-    files = (folder / FINAL, folder / "validation" / "summary.json")
-    stats = [path.stat() for path in files]
+    """Return what tells whether a training, or how it is evaluated, has changed."""
     return {
         "version": _VERSION,
-        "files": [
-            [str(path), stat.st_size, stat.st_mtime_ns]
-            for path, stat in zip(files, stats, strict=True)
-        ],
+        "files": file_marks((folder / FINAL, folder / "validation" / "summary.json")),
         "evaluated_as": dict(evaluated_as),
     }

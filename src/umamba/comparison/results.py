@@ -118,8 +118,9 @@ def _stock_cells(comparison: "Comparison") -> Iterable[dict[str, Any]]:
 
 def _trainings(comparison: "Comparison") -> Iterable[tuple[dict[str, Any], Finished]]:
     """Yield what has been evaluated, each with its model, fold and seed."""
-    for cell, finished in comparison.finished.items():
-        yield dict(vars(cell)), finished
+    for cell in comparison.cells:  # in the same order, whichever ended first
+        if cell in comparison.finished:
+            yield dict(vars(cell)), comparison.finished[cell]
     for training, finished in comparison.stock.items():
         head = {"model": training.model, "fold": training.fold, "seed": None}
         yield head, finished
