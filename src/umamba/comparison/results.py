@@ -3,11 +3,9 @@
 `docs/reference/comparison-results.md` describes `results.json`.
 """
 
-import csv
-import io
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -18,6 +16,7 @@ from umamba.comparison.finished import Finished
 from umamba.comparison.planning import control_of
 from umamba.comparison.records import to_plain
 from umamba.evaluation.metrics import METRICS
+from umamba.evaluation.summary import as_csv
 from umamba.nnunet.dataset_images import GEOMETRY_ENDINGS
 from umamba.nnunet.whole_files import write_whole
 
@@ -140,9 +139,9 @@ def write_results(output: Path, results: Mapping[str, Any], manifest: Mapping[st
         for row in results["cases"]
     ]
     columns = ("model", "fold", "seed", "case", "label", *METRICS, "empty")
-    write_whole(output / "cases.csv", _as_csv(columns, cases))
+    write_whole(output / "cases.csv", as_csv(columns, cases))
     models = [_model_row(results, model) for model in results["models"]]
-    write_whole(output / "models.csv", _as_csv(list(models[0]), models))
+    write_whole(output / "models.csv", as_csv(list(models[0]), models))
 
 
 def _model_row(results: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str, Any]:
@@ -162,11 +161,3 @@ def _model_row(results: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str
         row[metric] = fmean(defined) if defined else None
     cost = results["cost"].get(name, {})
     return row | {key: value for key, value in cost.items() if not isinstance(value, dict)}
-
-
-def _as_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, restval="", extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()

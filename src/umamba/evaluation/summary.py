@@ -1,17 +1,18 @@
 """What a folder of evaluated cases says together, and how it is shown and written."""
 
 import csv
+import io
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from umamba.errors import EvaluationError
 from umamba.evaluation.folders import FolderEvaluation
 from umamba.evaluation.instances import ALL_SIZES, stratum_names
 from umamba.evaluation.metrics import METRICS
+from umamba.nnunet.whole_files import write_whole
 
-__all__ = ["evaluation_data", "evaluation_text", "write_tables"]
+__all__ = ["as_csv", "evaluation_data", "evaluation_text", "write_tables"]
 
 Row = dict[str, Any]
 
@@ -209,7 +210,7 @@ def write_tables(evaluation: FolderEvaluation, cases_file: Path) -> tuple[Path, 
         The two files; they appear once they are whole.
 
     Raises:
-        EvaluationError: If one cannot be written.
+        UMambaError: If one cannot be written.
     """
     cases, instances = _rows(evaluation)
     flat = [
@@ -224,23 +225,16 @@ def write_tables(evaluation: FolderEvaluation, cases_file: Path) -> tuple[Path, 
         for row in cases
     ]
     objects_file = cases_file.with_name(f"{cases_file.stem}_objects.csv")
-    try:
-        cases_file.parent.mkdir(parents=True, exist_ok=True)
-        _write_csv(cases_file, flat)
-        _write_csv(objects_file, instances)
-    except OSError as error:
-        msg = f"{error.filename or cases_file} cannot be written: {error.strerror}"
-        raise EvaluationError(msg) from None
+    cases_file.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(cases_file, as_csv(list(flat[0]), flat))
+    write_whole(objects_file, as_csv(list(instances[0]), instances))
     return cases_file, objects_file
 
 
-def _write_csv(path: Path, rows: Sequence[Row]) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with partial.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, rows[0].keys())
-            writer.writeheader()
-            writer.writerows(rows)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+def as_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+    """Return a table as CSV; other keys of the rows are left out, missing ones are empty."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, restval="", extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
