@@ -47,7 +47,7 @@ NONE_SHOWN = replace(
 def test_better_with_the_larger_of_both_p() -> None:
     assert verdict(BETTER, DICE) == (
         "better by 1.2 Dice points (95 % interval 0.4 to 2.0; p = 0.003 after Holm, "
-        "n = 64 cases, 2 seeds)"
+        "n = 64 cases, 2 trainings per fold)"
     )
 
 
@@ -62,7 +62,7 @@ def test_no_difference_says_what_would_have_been_shown_rounded_up() -> None:
     assert verdict(NONE_SHOWN, DICE) == (
         "no difference shown; a difference above 0.9 Dice points would have been, at 80 % power "
         "(+0.3 Dice points, 95 % interval \N{MINUS SIGN}0.5 to 1.1; p = 0.9 after Holm, "
-        "n = 64 cases, 2 seeds)"
+        "n = 64 cases, 2 trainings per fold)"
     )
 
 
@@ -78,8 +78,10 @@ def test_without_repeats_nothing_is_said_of_the_models() -> None:
     once = replace(once, difference=with_difference(0.012, 0.004, 0.02, repeated=False))
     sentence = verdict(once, DICE)
     assert sentence.startswith("these trained networks: better by 1.2 Dice points")
-    assert sentence.endswith("1 training); of the models it shows nothing, as no training was "
-                             "repeated")  # fmt: skip
+    assert sentence.endswith(
+        "1 training per fold); of the models it shows nothing, as no training was repeated with "
+        "another seed"
+    )
     none = replace(NONE_SHOWN, difference=with_difference(0.003, -0.005, 0.011, repeated=False))
     assert verdict(none, DICE).startswith("no difference shown between these networks; a")
 
@@ -111,7 +113,10 @@ def test_disagreement_and_few_cases_are_named() -> None:
 
 
 def test_unequal_trainings_and_small_numbers() -> None:
-    assert "3 against 1 seed)" in verdict(replace(BETTER, n_seeds=3, n_baseline_seeds=1), DICE)
+    unequal = replace(BETTER, n_seeds=3, n_baseline_seeds=1)
+    assert "3 against 1 training per fold)" in verdict(unequal, DICE)
+    exact = replace(BETTER, difference=with_difference(0.1, 0.1 - 1e-16, 0.1 + 1e-16))
+    assert verdict(exact, DICE).startswith("better by 10.0 Dice points (95 % interval 10.0 to 10.0")
     tiny = replace(BETTER, difference=with_difference(0.00012, 0.00004, 0.0002))
     assert verdict(tiny, DICE).startswith("better by 0.012 Dice points (95 % interval 0.004 to")
     sure = replace(BETTER, p_difference_holm=0.0001)

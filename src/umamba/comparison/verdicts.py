@@ -8,6 +8,8 @@ from umamba.comparison.statistics import ALPHA, ModelComparison
 
 __all__ = ["Outcome", "Unit", "outcome", "verdict"]
 
+_ROUNDING = 1e-9
+
 Outcome = Literal["better", "worse", "no difference shown", "tests disagree", "too few cases"]
 
 
@@ -71,7 +73,7 @@ def verdict(comparison: ModelComparison, unit: Unit) -> str:
         return (
             f"these trained networks: {result} by {size} {unit.name} "
             f"({_evidence(comparison, unit)}); of the models it shows nothing, as no "
-            "training was repeated"
+            "training was repeated with another seed"
         )
     if result == "tests disagree":
         return f"no clear difference: {_disagreement(comparison)} ({_signed(comparison, unit)})"
@@ -116,10 +118,9 @@ def _interval_and_numbers(ends: list[float], comparison: ModelComparison, unit: 
     low, high = (_number(end, comparison, unit) for end in ends)
     p = max(comparison.p_difference_holm, comparison.p_wilcoxon_holm)
     p_text = "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
-    if comparison.n_seeds == comparison.n_baseline_seeds:
-        trainings = _count(comparison.n_seeds, "seed" if comparison.n_seeds > 1 else "training")
-    else:
-        trainings = f"{comparison.n_seeds} against {_count(comparison.n_baseline_seeds, 'seed')}"
+    trainings = _count(comparison.n_baseline_seeds, "training") + " per fold"
+    if comparison.n_seeds != comparison.n_baseline_seeds:
+        trainings = f"{comparison.n_seeds} against {trainings}"
     cases = _count(comparison.n_cases, "case")
     return f"95 % interval {low} to {high}; {p_text} after Holm, n = {cases}, {trainings}"
 
@@ -130,10 +131,13 @@ def _number(value: float, comparison: ModelComparison, unit: Unit, sign: str = "
 
 
 def _decimals(comparison: ModelComparison, unit: Unit) -> int:
-    """Return how many decimals the width of the interval allows, one at least."""
+    """Return how many decimals the width of the interval allows, one at least.
+
+    Where it has none but that of rounding errors: one.
+    """
     interval = comparison.difference.interval
     arm = (interval.high - interval.low) / 2 * unit.factor
-    return max(1, -math.floor(math.log10(arm))) if arm > 0 else 1
+    return max(1, -math.floor(math.log10(arm))) if arm > _ROUNDING else 1
 
 
 def _count(n: int, noun: str) -> str:
