@@ -102,7 +102,7 @@ def _all_finite(tensors: list[Tensor]) -> bool:
     """Return whether no tensor has an element that is infinite or NaN; waits for a GPU once."""
     if not tensors:
         return True
-    # A sum of magnitudes is not finite where an element is not; an overflow of it says no better.
+    # The largest magnitude is not finite where an element is not, and cannot overflow as sums do.
     norms = torch._foreach_norm(tensors, float("inf"))
     return bool(torch.stack([norm.float().to(norms[0].device) for norm in norms]).isfinite().all())
 
