@@ -98,9 +98,13 @@ def _open(
 
 def _with_cut_points(request: ComparisonRequest, source: Source, paths: Paths) -> ComparisonRequest:
     """Part the objects of each label by size, the same way for all trainings."""
-    cut_points = request.evaluation.size_cut_points or size_cut_points(
-        _references(source, paths), source.file_ending, source.labels, request.evaluation
-    )
+    cut_points = request.evaluation.size_cut_points
+    if not cut_points:
+        references = _references(source, paths)
+        sys.stderr.write(f"measuring the objects in {references}\n")
+        cut_points = size_cut_points(
+            references, source.file_ending, source.labels, request.evaluation
+        )
     evaluation = replace(request.evaluation, size_cut_points=cut_points)
     return replace(request, evaluation=evaluation)
 
