@@ -3,6 +3,8 @@
 import csv
 import json
 import math
+import subprocess
+import sys
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -20,7 +22,7 @@ from comparison.faked_trainings import (
     write_mask,
     write_training,
 )
-from umamba.comparison import engine
+from umamba.comparison import cells, engine
 from umamba.comparison.budget import Budget
 from umamba.comparison.cells import Cell
 from umamba.comparison.cost import Cost
@@ -233,6 +235,40 @@ def test_a_second_interrupt_leaves_valid_results(paths: Paths) -> None:
         run_comparison(comparison, FakeExecutor(paths), interrupt)
     statuses = [cell["status"] for cell in read_results(paths)["cells"]]
     assert statuses == ["done", *["pending"] * 7]
+
+
+_HOLD = """
+import sys, time
+from pathlib import Path
+from umamba.nnunet.run_lock import only_training
+with only_training(Path(sys.argv[1])):
+    print("holds", flush=True)
+    time.sleep(float(sys.argv[2]))
+    (Path(sys.argv[1]) / "saved").touch()
+"""
+
+
+@pytest.mark.parametrize(("seconds", "waits"), [(1.5, True), (30.0, False)])
+def test_trainings_that_a_killed_call_left_behind_may_save(
+    paths: Paths,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    seconds: float,
+    waits: bool,
+) -> None:
+    first = open_comparison(request_for(paths), paths, dry=False)
+    folder = first.folder(Cell("unetpp", 0, 0))
+    folder.mkdir(parents=True)
+    if not waits:
+        monkeypatch.setattr(cells, "_LONGEST_WAIT_SECONDS", 0.1)
+    command = [sys.executable, "-c", _HOLD, str(folder), str(seconds)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as orphan:
+        assert orphan.stdout is not None
+        orphan.stdout.readline()
+        open_comparison(request_for(paths), paths, dry=False)
+        assert (folder / "saved").exists() == waits
+        orphan.kill()
+    assert f"waiting until the training in {folder}" in capsys.readouterr().err
 
 
 def test_a_training_without_its_validation_is_validated(paths: Paths) -> None:

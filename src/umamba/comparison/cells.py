@@ -1,5 +1,8 @@
 """The cells of a comparison, models x folds x seeds, and how far each has come."""
 
+import sys
+import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,11 +10,23 @@ from umamba.comparison.budget import Length
 from umamba.errors import CheckpointError, UMambaError
 from umamba.nnunet.checkpoints import read_checkpoint
 from umamba.nnunet.preparation import load_json
+from umamba.nnunet.run_lock import only_training
 from umamba.nnunet.training_state import CHECKPOINTS, newest_checkpoint
 
-__all__ = ["FINAL", "Cell", "CellState", "check_length", "inspect_cell", "is_validated"]
+__all__ = [
+    "FINAL",
+    "Cell",
+    "CellState",
+    "check_length",
+    "inspect_cell",
+    "is_validated",
+    "wait_for_trainings",
+]
 
 FINAL = CHECKPOINTS[0]
+
+_LONGEST_WAIT_SECONDS = 120.0
+_POLL_SECONDS = 0.5
 
 
 @dataclass(frozen=True, order=True)
@@ -100,3 +115,25 @@ def check_length(
             f"needs {length} from seed {cell.seed}; rename that folder, or give another --results"
         )
         raise UMambaError(msg)
+
+
+def wait_for_trainings(folders: Iterable[Path]) -> None:
+    """Let trainings save and end that a call of ours, which was killed, has left behind.
+
+    Those that go on for long are not waited for: they are another comparison's.
+
+    Args:
+        folders: Where trainings may run, which need not be there.
+    """
+    until = time.monotonic() + _LONGEST_WAIT_SECONDS
+    said = ""
+    for folder in filter(Path.is_dir, folders):
+        while time.monotonic() < until:
+            try:
+                with only_training(folder):
+                    break
+            except UMambaError:
+                if not said:
+                    said = f"waiting until the training in {folder} has ended\n"
+                    sys.stderr.write(said)
+                time.sleep(_POLL_SECONDS)

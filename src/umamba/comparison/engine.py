@@ -10,7 +10,13 @@ from typing import Any
 
 from umamba.comparison.analysis import analyse
 from umamba.comparison.budget import Length
-from umamba.comparison.cells import Cell, CellState, check_length, inspect_cell
+from umamba.comparison.cells import (
+    Cell,
+    CellState,
+    check_length,
+    inspect_cell,
+    wait_for_trainings,
+)
 from umamba.comparison.cost import measure_costs
 from umamba.comparison.evaluated import StoppedError, evaluate_predictions, size_cut_points
 from umamba.comparison.executor import Event, Executor, Job
@@ -86,6 +92,8 @@ def _open(
         request = _with_cut_points(request, source, paths)
     cases = validation_cases(source, request.folds, paths)
     comparison = Comparison(request, paths, planned, cases)
+    if not dry:
+        wait_for_trainings(map(comparison.folder, comparison.cells))
     cache = request.output / "cost.json"
     comparison.costs = measure_costs(planned, request.device, n_threads, cache, keep=not dry)
     comparison.lengths = _lengths(comparison)
