@@ -293,6 +293,22 @@ def test_another_budget_is_refused_in_the_same_folder(paths: Paths) -> None:
     assert len(jobs) == 8  # plans of their own, so that nothing is mixed
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[]", "not a JSON object"),
+        ('{"schema_version": 2}', "of another version"),
+        ('{"schema_version": 1, "dataset": "a"}', "damaged, it lacks 'baseline'"),
+    ],
+)
+def test_settings_that_cannot_be_read_are_refused(paths: Paths, text: str, message: str) -> None:
+    output = request_for(paths).output
+    output.mkdir()
+    (output / "comparison.json").write_text(text)
+    with pytest.raises(UMambaError, match=message):
+        compare(paths)
+
+
 def test_a_training_of_another_length_is_refused(paths: Paths) -> None:
     comparison = open_comparison(request_for(paths), paths, dry=False)
     cell = Cell("unetpp", 0, 0)

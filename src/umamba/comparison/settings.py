@@ -25,6 +25,7 @@ _OPTIONS = {
     "patch_size": "--patch-size",
     "batch_size": "--batch-size",
 }
+_KEYS = {"dataset", "models", "folds", "seeds", "baseline", "size_cut_points", "lengths", *_OPTIONS}
 
 
 def extend_request(
@@ -47,6 +48,10 @@ def extend_request(
     before = load_json(file)
     if before.get("schema_version") != _VERSION:
         msg = f"{file} is of another version of umamba; give another --output"
+        raise UMambaError(msg)
+    lacks = sorted(_KEYS - before.keys())
+    if lacks:
+        msg = f"{file} is damaged, it lacks {lacks[0]!r}; give another --output"
         raise UMambaError(msg)
     now = _common(request, dataset, configuration)
     if before["dataset"] != dataset:
