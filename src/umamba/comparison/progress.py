@@ -58,8 +58,7 @@ class Progress:
         counts = Counter(state.status for state in comparison.states.values())
         if event is None:
             counted = ", ".join(f"{counts[s]} {s}" for s in _STATUSES if counts[s])
-            taken = f"; {len(comparison.stock)} taken in from nnU-Net" if comparison.stock else ""
-            return f"{len(comparison.states)} cells: {counted}{taken}"
+            return f"{len(comparison.states)} cells: {counted}{_taken_in(comparison)}"
         total = f"[{counts['done']}/{len(comparison.states)}]"
         if event.kind == "started":
             return f"{total} {event.job.name} started, log in {event.job.log}"
@@ -86,6 +85,15 @@ class Progress:
                 for cell in running
             ]
         return lines
+
+
+def _taken_in(comparison: Comparison) -> str:
+    """Say how many trainings stock nnU-Net has left, and how many of them are of no use."""
+    if not comparison.stock:
+        return ""
+    other = sum(comparison.why_not_compared(training) is not None for training in comparison.stock)
+    left_out = f", {other} of them of another length and not compared" if other else ""
+    return f"; {len(comparison.stock)} taken in from nnU-Net{left_out}"
 
 
 def _dice(comparison: Comparison, cell: Cell) -> str:
