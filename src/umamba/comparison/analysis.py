@@ -84,7 +84,7 @@ def compared_scores(results: Mapping[str, Any], metric: str) -> list[CaseScore]:
 def _of_label(row: Mapping[str, Any], metric: str) -> float | None:
     """Return `None` where there is nothing to measure, nan where what there is was missed."""
     value: float | None = row["metrics"][metric]
-    return math.nan if value is None and row["empty"] == "prediction" else value
+    return math.nan if value is None and row.get("empty") == "prediction" else value
 
 
 def _mean_over_labels(
