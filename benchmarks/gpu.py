@@ -1,4 +1,4 @@
-"""Measure the scan on a GPU beside its peers and floors: `python -m benchmarks.gpu --help`."""
+"""Measure the scan and networks on a GPU: `python -m benchmarks.gpu --help`."""
 
 import argparse
 import json
@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from benchmarks.environment import environment
+from benchmarks.gpu_networks import measure_networks, to_markdown
 from benchmarks.measurement import (
     PASSES,
     Problem,
@@ -24,11 +25,13 @@ from benchmarks.measurement import (
 )
 from benchmarks.peers import GPU_OURS, GPU_PEERS
 from benchmarks.shapes import D_STATE, SHAPES, Shape
+from umamba.nnunet.example_plans import example_plans
 
 log = logging.getLogger(__name__)
 
 Row = dict[str, Any]
 
+_PARTS = ("scan", "networks")
 _EXPONENTIALS_PER_CLOCK = 16  # of one multiprocessor
 # Sequences of float32 that have to move at least: u, dt, y; with the backward once more u, dt,
 # and dy, du, ddt.
@@ -36,27 +39,42 @@ _SEQUENCES = {"forward": 3, "forward+backward": 8}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure every shape, or say that there is nothing to measure on."""
+    """Measure what is asked for, or say that there is nothing to measure on."""
     args = _parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     if not torch.cuda.is_available():
         sys.stdout.write("no CUDA device: unmeasured\n")
         return 0
-    rows: list[Row] = []
+    torch.backends.cudnn.benchmark = True  # as nnU-Net trains
     machine = environment() | _device()
-    for shape in args.shapes:
-        log.info("%s", shape)
-        rows += _measure(shape, args.rounds, machine)
-        if args.output is not None:
-            args.output.parent.mkdir(parents=True, exist_ok=True)
-            report = {"machine": machine, "results": rows}
-            args.output.write_text(json.dumps(report, indent=1) + "\n")
+    report: Row = {"machine": machine, "results": [], "networks": []}
+    if "scan" in args.parts:
+        for shape in args.shapes:
+            log.info("%s", shape)
+            report["results"] += _measure(shape, args.rounds, machine)
+            _write(report, args.output)
+    if "networks" in args.parts:
+        for row in measure_networks(example_plans()):
+            report["networks"].append(row)
+            _write(report, args.output)
+    rows = report["results"] + report["networks"]
     sys.stdout.write("".join(f"{json.dumps(row)}\n" for row in rows))
     return 0
 
 
+def _write(report: Row, output: Path | None) -> None:
+    """Write what is measured so far, and the networks as Markdown beside it."""
+    if output is None:
+        return
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(json.dumps(report, indent=1) + "\n")
+    if report["networks"]:
+        output.with_suffix(".md").write_text(to_markdown(report["machine"], report["networks"]))
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
+    parser.add_argument("--parts", nargs="+", choices=_PARTS, default=_PARTS, help="default: both")
     parser.add_argument("--shapes", type=Shape.parse, nargs="+", default=SHAPES, metavar="B,D,L")
     parser.add_argument("--rounds", type=int, default=3, help="turns of every peer (default: 3)")
     parser.add_argument("--output", type=Path, metavar="FILE.json", help="where results go")

@@ -45,9 +45,14 @@ def test_every_peer_gets_a_number_or_a_reason(
             "wrong": Peer("wrong", lambda *x: 2 * selective_scan_ref(*x), lambda: None),
         },
     )
+    network = {"what": "a step", "at_most": 1.3, "measured": 1.2}
+    monkeypatch.setattr(gpu, "measure_networks", lambda _: iter([network]))
     output = tmp_path / "gpu.json"
     assert gpu.main(["--shapes", "1,8,20", "--rounds", "1", "--output", str(output)]) == 0
-    rows = json.loads(output.read_text())["results"]
+    report = json.loads(output.read_text())
+    assert report["networks"] == [network]
+    assert "max_clock_mhz 1755" in output.with_suffix(".md").read_text()
+    rows = report["results"]
     assert [row.get("ratio") for row in rows] == [1, None, None] * 2
     reasons = [row["skipped"] for row in rows if "skipped" in row]
     assert reasons[0] == "not installed"
