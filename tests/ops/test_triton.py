@@ -56,6 +56,7 @@ def launches(monkeypatch: pytest.MonkeyPatch, **inputs: Any) -> dict[str, tuple[
         kernel: Any, grid: Any, where: Tensor, *args: Any, warps: int = 1, **constants: Any
     ) -> None:
         assert all(size >= 1 for size in grid)
+        assert all(size <= 65535 for size in grid[1:])  # CUDA's limit
         role = "_".join([kernel.fn.__name__, *(["outputs"] if constants.get("OUTPUTS") else [])])
         found[role] = (kernel, args, constants, warps)
 
@@ -136,6 +137,11 @@ def test_compiles_ahead_of_time(
 def test_one_span_where_the_sequence_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
     inputs = scan_inputs(2, 256, 16, 64, dtype=torch.float32)
     found = launches(monkeypatch, **inputs)
+    assert found.keys() == {"forward_kernel_outputs", "gradient_kernel"}
+
+
+def test_images_may_be_more_than_a_grid_is_high(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = launches(monkeypatch, **scan_inputs(70000, 2, 1, 1, dtype=torch.float32))
     assert found.keys() == {"forward_kernel_outputs", "gradient_kernel"}
 
 

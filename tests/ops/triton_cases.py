@@ -99,6 +99,18 @@ def test_any_strides() -> None:
     assert all(x.grad is not None and x.grad.isfinite().all() for x in leaves.values())
 
 
+def test_states_may_lie_further_apart_than_32_bits_reach() -> None:
+    sizes = TINY | {"d_state": 3, "length": 4}
+    inputs = {n: x.to(DEVICE) for n, x in scan_inputs(**sizes, dtype=torch.float16).items()}
+    want = run_with_gradients(inputs, "triton")
+    memory = torch.empty(2**31 + 4, dtype=torch.float16, device=DEVICE)  # almost none is touched
+    apart = memory.as_strided((1, 3, 4), (1, 2**30, 1)).copy_(inputs["B"])
+    got = selective_scan(
+        **inputs | {"B": apart}, dt_softplus=True, return_last_state=True, backend="triton"
+    )
+    assert all(torch.equal(got[i], want[name]) for i, name in enumerate(("y", "last")))
+
+
 def test_without_a_softplus() -> None:
     inputs = scan_inputs(**TINY | {"length": 9}, dtype=torch.float64)
     y = selective_scan(**{n: x.to(DEVICE) for n, x in inputs.items()}, backend="triton")

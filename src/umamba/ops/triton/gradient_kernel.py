@@ -12,6 +12,8 @@ from umamba.ops.triton.steps import (
     place,
     projection_row,
     sigmoid,
+    span_and_image,
+    state_row,
     step_sizes,
     store_steps,
     zeros,
@@ -42,8 +44,8 @@ def gradient_kernel(
     """
     dtype: tl.constexpr = carry.dtype.element_ty
     TILES: tl.constexpr = CHUNK // TILE
-    index, block = tl.program_id(0), tl.program_id(1)
-    image = tl.program_id(2).to(tl.int64)
+    index, image = span_and_image(n_spans)
+    block = tl.program_id(1)
     channel, here = place(part_channels, part_blocks, BLOCK)
     part = block // part_blocks
     dy_row = dy + image * dy_b + channel * dy_d
@@ -76,7 +78,7 @@ def gradient_kernel(
             us = load_steps(u_row, start, stop, u_t, here, dtype, TILE)
             for n in range(d_state):
                 rate = tl.load(A + channel * A_d + n * A_n, mask=here, other=0.0).to(dtype)
-                B_n_row = B_row + n * B_n
+                B_n_row = state_row(B_row, n, B_n)
                 Bs = load_projection(B_n_row, start, stop, B_t, here, dtype, CONSTANT_B, TILE)
                 before = scratch + by_tile + (tile * d_state + n) * d_inner
                 h = tl.load(before, mask=here, other=0.0)
@@ -103,7 +105,7 @@ def gradient_kernel(
             slopes = zeros(BLOCK, dtype, TILE)  # sum over states of A dL/d(dt_t A)
             for n in range(d_state):
                 rate = tl.load(A + channel * A_d + n * A_n, mask=here, other=0.0).to(dtype)
-                B_n_row, C_n_row = B_row + n * B_n, C_row + n * C_n
+                B_n_row, C_n_row = state_row(B_row, n, B_n), state_row(C_row, n, C_n)
                 Bs = load_projection(B_n_row, start, stop, B_t, here, dtype, CONSTANT_B, TILE)
                 Cs = load_projection(C_n_row, start, stop, C_t, here, dtype, CONSTANT_C, TILE)
                 before = scratch + by_tile + (tile * d_state + n) * d_inner
@@ -124,7 +126,7 @@ def gradient_kernel(
                         sum_C += dys[i] * h
                     else:
                         t = start + i
-                        at = grad_C + by_block + n * length + t
+                        at = state_row(grad_C + by_block, n, length) + t
                         tl.store(at, tl.sum(dys[i] * h, 0), mask=t < stop)
                 if z is not None:
                     ys = new_ys
@@ -136,7 +138,7 @@ def gradient_kernel(
                         sum_B += g * (steps[i] * us[i])
                     else:
                         t = start + i
-                        at = grad_B + by_block + n * length + t
+                        at = state_row(grad_B + by_block, n, length) + t
                         tl.store(at, tl.sum(g * (steps[i] * us[i]), 0), mask=t < stop)
                     s = decays[i] * g
                     exponent = s * previous[i]

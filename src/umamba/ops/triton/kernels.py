@@ -17,6 +17,8 @@ from umamba.ops.triton.steps import (
     place,
     projection_row,
     sigmoid,
+    span_and_image,
+    state_row,
     step_sizes,
     store_steps,
     zeros,
@@ -42,7 +44,7 @@ def forward_kernel(
     after it. Without: from zero, into the row of the next span; `totals` has the sum of the steps.
     """
     dtype: tl.constexpr = carry.dtype.element_ty
-    index, image = tl.program_id(0), tl.program_id(2).to(tl.int64)
+    index, image = span_and_image(n_spans if OUTPUTS else n_spans - 1)
     channel, here = place(part_channels, part_blocks, BLOCK)
     part = tl.program_id(1) // part_blocks
     dt_row, u_row = dt + image * dt_b + channel * dt_d, u + image * u_b + channel * u_d
@@ -70,9 +72,10 @@ def forward_kernel(
             if KEEP:
                 kept = states + ((image * n_chunks + start // CHUNK) * d_state + n) * d_inner
                 tl.store(kept + channel, h, mask=here & (start % CHUNK == 0))
-            Bs = load_projection(B_row + n * B_n, start, stop, B_t, here, dtype, CONSTANT_B, TILE)
+            B_n_row = state_row(B_row, n, B_n)
+            Bs = load_projection(B_n_row, start, stop, B_t, here, dtype, CONSTANT_B, TILE)
             if OUTPUTS:
-                C_n_row = C_row + n * C_n
+                C_n_row = state_row(C_row, n, C_n)
                 Cs = load_projection(C_n_row, start, stop, C_t, here, dtype, CONSTANT_C, TILE)
                 more = ()
             for i in tl.static_range(TILE):
@@ -114,7 +117,8 @@ def adjoint_kernel(
     With `s_t = dL/dh_{t-1}` this is `s_t = exp(dt_t A) (C_t dL/dy_t + s_{t+1})`, from zero.
     """
     dtype: tl.constexpr = carry.dtype.element_ty
-    index, image = tl.program_id(0) + 1, tl.program_id(2).to(tl.int64)
+    before, image = span_and_image(n_spans - 1)
+    index = before + 1
     channel, here = place(part_channels, part_blocks, BLOCK)
     part = tl.program_id(1) // part_blocks
     dt_row, dy_row = dt + image * dt_b + channel * dt_d, dy + image * dy_b + channel * dy_d
@@ -142,7 +146,8 @@ def adjoint_kernel(
         for n in range(d_state):
             rate = tl.load(A + channel * A_d + n * A_n, mask=here, other=0.0).to(dtype) * LOG2_E
             s = tl.load(row + n * d_inner, mask=here, other=0.0)
-            Cs = load_projection(C_row + n * C_n, start, stop, C_t, here, dtype, CONSTANT_C, TILE)
+            C_n_row = state_row(C_row, n, C_n)
+            Cs = load_projection(C_n_row, start, stop, C_t, here, dtype, CONSTANT_C, TILE)
             for i in tl.static_range(TILE - 1, -1, -1):
                 s = tl.exp2(steps[i] * rate) * (Cs[i] * dys[i] + s)
             tl.store(row + n * d_inner, s, mask=here)

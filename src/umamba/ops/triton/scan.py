@@ -37,7 +37,7 @@ _CARRY_WARPS = 4
 
 @dataclass(frozen=True)
 class TritonTiling:
-    """How the work is divided: a grid of spans, blocks of channels, and images.
+    """How the work is divided: a grid of the spans of all images, and blocks of channels.
 
     Args:
         parts: Parts of the channels that share their group of `B` and that of `C`.
@@ -129,7 +129,7 @@ def triton_scan(
     def launch(spans: int, *, outputs: bool) -> None:
         _launch(
             forward_kernel,
-            (spans, tiling.parts * tiling.blocks, u.shape[0]),
+            (spans * u.shape[0], tiling.parts * tiling.blocks),
             u,
             *(*_sequence(u), *_sequence(dt), *_sequence(z), A, *A.stride()),
             *(*_projection(B, tiling), *_projection(C, tiling), *_vectors(D, dt_bias)),
@@ -205,14 +205,14 @@ def triton_scan_backward(
         "dt_bias": torch.zeros_like(totals),
     }
     if u.numel():
-        grid = (tiling.spans, tiling.parts * tiling.blocks, u.shape[0])
+        batch, blocks = u.shape[0], tiling.parts * tiling.blocks
         sizes = _sizes(u, A, tiling)
         given_z, given_A, given_C = _sequence(z), (A, *A.stride()), _projection(C, tiling)
         constants = _constants(tiling, softplus=softplus, B=B, C=C)
         if tiling.spans > 1:
             _launch(
                 adjoint_kernel,
-                (tiling.spans - 1, *grid[1:]),
+                ((tiling.spans - 1) * batch, blocks),
                 u,
                 *(*_sequence(grad_y), *_sequence(dt), *given_z, *given_A, *given_C),
                 *(*_vectors(dt_bias), carry, totals, *sizes),
@@ -221,7 +221,7 @@ def triton_scan_backward(
             _carry(A, carry, totals, reverse=True)
         _launch(
             gradient_kernel,
-            grid,
+            (tiling.spans * batch, blocks),
             u,
             *(*_sequence(grad_y), *_sequence(u), *_sequence(dt), *given_z, *given_A),
             *(*_projection(B, tiling), *given_C, *_vectors(D, dt_bias), states, carry),

@@ -16,12 +16,22 @@ __all__ = [
     "place",
     "projection_row",
     "sigmoid",
+    "span_and_image",
+    "state_row",
     "step_sizes",
     "store_steps",
     "zeros",
 ]
 
 LOG2_E = tl.constexpr(1.4426950408889634)
+
+
+@triton.jit
+@no_type_check
+def span_and_image(n_spans):
+    """Return the span and image of this program: on one axis, since the others end at 65535."""
+    program = tl.program_id(0)
+    return program % n_spans, (program // n_spans).to(tl.int64)
 
 
 @triton.jit
@@ -73,6 +83,13 @@ def projection_row(base, by_image, by_group, image, group, channel, CONSTANT: tl
     else:
         row = base + image * by_image + group.to(tl.int64) * by_group
     return row
+
+
+@triton.jit
+@no_type_check
+def state_row(row, n, stride):
+    """Return where state `n` begins: a stride of whole sequences overflows 32 bits."""
+    return row + tl.cast(n, tl.int64) * stride
 
 
 @triton.jit
