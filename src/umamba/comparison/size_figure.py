@@ -45,6 +45,9 @@ def draw_size_strata(results: Mapping[str, Any], styles: Mapping[str, ModelStyle
     beside = (name_width(models) + 0.3) / WIDTH
     figure.subplots_adjust(0.06, 0.21, 0.985 - beside, 0.92, wspace=0.18)
     ticks = [_stratum_title(results, stratum) for stratum in strata]
+    size = "size of the reference object"
+    if _size_range(results, strata[-1]):
+        size = f"diameter of the reference object, {results['dataset']['spacing_unit']}"
     for axes, (title, by_model) in zip(all_axes, panels.items(), strict=True):
         for index, (model, estimates) in enumerate(by_model.items()):
             shift = 0.45 * ((index + 0.5) / len(by_model) - 0.5)
@@ -57,7 +60,7 @@ def draw_size_strata(results: Mapping[str, Any], styles: Mapping[str, ModelStyle
             arms = np.maximum([means - low, high - means], 0)
             style = styles[model]
             axes.errorbar(places, means, yerr=arms, **style.points, ls=style.line, lw=1.3, ms=6)
-        style_axes(axes, title, "size of the reference object")
+        style_axes(axes, title, size)
         axes.grid(visible=False, axis="x")
         axes.set_xticks(range(len(strata)), ticks)
         axes.set_xlim(-0.4, len(strata) - 0.6)
@@ -88,12 +91,11 @@ def _stratum_title(results: Mapping[str, Any], stratum: str) -> str:
 
 
 def _size_range(results: Mapping[str, Any], stratum: str) -> str:
-    """Return the diameters in a stratum, where these are the same for all labels."""
+    """Return the diameters in a stratum, where these are the same for all labels, or nothing."""
     settings = results["settings"]
     cuts = {tuple(cuts) for cuts in (settings.get("size_cut_points") or {}).values() if cuts}
     if len(cuts) != 1 or settings.get("size_measure") != "diameter":
         return ""
     ends = [f"{cut:.3g}" for cut in cuts.pop()]
-    ranges = [f"below {ends[0]}", *map(" to ".join, itertools.pairwise(ends)), f"over {ends[-1]}"]
-    named = dict(zip(stratum_names(len(ends)), ranges, strict=True))
-    return f"{named[stratum]} {results['dataset']['spacing_unit']}"
+    ranges = [f"< {ends[0]}", *map(" to ".join, itertools.pairwise(ends)), f"> {ends[-1]}"]
+    return dict(zip(stratum_names(len(ends)), ranges, strict=True))[stratum]

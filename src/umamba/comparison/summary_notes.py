@@ -104,7 +104,9 @@ def _cut_points(settings: Mapping[str, Any], unit: str) -> str:
 
 def _machine(manifest: Mapping[str, Any]) -> str:
     machine = manifest.get("machine") or {}
-    return ", ".join(f"{name} {value}" for name, value in machine.items() if value is not None)
+    # Versions have a line of their own.
+    told = {name: value for name, value in machine.items() if value and name != "versions"}
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in told.items())
 
 
 def limits_text(results: Results) -> str:
