@@ -53,7 +53,7 @@ def main() -> None:
     parser.add_argument("--features", default="8,16,32,64")
     parser.add_argument("--patch-size", nargs="+", default=("32", "40", "32"))
     parser.add_argument("--batch-size", default="2")
-    parser.add_argument("--epochs", type=int, default=5, choices=(1, 5, 10, 20))
+    parser.add_argument("--epochs", type=int, default=10, choices=(1, 5, 10, 20))
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results/rivals.jsonl"))
     args = parser.parse_args()
     folders = {
