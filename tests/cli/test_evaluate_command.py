@@ -90,6 +90,15 @@ def test_values_without_label_are_remarked(folders, capsys):
     assert "hold values that belong to no label: 255" in capsys.readouterr().err
 
 
+def test_a_label_that_no_reference_holds_is_remarked(folders, capsys):
+    assert evaluate(folders, "--labels", "cell=1", "liver=7") == 0
+    errors = capsys.readouterr().err
+    assert "no reference holds liver: look at the labels" in errors
+    save(folders / "r" / "a.png", square(4) * 9)
+    assert evaluate(folders, "--labels", "cell=1") == 0
+    assert "masks hold values that belong to no label: 9" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

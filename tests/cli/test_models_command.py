@@ -55,7 +55,7 @@ def test_the_page_shows_what_the_command_prints(capsys: pytest.CaptureFixture[st
 
 
 def test_every_configuration_of_a_data_set(dataset: list[str], as_json: Run) -> None:
-    content = as_json([*dataset, "--models", "unetrpp", "umamba_bot"])
+    content = as_json([*dataset, "--models", "unetrpp,umamba_bot"])
     assert content["plans"] == "nnUNetPlans of Dataset901_Toy"
     tables = {table["configuration"]: table for table in content["configurations"]}
     assert list(tables) == list(stock_plans()["configurations"])
@@ -76,7 +76,7 @@ def test_patches_are_rounded_up_for_networks_of_their_own_topology(
     patch_size: list[int], dataset: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("monai")
-    options = ["--configurations", "3d_fullres", "--models", "swinunetr", "unetpp"]
+    options = ["--configurations", "3d_fullres", "--models", "swinunetr,unetpp"]
     size = ["--patch-size", *map(str, patch_size)]
     assert main([*dataset, *options, *size, "--json"]) == 0
     content = json.loads(capsys.readouterr().out)
@@ -102,8 +102,8 @@ def test_twice_the_batch_saves_twice_as_much(dataset: list[str], as_json: Run) -
 def test_steps_are_measured_on_request(
     dataset: list[str], capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    options = ["--configurations", "2d", "--models", "umamba_bot", "attention_unet"]
-    timed = [*dataset, *options, "--time", "--device", "cpu"]
+    options = ["--configurations", "2d", "--models", "umamba_bot,attention_unet"]
+    timed = [*dataset, *options, "--time", "-device", "cpu"]
     assert main([*timed, "--json"]) == 0
     content = json.loads(capsys.readouterr().out)
     for row in content["configurations"][0]["models"]:
@@ -149,14 +149,14 @@ def test_a_model_that_cannot_be_built_says_why(
         return build_network(plans, DATASET_JSON, "2d")
 
     monkeypatch.setattr(models, "build_network", build)
-    options = [*dataset, "--configurations", "2d", "--models", "unetrpp"]
-    missing, other = as_json([*options, "attention_unet"])["configurations"][0]["models"]
+    options = [*dataset, "--configurations", "2d", "--models"]
+    missing, other = as_json([*options, "unetrpp,attention_unet"])["configurations"][0]["models"]
     assert missing["profile"] is None
     assert missing["problem"] == "it needs pip install 'umamba[extra]'"
     assert other["profile"]["n_parameters"] > 0
-    assert main([*options, "attention_unet"]) == 0
+    assert main([*options, "unetrpp,attention_unet"]) == 0
     assert "- `unetrpp`: it needs pip install" in capsys.readouterr().out
-    assert main(options) == 2  # nothing to show
+    assert main([*options, "unetrpp"]) == 2  # nothing to show
     assert capsys.readouterr().err == "umamba models: it needs pip install 'umamba[extra]'\n"
 
 

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from umamba import registry
 from umamba.cli._evaluate import parse_tolerances
-from umamba.cli.arguments import add_device_argument, add_trust_argument, numbers, positive
+from umamba.cli.arguments import (
+    add_device_argument,
+    add_trust_argument,
+    model_names,
+    numbers,
+    positive,
+)
 from umamba.cli.output import print_json
 from umamba.comparison.budget import Budget
 from umamba.errors import ResumableInterruptError
@@ -41,7 +47,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument(
         "--models",
         required=True,
-        type=_models,
+        type=model_names,
         metavar="NAME,...",
         help=f"of {', '.join(registry.names())}",
     )
@@ -110,15 +116,6 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     add_path_arguments(parser)
     parser.set_defaults(run=run)
-
-
-def _models(text: str) -> tuple[str, ...]:
-    names = tuple(dict.fromkeys(text.split(",")))
-    unknown = [name for name in names if name not in registry.names()]
-    if unknown:
-        msg = f"model {unknown[0]!r} does not exist; choose of {', '.join(registry.names())}"
-        raise argparse.ArgumentTypeError(msg)
-    return names
 
 
 def _folds(text: str) -> tuple[int, ...]:

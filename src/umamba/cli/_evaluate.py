@@ -157,7 +157,16 @@ def _report(evaluation: "FolderEvaluation") -> None:
             sys.stderr.write(f"{text}: {len(cases)} ({', '.join(cases)})\n")
     if evaluation.unnamed:
         values = " ".join(map(str, evaluation.unnamed[:10]))
-        sys.stderr.write(f"predictions hold values that belong to no label: {values}\n")
+        sys.stderr.write(f"masks hold values that belong to no label: {values}\n")
+    held = {
+        label.label
+        for case in evaluation.cases.values()
+        for label in case.labels
+        if label.empty not in ("reference", "both")
+    }
+    absent = [name for name in evaluation.labels or () if name not in held]
+    if absent and evaluation.cases:
+        sys.stderr.write(f"no reference holds {', '.join(absent)}: look at the labels\n")
 
 
 def _request(args: argparse.Namespace) -> "FolderRequest":

@@ -4,7 +4,7 @@ import argparse
 import sys
 
 from umamba import registry
-from umamba.cli.arguments import add_trust_argument, positive
+from umamba.cli.arguments import add_trust_argument, model_names, positive
 from umamba.cli.output import print_json
 from umamba.nnunet.paths import Paths, add_path_arguments
 
@@ -42,9 +42,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     parser.add_argument(
         "--models",
-        nargs="+",
-        choices=registry.names(),
-        metavar="NAME",
+        type=model_names,
+        metavar="NAME,...",
         help=f"some of {', '.join(registry.names())} (default: all)",
     )
     parser.add_argument(
@@ -61,7 +60,10 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="measure time and peak memory of training steps, too: on a CPU minutes per model",
     )
     parser.add_argument(
-        "--device", choices=("cpu", "cuda"), help="for --time; default: cuda where there is one"
+        "-device",
+        "--device",
+        choices=("cpu", "cuda"),
+        help="for --time; default: cuda where there is one",
     )
     add_trust_argument(parser)
     parser.add_argument("--json", action="store_true", help="print the result as JSON")

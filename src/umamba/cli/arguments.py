@@ -9,6 +9,7 @@ __all__ = [
     "add_device_argument",
     "add_model_arguments",
     "add_trust_argument",
+    "model_names",
     "natural",
     "numbers",
     "plans_name",
@@ -69,7 +70,10 @@ def add_trust_argument(parser: argparse.ArgumentParser) -> None:
 def add_device_argument(parser: argparse.ArgumentParser) -> None:
     """Add the device to run on."""
     parser.add_argument(
-        "-device", choices=("cpu", "cuda", "mps"), help="default: cuda where there is one"
+        "-device",
+        "--device",
+        choices=("cpu", "cuda", "mps"),
+        help="default: cuda where there is one",
     )
 
 
@@ -98,3 +102,14 @@ def plans_name(args: argparse.Namespace) -> str | None:
         return registry.find_architecture(args.model).plans_name
     name: str | None = args.plans_name
     return name
+
+
+def model_names(text: str) -> tuple[str, ...]:
+    """Parse names of models, separated by commas; each counts once."""
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    unknown = [name for name in names if name not in registry.names()]
+    if unknown or not names:
+        known = ", ".join(registry.names())
+        msg = f"model {unknown[0] if unknown else text!r} does not exist; choose of {known}"
+        raise argparse.ArgumentTypeError(msg)
+    return names

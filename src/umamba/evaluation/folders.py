@@ -74,7 +74,7 @@ class FolderEvaluation:
         failed: Why others could not.
         missing: Cases without a prediction.
         extra: Predictions without a reference.
-        unnamed: Values in predictions that belong to no label.
+        unnamed: Values in either mask that belong to no label.
     """
 
     labels: Labels | None
@@ -215,7 +215,7 @@ def _evaluate(
         return _Outcome(pair.case, reason=str(error))
     except MemoryError:
         return _Outcome(pair.case, reason="memory ran out; give fewer --workers")
-    return _Outcome(pair.case, evaluation, values=values_in(prediction))
+    return _Outcome(pair.case, evaluation, values=values_in(prediction) | values_in(reference))
 
 
 def _check_tolerances(tolerances: Iterable[str], labels: Iterable[str]) -> None:
