@@ -11,6 +11,8 @@ from benchmarks.c_peer import gcc_version
 
 __all__ = ["environment"]
 
+_PACKAGES = ("torch", "umamba", "llvmlite", "triton", "mambapy", "mamba_ssm")
+
 
 def environment() -> dict[str, str | None]:
     """Return versions, processor and date; nothing that names the machine or its folders."""
@@ -20,7 +22,7 @@ def environment() -> dict[str, str | None]:
         "vector_extension": torch.backends.cpu.get_cpu_capability(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "python": platform.python_version(),
-        **{name: _version(name) for name in ("torch", "umamba", "llvmlite", "mambapy")},
+        **{name: _version(name) for name in _PACKAGES},
         "gcc": gcc_version(),
     }
 

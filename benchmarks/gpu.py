@@ -3,28 +3,28 @@
 import argparse
 import json
 import logging
-import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from benchmarks.environment import environment
-from benchmarks.gpu_networks import measure_networks, to_markdown
+from benchmarks.gpu_networks import measure_networks
+from benchmarks.gpu_report import to_markdown
 from benchmarks.measurement import (
     PASSES,
     Problem,
     check_and_measure_memory,
     check_small,
+    summarise,
     time_in_turn,
 )
-from benchmarks.peers import GPU_OURS, GPU_PEERS
-from benchmarks.shapes import D_STATE, SHAPES, Shape
+from benchmarks.peers import GPU_OURS, GPU_PEERS, Peer
+from benchmarks.shapes import D_STATE, GPU_SHAPES, Shape
 from umamba.nnunet.example_plans import example_plans
 
 log = logging.getLogger(__name__)
@@ -63,19 +63,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _write(report: Row, output: Path | None) -> None:
-    """Write what is measured so far, and the networks as Markdown beside it."""
+    """Write what is measured so far, and as Markdown beside it."""
     if output is None:
         return
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(json.dumps(report, indent=1) + "\n")
-    if report["networks"]:
-        output.with_suffix(".md").write_text(to_markdown(report["machine"], report["networks"]))
+    output.with_suffix(".md").write_text(to_markdown(report))
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
     parser.add_argument("--parts", nargs="+", choices=_PARTS, default=_PARTS, help="default: both")
-    parser.add_argument("--shapes", type=Shape.parse, nargs="+", default=SHAPES, metavar="B,D,L")
+    parser.add_argument(
+        "--shapes", type=Shape.parse, nargs="+", default=GPU_SHAPES, metavar="B,D,L"
+    )
     parser.add_argument("--rounds", type=int, default=3, help="turns of every peer (default: 3)")
     parser.add_argument("--output", type=Path, metavar="FILE.json", help="where results go")
     return parser
@@ -90,7 +91,6 @@ def _device() -> Row:
     return {
         "driver": driver,
         "cuda": torch.version.cuda,
-        "triton": metadata.version("triton"),
         "multiprocessors": torch.cuda.get_device_properties(0).multi_processor_count,
         "max_clock_mhz": int(clock),
         "copy_gb_s": _copy_bytes_per_second() / 1e9,
@@ -128,11 +128,7 @@ def _measure(shape: Shape, rounds: int, machine: Row) -> list[Row]:
     skipped: dict[str, str] = {}
     checked: dict[str, Row] = {}
     for name, peer in GPU_PEERS.items():
-        wrong = peer.why_unavailable() or check_small(peer)
-        if wrong is None:
-            check_and_measure_memory(problem, peer)  # compiles: not part of the memory
-            errors, memory, wrong = check_and_measure_memory(problem, peer)
-            checked[name] = {"worst_error": max(errors.values()), "extra_memory_mib": memory}
+        checked[name], wrong = _check(problem, peer)
         if wrong is not None:
             log.info("%s: %s", name, wrong)
             skipped[name] = wrong
@@ -146,12 +142,23 @@ def _measure(shape: Shape, rounds: int, machine: Row) -> list[Row]:
             if name in skipped:
                 row["skipped"] = skipped[name]
             else:
-                row |= {"ms": sorted(s * 1e3 for s in seconds[name]), **checked[name], **floors}
-                if GPU_OURS in seconds:
-                    turns = zip(seconds[name], seconds[GPU_OURS], strict=False)
-                    row["ratio"] = statistics.median(theirs / ours for theirs, ours in turns)
+                row |= summarise(seconds[name], seconds.get(GPU_OURS, [])) | floors
+                row |= checked[name] if which == PASSES[1] else {}
             rows.append(row)
     return rows
+
+
+def _check(problem: Problem, peer: Peer) -> tuple[Row, str | None]:
+    """Return errors and memory, and why a peer is not measured or `None`."""
+    try:
+        wrong = peer.why_unavailable() or check_small(peer)
+        if wrong is not None:
+            return {}, wrong
+        check_and_measure_memory(problem, peer)  # compiles: not part of the memory
+        return check_and_measure_memory(problem, peer)
+    except Exception as error:  # drivers raise anything; the other peers still count
+        log.exception("%s", peer.name)
+        return {}, f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from nnunetv2.training.loss.dice import MemoryEfficientSoftDiceLoss
 from torch.profiler import ProfilerActivity, profile
 
-from umamba.benchmark.markdown import aligned
 from umamba.nnunet.example_plans import EXAMPLE_DATASET
 from umamba.nnunet.planned_networks import build_network
 from umamba.nnunet.plans import PlanOptions, Plans, derive_plans
@@ -22,7 +21,7 @@ from umamba.ops.backends import resolve_backend
 from umamba.profiling import peak_memory, time_interleaved
 from umamba.registry import find_architecture
 
-__all__ = ["measure_networks", "to_markdown"]
+__all__ = ["measure_networks"]
 
 log = logging.getLogger(__name__)
 
@@ -165,23 +164,3 @@ def _kernels(step: Callable[[], None], device: str) -> Row:
 
 def _group(kernel: str) -> str:
     return next(group for group, pattern in _GROUPS.items() if re.search(pattern, kernel))
-
-
-def to_markdown(machine: Row, rows: list[Row]) -> str:
-    """Return the targets, and of compiled steps the time in every group of kernels."""
-    conditions = "; ".join(f"{key} {value}" for key, value in machine.items() if value is not None)
-    table = [["target", "at most", "measured", "met"]]
-    shares: list[str] = []
-    for row in rows:
-        said = [row.get("skipped", ""), "-"]
-        if "measured" in row:
-            met = row["measured"] <= row["at_most"]
-            said = [f"{row['measured']:.2f}", "yes" if met else "**no**"]
-        table.append([row["what"], str(row["at_most"]), *said])
-        for key, found in row.get("kernels", {}).items():
-            cells = [["kernels", "ms", "share"]]
-            for group, spent in found["groups"].items():
-                cells.append([group, f"{spent:.2f}", f"{spent / found['total']:.1%}"])
-            shares += ["", f"## UMambaEnc {key}, one step", "", *aligned(cells, [0])]
-    lines = ["# Networks on a GPU", "", conditions, "", *aligned(table, [0, 2]), *shares]
-    return "\n".join(lines) + "\n"

@@ -3,6 +3,7 @@
 import statistics
 import time
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,7 +14,15 @@ from umamba import selective_scan
 from umamba.ops.reference import selective_scan_reference
 from umamba.profiling import peak_memory
 
-__all__ = ["CLOCKS", "PASSES", "Problem", "check_and_measure_memory", "check_small", "time_in_turn"]
+__all__ = [
+    "CLOCKS",
+    "PASSES",
+    "Problem",
+    "check_and_measure_memory",
+    "check_small",
+    "summarise",
+    "time_in_turn",
+]
 
 PASSES = ("forward", "forward+backward")
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
@@ -26,6 +35,8 @@ _SLOW_SECONDS = 1.0
 _SLOW_ROUNDS = 3
 
 _MIB = 1 << 20
+
+Row = dict[str, Any]
 
 
 class Problem:
@@ -83,19 +94,25 @@ def check_small(peer: Peer) -> str | None:
     return _why_wrong(problem.errors(problem.run(peer, *problem.on(peer.device))))
 
 
-def check_and_measure_memory(
-    problem: Problem, peer: Peer
-) -> tuple[dict[str, float], float | None, str | None]:
+def check_and_measure_memory(problem: Problem, peer: Peer) -> tuple[Row, str | None]:
     """Run forward and backward once.
 
     Returns:
-        The errors, the extra memory at the peak in MiB, and why the answer is wrong or `None`.
+        The errors and the extra memory at the peak, and why the answer is wrong or `None`.
     """
     given = problem.on(peer.device)
     got: dict[str, Tensor] = {}
     peak = peak_memory(lambda: got.update(problem.run(peer, *given)), peer.device)
     errors = problem.errors(got)
-    return errors, None if peak is None else peak / _MIB, _why_wrong(errors)
+    found = {
+        "error_y": errors["y"],
+        # Of a tensor, as Python's `max` can lose NaN.
+        "error_gradients": float(
+            torch.tensor([errors[f"d{name}"] for name in problem.inputs]).max()
+        ),
+        "extra_memory_mib": None if peak is None else peak / _MIB,
+    }
+    return found, _why_wrong(errors)
 
 
 def time_in_turn(
@@ -154,3 +171,15 @@ def _turn(action: Callable[[], None], clock: Callable[[], float]) -> float:
     fewest, most = _TURN_RUNS
     runs = max(fewest, min(most, int(_TURN_SECONDS / first)))
     return statistics.median(timed() for _ in range(runs))
+
+
+def summarise(seconds: list[float], ours: list[float]) -> Row:
+    """Summarise rounds; slow peers took part in the first of them only."""
+    ratios = [s / o for s, o in zip(seconds, ours, strict=False)]
+    return {
+        "median_ms": statistics.median(seconds) * 1e3,
+        "min_ms": min(seconds) * 1e3,
+        "max_ms": max(seconds) * 1e3,
+        "rounds": len(seconds),
+        "ratio": statistics.median(ratios) if ratios else None,
+    }

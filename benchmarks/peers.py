@@ -17,7 +17,17 @@ from benchmarks.shapes import Shape
 from umamba import selective_scan
 from umamba.ops.backends import why_not
 
-__all__ = ["GPU_OURS", "GPU_PEERS", "OURS", "PEERS", "PSCAN", "REFERENCE", "YARDSTICK", "Peer"]
+__all__ = [
+    "GPU_OURS",
+    "GPU_PEERS",
+    "MAMBA_SSM",
+    "OURS",
+    "PEERS",
+    "PSCAN",
+    "REFERENCE",
+    "YARDSTICK",
+    "Peer",
+]
 
 OURS = "umamba cpu"
 PORTABLE = "umamba torch"
@@ -147,7 +157,8 @@ def _why_no_cuda() -> str | None:
 
 
 GPU_OURS = "umamba triton"
-_MAMBA_SSM = Peer("mamba_ssm CUDA", mamba_ssm_cuda, _why_no_cuda, device="cuda")
+MAMBA_SSM = "mamba_ssm CUDA"
+_MAMBA_SSM = Peer(MAMBA_SSM, mamba_ssm_cuda, _why_no_cuda, device="cuda")
 GPU_PEERS = {
     peer.name: peer
     for peer in (

@@ -2,14 +2,26 @@
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from benchmarks.measurement import PASSES
 from benchmarks.shapes import D_STATE, Shape
-from benchmarks.targets import verdicts
+from benchmarks.targets import Verdict, verdicts
 
-__all__ = ["merge", "read", "to_markdown", "write"]
+__all__ = [
+    "by_shape",
+    "errors_cell",
+    "memory_cell",
+    "merge",
+    "read",
+    "table",
+    "targets_table",
+    "time_cell",
+    "to_markdown",
+    "write",
+]
 
 Row = dict[str, Any]
 
@@ -56,15 +68,12 @@ def to_markdown(rows: list[Row]) -> str:
         f"# Selective scan, {threads} thread{'s' if threads > 1 else ''}",
         _conditions(rows),
         "## Targets",
-        _table(
-            ["target", "measured", "met"],
-            [[v.target, v.measured, "yes" if v.met else "**no**"] for v in verdicts(rows)],
-        ),
+        targets_table(verdicts(rows)),
         *(part for which in PASSES for part in (f"## {which}", _times(rows, which))),
         "## Extra memory at the peak of forward+backward, MiB",
-        _by_shape(rows, lambda row: _number(row.get("extra_memory_mib"), "{:.0f}")),
+        by_shape(rows, memory_cell),
         "## Worst error against float64: outputs / gradients, relative L2",
-        _by_shape(rows, _errors),
+        by_shape(rows, errors_cell),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -84,10 +93,11 @@ def _conditions(rows: list[Row]) -> str:
 
 
 def _times(rows: list[Row], which: str) -> str:
-    return _by_shape([row for row in rows if row["pass"] == which], _time)
+    return by_shape([row for row in rows if row["pass"] == which], time_cell)
 
 
-def _time(row: Row) -> str:
+def time_cell(row: Row) -> str:
+    """Return milliseconds and ratio, or why there are none."""
     if row.get("median_ms") is None:
         return f"- ({row['skipped']})"
     spread = f"{_digits(row['min_ms'])} to {_digits(row['max_ms'])}"
@@ -99,7 +109,13 @@ def _digits(milliseconds: float) -> str:
     return f"{milliseconds:.0f}" if milliseconds >= 100 else f"{milliseconds:.3g}"
 
 
-def _errors(row: Row) -> str:
+def memory_cell(row: Row) -> str:
+    """Return extra memory, or a dash."""
+    return _number(row.get("extra_memory_mib"), "{:.0f}")
+
+
+def errors_cell(row: Row) -> str:
+    """Return errors of outputs and gradients, or dashes."""
     return " / ".join(_number(row.get(f"error_{what}"), "{:.0e}") for what in ("y", "gradients"))
 
 
@@ -107,7 +123,7 @@ def _number(value: float | None, pattern: str) -> str:
     return "-" if value is None else pattern.format(value)
 
 
-def _by_shape(rows: list[Row], cell: Any) -> str:
+def by_shape(rows: list[Row], cell: Callable[[Row], str]) -> str:
     """Return a table of shapes by peers; the last row that a pair has something in counts."""
     peers = list(dict.fromkeys(row["peer"] for row in rows))
     shapes = list(dict.fromkeys(tuple(row["shape"]) for row in rows))
@@ -115,9 +131,18 @@ def _by_shape(rows: list[Row], cell: Any) -> str:
     body = [
         [str(Shape(*shape)), *(cells.get((shape, peer), "-") for peer in peers)] for shape in shapes
     ]
-    return _table(["shape", *peers], body)
+    return table(["shape", *peers], body)
 
 
-def _table(head: list[str], body: list[list[str]]) -> str:
+def targets_table(found: list[Verdict]) -> str:
+    """Return a row per verdict."""
+    said = {True: "yes", False: "**no**", None: "-"}
+    return table(
+        ["target", "measured", "met"], [[v.target, v.measured, said[v.met]] for v in found]
+    )
+
+
+def table(head: list[str], body: list[list[str]]) -> str:
+    """Return a Markdown table."""
     lines = [head, ["---"] * len(head), *body]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

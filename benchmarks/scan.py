@@ -2,7 +2,6 @@
 
 import argparse
 import logging
-import statistics
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from benchmarks.measurement import (
     Problem,
     check_and_measure_memory,
     check_small,
+    summarise,
     time_in_turn,
 )
 from benchmarks.peers import OURS, PEERS, Peer
@@ -114,7 +114,7 @@ def _measure(
         for name in dict.fromkeys((*peers, *running)):
             row = {"peer": name, "shape": list(shape), "pass": which}
             if name in seconds:
-                row |= _statistics(seconds[name], seconds.get(OURS, []))
+                row |= summarise(seconds[name], seconds.get(OURS, []))
             else:
                 row["skipped"] = skipped[name, which]
             yield row | (checked.get(name, {}) if which == PASSES[1] else {})
@@ -122,26 +122,10 @@ def _measure(
 
 def _check(problem: Problem, peer: Peer, skipped: dict[tuple[str, str], str]) -> Row:
     """Return errors and memory of a peer; if it is wrong, add why it is skipped."""
-    errors, memory, wrong = check_and_measure_memory(problem, peer)
+    checked, wrong = check_and_measure_memory(problem, peer)
     if wrong is not None:
         skipped |= {(peer.name, which): wrong for which in PASSES}
-    return {
-        "error_y": errors.pop("y"),
-        "error_gradients": float(torch.tensor(list(errors.values())).max()),  # keeps NaN
-        "extra_memory_mib": memory,
-    }
-
-
-def _statistics(seconds: list[float], ours: list[float]) -> Row:
-    """Summarise rounds; slow peers took part in the first of them only."""
-    ratios = [s / o for s, o in zip(seconds, ours, strict=False)]
-    return {
-        "median_ms": statistics.median(seconds) * 1e3,
-        "min_ms": min(seconds) * 1e3,
-        "max_ms": max(seconds) * 1e3,
-        "rounds": len(seconds),
-        "ratio": statistics.median(ratios) if ratios else None,
-    }
+    return checked
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["D_STATE", "SHAPES", "Shape", "draw_inputs"]
+__all__ = ["D_STATE", "GPU_SHAPES", "SHAPES", "Shape", "draw_inputs"]
 
 D_STATE = 16
 
@@ -43,6 +43,8 @@ SHAPES = (
     Shape(2, 64, 65536),
     Shape(1, 64, 262144),
 )
+# The last as in a language model: enough channels to fill a GPU without dividing the sequence.
+GPU_SHAPES = (*SHAPES, Shape(8, 1024, 2048))
 
 
 def draw_inputs(shape: Shape, seed: int = 0) -> tuple[dict[str, Tensor], Tensor]:

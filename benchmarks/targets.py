@@ -1,13 +1,13 @@
-"""What the CPU kernel shall reach, and whether measurements show it."""
+"""What the kernels shall reach, and whether measurements show it."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.peers import OURS, PSCAN, REFERENCE, YARDSTICK
-from benchmarks.shapes import Shape
+from benchmarks.peers import GPU_OURS, MAMBA_SSM, OURS, PSCAN, REFERENCE, YARDSTICK
+from benchmarks.shapes import GPU_SHAPES, Shape
 
-__all__ = ["ONE_THREAD", "Verdict", "verdicts"]
+__all__ = ["ONE_THREAD", "Verdict", "gpu_verdicts", "verdicts"]
 
 ONE_THREAD = f"{OURS}, 1 thread"
 _BOTH = "forward+backward"
@@ -18,11 +18,11 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Verdict:
-    """A target, what was measured, and whether the one reaches the other."""
+    """A target, what was measured, and whether the one reaches the other (`None`: unmeasured)."""
 
     target: str
     measured: str
-    met: bool
+    met: bool | None
 
 
 def verdicts(rows: list[Row]) -> list[Verdict]:
@@ -33,6 +33,31 @@ def verdicts(rows: list[Row]) -> list[Verdict]:
     """
     found = [*_speed(rows), *_memory(rows), *_accuracy(rows)]
     return [verdict for verdict in found if verdict is not None]
+
+
+def gpu_verdicts(rows: list[Row]) -> list[Verdict]:
+    """Return a verdict on every target of the scan on a GPU that measurements say something about.
+
+    Args:
+        rows: Measurements of our kernel and mamba_ssm's.
+    """
+    found = []
+    ratios = _pick(rows, "ratio", MAMBA_SSM)
+    for shape, least in (
+        (Shape(1, 64, 262144), 4),
+        (Shape(2, 64, 65536), 1.5),
+        (GPU_SHAPES[-1], 0.9),
+    ):
+        if shape in ratios:
+            target = f"at least {least} times as fast as {MAMBA_SSM} at {shape}, {_BOTH}"
+            found.append(Verdict(target, f"{ratios[shape]:.2f}", ratios[shape] >= least))
+    ours, theirs = (_pick(rows, "extra_memory_mib", peer) for peer in (GPU_OURS, MAMBA_SSM))
+    shares = {shape: ours[shape] / theirs[shape] for shape in ours if theirs.get(shape)}
+    if shares:
+        worst = max(shares, key=lambda shape: shares[shape])
+        target = f"at most 1.2 times the extra memory of {MAMBA_SSM}, {_BOTH}, every shape"
+        found.append(Verdict(target, f"{shares[worst]:.2f} at {worst}", shares[worst] <= 1.2))
+    return found
 
 
 def _pick(rows: list[Row], key: str, peer: str, which: str = _BOTH) -> dict[Shape, float]:

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from benchmarks import gpu
-from benchmarks.peers import GPU_PEERS, Peer, selective_scan_ref
-from benchmarks.shapes import Shape
+from benchmarks.peers import GPU_OURS, GPU_PEERS, MAMBA_SSM, Peer, selective_scan_ref
+from benchmarks.shapes import GPU_SHAPES, Shape
+from benchmarks.targets import gpu_verdicts
 
 
 def test_without_a_gpu_nothing_is_invented(
@@ -29,6 +30,11 @@ def test_floors_of_an_h100() -> None:
     assert floors["hbm_floor_ms"] == pytest.approx(0.0671, rel=1e-3)
 
 
+def _out_of_memory(*_: Any) -> Any:
+    msg = "CUDA out of memory\nhere"
+    raise torch.OutOfMemoryError(msg)
+
+
 def test_every_peer_gets_a_number_or_a_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -43,6 +49,7 @@ def test_every_peer_gets_a_number_or_a_reason(
             gpu.GPU_OURS: Peer(gpu.GPU_OURS, selective_scan_ref, lambda: None),
             "missing": Peer("missing", selective_scan_ref, lambda: "not installed"),
             "wrong": Peer("wrong", lambda *x: 2 * selective_scan_ref(*x), lambda: None),
+            "broken": Peer("broken", _out_of_memory, lambda: None),
         },
     )
     network = {"what": "a step", "at_most": 1.3, "measured": 1.2}
@@ -51,10 +58,40 @@ def test_every_peer_gets_a_number_or_a_reason(
     assert gpu.main(["--shapes", "1,8,20", "--rounds", "1", "--output", str(output)]) == 0
     report = json.loads(output.read_text())
     assert report["networks"] == [network]
-    assert "max_clock_mhz 1755" in output.with_suffix(".md").read_text()
+    said = output.with_suffix(".md").read_text()
+    assert "max_clock_mhz 1755" in said
+    assert said.count("6.91e-07 / 6.4e-07") == 1  # floors of the forward
     rows = report["results"]
-    assert [row.get("ratio") for row in rows] == [1, None, None] * 2
+    assert [row.get("ratio") for row in rows] == [1, None, None, None] * 2
     reasons = [row["skipped"] for row in rows if "skipped" in row]
     assert reasons[0] == "not installed"
     assert reasons[1].startswith("wrong answer")
+    assert reasons[2] == "OutOfMemoryError: CUDA out of memory"
     assert len(GPU_PEERS) == 3
+
+
+def _scan_rows(shape: Shape, ratio: float, memory_mib: float) -> list[dict[str, Any]]:
+    common = {"shape": list(shape), "pass": "forward+backward"}
+    return [
+        common | {"peer": GPU_OURS, "ratio": 1.0, "extra_memory_mib": memory_mib},
+        common | {"peer": MAMBA_SSM, "ratio": ratio, "extra_memory_mib": 100.0},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("shape", "least"),
+    [(Shape(1, 64, 262144), 4), (Shape(2, 64, 65536), 1.5), (Shape(8, 1024, 2048), 0.9)],
+)
+def test_targets_of_the_scan_are_judged(shape: Shape, least: float) -> None:
+    assert shape in GPU_SHAPES
+    for factor, memory_mib, met in ((1.01, 119, True), (0.99, 121, False)):
+        speed, memory = gpu_verdicts(_scan_rows(shape, least * factor, memory_mib))
+        assert (speed.met, memory.met) == (met, met)
+        assert str(shape) in speed.target
+        assert memory.measured == f"{memory_mib / 100:.2f} at {shape}"
+
+
+def test_without_mamba_ssm_nothing_is_judged() -> None:
+    rows = _scan_rows(Shape(1, 64, 262144), 5, 100)
+    rows[1] = rows[1] | {"ratio": None, "extra_memory_mib": None, "skipped": "not installed"}
+    assert gpu_verdicts(rows) == []
