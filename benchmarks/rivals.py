@@ -12,10 +12,12 @@ import statistics
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from benchmarks.environment import environment
+from umamba.benchmark.markdown import aligned
 
 _DATASET = "Dataset004_Hippocampus"
 _OURS = ("-c", "from umamba.cli.main import main; import sys; sys.exit(main(sys.argv[1:]))")
@@ -62,7 +64,7 @@ def main() -> None:
     os.environ.update(folders)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     _make_dataset(args.folder, args.work, args.cases)
-    done = _finished(args.output)
+    done = {row["model"] for row in _rows(args.output)}
     for model in args.models:
         if model in done:
             continue
@@ -70,12 +72,13 @@ def main() -> None:
         with args.output.open("a") as file:
             file.write(json.dumps(row) + "\n")
         sys.stdout.write(json.dumps(row) + "\n")
+    args.output.with_suffix(".md").write_text(_to_markdown(_rows(args.output)))
 
 
-def _finished(output: Path) -> set[str]:
+def _rows(output: Path) -> list[dict[str, Any]]:
     if not output.exists():
-        return set()
-    return {json.loads(line)["model"] for line in output.read_text().splitlines()}
+        return []
+    return [json.loads(line) for line in output.read_text().splitlines()]
 
 
 def _make_dataset(source: Path, work: Path, n_cases: int) -> None:
@@ -94,7 +97,7 @@ def _make_dataset(source: Path, work: Path, n_cases: int) -> None:
     _run(*_PREPARE, "-d", "4", "-c", "3d_fullres", "-np", "2")
 
 
-def _train(model: str, args: argparse.Namespace) -> dict[str, object]:
+def _train(model: str, args: argparse.Namespace) -> dict[str, Any]:
     epochs = args.epochs
     features, patch_size = _OWN_SHAPES.get(model, (args.features, args.patch_size))
     plans = f"rivals_{model}"
@@ -120,9 +123,15 @@ def _train(model: str, args: argparse.Namespace) -> dict[str, object]:
         "dice": summary["foreground_mean"]["Dice"],
         "seconds_per_iteration": _seconds_per_epoch(folder / "fold_0") / _ITERATIONS_PER_EPOCH,
         "peak_gib": round(peak / 2**20, 2),
-        "parameters": sum(weight.numel() for weight in weights.values()),
+        "parameters": _count(weights),
         "threads": int(os.environ.get("OMP_NUM_THREADS", "0")) or torch.get_num_threads(),
     } | environment()
+
+
+def _count(weights: dict[str, torch.Tensor]) -> int:
+    """Return how many parameters there are; PlainConvUNet names its own several times."""
+    own = {w.data_ptr(): w.numel() for name, w in weights.items() if "running_" not in name}
+    return sum(own.values())
 
 
 def _seconds_per_epoch(fold: Path) -> float:
@@ -147,6 +156,24 @@ def _run_measured(*arguments: str) -> int:
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, arguments)
     return usage.ru_maxrss
+
+
+def _to_markdown(rows: list[dict[str, Any]]) -> str:
+    """Return conditions and a table with a line per training."""
+    first = rows[0]
+    conditions = (
+        f"{first['cases']} hippocampi, fold 0, batch {first['batch_size']}, {first['iterations']} "
+        f"iterations of stock nnUNetv2_train, unseeded; {first['threads']} thread, {first['cpu']}, "
+        f"torch {first['torch']}, umamba {first['umamba']}, {first['date']}. Dice: mean over both "
+        "labels of the validation cases, as nnU-Net scores them. Memory: resident peak of the "
+        "training process, validation included."
+    )
+    body = [["model", "Dice", "s/iteration", "peak GiB", "parameters", "features", "patch"]]
+    for row in sorted(rows, key=lambda row: _MODELS.index(row["model"])):
+        figures = [f"{row['dice']:.3f}", f"{row['seconds_per_iteration']:.2f}"]
+        sizes = [f"{row['peak_gib']:.2f}", f"{row['parameters']:,}"]
+        body.append([row["model"], *figures, *sizes, row["features"], row["patch_size"]])
+    return "\n".join(["# Rivals", "", conditions, "", *aligned(body, [0, 5, 6])]) + "\n"
 
 
 if __name__ == "__main__":

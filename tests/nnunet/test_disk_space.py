@@ -36,6 +36,15 @@ def test_checkpoints_that_are_there_need_no_more_room(
     check_space(NETWORK, tmp_path)
 
 
+def test_weights_of_several_names_need_room_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    twice = nn.ModuleDict({"first": NETWORK, "again": NETWORK})
+    assert len(twice.state_dict()) == 2
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=210 * MIB))
+    check_space(twice, tmp_path)
+
+
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
 def test_a_full_disk_is_put_into_words(tmp_path: Path, number: int) -> None:
     wanted = r"progress.png cannot be written \(why\); the last checkpoint is kept.* --resume"

@@ -9,6 +9,7 @@ from umamba import registry
 from umamba.cli._evaluate import parse_tolerances
 from umamba.cli.arguments import (
     add_device_argument,
+    add_patch_arguments,
     add_trust_argument,
     model_names,
     numbers,
@@ -84,8 +85,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument(
         "--features", type=numbers, metavar="8,16,...", help="channels per stage, of every model"
     )
-    parser.add_argument("--patch-size", type=positive, nargs="+", metavar="N")
-    parser.add_argument("--batch-size", type=positive, metavar="N")
+    add_patch_arguments(parser)
     parser.add_argument(
         "--tolerance",
         nargs="+",
@@ -170,7 +170,7 @@ def run(args: argparse.Namespace) -> int:
         configuration=args.configuration,
         source=args.source,
         features=args.features,
-        patch_size=None if args.patch_size is None else tuple(args.patch_size),
+        patch_size=args.patch_size,
         batch_size=args.batch_size,
         device=device,
         evaluation=EvaluationSettings(tolerance, tolerances),

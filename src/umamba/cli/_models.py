@@ -4,7 +4,7 @@ import argparse
 import sys
 
 from umamba import registry
-from umamba.cli.arguments import add_trust_argument, model_names, positive
+from umamba.cli.arguments import add_patch_arguments, add_trust_argument, model_names
 from umamba.cli.output import print_json
 from umamba.nnunet.paths import Paths, add_path_arguments
 
@@ -46,14 +46,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         metavar="NAME,...",
         help=f"some of {', '.join(registry.names())} (default: all)",
     )
-    parser.add_argument(
-        "--patch-size",
-        type=positive,
-        nargs="+",
-        metavar="N",
-        help="another patch size, for the configurations with as many axes",
-    )
-    parser.add_argument("--batch-size", type=positive, metavar="N")
+    add_patch_arguments(parser)
     parser.add_argument(
         "--time",
         action="store_true",
@@ -93,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
             dataset_json=dataset_json,
             title=title,
             configurations=args.configurations,
-            patch_size=None if args.patch_size is None else tuple(args.patch_size),
+            patch_size=args.patch_size,
             batch_size=args.batch_size,
             times_steps=args.time,
             device=args.device,

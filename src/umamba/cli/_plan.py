@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from umamba import registry
-from umamba.cli.arguments import add_trust_argument, numbers, positive
+from umamba.cli.arguments import add_patch_arguments, add_trust_argument, numbers
 from umamba.nnunet.paths import Paths, add_path_arguments, set_default_workers
 
 if TYPE_CHECKING:
@@ -67,14 +67,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         metavar="8,16,...",
         help="channels per stage; the last stands for further stages",
     )
-    parser.add_argument(
-        "--patch-size",
-        type=positive,
-        nargs="+",
-        metavar="N",
-        help="patch size, for the configurations with as many axes",
-    )
-    parser.add_argument("--batch-size", type=positive, metavar="N")
+    add_patch_arguments(parser)
     parser.add_argument(
         "--activation-checkpointing",
         choices=("none", "mamba", "blocks"),
@@ -124,7 +117,7 @@ def run(args: argparse.Namespace) -> int:
     options = PlanOptions(
         plans_name=args.plans_name,
         features=args.features,
-        patch_size=None if args.patch_size is None else tuple(args.patch_size),
+        patch_size=args.patch_size,
         batch_size=args.batch_size,
         activation_checkpointing=args.activation_checkpointing,
         configurations=None if args.configurations is None else tuple(args.configurations),

@@ -2,12 +2,15 @@
 
 import argparse
 import math
+from itertools import chain
+from typing import Any
 
 from umamba import registry
 
 __all__ = [
     "add_device_argument",
     "add_model_arguments",
+    "add_patch_arguments",
     "add_trust_argument",
     "model_names",
     "natural",
@@ -56,6 +59,32 @@ def numbers(text: str) -> tuple[int, ...]:
         msg = f"{text!r} is not a list of positive numbers such as 8,16,32"
         raise argparse.ArgumentTypeError(msg)
     return parsed
+
+
+class _Chained(argparse.Action):
+    """Keep the numbers of several lists as one: `32 40 32` is what `32,40,32` is."""
+
+    def __call__(
+        self,
+        _parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        _option: str | None = None,
+    ) -> None:
+        setattr(namespace, self.dest, tuple(chain.from_iterable(values)))
+
+
+def add_patch_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the size of patches and of batches, for configurations with as many axes."""
+    parser.add_argument(
+        "--patch-size",
+        type=numbers,
+        nargs="+",
+        action=_Chained,
+        metavar="N",
+        help="voxels along each axis, for the configurations with as many axes",
+    )
+    parser.add_argument("--batch-size", type=positive, metavar="N")
 
 
 def add_trust_argument(parser: argparse.ArgumentParser) -> None:

@@ -28,8 +28,9 @@ def check_space(network: nn.Module, folder: Path) -> None:
     Raises:
         UMambaError: If they will not.
     """
-    weights = sum(t.numel() * t.element_size() for t in network.state_dict().values())
-    wanted = _FILES * _TENSORS * weights + _MARGIN_BYTES
+    # What has several names, as much of PlainConvUNet has, is written once.
+    sizes = {t.data_ptr(): t.nbytes for t in network.state_dict().values()}
+    wanted = _FILES * _TENSORS * sum(sizes.values()) + _MARGIN_BYTES
     there = sum(path.stat().st_size for path in folder.glob("checkpoint_*.pth"))
     free = shutil.disk_usage(folder).free
     if free + there >= wanted:
