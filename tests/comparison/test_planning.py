@@ -9,16 +9,13 @@ import pytest
 
 from comparison.faked_trainings import NAME, write_dataset
 from nnunet.plans_factory import stock_plans
-from umamba import registry
 from umamba.comparison.budget import Budget
 from umamba.comparison.planning import (
     ComparisonRequest,
-    control_of,
     derive_all,
     find_source,
     prepare,
     validation_cases,
-    with_controls,
 )
 from umamba.errors import PlansError, UMambaError
 from umamba.nnunet.paths import Paths
@@ -37,16 +34,6 @@ REQUEST = ComparisonRequest(
     budget=Budget("hours", 0.5),
     output=Path("out"),
 )
-
-
-def test_controls_follow_the_models_of_umamba(monkeypatch: pytest.MonkeyPatch) -> None:
-    known = ["unetpp", "umamba_bot", "umamba_bot_matched", "umamba_bot_nomamba", "umamba_enc"]
-    monkeypatch.setattr(registry, "names", lambda: known)
-    bot = ("umamba_bot", "umamba_bot_nomamba", "umamba_bot_matched")
-    assert with_controls(["umamba_bot", "unetpp", "umamba_enc"]) == (*bot, "unetpp", "umamba_enc")
-    assert with_controls(["umamba_bot_matched", "umamba_bot"]) == (bot[2], bot[0], bot[1])
-    assert control_of("umamba_bot_matched") == "umamba_bot"
-    assert control_of("umamba_bot") is None
 
 
 def test_plans_are_named_by_what_tells_trainings_apart(paths: Paths) -> None:

@@ -70,7 +70,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--no-controls",
         action="store_true",
         help="leave out the controls that models of U-Mamba bring along: without Mamba, and "
-        "without it at the same size",
+        "without it at the same size (without Mamba, bot and enc are one network: once)",
     )
     parser.add_argument(
         "--configuration", metavar="C", help="default: 3d_fullres where there is one, else 2d"
@@ -145,9 +145,10 @@ def run(args: argparse.Namespace) -> int:
     paths = Paths.from_arguments(args)
     import torch
 
+    from umamba.comparison.controls import with_controls
     from umamba.comparison.engine import open_comparison, run_comparison
     from umamba.comparison.executor import LocalExecutor, local_workers
-    from umamba.comparison.planning import ComparisonRequest, with_controls
+    from umamba.comparison.planning import ComparisonRequest
     from umamba.comparison.progress import Progress
     from umamba.comparison.report import write_report
     from umamba.evaluation.cases import EvaluationSettings

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
+from umamba.comparison.controls import controls_of
 from umamba.comparison.dynamics import Curve, learning_dynamics
 from umamba.comparison.ranks import rank_stability
 from umamba.comparison.records import to_plain
@@ -111,10 +112,8 @@ def _compare(
     higher = metric not in _LOWER_IS_BETTER
     scored = {score.model for score in scores}
     baseline = results["settings"]["baseline"]
-    controls: dict[str, list[str]] = {}
-    for model in results["models"]:
-        if model["control_of"] in scored and model["name"] in scored:
-            controls.setdefault(model["control_of"], []).append(model["name"])
+    names = [model["name"] for model in results["models"] if model["name"] in scored]
+    controls = {name: found for name in names if (found := controls_of(name, names))}
     comparisons = []
     if baseline in scored:
         comparisons = compare_models(scores, baseline, higher_is_better=higher)

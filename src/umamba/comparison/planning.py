@@ -20,19 +20,15 @@ from umamba.nnunet.preparation import ensure_plans, ensure_preprocessed, find_da
 from umamba.nnunet.trust import read_trusted_plans
 
 __all__ = [
-    "CONTROLS",
     "ComparisonRequest",
     "Planned",
     "Source",
-    "control_of",
     "derive_all",
     "find_source",
     "prepare",
     "validation_cases",
-    "with_controls",
 ]
 
-CONTROLS = ("_nomamba", "_matched")
 _PREFERRED = ("3d_fullres", "2d")
 _SOURCE = "nnUNetPlans"
 
@@ -125,23 +121,6 @@ class Planned:
         """Return where a cell trains, as nnU-Net names it."""
         model = f"nnUNetTrainerUMamba__{self.plans_name(cell)}__{self.source.configuration}"
         return paths.require("results") / self.source.dataset / model / f"fold_{cell.fold}"
-
-
-def control_of(model: str) -> str | None:
-    """Return the model that this one is a control of, if it is one."""
-    found = (model.removesuffix(suffix) for suffix in CONTROLS if model.endswith(suffix))
-    return next(found, None)
-
-
-def with_controls(models: Sequence[str]) -> tuple[str, ...]:
-    """Return models, each of U-Mamba followed by its controls as far as there are any."""
-    known = registry.names()
-    complete: dict[str, None] = {}  # keeps the order
-    for model in models:
-        complete[model] = None
-        if model.startswith("umamba_"):
-            complete |= {model + c: None for c in CONTROLS if model + c in known}
-    return tuple(complete)
 
 
 def find_source(request: ComparisonRequest, paths: Paths) -> Source:

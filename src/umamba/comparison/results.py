@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from umamba import registry
 from umamba.comparison.analysis import compared_scores
+from umamba.comparison.controls import control_of
 from umamba.comparison.finished import Finished
-from umamba.comparison.planning import control_of
 from umamba.comparison.records import to_plain
 from umamba.evaluation.metrics import METRICS
 from umamba.evaluation.summary import as_csv
