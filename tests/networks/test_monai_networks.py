@@ -111,8 +111,8 @@ def test_swin_blocks_are_computed_again_for_less_memory() -> None:
 @pytest.mark.parametrize(
     ("name", "changes", "message"),
     [
-        ("segresnet", {"features_per_stage": [12]}, "begins with 12.* multiple of 8"),
-        ("swinunetr", {"features_per_stage": 16}, "begins with 16.* multiple of 12"),
+        ("segresnet", {"features_per_stage": [12]}, "begins with 12.*of 8: .* --features 16"),
+        ("swinunetr", {"features_per_stage": 16}, "begins with 16.*of 12: .* --features 12"),
         ("swinunetr", {"features_per_stage": []}, "begins with 0.* multiple of 12"),
         ("segresnet", {"strides": [[1, 1], [2, 4]]}, r"by 8, but its strides multiply to \[2, 4\]"),
         ("segresnet", {"activation_checkpointing": "blocks"}, "choose none"),

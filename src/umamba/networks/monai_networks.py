@@ -129,7 +129,8 @@ class MonaiNetwork(PlannedNetwork):
         if width < 1 or width % self.width_step:
             msg = (
                 f"features_per_stage of {type(self).__name__} begins with {width}, but must begin "
-                f"with a multiple of {self.width_step}"
+                f"with a multiple of {self.width_step}: plan it with --features "
+                f"{max(1, round(width / self.width_step)) * self.width_step}"
             )
             raise PlansError(msg)
         return width
