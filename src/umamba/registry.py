@@ -69,6 +69,11 @@ _U_MAMBA_FORMS: dict[str, tuple[dict[str, str], str, str]] = {
         _U_MAMBA,
         "long range {place}, as the authors' code has it",
     ),
+    "_official_nomamba": (
+        {"variant": "official", "mixer": "none"},
+        _NO_MAMBA,
+        "control: the authors' code without Mamba",
+    ),
     "_nomamba": ({"mixer": "none"}, _NO_MAMBA, "control: the same network without Mamba"),
     "_matched": (
         {"mixer": "none"},
@@ -94,6 +99,16 @@ _U_MAMBA_FORMS: dict[str, tuple[dict[str, str], str, str]] = {
         {"scan": "axes"},
         "Liu et al. 2024, arXiv:2401.10166",
         "scans along every axis, both ways",
+    ),
+    "_lti_bidirectional": (
+        {"mixer": "lti", "scan": "bidirectional"},
+        "Gu et al. 2021, arXiv:2110.13985",
+        "control: as `_lti`, forward and backward",
+    ),
+    "_lti_axes": (
+        {"mixer": "lti", "scan": "axes"},
+        "Gu et al. 2021, arXiv:2110.13985",
+        "control: as `_lti`, along every axis, both ways",
     ),
 }
 _TABLE = [

@@ -86,7 +86,9 @@ def test_patches_are_rounded_up_for_networks_of_their_own_topology(
     assert other["patch_size"] == patch_size
     assert main([*dataset, *options, *size]) == 0
     shown = "x".join(map(str, rounded["patch_size"]))
-    assert f"- `swinunetr`: its patch is {shown}\n" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"- `swinunetr`: its patch is {shown}\n" in said
+    assert "have patches rounded up: `swinunetr` to multiples of 32." in said
 
 
 def test_twice_the_batch_saves_twice_as_much(dataset: list[str], as_json: Run) -> None:

@@ -17,12 +17,19 @@ def test_controls_follow_the_models_of_umamba() -> None:
     assert with_controls(["umamba_bot_matched", "umamba_bot"]) == (BOT[2], BOT[0], BOT[1])
     assert control_of("umamba_bot_matched") == "umamba_bot"
     assert control_of("umamba_bot") is None
+    official = ("umamba_enc_official", "umamba_enc_official_nomamba")
+    assert with_controls(official[:1]) == official
+    assert with_controls(["umamba_bot_official", official[0]])[1:] == (
+        "umamba_bot_official_nomamba",
+        official[0],
+    )
 
 
 @pytest.mark.parametrize("configuration", ["2d", "3d_fullres"])
-def test_without_mamba_bot_and_enc_are_one_network(configuration: str) -> None:
+@pytest.mark.parametrize("form", ["nomamba", "official_nomamba"])
+def test_without_mamba_bot_and_enc_are_one_network(configuration: str, form: str) -> None:
     weights = []
-    for model in ("umamba_bot_nomamba", "umamba_enc_nomamba"):
+    for model in (f"umamba_bot_{form}", f"umamba_enc_{form}"):
         torch.manual_seed(0)
         plans = derive_plans(stock_plans(), registry.find_architecture(model), PlanOptions("plans"))
         network = build_network(plans, DATASET_JSON, configuration, "cpu").network

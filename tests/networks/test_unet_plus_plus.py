@@ -75,6 +75,28 @@ def head(network: nn.Module, features: Tensor, i: int, j: int) -> Tensor:
     )
 
 
+def test_it_has_the_papers_number_of_parameters() -> None:
+    """Zhou et al. 2018, arXiv:1807.10165, table 3: 9.04 M, without norms."""
+    network = UMambaUNetPlusPlus(
+        input_channels=3,
+        num_classes=1,
+        n_stages=5,
+        features_per_stage=[32, 64, 128, 256, 512],
+        conv_op=nn.Conv2d,
+        kernel_sizes=3,
+        strides=[1, 2, 2, 2, 2],
+        n_conv_per_stage=2,
+        n_conv_per_stage_decoder=2,
+        conv_bias=True,
+        nested_supervision=True,
+        deep_supervision=True,
+    )
+    convolutions = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)]
+    found = sum(p.numel() for m in convolutions for p in m.parameters())
+    # By hand: encoder 4,712,224, transposed 918,336, nodes 3,411,584, heads 132.
+    assert found == 9_042_276
+
+
 @pytest.mark.parametrize("nested", [False, True])
 @pytest.mark.parametrize("dim", [2, 3])
 def test_nodes_are_wired_as_in_the_paper(dim: int, nested: bool) -> None:
@@ -140,7 +162,7 @@ def test_what_a_pruned_network_skips_is_not_computed() -> None:
         ({"prune_to": 1}, "pruning to depth 1 needs a network with nested_supervision"),
         ({"prune_to": 0, "nested_supervision": True}, "must be from 1 to 3, .* got 0"),
         ({"prune_to": 4, "nested_supervision": True}, "must be from 1 to 3, .* got 4"),
-        ({"activation_checkpointing": "mamba"}, "UMambaUNetPlusPlus, which has no Mamba layers"),
+        ({"activation_checkpointing": "mamba"}, "not for UMambaUNetPlusPlus; choose none or"),
     ],
 )
 def test_what_cannot_be_is_refused(changes: dict[str, Any], message: str) -> None:

@@ -81,7 +81,7 @@ def test_mixer_and_scan_choose_the_plans(folder: Path) -> None:
         (
             ("umamba_bot", "--mixer", "attention", "--scan", "axes"),
             "model 'umamba_bot' has no mixer 'attention' and scan 'axes'; of its network there are "
-            "umamba_bot, umamba_bot_official, umamba_bot_nomamba, ",
+            "umamba_bot, umamba_bot_official, umamba_bot_official_nomamba, ",
         ),
         (("umamba_enc_official", "--mixer", "lti"), "'umamba_enc_official' has no mixer 'lti'"),
         (("unetpp", "--mixer", "mamba"), "model 'unetpp' has no mixer 'mamba'"),

@@ -339,17 +339,20 @@ def test_memory_is_compared_and_advice_fits() -> None:
     row = memory["2d"]
     assert row.derived.total_bytes > row.source.total_bytes
     options = re.fullmatch(
-        r"(--configurations 2d --batch-size (\d+) --overwrite) would fit", row.advice
+        r"(--configurations 2d --batch-size (\d+) --overwrite) is as small", row.advice
     )
     assert options is not None
     batch = int(options[2])
     smaller = derive(source, "umamba_enc_official", batch_size=batch)
     assert not compare_memory(source, smaller, DATASET_JSON)["2d"].advice
-    assert f"above its source: {options[1]} would fit" in memory_table(memory)
+    assert f"above its source: {options[1]} is as small" in memory_table(memory)
     wide = compare_memory(source, derive(source, features=(2000,)), DATASET_JSON)
     assert "smaller --features" in wide["2d"].advice
     small = compare_memory(source, derive(source, features=(2,)), DATASET_JSON)
     assert not small["2d"].advice
+    gated = compare_memory(source, derive(source, "attention_unet"), DATASET_JSON)["2d"]
+    assert 1 < gated.derived.total_bytes / gated.source.total_bytes < 1.05
+    assert not gated.advice  # nobody shall train on less for that
 
 
 def test_advice_is_followed_for_one_configuration_after_the_other(tmp_path: Path) -> None:
@@ -406,7 +409,7 @@ def test_what_a_model_does_not_have_is_refused_and_nothing_is_written(
     assert main([*command, "--variant", "official"]) == 2
     assert "model 'unetpp' has no variant 'official'" in capsys.readouterr().err
     assert main([*command, "--activation-checkpointing", "mamba"]) == 2
-    assert "which has no Mamba layers; choose none or blocks" in capsys.readouterr().err
+    assert "is not for UMambaUNetPlusPlus; choose none or blocks" in capsys.readouterr().err
     assert len(list(folder.iterdir())) == 2
 
 

@@ -134,7 +134,17 @@ class ModelTables:
             "plans above, also resenc_m, resenc_l and resenc_xl: they differ in the patch and the "
             "batch that nnU-Net's planners choose (`--from nnUNetResEncUNetLPlans`).",
         ]
-        if self.machine is not None:
+        own = {row.model.name: row.model.round_patch_to for t in self.tables for row in t.rows}
+        rounded = [f"`{name}` to multiples of {n}" for name, n in own.items() if n is not None]
+        if rounded:
+            what = ", ".join(rounded)
+            notes += [
+                "",
+                f"Networks that keep their own topology have patches rounded up: {what}.",
+            ]
+        if self.machine is None:
+            notes += ["", "`--time` measures training steps, on the machine at hand."]
+        else:
             notes += [
                 "",
                 "A step is forward and backward of one batch in float32, without optimizer, "

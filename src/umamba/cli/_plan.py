@@ -49,7 +49,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument(
         "--variant",
         choices=("paper", "official"),
-        help="paper: the network of the paper; official: the authors' code",
+        help="paper: the network of the paper; official: the authors' code (U-Mamba only)",
     )
     parser.add_argument(
         "--mixer",

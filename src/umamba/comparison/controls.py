@@ -7,8 +7,8 @@ from umamba import registry
 __all__ = ["control_of", "controls_of", "with_controls"]
 
 _SUFFIXES = ("_nomamba", "_matched")
-# Without Mamba nothing tells these two apart: same modules, same weights from the same seed.
-_ONE_NETWORK = ("umamba_bot_nomamba", "umamba_enc_nomamba")
+# Without Mamba nothing tells these apart: same modules, same weights from the same seed.
+_PLACES = ("umamba_bot", "umamba_enc")
 
 
 def control_of(model: str) -> str | None:
@@ -29,7 +29,10 @@ def controls_of(model: str, models: Collection[str]) -> list[str]:
 
 
 def _same_as(model: str) -> tuple[str, ...]:
-    return _ONE_NETWORK if model in _ONE_NETWORK else ()
+    if not model.endswith("_nomamba"):
+        return ()
+    form = model.removeprefix(_PLACES[0]).removeprefix(_PLACES[1])
+    return tuple(place + form for place in _PLACES)
 
 
 def with_controls(models: Sequence[str]) -> tuple[str, ...]:

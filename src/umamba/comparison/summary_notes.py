@@ -132,6 +132,9 @@ def limits_text(results: Results) -> str:
         "been seen, where that can be said.",
         "The verdicts are about Dice alone; other metrics, sizes of objects and learning curves "
         "describe, and were not corrected for one another.",
+        "All models were trained by one recipe, nnU-Net's (SGD from a learning rate of 0.01, its "
+        "loss and augmentation); networks that were published with another, such as transformers "
+        "with AdamW, may do better with theirs.",
         f"Trainings were not repeated of {', '.join(unsure)}: their intervals hold for these "
         "trained networks, not for the models."
         if unsure

@@ -89,4 +89,4 @@ class EfficientPairedAttention(nn.Module):
 
 def _normalise(x: Float[Tensor, "*_ n_tokens"]) -> Float[Tensor, "*_ n_tokens"]:
     # In float16 the squares of many tokens overflow, and the guard against zero is zero.
-    return F.normalize(x.to(torch.promote_types(x.dtype, torch.float32)), dim=-1)
+    return F.normalize(x.to(torch.promote_types(x.dtype, torch.float32)), dim=-1).to(x.dtype)

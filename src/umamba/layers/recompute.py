@@ -1,6 +1,6 @@
 """Activation checkpointing: blocks whose activations are computed again in the backward."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import cast
 
 import torch
@@ -14,15 +14,28 @@ __all__ = ["ACTIVATION_CHECKPOINTING", "apply_blocks", "check_activation_checkpo
 ACTIVATION_CHECKPOINTING = ("none", "mamba", "blocks")
 
 
-def check_activation_checkpointing(value: str) -> None:
+def check_activation_checkpointing(
+    value: str, network: nn.Module, choices: Sequence[str] = ("none", "blocks")
+) -> None:
     """Check a plan's keyword.
 
+    Args:
+        value: The setting.
+        network: Whose keyword it is.
+        choices: The settings that the network has.
+
     Raises:
-        PlansError: If there is no such setting.
+        PlansError: If there is no such setting, or the network does not have it.
     """
     if value not in ACTIVATION_CHECKPOINTING:
-        choices = ", ".join(ACTIVATION_CHECKPOINTING)
-        msg = f"activation_checkpointing {value!r} does not exist; choose one of {choices}"
+        known = ", ".join(ACTIVATION_CHECKPOINTING)
+        msg = f"activation_checkpointing {value!r} does not exist; choose one of {known}"
+        raise PlansError(msg)
+    if value not in choices:
+        msg = (
+            f"activation_checkpointing {value!r} is not for {type(network).__name__}; choose "
+            f"{' or '.join(choices)}"
+        )
         raise PlansError(msg)
 
 

@@ -38,6 +38,8 @@ class MonaiNetwork(PlannedNetwork):
     """Base of MONAI's networks: `network` is MONAI's module, and its weights load into it.
 
     There are logits at full resolution only; with deep supervision they come as a list of one.
+    nnU-Net trains them with SGD and mixed precision; the U-Mamba paper's comparison trained
+    SegResNet with Adam and SwinUNETR with AdamW, without.
 
     Args:
         input_channels: Channels of the image.
@@ -74,6 +76,8 @@ class MonaiNetwork(PlannedNetwork):
         **without_effect: Any,
     ) -> None:
         super().__init__()
+        choices = ("none", "blocks") if self.recomputes_blocks else ("none",)
+        check_activation_checkpointing(activation_checkpointing, self, choices)
         unknown = sorted(set(without_effect) - _WITHOUT_EFFECT)
         if unknown:
             msg = f"{type(self).__name__} has no keyword {', '.join(unknown)}; leave it out"
@@ -96,7 +100,7 @@ class MonaiNetwork(PlannedNetwork):
             out_channels=num_classes,
             spatial_dims=self.topology.dim,
             width=self._checked_width(features_per_stage),
-            recompute=self._recomputes(activation_checkpointing),
+            recompute=activation_checkpointing == "blocks",
         )
         self.decoder = Supervision(deep_supervision=deep_supervision)
 
@@ -134,17 +138,6 @@ class MonaiNetwork(PlannedNetwork):
             )
             raise PlansError(msg)
         return width
-
-    def _recomputes(self, activation_checkpointing: str) -> bool:
-        check_activation_checkpointing(activation_checkpointing)
-        choices = ("none", "blocks") if self.recomputes_blocks else ("none",)
-        if activation_checkpointing not in choices:
-            msg = (
-                f"activation_checkpointing {activation_checkpointing!r} is not for "
-                f"{type(self).__name__}; choose {' or '.join(choices)}"
-            )
-            raise PlansError(msg)
-        return activation_checkpointing == "blocks"
 
     @staticmethod
     def initialize(module: nn.Module) -> None:

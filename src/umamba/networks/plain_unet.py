@@ -7,7 +7,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.modules.instancenorm import _InstanceNorm
 
-from umamba.errors import PlansError
 from umamba.layers.conv_blocks import ConvStyle, plain_stage
 from umamba.layers.recompute import apply_blocks, check_activation_checkpointing
 from umamba.networks.contract import (
@@ -117,13 +116,7 @@ class PlainUNet(PlannedNetwork):
         activation_checkpointing: str = "none",
     ) -> None:
         super().__init__()
-        check_activation_checkpointing(activation_checkpointing)
-        if activation_checkpointing == "mamba":
-            msg = (
-                f"activation_checkpointing 'mamba' is not for {type(self).__name__}, which has no "
-                "Mamba layers; choose none or blocks"
-            )
-            raise PlansError(msg)
+        check_activation_checkpointing(activation_checkpointing, self)
         check_counts(input_channels=input_channels, num_classes=num_classes)
         check_module_classes(norm_op=norm_op, dropout_op=dropout_op, nonlin=nonlin)
         self.topology = Topology.from_plan(

@@ -14,7 +14,11 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 from umamba.errors import PlansError
 from umamba.layers.conv_blocks import ConvStyle
 from umamba.layers.mixer_layer import MIXERS, SCANS, MixerLayer
-from umamba.layers.recompute import apply_blocks, check_activation_checkpointing
+from umamba.layers.recompute import (
+    ACTIVATION_CHECKPOINTING,
+    apply_blocks,
+    check_activation_checkpointing,
+)
 from umamba.networks.contract import (
     PlannedNetwork,
     Topology,
@@ -99,7 +103,7 @@ class _UMamba(PlannedNetwork):
         activation_checkpointing: str = "none",
     ) -> None:
         super().__init__()
-        check_activation_checkpointing(activation_checkpointing)
+        check_activation_checkpointing(activation_checkpointing, self, ACTIVATION_CHECKPOINTING)
         _check_mixer(variant, mixer, scan, backend, activation_checkpointing)
         check_counts(input_channels=input_channels, num_classes=num_classes)
         check_module_classes(norm_op=norm_op, dropout_op=dropout_op, nonlin=nonlin)
@@ -221,9 +225,9 @@ class UMambaBot(_UMamba):
 
     Controls, which tell what Mamba contributes: with `mixer` something else, or nothing, stands
     in its place, with the same normalisation and residual connection; `scan` changes nothing but
-    the order of the tokens. The weights keep their names, and `none` is 'No-Mamba Base' of
-    nnU-Net Revisited (Isensee et al. 2024, arXiv:2404.09556). `official` takes no other mixer
-    than `mamba` and `none`.
+    the order of the tokens. The weights keep their names. `official` takes no other mixer than
+    `mamba` and `none`; `none` is what nnU-Net Revisited (Isensee et al. 2024, arXiv:2404.09556)
+    calls 'No-Mamba Base'.
 
     Source:
         Ma et al. 2024, arXiv:2401.04722, section 2 and figure 1; `official` after

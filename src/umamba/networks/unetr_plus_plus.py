@@ -77,7 +77,7 @@ class UMambaUNETRPlusPlus(PlannedNetwork):
         attention_dropout: Dropout rate of the attention maps.
         channel_dropout: Rate at which transformer blocks drop whole channels.
         activation_checkpointing: `blocks` keeps only the inputs of the blocks and computes these
-            again in the backward; `none` and, without Mamba here, `mamba` keep everything.
+            again in the backward; `none` keeps everything.
 
     Raises:
         PlansError: If the keywords do not fit together.
@@ -117,7 +117,7 @@ class UMambaUNETRPlusPlus(PlannedNetwork):
         activation_checkpointing: str = "none",
     ) -> None:
         super().__init__()
-        check_activation_checkpointing(activation_checkpointing)
+        check_activation_checkpointing(activation_checkpointing, self)
         if variant not in VARIANTS:
             msg = f"variant {variant!r} does not exist; choose one of {', '.join(VARIANTS)}"
             raise PlansError(msg)

@@ -162,7 +162,8 @@ def draw_maps(
             panel.set_title(f"slice {index}", fontsize=11, color=_TEXT)
             continue
         shown = maps[number - 1, index]
-        drawn = panel.imshow(shown, cmap="inferno", alpha=0.6, aspect=aspect)
+        # One scale for all: a gate that lets everything through alike shall look so.
+        drawn = panel.imshow(shown, cmap="inferno", alpha=0.6, vmin=0, vmax=1, aspect=aspect)
         panel.set_title(f"gate of level {number}", fontsize=11, color=_TEXT)
         figure.colorbar(drawn, ax=panel, location="bottom", fraction=0.05, label="let through")
     partial = path.with_name(f".{path.name}.partial-{os.getpid()}")

@@ -108,7 +108,8 @@ def only_safe_loading() -> Iterator[None]:
         )
         raise CheckpointError(msg) from None
     except AssertionError as error:
-        msg = f"the checkpoint does not fit the network that the plans describe: {error}"
+        said = str(error).partition("; your network:")[0]  # what follows is a whole tensor
+        msg = f"the checkpoint does not fit the network that the plans describe: {said}"
         raise CheckpointError(msg) from None
     finally:
         torch.load = stock

@@ -13,6 +13,7 @@ from umamba.profiling import TrainingMemory, estimate_training_memory
 __all__ = ["MemoryComparison", "compare_memory", "memory_table"]
 
 _GIB = 2**30
+_NEGLIGIBLE = 1.05  # times the source's memory; the estimate is no closer
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def _compare(
 
 
 def _advice(name: str, memory: TrainingMemory, limit: int, configuration: dict[str, Any]) -> str:
-    """Say which options bring the estimate below the limit; "" where it is below.
+    """Say which options bring the estimate down to the limit; "" where it is, or almost.
 
     The batch shrinks first, to two at least; then the longest axis of the patch, by its total
     stride. Activations grow with batch and voxels.
@@ -81,6 +82,9 @@ def _advice(name: str, memory: TrainingMemory, limit: int, configuration: dict[s
     batch = full_batch = configuration["batch_size"]
     patch = list(configuration["patch_size"])
     voxels = math.prod(patch)
+
+    if memory.total_bytes <= _NEGLIGIBLE * limit:
+        return ""
 
     def fits() -> bool:
         share = batch / full_batch * math.prod(patch) / voxels
@@ -95,11 +99,11 @@ def _advice(name: str, memory: TrainingMemory, limit: int, configuration: dict[s
         longest = max(shrinkable, key=lambda i: patch[i])
         patch[longest] -= total[longest]
     if not fits():
-        return "no batch or patch would fit, smaller --features would"
+        return "no batch or patch is as small, but smaller --features are"
     advice = "" if batch == full_batch else f" --batch-size {batch}"
     if patch != list(configuration["patch_size"]):
         advice += f" --patch-size {' '.join(map(str, patch))}"
-    return f"--configurations {name}{advice} --overwrite would fit" if advice else ""
+    return f"--configurations {name}{advice} --overwrite is as small" if advice else ""
 
 
 def memory_table(memory: Mapping[str, MemoryComparison]) -> str:

@@ -21,6 +21,7 @@ from umamba.nnunet.preparation import (
     load_json_list,
     talk_to_stderr,
 )
+from umamba.nnunet.pretrained import load_pretrained
 from umamba.nnunet.run_lock import only_training
 from umamba.nnunet.training_state import CHECKPOINTS, newest_checkpoint
 from umamba.nnunet.trust import read_trusted_plans
@@ -187,10 +188,8 @@ def _load(trainer: Any, request: TrainingRequest, folder: Path) -> None:
     elif request.only_validate:
         trainer.load_checkpoint(str(folder / _FINAL))
     elif request.pretrained_weights is not None:
-        from nnunetv2.run.load_pretrained_weights import load_pretrained_weights
-
         trainer.initialize()
-        load_pretrained_weights(trainer.network, str(request.pretrained_weights), verbose=True)
+        load_pretrained(trainer, request.pretrained_weights)
 
 
 def _parse_fold(fold: str, preprocessed: Path) -> int | str:
