@@ -13,7 +13,6 @@ from typing import Any
 import torch
 
 from benchmarks.environment import environment
-from benchmarks.gpu_networks import measure_networks
 from benchmarks.gpu_report import to_markdown
 from benchmarks.measurement import (
     PASSES,
@@ -25,7 +24,6 @@ from benchmarks.measurement import (
 )
 from benchmarks.peers import GPU_OURS, GPU_PEERS, Peer
 from benchmarks.shapes import D_STATE, GPU_SHAPES, Shape
-from umamba.nnunet.example_plans import example_plans
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +52,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             report["results"] += _measure(shape, args.rounds, machine)
             _write(report, args.output)
     if "networks" in args.parts:
+        from benchmarks.gpu_networks import measure_networks  # needs nnU-Net
+        from umamba.nnunet.example_plans import example_plans
+
         for row in measure_networks(example_plans()):
             report["networks"].append(row)
             _write(report, args.output)
@@ -84,15 +85,20 @@ def _parser() -> argparse.ArgumentParser:
 
 def _device() -> Row:
     """Return what the floors depend on, and versions."""
+    properties = torch.cuda.get_device_properties(0)
     query = "driver_version,clocks.max.sm"
-    command = ["nvidia-smi", f"--query-gpu={query}", "--format=csv,noheader,nounits", "--id=0"]
-    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    driver, clock = said.strip().split(", ")
+    command = ["nvidia-smi", f"--query-gpu={query}", "--format=csv,noheader,nounits"]
+    command += [f"--id=GPU-{properties.uuid}"]  # torch may number others
+    try:
+        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        driver, clock = said.strip().split(", ")
+    except (OSError, subprocess.CalledProcessError, ValueError):
+        driver, clock = "unknown", ""
     return {
         "driver": driver,
         "cuda": torch.version.cuda,
-        "multiprocessors": torch.cuda.get_device_properties(0).multi_processor_count,
-        "max_clock_mhz": int(clock),
+        "multiprocessors": properties.multi_processor_count,
+        "max_clock_mhz": int(clock) if clock.isdigit() else None,
         "copy_gb_s": _copy_bytes_per_second() / 1e9,
     }
 
@@ -113,13 +119,13 @@ def _copy_bytes_per_second() -> float:
 
 def _floors_ms(shape: Shape, which: str, machine: Row) -> Row:
     """Return what one exponential per state and pass, and the least memory traffic take."""
-    per_second = _EXPONENTIALS_PER_CLOCK * machine["multiprocessors"] * machine["max_clock_mhz"]
     exponentials = shape.states * (1 + PASSES.index(which))
     moved = _SEQUENCES[which] * 4 * shape.states / D_STATE
-    return {
-        "mufu_floor_ms": exponentials / per_second / 1e3,
-        "hbm_floor_ms": moved / machine["copy_gb_s"] / 1e6,
-    }
+    floors = {"hbm_floor_ms": moved / machine["copy_gb_s"] / 1e6}
+    if machine["max_clock_mhz"] is not None:  # virtual GPUs do not tell
+        clock = machine["multiprocessors"] * machine["max_clock_mhz"] * 1e3
+        floors["mufu_floor_ms"] = exponentials / (_EXPONENTIALS_PER_CLOCK * clock)
+    return floors
 
 
 def _measure(shape: Shape, rounds: int, machine: Row) -> list[Row]:

@@ -63,10 +63,15 @@ class Problem:
         names = ("y", *(f"d{name}" for name in self.inputs))
         return dict(zip(names, (y.detach(), *grads), strict=True))
 
-    def on(self, device: str) -> tuple[list[Tensor], Tensor]:
+    def given_to(self, peer: Peer) -> tuple[list[Tensor], Tensor]:
         """Return inputs that ask for gradients, and the gradient of the outputs."""
-        given = [x.to(device).detach().requires_grad_() for x in self.inputs.values()]
-        return given, self.grad_y.to(device)
+
+        def placed(x: Tensor) -> Tensor:
+            moved = x.to(peer.device)
+            return moved.contiguous() if peer.time_contiguous else moved
+
+        given = [placed(x).detach().requires_grad_() for x in self.inputs.values()]
+        return given, placed(self.grad_y)
 
     def run(self, peer: Peer, given: list[Tensor], grad_y: Tensor) -> dict[str, Tensor]:
         """Return outputs and gradients."""
@@ -91,7 +96,7 @@ def _why_wrong(errors: dict[str, float]) -> str | None:
 def check_small(peer: Peer) -> str | None:
     """Return why the peer is wrong on a small shape, or `None`; the definition is the judge."""
     problem = Problem(_SMALL, stepwise=True)
-    return _why_wrong(problem.errors(problem.run(peer, *problem.on(peer.device))))
+    return _why_wrong(problem.errors(problem.run(peer, *problem.given_to(peer))))
 
 
 def check_and_measure_memory(problem: Problem, peer: Peer) -> tuple[Row, str | None]:
@@ -100,7 +105,7 @@ def check_and_measure_memory(problem: Problem, peer: Peer) -> tuple[Row, str | N
     Returns:
         The errors and the extra memory at the peak, and why the answer is wrong or `None`.
     """
-    given = problem.on(peer.device)
+    given = problem.given_to(peer)
     got: dict[str, Tensor] = {}
     peak = peak_memory(lambda: got.update(problem.run(peer, *given)), peer.device)
     errors = problem.errors(got)
@@ -145,7 +150,7 @@ def time_in_turn(
 
 
 def _action(problem: Problem, peer: Peer, which: str) -> Callable[[], None]:
-    given, grad_y = problem.on(peer.device)
+    given, grad_y = problem.given_to(peer)
     synchronize = torch.cuda.synchronize if peer.device == "cuda" else lambda: None
 
     def run() -> None:

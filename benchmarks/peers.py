@@ -58,6 +58,7 @@ class Peer:
         why_unavailable: Returns why it cannot run on this machine, or `None`.
         why_skipped: Returns why a shape and pass are not measured with it, or `None`.
         device: Where it runs.
+        time_contiguous: Whether its block gives it sequences with time contiguous, else channels.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Peer:
     why_unavailable: Callable[[], str | None]
     why_skipped: Callable[[Shape, str], str | None] = _never
     device: str = "cpu"
+    time_contiguous: bool = False
 
 
 def _umamba(backend: str) -> Scan:
@@ -158,7 +160,7 @@ def _why_no_cuda() -> str | None:
 
 GPU_OURS = "umamba triton"
 MAMBA_SSM = "mamba_ssm CUDA"
-_MAMBA_SSM = Peer(MAMBA_SSM, mamba_ssm_cuda, _why_no_cuda, device="cuda")
+_MAMBA_SSM = Peer(MAMBA_SSM, mamba_ssm_cuda, _why_no_cuda, device="cuda", time_contiguous=True)
 GPU_PEERS = {
     peer.name: peer
     for peer in (

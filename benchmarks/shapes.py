@@ -43,14 +43,15 @@ SHAPES = (
     Shape(2, 64, 65536),
     Shape(1, 64, 262144),
 )
-# The last as in a language model: enough channels to fill a GPU without dividing the sequence.
+# The last as in a language model: images and channels alone are 8192 sequences, enough for a
+# kernel that gives each a block of threads.
 GPU_SHAPES = (*SHAPES, Shape(8, 1024, 2048))
 
 
 def draw_inputs(shape: Shape, seed: int = 0) -> tuple[dict[str, Tensor], Tensor]:
     """Return arguments distributed as in a new Mamba block, and a gradient of the outputs.
 
-    Sequences are channels-last, as the block's projections make them. Step sizes are those of
+    Sequences are channels-last, as our block's projections make them. Step sizes are those of
     Mamba's initialisation, log-uniform in [0.001, 0.1] per channel, varied along the sequence.
 
     Args:

@@ -67,9 +67,9 @@ def golden(name: str) -> dict[str, Any]:
 
 def golden_loss(outputs: list[Tensor]) -> Tensor:
     """The fixed scalar loss of all golden cases; see golden/README.md."""
-    total = torch.zeros((), dtype=outputs[0].dtype)
+    total = torch.zeros((), dtype=outputs[0].dtype, device=outputs[0].device)
     for i, output in enumerate(outputs):
-        k = torch.arange(output.numel(), dtype=torch.float64)
+        k = torch.arange(output.numel(), dtype=torch.float64, device=output.device)
         weights = torch.cos(0.37 * k + 0.5 * i).to(output.dtype).reshape(output.shape)
         total = total + (weights * output).mean() + 0.5 * (output**2).mean()
     return total

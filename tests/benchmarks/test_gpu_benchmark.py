@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks import gpu
+from benchmarks import gpu, gpu_networks
 from benchmarks.peers import GPU_OURS, GPU_PEERS, MAMBA_SSM, Peer, selective_scan_ref
 from benchmarks.shapes import GPU_SHAPES, Shape
 from benchmarks.targets import gpu_verdicts
@@ -53,7 +53,7 @@ def test_every_peer_gets_a_number_or_a_reason(
         },
     )
     network = {"what": "a step", "at_most": 1.3, "measured": 1.2}
-    monkeypatch.setattr(gpu, "measure_networks", lambda _: iter([network]))
+    monkeypatch.setattr(gpu_networks, "measure_networks", lambda _: iter([network]))
     output = tmp_path / "gpu.json"
     assert gpu.main(["--shapes", "1,8,20", "--rounds", "1", "--output", str(output)]) == 0
     report = json.loads(output.read_text())

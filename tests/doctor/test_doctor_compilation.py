@@ -10,9 +10,13 @@ from umamba.doctor.compilation import examine_compilation
 
 
 @pytest.fixture(autouse=True)
-def unset(monkeypatch: pytest.MonkeyPatch) -> None:
+def headers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Take what this machine has out of it; return where Python.h is."""
     for name in ("CC", "CXX", "nnUNet_compile"):
         monkeypatch.delenv(name, raising=False)
+    (tmp_path / "Python.h").touch()
+    monkeypatch.setattr(compilation.sysconfig, "get_path", lambda _: str(tmp_path))
+    return tmp_path / "Python.h"
 
 
 def install(folder: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -30,6 +34,16 @@ def test_a_compiler_is_there(device: str, tmp_path: Path, monkeypatch: pytest.Mo
     assert section.problems == ()
     uses = {"cpu": "does not compile on cpu", "cuda": "compiles the network"}
     assert section.lines["nnU-Net"] == uses[device]
+
+
+def test_launchers_need_headers_of_python(
+    headers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path, "gcc", monkeypatch)
+    headers.unlink()
+    (problem,) = examine_compilation("cuda").problems
+    assert f"cannot: no Python.h in {tmp_path}" in problem
+    assert "`sudo apt install python3-dev`, or `export nnUNet_compile=f`" in problem
 
 
 def test_none_is_there(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,9 @@
 
 import copy
 import re
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from umamba.errors import TrainingError
 from umamba.layers.lean_mixer import MixerParameters, scan_inputs
 from umamba.layers.mamba_block import Mamba
 from umamba.networks import UMambaEnc
+from umamba.nnunet import crash_safe_trainer
 from umamba.nnunet.checkpoints import read_checkpoint
 from umamba.nnunet.crash_safe_trainer import CrashSafeTrainer
 from umamba.nnunet.finite_steps import MOST_IN_A_ROW, FiniteSteps, find_non_finite
@@ -277,6 +280,23 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with environment(nnUNet_def_n_proc="2", nnUNet_n_proc_DA="0"):
         prepare_toy(root)
     return root
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_a_search_that_does_not_fit_ends_no_training(
+    several: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> str:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(crash_safe_trainer, "find_non_finite", fail)
+    trainer = SimpleNamespace(
+        _bare_network=lambda: None, device=torch.device("cpu"), is_ddp=several
+    )
+    batch = {"data": torch.zeros(1), "target": torch.zeros(1)}
+    with pytest.raises(torch.OutOfMemoryError) if several else nullcontext():
+        said = CrashSafeTrainer._find_non_finite(trainer, batch)  # type: ignore[arg-type]
+        assert "did not fit into the memory" in said
 
 
 def train(data: Path, results: Path, bad_calls: range, monkeypatch: pytest.MonkeyPatch) -> int:

@@ -1,12 +1,18 @@
 """Causal convolution with SiLU against torch's own operations in float64."""
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from conftest import relative_l2
+from umamba import Mamba
 from umamba.errors import BackendError
+from umamba.layers import lean_mixer, mamba_block
+from umamba.ops import causal_conv
 from umamba.ops.causal_conv import conv_silu, conv_silu_backward
 from umamba.ops.cpu import cpu_conv_silu, why_unavailable
 
@@ -21,7 +27,7 @@ def reference(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return p / (1 + torch.exp(-p))
 
 
-@pytest.mark.parametrize("backend", ["cpu", "torch"])
+@pytest.mark.parametrize("backend", ["cpu", "torch", "as on a GPU"])
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
 @pytest.mark.parametrize("biased", [True, False])
 @pytest.mark.parametrize(
@@ -29,9 +35,18 @@ def reference(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     [(40, 70, 4), (32, 3, 4), (64, 96, 3), (33, 33, 7), (5, 1, 4), (32, 100, 1), (3, 80, 33)],
 )
 def test_outputs_and_gradients(
-    d_inner: int, length: int, width: int, biased: bool, dtype: torch.dtype, backend: str
+    d_inner: int,
+    length: int,
+    width: int,
+    biased: bool,
+    dtype: torch.dtype,
+    backend: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert why_unavailable() is None
+    if backend == "as on a GPU":
+        monkeypatch.setattr(causal_conv, "_on_cpu", lambda _: False)
+        backend = "torch"
     x = torch.randn(2, length, d_inner, dtype=dtype).transpose(1, 2)
     weight = torch.randn(d_inner, width, dtype=dtype)
     bias = torch.randn(d_inner, dtype=dtype) if biased else None
@@ -53,3 +68,23 @@ def test_too_long_a_filter_is_refused_by_the_kernel_and_done_by_torch() -> None:
         cpu_conv_silu(x, weight, None)
     want = reference(x.double(), weight.double(), None)
     assert relative_l2(conv_silu(x, weight, None), want) < 1e-6
+
+
+def test_on_a_gpu_the_scan_gets_channels_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its kernel reads whole lines along the channels. Strides can be told without a GPU."""
+    seen: dict[str, Tensor] = {}
+
+    def spy(u: Tensor, dt: Tensor, _A: Tensor, B: Tensor, C: Tensor, *rest: Any, **_: Any) -> Any:
+        seen.update(u=u, dt=dt, B=B, C=C, z=rest[1])
+        return torch.empty_like(u), u.new_empty(0), u.new_empty(0)
+
+    monkeypatch.setattr(lean_mixer, "scan", spy)
+    for module in (mamba_block, lean_mixer, causal_conv):
+        monkeypatch.setattr(module, "resolve_backend", lambda *_: "triton")
+    with FakeTensorMode(), torch.device("cuda"):
+        layer = Mamba(8, d_state=4)
+        layer(torch.randn(2, 50, 8))
+        assert {name: x.stride(1) for name, x in seen.items()} == dict.fromkeys(seen, 1)
+        u, weight = seen["u"], layer.conv1d.weight[:, 0]
+        grad_x, _, _ = conv_silu_backward(u, u, weight, None, "triton")
+        assert grad_x.stride(1) == 1

@@ -130,7 +130,8 @@ def test_compiles_ahead_of_time(
     # Only the gradients spill, and outside their loop over states.
     spilled = {name: use["STACK"] for name, use in usage.items() if use["STACK"]}
     assert spilled.keys() <= {"gradient_kernel"}, spilled
-    assert spilled.get("gradient_kernel", 0) <= 256
+    # Bytes: 256 with Triton 3.8, 288 with 3.6.
+    assert spilled.get("gradient_kernel", 0) <= 384
     assert usage["forward_kernel_outputs"]["REG"] <= 184  # eleven warps on a multiprocessor
 
 
@@ -195,6 +196,21 @@ def test_why_it_cannot_run(
     found = ours.why_unavailable("cuda")
     availability.why_unavailable.cache_clear()
     assert found is None if reason is None else re.search(reason, str(found))
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_headers_of_python_are_asked_for_where_they_lack(
+    there: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if there:
+        (tmp_path / "Python.h").touch()
+    monkeypatch.setattr(availability.sysconfig, "get_path", lambda _: str(tmp_path))
+    monkeypatch.setattr("triton.runtime.driver", _Driver("gcc returned non-zero exit status 1"))
+    availability.why_unavailable.cache_clear()
+    found = str(ours.why_unavailable("cuda"))
+    availability.why_unavailable.cache_clear()
+    assert found.startswith("Triton cannot launch (gcc returned non-zero exit status 1)")
+    assert found.endswith("`sudo apt install python3-dev`") != there
 
 
 def test_without_triton_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,8 @@
 
 import shutil
 import sys
+import sysconfig
+from pathlib import Path
 
 from umamba.doctor.sections import Section
 from umamba.nnunet.paths import setting
@@ -38,6 +40,11 @@ def _why_not(device: str) -> str | None:
     variable, names = ("CC", ("gcc", "clang")) if device == "cuda" else ("CXX", ("g++", "clang++"))
     chosen = setting(variable)
     if any(shutil.which(name) for name in ([chosen] if chosen else names)):
+        headers = Path(sysconfig.get_path("include"))
+        if device == "cuda" and not (headers / "Python.h").is_file():
+            return (
+                f"no Python.h in {headers}, which launchers include; `sudo apt install python3-dev`"
+            )
         return None
     kind = "C" if variable == "CC" else "C++"
     if chosen:

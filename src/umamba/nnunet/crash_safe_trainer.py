@@ -186,7 +186,12 @@ class CrashSafeTrainer(nnUNetTrainer):
                 value: torch.Tensor = self.loss(network(images), target)
             return value
 
-        return find_non_finite(network, loss, images, lambda bad: self._agreed(asked=bad))
+        try:
+            return find_non_finite(network, loss, images, lambda bad: self._agreed(asked=bad))
+        except torch.OutOfMemoryError:
+            if self.is_ddp:  # the other processes wait for this one
+                raise
+            return "Where it began was not found: the search did not fit into the memory."
 
     def on_train_epoch_end(self, train_outputs: list[dict[str, Any]]) -> None:
         """Log the mean loss; a skipped step's that is not finite counts as the others' mean."""

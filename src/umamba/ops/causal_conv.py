@@ -1,4 +1,9 @@
-"""Causal depthwise convolution with SiLU, as Mamba has it in front of the scan."""
+"""Causal depthwise convolution with SiLU, as Mamba has it in front of the scan.
+
+Off the CPU it is a sum of shifted sequences, which torch.compile fuses: cuDNN's depthwise
+convolution wants time contiguous, which the scan does not, and torch's gradient of its weight
+takes one block per channel and tap, however long the sequence.
+"""
 
 import torch
 import torch.nn.functional as F
@@ -27,6 +32,8 @@ def conv_silu(
     """
     if _native(x, weight, backend):
         return cpu_conv_silu(x, weight, bias)
+    if not _on_cpu(x):
+        return F.silu(_shifted_sum(_steps_before(x, weight), weight, bias)).transpose(1, 2)
     width = weight.shape[1]
     convolved = F.conv1d(x, weight[:, None], bias, padding=width - 1, groups=x.shape[1])
     return F.silu(convolved[..., : x.shape[-1]])
@@ -51,6 +58,8 @@ def conv_silu_backward(
     if _native(x, weight, backend):
         grad_x, grad_weight, grad_bias = cpu_conv_silu_backward(grad_y, x, weight, bias)
         return grad_x, grad_weight, None if bias is None else grad_bias
+    if not _on_cpu(x):
+        return _shifted_backward(grad_y, x, weight, bias)
     own_x, own_weight = (tensor.detach().requires_grad_() for tensor in (x, weight))
     own_bias = None if bias is None else bias.detach().requires_grad_()
     with torch.enable_grad():
@@ -58,6 +67,41 @@ def conv_silu_backward(
     inputs = [own_x, own_weight] if own_bias is None else [own_x, own_weight, own_bias]
     grads = torch.autograd.grad(y, inputs, grad_y)
     return grads[0], grads[1], None if own_bias is None else grads[2]
+
+
+def _steps_before(x: Tensor, weight: Tensor) -> Tensor:
+    """Return `(batch, length + width - 1, channels)`: zeros, then the sequence, channels last."""
+    return F.pad(x.transpose(1, 2), (0, 0, weight.shape[1] - 1, 0))
+
+
+def _shifted_sum(steps: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Return `bias + sum_k weight[k] steps[t + k]`, `(batch, length, channels)`."""
+    width = weight.shape[1]
+    length = steps.shape[1] - width + 1
+    first = steps[:, :length] * weight[:, 0]
+    total = first if bias is None else first + bias
+    for k in range(1, width):
+        total = torch.addcmul(total, steps[:, k : k + length], weight[:, k])
+    return total
+
+
+def _shifted_backward(
+    grad_y: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    width, length = weight.shape[1], x.shape[2]
+    steps = _steps_before(x, weight)
+    convolved = _shifted_sum(steps, weight, bias)
+    sigmoid = torch.sigmoid(convolved)
+    grad = grad_y.transpose(1, 2) * sigmoid * (1 + convolved * (1 - sigmoid))
+    taps = [(grad * steps[:, k : k + length]).sum((0, 1)) for k in range(width)]
+    # What a step gives to those that follow it comes back: the same sum from the other end.
+    after = F.pad(grad, (0, 0, 0, width - 1))
+    grad_x = _shifted_sum(after, weight.flip(1), None).transpose(1, 2)
+    return grad_x, torch.stack(taps, 1), None if bias is None else grad.sum((0, 1))
+
+
+def _on_cpu(x: Tensor) -> bool:
+    return x.device.type == "cpu"
 
 
 def _native(x: Tensor, weight: Tensor, backend: str | None) -> bool:

@@ -243,19 +243,24 @@ def _setup_context(
     ctx.first_dtype = None if first is None else first.dtype
     ctx.given = tuple(x is not None for x in tensors)
     ctx.save_for_backward(*(x for x in tensors if x is not None), output[2])
-    ctx.set_materialize_grads(True)
+    ctx.set_materialize_grads(False)  # zeros for the restart states would be half a sequence
 
 
 def _backward(
     ctx: Any,
-    grad_y: Tensor,
-    grad_last: Tensor,
-    grad_states: Tensor,  # noqa: ARG001 - the restart states are not for users
+    grad_y: Tensor | None,
+    grad_last: Tensor | None,
+    grad_states: None,  # noqa: ARG001 - the restart states are not for users
 ) -> tuple[Tensor | None, ...]:
     *saved, states = ctx.saved_tensors
     kept = iter(saved)
     given = ctx.given
-    tensors = [next(kept) if there else None for there in given]
+    tensors: list[Any] = [next(kept) if there else None for there in given]
+    u, _, A, *_ = tensors
+    if grad_y is None:
+        grad_y = torch.zeros_like(u)
+    if grad_last is None:
+        grad_last = u.new_zeros(u.shape[0], *A.shape, dtype=compute_dtype(u, A))
     *grads, grad_first = torch.ops.umamba.selective_scan_backward(
         grad_y, grad_last, *tensors, states, ctx.dt_softplus, ctx.backend
     )

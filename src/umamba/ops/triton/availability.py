@@ -1,6 +1,8 @@
 """Whether Triton can compile and launch here."""
 
+import sysconfig
 from functools import cache
+from pathlib import Path
 
 __all__ = ["why_unavailable"]
 
@@ -32,7 +34,17 @@ def why_unavailable(device_type: str) -> str | None:
     try:
         target = driver.active.get_current_target()  # compiles a little C, as launchers do
     except Exception as error:  # noqa: BLE001 - no compiler, no headers, no driver: all differ
-        return f"Triton cannot launch ({error}); it needs a C compiler, `sudo apt install gcc`"
+        return f"Triton cannot launch ({error}){_missing(error)}"
     if target.backend != "cuda" or target.arch < _OLDEST:
         return f"it runs on NVIDIA GPUs of compute capability 8.0 or later; this is {target.arch}"
     return None
+
+
+def _missing(error: Exception) -> str:
+    """Say what the launcher, which Triton compiles, lacks."""
+    if "compiler" in str(error):
+        return "; it needs a C compiler, `sudo apt install gcc`"
+    headers = Path(sysconfig.get_path("include"))
+    if not (headers / "Python.h").is_file():
+        return f"; it needs Python.h in {headers}, `sudo apt install python3-dev`"
+    return ""

@@ -15,6 +15,7 @@ states of a lane, 80 of them shuffles; nothing spills inside it.
 
 import math
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -29,7 +30,7 @@ __all__ = ["CHUNK", "TILE", "TritonTiling", "restart_shape", "triton_scan", "tri
 CHUNK = 32  # steps from one restart state to the next
 TILE = 8  # steps in registers
 _BLOCKS = (32, 64)  # channels of a program
-_PROGRAMS = 1024  # that fill a large GPU: eight warps of 255 registers on 128 processors
+_WARPS = 8  # of 255 registers that a multiprocessor holds
 _LEAST_CHUNKS = 2  # of a span: below, launches cost more than they bring
 _CARRIED = (256, 8)  # spans and states that advance together in the carry
 _CARRY_WARPS = 4
@@ -63,10 +64,18 @@ class TritonTiling:
         channels = d_inner // parts
         block = _BLOCKS[channels > _BLOCKS[0]]
         blocks = -(-channels // block)
-        wanted = -(-_PROGRAMS // max(1, batch * parts * blocks))
+        wanted = -(-_programs(u.device) // max(1, batch * parts * blocks))
         chunks = _chunks(length)
         span = CHUNK * max(_LEAST_CHUNKS, -(-chunks // wanted))
         return cls(parts, channels, block, blocks, span, -(-length // span))
+
+
+@cache
+def _programs(device: torch.device) -> int:
+    """Return how many programs fill a GPU at once; without one, as if it were large."""
+    if device.type != "cuda":
+        return 1024
+    return _WARPS * torch.cuda.get_device_properties(device).multi_processor_count
 
 
 def _chunks(length: int) -> int:
