@@ -7,6 +7,7 @@ import triton.language as tl
 
 from umamba.ops.triton.steps import (
     LOG2_E,
+    SIZES,
     load_projection,
     load_steps,
     place,
@@ -22,7 +23,7 @@ from umamba.ops.triton.steps import (
 __all__ = ["gradient_kernel"]
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 @no_type_check
 def gradient_kernel(
     dy, dy_b, dy_d, dy_t,

@@ -12,6 +12,7 @@ import triton.language as tl
 
 from umamba.ops.triton.steps import (
     LOG2_E,
+    SIZES,
     load_projection,
     load_steps,
     place,
@@ -27,7 +28,7 @@ from umamba.ops.triton.steps import (
 __all__ = ["adjoint_kernel", "carry_kernel", "forward_kernel"]
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 @no_type_check
 def forward_kernel(
     u, u_b, u_d, u_t, dt, dt_b, dt_d, dt_t, z, z_b, z_d, z_t,
@@ -104,7 +105,7 @@ def forward_kernel(
         tl.store(totals + slot * d_inner + channel, total, mask=here)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 @no_type_check
 def adjoint_kernel(
     dy, dy_b, dy_d, dy_t, dt, dt_b, dt_d, dt_t, z, z_b, z_d, z_t,
@@ -161,7 +162,7 @@ def _compose(decay, end, later_decay, later_end):
     return decay * later_decay, later_decay * end + later_end
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 @no_type_check
 def carry_kernel(
     A, A_d, A_n, carry, totals, d_inner, d_state, n_spans,

@@ -11,6 +11,7 @@ import triton.language as tl
 
 __all__ = [
     "LOG2_E",
+    "SIZES",
     "load_projection",
     "load_steps",
     "place",
@@ -24,6 +25,9 @@ __all__ = [
 ]
 
 LOG2_E = tl.constexpr(1.4426950408889634)
+# What says how long a sequence is, and how it is divided. A kernel compiled anew for every patch
+# size would make the first step of a training wait.
+SIZES = ["length", "part_blocks", "span", "n_spans", "n_chunks", "B_parts", "C_parts"]
 
 
 @triton.jit
