@@ -88,3 +88,20 @@ def test_on_a_gpu_the_scan_gets_channels_last(monkeypatch: pytest.MonkeyPatch) -
         u, weight = seen["u"], layer.conv1d.weight[:, 0]
         grad_x, _, _ = conv_silu_backward(u, u, weight, None, "triton")
         assert grad_x.stride(1) == 1
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_as_on_a_gpu_a_mamba_block_compiles_to_one_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    layer = Mamba(8, d_state=4, backend="torch")
+    x = torch.randn(2, 50, 8, requires_grad=True)
+    inputs = [x, *layer.parameters()]
+
+    def run(block: Any) -> tuple[Tensor, ...]:
+        y = block(x)
+        return y, *torch.autograd.grad(y.square().sum(), inputs)
+
+    want = run(layer)
+    monkeypatch.setattr(causal_conv, "_on_cpu", lambda _: False)
+    got = run(torch.compile(layer, backend="aot_eager", fullgraph=True))
+    assert all(relative_l2(g, w) < 1e-5 for g, w in zip(got, want, strict=True))

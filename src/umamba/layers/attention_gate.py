@@ -27,7 +27,8 @@ class AttentionGate(nn.Module):
 
     Source:
         Oktay et al. 2018, arXiv:1804.03999, equations 1 and 2 and figure 2. The kernel of `theta`
-        is its stride, as in the authors' code, so that it sees every voxel.
+        is its stride, as in the authors' code, so that it sees every voxel. Their code follows the
+        gated skip by a convolution and a norm, which the paper does not have, nor is it here.
     """
 
     def __init__(
