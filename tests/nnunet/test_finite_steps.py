@@ -290,9 +290,7 @@ def test_a_search_that_does_not_fit_ends_no_training(
         raise torch.OutOfMemoryError
 
     monkeypatch.setattr(crash_safe_trainer, "find_non_finite", fail)
-    trainer = SimpleNamespace(
-        _bare_network=lambda: None, device=torch.device("cpu"), is_ddp=several
-    )
+    trainer = SimpleNamespace(network=nn.Identity(), device=torch.device("cpu"), is_ddp=several)
     batch = {"data": torch.zeros(1), "target": torch.zeros(1)}
     with pytest.raises(torch.OutOfMemoryError) if several else nullcontext():
         said = CrashSafeTrainer._find_non_finite(trainer, batch)  # type: ignore[arg-type]

@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
-from torch import nn
-from torch._dynamo import OptimizedModule
 from tqdm import tqdm
 
 from umamba.nnunet.checkpoints import (
@@ -24,6 +22,7 @@ from umamba.nnunet.checkpoints import (
 from umamba.nnunet.disk_space import check_space, full_disk_explained
 from umamba.nnunet.finite_steps import MOST_IN_A_ROW, FiniteSteps, find_non_finite
 from umamba.nnunet.interruption import STOP_FILE, StopRequest, resumable
+from umamba.nnunet.planned_networks import bare_network
 from umamba.nnunet.run_lock import only_training
 from umamba.nnunet.training_state import (
     LATEST,
@@ -148,7 +147,7 @@ class CrashSafeTrainer(nnUNetTrainer):
         """Build network, loss and optimiser as nnU-Net does, and guard the optimiser's steps."""
         super().initialize()
         self._finite_steps = FiniteSteps(
-            self._bare_network(),
+            bare_network(self.network),
             self.loss,
             self.optimizer,
             lambda bad: self._agreed(asked=bad),
@@ -176,7 +175,7 @@ class CrashSafeTrainer(nnUNetTrainer):
         return result
 
     def _find_non_finite(self, batch: dict[str, Any]) -> str:
-        network, images = self._bare_network(), batch["data"].to(self.device)
+        network, images = bare_network(self.network), batch["data"].to(self.device)
         target = batch["target"]
         several = isinstance(target, list)
         target = [t.to(self.device) for t in target] if several else target.to(self.device)
@@ -264,7 +263,7 @@ class CrashSafeTrainer(nnUNetTrainer):
             return
         scaler = self.grad_scaler
         checkpoint = {
-            "network_weights": self._bare_network().state_dict(),
+            "network_weights": bare_network(self.network).state_dict(),
             "optimizer_state": self.optimizer.state_dict(),
             "grad_scaler_state": None if scaler is None else scaler.state_dict(),
             "logging": self.logger.get_checkpoint(),
@@ -286,11 +285,6 @@ class CrashSafeTrainer(nnUNetTrainer):
             "unfinished_epoch": None if steps is None else steps.to_state(),
             "random_states": random_states(),
         }
-
-    def _bare_network(self) -> nn.Module:
-        network = self.network.module if self.is_ddp else self.network
-        bare: nn.Module = network._orig_mod if isinstance(network, OptimizedModule) else network
-        return bare
 
     def _trainer_for_prediction(self) -> str:
         """Name nnU-Net's trainer where the plans alone describe the network."""
@@ -315,7 +309,7 @@ class CrashSafeTrainer(nnUNetTrainer):
         self.apply_settings(checkpoint.get("umamba") or {})  # before the schedule is built
         if not self.was_initialized:
             self.initialize()
-        self._bare_network().load_state_dict(checkpoint["network_weights"])
+        bare_network(self.network).load_state_dict(checkpoint["network_weights"])
         self.optimizer.load_state_dict(checkpoint["optimizer_state"])
         if self.grad_scaler is not None and checkpoint["grad_scaler_state"] is not None:
             self.grad_scaler.load_state_dict(checkpoint["grad_scaler_state"])

@@ -5,10 +5,11 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from umamba.nnunet.plans import Plans
 
-__all__ = ["PlannedNetwork", "build_network"]
+__all__ = ["PlannedNetwork", "bare_network", "build_network"]
 
 
 class PlannedNetwork(NamedTuple):
@@ -50,3 +51,11 @@ def build_network(
         )
     patch_size = tuple(configuration.patch_size)
     return PlannedNetwork(network, channels, patch_size, configuration.batch_size)
+
+
+def bare_network(network: nn.Module) -> nn.Module:
+    """Take off what distributes a network and what compiles it."""
+    if isinstance(network, DistributedDataParallel):
+        network = network.module
+    bare: nn.Module = getattr(network, "_orig_mod", network)
+    return bare

@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from torch import nn
-from torch._dynamo import OptimizedModule
-from torch.nn.parallel import DistributedDataParallel
 
 from umamba.errors import CheckpointError
 from umamba.nnunet.checkpoints import read_checkpoint
+from umamba.nnunet.planned_networks import bare_network
 from umamba.nnunet.plans import resolve
 
 __all__ = ["load_pretrained"]
@@ -31,14 +30,8 @@ def load_pretrained(trainer: Any, path: Path) -> None:
 
     saved = read_checkpoint(path)
     _check_patch(saved, trainer.configuration_manager.configuration, path)
-    _check_shapes(saved["network_weights"], _bare(trainer.network), path)
+    _check_shapes(saved["network_weights"], bare_network(trainer.network), path)
     load_pretrained_weights(trainer.network, str(path), verbose=False)
-
-
-def _bare(network: nn.Module) -> nn.Module:
-    if isinstance(network, DistributedDataParallel):
-        network = network.module
-    return network._orig_mod if isinstance(network, OptimizedModule) else network
 
 
 def _check_patch(saved: Mapping[str, Any], wanted: Mapping[str, Any], path: Path) -> None:

@@ -21,6 +21,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from umamba.errors import UMambaError
+from umamba.nnunet.planned_networks import bare_network
 
 __all__ = ["LogitStore", "NetworkInput", "count_windows", "predict_logits"]
 
@@ -124,7 +125,7 @@ def predict_logits(predictor: Any, case: NetworkInput, folder: Path, title: str)
     network = predictor.network.to(predictor.device).eval()
     try:
         for fold, weights in enumerate(predictor.list_of_parameters):
-            getattr(network, "_orig_mod", network).load_state_dict(weights)  # of a compiled one
+            bare_network(network).load_state_dict(weights)
             text = title if n_folds == 1 else f"{title}, model {fold + 1} of {n_folds}"
             with torch.autocast("cuda") if is_cuda else nullcontext():
                 for first, planes in windows.run(text):
