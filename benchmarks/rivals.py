@@ -136,7 +136,8 @@ def _count(weights: dict[str, torch.Tensor]) -> int:
 
 def _seconds_per_epoch(fold: Path) -> float:
     """Return the median over epochs, validation batches included, from nnU-Net's log."""
-    (log,) = fold.glob("training_log_*.txt")
+    logs = fold.glob("training_log_*.txt")  # one each time that it was begun anew
+    log = max(logs, key=lambda path: path.stat().st_mtime)
     return statistics.median(
         float(s) for s in re.findall(r"Epoch time: ([\d.]+) s", log.read_text())
     )
