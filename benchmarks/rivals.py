@@ -163,18 +163,22 @@ def _to_markdown(rows: list[dict[str, Any]]) -> str:
     """Return conditions and a table with a line per training."""
     first = rows[0]
     conditions = (
-        f"{first['cases']} hippocampi, fold 0, batch {first['batch_size']}, {first['iterations']} "
-        f"iterations of stock nnUNetv2_train, unseeded; {first['threads']} thread, {first['cpu']}, "
+        f"{first['cases']} hippocampi, fold 0, batch {first['batch_size']}, trained by stock "
+        f"nnUNetv2_train, unseeded; {first['threads']} thread, {first['cpu']}, "
         f"torch {first['torch']}, umamba {first['umamba']}, {first['date']}. Dice: mean over both "
         "labels of the validation cases, as nnU-Net scores them. Memory: resident peak of the "
         "training process, validation included."
     )
-    body = [["model", "Dice", "s/iteration", "peak GiB", "parameters", "features", "patch"]]
+    head = ["model", "iterations", "Dice", "s/iteration", "peak GiB", "parameters", "features"]
+    body = [[*head, "patch"]]
     for row in sorted(rows, key=lambda row: _MODELS.index(row["model"])):
         figures = [f"{row['dice']:.3f}", f"{row['seconds_per_iteration']:.2f}"]
-        sizes = [f"{row['peak_gib']:.2f}", f"{row['parameters']:,}"]
-        body.append([row["model"], *figures, *sizes, row["features"], row["patch_size"]])
-    return "\n".join(["# Rivals", "", conditions, "", *aligned(body, [0, 5, 6])]) + "\n"
+        peak = "-" if row["peak_gib"] is None else f"{row['peak_gib']:.2f}"
+        shape = [f"{row['parameters']:,}", row["features"], row["patch_size"]]
+        body.append([row["model"], str(row["iterations"]), *figures, peak, *shape])
+    notes = [f"- {row['model']}: {row['note']}" for row in rows if "note" in row]
+    lines = ["# Rivals", "", conditions, "", *aligned(body, [0, 6, 7])]
+    return "\n".join([*lines, *([""] if notes else []), *notes]) + "\n"
 
 
 if __name__ == "__main__":
