@@ -145,8 +145,11 @@ def test_what_cannot_be_exported_is_named_and_nothing_is_left(
     message: str,
     results: Path,
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    for name in ("raw", "preprocessed"):  # our commands leave them set, as nnU-Net wants them
+        monkeypatch.delenv(f"nnUNet_{name}", raising=False)
     command = ["export", *changes, "--model", "umamba_bot", "-o", str(tmp_path / "out.zip")]
     assert main([*command, "--results", str(results)]) == 2
     assert message in capsys.readouterr().err
