@@ -1,5 +1,7 @@
 """Every backend against the authors' numbers and a float64 reference, gradients included."""
 
+from typing import cast
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -8,7 +10,7 @@ from torch import Tensor
 
 from conftest import golden, golden_loss, relative_l2, relative_max
 from ops.scan_cases import TOLERANCE, run_with_gradients, scan_inputs
-from umamba import selective_scan
+from umamba import Mamba, selective_scan
 from umamba.ops import chunked
 
 CASES = ["constB_L128", "full_L257", "groups_L128", "nosoftplus_L128", "stiff_L257"]
@@ -192,6 +194,30 @@ def test_operator_passes_torchs_own_checks(backend: str, unchecked: None) -> Non
         given_ = [inputs[n] if optional else None for n in ("D", "z", "dt_bias", "initial_state")]
         args = (*(inputs[n] for n in ("u", "dt", "A", "B", "C")), *given_, True, True, backend)
         torch.library.opcheck(torch.ops.umamba.selective_scan.default, args)
+
+
+@pytest.mark.parametrize("backend", FAST)
+def test_second_derivatives_are_refused_not_lost(backend: str) -> None:
+    inputs = {n: x.requires_grad_() for n, x in scan_inputs().items()}
+    y = selective_scan(**inputs, backend=backend)
+    with pytest.raises(RuntimeError, match="has no second derivatives"):
+        torch.autograd.grad(y.sum(), inputs["u"], create_graph=True)
+    torch.autograd.grad(y.sum(), inputs["u"])  # the graph is still there
+    tokens = torch.randn(1, 9, 4, requires_grad=True)
+    mixed = Mamba(4, d_state=2, backend=backend)(tokens)
+    with pytest.raises(RuntimeError, match="has no second derivatives"):
+        torch.autograd.grad(mixed.sum(), tokens, create_graph=True)
+
+
+def test_the_definition_has_second_derivatives() -> None:
+    inputs = {n: x.requires_grad_() for n, x in scan_inputs(1, 2, 2, 4).items()}
+
+    def run(*given: Tensor) -> Tensor:
+        return cast(
+            "Tensor", selective_scan(**dict(zip(inputs, given, strict=True)), backend="reference")
+        )
+
+    assert torch.autograd.gradgradcheck(run, tuple(inputs.values()))
 
 
 def test_compiles_to_one_graph(unchecked: None) -> None:

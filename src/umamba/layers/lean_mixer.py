@@ -14,11 +14,10 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from umamba.ops.backends import resolve_backend
 from umamba.ops.causal_conv import conv_silu, conv_silu_backward
-from umamba.ops.operator import scan
+from umamba.ops.operator import refuse_second_derivatives, scan, scan_backward
 from umamba.ops.precision import full_precision
 
 __all__ = ["MixerParameters", "ScanInputs", "lean_mixer", "scan_inputs"]
@@ -140,8 +139,8 @@ class _LeanMixer(torch.autograd.Function):
         return mixed
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        refuse_second_derivatives()
         # Whoever calls backward inside autocast would get half the products in half precision.
         with full_precision(grad.device.type):
             return _backward(ctx, grad)
@@ -156,7 +155,7 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     grad_hidden = torch.empty_like(hidden)
     sums = _Gradients(p)
     # What later pieces ask of the state and of the steps that they look back on.
-    grad_state = A.new_zeros(hidden.shape[0], *A.shape)
+    grad_state: Tensor | None = None
     grad_lookback = grad.new_empty(0)
     for piece in reversed(list(_pieces(hidden, p))):
         restart, y = kept.pop(), kept.pop()
@@ -166,8 +165,11 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         sums.of_linear("out_proj", grad_mixed, y.transpose(1, 2))
         grad_y = (grad_mixed @ p.out_proj).transpose(1, 2)
         given = (s.u, s.dt, A, s.B, s.C, p.D, s.z, p.dt_bias)
-        scanned = torch.ops.umamba.selective_scan_backward(
-            grad_y, grad_state, *given, restart, dt_softplus=True, backend=backend
+        scanned = scan_backward(
+            *(grad_y, grad_state, *given, restart),
+            dt_softplus=True,
+            with_first=piece.own.start > 0,
+            backend=backend,
         )
         del y, grad_y, restart
         grad_u, grad_dt, grad_A, grad_B, grad_C, grad_D, grad_z, grad_bias, grad_state = scanned

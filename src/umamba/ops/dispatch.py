@@ -64,6 +64,7 @@ def selective_scan(
     Raises:
         ValueError: If the shapes do not fit together, or the sequence is empty.
         BackendError: If there is no such backend.
+        RuntimeError: In a backward with `create_graph=True`, but for `reference`.
 
     Source:
         Gu and Dao 2023, arXiv:2312.00752, Algorithm 2; `B` uses the Euler rule, as in the

@@ -3,6 +3,9 @@
 torch.compile, torch.export, activation checkpointing and autocast see a single operation. Half
 precision is computed in float32; Triton reads it as it is, the others take a copy. Sequences come
 out laid out as `u`, everything else contiguous.
+
+The operators are defined with `torch.library.Library` rather than `custom_op` and
+`register_autograd`, whose wrappers take as long as all launches of a short scan together.
 """
 
 from collections.abc import Sequence
@@ -16,7 +19,7 @@ from umamba.ops import cpu, triton
 from umamba.ops.chunked import chunked_scan, chunked_scan_backward, segment_length
 from umamba.ops.precision import compute_dtype
 
-__all__ = ["scan"]
+__all__ = ["refuse_second_derivatives", "scan", "scan_backward"]
 
 
 def _cast(dtype: torch.dtype, *tensors: Tensor | None) -> list[Any]:
@@ -29,8 +32,22 @@ def _step_size(dt: Tensor, dt_bias: Tensor | None, softplus: bool) -> Tensor:
     return F.softplus(dt) if softplus else dt
 
 
-@torch.library.custom_op("umamba::selective_scan", mutates_args=())
-def scan(
+_LIBRARY: Any = torch.library.Library("umamba", "FRAGMENT")  # type: ignore[no-untyped-call]
+_GIVEN = "Tensor u, Tensor dt, Tensor A, Tensor B, Tensor C, Tensor? D, Tensor? z, Tensor? dt_bias"
+_TAGS = (torch.Tag.pt2_compliant_tag,)
+_LIBRARY.define(
+    f"selective_scan({_GIVEN}, Tensor? initial_state, bool dt_softplus, bool keep_states, "
+    "str backend) -> (Tensor, Tensor, Tensor)",
+    tags=_TAGS,
+)
+_LIBRARY.define(
+    f"selective_scan_backward(Tensor grad_y, Tensor? grad_last, {_GIVEN}, Tensor states, "
+    f"bool dt_softplus, bool with_first, str backend) -> ({', '.join(['Tensor'] * 9)})",
+    tags=_TAGS,
+)
+
+
+def _scan(
     u: Tensor,
     dt: Tensor,
     A: Tensor,
@@ -61,9 +78,9 @@ def scan(
         backend: `torch`, `cpu` or `triton`.
     """
     given: Sequence[Any] = (u, dt, A, B, C, D, z, dt_bias, initial_state)
+    if backend == "triton":
+        return triton.triton_scan(*given, softplus=dt_softplus, keep_states=keep_states)
     with torch.autocast(u.device.type, enabled=False):
-        if backend == "triton":
-            return triton.triton_scan(*given, softplus=dt_softplus, keep_states=keep_states)
         given = _cast(compute_dtype(u, A), *given)
         run = cpu.cpu_scan if backend == "cpu" else _torch_scan
         y, last, states = run(*given, softplus=dt_softplus, keep_states=keep_states)
@@ -94,8 +111,7 @@ def _torch_scan(
     return y, states[-1].clone(), restart
 
 
-@scan.register_fake
-def _(
+def _fake_scan(
     u: Tensor,
     dt: Tensor,  # noqa: ARG001 - the operator's signature
     A: Tensor,
@@ -126,10 +142,9 @@ def _(
     )
 
 
-@torch.library.custom_op("umamba::selective_scan_backward", mutates_args=())
 def _scan_backward(
     grad_y: Tensor,
-    grad_last: Tensor,
+    grad_last: Tensor | None,
     u: Tensor,
     dt: Tensor,
     A: Tensor,
@@ -140,24 +155,31 @@ def _scan_backward(
     dt_bias: Tensor | None,
     states: Tensor,
     dt_softplus: bool,
+    with_first: bool,
     backend: str,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, ...]:
     """Return the gradients of u, dt, A, B, C, D, z, dt_bias and the first state.
 
-    Gradients of arguments that were not given are empty.
+    Gradients of arguments that were not given are empty; that of the first state is where
+    `with_first` does not ask for it. `grad_last` may be missing: zero.
     """
-    with torch.autocast(u.device.type, enabled=False):
-        given = (u, dt, A, B, C, D, z, dt_bias)
-        arguments: Sequence[Any] = (grad_y, grad_last, *given, states)
-        run = _BACKWARDS[backend]
-        if backend != "triton":
-            arguments = _cast(compute_dtype(u, A), *arguments)
-        *grads, grad_first = run(*arguments, softplus=dt_softplus)
-        typed = [
-            u.new_empty(0) if x is None or grad is None else grad.to(x.dtype)
-            for x, grad in zip(given, grads, strict=True)
-        ]
-        return (*typed, grad_first)  # type: ignore[return-value]
+    given = (u, dt, A, B, C, D, z, dt_bias)
+    if backend == "triton":
+        grads = triton.triton_scan_backward(
+            grad_y, grad_last, *given, states, softplus=dt_softplus, with_first=with_first
+        )
+    else:
+        with torch.autocast(u.device.type, enabled=False):
+            dtype = compute_dtype(u, A)
+            if grad_last is None:
+                grad_last = u.new_zeros(u.shape[0], *A.shape, dtype=dtype)
+            run = cpu.cpu_scan_backward if backend == "cpu" else _torch_scan_backward
+            grads = run(*_cast(dtype, grad_y, grad_last, *given, states), softplus=dt_softplus)
+    typed = [
+        u.new_empty(0) if x is None or grad is None else grad.to(x.dtype)
+        for x, grad in zip(given, grads[:-1], strict=True)
+    ]
+    return (*typed, u.new_empty(0) if not with_first or grads[-1] is None else grads[-1])
 
 
 def _torch_scan_backward(
@@ -198,17 +220,9 @@ def _torch_scan_backward(
     return (grad_u, grad_steps, grads.A, grads.B, grads.C, grad_D, grad_z, grad_bias, first)
 
 
-_BACKWARDS = {
-    "torch": _torch_scan_backward,
-    "cpu": cpu.cpu_scan_backward,
-    "triton": triton.triton_scan_backward,
-}
-
-
-@_scan_backward.register_fake
-def _(
+def _fake_scan_backward(
     grad_y: Tensor,  # noqa: ARG001 - the operator's signature
-    grad_last: Tensor,
+    grad_last: Tensor | None,  # noqa: ARG001
     u: Tensor,
     dt: Tensor,
     A: Tensor,
@@ -219,6 +233,7 @@ def _(
     dt_bias: Tensor | None,
     states: Tensor,  # noqa: ARG001
     dt_softplus: bool,  # noqa: ARG001
+    with_first: bool,
     backend: str,  # noqa: ARG001
 ) -> tuple[Tensor, ...]:
     def sequence(x: Tensor | None) -> Tensor:
@@ -227,51 +242,85 @@ def _(
     def parameter(x: Tensor | None) -> Tensor:
         return u.new_empty(0) if x is None else x.new_empty(x.shape)
 
+    first = (u.shape[0], *A.shape) if with_first else (0,)
     return (
         *(sequence(x) for x in (u, dt)),
         *(parameter(x) for x in (A, B, C, D)),
         sequence(z),
         parameter(dt_bias),
-        grad_last.new_empty(grad_last.shape, dtype=compute_dtype(u, A)),
+        u.new_empty(first, dtype=compute_dtype(u, A) if with_first else u.dtype),
     )
 
 
-def _setup_context(
-    ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]
-) -> None:
-    *tensors, first, ctx.dt_softplus, _, ctx.backend = inputs
-    ctx.first_dtype = None if first is None else first.dtype
-    ctx.given = tuple(x is not None for x in tensors)
-    ctx.save_for_backward(*(x for x in tensors if x is not None), output[2])
-    ctx.set_materialize_grads(False)  # zeros for the restart states would be half a sequence
+class _Scan(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, Tensor, Tensor]:
+        with torch._C._AutoDispatchBelowAutograd():
+            y, last, states = scan(*inputs)
+        *tensors, first, ctx.dt_softplus, _, ctx.backend = inputs
+        ctx.first_dtype = None if first is None else first.dtype
+        ctx.save_for_backward(*tensors, states)
+        ctx.set_materialize_grads(False)  # no zeros for the restart states: up to half a sequence
+        return y, last, states
+
+    @staticmethod
+    def backward(ctx: Any, grad_y: Tensor | None, grad_last: Tensor | None, _: None) -> Any:
+        refuse_second_derivatives()
+        # The restart states are not for users: nothing asks for their gradient.
+        *tensors, states = ctx.saved_tensors
+        if grad_y is None:
+            grad_y = torch.zeros_like(tensors[0])
+        first_dtype = ctx.first_dtype
+        with_first = first_dtype is not None
+        *grads, grad_first = scan_backward(
+            grad_y, grad_last, *tensors, states, ctx.dt_softplus, with_first, ctx.backend
+        )
+        return (
+            *(None if x is None else grad for grad, x in zip(grads, tensors, strict=True)),
+            grad_first.to(first_dtype) if with_first else None,
+            None,
+            None,
+            None,
+        )
 
 
-def _backward(
-    ctx: Any,
-    grad_y: Tensor | None,
-    grad_last: Tensor | None,
-    grad_states: None,  # noqa: ARG001 - the restart states are not for users
-) -> tuple[Tensor | None, ...]:
-    *saved, states = ctx.saved_tensors
-    kept = iter(saved)
-    given = ctx.given
-    tensors: list[Any] = [next(kept) if there else None for there in given]
-    u, _, A, *_ = tensors
-    if grad_y is None:
-        grad_y = torch.zeros_like(u)
-    if grad_last is None:
-        grad_last = u.new_zeros(u.shape[0], *A.shape, dtype=compute_dtype(u, A))
-    *grads, grad_first = torch.ops.umamba.selective_scan_backward(
-        grad_y, grad_last, *tensors, states, ctx.dt_softplus, ctx.backend
-    )
-    first_dtype = ctx.first_dtype
-    return (
-        *(grad if there else None for grad, there in zip(grads, given, strict=True)),
-        None if first_dtype is None else grad_first.to(first_dtype),
-        None,
-        None,
-        None,
-    )
+def refuse_second_derivatives() -> None:
+    """Raise in a backward that is to be differentiated itself: the second part would be missing.
+
+    Raises:
+        RuntimeError: If gradients are recorded, as with `create_graph=True`.
+    """
+    if torch.is_grad_enabled():
+        msg = (
+            "the selective scan has no second derivatives, which create_graph=True asks for; its "
+            "backend 'reference' has (a network's: UMAMBA_SCAN_BACKEND=reference)"
+        )
+        raise RuntimeError(msg)
 
 
-scan.register_autograd(_backward, setup_context=_setup_context)
+def _differentiable_scan(*inputs: Any) -> Any:
+    if torch.is_grad_enabled():
+        return _Scan.apply(*inputs)
+    with torch._C._AutoDispatchBelowAutograd():
+        return scan(*inputs)
+
+
+def _undifferentiable_scan_backward(*inputs: Any) -> Any:
+    if any(isinstance(x, Tensor) and x.requires_grad for x in inputs):
+        refuse_second_derivatives()
+    with torch._C._AutoDispatchBelowAutograd():
+        return scan_backward(*inputs)
+
+
+def _register(name: str, run: Any, fake: Any, differentiable: Any) -> Any:
+    _LIBRARY.impl(name, run, "CompositeExplicitAutograd")
+    _LIBRARY.impl(name, differentiable, "Autograd")
+    torch.library.register_fake(f"umamba::{name}", fake, lib=_LIBRARY)
+    return getattr(torch.ops.umamba, name).default
+
+
+scan = _register("selective_scan", _scan, _fake_scan, _differentiable_scan)
+scan_backward = _register(
+    *("selective_scan_backward", _scan_backward, _fake_scan_backward),
+    _undifferentiable_scan_backward,
+)
