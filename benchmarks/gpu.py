@@ -19,6 +19,7 @@ from benchmarks.measurement import (
     Problem,
     check_and_measure_memory,
     check_small,
+    kernel_seconds,
     summarise,
     time_in_turn,
 )
@@ -30,6 +31,7 @@ log = logging.getLogger(__name__)
 Row = dict[str, Any]
 
 _PARTS = ("scan", "networks")
+_REFERENCE = "cuda"  # where the float64 reference runs: minutes on a CPU
 _EXPONENTIALS_PER_CLOCK = 16  # of one multiprocessor
 # Sequences of float32 that have to move at least: u, dt, y; with the backward once more u, dt,
 # and dy, du, ddt.
@@ -130,7 +132,7 @@ def _floors_ms(shape: Shape, which: str, machine: Row) -> Row:
 
 def _measure(shape: Shape, rounds: int, machine: Row) -> list[Row]:
     """Return a row per peer and pass; a peer that is missing or wrong gets its reason."""
-    problem = Problem(shape, stepwise=False)
+    problem = Problem(shape, stepwise=False, device=_REFERENCE)
     skipped: dict[str, str] = {}
     checked: dict[str, Row] = {}
     for name, peer in GPU_PEERS.items():
@@ -150,6 +152,8 @@ def _measure(shape: Shape, rounds: int, machine: Row) -> list[Row]:
             else:
                 row |= summarise(seconds[name], seconds.get(GPU_OURS, [])) | floors
                 row |= checked[name] if which == PASSES[1] else {}
+                alone = kernel_seconds(problem, GPU_PEERS[name], which)
+                row["kernels_ms"] = None if alone is None else alone * 1e3
             rows.append(row)
     return rows
 

@@ -46,13 +46,15 @@ def _scans(rows: list[Row]) -> list[str]:
         f"Scans: shapes are (batch, d_inner, length), d_state {D_STATE}, float32, laid out as each "
         "implementation's own block has them: channels contiguous for ours, time for mamba_ssm's. "
         "Median milliseconds [smallest to largest of the rounds], launches included, then how "
-        f"many times as long as {GPU_OURS} it takes. Floors: one exponential per state and pass "
+        f"many times as long as {GPU_OURS} it takes. Kernels alone: what they take together, as in "
+        "a training whose other work hides launches. Floors: one exponential per state and pass "
         "at the greatest clock, and the least memory traffic at the speed of a copy."
     )
     parts = [explained]
     for which in PASSES:
         chosen = [row for row in rows if row["pass"] == which]
         parts += [f"## {which}", by_shape(chosen + _floors(chosen), _time_or_floors)]
+        parts += [f"## {which}, kernels alone, ms", by_shape(chosen, _kernels_cell)]
     parts += ["## Extra memory at the peak of forward+backward, MiB", by_shape(rows, memory_cell)]
     title = "## Worst error against float64: outputs / gradients, relative L2"
     return [*parts, title, by_shape(rows, errors_cell)]
@@ -67,6 +69,11 @@ def _time_or_floors(row: Row) -> str:
     if row["peer"] == _FLOORS:
         return f"{row.get('mufu_floor_ms', math.nan):.3g} / {row['hbm_floor_ms']:.3g}"
     return time_cell(row)
+
+
+def _kernels_cell(row: Row) -> str:
+    spent = row.get("kernels_ms")
+    return "-" if spent is None else f"{spent:.3g}"
 
 
 def _kernels(networks: list[Row]) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.peers import Peer
 from benchmarks.shapes import Shape, draw_inputs
@@ -20,6 +21,7 @@ __all__ = [
     "Problem",
     "check_and_measure_memory",
     "check_small",
+    "kernel_seconds",
     "summarise",
     "time_in_turn",
 ]
@@ -32,6 +34,7 @@ _SMALL = Shape(2, 64, 77)  # chunks that are not full, more than one block of ch
 _TURN_SECONDS = 0.3  # how long a peer runs before it is the next one's turn
 _TURN_RUNS = (3, 15)
 _SLOW_SECONDS = 1.0
+_PROFILED = 5  # runs
 _SLOW_ROUNDS = 3
 
 _MIB = 1 << 20
@@ -46,17 +49,18 @@ class Problem:
         shape: Sizes.
         stepwise: Whether what is right comes from the definition, one step after another; else
             from the portable backend in float64, which shares no code with the kernels.
+        device: Where what is right is computed.
     """
 
-    def __init__(self, shape: Shape, *, stepwise: bool) -> None:
+    def __init__(self, shape: Shape, *, stepwise: bool, device: str = "cpu") -> None:
         self.shape = shape
         self.inputs, self.grad_y = draw_inputs(shape)
-        exact = {name: x.double().requires_grad_() for name, x in self.inputs.items()}
+        exact = {n: x.to(device).double().requires_grad_() for n, x in self.inputs.items()}
         if stepwise:
             y, _ = selective_scan_reference(**exact)
         else:
             y = selective_scan(**exact, backend="torch")
-        grads = torch.autograd.grad(y, list(exact.values()), self.grad_y.double())
+        grads = torch.autograd.grad(y, list(exact.values()), self.grad_y.to(device).double())
         self.wanted = self._named(y, grads)
 
     def _named(self, y: Tensor, grads: tuple[Tensor, ...]) -> dict[str, Tensor]:
@@ -84,7 +88,7 @@ class Problem:
 
 
 def _relative_l2(got: Tensor, want: Tensor) -> float:
-    return float((got.cpu().double() - want).norm() / want.norm())
+    return float((got.to(want.device).double() - want).norm() / want.norm())
 
 
 def _why_wrong(errors: dict[str, float]) -> str | None:
@@ -147,6 +151,17 @@ def time_in_turn(
                 torch.set_num_threads(peers[label][1])
                 seconds[label].append(_turn(action, clock))
     return seconds
+
+
+def kernel_seconds(problem: Problem, peer: Peer, which: str) -> float | None:
+    """Return what the kernels of one run take together, or `None` where they are not recorded."""
+    action = _action(problem, peer, which)
+    action()
+    with profile(activities=[ProfilerActivity.CUDA]) as found:
+        for _ in range(_PROFILED):
+            action()
+    microseconds = sum(event.self_device_time_total for event in found.key_averages())
+    return microseconds / 1e6 / _PROFILED or None
 
 
 def _action(problem: Problem, peer: Peer, which: str) -> Callable[[], None]:

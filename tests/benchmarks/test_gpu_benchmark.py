@@ -42,6 +42,8 @@ def test_every_peer_gets_a_number_or_a_reason(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(gpu, "environment", dict)
     monkeypatch.setattr(gpu, "_device", lambda: device)
+    monkeypatch.setattr(gpu, "_REFERENCE", "cpu")
+    monkeypatch.setattr(gpu, "kernel_seconds", lambda *_: 2e-3)
     monkeypatch.setattr(
         gpu,
         "GPU_PEERS",
@@ -61,6 +63,7 @@ def test_every_peer_gets_a_number_or_a_reason(
     said = output.with_suffix(".md").read_text()
     assert "max_clock_mhz 1755" in said
     assert said.count("6.91e-07 / 6.4e-07") == 1  # floors of the forward
+    assert "| (1, 8, 20) | 2 | - | - | - |" in said  # kernels alone
     rows = report["results"]
     assert [row.get("ratio") for row in rows] == [1, None, None, None] * 2
     reasons = [row["skipped"] for row in rows if "skipped" in row]
