@@ -16,6 +16,7 @@ from ops.scan_cases import run_with_gradients, scan_inputs
 from umamba import selective_scan
 from umamba.ops import triton as ours
 from umamba.ops.triton import availability
+from umamba.ops.triton.tiling import Tiling
 
 triton = pytest.importorskip("triton")
 
@@ -63,7 +64,7 @@ def launches(monkeypatch: pytest.MonkeyPatch, **inputs: Any) -> dict[str, tuple[
         role = f"{name}_outputs" if launch.constants.get("OUTPUTS") else name
         found[role] = (launch, tensors)
 
-    monkeypatch.setattr("umamba.ops.triton.scan._Launch.__call__", note)
+    monkeypatch.setattr("umamba.ops.triton.launches.Launch.__call__", note)
     names = ("u", "dt", "A", "B", "C", "D", "z", "dt_bias", "initial_state")
     given = [inputs.get(name) for name in names]
     y, last, states = ours.triton_scan(*given, softplus=True, keep_states=True)
@@ -172,7 +173,7 @@ def test_launches_are_planned_anew_for_what_kernels_are_compiled_for(
 def test_many_channels_leave_fewer_spans() -> None:
     def spans(batch: int, d_inner: int, length: int) -> int:
         B = (batch, 16, length)
-        return ours.scan.Tiling.of((batch, d_inner, length), B, B, torch.device("meta"), 8).spans
+        return Tiling.of((batch, d_inner, length), B, B, torch.device("meta"), 8).spans
 
     assert spans(1, 64, 262144) == 1024
     assert spans(2, 128, 32768) == 256

@@ -15,8 +15,8 @@ from conftest import relative_l2, relative_max
 from ops.scan_cases import run_with_gradients, scan_inputs
 from umamba import Mamba, selective_scan
 from umamba.errors import BackendError
-from umamba.ops.triton import scan as triton_scan_module
-from umamba.ops.triton import triton_scan, triton_scan_backward
+from umamba.ops.triton import tiling, triton_scan, triton_scan_backward
+from umamba.ops.triton.launches import forget_launches
 
 DEVICE = "cpu" if os.environ.get("TRITON_INTERPRET") == "1" else "cuda"
 TINY = {"batch": 1, "d_inner": 4, "d_state": 2, "length": 13}
@@ -27,10 +27,10 @@ def short_tiles(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Make short sequences take several spans, parts of chunks and tiles of parts."""
     steps = {"TILE": 2, "GRADIENT_TILE": 2, "PART": 4, "CHUNK": 8, "LEAST_SPAN": 4, "_STATES": 4}
     for name, value in steps.items():
-        monkeypatch.setattr(triton_scan_module, name, value)
-    triton_scan_module.forget_launches()
+        monkeypatch.setattr(tiling, name, value)
+    forget_launches()
     yield
-    triton_scan_module.forget_launches()
+    forget_launches()
 
 
 def assert_close(inputs: dict[str, Tensor], tolerance: float) -> dict[str, Tensor]:

@@ -1,8 +1,8 @@
 """The GPU backend: Triton kernels, parallel over the sequence.
 
-From inside out: `steps` (tiles in registers), `kernels` and `gradient_kernel` (the passes), `scan`
-(from tensors to tensors), `availability`. Triton is imported with the first kernel, so it may be
-missing.
+From inside out: `steps` (tiles in registers), `kernels` and `gradient_kernel` (the passes),
+`tiling` (how work is divided), `launches` (what is launched, planned once), `scan` (from tensors
+to tensors), `availability`. Triton is imported with the first kernel, so it may be missing.
 """
 
 from umamba.ops.triton.availability import why_unavailable

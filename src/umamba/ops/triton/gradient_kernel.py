@@ -66,6 +66,121 @@ def _keep_states(
     tl.debug_barrier()  # what is kept is read again, perhaps in other lanes
 
 
+@triton.jit
+@no_type_check
+def _begin_rows(
+    asked, grad_last, sum_row, grad_B, grad_C, edge, by_span, d_inner, here, ends,
+    dtype: tl.constexpr, CONSTANT_B: tl.constexpr, CONSTANT_C: tl.constexpr,
+    D_STATE: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """Store zero where sums begin, and, at the end of the sequence, what is asked of the state."""
+    none = tl.zeros([BLOCK], dtype)
+    for n in range(D_STATE):
+        tl.store(sum_row + n * d_inner, none, mask=here)
+        if CONSTANT_B:
+            tl.store(grad_B + by_span + n * d_inner, none, mask=here)
+        if CONSTANT_C:
+            tl.store(grad_C + by_span + n * d_inner, none, mask=here)
+        if grad_last is None:
+            tl.store(asked + n * d_inner, none, mask=ends)
+        else:
+            s = tl.load(grad_last + edge + n, mask=ends, other=0.0).to(dtype)
+            tl.store(asked + n * d_inner, s, mask=ends)
+    tl.debug_barrier()  # rows are read again, perhaps in other lanes
+
+
+@triton.jit
+@no_type_check
+def _over_states(
+    before, asked, sum_row, grad_B, grad_C, by_span, by_block, A, channel,
+    B_rows, B_n, C_rows, C_n, steps, added, dys, start, stop, here, length, d_inner,
+    dtype: tl.constexpr, WITH_OUTPUTS: tl.constexpr,
+    CONSTANT_B: tl.constexpr, CONSTANT_C: tl.constexpr,
+    D_STATE: tl.constexpr, BLOCK: tl.constexpr, TILE: tl.constexpr,
+):  # fmt: skip
+    """Run a tile forward and backward, one state after another.
+
+    Gradients of `A`, `B` and `C` are stored. Sums over the states are returned: of the outputs
+    before the gate (where asked for), of `g_t B_t`, and of `A dL/d(dt_t A)`.
+    """
+    ys = zeros(BLOCK, dtype, TILE)
+    gates, slopes = zeros(BLOCK, dtype, TILE), zeros(BLOCK, dtype, TILE)
+    # What a state needs is read while the one before it is computed.
+    rate = tl.load(A + channel, mask=here, other=0.0).to(dtype)
+    h = tl.load(before, mask=here, other=0.0)
+    s = tl.load(asked, mask=here, other=0.0)
+    sum_A = tl.load(sum_row, mask=here, other=0.0)
+    Bs = load_projection(B_rows, 0, B_n, here, dtype, CONSTANT_B, TILE)
+    Cs = load_projection(C_rows, 0, C_n, here, dtype, CONSTANT_C, TILE)
+    for n in range(D_STATE):
+        later = tl.minimum(n + 1, D_STATE - 1)
+        later_rate = tl.load(A + later * d_inner + channel, mask=here, other=0.0).to(dtype)
+        later_h = tl.load(before + later * d_inner, mask=here, other=0.0)
+        later_s = tl.load(asked + later * d_inner, mask=here, other=0.0)
+        later_sum = tl.load(sum_row + later * d_inner, mask=here, other=0.0)
+        later_Bs = load_projection(B_rows, later, B_n, here, dtype, CONSTANT_B, TILE)
+        later_Cs = load_projection(C_rows, later, C_n, here, dtype, CONSTANT_C, TILE)
+        previous, decays, new_ys = (), (), ()
+        if CONSTANT_C:
+            sum_C = tl.load(grad_C + by_span + n * d_inner, mask=here, other=0.0)
+        else:
+            C_at = state_row(grad_C + by_block, n, length) + start
+        for i in tl.static_range(TILE):
+            previous += (h,)
+            decays += (tl.exp2(steps[i] * (rate * LOG2_E)),)
+            h = decays[i] * h + added[i] * Bs[i]
+            new_ys += (ys[i] + Cs[i] * h,)
+            if CONSTANT_C:
+                sum_C += dys[i] * h
+            else:
+                tl.store(C_at + i, tl.sum(dys[i] * h, 0), mask=start + i < stop)
+        if WITH_OUTPUTS:
+            ys = new_ys
+        new_gates, new_slopes = (), ()
+        if CONSTANT_B:
+            sum_B = tl.load(grad_B + by_span + n * d_inner, mask=here, other=0.0)
+        else:
+            B_at = state_row(grad_B + by_block, n, length) + start
+        for i in tl.static_range(TILE - 1, -1, -1):
+            g = Cs[i] * dys[i] + s
+            new_gates = (gates[i] + g * Bs[i],) + new_gates  # noqa: RUF005
+            if CONSTANT_B:
+                sum_B += g * added[i]
+            else:
+                tl.store(B_at + i, tl.sum(g * added[i], 0), mask=start + i < stop)
+            s = decays[i] * g
+            exponent = s * previous[i]
+            new_slopes = (slopes[i] + exponent * rate,) + new_slopes  # noqa: RUF005
+            sum_A += exponent * steps[i]
+        gates, slopes = new_gates, new_slopes
+        tl.store(asked + n * d_inner, s, mask=here)
+        tl.store(sum_row + n * d_inner, sum_A, mask=here)
+        if CONSTANT_B:
+            tl.store(grad_B + by_span + n * d_inner, sum_B, mask=here)
+        if CONSTANT_C:
+            tl.store(grad_C + by_span + n * d_inner, sum_C, mask=here)
+        rate, h, s, sum_A = later_rate, later_h, later_s, later_sum
+        Bs, Cs = later_Bs, later_Cs
+    return ys, gates, slopes
+
+
+@triton.jit
+@no_type_check
+def _store_gate_gradient(
+    out_row, out_t, z_row, z_t, dy_row, dy_t, ys, us, skip, start, stop, here,
+    dtype: tl.constexpr, TILE: tl.constexpr,
+):  # fmt: skip
+    """Store the gradient of the gate: `y silu'(z) dL/dy`, with `y` before the gate."""
+    zs = load_steps(z_row, start, stop, z_t, here, dtype, TILE)
+    dys = load_steps(dy_row, start, stop, dy_t, here, dtype, TILE)
+    gated = ()
+    for i in tl.static_range(TILE):
+        soft = sigmoid(zs[i])
+        whole = (ys[i] + skip * us[i]) * dys[i]
+        gated += (whole * soft * (1.0 + zs[i] * (1.0 - soft)),)
+    store_steps(out_row, gated, start, stop, out_t, here, TILE)
+
+
 @triton.jit(do_not_specialize=SIZES, do_not_specialize_on_alignment=ADDRESSES)
 @no_type_check
 def gradient_kernel(
@@ -108,20 +223,11 @@ def gradient_kernel(
     bias = 0.0 if dt_bias is None else tl.load(dt_bias + channel, mask=here, other=0.0).to(dtype)
     skip = 0.0 if D is None else tl.load(D + channel, mask=here, other=0.0).to(dtype)
     sum_D, sum_bias = tl.zeros([BLOCK], dtype), tl.zeros([BLOCK], dtype)
-    none = tl.zeros([BLOCK], dtype)
-    for n in range(D_STATE):
-        tl.store(sum_row + n * d_inner, none, mask=here)
-        if CONSTANT_B:
-            tl.store(grad_B + by_span + n * d_inner, none, mask=here)
-        if CONSTANT_C:
-            tl.store(grad_C + by_span + n * d_inner, none, mask=here)
-        ends = here & (index == n_spans - 1)
-        if grad_last is None:
-            tl.store(asked + n * d_inner, none, mask=ends)
-        else:
-            s = tl.load(grad_last + edge + n, mask=ends, other=0.0).to(dtype)
-            tl.store(asked + n * d_inner, s, mask=ends)
-    tl.debug_barrier()
+    ends = here & (index == n_spans - 1)
+    _begin_rows(
+        asked, grad_last, sum_row, grad_B, grad_C, edge, by_span, d_inner, here, ends,
+        dtype, CONSTANT_B, CONSTANT_C, D_STATE, BLOCK,
+    )  # fmt: skip
     first = index.to(tl.int64) * span
     stop = tl.minimum(first + span, length)
     parts = tl.cdiv(stop - first, PART)
@@ -168,76 +274,18 @@ def gradient_kernel(
             added = ()
             for i in tl.static_range(TILE):
                 added += (steps[i] * us[i],)
-            ys = zeros(BLOCK, dtype, TILE)
-            gates = zeros(BLOCK, dtype, TILE)  # sum over states of g_t B_t
-            slopes = zeros(BLOCK, dtype, TILE)  # sum over states of A dL/d(dt_t A)
-            # What a state needs is read while the one before it is computed.
-            rate = tl.load(A + channel, mask=here, other=0.0).to(dtype)
-            h = tl.load(before, mask=here, other=0.0)
-            s = tl.load(asked, mask=here, other=0.0)
-            sum_A = tl.load(sum_row, mask=here, other=0.0)
-            Bs = load_projection(B_rows, 0, B_n, here, dtype, CONSTANT_B, TILE)
-            Cs = load_projection(C_rows, 0, C_n, here, dtype, CONSTANT_C, TILE)
-            for n in range(D_STATE):
-                later = tl.minimum(n + 1, D_STATE - 1)
-                later_rate = tl.load(A + later * d_inner + channel, mask=here, other=0.0).to(dtype)
-                later_h = tl.load(before + later * d_inner, mask=here, other=0.0)
-                later_s = tl.load(asked + later * d_inner, mask=here, other=0.0)
-                later_sum = tl.load(sum_row + later * d_inner, mask=here, other=0.0)
-                later_Bs = load_projection(B_rows, later, B_n, here, dtype, CONSTANT_B, TILE)
-                later_Cs = load_projection(C_rows, later, C_n, here, dtype, CONSTANT_C, TILE)
-                previous, decays, new_ys = (), (), ()
-                if CONSTANT_C:
-                    sum_C = tl.load(grad_C + by_span + n * d_inner, mask=here, other=0.0)
-                else:
-                    C_at = state_row(grad_C + by_block, n, length) + start
-                for i in tl.static_range(TILE):
-                    previous += (h,)
-                    decays += (tl.exp2(steps[i] * (rate * LOG2_E)),)
-                    h = decays[i] * h + added[i] * Bs[i]
-                    new_ys += (ys[i] + Cs[i] * h,)
-                    if CONSTANT_C:
-                        sum_C += dys[i] * h
-                    else:
-                        tl.store(C_at + i, tl.sum(dys[i] * h, 0), mask=start + i < stop)
-                if z is not None:
-                    ys = new_ys
-                new_gates, new_slopes = (), ()
-                if CONSTANT_B:
-                    sum_B = tl.load(grad_B + by_span + n * d_inner, mask=here, other=0.0)
-                else:
-                    B_at = state_row(grad_B + by_block, n, length) + start
-                for i in tl.static_range(TILE - 1, -1, -1):
-                    g = Cs[i] * dys[i] + s
-                    new_gates = (gates[i] + g * Bs[i],) + new_gates  # noqa: RUF005
-                    if CONSTANT_B:
-                        sum_B += g * added[i]
-                    else:
-                        tl.store(B_at + i, tl.sum(g * added[i], 0), mask=start + i < stop)
-                    s = decays[i] * g
-                    exponent = s * previous[i]
-                    new_slopes = (slopes[i] + exponent * rate,) + new_slopes  # noqa: RUF005
-                    sum_A += exponent * steps[i]
-                gates, slopes = new_gates, new_slopes
-                tl.store(asked + n * d_inner, s, mask=here)
-                tl.store(sum_row + n * d_inner, sum_A, mask=here)
-                if CONSTANT_B:
-                    tl.store(grad_B + by_span + n * d_inner, sum_B, mask=here)
-                if CONSTANT_C:
-                    tl.store(grad_C + by_span + n * d_inner, sum_C, mask=here)
-                rate, h, s, sum_A = later_rate, later_h, later_s, later_sum
-                Bs, Cs = later_Bs, later_Cs
+            ys, gates, slopes = _over_states(
+                before, asked, sum_row, grad_B, grad_C, by_span, by_block, A, channel,
+                B_rows, B_n, C_rows, C_n, steps, added, dys, start, stop, here, length, d_inner,
+                dtype, z is not None, CONSTANT_B, CONSTANT_C, D_STATE, BLOCK, TILE,
+            )  # fmt: skip
             tl.debug_barrier()
             raw = load_steps(dt_row, start, stop, dt_t, here, dtype, TILE)
             if z is not None:
-                zs = load_steps(z_row, start, stop, z_t, here, dtype, TILE)
-                dys_given = load_steps(dy_row, start, stop, dy_t, here, dtype, TILE)
-                gated = ()
-                for i in tl.static_range(TILE):
-                    soft = sigmoid(zs[i])
-                    whole = (ys[i] + skip * us[i]) * dys_given[i]
-                    gated += (whole * soft * (1.0 + zs[i] * (1.0 - soft)),)
-                store_steps(grad_z + out_row, gated, start, stop, out_t, here, TILE)
+                _store_gate_gradient(
+                    grad_z + out_row, out_t, z_row, z_t, dy_row, dy_t, ys, us, skip,
+                    start, stop, here, dtype, TILE,
+                )  # fmt: skip
             dus, ddts = (), ()
             for i in tl.static_range(TILE):
                 dus += (steps[i] * gates[i] + skip * dys[i],)
