@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 Row = dict[str, Any]
 
 _PARTS = ("scan", "networks")
-_REFERENCE = "cuda"  # where the float64 reference runs: minutes on a CPU
+_REFERENCE = "cuda"  # where the float64 reference runs
 _EXPONENTIALS_PER_CLOCK = 16  # of one multiprocessor
 # Sequences of float32 that have to move at least: u, dt, y; with the backward once more u, dt,
 # and dy, du, ddt.

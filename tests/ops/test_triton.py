@@ -23,15 +23,16 @@ triton = pytest.importorskip("triton")
 
 CASES = Path(__file__).with_name("triton_cases.py")
 POINTERS = {torch.float32: "*fp32", torch.bfloat16: "*bf16", torch.float16: "*fp16"}
-pytestmark = pytest.mark.skipif(
-    triton.__version__.startswith(("3.0.", "3.1.", "3.2.")),
-    reason="Triton before 3.3, which torch 2.7 brings",
-)
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
 
 def _version(package: Any) -> tuple[int, ...]:
     return tuple(map(int, package.__version__.split(".")[:2]))
+
+
+pytestmark = pytest.mark.skipif(
+    _version(triton) < (3, 3), reason="Triton before 3.3, which torch 2.7 brings"
+)
 
 
 def run_cases(**environment: str) -> None:
@@ -139,10 +140,11 @@ def test_compiles_ahead_of_time(
         "gradient_kernel",
         "sum_kernel",
     }
-    # Only the gradients spill, and outside their loop over states.
+    # Only the gradients spill, and hardly in their loop over states.
     spilled = {name: use["STACK"] for name, use in usage.items() if use["STACK"]}
     assert spilled.keys() <= {"gradient_kernel"}, spilled
-    assert spilled.get("gradient_kernel", 0) <= 1024
+    # Bytes: 952 with Triton 3.8, 984 with 3.6.
+    assert spilled.get("gradient_kernel", 0) <= 984
     # Twelve warps on a multiprocessor, which the options of the launch ask for.
     assert usage["forward_kernel_outputs"]["REG"] <= 168
 

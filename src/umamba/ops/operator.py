@@ -164,6 +164,7 @@ def _scan_backward(
     `with_first` does not ask for it. `grad_last` may be missing: zero.
     """
     given = (u, dt, A, B, C, D, z, dt_bias)
+    grads: Any
     if backend == "triton":
         grads = triton.triton_scan_backward(
             grad_y, grad_last, *given, states, softplus=dt_softplus, with_first=with_first
@@ -175,11 +176,12 @@ def _scan_backward(
                 grad_last = u.new_zeros(u.shape[0], *A.shape, dtype=dtype)
             run = cpu.cpu_scan_backward if backend == "cpu" else _torch_scan_backward
             grads = run(*_cast(dtype, grad_y, grad_last, *given, states), softplus=dt_softplus)
+    *grads, first = grads
     typed = [
         u.new_empty(0) if x is None or grad is None else grad.to(x.dtype)
-        for x, grad in zip(given, grads[:-1], strict=True)
+        for x, grad in zip(given, grads, strict=True)
     ]
-    return (*typed, u.new_empty(0) if not with_first or grads[-1] is None else grads[-1])
+    return (*typed, first if with_first else u.new_empty(0))
 
 
 def _torch_scan_backward(

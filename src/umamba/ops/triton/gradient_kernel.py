@@ -9,6 +9,7 @@ from umamba.ops.triton.steps import (
     ADDRESSES,
     LOG2_E,
     SIZES,
+    load_output_gradients,
     load_projection,
     load_steps,
     place,
@@ -258,14 +259,10 @@ def gradient_kernel(
             raw = load_steps(dt_row, start, stop, dt_t, here, dtype, TILE)
             steps = step_sizes(raw, bias, start, stop, here, SOFTPLUS, TILE)
             us = load_steps(u_row, start, stop, u_t, here, dtype, TILE)
-            dys = load_steps(dy_row, start, stop, dy_t, here, dtype, TILE)
-            if z is not None:
-                z_row = z + image * z_b + channel * z_d
-                zs = load_steps(z_row, start, stop, z_t, here, dtype, TILE)
-                ungated = ()
-                for i in tl.static_range(TILE):
-                    ungated += (dys[i] * zs[i] * sigmoid(zs[i]),)
-                dys = ungated
+            z_row = None if z is None else z + image * z_b + channel * z_d
+            dys = load_output_gradients(
+                dy_row, dy_t, z_row, z_t, start, stop, here, dtype, z is not None, TILE
+            )
             B_rows = step_rows(B_row, start, stop, B_t, CONSTANT_B, TILE)
             C_rows = step_rows(C_row, start, stop, C_t, CONSTANT_C, TILE)
             before = before_part

@@ -15,6 +15,7 @@ from umamba.ops.triton.steps import (
     ADDRESSES,
     LOG2_E,
     SIZES,
+    load_output_gradients,
     load_projection,
     load_steps,
     place,
@@ -152,6 +153,7 @@ def adjoint_kernel(
     channel, here = place(part_channels, part_blocks, BLOCK)
     part = tl.program_id(1) // part_blocks
     dt_row, dy_row = dt + image * dt_b + channel * dt_d, dy + image * dy_b + channel * dy_d
+    z_row = None if z is None else z + image * z_b + channel * z_d
     C_row = projection_row(C, C_b, C_g, image, part // C_parts, channel, CONSTANT_C)
     row = carry + (image * n_spans + before) * (D_STATE + 1) * d_inner + channel
     bias = 0.0 if dt_bias is None else tl.load(dt_bias + channel, mask=here, other=0.0).to(dtype)
@@ -168,14 +170,9 @@ def adjoint_kernel(
             start = first + (n_tiles - 1 - back) * TILE
             raw = load_steps(dt_row, start, stop, dt_t, here, dtype, TILE)
             steps = step_sizes(raw, bias, start, stop, here, SOFTPLUS, TILE)
-            dys = load_steps(dy_row, start, stop, dy_t, here, dtype, TILE)
-            if z is not None:
-                z_row = z + image * z_b + channel * z_d
-                zs = load_steps(z_row, start, stop, z_t, here, dtype, TILE)
-                ungated = ()
-                for i in tl.static_range(TILE):
-                    ungated += (dys[i] * zs[i] * sigmoid(zs[i]),)
-                dys = ungated
+            dys = load_output_gradients(
+                dy_row, dy_t, z_row, z_t, start, stop, here, dtype, z is not None, TILE
+            )
             C_rows = step_rows(C_row, start, stop, C_t, CONSTANT_C, TILE)
             for i in tl.static_range(TILE):
                 total += steps[i]

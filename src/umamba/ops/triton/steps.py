@@ -13,6 +13,7 @@ __all__ = [
     "ADDRESSES",
     "LOG2_E",
     "SIZES",
+    "load_output_gradients",
     "load_projection",
     "load_steps",
     "place",
@@ -141,6 +142,23 @@ def load_projection(
 def sigmoid(x):
     """Return the logistic function, with all its digits where it is tiny, too."""
     return 1.0 / (1.0 + tl.exp(-x))
+
+
+@triton.jit
+@no_type_check
+def load_output_gradients(
+    dy_row, dy_t, z_row, z_t, start, stop, here,
+    dtype: tl.constexpr, GATED: tl.constexpr, TILE: tl.constexpr,
+):  # fmt: skip
+    """Return a tile of the gradients of the outputs before their gate."""
+    dys = load_steps(dy_row, start, stop, dy_t, here, dtype, TILE)
+    if GATED:
+        zs = load_steps(z_row, start, stop, z_t, here, dtype, TILE)
+        ungated = ()
+        for i in tl.static_range(TILE):
+            ungated += (dys[i] * zs[i] * sigmoid(zs[i]),)
+        dys = ungated
+    return dys
 
 
 @triton.jit
