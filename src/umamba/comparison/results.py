@@ -17,7 +17,7 @@ from umamba.comparison.finished import Finished
 from umamba.comparison.records import to_plain
 from umamba.evaluation.metrics import METRICS
 from umamba.evaluation.summary import as_csv
-from umamba.nnunet.dataset_images import GEOMETRY_ENDINGS
+from umamba.nnunet.file_names import GEOMETRY_ENDINGS
 from umamba.nnunet.whole_files import write_whole
 
 if TYPE_CHECKING:

@@ -26,7 +26,8 @@ from umamba.evaluation.instances import object_sizes, tercile_cut_points
 from umamba.evaluation.labels import labels_from_values
 from umamba.evaluation.mask_files import MaskPair, find_pairs, read_pair, read_values
 from umamba.nnunet.dataset_checks import values_in
-from umamba.nnunet.dataset_images import GEOMETRY_ENDINGS, UnreadableFileError, split_ending
+from umamba.nnunet.dataset_images import UnreadableFileError
+from umamba.nnunet.file_names import GEOMETRY_ENDINGS, split_ending
 from umamba.nnunet.interruption import StopRequest
 
 __all__ = ["FolderEvaluation", "FolderRequest", "evaluate_folders"]

@@ -10,13 +10,8 @@ import numpy.typing as npt
 
 from umamba.errors import EvaluationError
 from umamba.nnunet.dataset_checks import integer_layer, short, values_in
-from umamba.nnunet.dataset_images import (
-    ENDINGS,
-    Geometry,
-    UnreadableFileError,
-    read_image,
-    split_ending,
-)
+from umamba.nnunet.dataset_images import Geometry, UnreadableFileError, read_image
+from umamba.nnunet.file_names import ENDINGS, split_ending
 
 __all__ = ["MaskPair", "MaskPairs", "find_pairs", "read_pair", "read_values"]
 

@@ -27,14 +27,13 @@ from umamba.nnunet.dataset_checks import (
 from umamba.nnunet.dataset_comparison import check_across, check_channel_count
 from umamba.nnunet.dataset_images import (
     DROPPED_ALPHA_NOTE,
-    GEOMETRY_ENDINGS,
     Geometry,
     UnreadableFileError,
     read_image,
-    split_ending,
     write_image,
 )
 from umamba.nnunet.dataset_labels import LabelRules
+from umamba.nnunet.file_names import GEOMETRY_ENDINGS, split_ending
 
 __all__ = ["CreatedDataset", "DatasetRequest", "create_dataset"]
 

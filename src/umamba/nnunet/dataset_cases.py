@@ -8,7 +8,7 @@ from pathlib import Path
 
 from umamba.errors import DatasetError
 from umamba.nnunet.dataset_checks import Case, Problem
-from umamba.nnunet.dataset_images import ENDINGS, split_ending
+from umamba.nnunet.file_names import ENDINGS, split_ending
 
 __all__ = ["FileNaming", "FoundCases", "find_cases"]
 

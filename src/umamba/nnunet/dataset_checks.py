@@ -21,6 +21,7 @@ from umamba.nnunet.dataset_images import (
     numbers,
     read_image,
 )
+from umamba.nnunet.file_names import shown
 
 __all__ = [
     "Case",
@@ -67,7 +68,7 @@ class Problem:
 
     def to_dict(self) -> dict[str, str]:
         """Return what JSON can hold."""
-        file = str(self.file or "")
+        file = shown(self.file or "")
         return {
             "severity": self.severity,
             "case": self.case_id,
@@ -79,7 +80,7 @@ class Problem:
 
 def short(path: Path) -> str:
     """Name a file with its folder: images and masks mostly have the same names."""
-    return "/".join(path.parts[-2:])
+    return shown("/".join(path.parts[-2:]))
 
 
 class DatasetProblemsError(DatasetError):

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from umamba.nnunet.dataset_checks import CaseFacts, Problem, short
-from umamba.nnunet.dataset_images import GEOMETRY_ENDINGS, Geometry, numbers, split_ending
+from umamba.nnunet.dataset_images import Geometry, numbers
+from umamba.nnunet.file_names import GEOMETRY_ENDINGS, split_ending
 
 __all__ = ["check_across", "check_channel_count", "duplicates", "is_whole"]
 

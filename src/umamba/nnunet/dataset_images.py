@@ -6,24 +6,29 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from umamba.nnunet.file_names import (
+    GEOMETRY_ENDINGS,
+    no_plain_file,
+    plain_ending,
+    shown,
+    split_ending,
+)
+
 __all__ = [
     "COLOUR_PNG_NOTE",
     "DROPPED_ALPHA_NOTE",
-    "ENDINGS",
-    "GEOMETRY_ENDINGS",
     "Geometry",
     "LoadedImage",
     "UnreadableFileError",
     "numbers",
     "read_image",
-    "split_ending",
     "write_image",
 ]
 
@@ -31,8 +36,6 @@ log = logging.getLogger(__name__)
 
 Array = npt.NDArray[Any]
 
-GEOMETRY_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha")
-ENDINGS = (*GEOMETRY_ENDINGS, ".png", ".tiff", ".tif")
 _FORMATS = {
     ".nii.gz": "NIfTI",
     ".nii": "NIfTI",
@@ -108,14 +111,6 @@ class LoadedImage:
     odd_spacing: tuple[float, ...] | None = None
 
 
-def split_ending(path: Path) -> tuple[str, str]:
-    """Split a file name into stem and lower-case ending; "" where we cannot read it."""
-    for ending in ENDINGS:
-        if path.name.lower().endswith(ending):
-            return path.name[: -len(ending)], ending
-    return path.stem, ""
-
-
 def read_image(path: Path, *, is_mask: bool = False) -> LoadedImage:
     """Read all voxels of a file.
 
@@ -166,11 +161,17 @@ def write_image(path: Path, array: Array, geometry: Geometry | None = None) -> N
 
 def _read(path: Path, *, is_mask: bool) -> LoadedImage:
     ending = split_ending(path)[1]
+    if str(path) != shown(path):  # SimpleITK would end the process
+        problem = f"its path is not UTF-8: {shown(path)}"
+        raise UnreadableFileError(problem, "rename the file or its folder")
+    if reason := no_plain_file(path):
+        raise UnreadableFileError(reason, "put the image itself there, or take it away")
     if path.stat().st_size == 0:
         problem = "the file is empty"
         raise UnreadableFileError(problem, "replace the file")
     if ending in GEOMETRY_ENDINGS:
-        return _read_itk(path, ending)
+        with plain_ending(path) as named:
+            return replace(_read_itk(named, ending), path=path)
     if ending == ".png":
         return _read_png(path, is_mask=is_mask)
     return _read_tiff(path)

@@ -6,7 +6,8 @@ from typing import Any
 
 from umamba.errors import DatasetError
 from umamba.nnunet.dataset_checks import Case, CaseFacts, errors_of, inspect_case
-from umamba.nnunet.dataset_images import GEOMETRY_ENDINGS, read_image, write_image
+from umamba.nnunet.dataset_images import read_image, write_image
+from umamba.nnunet.file_names import GEOMETRY_ENDINGS
 
 __all__ = ["check_case", "find_cases", "input_files"]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from umamba.errors import DatasetError, PlansError, UMambaError
 from umamba.nnunet.dataset_checks import Case, DatasetProblemsError, errors_of, inspect_case
-from umamba.nnunet.dataset_images import ENDINGS
+from umamba.nnunet.file_names import ENDINGS
 from umamba.nnunet.paths import Paths, check_writable, environment
 from umamba.nnunet.plans import check_patch, resolve
 from umamba.nnunet.plans_files import read_plans

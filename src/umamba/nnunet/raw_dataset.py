@@ -11,8 +11,8 @@ from typing import Any
 from umamba.errors import DatasetError
 from umamba.nnunet.dataset_cases import FileNaming, find_cases
 from umamba.nnunet.dataset_checks import Case, Problem
-from umamba.nnunet.dataset_images import ENDINGS
 from umamba.nnunet.dataset_labels import LabelRules
+from umamba.nnunet.file_names import ENDINGS
 from umamba.nnunet.prediction_inputs import channel_names
 from umamba.nnunet.preparation import load_json
 
