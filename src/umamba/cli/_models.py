@@ -68,7 +68,8 @@ def run(args: argparse.Namespace) -> int:
     """Profile, and print."""
     from umamba.benchmark.models import ModelsRequest, profile_models
     from umamba.nnunet.example_plans import EXAMPLE_DATASET, EXAMPLE_TITLE, example_plans
-    from umamba.nnunet.preparation import find_dataset, load_json
+    from umamba.nnunet.json_files import load_json
+    from umamba.nnunet.preparation import find_dataset
     from umamba.nnunet.trust import read_trusted_plans
 
     if args.dataset is None:

@@ -96,10 +96,11 @@ def run(args: argparse.Namespace) -> int:
     paths = Paths.from_arguments(args)
     set_default_workers("cpu")
     from umamba.nnunet.attention_cost import check_attention
+    from umamba.nnunet.json_files import load_json
     from umamba.nnunet.memory import compare_memory
     from umamba.nnunet.plans import PlanOptions, derive_plans
     from umamba.nnunet.plans_files import keep_others, write_plans
-    from umamba.nnunet.preparation import ensure_plans, find_dataset, load_json
+    from umamba.nnunet.preparation import ensure_plans, find_dataset
     from umamba.nnunet.trust import check_plans, read_trusted_plans
 
     architecture = registry.with_keywords(

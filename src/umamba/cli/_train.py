@@ -74,7 +74,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def run(args: argparse.Namespace) -> int:
     """Train, and print the validation Dice."""
     paths = Paths.from_arguments(args)
-    from umamba.nnunet.preparation import load_json
+    from umamba.nnunet.json_files import load_json
     from umamba.nnunet.training import TrainingRequest, pick_device, train
 
     device = pick_device(args.device)

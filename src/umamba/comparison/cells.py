@@ -9,7 +9,7 @@ from pathlib import Path
 from umamba.comparison.budget import Length
 from umamba.errors import CheckpointError, UMambaError
 from umamba.nnunet.checkpoints import read_checkpoint
-from umamba.nnunet.preparation import load_json
+from umamba.nnunet.json_files import load_json
 from umamba.nnunet.run_lock import only_training
 from umamba.nnunet.training_state import CHECKPOINTS, newest_checkpoint
 

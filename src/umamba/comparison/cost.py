@@ -12,9 +12,9 @@ import torch
 from umamba.benchmark.machine import describe_machine, free_memory, is_out_of_memory
 from umamba.comparison.planning import Planned
 from umamba.errors import UMambaError
+from umamba.nnunet.json_files import load_json
 from umamba.nnunet.planned_networks import PlannedNetwork, build_network
 from umamba.nnunet.plans import Plans, resolve
-from umamba.nnunet.preparation import load_json
 from umamba.nnunet.sliding_window import count_windows
 from umamba.nnunet.whole_files import write_whole
 from umamba.profiling import (

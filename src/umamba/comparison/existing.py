@@ -11,9 +11,9 @@ from umamba.comparison.budget import Length
 from umamba.comparison.cells import FINAL, is_validated
 from umamba.comparison.planning import Planned
 from umamba.errors import UMambaError
+from umamba.nnunet.json_files import load_json
 from umamba.nnunet.paths import Paths
 from umamba.nnunet.plans import Plans, resolve
-from umamba.nnunet.preparation import load_json
 
 __all__ = ["StockTraining", "find_stock_trainings"]
 

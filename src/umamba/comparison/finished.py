@@ -11,7 +11,7 @@ from umamba.comparison.budget import Length
 from umamba.comparison.cells import FINAL
 from umamba.errors import UMambaError
 from umamba.nnunet.checkpoints import read_checkpoint
-from umamba.nnunet.preparation import load_json
+from umamba.nnunet.json_files import load_json
 from umamba.nnunet.whole_files import write_whole
 
 __all__ = ["Finished", "file_marks", "read_finished", "recall_finished"]

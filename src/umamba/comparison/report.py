@@ -8,8 +8,8 @@ from umamba.comparison.figures import draw_figures
 from umamba.comparison.gallery import draw_gallery
 from umamba.comparison.summary import summarize
 from umamba.errors import ComparisonError, UMambaError
+from umamba.nnunet.json_files import load_json
 from umamba.nnunet.paths import Paths
-from umamba.nnunet.preparation import load_json
 from umamba.nnunet.whole_files import write_whole
 
 __all__ = ["read_results", "write_report"]

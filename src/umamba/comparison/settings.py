@@ -9,8 +9,8 @@ from typing import Any
 from umamba.comparison.budget import Length
 from umamba.comparison.planning import ComparisonRequest
 from umamba.errors import UMambaError
+from umamba.nnunet.json_files import load_json
 from umamba.nnunet.paths import check_writable
-from umamba.nnunet.preparation import load_json
 from umamba.nnunet.whole_files import write_whole
 
 __all__ = ["extend_request", "read_lengths", "write_settings"]

@@ -10,7 +10,7 @@ from umamba.errors import DatasetError
 from umamba.nnunet.dataset_checks import CaseFacts, Problem
 from umamba.nnunet.dataset_comparison import duplicates
 from umamba.nnunet.dataset_labels import LabelRules
-from umamba.nnunet.preparation import load_json_list
+from umamba.nnunet.json_files import load_json_list
 from umamba.nnunet.whole_files import write_whole
 
 __all__ = ["Splits", "check_splits", "ensure_splits", "read_splits"]

@@ -10,7 +10,7 @@ from typing import Any
 
 from umamba.errors import ModelFileError
 from umamba.nnunet.archives import check_member_name
-from umamba.nnunet.preparation import load_json
+from umamba.nnunet.json_files import load_json
 from umamba.nnunet.trust import check_file_name
 
 __all__ = ["CARD", "MANIFEST", "FoldRecord", "Manifest", "sha256", "verify_folder"]

@@ -1,16 +1,15 @@
 """Find a data set and its files, and have nnU-Net plan and preprocess what is missing."""
 
 import contextlib
-import json
 import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from umamba.errors import DatasetError, PlansError, UMambaError
 from umamba.nnunet.dataset_checks import Case, DatasetProblemsError, errors_of, inspect_case
 from umamba.nnunet.file_names import ENDINGS
+from umamba.nnunet.json_files import load_json
 from umamba.nnunet.paths import Paths, check_writable, environment
 from umamba.nnunet.plans import check_patch, resolve
 from umamba.nnunet.plans_files import read_plans
@@ -22,8 +21,6 @@ __all__ = [
     "ensure_preprocessed",
     "find_dataset",
     "is_running",
-    "load_json",
-    "load_json_list",
     "talk_to_stderr",
 ]
 
@@ -54,43 +51,6 @@ def find_dataset(dataset: str, paths: Paths) -> str:
     listing = f"there are {', '.join(sorted(there))}" if there else "there is none yet"
     msg = f"data set {dataset!r} was not found in {looked}; {listing}"
     raise DatasetError(msg)
-
-
-def load_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
-
-    Raises:
-        UMambaError: If the file is missing or no JSON object.
-    """
-    content = _read_json(path)
-    if not isinstance(content, dict):
-        msg = f"{path} is not a JSON object"
-        raise UMambaError(msg)
-    return content
-
-
-def load_json_list(path: Path) -> list[Any]:
-    """Read a JSON list.
-
-    Raises:
-        UMambaError: If the file is missing or no JSON list.
-    """
-    content = _read_json(path)
-    if not isinstance(content, list):
-        msg = f"{path} is not a JSON list"
-        raise UMambaError(msg)
-    return content
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        msg = f"{path} does not exist"
-        raise UMambaError(msg) from None
-    except (OSError, ValueError, RecursionError) as error:
-        msg = f"{path} cannot be read: {error}"
-        raise UMambaError(msg) from None
 
 
 def ensure_plans(dataset: str, plans_name: str, paths: Paths) -> bool:

@@ -13,8 +13,8 @@ from umamba.nnunet.dataset_cases import FileNaming, find_cases
 from umamba.nnunet.dataset_checks import Case, Problem
 from umamba.nnunet.dataset_labels import LabelRules
 from umamba.nnunet.file_names import ENDINGS
+from umamba.nnunet.json_files import load_json
 from umamba.nnunet.prediction_inputs import channel_names
-from umamba.nnunet.preparation import load_json
 
 __all__ = ["RawDataset", "open_raw_dataset"]
 

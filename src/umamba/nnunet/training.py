@@ -11,16 +11,11 @@ import torch
 from umamba.errors import UMambaError
 from umamba.nnunet.checkpoints import only_safe_loading, read_checkpoint
 from umamba.nnunet.interruption import STOP_FILE, StopRequest, resumable
+from umamba.nnunet.json_files import load_json, load_json_list
 from umamba.nnunet.paths import Paths, available_cores, check_writable
 from umamba.nnunet.plans import resolve
 from umamba.nnunet.plans_files import read_plans
-from umamba.nnunet.preparation import (
-    ensure_preprocessed,
-    find_dataset,
-    load_json,
-    load_json_list,
-    talk_to_stderr,
-)
+from umamba.nnunet.preparation import ensure_preprocessed, find_dataset, talk_to_stderr
 from umamba.nnunet.pretrained import load_pretrained
 from umamba.nnunet.run_lock import only_training
 from umamba.nnunet.training_state import CHECKPOINTS, newest_checkpoint

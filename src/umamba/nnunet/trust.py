@@ -17,9 +17,10 @@ from typing import Any
 from torch import nn
 
 from umamba.errors import PlansError
+from umamba.nnunet.json_files import load_json
 from umamba.nnunet.plans import Plans
 from umamba.nnunet.plans_files import read_plans
-from umamba.nnunet.preparation import load_json, talk_to_stderr
+from umamba.nnunet.preparation import talk_to_stderr
 
 __all__ = [
     "check_dataset_json",
