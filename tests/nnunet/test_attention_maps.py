@@ -46,7 +46,7 @@ def test_every_predicted_case_gets_its_picture(
     write_model(tmp_path / "model", "attention_unet")
     assert predict(tmp_path) == 1  # one case was left out
     pictures = tmp_path / "maps"
-    assert sorted(p.name for p in pictures.iterdir()) == ["case_0.png", "case_1.png"]
+    assert sorted(p.name for p in pictures.glob("*.png")) == ["case_0.png", "case_1.png"]
     kept = pictures / "case_1.png"
     drawn = kept.read_bytes()
     assert drawn.startswith(b"\x89PNG")
@@ -69,11 +69,29 @@ def test_an_interrupt_is_told_how_to_go_on(
     monkeypatch.setattr("umamba.nnunet.attention_maps.draw_maps", interrupt)
     assert predict(tmp_path) == 75
     assert "the same command draws the rest" in capsys.readouterr().err
-    assert not list((tmp_path / "maps").iterdir())
+    assert not list((tmp_path / "maps").glob("*.png"))
     monkeypatch.undo()
     monkeypatch.setattr("nnunetv2.configuration.default_num_processes", 1)
     assert predict(tmp_path) == 0
-    assert [p.name for p in (tmp_path / "maps").iterdir()] == ["case_0.png"]
+    assert [p.name for p in (tmp_path / "maps").glob("*.png")] == ["case_0.png"]
+
+
+def test_pictures_of_another_model_are_neither_kept_as_ours_nor_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("nnunetv2.configuration.default_num_processes", 1)
+    write_toy_images(tmp_path, n_cases=1)
+    write_model(tmp_path / "model", "attention_unet", n_folds=2)
+    assert predict(tmp_path, "-f", "0") == 0
+    picture = tmp_path / "maps" / "case_0.png"
+    drawn = picture.read_bytes()
+    (tmp_path / "out").rename(tmp_path / "kept")
+    assert predict(tmp_path, "-f", "1") == 2
+    assert "(weights_sha256 differs); give another --attention-maps" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    assert picture.read_bytes() == drawn
+    assert predict(tmp_path, "-f", "1", "--overwrite") == 0
+    assert picture.read_bytes() != drawn
 
 
 def test_the_slice_is_the_one_in_which_the_gates_choose(tmp_path: Path) -> None:

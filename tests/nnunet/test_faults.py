@@ -1,8 +1,6 @@
 """Trainings that are killed, starved of disk, or find their checkpoints damaged lose nothing."""
 
-import itertools
 import os
-import pkgutil
 import random
 import shutil
 import signal
@@ -291,7 +289,7 @@ def test_death_while_a_checkpoint_is_written_leaves_a_whole_one(
         write_checkpoint(toy_checkpoint(value), path, keep_previous=True)
     child = os.fork()
     if child == 0:
-        die_at(moment, call)
+        toy_process.die_at(moment, call)
         write_checkpoint(toy_checkpoint(3), path, keep_previous=True)
         os._exit(0)
     _, status = os.waitpid(child, 0)
@@ -301,17 +299,3 @@ def test_death_while_a_checkpoint_is_written_leaves_a_whole_one(
     write_checkpoint(toy_checkpoint(4), path, keep_previous=True)
     assert read_checkpoint(path)["current_epoch"] == 4
     assert {p.name for p in tmp_path.iterdir()} == {path.name, previous_of(path).name}
-
-
-def die_at(moment: str, call: int) -> None:
-    """Let this process be killed at the n-th call of a function."""
-    owner_name, _, name = moment.rpartition(".")
-    owner = pkgutil.resolve_name(owner_name)
-    original, calls = getattr(owner, name), itertools.count(1)
-
-    def dying(*args: Any, **options: Any) -> Any:
-        if next(calls) == call:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return original(*args, **options)
-
-    setattr(owner, name, dying)

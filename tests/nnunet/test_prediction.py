@@ -68,10 +68,10 @@ def test_segmentations_of_other_models_are_not_added_to(
 ) -> None:
     assert main(command(tmp_path)) == 0
     assert main(command(tmp_path, "-step_size", "1")) == 2
-    assert "were made with other settings (step_size differ)" in capsys.readouterr().err
+    assert "(step_size differs); give another -o" in capsys.readouterr().err
     write_model(tmp_path / "model", folds=2)
     assert main(command(tmp_path, "-f", "1")) == 2
-    assert "(weights_sha256 differ); give another -o, or --overwrite" in capsys.readouterr().err
+    assert "(weights_sha256 differs); give another -o, or --overwrite" in capsys.readouterr().err
 
 
 def test_bad_cases_are_named_and_the_rest_is_predicted(

@@ -4,6 +4,8 @@ import itertools
 import json
 import multiprocessing
 import os
+import pkgutil
+import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,3 +96,17 @@ def _without_validation(trainer: Any, *_: Any) -> None:
     folder.mkdir(exist_ok=True)
     scores = {"mean": {"1": {"Dice": 1.0}}, "foreground_mean": {"Dice": 1.0}}
     (folder / "summary.json").write_text(json.dumps(scores))
+
+
+def die_at(moment: str, call: int) -> None:
+    """Let this process be killed at the n-th call of a function."""
+    owner_name, _, name = moment.rpartition(".")
+    owner = pkgutil.resolve_name(owner_name)
+    original, calls = getattr(owner, name), itertools.count(1)
+
+    def dying(*args: Any, **options: Any) -> Any:
+        if next(calls) == call:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return original(*args, **options)
+
+    setattr(owner, name, dying)

@@ -144,9 +144,7 @@ def _predict(
         attention = load_attention(model_folder, args.attention_maps, options)
     report = predict(model_folder, args.images, args.output, options)
     if attention is not None:
-        draw_attention(
-            attention, args.images, args.attention_maps, report.predicted, report.skipped
-        )
+        draw_attention(attention, args.images, args.attention_maps, options, report)
     return report
 
 

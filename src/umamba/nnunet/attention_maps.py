@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,8 +19,9 @@ from umamba.networks import UMambaAttentionUNet
 from umamba.nnunet.dataset_checks import Case
 from umamba.nnunet.interruption import StopRequest
 from umamba.nnunet.paths import check_writable
-from umamba.nnunet.prediction import PredictionOptions, load_model
+from umamba.nnunet.prediction import PredictionOptions, PredictionReport, load_model
 from umamba.nnunet.prediction_inputs import check_case, find_cases, input_files
+from umamba.nnunet.prediction_record import OutputClaim, clear_stale, model_identity
 from umamba.nnunet.preparation import talk_to_stderr
 
 __all__ = ["draw_attention", "draw_maps", "load_attention"]
@@ -74,6 +75,7 @@ def load_attention(model_folder: Path, folder: Path, options: PredictionOptions)
     if predictor.configuration_manager.previous_stage_name is not None:
         msg = "--attention-maps cannot show the second stage of a cascade; leave it out"
         raise UMambaError(msg)
+    _claim(predictor, folder, options).find_done(())
     predictor.network = _Attention(network)
     # In float16 nnU-Net's Gaussian weights are too coarse for coefficients at a patch's corners.
     predictor.use_gaussian = False
@@ -81,8 +83,23 @@ def load_attention(model_folder: Path, folder: Path, options: PredictionOptions)
     return predictor
 
 
+def _claim(predictor: Any, folder: Path, options: PredictionOptions) -> OutputClaim:
+    return OutputClaim(
+        folder,
+        model_identity(predictor, None),
+        endings=[".png"],
+        required=1,
+        overwrite=options.overwrite,
+        option="--attention-maps",
+    )
+
+
 def draw_attention(
-    predictor: Any, images: Path, folder: Path, predicted: Iterable[str], skipped: Iterable[str]
+    predictor: Any,
+    images: Path,
+    folder: Path,
+    options: PredictionOptions,
+    report: PredictionReport,
 ) -> None:
     """Draw a picture for every case, `CASE.png`.
 
@@ -92,22 +109,34 @@ def draw_attention(
         predictor: What `load_attention` returned.
         images: Folder of images, as for prediction.
         folder: Where pictures go; made if need be.
-        predicted: Cases whose picture is drawn.
-        skipped: Cases whose picture is drawn where there is none.
+        options: How to predict.
+        report: Which cases were predicted, whose picture is drawn, and which had been before,
+            whose picture is drawn where there is none of this model.
 
     Raises:
-        UMambaError: If a picture cannot be written.
+        UMambaError: If a picture cannot be written, or those there are another model's.
         ResumableInterruptError: If the user interrupts.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    wanted = set(predicted)
-    wanted |= {case_id for case_id in skipped if not (folder / f"{case_id}.png").is_file()}
+    clear_stale(folder)
+    claim = _claim(predictor, folder, options)
+    done = claim.find_done([*report.predicted, *report.skipped])
+    wanted = {*report.predicted, *report.skipped} - (done - set(report.predicted))
     cases = [c for c in find_cases(images, predictor.dataset_json) if c.case_id in wanted]
     try:
         with StopRequest().listening(), talk_to_stderr():
             for number, case in enumerate(cases, start=1):
-                _draw_case(predictor, case, folder / f"{case.case_id}.png")
+                picture = folder / f"{case.case_id}.png"
+                claim.stake(case.case_id, [picture.name])
+                _draw_case(predictor, case, picture)
+                claim.settle(case.case_id)
                 log.info("%s: attention drawn (%d of %d)", case.case_id, number, len(cases))
+    except OSError as error:
+        msg = (
+            f"cannot write to {folder}: {error.strerror or error}; make room, or give another "
+            "--attention-maps"
+        )
+        raise UMambaError(msg) from error
     except KeyboardInterrupt:
         msg = "interrupted while attention was drawn; the same command draws the rest"
         raise ResumableInterruptError(msg) from None

@@ -1,9 +1,7 @@
 """One case, from its files to whole files in the output folder."""
 
 import math
-import os
 import shutil
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,7 @@ from umamba.errors import UMambaError
 from umamba.nnunet.dataset_checks import CaseFacts
 from umamba.nnunet.paths import memory_bytes
 from umamba.nnunet.prediction_inputs import input_files
-from umamba.nnunet.preparation import is_running
+from umamba.nnunet.prediction_record import OutputClaim, clear_stale, staging_name
 from umamba.nnunet.segmentation_files import (
     label_map,
     probability_bytes,
@@ -25,8 +23,6 @@ from umamba.nnunet.segmentation_files import (
 from umamba.nnunet.sliding_window import LogitStore, NetworkInput, predict_logits
 
 __all__ = ["CaseError", "Workshop", "segment_case"]
-
-_STAGING = ".umamba-partial-"
 
 
 class CaseError(Exception):
@@ -44,14 +40,9 @@ class Workshop:
 
     def __init__(self, output: Path) -> None:
         self.output = output
-        host = socket.gethostname()
         output.mkdir(parents=True, exist_ok=True)
-        for stale in output.glob(f"{_STAGING}*"):
-            process_id, _, its_host = stale.name.removeprefix(_STAGING).partition("@")
-            is_ours = process_id.isdigit() and its_host in ("", host)
-            if is_ours and not is_running(int(process_id)):
-                shutil.rmtree(stale, ignore_errors=True)
-        self.folder = output / f"{_STAGING}{os.getpid()}@{host}"
+        clear_stale(output)
+        self.folder = output / staging_name()
 
     def __enter__(self) -> Path:
         self.clear()
@@ -71,6 +62,7 @@ def segment_case(
     predictor: Any,
     facts: CaseFacts,
     output: Path,
+    claim: OutputClaim,
     *,
     previous_stage: Path | None,
     save_probabilities: bool,
@@ -81,6 +73,7 @@ def segment_case(
         predictor: nnU-Net's predictor, ready to predict.
         facts: A case that was read and fits.
         output: Where the files go.
+        claim: The model's claim on that folder.
         previous_stage: Segmentations of the first stage, for a cascade.
         save_probabilities: Whether probabilities are written, too.
 
@@ -103,13 +96,28 @@ def segment_case(
                 _write(predictor, case, logits, target, files[0], save_probabilities)
             finally:
                 logits.close()
-            publish(_segmentation_last(target), output)
+            files = _segmentation_last(target)
+            _publish(claim, facts.case.case_id, files, output)
     except OSError as error:
         msg = (
             f"case {facts.case.case_id} cannot be written to {output} ({error.strerror or error}); "
             "what is there is whole: make room or give write access, then run the command again"
         )
         raise UMambaError(msg) from error
+
+
+def _publish(claim: OutputClaim, case_id: str, files: list[Path], output: Path) -> None:
+    """Give the finished files of a case their names, in a folder that is the model's by then."""
+    claim.stake(case_id, [file.name for file in files])
+    try:
+        publish(files, output, replace=claim.may_replace(case_id))
+    except FileExistsError as error:
+        msg = (
+            f"{error.filename} appeared while it was predicted, and was kept; is another "
+            "prediction at work there?"
+        )
+        raise CaseError(msg) from None
+    claim.settle(case_id)
 
 
 def _check_grid(predictor: Any, facts: CaseFacts) -> None:

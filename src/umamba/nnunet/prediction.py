@@ -17,7 +17,12 @@ from umamba.nnunet.dataset_checks import Case
 from umamba.nnunet.interruption import StopRequest
 from umamba.nnunet.paths import check_writable
 from umamba.nnunet.prediction_inputs import check_case, find_cases
-from umamba.nnunet.prediction_record import check_record, write_record
+from umamba.nnunet.prediction_record import (
+    OutputClaim,
+    clear_stale,
+    model_identity,
+    segmentations_of_others,
+)
 from umamba.nnunet.preparation import talk_to_stderr
 from umamba.nnunet.training import find_trainer
 from umamba.nnunet.trust import check_trainer, read_model_description
@@ -196,8 +201,10 @@ def predict(
     except KeyboardInterrupt:
         if output.is_dir():
             Workshop(output).clear()
-        rest = "run it again" if options.overwrite else "the same command does the rest"
-        msg = f"interrupted; {len(report.predicted)} predicted, {rest}"
+        rest = " without --overwrite" if options.overwrite and report.predicted else ""
+        msg = (
+            f"interrupted; {len(report.predicted)} predicted, the same command{rest} does the rest"
+        )
         raise ResumableInterruptError(msg) from None
     if report.failed and not report.predicted and not report.skipped:
         reasons = "".join(f"\n  case {case}: {why}" for case, why in report.failed.items())
@@ -213,38 +220,46 @@ def _predict_cases(
     options: PredictionOptions,
     report: PredictionReport,
 ) -> None:
-    done = (
-        set()
-        if options.overwrite
-        else {c for c in cases if _is_done(c, output, predictor, options)}
+    ending = predictor.dataset_json["file_ending"]
+    claim = OutputClaim(
+        output,
+        model_identity(predictor, options.previous_stage),
+        endings=[ending, ".npz", ".pkl"],
+        required=3 if options.save_probabilities else 1,
+        overwrite=options.overwrite,
+        companions={
+            "dataset.json": predictor.dataset_json,
+            "plans.json": predictor.plans_manager.plans,
+        },
     )
-    if done:
-        check_record(predictor, output)
+    clear_stale(output)
+    done = claim.find_done(case.case_id for case in cases)
+    _warn_of_others(claim, output)
     for number, case in enumerate(cases, start=1):
-        if case in done:
+        if case.case_id in done:
             report.skipped.append(case.case_id)
             continue
-        why = _predict_case(predictor, case, output, options)
+        why = _predict_case(predictor, case, output, claim, options)
         if why is not None:
             report.failed[case.case_id] = why
         else:
             report.predicted.append(case.case_id)
-            if len(report.predicted) == 1 and not options.overwrite:
-                write_record(predictor, output)
         outcome = "predicted" if why is None else "left out"
         log.info("%s: %s (%d of %d)", case.case_id, outcome, number, len(cases))
-    if report.predicted and options.overwrite:  # until here others' segmentations may be left
-        write_record(predictor, output)
 
 
-def _is_done(case: Case, output: Path, predictor: Any, options: PredictionOptions) -> bool:
-    endings = [predictor.dataset_json["file_ending"]]
-    endings += [".npz", ".pkl"] if options.save_probabilities else []
-    return all((output / f"{case.case_id}{ending}").is_file() for ending in endings)
+def _warn_of_others(claim: OutputClaim, output: Path) -> None:
+    some = sorted(claim.others)
+    if some:
+        more = ", ..." if len(some) > 3 else ""
+        sys.stderr.write(
+            f"note: {output} also holds files of {len(some)} other case(s) that this model did not "
+            f"make, and that stay: {', '.join(some[:3])}{more}\n"
+        )
 
 
 def _predict_case(
-    predictor: Any, case: Case, output: Path, options: PredictionOptions
+    predictor: Any, case: Case, output: Path, claim: OutputClaim, options: PredictionOptions
 ) -> str | None:
     """Predict one case, and return why it cannot be, if so."""
     facts, problems = check_case(case, predictor.dataset_json)
@@ -257,6 +272,7 @@ def _predict_case(
             predictor,
             facts,
             output,
+            claim,
             previous_stage=options.previous_stage,
             save_probabilities=options.save_probabilities,
         )
@@ -299,6 +315,14 @@ def _check_cascade(configuration: Any, options: PredictionOptions) -> None:
 
 
 def _check_previous_stage(case: Case, ending: str, folder: Path | None) -> list[str]:
-    if folder is None or (folder / f"{case.case_id}{ending}").is_file():
+    if folder is None:
         return []
-    return [f"{folder / case.case_id}{ending} of the first stage is missing"]
+    path = folder / f"{case.case_id}{ending}"
+    if not path.is_file():
+        return [f"{path} of the first stage is missing"]
+    if case.case_id in segmentations_of_others(folder):
+        return [
+            f"{path} is not of the first stage's model: predicting {folder} with --overwrite was "
+            "interrupted; finish that first"
+        ]
+    return []

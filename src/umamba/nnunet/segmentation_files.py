@@ -1,5 +1,6 @@
 """From logits to a file: labels on the image's own grid, with the image's own geometry."""
 
+import errno
 import gzip
 import os
 import shutil
@@ -12,6 +13,7 @@ import numpy.typing as npt
 import torch
 
 from umamba.nnunet.sliding_window import LogitStore
+from umamba.nnunet.whole_files import place_if_absent
 
 __all__ = ["label_map", "probability_bytes", "publish", "write_probabilities", "write_segmentation"]
 
@@ -173,9 +175,22 @@ def _field(line: bytes) -> str:
     return line.partition(b":")[0].decode("latin-1")
 
 
-def publish(files: list[Path], folder: Path) -> None:
-    """Move whole files to their place, the last one last; they are on the disk before."""
+def publish(files: list[Path], folder: Path, *, replace: bool) -> None:
+    """Move whole files to their place, the last one last; they are on the disk before.
+
+    Args:
+        files: The files.
+        folder: Where they go.
+        replace: Whether files that are there are replaced.
+
+    Raises:
+        FileExistsError: If one is there that is not to be replaced.
+    """
     for file in files:
         with file.open("rb") as written:
             os.fsync(written.fileno())
-        file.replace(folder / file.name)
+        target = folder / file.name
+        if replace:
+            file.replace(target)
+        elif not place_if_absent(file, target):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from umamba.errors import UMambaError
 
-__all__ = ["write_whole"]
+__all__ = ["place_if_absent", "write_whole"]
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -25,3 +25,28 @@ def write_whole(path: Path, text: str) -> None:
     finally:
         with suppress(OSError):
             partial.unlink()
+
+
+def place_if_absent(source: Path, target: Path) -> bool:
+    """Give a file its name unless another file has it; return whether it was given.
+
+    Where the file system has links nothing can come in between.
+
+    Args:
+        source: The file. If it was placed, it has this name no longer.
+        target: Its new name, in the same file system.
+
+    Raises:
+        OSError: If the folder cannot be written.
+    """
+    try:
+        target.hardlink_to(source)
+    except FileExistsError:
+        return False
+    except OSError:  # no links here
+        if target.exists():
+            return False
+        source.replace(target)
+    else:
+        source.unlink()
+    return True
