@@ -1,5 +1,7 @@
 """Errors that a user can act on: what is wrong, where, what would fit, and what to do."""
 
+from reprlib import Repr
+
 __all__ = [
     "BackendError",
     "CheckpointError",
@@ -11,7 +13,18 @@ __all__ = [
     "ResumableInterruptError",
     "TrainingError",
     "UMambaError",
+    "shown",
 ]
+
+_repr = Repr()
+_repr.maxlist = _repr.maxtuple = _repr.maxdict = _repr.maxset = 8
+_repr.maxstring = _repr.maxother = 120
+_repr.maxlevel = 3
+
+
+def shown(value: object) -> str:
+    """Return a value from a file for a message: on one line, short, without control characters."""
+    return _repr.repr(value)
 
 
 class ResumableInterruptError(SystemExit):

@@ -39,8 +39,9 @@ def test_random_states_come_back(tmp_path: Path, odd: bool) -> None:
     if odd:  # half a pair of normal numbers is waiting in numpy and Python
         random.gauss(0, 1)
         np.random.randn()  # noqa: NPY002
-    state = through_a_file(random_states(), tmp_path)
+    state = random_states()
     wanted = draws()
+    state = through_a_file(state, tmp_path)
     assert draws() != wanted
     restore_random_states(state)
     assert draws() == wanted
@@ -100,7 +101,7 @@ def test_the_checkpoint_that_got_farthest_is_taken(
     assert newest_checkpoint(tmp_path) == final
     for path in tmp_path.glob("*.pth"):
         path.write_bytes(b"")
-    with pytest.raises(CheckpointError, match=r"can be continued: .*cannot be read"):
+    with pytest.raises(CheckpointError, match=r"can be continued: .*is damaged"):
         newest_checkpoint(tmp_path)
 
 

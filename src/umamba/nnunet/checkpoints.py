@@ -1,7 +1,6 @@
 """Write checkpoints that a crash cannot tear, and read them without running what is in them."""
 
 import os
-import pickle
 import shutil
 import zipfile
 import zlib
@@ -10,10 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from umamba.errors import CheckpointError
+from umamba.errors import CheckpointError, shown
+from umamba.nnunet.checkpoint_contents import check_contents
+from umamba.nnunet.checkpoint_files import read_torch_file
+from umamba.nnunet.pickled_data import ForeignContentError
 
 __all__ = [
     "is_whole",
@@ -24,21 +25,18 @@ __all__ = [
     "write_checkpoint",
 ]
 
-_ZIP = b"PK\x03\x04"
-
-
-def _allowed() -> list[Any]:
-    """Return what nnU-Net's and the authors' checkpoints hold besides tensors: numpy scalars."""
-    multiarray = np.float64(0).__reduce__()[0]  # numpy's `scalar`, wherever this numpy keeps it
-    dtypes = {type(np.dtype(name)) for name in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "?")}
-    encode = b"".__reduce_ex__(2)[0]  # `_codecs.encode`, or `bytes`
-    return [
-        (multiarray, "numpy.core.multiarray.scalar"),
-        (multiarray, "numpy._core.multiarray.scalar"),
-        np.dtype,
-        *dtypes,
-        encode,
-    ]
+# What reading a file that is damaged, though whole as a zip file, can raise.
+_UNREADABLE = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    NotImplementedError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -59,28 +57,24 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         msg = f"checkpoint {path} does not exist; train first, or give another -f or -chk"
         raise CheckpointError(msg)
     try:
-        _refuse_damaged(path)
-        with torch.serialization.safe_globals(_allowed()):
-            # not `torch.load`, which `only_safe_loading` leads here
-            checkpoint = torch.serialization.load(path, map_location="cpu", weights_only=True)
-    except CheckpointError:
-        raise
-    except pickle.UnpicklingError as error:
-        reason = str(error).split("\n\n")[0].splitlines()
-        refused = next((line for line in str(error).splitlines() if "GLOBAL" in line), reason[0])
+        checkpoint = read_torch_file(path)
+    except ForeignContentError as error:
         msg = (
-            f"checkpoint {path} holds more than weights and plain data, or is no checkpoint, and "
-            f"was not loaded ({refused.strip()}). Use a file from a source that you trust."
+            f"checkpoint {path} holds more than weights and plain data, or is not a checkpoint, "
+            f"and was not loaded ({error}). Use a file from a source that you trust."
         )
         raise CheckpointError(msg) from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError) as error:
-        first = str(error).splitlines()[0].split(". ")[0] if str(error) else type(error).__name__
-        msg = f"checkpoint {path} cannot be read, it may be torn ({first}); use another copy"
+    except (zipfile.BadZipFile, EOFError) as error:
+        msg = (
+            f"checkpoint {path} is damaged: a checksum does not fit, its end is missing, or it is "
+            f"not a file of `torch.save` ({error}); it was not loaded. Use another copy"
+        )
         raise CheckpointError(msg) from None
-    if not isinstance(checkpoint, dict) or "network_weights" not in checkpoint:
-        msg = f"{path} is not a checkpoint of nnU-Net: it has no `network_weights`"
-        raise CheckpointError(msg)
-    return checkpoint
+    except _UNREADABLE as error:
+        reason = shown(next(iter(str(error).splitlines()), type(error).__name__))
+        msg = f"checkpoint {path} cannot be read, it may be torn ({reason}); use another copy"
+        raise CheckpointError(msg) from None
+    return check_contents(checkpoint, path)
 
 
 @contextmanager
@@ -113,28 +107,6 @@ def only_safe_loading() -> Iterator[None]:
         raise CheckpointError(msg) from None
     finally:
         torch.load = stock
-
-
-def _refuse_damaged(path: Path) -> None:
-    """Check a file that begins as a zip does; the oldest checkpoints of torch are none.
-
-    Raises:
-        CheckpointError: If it is torn or flipped, or is packed as torch never does.
-    """
-    with path.open("rb") as file:
-        is_zip = file.read(len(_ZIP)) == _ZIP
-    if is_zip and not is_whole(path):
-        msg = (
-            f"checkpoint {path} is damaged: a checksum does not fit, or its end is missing; use "
-            "another copy"
-        )
-        raise CheckpointError(msg)
-    if is_zip and _is_compressed(path):
-        msg = (
-            f"checkpoint {path} is compressed inside, as torch never writes one, and could fill "
-            "the memory; it was not loaded. Use a file from a source that you trust."
-        )
-        raise CheckpointError(msg)
 
 
 def write_checkpoint(checkpoint: Mapping[str, Any], path: Path, *, keep_previous: bool) -> None:
@@ -192,11 +164,6 @@ def is_whole(path: Path) -> bool:
             return records.testzip() is None
     except (OSError, zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError):
         return False
-
-
-def _is_compressed(path: Path) -> bool:
-    with zipfile.ZipFile(path) as records:
-        return any(record.compress_type != zipfile.ZIP_STORED for record in records.infolist())
 
 
 def _keep(path: Path) -> None:

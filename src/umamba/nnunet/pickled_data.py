@@ -1,0 +1,256 @@
+"""Plain data out of a pickle, which is a program, by an interpreter that cannot do more.
+
+It knows the few instructions that `torch.save` needs, and calls only functions of ours that its
+caller gives names to. What it costs is bounded by the length of the program.
+"""
+
+import pickletools
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import numpy as np
+
+__all__ = ["PLAIN_NAMES", "ForeignContentError", "Function", "check_plain", "refuse", "run_pickle"]
+
+_MOST_VALUES = 2_000_000
+_MOST_NESTED = 100
+_NUMPY_DTYPES = frozenset(["f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1"])
+_BYTE_ORDERS = ("<", ">", "=", "|")
+_KEYS = (str, int, float, bytes, type(None))
+_LEAVES = (*_KEYS, np.generic)
+
+_CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
+_EMPTY: dict[str, type] = {"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_TUPLE": tuple}
+_TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
+_PUSHED = frozenset(
+    ("BINFLOAT", "BININT", "BININT1", "BININT2", "BINUNICODE", "LONG1", "SHORT_BINUNICODE")
+)
+
+
+class ForeignContentError(Exception):
+    """A file holds what `torch.save` does not write for weights and plain data."""
+
+
+def refuse(what: str) -> NoReturn:
+    """Give up on a file.
+
+    Raises:
+        ForeignContentError: Always.
+    """
+    raise ForeignContentError(what)
+
+
+@dataclass(frozen=True)
+class Function:
+    """What a name in a pickle stands for here."""
+
+    call: Callable[..., Any]
+
+
+@dataclass
+class _NumpyDtype:
+    """What a pickle says of a numpy scalar: its kind, and the order of its bytes."""
+
+    name: str
+    order: str = "="
+
+
+def run_pickle(
+    program: bytes, names: Mapping[str, Any], load_persistent: Callable[[Any], Any]
+) -> Any:
+    """Run a pickle.
+
+    Args:
+        program: The pickle.
+        names: What `module name` stands for; a `Function` may be called.
+        load_persistent: Returns what a persistent identifier stands for.
+
+    Returns:
+        What it leaves; `check_plain` tells whether that is plain data.
+
+    Raises:
+        ForeignContentError: If it does anything else than building plain data.
+        ValueError, LookupError, TypeError, ArithmeticError: If it is damaged.
+    """
+    machine = _Machine(names, load_persistent)
+    for opcode, argument, _ in pickletools.genops(program):
+        machine.step(opcode.name, argument)
+    (content,) = machine.stack
+    return content
+
+
+class _Machine:
+    def __init__(self, names: Mapping[str, Any], load_persistent: Callable[[Any], Any]) -> None:
+        self.names = names
+        self.load_persistent = load_persistent
+        self.stack: list[Any] = []
+        self.outer: list[list[Any]] = []  # what was on the stack at each mark
+        self.memo: dict[int, Any] = {}
+        self.composed: dict[str, Callable[[], None]] = {
+            "APPEND": lambda: self._extend(self._pop(1)),
+            "APPENDS": lambda: self._extend(self._pop_mark()),
+            "BINPERSID": lambda: self.stack.append(self.load_persistent(self.stack.pop())),
+            "BUILD": self._build,
+            "MARK": self._mark,
+            "REDUCE": self._reduce,
+            "SETITEM": lambda: self._set_items(self._pop(2)),
+            "SETITEMS": lambda: self._set_items(self._pop_mark()),
+            "TUPLE": lambda: self._push_tuple(self._pop_mark()),
+        }
+
+    def step(self, name: str, argument: Any) -> None:
+        if name in _PUSHED:
+            self.stack.append(argument)
+        elif name in ("BINPUT", "LONG_BINPUT"):
+            self.memo[argument] = self.stack[-1]
+        elif name in ("BINGET", "LONG_BINGET"):
+            self.stack.append(self.memo[argument])
+        elif name in _CONSTANTS:
+            self.stack.append(_CONSTANTS[name])
+        elif name in _EMPTY:
+            self.stack.append(_EMPTY[name]())
+        elif name in _TUPLES:
+            self._push_tuple(self._pop(_TUPLES[name]))
+        elif name == "GLOBAL":
+            self._push_named(argument)
+        elif name in self.composed:
+            self.composed[name]()
+        elif name not in ("PROTO", "STOP"):
+            refuse(f"unsupported instruction {name}")
+
+    def _pop(self, count: int) -> list[Any]:
+        values = self.stack[-count:]
+        if len(values) < count:
+            refuse("it takes more than it has")
+        del self.stack[-count:]
+        return values
+
+    def _mark(self) -> None:
+        self.outer.append(self.stack)
+        self.stack = []
+
+    def _pop_mark(self) -> list[Any]:
+        values, self.stack = self.stack, self.outer.pop()
+        return values
+
+    def _push_tuple(self, values: list[Any]) -> None:
+        self.stack.append(tuple(values))
+
+    def _extend(self, values: list[Any]) -> None:
+        if type(self.stack[-1]) is not list:
+            refuse("it appends to what is not a list")
+        self.stack[-1].extend(values)
+
+    def _set_items(self, values: list[Any]) -> None:
+        if type(self.stack[-1]) not in (dict, OrderedDict):
+            refuse("it sets entries of what is not a dictionary")
+        _check_keys(values[::2])
+        self.stack[-1].update(zip(values[::2], values[1::2], strict=True))
+
+    def _push_named(self, argument: str) -> None:
+        name = argument.replace("builtins ", "__builtin__ ", 1)
+        if name not in self.names:
+            refuse(f"unsupported GLOBAL {argument.replace(' ', '.')!r:.100}")
+        self.stack.append(self.names[name])
+
+    def _reduce(self) -> None:
+        function, arguments = self._pop(2)
+        if type(function) is not Function or type(arguments) is not tuple:
+            refuse("it calls what is not a function")
+        self.stack.append(function.call(*arguments))
+
+    def _build(self) -> None:
+        """Take the second half of what describes a numpy scalar, or a network's weights."""
+        target, state = self._pop(2)
+        if type(target) is _NumpyDtype and type(state) is tuple and state[1] in _BYTE_ORDERS:
+            target.order = state[1]
+        elif type(target) is OrderedDict and type(state) is dict and set(state) == {"_metadata"}:
+            vars(target).update(state)  # versions of modules, for `load_state_dict`
+        else:
+            refuse("it changes an object by its state")
+        self.stack.append(target)
+
+
+def _encode(text: Any, encoding: Any) -> bytes:
+    """Return bytes, which pickles of old hold as text; other codecs can take minutes."""
+    if type(text) is not str or encoding != "latin1":
+        refuse(f"it encodes text as {encoding!r:.40}")
+    return text.encode("latin1")
+
+
+def _empty_bytes() -> bytes:
+    return b""
+
+
+def _set(values: Any = ()) -> set[Any]:
+    _check_keys(values)
+    return set(values)
+
+
+def _ordered_dict() -> OrderedDict[Any, Any]:
+    return OrderedDict()
+
+
+def _numpy_dtype(name: Any, *_: Any) -> _NumpyDtype:
+    if type(name) is not str or name not in _NUMPY_DTYPES:
+        refuse(f"it has numpy values of type {name!r:.40}")
+    return _NumpyDtype(name)
+
+
+def _numpy_scalar(dtype: Any, content: Any) -> Any:
+    if type(dtype) is not _NumpyDtype or type(content) is not bytes:
+        refuse("it has a numpy value without type or content")
+    order = "<" if dtype.order == "|" else dtype.order  # of a single byte
+    (value,) = np.frombuffer(content, np.dtype(f"{order}{dtype.name}"))
+    return value
+
+
+PLAIN_NAMES = {
+    "__builtin__ bytes": Function(_empty_bytes),
+    "__builtin__ set": Function(_set),
+    "_codecs encode": Function(_encode),
+    "collections OrderedDict": Function(_ordered_dict),
+    "numpy dtype": Function(_numpy_dtype),
+    "numpy.core.multiarray scalar": Function(_numpy_scalar),
+    "numpy._core.multiarray scalar": Function(_numpy_scalar),  # since numpy 2
+}
+
+
+def _check_keys(keys: Sequence[Any]) -> None:
+    """Check that keys are plain: looking for a deeply nested one crashes the interpreter."""
+    if type(keys) not in (list, tuple):
+        refuse("it has a set of what is not a list")
+    for key in keys:
+        parts = key if type(key) is tuple else (key,)
+        if not all(isinstance(part, _KEYS) for part in parts):
+            refuse(f"it has a key that is a {type(key).__name__}")
+
+
+def check_plain(content: Any, leaves: tuple[type, ...] = ()) -> None:
+    """Check that all values are plain, and that they are no more than they seem.
+
+    A list that holds another one twice, which holds another one twice, and so on, seems small.
+
+    Args:
+        content: What a pickle left.
+        leaves: Types that are let through besides numbers, texts and numpy scalars.
+
+    Raises:
+        ForeignContentError: If not, or values are nested too deep.
+    """
+    plain = (*_LEAVES, *leaves)
+    waiting = [(content, 0)]
+    seen = 0
+    while waiting:
+        value, depth = waiting.pop()
+        if isinstance(value, plain):
+            continue
+        if not isinstance(value, (dict, list, tuple, set)):
+            refuse(f"it has a {type(value).__name__}")
+        seen += len(value)
+        if seen > _MOST_VALUES or depth > _MOST_NESTED:
+            refuse("its values are nested too deep, or too many")
+        inside = value.values() if isinstance(value, dict) else value
+        waiting += ((inner, depth + 1) for inner in inside)
