@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import os
 import re
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -34,13 +33,14 @@ from umamba.nnunet.dataset_images import (
 )
 from umamba.nnunet.dataset_labels import LabelRules
 from umamba.nnunet.file_names import GEOMETRY_ENDINGS, split_ending
+from umamba.nnunet.publishing import publication
 
 __all__ = ["CreatedDataset", "DatasetRequest", "create_dataset"]
 
 Array = npt.NDArray[Any]
 Progress = Callable[[Sequence[Any], str], Iterable[Any]]
 
-_NAME = re.compile(r"Dataset(\d{3})_[A-Za-z0-9][A-Za-z0-9_.-]*")
+_NAME = re.compile(r"Dataset(\d{3})_[A-Za-z0-9][A-Za-z0-9_.-]*", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -126,14 +126,20 @@ def create_dataset(request: DatasetRequest, progress: Progress | None = None) ->
             cases are in one `DatasetProblemsError`.
     """
     progress = progress or (lambda items, _title: items)
-    warnings = _check_name(request)
-    facts, problems = _check_cases(request, progress)
-    if errors := errors_of(problems):
-        raise DatasetProblemsError(errors, "nothing was written")
-    layout = _layout(request, facts)
-    warnings += [str(problem) for problem in problems]
-    warnings += _remarks(request, facts, layout)
-    _write(request, facts, layout, progress)
+    _check_name(request)
+    final = request.raw / request.name
+    remedy = "say --overwrite to replace it"
+    with publication(final, remedy, overwrite=request.overwrite) as work:
+        facts, problems = _check_cases(request, progress)
+        if errors := errors_of(problems):
+            raise DatasetProblemsError(errors, "nothing was written")
+        layout = _layout(request, facts)
+        warnings = [str(problem) for problem in problems]
+        warnings += _remarks(facts, layout)
+        if work.replaces:
+            warnings.append(f"{request.name} was replaced: what was planned from it is out of date")
+        _write(request, facts, layout, work.new, progress)
+        work.publish()
     return CreatedDataset(
         name=request.name,
         path=request.raw / request.name,
@@ -145,7 +151,7 @@ def create_dataset(request: DatasetRequest, progress: Progress | None = None) ->
     )
 
 
-def _check_name(request: DatasetRequest) -> list[str]:
+def _check_name(request: DatasetRequest) -> None:
     match = _NAME.fullmatch(request.name)
     if match is None:
         msg = (
@@ -164,13 +170,6 @@ def _check_name(request: DatasetRequest) -> list[str]:
             "it to be unique; use another number"
         )
         raise DatasetError(msg)
-    if (request.raw / request.name).exists() and not request.overwrite:
-        msg = f"{request.raw / request.name} exists already; say --overwrite to replace it"
-        raise DatasetError(msg)
-    return [
-        f"{path} is left over from an interrupted run and can be deleted"
-        for path in request.raw.glob(f".{request.name}.*")
-    ]
 
 
 def _check_cases(
@@ -224,7 +223,7 @@ def _choose_ending(images: Sequence[FileFacts]) -> str:
     return ".png" if fits_png and ".png" in endings else ".tif"
 
 
-def _remarks(request: DatasetRequest, facts: Sequence[CaseFacts], layout: _Layout) -> list[str]:
+def _remarks(facts: Sequence[CaseFacts], layout: _Layout) -> list[str]:
     """Say what is done to the images that the user may not expect."""
     remarks = []
     n_alpha = sum(any(DROPPED_ALPHA_NOTE in f.notes for f in fact.images) for fact in facts)
@@ -236,45 +235,28 @@ def _remarks(request: DatasetRequest, facts: Sequence[CaseFacts], layout: _Layou
     is_stack = layout.reader == "Tiff3DIO"
     if is_stack and not layout.spacing and any(fact.geometry is None for fact in facts):
         remarks.append("TIFF stacks do not say how large a voxel is: 1 1 1 is taken (--spacing)")
-    if request.overwrite and (request.raw / request.name).exists():
-        remarks.append(f"{request.name} was replaced: what was planned from it is out of date")
     return remarks
 
 
 def _write(
-    request: DatasetRequest, facts: Sequence[CaseFacts], layout: _Layout, progress: Progress
+    request: DatasetRequest,
+    facts: Sequence[CaseFacts],
+    layout: _Layout,
+    folder: Path,
+    progress: Progress,
 ) -> None:
-    """Build the data set beside its place and move it there once it is complete."""
-    final = request.raw / request.name
-    partial = final.with_name(f".{request.name}.partial-{os.getpid()}")
+    """Write the files of the data set into a new folder."""
+    for name in ("imagesTr", "labelsTr"):
+        (folder / name).mkdir(parents=True)
     try:
-        for folder in ("imagesTr", "labelsTr"):
-            (partial / folder).mkdir(parents=True)
         for fact in progress(facts, "writing"):
-            _write_images(partial / "imagesTr", fact, layout)
-            _write_mask(partial / "labelsTr", fact, layout, request.rules)
-        _write_dataset_json(partial, len(facts), layout)
-        _move_into_place(partial, final)
-    except (OSError, RuntimeError, UnreadableFileError) as error:
+            _write_images(folder / "imagesTr", fact, layout)
+            _write_mask(folder / "labelsTr", fact, layout, request.rules)
+    except (RuntimeError, UnreadableFileError) as error:
         reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
-        msg = f"cannot make {final}: {reason[0]}; nothing was changed there"
+        msg = f"cannot make {request.raw / request.name}: {reason[0]}; nothing was changed there"
         raise DatasetError(msg) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def _move_into_place(partial: Path, final: Path) -> None:
-    if not final.exists():
-        partial.rename(final)
-        return
-    old = final.with_name(f".{final.name}.old-{os.getpid()}")
-    final.rename(old)
-    try:
-        partial.rename(final)
-    except BaseException:
-        old.rename(final)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
+    _write_dataset_json(folder, len(facts), layout)
 
 
 def _write_images(folder: Path, fact: CaseFacts, layout: _Layout) -> None:

@@ -18,10 +18,10 @@ import torch
 from umamba.errors import ModelFileError, PlansError, UMambaError
 from umamba.nnunet.archives import list_members, unpack
 from umamba.nnunet.checkpoints import read_checkpoint, write_checkpoint
+from umamba.nnunet.file_lock import is_running
 from umamba.nnunet.manifest import CARD, MANIFEST, verify_folder
 from umamba.nnunet.paths import Paths, check_writable
 from umamba.nnunet.prediction import PredictionOptions, load_model
-from umamba.nnunet.preparation import is_running
 from umamba.nnunet.weight_files import read_weights
 
 __all__ = ["install_model", "opened_model"]

@@ -12,7 +12,7 @@ from typing import Any
 
 from umamba import __version__
 from umamba.errors import UMambaError
-from umamba.nnunet.preparation import is_running
+from umamba.nnunet.file_lock import is_running
 from umamba.nnunet.whole_files import place_if_absent
 
 __all__ = [

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from umamba.errors import DatasetError, PlansError, UMambaError
 from umamba.nnunet.dataset_checks import Case, DatasetProblemsError, errors_of, inspect_case
+from umamba.nnunet.file_lock import is_running
 from umamba.nnunet.file_names import ENDINGS
 from umamba.nnunet.json_files import load_json
 from umamba.nnunet.paths import Paths, check_writable, environment
@@ -20,7 +21,6 @@ __all__ = [
     "ensure_plans",
     "ensure_preprocessed",
     "find_dataset",
-    "is_running",
     "talk_to_stderr",
 ]
 
@@ -215,16 +215,3 @@ def _preprocess(dataset: str, plans_name: str, configuration: str, unfinished: P
             show_progress_bar=sys.stderr.isatty(),
         )
     unfinished.unlink()
-
-
-def is_running(process_id: int) -> bool:
-    """Return whether a process of that number is alive on this machine."""
-    if process_id <= 0:
-        return False
-    try:
-        os.kill(process_id, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
