@@ -69,9 +69,9 @@ def test_files_that_fit_nothing_are_warned_of_but_hidden_ones_are_not(folders):
     (folders / "images" / "._a.png").write_bytes(b"resource fork")
     (folders / "images" / "photo.jpg").write_bytes(b"?")
     (folders / "images" / "cases.csv").write_text("id")
-    (warning,) = make(folders).warnings
-    assert "1 files were left out" in warning
-    assert "photo.jpg" in warning
+    left_out, others = make(folders).warnings
+    assert "left out: images/photo.jpg; they are not read: .nii.gz" in left_out
+    assert "1 file is not an image by name: images/cases.csv; nothing is taken" in others
 
 
 @pytest.mark.parametrize(

@@ -75,4 +75,4 @@ def test_raw_data_without_images_are_named(root: Path, capsys: pytest.CaptureFix
         path.unlink()
     (root / "raw" / NAME / "imagesTr").rmdir()
     assert plan(root) == 2
-    assert f"{root / 'raw' / NAME} is no raw data set of nnU-Net: " in capsys.readouterr().err
+    assert "imagesTr does not exist; nnU-Net looks for images" in capsys.readouterr().err

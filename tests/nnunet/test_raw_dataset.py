@@ -1,9 +1,12 @@
 """What is wrong with names, folders and `dataset.json`."""
 
 import json
+import shlex
+import subprocess
 
 import numpy as np
 import pytest
+from nnunetv2.utilities.utils import get_identifiers_from_splitted_dataset_folder
 
 from dataset_files import disc, findings_of, make_folders, noise, save, save_raw
 from umamba.errors import UMambaError
@@ -31,7 +34,7 @@ def rename(path, name):
         ({"channel_names": ["T1"]}, "channel_names is ['T1']"),
         ({"file_ending": ".bmp"}, "file_ending is '.bmp'; these can be checked: .nii.gz"),
         ({"file_ending": None}, "file_ending is None"),
-        ({"labels": {"0": "background", "1": "a"}}, "nnU-Net needs the value of every name, and"),
+        ({"labels": {"0": "background", "1": "a"}}, 'write "labels": {"background": 0, "a": 1}'),
         ({"labels": {"background": 0}}, "labels is {'background': 0}"),
         ({"labels": {"background": 0, "a": "1"}}, "label a is '1'; give an integer"),
         ({"labels": {"background": 0, "a": []}}, "label a is []; give an integer, or a list"),
@@ -141,11 +144,27 @@ def test_missing_files(folders):
     assert "error: case d: imagesTr/d_0000.nii.gz: channel _0001 is missing" in lines
 
 
-def test_names_with_dots_and_hidden_files(folders):
+def test_names_with_dots(folders):
     raw = save_raw(folders)
     rename(raw / "imagesTr" / "b_0000.nii.gz", "b.v1_0000.nii.gz")
     rename(raw / "labelsTr" / "b.nii.gz", "b.v1.nii.gz")
+    assert findings_of(folders) == []
+
+
+def test_hidden_files_that_nnunet_takes_for_cases(folders):
+    raw = save_raw(folders)
+    for folder in ("imagesTr", "labelsTr"):
+        (raw / folder / "Thumbs.db").write_bytes(b"a cache")
+        (raw / folder / ".DS_Store").write_bytes(b"settings")
+    assert findings_of(folders) == []
     (raw / "imagesTr" / "._b_0000.nii.gz").write_bytes(b"a copy by macOS")
+    (raw / "labelsTr" / "._b.nii.gz").write_bytes(b"a copy by macOS")
+    images = raw / "imagesTr"
+    assert "._b" in get_identifiers_from_splitted_dataset_folder(str(images), ".nii.gz")
+    (line,) = findings_of(folders)
+    assert line.startswith("error: Dataset007_Test/imagesTr: nnU-Net takes hidden files for cases:")
+    subprocess.run(shlex.split(line.partition("delete them: ")[2]), check=True)
+    assert sorted(file.name for file in images.iterdir() if "b_" in file.name) == ["b_0000.nii.gz"]
     assert findings_of(folders) == []
 
 

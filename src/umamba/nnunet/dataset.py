@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from umamba.errors import DatasetError
-from umamba.nnunet.dataset_cases import FileNaming, find_cases
+from umamba.nnunet.dataset_cases import FileNaming, find_cases, other_files
 from umamba.nnunet.dataset_checks import (
     CaseFacts,
     DatasetProblemsError,
@@ -176,7 +176,7 @@ def _check_cases(
     request: DatasetRequest, progress: Progress
 ) -> tuple[list[CaseFacts], list[Problem]]:
     found = find_cases(request.images, request.masks, request.naming)
-    problems = list(found.problems)
+    problems = [*found.problems, *other_files(found.others)]
     facts = []
     for case in progress(found.cases, "checking"):
         fact, case_problems = inspect_case(case, request.naming.names)

@@ -7,14 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from umamba.errors import DatasetError
-from umamba.nnunet.dataset_checks import Case, Problem
-from umamba.nnunet.file_names import ENDINGS, split_ending
+from umamba.nnunet.dataset_checks import Case, Problem, short
+from umamba.nnunet.file_names import (
+    ENDINGS,
+    is_image,
+    listed,
+    shown,
+    split_ending,
+    visible_files,
+    why_no_name,
+)
 
-__all__ = ["FileNaming", "FoundCases", "find_cases"]
+__all__ = ["FileNaming", "FoundCases", "find_cases", "other_files"]
 
 _NUMBERED = re.compile(r"_(\d{4})$")
-# These often lie beside images, and nobody takes them for one.
-_NO_IMAGES = {"", ".json", ".csv", ".tsv", ".txt", ".md", ".xlsx", ".pdf", ".py", ".xml"}
 
 
 @dataclass(frozen=True)
@@ -54,10 +60,11 @@ class FileNaming:
 
 @dataclass(frozen=True)
 class FoundCases:
-    """Complete cases, and what keeps others from being complete."""
+    """Complete cases, what keeps others from being complete, and files that are no images."""
 
     cases: tuple[Case, ...]
     problems: tuple[Problem, ...]
+    others: tuple[Path, ...]
 
 
 # Case, then channel ("" if it has none), then the files that claim to be it.
@@ -93,8 +100,19 @@ def find_cases(images: Path, masks: Path, naming: FileNaming) -> FoundCases:
     cases, problems = _pair(image_table, mask_table, suffixes)
     problems = [*_unpaired(image_table, mask_table, images, masks), *problems]
     used = _paths(image_table) | _paths(mask_table)
-    problems += _left_out(sorted({*image_files, *mask_files} - used))
-    return FoundCases(tuple(cases), tuple(problems))
+    rest = sorted({*image_files, *mask_files} - used)
+    problems += _left_out([path for path in rest if is_image(path)])
+    others = tuple(path for path in rest if not is_image(path))
+    return FoundCases(tuple(cases), tuple(problems), others)
+
+
+def other_files(files: Sequence[Path]) -> list[Problem]:
+    """Name files that are no images, and that nobody expects to be used."""
+    if not files:
+        return []
+    noun = "1 file is" if len(files) == 1 else f"{len(files)} files are"
+    text = f"{noun} not an image by name: {listed(map(short, files))}"
+    return [Problem("", None, text, "nothing is taken from there", "warning")]
 
 
 def _candidates(images: Path, masks: Path, naming: FileNaming) -> tuple[list[Path], list[Path]]:
@@ -126,12 +144,7 @@ def _candidates(images: Path, masks: Path, naming: FileNaming) -> tuple[list[Pat
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and (path.is_file() or path.is_symlink())
-    )
+    return visible_files(folder, deep=True)
 
 
 def _group(files: Iterable[Path], suffix: str, channels: Sequence[str]) -> _Found:
@@ -177,7 +190,7 @@ def _pair(
     cases, problems = [], []
     for case_id in sorted(image_table.keys() & mask_table.keys()):
         channels, masks = image_table[case_id], mask_table[case_id][""]
-        found = _check_case(case_id, channels, masks, suffixes)
+        found = _check_name(case_id, masks[0]) or _check_case(case_id, channels, masks, suffixes)
         if found:
             problems += found
         else:
@@ -194,13 +207,19 @@ def _unpaired(image_table: _Found, mask_table: _Found, images: Path, masks: Path
     problems = []
     for case_id in sorted(image_table.keys() - mask_table.keys()):
         file = min(_paths({case_id: image_table[case_id]}))
-        fix = f"add a mask named {case_id} to {masks}, or take the image away"
-        problems.append(Problem(case_id, file, "the image has no mask", fix))
+        fix = f"add a mask named {shown(case_id)} to {masks}, or take the image away"
+        problems.append(Problem(shown(case_id), file, "the image has no mask", fix))
     for case_id in sorted(mask_table.keys() - image_table.keys()):
         file = min(_paths({case_id: mask_table[case_id]}))
-        fix = f"add an image named {case_id} to {images}, or take the mask away"
-        problems.append(Problem(case_id, file, "the mask has no image", fix))
+        fix = f"add an image named {shown(case_id)} to {images}, or take the mask away"
+        problems.append(Problem(shown(case_id), file, "the mask has no image", fix))
     return problems
+
+
+def _check_name(case_id: str, mask: Path) -> list[Problem]:
+    """Refuse what cannot be the name of nnU-Net's files."""
+    reason = why_no_name(f"{case_id}_0000.nii.gz")
+    return [Problem(shown(case_id), mask, reason, "rename its files")] if reason else []
 
 
 def _check_case(
@@ -218,7 +237,7 @@ def _check_case(
     ]
     for files, kind in [*((files, "image") for files in channels.values()), (masks, "mask")]:
         if len(files) > 1:
-            others = ", ".join(str(path) for path in files[:3])
+            others = listed(files[:3])
             text = f"{len(files)} files claim to be this {kind}: {others}"
             fix = (
                 f"keep one; or, if folders name the cases, give the file's name as --{kind}-suffix"
@@ -227,14 +246,19 @@ def _check_case(
     return problems
 
 
-def _left_out(files: Iterable[Path]) -> list[Problem]:
-    """Warn of files that are no image or fit no pattern."""
-    rest = [path for path in files if path.suffix.lower() not in _NO_IMAGES]
-    if not rest:
-        return []
-    text = f"{len(rest)} files were left out, e.g. {rest[0]}"
-    fix = "their names or formats are none of those expected"
-    return [Problem("", None, text, fix, "warning")]
+def _left_out(images: Sequence[Path]) -> list[Problem]:
+    """Warn of images that fit no pattern, or that nnU-Net does not read."""
+    unread = [path for path in images if not split_ending(path)[1]]
+    unnamed = [path for path in images if split_ending(path)[1]]
+    found = (
+        (unread, f"not read: {' '.join(ENDINGS)} are; convert them if they are meant"),
+        (unnamed, "named like no image and no mask: look at the suffixes if they are meant"),
+    )
+    return [
+        Problem("", None, f"left out: {listed(map(short, files))}", f"they are {fix}", "warning")
+        for files, fix in found
+        if files
+    ]
 
 
 def _no_files_message(folder: Path, kind: str, naming: FileNaming) -> str:

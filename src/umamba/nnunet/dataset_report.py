@@ -92,7 +92,7 @@ def _compare(raw: RawDataset, facts: Sequence[CaseFacts]) -> list[Problem]:
     return [
         *check_across(facts, reorients=raw.reorients),
         *check_channel_count(facts, len(raw.channels), where),
-        *(raw.rules.check(facts) if raw.rules else ()),
+        *raw.check_labels(facts),
     ]
 
 

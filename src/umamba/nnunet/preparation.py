@@ -3,18 +3,19 @@
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from umamba.errors import DatasetError, PlansError, UMambaError
-from umamba.nnunet.dataset_checks import Case, DatasetProblemsError, errors_of, inspect_case
+from umamba.nnunet.dataset_checks import DatasetProblemsError, Problem, errors_of, inspect_case
+from umamba.nnunet.dataset_description import check_description
 from umamba.nnunet.file_lock import is_running
 from umamba.nnunet.file_names import ENDINGS
 from umamba.nnunet.json_files import load_json
 from umamba.nnunet.paths import Paths, check_writable, environment
 from umamba.nnunet.plans import check_patch, resolve
 from umamba.nnunet.plans_files import read_plans
-from umamba.nnunet.prediction_inputs import channel_names
+from umamba.nnunet.raw_dataset import open_raw_dataset
 from umamba.registry import find_planner
 
 __all__ = [
@@ -174,29 +175,37 @@ def ensure_preprocessed(dataset: str, plans_name: str, configuration: str, paths
     _preprocess(dataset, plans_name, configuration, unfinished)
 
 
-def _check_raw(raw: Path) -> None:
-    """Read every file: of a truncated one ITK takes the missing bytes for zeros, and nnU-Net, too.
+def _check_raw(raw: Path) -> list[str]:
+    """Refuse what `umamba check` calls an error, but where nnU-Net's own check lets it pass.
 
+    Every file is read: of a truncated one ITK takes the missing bytes for zeros, and nnU-Net, too.
     As in nnU-Net's own check, origins and directions may differ.
-    """
-    from nnunetv2.utilities.utils import get_filenames_of_train_images_and_targets
 
-    description = load_json(raw / "dataset.json")
-    try:
-        cases = get_filenames_of_train_images_and_targets(str(raw), description)
-        names, ending = channel_names(description), description["file_ending"]
-    except (OSError, KeyError) as error:
-        msg = f"{raw} is no raw data set of nnU-Net: {type(error).__name__} {error}"
-        raise DatasetError(msg) from None
-    if ending not in ENDINGS:  # nnU-Net reads formats that we do not
-        return
-    sys.stderr.write(f"checking the {len(cases)} cases of {raw}\n")
+    Returns:
+        The cases.
+    """
+    file = raw / "dataset.json"
+    description = load_json(file)
+    ending = description.get("file_ending")
+    if isinstance(ending, str) and ending.lower() not in ENDINGS:
+        _refuse(check_description(description, file))
+        return []  # nnU-Net reads formats that we do not
+    dataset = open_raw_dataset(raw)
+    _refuse(dataset.problems)
+    sys.stderr.write(f"checking the {len(dataset.cases)} cases of {raw}\n")
     problems = []
-    for case_id, files in cases.items():
-        case = Case(case_id, tuple(map(Path, files["images"])), Path(files["label"]))
-        problems += errors_of(inspect_case(case, names, ("origin", "direction"))[1])
-    if problems:
-        raise DatasetProblemsError(problems, "nothing was written")
+    facts = []
+    for case in dataset.cases:
+        fact, found = inspect_case(case, dataset.channels, ("origin", "direction"))
+        facts.append(fact)
+        problems += found
+    _refuse([*problems, *dataset.check_labels(facts)])
+    return [case.case_id for case in dataset.cases]
+
+
+def _refuse(problems: Sequence[Problem]) -> None:
+    if errors := errors_of(problems):
+        raise DatasetProblemsError(errors, "nothing was written")
 
 
 def _preprocess(dataset: str, plans_name: str, configuration: str, unfinished: Path) -> None:

@@ -2,19 +2,33 @@
 
 import os
 import re
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+import shlex
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from umamba.errors import DatasetError
-from umamba.nnunet.dataset_cases import FileNaming, find_cases
-from umamba.nnunet.dataset_checks import Case, Problem
+from umamba.nnunet.dataset_cases import FileNaming, find_cases, other_files
+from umamba.nnunet.dataset_checks import Case, CaseFacts, Problem
+from umamba.nnunet.dataset_description import (
+    DescribedLabels,
+    check_description,
+    file_ending,
+    named_channels,
+    read_labels,
+)
 from umamba.nnunet.dataset_labels import LabelRules
-from umamba.nnunet.file_names import ENDINGS
+from umamba.nnunet.file_names import (
+    is_hidden,
+    listed,
+    shown,
+    split_ending,
+    visible_files,
+    why_no_name,
+)
 from umamba.nnunet.json_files import load_json
-from umamba.nnunet.prediction_inputs import channel_names
 
 __all__ = ["RawDataset", "open_raw_dataset"]
 
@@ -28,20 +42,39 @@ class RawDataset:
     Attributes:
         path: Its folder.
         channels: The names of the channels.
+        labels: The labels that it names.
         rules: What the values in the masks mean; `None` if `dataset.json` contradicts itself.
         reorients: Whether its reader brings all images into one orientation.
         cases: The complete cases for training.
         test_cases: The cases in `imagesTs`, without masks.
         problems: What is wrong with `dataset.json`, and what keeps cases from being complete.
+        order: What nnU-Net writes for each region.
     """
 
     path: Path
     channels: tuple[str, ...]
+    labels: DescribedLabels
     rules: LabelRules | None
     reorients: bool
     cases: tuple[Case, ...]
     test_cases: tuple[Case, ...]
     problems: tuple[Problem, ...]
+    order: tuple[int, ...] = ()
+
+    def check_labels(self, facts: Sequence[CaseFacts]) -> list[Problem]:
+        """Compare the values in all masks with what `dataset.json` makes of them."""
+        if self.rules is None:
+            return []
+        found = {value for fact in facts for value in fact.values}
+        merged = self.labels.merged(self.order, found & set(self.labels.values))
+        texts = [
+            f"the regions do not tell {value} from {back}: predictions hold {back} for both"
+            for value, back in merged.items()
+        ]
+        fix = "give it a region of its own unless that is meant"
+        file = self.path / "dataset.json"
+        warnings = [Problem("", file, text, fix, "warning") for text in texts if self.order]
+        return [*self.rules.check(facts), *warnings]
 
 
 def open_raw_dataset(path: Path) -> RawDataset:
@@ -59,79 +92,33 @@ def open_raw_dataset(path: Path) -> RawDataset:
     """
     file = path / "dataset.json"
     description = load_json(file)
-    channels, ending = _channels(file, description), _ending(file, description)
-    rules, problems = _label_rules(file, description.get("labels"))
+    problems = check_description(description, file)
+    labels, ending = read_labels(description, file), file_ending(description, file)
+    contradictory = bool(problems)
     if "dataset" in description:
         cases, found = _listed_cases(path, file, description["dataset"])
     else:
         cases, found = _found_cases(path, ending)
     problems += found
     n_cases = description.get("numTraining")
-    if n_cases != len(cases) and not found:
+    incomplete = any(problem.severity == "error" for problem in found)
+    if n_cases != len(cases) and not incomplete:
         text = f"numTraining is {n_cases}, but there are {len(cases)} cases"
         problems.append(Problem("", file, text, f"write {len(cases)}, or add the missing ones"))
+    test_cases, found = _test_cases(path / "imagesTs", ending)
     return RawDataset(
         path=path,
-        channels=channels,
-        rules=rules,
+        channels=named_channels(description, file),
+        labels=labels,
+        rules=None
+        if contradictory
+        else LabelRules(names=labels.flat(), ignore=labels.ignore, described=True),
         reorients=description.get("overwrite_image_reader_writer") == "NibabelIOWithReorient",
         cases=tuple(cases),
-        test_cases=_test_cases(path / "imagesTs", ending),
-        problems=tuple(problems),
+        test_cases=tuple(test_cases),
+        problems=(*problems, *found),
+        order=() if contradictory else tuple(description.get("regions_class_order") or ()),
     )
-
-
-def _channels(file: Path, description: Mapping[str, Any]) -> tuple[str, ...]:
-    named = description.get("channel_names") or description.get("modality")
-    if not isinstance(named, dict) or sorted(named) != sorted(map(str, range(len(named)))):
-        msg = (
-            f"{file}: channel_names is {named!r}; nnU-Net needs the name of every channel by its "
-            'number, e.g. {"0": "T1", "1": "T2"}'
-        )
-        raise DatasetError(msg)
-    return tuple(map(str, channel_names(description)))
-
-
-def _ending(file: Path, description: Mapping[str, Any]) -> str:
-    ending = description.get("file_ending")
-    if ending in ENDINGS:
-        return str(ending)
-    msg = f"{file}: file_ending is {ending!r}; these can be checked: {' '.join(ENDINGS)}"
-    raise DatasetError(msg)
-
-
-def _label_rules(file: Path, labels: Any) -> tuple[LabelRules | None, list[Problem]]:
-    """Take regions apart into their values: a mask holds values, not regions."""
-    names = _names_of_values(file, labels)
-    ignore = next((value for value in names if names[value] == ["ignore"]), None)
-    used = sorted({0, *names})
-    if used != list(range(len(used))) or (ignore is not None and ignore != used[-1]):
-        text = f"the values of the labels are {', '.join(map(str, used))}"
-        fix = "nnU-Net needs 0, 1, 2, ... without gaps, and the highest one for ignore"
-        return None, [Problem("", file, text, fix)]
-    labelled = sorted(names.keys() - {0, ignore})
-    joined = {value: "+".join(names[value]) for value in labelled}
-    shared = Counter(joined.values())
-    flat = {f"{n}({v})" if shared[n] > 1 else n: v for v, n in joined.items()}
-    return LabelRules(names=flat, ignore=ignore, described=True), []
-
-
-def _names_of_values(file: Path, labels: Any) -> dict[int, list[str]]:
-    """Return the names of the labels or regions in which each value is."""
-    if not isinstance(labels, dict) or labels.get("background") != 0 or len(labels) < 2:
-        msg = (
-            f"{file}: labels is {labels!r}; nnU-Net needs the value of every name, and background, "
-            'e.g. {"background": 0, "tumour": 1}'
-        )
-        raise DatasetError(msg)
-    names: dict[int, list[str]] = defaultdict(list)
-    for name, values in labels.items():
-        for value in values if isinstance(values, list) and values else [values]:
-            if type(value) is not int:
-                msg = f"{file}: label {name} is {values!r}; give an integer, or a list of them"
-                raise DatasetError(msg)
-            names[value].append(name)
-    return names
 
 
 def _found_cases(path: Path, ending: str) -> tuple[list[Case], list[Problem]]:
@@ -141,9 +128,10 @@ def _found_cases(path: Path, ending: str) -> tuple[list[Case], list[Problem]]:
         if not folder.is_dir():
             msg = f"{folder} does not exist; nnU-Net looks for images and masks there"
             raise DatasetError(msg)
+    hidden = _hidden_cases(images, ending)
     problems = _misnamed(images, ending, numbered=True) + _misnamed(masks, ending, numbered=False)
     if problems:  # whatever is paired now is paired wrongly
-        return [], problems
+        return [], hidden + problems
     stems = [_stem(file, ending) for file in _visible(images, ending)]
     if not {_NUMBER.sub("", stem) for stem in stems} & {
         _stem(file, ending) for file in _visible(masks, ending)
@@ -156,64 +144,96 @@ def _found_cases(path: Path, ending: str) -> tuple[list[Case], list[Problem]]:
     suffixes = sorted({stem[-5:] for stem in stems})
     naming = FileNaming(channels=tuple((suffix, suffix) for suffix in suffixes))
     found = find_cases(images, masks, naming)
-    return list(found.cases), list(found.problems)
+    others = [file for file in found.others if not _tells_voxel_size(file, ending)]
+    return list(found.cases), [*hidden, *found.problems, *other_files(others)]
+
+
+def _tells_voxel_size(file: Path, ending: str) -> bool:
+    """Return whether nnU-Net may look for the voxel size of a TIFF stack there."""
+    return ending.lower() in (".tif", ".tiff") and file.suffix == ".json"
+
+
+def _hidden_cases(folder: Path, ending: str) -> list[Problem]:
+    """Find files that are hidden from everyone but nnU-Net."""
+    files = sorted(
+        file for file in folder.iterdir() if is_hidden(file) and file.name.endswith(ending)
+    )
+    if not files:
+        return []
+    start = "._" if all(file.name.startswith("._") for file in files) else "."
+    command = shlex.join(["find", str(folder), "-name", f"{start}*{ending}", "-delete"])
+    text = f"nnU-Net takes hidden files for cases: {listed(file.name for file in files)}"
+    return [Problem("", folder, text, f"delete them: {command}")]
 
 
 def _misnamed(folder: Path, ending: str, *, numbered: bool) -> list[Problem]:
     """Find images that nnU-Net overlooks or takes for something else."""
     problems = []
     wanted = f"CASE_0000{ending}" if numbered else f"CASE{ending}"
-    for file in sorted(folder.rglob("*")):
-        if not file.name.lower().endswith(ENDINGS) or file.name.startswith("."):
+    for file in visible_files(folder, deep=True):
+        if not split_ending(file)[1]:
             continue
-        text = ""
+        text, fix = "", f"save it as {folder.name}/{wanted}, or take it away"
         if file.parent != folder:
             text = f"nnU-Net does not look into subfolders of {folder.name}"
+        elif file.name.lower().endswith(ending.lower()) and not file.name.endswith(ending):
+            text = f"nnU-Net overlooks it: file_ending in dataset.json is {ending}"
+            fix = f"rename it: {_rename(file, file.name[: -len(ending)] + ending)}"
         elif not file.name.endswith(ending):
             text = f"file_ending in dataset.json is {ending}"
         elif numbered and not _NUMBER.search(_stem(file, ending)):
             text = "its name does not end in the number of a channel"
+        elif reason := why_no_name(file.name):
+            text, fix = reason, "rename it"
         if text:
-            fix = f"save it as {folder.name}/{wanted}, or take it away"
             problems.append(Problem("", file, text, fix))
     return problems
 
 
+def _rename(file: Path, name: str) -> str:
+    return shown(shlex.join(["mv", str(file), str(file.with_name(name))]))
+
+
 def _visible(folder: Path, ending: str) -> list[Path]:
-    return sorted(
-        file
-        for file in folder.iterdir()
-        if file.name.endswith(ending) and not file.name.startswith(".")
-    )
+    return [file for file in visible_files(folder) if file.name.endswith(ending)]
 
 
 def _stem(file: Path, ending: str) -> str:
     return file.name.removesuffix(ending)
 
 
-def _listed_cases(path: Path, file: Path, listed: Any) -> tuple[list[Case], list[Problem]]:
+def _listed_cases(path: Path, file: Path, listing: Any) -> tuple[list[Case], list[Problem]]:
     """Take the cases that `dataset.json` lists itself, as nnU-Net does if it has `dataset`."""
-    if not isinstance(listed, dict):
+    if not isinstance(listing, dict):
         msg = f"{file}: dataset is no object with an entry for every case; correct it or remove it"
         raise DatasetError(msg)
     cases, problems = [], []
-    for case_id, entry in listed.items():
-        try:
-            images = [_absolute(path, name) for name in entry["images"]]
-            case = Case(case_id, tuple(images), _absolute(path, entry["label"]))
-        except (KeyError, TypeError):
-            msg = (
-                f"{file}: case {case_id} under dataset is {entry!r}; give its files as "
-                '{"images": [...], "label": "..."}'
-            )
-            raise DatasetError(msg) from None
+    for case_id, entry in listing.items():
+        case = _listed_case(path, file, case_id, entry)
         missing = [name for name in _files(case) if not name.is_file()]
         for name in missing:
             text, fix = "the file does not exist", "put it there, or correct dataset.json"
             problems.append(Problem(case_id, name, text, fix))
-        if not missing:
+        reason = "its name cannot be a file's" if "/" in case_id else why_no_name(case_id)
+        if reason:
+            problems.append(Problem(shown(case_id), file, reason, "rename the case"))
+        elif not missing:
             cases.append(case)
     return cases, problems
+
+
+def _listed_case(path: Path, file: Path, case_id: str, entry: Any) -> Case:
+    names = entry.get("images") if isinstance(entry, dict) else None
+    mask = entry.get("label") if isinstance(entry, dict) else None
+    parts: list[Any] = [*names, mask] if isinstance(names, list) and names else [None]
+    if not all(isinstance(part, str) for part in parts):
+        msg = (
+            f"{file}: case {case_id} under dataset is {entry!r}; give its files as "
+            '{"images": [...], "label": "..."}'
+        )
+        raise DatasetError(msg)
+    *images, label = (_absolute(path, part) for part in parts)
+    return Case(case_id, tuple(images), label)
 
 
 def _files(case: Case) -> Iterable[Path]:
@@ -224,10 +244,12 @@ def _absolute(path: Path, name: str) -> Path:
     return path / os.path.expandvars(name)
 
 
-def _test_cases(folder: Path, ending: str) -> tuple[Case, ...]:
+def _test_cases(folder: Path, ending: str) -> tuple[list[Case], list[Problem]]:
     if not folder.is_dir():
-        return ()
+        return [], []
     files: dict[str, list[Path]] = defaultdict(list)
     for file in _visible(folder, ending):
         files[_NUMBER.sub("", _stem(file, ending))].append(file)
-    return tuple(Case(case_id, tuple(paths), None) for case_id, paths in files.items())
+    cases = [Case(shown(case_id), tuple(paths), None) for case_id, paths in files.items()]
+    overlooked = [*_hidden_cases(folder, ending), *_misnamed(folder, ending, numbered=True)]
+    return cases, [replace(problem, severity="warning") for problem in overlooked]
