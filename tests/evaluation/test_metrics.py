@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from umamba.evaluation.metrics import METRICS, compare_masks, emptiness
+from umamba.evaluation.metrics import METRICS, OverlapCounts, compare_masks
 
 
 def box(z, y, x, shape=(20, 20, 20)):
@@ -95,7 +95,7 @@ NOTHING, SOMETHING = np.zeros((6, 6), bool), np.eye(6, dtype=bool)
     ],
 )
 def test_empty_masks_leave_undefined_what_is_undefined(prediction, reference, empty, zero, one):
-    assert emptiness(prediction, reference) == empty
+    assert OverlapCounts.of_masks(prediction, reference).empty == empty
     metrics = compare_masks(prediction, reference, (1.0, 1.0), 1.0)
     assert tuple(metrics) == ("dice", "iou", "nsd", "hd95", "assd", *METRICS[5:])
     expected = {**dict.fromkeys(METRICS, math.nan), **dict.fromkeys(zero, 0.0)}
@@ -104,4 +104,4 @@ def test_empty_masks_leave_undefined_what_is_undefined(prediction, reference, em
 
 
 def test_masks_with_voxels_are_not_empty():
-    assert emptiness(SOMETHING, SOMETHING) is None
+    assert OverlapCounts.of_masks(SOMETHING, SOMETHING).empty is None

@@ -11,12 +11,14 @@ import numpy.typing as npt
 from umamba.errors import EvaluationError
 from umamba.evaluation.instances import (
     ObjectMatches,
+    ObjectOverlaps,
     SizeMeasure,
-    find_components,
-    match_objects,
+    overlaps_by_label,
     score_by_size,
 )
-from umamba.evaluation.metrics import Emptiness, compare_masks, emptiness
+from umamba.evaluation.layers import disjoint_layers, paint
+from umamba.evaluation.metrics import Emptiness, metrics_from
+from umamba.evaluation.surfaces import LabelSurfaces
 
 __all__ = [
     "OBJECT",
@@ -182,11 +184,10 @@ def evaluate_case(
         )
     if labels is None:
         return CaseEvaluation((_evaluate_objects(prediction, reference, steps, settings),))
-    evaluations = (
-        _evaluate_label(name, values, prediction, reference, steps, settings)
-        for name, values in labels.items()
-    )
-    return CaseEvaluation(tuple(evaluations))
+    found: dict[str, LabelEvaluation] = {}
+    for layer in disjoint_layers(labels):
+        found |= _evaluate_layer(layer, prediction, reference, steps, settings)
+    return CaseEvaluation(tuple(found[name] for name in labels))
 
 
 def _as_image(
@@ -217,23 +218,23 @@ def _as_image(
     return prediction.squeeze(axis), reference.squeeze(axis), kept
 
 
-def _evaluate_label(
-    name: str,
-    values: int | tuple[int, ...],
+def _evaluate_layer(
+    layer: Mapping[str, tuple[int, ...]],
     prediction: Array,
     reference: Array,
     spacing: tuple[float, ...],
     settings: EvaluationSettings,
-) -> LabelEvaluation:
-    members = values if isinstance(values, tuple) else (values,)
-    masks = [_is_any(array, members) for array in (prediction, reference)]
-    box = _bounding_box(masks[0] | masks[1])
-    predicted, referred = (np.ascontiguousarray(mask[box]) for mask in masks)
-    del masks
-    numbered = (find_components(predicted), find_components(referred))
-    objects = match_objects(*numbered, spacing, settings.matching_iou)
-    del numbered
-    return _evaluation(name, predicted, referred, objects, spacing, settings)
+) -> dict[str, LabelEvaluation]:
+    """Evaluate labels that do not overlap, all in one go through the image."""
+    predicted, referred = (paint(array, layer.values()) for array in (prediction, reference))
+    box = _bounding_box((predicted > 0) | (referred > 0))
+    predicted, referred = (np.ascontiguousarray(array[box]) for array in (predicted, referred))
+    overlaps = overlaps_by_label(predicted, referred, len(layer))
+    surfaces = LabelSurfaces(predicted), LabelSurfaces(referred)
+    return {
+        name: _evaluation(name, overlaps[number - 1], surfaces, number, spacing, settings)
+        for number, name in enumerate(layer, start=1)
+    }
 
 
 def _evaluate_objects(
@@ -242,34 +243,31 @@ def _evaluate_objects(
     """Evaluate numbered objects: as such, and all together as one label."""
     box = _bounding_box((prediction > 0) | (reference > 0))
     prediction, reference = prediction[box], reference[box]
-    objects = match_objects(prediction, reference, spacing, settings.matching_iou)
-    return _evaluation(OBJECT, prediction > 0, reference > 0, objects, spacing, settings)
+    overlaps = ObjectOverlaps.of_numbered(prediction, reference)
+    surfaces = tuple(LabelSurfaces((array > 0).view(np.uint8)) for array in (prediction, reference))
+    return _evaluation(OBJECT, overlaps, surfaces, 1, spacing, settings)
 
 
 def _evaluation(
     name: str,
-    prediction: Array,
-    reference: Array,
-    objects: ObjectMatches,
+    overlaps: ObjectOverlaps,
+    surfaces: tuple[LabelSurfaces, ...],
+    number: int,
     spacing: tuple[float, ...],
     settings: EvaluationSettings,
 ) -> LabelEvaluation:
+    counts = overlaps.counts
     tolerance = settings.nsd_tolerances.get(name, settings.nsd_tolerance)
+    predicted, referred = (both.surface(number, spacing) for both in surfaces)
+    objects = overlaps.match(math.prod(spacing), settings.matching_iou, len(spacing))
     return LabelEvaluation(
         label=name,
-        metrics=compare_masks(prediction, reference, spacing, tolerance),
-        empty=emptiness(prediction, reference),
+        metrics=metrics_from(counts, predicted, referred, tolerance),
+        empty=counts.empty,
         reference_volume=float(objects.reference_volumes.sum()),
         prediction_volume=float(objects.prediction_volumes.sum()),
         objects=objects,
     )
-
-
-def _is_any(array: Array, values: tuple[int, ...]) -> Array:
-    found = np.zeros(array.shape, bool)
-    for value in values:
-        found |= array == value
-    return found
 
 
 def _bounding_box(mask: Array) -> tuple[slice, ...]:

@@ -1,21 +1,25 @@
 """Single objects: which ones were found, by size, and how well those found are outlined."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from umamba.evaluation.metrics import OverlapCounts
+
 __all__ = [
     "ALL_SIZES",
     "InstanceScore",
     "ObjectMatches",
+    "ObjectOverlaps",
     "SizeMeasure",
     "find_components",
     "match_objects",
     "object_sizes",
+    "overlaps_by_label",
     "score_by_size",
     "stratum_names",
     "tercile_cut_points",
@@ -29,10 +33,10 @@ _NAMES = {1: ("small", "large"), 2: ("small", "medium", "large")}
 
 
 def find_components(mask: Array) -> Array:
-    """Number the connected components of a mask from 1; voxels that share a corner are connected.
+    """Number the connected components from 1; voxels that share a corner are connected.
 
     Args:
-        mask: Booleans.
+        mask: Booleans, or labels as unsigned integers: components then are of one label.
     """
     import cc3d
 
@@ -75,36 +79,138 @@ def match_objects(
 
     Source: Kirillov et al. 2019, arXiv:1801.00868; Maier-Hein et al. 2024, arXiv:2206.01653.
     """
-    predicted, prediction_counts = _count_objects(prediction)
-    referred, reference_counts = _count_objects(reference)
-    overlapping = (prediction > 0) & (reference > 0)
-    columns = np.searchsorted(predicted, prediction[overlapping])
-    rows = np.searchsorted(referred, reference[overlapping])
-    codes, common = np.unique(rows * max(len(predicted), 1) + columns, return_counts=True)
-    rows, columns = np.divmod(codes, max(len(predicted), 1))
-    totals = reference_counts[rows] + prediction_counts[columns]
-    iou = common / (totals - common)
-    chosen, taken_rows, taken_columns = [], set[int](), set[int]()
-    for index in np.argsort(-iou, kind="stable"):
-        row, column = int(rows[index]), int(columns[index])
-        if iou[index] > matching_iou and row not in taken_rows and column not in taken_columns:
-            chosen.append(index)
-            taken_rows.add(row)
-            taken_columns.add(column)
-    best = np.array(chosen, np.intp)
-    voxel = math.prod(spacing)
-    return ObjectMatches(
-        reference_volumes=reference_counts * voxel,
-        prediction_volumes=prediction_counts * voxel,
-        pairs=np.stack([rows[best], columns[best]], axis=-1),
-        dice=2 * common[best] / totals[best],
-        n_dims=reference.ndim,
+    overlaps = ObjectOverlaps.of_numbered(prediction, reference)
+    return overlaps.match(math.prod(spacing), matching_iou, reference.ndim)
+
+
+@dataclass(frozen=True)
+class ObjectOverlaps:
+    """How many voxels objects have, and share with those of the other mask.
+
+    Attributes:
+        reference: Voxels of every reference object.
+        prediction: Voxels of every predicted object.
+        pairs: Which reference object (first column) overlaps which predicted one.
+        common: Voxels of every pair.
+    """
+
+    reference: Array
+    prediction: Array
+    pairs: Array
+    common: Array
+
+    @classmethod
+    def of_numbered(cls, prediction: Array, reference: Array) -> "ObjectOverlaps":
+        """Count the objects of two masks that number them, 0 where there is none."""
+        predicted, prediction_counts = _count_values(prediction[prediction > 0])
+        referred, reference_counts = _count_values(reference[reference > 0])
+        both = (prediction > 0) & (reference > 0)
+        columns = np.searchsorted(predicted, prediction[both])
+        rows = np.searchsorted(referred, reference[both])
+        codes, common = _count_values(rows * max(len(predicted), 1) + columns)
+        pairs = np.stack(np.divmod(codes, max(len(predicted), 1)), axis=-1)
+        return cls(reference_counts, prediction_counts, pairs, common)
+
+    @property
+    def counts(self) -> OverlapCounts:
+        """Voxels of all objects together."""
+        return OverlapCounts(
+            int(self.common.sum()), int(self.prediction.sum()), int(self.reference.sum())
+        )
+
+    def match(self, voxel: float, matching_iou: float, n_dims: int) -> ObjectMatches:
+        """Match the objects one to one, as `match_objects` does.
+
+        Args:
+            voxel: Volume of a voxel.
+            matching_iou: Intersection over union above which a pair may match.
+            n_dims: Dimensions of the image.
+        """
+        rows, columns = self.pairs[:, 0], self.pairs[:, 1]
+        totals = self.reference[rows] + self.prediction[columns]
+        iou = self.common / (totals - self.common)
+        chosen, taken_rows, taken_columns = [], set[int](), set[int]()
+        candidates = np.flatnonzero(iou > matching_iou)
+        for index in candidates[np.argsort(-iou[candidates], kind="stable")]:
+            row, column = int(rows[index]), int(columns[index])
+            if row not in taken_rows and column not in taken_columns:
+                chosen.append(index)
+                taken_rows.add(row)
+                taken_columns.add(column)
+        best = np.array(chosen, np.intp)
+        return ObjectMatches(
+            reference_volumes=self.reference * voxel,
+            prediction_volumes=self.prediction * voxel,
+            pairs=self.pairs[best],
+            dice=2 * self.common[best] / totals[best],
+            n_dims=n_dims,
+        )
+
+
+def overlaps_by_label(prediction: Array, reference: Array, n_labels: int) -> list[ObjectOverlaps]:
+    """Count the connected components of every label of two images, and what they share.
+
+    Args:
+        prediction: Labels from 1 to `n_labels` as unsigned integers, 0 where there is none.
+        reference: Likewise, of the same shape.
+        n_labels: How many labels there are.
+    """
+    predicted, prediction_labels, prediction_counts = _components(prediction)
+    referred, reference_labels, reference_counts = _components(reference)
+    same = (prediction == reference) & (prediction > 0)
+    n_columns = len(prediction_counts)
+    codes, common = _add_counts(  # a slice at a time, to keep memory small
+        _count_values(rows[inside] * np.int64(n_columns) + columns[inside])
+        for rows, columns, inside in zip(referred, predicted, same, strict=True)
     )
+    pairs = np.stack(np.divmod(codes, n_columns), axis=-1)
+    overlaps = []
+    for label in range(1, n_labels + 1):
+        rows, columns = (
+            np.flatnonzero(labels == label) for labels in (reference_labels, prediction_labels)
+        )
+        own = reference_labels[pairs[:, 0]] == label
+        renumbered = np.stack(
+            [np.searchsorted(kept, pairs[own, side]) for side, kept in enumerate((rows, columns))],
+            axis=-1,
+        )
+        overlaps.append(
+            ObjectOverlaps(
+                reference_counts[rows], prediction_counts[columns], renumbered, common[own]
+            )
+        )
+    return overlaps
 
 
-def _count_objects(numbered: Array) -> tuple[Array, Array]:
-    """Return the numbers in use and how many voxels have each."""
-    return np.unique(numbered[numbered > 0], return_counts=True)
+def _components(labelled: Array) -> tuple[Array, Array, Array]:
+    """Number connected components from 1, and return the label and the voxels of each, from 0."""
+    import cc3d
+
+    components = find_components(labelled)
+    counts = cc3d.statistics(components, no_slice_conversion=True)["voxel_counts"].astype(np.int64)
+    labels = np.zeros(len(counts), labelled.dtype)
+    for numbers, values in zip(components, labelled, strict=True):
+        labels[numbers] = values
+    return components, labels, counts
+
+
+def _count_values(values: Array) -> tuple[Array, Array]:
+    """Return the different values, ascending, and how often each occurs.
+
+    Neighbours in an image are mostly alike, so runs of equal values are counted as one.
+    """
+    changes = np.flatnonzero(values[1:] != values[:-1]) + 1
+    starts = np.concatenate([[0], changes]) if values.size else changes
+    return _add_counts([(values[starts], np.diff(starts, append=values.size))])
+
+
+def _add_counts(counted: Iterable[tuple[Array, Array]]) -> tuple[Array, Array]:
+    """Return the different values, ascending, and the sum of the counts of each."""
+    nothing = np.zeros(0, np.int64)
+    values, counts = zip(*list(counted) or [(nothing, nothing)], strict=True)
+    different, places = np.unique(np.concatenate(values), return_inverse=True)
+    total = np.bincount(places, np.concatenate(counts), len(different))
+    return different, total.astype(np.int64)
 
 
 def object_sizes(volumes: Array, measure: SizeMeasure, n_dims: int) -> Array:

@@ -18,7 +18,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Surface", "SurfaceDistances", "extract_surface", "measure_distances"]
+__all__ = [
+    "LabelSurfaces",
+    "Surface",
+    "SurfaceDistances",
+    "extract_surface",
+    "measure_distances",
+]
 
 Array = npt.NDArray[Any]
 
@@ -46,16 +52,52 @@ def extract_surface(mask: Array, spacing: tuple[float, ...]) -> Surface:
         mask: Booleans, 2D or 3D.
         spacing: Distance of voxels along each axis.
     """
-    padded = np.pad(mask, 1).view(np.uint8)
-    codes = np.zeros([n + 1 for n in mask.shape], np.uint8)
-    for bit, corner in enumerate(product((0, 1), repeat=mask.ndim)):
-        window = tuple(slice(c, c + n + 1) for c, n in zip(corner, mask.shape, strict=True))
-        codes |= padded[window] << bit
-    all_inside = 2 ** (2**mask.ndim) - 1
-    flat = np.flatnonzero((codes != 0) & (codes != all_inside))  # faster than nonzero in 3D
-    places = np.unravel_index(flat, codes.shape)
-    points = np.stack([axis * step for axis, step in zip(places, spacing, strict=True)], axis=-1)
-    return Surface(points, _areas_by_code(spacing)[codes.ravel()[flat]])
+    return LabelSurfaces(mask.view(np.uint8)).surface(1, spacing)
+
+
+class LabelSurfaces:
+    """The surfaces of all labels of an image.
+
+    Only cells whose corners differ are kept, so that memory and the time of each label grow with
+    the surfaces, not with the image.
+
+    Args:
+        labelled: Label numbers as unsigned integers, 2D or 3D; what is beyond the array is 0.
+    """
+
+    def __init__(self, labelled: Array) -> None:
+        padded = np.pad(labelled, 1)
+        shape = [n + 1 for n in labelled.shape]
+        corners = list(product((0, 1), repeat=labelled.ndim))
+        windows = [
+            padded[tuple(slice(c, c + n) for c, n in zip(corner, shape, strict=True))]
+            for corner in corners
+        ]
+        mixed = np.zeros(shape, bool)
+        for window in windows[1:]:
+            mixed |= window != windows[0]
+        # flatnonzero and unravel_index are faster than nonzero in 3D
+        self._places = np.unravel_index(np.flatnonzero(mixed), mixed.shape)
+        first = np.ravel_multi_index(self._places, padded.shape)
+        steps = [np.ravel_multi_index(corner, padded.shape) for corner in corners]
+        self._corners = [padded.ravel()[first + step] for step in steps]
+
+    def surface(self, label: int, spacing: tuple[float, ...]) -> Surface:
+        """Return the surface of one label.
+
+        Args:
+            label: Its number.
+            spacing: Distance of voxels along each axis.
+        """
+        codes = np.zeros(len(self._corners[0]), np.uint8)
+        for bit, corner in enumerate(self._corners):
+            codes |= (corner == label).view(np.uint8) << bit
+        all_inside = 2 ** len(self._corners) - 1
+        own = np.flatnonzero((codes != 0) & (codes != all_inside))
+        points = np.stack(
+            [axis[own] * step for axis, step in zip(self._places, spacing, strict=True)], axis=-1
+        )
+        return Surface(points, _areas_by_code(spacing)[codes[own]])
 
 
 @lru_cache
