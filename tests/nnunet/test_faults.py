@@ -125,7 +125,9 @@ def test_a_stop_costs_no_iteration(reference: Reference, tmp_path: Path, when: s
     assert toy_process.run(root, *LENGTH, fault=fault) == wanted_code
     fold = toy_process.fold_of(root)
     if progress is not None:
-        said = f"--resume (or --c) continues from {fold}"
+        finished = f"the training is finished, and --val validates it, in {fold}"
+        advice = f"--resume (or --c) continues from {fold}"
+        said = finished if when == "in the final validation" else advice
         assert said in (root / "said").read_text()
         checkpoint = read_checkpoint(newest_checkpoint(fold))
         unfinished = checkpoint[STATE]["unfinished_epoch"]
@@ -147,7 +149,7 @@ def test_hours_end_a_training_and_a_second_one_beside_it_is_refused(
     while not fold.is_dir():
         time.sleep(0.1)
     assert toy_process.run(root, *LENGTH) == 2
-    refusal = f"{fold} is being trained by process {first.pid} on"
+    refusal = f"another process is at work in {fold}: process {first.pid} on"
     assert refusal in (root / "said").read_text()
     first.join(60)
     assert first.exitcode == 75

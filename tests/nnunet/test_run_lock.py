@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from umamba.errors import UMambaError
-from umamba.nnunet.run_lock import only_training
+from umamba.nnunet.run_lock import only_training, refuse_if_at_work
 
 
 def hold(folder: Path, ready: Any) -> None:
@@ -33,15 +33,21 @@ def test_a_second_process_is_refused_until_the_first_is_dead(tmp_path: Path) -> 
     holder = context.Process(target=hold, args=(folder, ready))
     holder.start()
     assert ready.wait(10)
-    wanted = rf"fold_0 is being trained by process {holder.pid} on {socket.gethostname()}; wait"
+    who = f"process {holder.pid} on {socket.gethostname()}"
+    wanted = rf"another process is at work in .*fold_0: {who}; wait"
     with pytest.raises(UMambaError, match=wanted), only_training(folder):
         pass
+    with pytest.raises(UMambaError, match=wanted):
+        refuse_if_at_work(folder)
+    refuse_if_at_work(folder.with_name("fold_1"))
     with only_training(folder.with_name("fold_1")):
         pass
     os.kill(holder.pid, signal.SIGKILL)
     holder.join()
-    with only_training(folder):  # its worker still lives
-        pass
+    refuse_if_at_work(folder)  # its worker still lives
+    with only_training(folder):
+        refuse_if_at_work(folder)
+    assert list(folder.parent.iterdir()) == []
 
 
 def test_a_process_may_take_its_own_lock_again(tmp_path: Path) -> None:
@@ -55,7 +61,7 @@ def test_a_process_may_take_its_own_lock_again(tmp_path: Path) -> None:
         os.close(descriptor)
     with only_training(folder):
         pass
-    assert not folder.exists()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_where_files_cannot_be_locked_a_warning_says_so(

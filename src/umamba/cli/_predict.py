@@ -95,7 +95,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     add_trust_argument(parser)
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     add_path_arguments(parser)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, go_on="the same command does the rest")
 
 
 def run(args: argparse.Namespace) -> int:

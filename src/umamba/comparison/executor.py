@@ -20,11 +20,10 @@ __all__ = ["Event", "Executor", "Job", "LocalExecutor", "Worker", "local_workers
 
 _POLL_SECONDS = 0.5
 
-# Linux is to send SIGTERM when the parent dies. Source: prctl(2), PR_SET_PDEATHSIG.
 _CHILD = """
-import ctypes, signal, sys
-if sys.platform == "linux":
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+import sys
+from umamba.nnunet.workers import stop_with_parent
+stop_with_parent()
 from umamba.cli.main import main
 sys.exit(main())
 """
@@ -129,7 +128,7 @@ class LocalExecutor:
     """Run jobs in processes of this machine, one per worker.
 
     Each is a session of its own, so that a Ctrl-C in the terminal reaches it through us only. If
-    this process is killed, Linux asks them to stop.
+    this process is killed, they save and end.
     """
 
     workers: Sequence[Worker]

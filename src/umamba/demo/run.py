@@ -19,6 +19,7 @@ from umamba.nnunet.checkpoints import read_checkpoint
 from umamba.nnunet.dataset import DatasetRequest, create_dataset
 from umamba.nnunet.dataset_cases import FileNaming
 from umamba.nnunet.dataset_labels import LabelRules
+from umamba.nnunet.interruption import resumable
 from umamba.nnunet.paths import Paths, environment, folders_below, set_default_workers
 from umamba.nnunet.plans import PlanOptions, derive_plans
 from umamba.nnunet.plans_files import read_plans, write_plans
@@ -153,6 +154,7 @@ def run_demo(request: DemoRequest) -> DemoResult:
     Raises:
         UMambaError: If the folder holds a finished demonstration or anything else, or nilearn
             is not installed.
+        ResumableInterruptError: If the user interrupts.
     """
     start = time.monotonic()
     device = pick_device(request.device)
@@ -163,7 +165,8 @@ def run_demo(request: DemoRequest) -> DemoResult:
     commands = _command_lines(request, device)
     (output / _COMMANDS).write_text(_as_script(commands), encoding="utf-8")
     _announce(output, commands)
-    with folders_below(output) as paths, environment(nnUNet_compile="false"):
+    anew = resumable(lambda: "the same command begins the demonstration anew", as_a_whole=True)
+    with anew, folders_below(output) as paths, environment(nnUNet_compile="false"):
         _say(1, f"writing {recipe.n_training} + {recipe.n_held_out} scans")
         for slab, n_scans, name in (
             (data.TRAINING, recipe.n_training, "training"),

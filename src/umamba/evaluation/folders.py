@@ -7,7 +7,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,6 +29,7 @@ from umamba.nnunet.dataset_checks import values_in
 from umamba.nnunet.dataset_images import UnreadableFileError
 from umamba.nnunet.file_names import GEOMETRY_ENDINGS, split_ending
 from umamba.nnunet.interruption import StopRequest
+from umamba.nnunet.workers import end_with_parent, kill_children, leave_signals_to_parent
 
 __all__ = ["FolderEvaluation", "FolderRequest", "evaluate_folders"]
 
@@ -165,6 +166,7 @@ def _mapping(
     if n_workers == 1:
         yield map
         return
+    others = active_children()
     with ProcessPoolExecutor(
         n_workers, mp_context=get_context("spawn"), initializer=_prepare_worker
     ) as pool:
@@ -177,13 +179,16 @@ def _mapping(
             )
             raise EvaluationError(msg) from None
         except BaseException:
+            kill_children(but=others)
             pool.shutdown(cancel_futures=True)
             raise
 
 
 def _prepare_worker() -> None:
-    """End at once, and silently, on Ctrl-C; the parent process says what there is to say."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    """Work until the parent process ends or kills this one; it says what there is to say."""
+    leave_signals_to_parent()
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    end_with_parent()
 
 
 def _all_values(

@@ -14,15 +14,16 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from umamba.errors import ResumableInterruptError, UMambaError
+from umamba.errors import UMambaError
 from umamba.networks import UMambaAttentionUNet
 from umamba.nnunet.dataset_checks import Case
-from umamba.nnunet.interruption import StopRequest
+from umamba.nnunet.interruption import StopRequest, resumable
 from umamba.nnunet.paths import check_writable
 from umamba.nnunet.prediction import PredictionOptions, PredictionReport, load_model
 from umamba.nnunet.prediction_inputs import check_case, find_cases, input_files
 from umamba.nnunet.prediction_record import OutputClaim, clear_stale, model_identity
 from umamba.nnunet.preparation import talk_to_stderr
+from umamba.nnunet.progress import CaseProgress
 
 __all__ = ["draw_attention", "draw_maps", "load_attention"]
 
@@ -123,23 +124,23 @@ def draw_attention(
     done = claim.find_done([*report.predicted, *report.skipped])
     wanted = {*report.predicted, *report.skipped} - (done - set(report.predicted))
     cases = [c for c in find_cases(images, predictor.dataset_json) if c.case_id in wanted]
+    progress = CaseProgress(len(cases))
+    advice = resumable(lambda: "the same command draws the rest of the attention")
     try:
-        with StopRequest().listening(), talk_to_stderr():
+        with advice, StopRequest().listening(), talk_to_stderr():
             for number, case in enumerate(cases, start=1):
                 picture = folder / f"{case.case_id}.png"
                 claim.stake(case.case_id, [picture.name])
                 _draw_case(predictor, case, picture)
                 claim.settle(case.case_id)
-                log.info("%s: attention drawn (%d of %d)", case.case_id, number, len(cases))
+                at = progress.at(number, done=number, left=len(cases) - number)
+                log.info("%s: attention drawn, %s", case.case_id, at)
     except OSError as error:
         msg = (
             f"cannot write to {folder}: {error.strerror or error}; make room, or give another "
             "--attention-maps"
         )
         raise UMambaError(msg) from error
-    except KeyboardInterrupt:
-        msg = "interrupted while attention was drawn; the same command draws the rest"
-        raise ResumableInterruptError(msg) from None
 
 
 def _draw_case(predictor: Any, case: Case, picture: Path) -> None:

@@ -3,7 +3,8 @@
 import math
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,9 @@ from umamba.nnunet.checkpoints import (
 )
 from umamba.nnunet.disk_space import check_space, full_disk_explained
 from umamba.nnunet.finite_steps import MOST_IN_A_ROW, FiniteSteps, find_non_finite
-from umamba.nnunet.interruption import STOP_FILE, StopRequest, resumable
+from umamba.nnunet.interruption import STOP_FILE, StopRequest, how_to_go_on, resumable
 from umamba.nnunet.planned_networks import bare_network
+from umamba.nnunet.progress import CaseProgress
 from umamba.nnunet.run_lock import only_training
 from umamba.nnunet.training_state import (
     LATEST,
@@ -36,6 +38,7 @@ from umamba.nnunet.training_state import (
 __all__ = ["CrashSafeTrainer"]
 
 _SECONDS_BETWEEN_CHECKPOINTS = 600.0
+_PREDICTING = "predicting "  # how nnU-Net's log begins a case of the validation
 
 
 class CrashSafeTrainer(nnUNetTrainer):
@@ -55,6 +58,8 @@ class CrashSafeTrainer(nnUNetTrainer):
     _finite_steps: FiniteSteps
     _random_states: Mapping[str, Any] | None = None
     _saved_at = 0.0
+    _validation: CaseProgress | None = None
+    _to_validate = _validated = 0
 
     def settings(self) -> dict[str, Any]:
         """Return what a training is begun with and goes on with, besides the plans."""
@@ -70,14 +75,24 @@ class CrashSafeTrainer(nnUNetTrainer):
             ResumableInterruptError: If a stop was asked for, once everything is saved.
             UMambaError: If the folder is being trained in already, or the disk is full.
         """
-        folder = Path(self.output_folder)
-        self.stop = self.stop or StopRequest(folder / STOP_FILE)
-        with only_training(folder), resumable(folder), self.stop.listening():
+        with self._stoppable() as stop:
             try:
-                with full_disk_explained(folder):
-                    self._train(self.stop)
+                with full_disk_explained(Path(self.output_folder)):
+                    self._train(stop)
             finally:
                 self._end_workers()
+
+    @contextmanager
+    def _stoppable(self) -> Iterator[StopRequest]:
+        """Have the folder for ourselves, and stop when asked to."""
+        folder = Path(self.output_folder)
+        self.stop = self.stop or StopRequest(folder / STOP_FILE)
+        with (
+            only_training(folder),
+            resumable(lambda: how_to_go_on(folder)),
+            self.stop.listening(),
+        ):
+            yield self.stop
 
     def _train(self, stop: StopRequest) -> None:
         if not self.was_initialized:
@@ -246,6 +261,39 @@ class CrashSafeTrainer(nnUNetTrainer):
         for loader in (self.dataloader_train, self.dataloader_val):
             if hasattr(loader, "_finish"):
                 loader._finish()
+
+    def perform_actual_validation(self, save_probabilities: bool = False) -> None:  # noqa: FBT001, FBT002 - nnU-Net's
+        """Predict and score the validation cases as nnU-Net does, and tell how far it is.
+
+        Raises:
+            ResumableInterruptError: If a stop was asked for.
+            UMambaError: If another process is at work in the folder.
+        """
+        with self._stoppable():
+            self._validated, self._validation = 0, None
+            super().perform_actual_validation(save_probabilities)
+
+    def do_split(self) -> tuple[list[str], list[str]]:
+        """Split as nnU-Net does, and note which cases this process validates."""
+        training, validation = super().do_split()
+        size = torch.distributed.get_world_size() if self.is_ddp else 1
+        self._to_validate = len(validation[self.local_rank :: size])
+        return training, validation
+
+    def print_to_log_file(self, *args: Any, **kwargs: Any) -> None:
+        """Log as nnU-Net does; its note that it predicts a case is told with our progress."""
+        super().print_to_log_file(*args, **kwargs)
+        first = str(args[0]) if args else ""
+        if first.startswith(_PREDICTING) and self.local_rank == 0:
+            self._tell_progress(first.removeprefix(_PREDICTING))
+
+    def _tell_progress(self, case_id: str) -> None:
+        if self.stop is not None:
+            self.stop.honour()
+        self._validation = self._validation or CaseProgress(self._to_validate)
+        done, self._validated = self._validated, self._validated + 1
+        at = self._validation.at(done + 1, done=done, left=self._to_validate - done)
+        sys.stderr.write(f"validation: {case_id}, {at}\n")
 
     def save_checkpoint(self, filename: str) -> None:
         """Write a checkpoint whole or not at all; nnU-Net calls this before it counts the epoch."""

@@ -1,23 +1,40 @@
-"""Stop a training when asked to: by a signal, a stop file, or a limit of hours."""
+"""Stop work when asked to: by a signal, a stop file, or a limit of hours."""
 
+import _thread
 import os
 import signal
+import stat
+import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from umamba.errors import ResumableInterruptError, UMambaError
+from umamba.nnunet.workers import kill_children
 
-__all__ = ["STOP_FILE", "StopRequest", "resumable"]
+__all__ = ["EXIT_INTERRUPTED", "STOP_FILE", "StopRequest", "how_to_go_on", "resumable"]
 
 STOP_FILE = "stop"
+EXIT_INTERRUPTED = 130  # with nothing to resume
 
-# What users and schedulers send; Windows has neither SIGUSR1 nor timers.
+# What users, terminals and schedulers send; Windows has neither SIGHUP nor SIGUSR1 nor timers.
 _SIGNALS = [
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
+    if hasattr(signal, name)
 ]
+
+# `timeout` and terminals send a signal more than once; a user who repeats Ctrl-C is slower.
+_SECONDS_OF_ONE_REQUEST = 1.0
+
+# A pool of processes that a signal has reached, too, may wait for a dead worker's lock forever.
+_SECONDS_TO_UNWIND = 5.0
+
+_listeners: "list[StopRequest]" = []  # the outermost first
+_advices: list[tuple[Callable[[], str | None], bool]] = []  # the outermost first
+_unwinding: list[float] = []  # when the interrupt was raised that is being unwound
 
 
 class StopRequest:
@@ -29,20 +46,29 @@ class StopRequest:
     Args:
         stop_file: A file whose appearance asks to stop.
         hours: How long from now until a stop is asked for; `None` is without limit.
+        ends_process: Whether the process is there for this work only. If so, it ends a few
+            seconds after an interrupt, with its workers, even where they wait for each other.
 
     Raises:
         UMambaError: If hours cannot be counted here.
     """
 
-    def __init__(self, stop_file: Path | None = None, hours: float | None = None) -> None:
+    def __init__(
+        self,
+        stop_file: Path | None = None,
+        hours: float | None = None,
+        *,
+        ends_process: bool = False,
+    ) -> None:
         if hours is not None and not hasattr(signal, "setitimer"):
             msg = "--hours needs a system with timers, and this one has none; leave it out"
             raise UMambaError(msg)
         self._stop_file = stop_file
         self._deadline = None if hours is None else time.monotonic() + hours * 3600
+        self._ends_process = ends_process
         self._received: str | None = None
+        self._received_at = 0.0
         self._deferred = False
-        self._listening = False
 
     def reason(self) -> str | None:
         """Return why to stop, if a stop was asked for."""
@@ -61,20 +87,23 @@ class StopRequest:
             return
         if self._stop_file is not None:
             self._stop_file.unlink(missing_ok=True)
-        raise KeyboardInterrupt(reason)
+        _interrupt(reason)
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Listen to signals; outside the main thread, or when listening already, do nothing."""
-        if self._listening or threading.current_thread() is not threading.main_thread():
+        """Listen to signals; outside the main thread, or when listening already, do nothing.
+
+        A hang-up that was ignored before, as `nohup` has it, is ignored further on.
+        """
+        if self in _listeners or threading.current_thread() is not threading.main_thread():
             yield
             return
-        numbers = list(_SIGNALS)
+        numbers = [number for number in _SIGNALS if not _is_unheard(number)]
         if self._deadline is not None:
             numbers.append(signal.SIGALRM)
-        handler = self._handler()
+        handler = _handler()
         earlier = {number: signal.signal(number, handler) for number in numbers}
-        self._listening = True
+        _listeners.append(self)
         if self._deadline is not None:
             left = max(self._deadline - time.monotonic(), 1e-3)
             signal.setitimer(signal.ITIMER_REAL, left)
@@ -83,42 +112,102 @@ class StopRequest:
         finally:
             if self._deadline is not None:
                 signal.setitimer(signal.ITIMER_REAL, 0)
-            self._listening = False
+            if _unwinding and self._ends_process:
+                kill_children()
             for number, before in earlier.items():
                 signal.signal(number, before)
+            _listeners.remove(self)
+            if not _listeners:
+                _unwinding.clear()
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """Note signals instead of interrupting; a Ctrl-C after the first signal interrupts."""
+        """Note signals instead of interrupting; a Ctrl-C some time after the first interrupts."""
         self._deferred = True
         try:
             yield
         finally:
             self._deferred = False
 
-    def _handler(self) -> "signal._HANDLER":
-        own = os.getpid()
+    def _note(self, reason: str) -> None:
+        if self._received is None:
+            self._received, self._received_at = reason, time.monotonic()
 
-        def handle(number: int, _: object) -> None:
-            if os.getpid() != own:
-                _as_worker(number)
+
+def _is_unheard(number: int) -> bool:
+    hang_up = getattr(signal, "SIGHUP", None)
+    return number == hang_up and signal.getsignal(number) is signal.SIG_IGN
+
+
+def _handler() -> "signal._HANDLER":
+    own = os.getpid()
+
+    def handle(number: int, _: object) -> None:
+        if os.getpid() != own:
+            _as_worker(number)
+            return
+        if number == getattr(signal, "SIGHUP", None):
+            _leave_lost_terminal()
+        if _unwinding:
+            return
+        first_at = min((r._received_at for r in _listeners if r._received), default=None)
+        for request in _listeners:
+            request._note(_name(number))
+        if any(request._deferred for request in _listeners):
+            again = first_at is not None and number == signal.SIGINT
+            if not again or time.monotonic() - (first_at or 0) < _SECONDS_OF_ONE_REQUEST:
                 return
-            repeated = self._received is not None and number == signal.SIGINT
-            self._received = _name(number)
-            if repeated or not self._deferred:
-                raise KeyboardInterrupt(self._received)
+        _interrupt(_name(number))
 
-        return handle
+    return handle
+
+
+def _interrupt(reason: str) -> None:
+    """Interrupt the main thread's work, which has to come to its end within seconds.
+
+    Raises:
+        KeyboardInterrupt: With the reason.
+    """
+    if _listeners and not _unwinding:
+        _unwinding.append(time.monotonic())
+        if any(request._ends_process for request in _listeners):
+            # Not a `threading.Thread`, whose locks the interrupted code may hold.
+            _thread.start_new_thread(_end_if_late, (reason, _unwinding[0]))
+    raise KeyboardInterrupt(reason)
+
+
+def _end_if_late(reason: str, began: float) -> None:
+    time.sleep(_SECONDS_TO_UNWIND)
+    if _unwinding != [began]:
+        return
+    advice = _advice()
+    message = _message(reason, advice)
+    with suppress(OSError, ValueError):
+        sys.stderr.write(f"\numamba: {message}\n")
+        sys.stderr.flush()
+    kill_children()
+    os._exit(EXIT_INTERRUPTED if advice is None else ResumableInterruptError.EXIT_CODE)
 
 
 def _as_worker(number: int) -> None:
-    """Take a signal in a process forked meanwhile: it makes batches until its parent ends it.
+    """Take a signal in a process forked meanwhile, which works until its parent ends it.
 
-    Ctrl-C and schedulers signal all processes, but the iteration at hand needs its batch.
+    Ctrl-C and schedulers signal all processes, but the work at hand needs this one.
     """
     if number == signal.SIGTERM:
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
+
+
+def _leave_lost_terminal() -> None:
+    """Say nothing further to a terminal that has hung up: writing to it would fail."""
+    for descriptor in (1, 2):
+        with suppress(OSError):
+            is_device = stat.S_ISCHR(os.fstat(descriptor).st_mode)
+            if is_device and not os.isatty(descriptor):
+                nothing = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nothing, descriptor)
+                os.close(nothing)
 
 
 def _name(number: int) -> str:
@@ -128,21 +217,48 @@ def _name(number: int) -> str:
 
 
 @contextmanager
-def resumable(folder: Path) -> Iterator[None]:
-    """Turn an interrupt into one that names how to go on, where there is a checkpoint.
+def resumable(advice: Callable[[], str | None], *, as_a_whole: bool = False) -> Iterator[None]:
+    """Turn an interrupt into one that names how to go on.
 
     Args:
-        folder: The folder of the fold.
+        advice: Returns what to do to go on; `None` if there is nothing to go on with, which is
+            then left to an outer context.
+        as_a_whole: Whether this holds for all that is inside, whatever inner contexts advise.
 
     Raises:
         ResumableInterruptError: If work was interrupted that can be continued.
         KeyboardInterrupt: If there is nothing to continue.
     """
+    if any(whole for _, whole in _advices):
+        yield
+        return
+    _advices.append((advice, as_a_whole))
     try:
         yield
     except KeyboardInterrupt as interrupt:
-        if not any(folder.glob("checkpoint_*.pth")):
+        how = advice()
+        if how is None:
             raise
-        by = f" by {interrupt}" if str(interrupt) else ""
-        msg = f"interrupted{by}; --resume (or --c) continues from {folder}"
-        raise ResumableInterruptError(msg) from None
+        noted = next((r._received for r in _listeners if r._received), None)  # others raise anew
+        raise ResumableInterruptError(_message(str(interrupt) or noted or "", how)) from None
+    finally:
+        _advices.pop()
+
+
+def how_to_go_on(folder: Path) -> str | None:
+    """Return how to go on with the training in the folder of a fold, if there is a checkpoint."""
+    if (folder / "checkpoint_final.pth").is_file():
+        return f"the training is finished, and --val validates it, in {folder}"
+    if any(folder.glob("checkpoint_*.pth")):
+        return f"--resume (or --c) continues from {folder}"
+    return None
+
+
+def _advice() -> str | None:
+    found = (advice() for advice, _ in reversed(_advices))
+    return next((how for how in found if how is not None), None)
+
+
+def _message(reason: str, advice: str | None) -> str:
+    by = f" by {reason}" if reason else ""
+    return f"interrupted{by}" + (f"; {advice}" if advice else "")

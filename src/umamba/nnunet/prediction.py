@@ -9,12 +9,12 @@ from typing import Any
 
 import torch
 
-from umamba.errors import CheckpointError, DatasetError, ResumableInterruptError, UMambaError
+from umamba.errors import CheckpointError, DatasetError, UMambaError
 from umamba.networks import UMambaUNetPlusPlus
 from umamba.nnunet.case_prediction import CaseError, Workshop, segment_case
 from umamba.nnunet.checkpoints import read_checkpoint
 from umamba.nnunet.dataset_checks import Case
-from umamba.nnunet.interruption import StopRequest
+from umamba.nnunet.interruption import StopRequest, resumable
 from umamba.nnunet.paths import check_writable
 from umamba.nnunet.prediction_inputs import check_case, find_cases
 from umamba.nnunet.prediction_record import (
@@ -24,6 +24,7 @@ from umamba.nnunet.prediction_record import (
     segmentations_of_others,
 )
 from umamba.nnunet.preparation import talk_to_stderr
+from umamba.nnunet.progress import CaseProgress
 from umamba.nnunet.training import find_trainer
 from umamba.nnunet.trust import check_trainer, read_model_description
 
@@ -190,22 +191,23 @@ def predict(
         ResumableInterruptError: If the user interrupts; the same call goes on.
     """
     report = PredictionReport()
-    try:
-        with StopRequest().listening(), talk_to_stderr():
+
+    def rest() -> str:
+        how = " without --overwrite" if options.overwrite and report.predicted else ""
+        return f"{len(report.predicted)} predicted, the same command{how} does the rest"
+
+    with resumable(rest), StopRequest().listening(), talk_to_stderr():
+        try:
             _check_output(output, images, options.previous_stage)
             predictor = load_model(model_folder, options)
             _check_cascade(predictor.configuration_manager, options)
             cases = find_cases(images, predictor.dataset_json)
             _check_targets(cases, output, predictor.dataset_json["file_ending"])
             _predict_cases(predictor, cases, output, options, report)
-    except KeyboardInterrupt:
-        if output.is_dir():
-            Workshop(output).clear()
-        rest = " without --overwrite" if options.overwrite and report.predicted else ""
-        msg = (
-            f"interrupted; {len(report.predicted)} predicted, the same command{rest} does the rest"
-        )
-        raise ResumableInterruptError(msg) from None
+        except KeyboardInterrupt:
+            if output.is_dir():
+                Workshop(output).clear()
+            raise
     if report.failed and not report.predicted and not report.skipped:
         reasons = "".join(f"\n  case {case}: {why}" for case, why in report.failed.items())
         msg = f"no case in {images} can be predicted:{reasons}"
@@ -235,6 +237,7 @@ def _predict_cases(
     clear_stale(output)
     done = claim.find_done(case.case_id for case in cases)
     _warn_of_others(claim, output)
+    progress = CaseProgress(len(cases))
     for number, case in enumerate(cases, start=1):
         if case.case_id in done:
             report.skipped.append(case.case_id)
@@ -245,7 +248,9 @@ def _predict_cases(
         else:
             report.predicted.append(case.case_id)
         outcome = "predicted" if why is None else "left out"
-        log.info("%s: %s (%d of %d)", case.case_id, outcome, number, len(cases))
+        worked = len(report.predicted) + len(report.failed)
+        at = progress.at(number, done=worked, left=len(cases) - len(done) - worked)
+        log.info("%s: %s, %s", case.case_id, outcome, at)
 
 
 def _warn_of_others(claim: OutputClaim, output: Path) -> None:

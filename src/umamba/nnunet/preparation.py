@@ -6,16 +6,17 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from umamba.errors import DatasetError, PlansError, UMambaError
+from umamba.errors import DatasetError, PlansError
 from umamba.nnunet.dataset_checks import DatasetProblemsError, Problem, errors_of, inspect_case
 from umamba.nnunet.dataset_description import check_description
-from umamba.nnunet.file_lock import is_running
 from umamba.nnunet.file_names import ENDINGS
+from umamba.nnunet.interruption import resumable
 from umamba.nnunet.json_files import load_json
 from umamba.nnunet.paths import Paths, check_writable, environment
 from umamba.nnunet.plans import check_patch, resolve
 from umamba.nnunet.plans_files import read_plans
 from umamba.nnunet.raw_dataset import open_raw_dataset
+from umamba.nnunet.run_lock import only_training
 from umamba.registry import find_planner
 
 __all__ = [
@@ -84,9 +85,10 @@ def ensure_plans(dataset: str, plans_name: str, paths: Paths) -> bool:
     check_writable(folder, "--preprocessed")
     # Other plans came from a fingerprint of checked images.
     planned = any(folder.glob("*Plans*.json")) and (folder / "dataset_fingerprint.json").is_file()
-    if not planned:
-        _check_raw(raw)
-    _plan(dataset, raw, str(planner), keeps_fingerprint=planned)
+    with resumable(lambda: "the same command plans again"):
+        if not planned:
+            _check_raw(raw)
+        _plan(dataset, raw, str(planner), keeps_fingerprint=planned)
     return True
 
 
@@ -150,12 +152,9 @@ def ensure_preprocessed(dataset: str, plans_name: str, configuration: str, paths
     check_patch(configuration, resolved)
     wanted = load_json(folder / "dataset.json").get("numTraining")
     data = folder / resolved["data_identifier"]
-    unfinished = folder / f".{data.name}.umamba-unfinished"
-    done = len(list(data.glob("*.pkl"))) if data.is_dir() else 0
-    if done and not unfinished.exists():
-        # Others may train on these data, so they are never made again unasked.
-        if wanted is not None and done < wanted:
-            sys.stderr.write(f"note: {data} holds {done} cases, dataset.json says {wanted}\n")
+    if n_cases := _n_preprocessed(data):
+        if wanted is not None and n_cases < wanted:
+            sys.stderr.write(f"note: {data} holds {n_cases} cases, dataset.json says {wanted}\n")
         return
     raw = None if paths.raw is None else paths.raw / dataset
     if raw is None or not (raw / "dataset.json").is_file():
@@ -164,15 +163,26 @@ def ensure_preprocessed(dataset: str, plans_name: str, configuration: str, paths
             f"found; give --raw DIR with {dataset} in it"
         )
         raise DatasetError(msg)
-    if unfinished.exists() and is_running(int(unfinished.read_text() or 0)):
-        msg = (
-            f"process {unfinished.read_text()} is preprocessing {configuration} of {dataset}; "
-            "start again when it has finished"
-        )
-        raise UMambaError(msg)
     check_writable(folder, "--preprocessed")
-    _check_raw(raw)
-    _preprocess(dataset, plans_name, configuration, unfinished)
+    advice = resumable(lambda: f"the same command preprocesses {configuration} of {dataset} again")
+    with only_training(data, "start again when it has ended"), advice:
+        if not _n_preprocessed(data):  # another process may have come first
+            _check_raw(raw)
+            _preprocess(dataset, plans_name, configuration, _mark_of(data))
+
+
+def _n_preprocessed(data: Path) -> int:
+    """Return how many cases are there; 0 if their preprocessing was not finished.
+
+    Others may train on finished data, so they are never made again unasked.
+    """
+    finished = data.is_dir() and not _mark_of(data).exists()
+    return len(list(data.glob("*.pkl"))) if finished else 0
+
+
+def _mark_of(data: Path) -> Path:
+    """Return the file that is there until preprocessing has finished."""
+    return data.with_name(f".{data.name}.umamba-unfinished")
 
 
 def _check_raw(raw: Path) -> list[str]:
@@ -213,7 +223,7 @@ def _preprocess(dataset: str, plans_name: str, configuration: str, unfinished: P
     from nnunetv2.configuration import default_num_processes
     from nnunetv2.experiment_planning.plan_and_preprocess_api import preprocess_dataset
 
-    unfinished.write_text(str(os.getpid()))
+    unfinished.touch()
     sys.stderr.write(f"preprocessing {configuration} of {dataset}\n")
     with talk_to_stderr():
         preprocess_dataset(

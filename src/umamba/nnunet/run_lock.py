@@ -1,4 +1,4 @@
-"""Let one training at a time write to a folder."""
+"""Let one process at a time work in a folder."""
 
 import sys
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from pathlib import Path
 from umamba.errors import UMambaError
 from umamba.nnunet.file_lock import FileLock, LockHeldError
 
-__all__ = ["only_training"]
+__all__ = ["only_training", "refuse_if_at_work"]
 
 _held: set[Path] = set()
 
@@ -25,9 +25,9 @@ def only_training(folder: Path, other: str = "train another fold") -> Iterator[N
         other: What to do instead, for the message.
 
     Raises:
-        UMambaError: If another process trains there.
+        UMambaError: If another process is at work there.
     """
-    path = folder.absolute().with_name(f".{folder.name}.lock")
+    path = _lock_of(folder)
     if path in _held:
         yield
         return
@@ -35,8 +35,7 @@ def only_training(folder: Path, other: str = "train another fold") -> Iterator[N
     try:
         lock = FileLock(path)
     except LockHeldError as error:
-        msg = f"{folder} is being trained by {error}; wait for it or stop it, or {other}"
-        raise UMambaError(msg) from None
+        raise _refusal(folder, error, other) from None
     try:
         if lock.refusal:
             sys.stderr.write(
@@ -47,4 +46,35 @@ def only_training(folder: Path, other: str = "train another fold") -> Iterator[N
         yield
     finally:
         _held.discard(path)
-        lock.release(remove=False)
+        lock.release()
+
+
+def refuse_if_at_work(folder: Path, other: str = "train another fold") -> None:
+    """Check that no other process works in a folder; nothing is written, and none kept from it.
+
+    Args:
+        folder: The folder of a fold, which need not be there.
+        other: What to do instead, for the message.
+
+    Raises:
+        UMambaError: If one does.
+    """
+    path = _lock_of(folder)
+    if path in _held:
+        return
+    try:
+        FileLock(path, create=False).release()
+    except LockHeldError as error:
+        raise _refusal(folder, error, other) from None
+    except OSError:  # it is not there, or not for us to lock
+        return
+
+
+def _lock_of(folder: Path) -> Path:
+    return folder.absolute().with_name(f".{folder.name}.lock")
+
+
+def _refusal(folder: Path, holder: LockHeldError, other: str) -> UMambaError:
+    return UMambaError(
+        f"another process is at work in {folder}: {holder}; wait for it or stop it, or {other}"
+    )

@@ -1,9 +1,6 @@
 """Batches that depend on seed, epoch and iteration only."""
 
-import os
 import random
-import threading
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,9 +9,9 @@ import torch
 from batchgenerators.dataloading.multi_threaded_augmenter import MultiThreadedAugmenter
 from batchgenerators.dataloading.single_threaded_augmenter import SingleThreadedAugmenter
 
-__all__ = ["SeededLoader", "augmenter", "seed_everything"]
+from umamba.nnunet.workers import become_augmenter
 
-_SECONDS_BETWEEN_LOOKS = 1.0
+__all__ = ["SeededLoader", "augmenter", "seed_everything"]
 
 
 class SeededLoader:
@@ -32,7 +29,7 @@ class SeededLoader:
         torch.set_num_threads(1)
         self.next_index += thread_id
         self.loader.set_thread_id(thread_id)
-        threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+        become_augmenter()
 
     def __iter__(self) -> "SeededLoader":
         return self
@@ -42,13 +39,6 @@ class SeededLoader:
         seed_everything(int(sequence.generate_state(1)[0]))
         self.next_index += self.workers
         return next(self.loader)
-
-
-def _end_with(parent: int) -> None:
-    """End this worker when its parent is gone: one that was killed cannot tell it to."""
-    while os.getppid() == parent:
-        time.sleep(_SECONDS_BETWEEN_LOOKS)
-    os._exit(1)
 
 
 def augmenter(

@@ -10,14 +10,14 @@ import torch
 
 from umamba.errors import UMambaError
 from umamba.nnunet.checkpoints import only_safe_loading, read_checkpoint
-from umamba.nnunet.interruption import STOP_FILE, StopRequest, resumable
+from umamba.nnunet.interruption import STOP_FILE, StopRequest, how_to_go_on, resumable
 from umamba.nnunet.json_files import load_json, load_json_list
 from umamba.nnunet.paths import Paths, available_cores, check_writable
 from umamba.nnunet.plans import resolve
 from umamba.nnunet.plans_files import read_plans
 from umamba.nnunet.preparation import ensure_preprocessed, find_dataset, talk_to_stderr
 from umamba.nnunet.pretrained import load_pretrained
-from umamba.nnunet.run_lock import only_training
+from umamba.nnunet.run_lock import only_training, refuse_if_at_work
 from umamba.nnunet.training_state import CHECKPOINTS, newest_checkpoint
 from umamba.nnunet.trust import read_trusted_plans
 
@@ -148,13 +148,15 @@ def train(request: TrainingRequest, paths: Paths) -> Path:
     results = paths.require("results") / dataset
     name = f"{trainer_class.__name__}__{request.plans_name}__{request.configuration}"
     folder = results / name / f"fold_{fold}"
+    refuse_if_at_work(folder)  # whose state changes meanwhile
     _check_state(request, folder)
     check_writable(folder, "--results")
     read_trusted_plans(preprocessed, request.plans_name, trusted=request.trust_plans)
     ensure_preprocessed(dataset, request.plans_name, request.configuration, paths)
     _check_first_stage(request, results, preprocessed)
     stop = StopRequest(folder / STOP_FILE, request.hours)
-    with talk_to_stderr(), only_training(folder), resumable(folder), stop.listening():
+    advice = resumable(lambda: how_to_go_on(folder))
+    with talk_to_stderr(), only_training(folder), advice, stop.listening():
         _check_state(request, folder)  # another training may have ended meanwhile
         if request.overwrite:
             _set_aside(folder)
@@ -162,8 +164,8 @@ def train(request: TrainingRequest, paths: Paths) -> Path:
         trainer = _build_trainer(request, trainer_class, fold, preprocessed)
         with only_safe_loading():
             _load(trainer, request, folder)
+        trainer.stop = stop
         if not request.only_validate:
-            trainer.stop = stop
             trainer.run_training()
         trainer.perform_actual_validation(request.save_probabilities)
     return folder
