@@ -10,10 +10,13 @@ from plans_factory import DATASET_JSON, stock_plans
 from toy import NAME, folder_options
 from umamba import registry
 from umamba.cli.main import main
-from umamba.errors import UMambaError
+from umamba.errors import CheckpointError, UMambaError
+from umamba.nnunet.paths import Paths
 from umamba.nnunet.plans import PlanOptions, derive_plans
 from umamba.nnunet.plans_files import write_plans
+from umamba.nnunet.preparation import ensure_plans
 from umamba.nnunet.training import find_trainer
+from umamba.nnunet.training_record import check_begun_alike
 
 PLANS = "nnUNetUMambaBotPlans"
 
@@ -24,7 +27,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "preprocessed" / NAME
     (folder / "nnUNetPlans_3d_fullres").mkdir(parents=True)
     (folder / "nnUNetPlans_3d_fullres" / "case_0.pkl").touch()
-    (folder / "dataset.json").write_text(json.dumps(DATASET_JSON))
+    (folder / "dataset.json").write_text(json.dumps(DATASET_JSON | {"numTraining": 1}))
     bot = registry.find_architecture("umamba_bot")
     write_plans(folder, derive_plans(stock_plans(), bot, PlanOptions()))
 
@@ -151,3 +154,92 @@ def test_what_is_no_trainer_is_named(name: str, reason: str) -> None:
     """Not there, a module, a class of another kind."""
     with pytest.raises(UMambaError, match=f"trainer '{name}' does not exist{reason}; ours are"):
         find_trainer(name)
+
+
+def change_plans(root: Path, **changes: object) -> None:
+    """Change the plans of 3d_fullres in place, as `umamba plan --overwrite` does."""
+    path = root / "preprocessed" / NAME / f"{PLANS}.json"
+    plans = json.loads(path.read_text())
+    plans["configurations"]["3d_fullres"] |= changes
+    path.write_text(json.dumps(plans))
+
+
+def test_folds_of_one_model_have_the_same_plans(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = begun(root, "final").parent
+    for name, there in (("plans", PLANS), ("dataset", "dataset")):
+        source = root / "preprocessed" / NAME / f"{there}.json"
+        (model / f"{name}.json").write_bytes(source.read_bytes())
+    assert train(root, fold="1") == 130
+    change_plans(root, batch_size=7)
+    assert train(root, fold="1") == 2
+    said = capsys.readouterr().err
+    assert f"fold_0 in {model} were trained with other plans or labels (batch_size)" in said
+    assert "derive the new plans under another --plans-name" in said
+    assert train(root, "--overwrite") == 130  # there is no other fold then
+
+
+def test_a_training_goes_on_with_the_plans_and_labels_it_was_begun_with(tmp_path: Path) -> None:
+    plans, path = stock_plans(), tmp_path / "checkpoint_latest.pth"
+    same = {"init_args": {"plans": stock_plans(), "dataset_json": DATASET_JSON}}
+    check_begun_alike(same, path, "3d_fullres", plans | {"continue_training": True}, DATASET_JSON)
+    check_begun_alike({"init_args": {}}, path, "3d_fullres", plans, DATASET_JSON)
+    plans["configurations"]["3d_fullres"] |= {"patch_size": [64, 64, 64], "spacing": [9, 9, 9]}
+    labels = DATASET_JSON | {"labels": {"background": 0, "other": 1}}
+    with pytest.raises(CheckpointError, match=r"\(patch_size, spacing, labels\); put those back"):
+        check_begun_alike(same, path, "3d_fullres", plans, labels)
+
+
+def test_the_second_stage_needs_every_case_of_the_first(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = root / "preprocessed" / NAME / "nnUNetPlans_3d_fullres"
+    (data / "case_1.pkl").touch()
+    stage = root / "results" / NAME / f"nnUNetTrainerUMamba__{PLANS}__3d_lowres"
+    predicted = stage / "predicted_next_stage" / "3d_cascade_fullres"
+    predicted.mkdir(parents=True)
+    (predicted / "case_0.b2nd").touch()
+    command = ["train", NAME, "3d_cascade_fullres", "0", "-p", PLANS, "-device", "cpu"]
+    assert main([*command, *folder_options(root)]) == 2
+    said = capsys.readouterr().err
+    assert f"{predicted} lacks 1 cases (case_1); train every fold of 3d_lowres first" in said
+    (predicted / "case_1.b2nd").touch()
+    assert main([*command, *folder_options(root)]) == 130
+
+
+def test_a_part_of_the_preprocessed_data_is_not_taken_for_all(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = root / "preprocessed" / NAME
+    data = folder / "nnUNetPlans_3d_fullres"
+    (folder / "dataset.json").write_text(json.dumps(DATASET_JSON | {"numTraining": 2}))
+    assert train(root) == 2
+    said = f"{data} holds 1 cases, but dataset.json says 2: nnU-Net's preprocessing may have been"
+    assert said in capsys.readouterr().err
+    splits = [{"train": ["case_0"], "val": ["case_9"]}] * 2
+    (folder / "splits_final.json").write_text(json.dumps(splits))
+    assert train(root) == 2
+    assert f"{data} holds 1 cases, but the splits name 2" in capsys.readouterr().err
+    (data / "case_9.pkl").touch()
+    assert train(root) == 130
+
+
+@pytest.mark.parametrize("name", ["nnUNetPlans.json", "dataset_fingerprint.json"])
+def test_what_a_kill_left_torn_is_planned_again(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = []
+    monkeypatch.setattr("umamba.nnunet.preparation._check_raw", made.append)
+    monkeypatch.setattr("umamba.nnunet.preparation._plan", lambda *_, **__: made.append("plans"))
+    raw, folder = tmp_path / "raw" / NAME, tmp_path / "preprocessed" / NAME
+    for there in (raw, folder):
+        there.mkdir(parents=True)
+        (there / "dataset.json").write_text(json.dumps(DATASET_JSON))
+    torn = folder / name
+    torn.write_text(json.dumps(stock_plans())[:40])
+    paths = Paths(tmp_path / "raw", tmp_path / "preprocessed", None)
+    assert ensure_plans(NAME, "nnUNetPlans", paths)
+    assert made == [raw, "plans"]
+    assert not torn.exists()
+    assert f"{torn} is damaged, and is made again" in capsys.readouterr().err

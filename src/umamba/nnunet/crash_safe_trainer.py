@@ -26,6 +26,7 @@ from umamba.nnunet.interruption import STOP_FILE, StopRequest, how_to_go_on, res
 from umamba.nnunet.planned_networks import bare_network
 from umamba.nnunet.progress import CaseProgress
 from umamba.nnunet.run_lock import only_training
+from umamba.nnunet.training_record import check_begun_alike
 from umamba.nnunet.training_state import (
     LATEST,
     STATE,
@@ -348,12 +349,19 @@ class CrashSafeTrainer(nnUNetTrainer):
                 torn, the newest that is whole is taken.
 
         Raises:
-            CheckpointError: If no file can be used.
+            CheckpointError: If no file can be used, or it is of other plans.
         """
         path = Path(filename_or_checkpoint)
         if path.name == LATEST and not is_whole(path):
             path = newest_checkpoint(path.parent)
         checkpoint = read_checkpoint(path)
+        check_begun_alike(
+            checkpoint,
+            path,
+            self.configuration_name,
+            self.plans_manager.plans,
+            self.dataset_json,
+        )
         self.apply_settings(checkpoint.get("umamba") or {})  # before the schedule is built
         if not self.was_initialized:
             self.initialize()

@@ -18,6 +18,7 @@ __all__ = [
     "PlanOptions",
     "check_patch",
     "derive_plans",
+    "next_stages",
     "official_architecture",
     "resolve",
 ]
@@ -180,6 +181,12 @@ def resolve(plans: Plans, name: str) -> dict[str, Any]:
     for ancestor in reversed(chain):
         resolved.update(deepcopy(configurations[ancestor]))
     return resolved
+
+
+def next_stages(plans: Plans, name: str) -> list[str]:
+    """Return the configurations of a cascade that need what a configuration predicts."""
+    stages = resolve(plans, name).get("next_stage") or []
+    return [stages] if isinstance(stages, str) else list(stages)
 
 
 def _derive_configuration(

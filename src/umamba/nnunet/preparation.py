@@ -1,6 +1,7 @@
 """Find a data set and its files, and have nnU-Net plan and preprocess what is missing."""
 
 import contextlib
+import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -11,7 +12,7 @@ from umamba.nnunet.dataset_checks import DatasetProblemsError, Problem, errors_o
 from umamba.nnunet.dataset_description import check_description
 from umamba.nnunet.file_names import ENDINGS
 from umamba.nnunet.interruption import resumable
-from umamba.nnunet.json_files import load_json
+from umamba.nnunet.json_files import load_json, load_json_list
 from umamba.nnunet.paths import Paths, check_writable, environment
 from umamba.nnunet.plans import check_patch, resolve
 from umamba.nnunet.plans_files import read_plans
@@ -73,22 +74,36 @@ def ensure_plans(dataset: str, plans_name: str, paths: Paths) -> bool:
         UMambaError: If a folder is not known.
     """
     folder = paths.require("preprocessed") / dataset
-    if (folder / f"{plans_name}.json").is_file():
-        return False
     planner = find_planner(plans_name)
-    if planner is None:
-        read_plans(folder, plans_name)  # raises, naming what is there
+    path = folder / f"{plans_name}.json"
+    if planner is None or _is_whole(path):
+        read_plans(folder, plans_name)  # raises where there are none, naming what is there
+        return False
     raw = paths.require("raw") / dataset
     if not (raw / "dataset.json").is_file():
         msg = f"{dataset} has neither plans {plans_name!r} in {folder} nor raw data in {raw}"
         raise PlansError(msg)
     check_writable(folder, "--preprocessed")
+    # nnU-Net writes both in place, so that a kill leaves them torn, and takes what is there.
+    fingerprint = folder / "dataset_fingerprint.json"
+    for torn in (p for p in (path, fingerprint) if p.is_file() and not _is_whole(p)):
+        sys.stderr.write(f"{torn} is damaged, and is made again\n")
+        torn.unlink()
     # Other plans came from a fingerprint of checked images.
-    planned = any(folder.glob("*Plans*.json")) and (folder / "dataset_fingerprint.json").is_file()
+    planned = any(folder.glob("*Plans*.json")) and fingerprint.is_file()
     with resumable(lambda: "the same command plans again"):
         if not planned:
             _check_raw(raw)
         _plan(dataset, raw, str(planner), keeps_fingerprint=planned)
+    return True
+
+
+def _is_whole(path: Path) -> bool:
+    """Return whether a JSON file is there and was written to its end."""
+    try:
+        json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
     return True
 
 
@@ -150,11 +165,9 @@ def ensure_preprocessed(dataset: str, plans_name: str, configuration: str, paths
         raise PlansError(msg)
     resolved = resolve(plans, configuration)
     check_patch(configuration, resolved)
-    wanted = load_json(folder / "dataset.json").get("numTraining")
     data = folder / resolved["data_identifier"]
-    if n_cases := _n_preprocessed(data):
-        if wanted is not None and n_cases < wanted:
-            sys.stderr.write(f"note: {data} holds {n_cases} cases, dataset.json says {wanted}\n")
+    if done := _preprocessed(data):
+        _check_complete(folder, data, done)
         return
     raw = None if paths.raw is None else paths.raw / dataset
     if raw is None or not (raw / "dataset.json").is_file():
@@ -166,23 +179,50 @@ def ensure_preprocessed(dataset: str, plans_name: str, configuration: str, paths
     check_writable(folder, "--preprocessed")
     advice = resumable(lambda: f"the same command preprocesses {configuration} of {dataset} again")
     with only_training(data, "start again when it has ended"), advice:
-        if not _n_preprocessed(data):  # another process may have come first
+        if not _preprocessed(data):  # another process may have come first
             _check_raw(raw)
             _preprocess(dataset, plans_name, configuration, _mark_of(data))
 
 
-def _n_preprocessed(data: Path) -> int:
-    """Return how many cases are there; 0 if their preprocessing was not finished.
+def _preprocessed(data: Path) -> set[str]:
+    """Return which cases are there; none if their preprocessing was not finished.
 
     Others may train on finished data, so they are never made again unasked.
     """
     finished = data.is_dir() and not _mark_of(data).exists()
-    return len(list(data.glob("*.pkl"))) if finished else 0
+    return {path.stem for path in data.glob("*.pkl")} if finished else set()
 
 
 def _mark_of(data: Path) -> Path:
     """Return the file that is there until preprocessing has finished."""
     return data.with_name(f".{data.name}.umamba-unfinished")
+
+
+def _check_complete(folder: Path, data: Path, done: set[str]) -> None:
+    """Check that data which others preprocessed are whole: a kill leaves a part without a mark.
+
+    Without splits, nnU-Net would make them of the part, for good.
+
+    Raises:
+        DatasetError: If cases are missing.
+    """
+    splits = folder / "splits_final.json"
+    if splits.is_file():
+        folds = [fold for fold in load_json_list(splits) if isinstance(fold, dict)]
+        cases = {str(c) for fold in folds for part in ("train", "val") for c in fold.get(part, ())}
+        n_missing = len(cases - done)
+        wanted = f"the splits name {len(cases)}"
+    else:
+        n_cases = load_json(folder / "dataset.json").get("numTraining")
+        n_missing = n_cases - len(done) if isinstance(n_cases, int) else 0
+        wanted = f"dataset.json says {n_cases}"
+    if n_missing > 0:
+        msg = (
+            f"{data} holds {len(done)} cases, but {wanted}: nnU-Net's preprocessing may have been "
+            "interrupted. Run nnUNetv2_preprocess again, or remove that folder and this command "
+            "makes it"
+        )
+        raise DatasetError(msg)
 
 
 def _check_raw(raw: Path) -> list[str]:

@@ -13,11 +13,12 @@ from umamba.nnunet.checkpoints import only_safe_loading, read_checkpoint
 from umamba.nnunet.interruption import STOP_FILE, StopRequest, how_to_go_on, resumable
 from umamba.nnunet.json_files import load_json, load_json_list
 from umamba.nnunet.paths import Paths, available_cores, check_writable
-from umamba.nnunet.plans import resolve
+from umamba.nnunet.plans import next_stages, resolve
 from umamba.nnunet.plans_files import read_plans
 from umamba.nnunet.preparation import ensure_preprocessed, find_dataset, talk_to_stderr
 from umamba.nnunet.pretrained import load_pretrained
 from umamba.nnunet.run_lock import only_training, refuse_if_at_work
+from umamba.nnunet.training_record import check_other_folds
 from umamba.nnunet.training_state import CHECKPOINTS, newest_checkpoint
 from umamba.nnunet.trust import read_trusted_plans
 
@@ -153,6 +154,16 @@ def train(request: TrainingRequest, paths: Paths) -> Path:
     check_writable(folder, "--results")
     read_trusted_plans(preprocessed, request.plans_name, trusted=request.trust_plans)
     ensure_preprocessed(dataset, request.plans_name, request.configuration, paths)
+    plans = read_plans(preprocessed, request.plans_name)
+    for following in next_stages(plans, request.configuration):  # which are predicted for
+        ensure_preprocessed(dataset, request.plans_name, following, paths)
+    check_other_folds(
+        folder.parent,
+        fold,
+        request.configuration,
+        plans,
+        load_json(preprocessed / "dataset.json"),
+    )
     _check_first_stage(request, results, preprocessed)
     stop = StopRequest(folder / STOP_FILE, request.hours)
     advice = resumable(lambda: how_to_go_on(folder))
@@ -274,10 +285,15 @@ def _check_first_stage(request: TrainingRequest, results: Path, preprocessed: Pa
         return
     model = f"{request.trainer}__{request.plans_name}__{stage}"
     folder = results / model / "predicted_next_stage" / request.configuration
-    if not folder.is_dir() or not any(folder.iterdir()):
+    data = preprocessed / resolve(plans, request.configuration)["data_identifier"]
+    there = {path.stem for path in folder.iterdir()} if folder.is_dir() else set()
+    missing = sorted({path.stem for path in data.glob("*.pkl")} - there)
+    if missing:
+        more = ", ..." if len(missing) > 3 else ""
         msg = (
             f"{request.configuration} is the second stage of a cascade and needs what {stage} "
-            f"predicts, but {folder} is empty; train every fold of {stage} first"
+            f"predicts, but {folder} lacks {len(missing)} cases ({', '.join(missing[:3])}{more}); "
+            f"train every fold of {stage} first, or validate a trained fold again with --val"
         )
         raise UMambaError(msg)
 
