@@ -18,8 +18,8 @@ _MOST_VALUES = 2_000_000
 _MOST_NESTED = 100
 _NUMPY_DTYPES = frozenset(["f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1"])
 _BYTE_ORDERS = ("<", ">", "=", "|")
-_KEYS = (str, int, float, bytes, type(None))
-_LEAVES = (*_KEYS, np.generic)
+_KEYS: tuple[type, ...] = (str, int, float, bytes, type(None))
+_LEAVES: tuple[type, ...] = (*_KEYS, np.generic)
 
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _EMPTY: dict[str, type] = {"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_TUPLE": tuple}
@@ -240,7 +240,7 @@ def check_plain(content: Any, leaves: tuple[type, ...] = ()) -> None:
     Raises:
         ForeignContentError: If not, or values are nested too deep.
     """
-    plain = (*_LEAVES, *leaves)
+    plain: tuple[type, ...] = (*_LEAVES, *leaves)
     waiting = [(content, 0)]
     seen = 0
     while waiting:

@@ -16,8 +16,9 @@ from typing import Any
 
 from torch import nn
 
-from umamba.errors import PlansError
+from umamba.errors import PlansError, shown
 from umamba.nnunet.json_files import load_json
+from umamba.nnunet.plan_values import check_description_values, check_plan_values
 from umamba.nnunet.plans import Plans
 from umamba.nnunet.plans_files import read_plans
 from umamba.nnunet.preparation import talk_to_stderr
@@ -49,6 +50,7 @@ _TRAINER = ("nnunetv2.training.nnUNetTrainer", "nnUNetTrainer.nnUNetTrainer")
 _ARCHITECTURES = "dynamic_network_architectures.architectures"
 _NETWORKS = ("umamba.networks", _ARCHITECTURES)
 _MODULES = ("torch.nn", "dynamic_network_architectures.building_blocks")
+_LONGEST_NAME = 200  # in bytes; file systems take 255, and something is added
 _DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", re.ASCII)
 _ENDING = re.compile(r"(\.[A-Za-z0-9]+)+")
 
@@ -71,17 +73,18 @@ def check_plans(plans: Mapping[str, Any], file: Path, *, trusted: bool = False) 
     if not isinstance(configurations, Mapping) or not configurations:
         msg = f"{file} holds no plans: they need `configurations`, by name"
         raise PlansError(msg)
+    for name, configuration in configurations.items():
+        check_file_name(name, "a name in configurations", file)
+        if not isinstance(configuration, Mapping):
+            msg = f"{file}: configurations.{name} is not a JSON object"
+            raise PlansError(msg)
+    check_plan_values(plans, file)
     if not trusted:
         _check_slot(plans, "image_reader_writer", _READER, file)
         _check_slot(plans, "label_manager", _LABELS, file)
         _check_slot(plans, "experiment_planner_used", _PLANNER, file)
     for name, configuration in configurations.items():
-        place = f"configurations.{name}"
-        check_file_name(name, "a name in configurations", file)
-        if not isinstance(configuration, Mapping):
-            msg = f"{file}: {place} is no JSON object"
-            raise PlansError(msg)
-        _check_configuration(configuration, place, file, trusted=trusted)
+        _check_configuration(configuration, f"configurations.{name}", file, trusted=trusted)
 
 
 def read_trusted_plans(folder: Path, plans_name: str, *, trusted: bool = False) -> Plans:
@@ -157,8 +160,8 @@ def _check_architecture(architecture: Any, place: str, file: Path) -> None:
         fits = " or ".join(_NETWORKS)
         _refuse(architecture.get("network_class_name"), f"{place}.network_class_name", file, fits)
     for key in imported:
-        if key not in keywords:
-            msg = f"{file}: {place}._kw_requires_import lists {key!r}, which arch_kwargs lack"
+        if not isinstance(key, str) or key not in keywords:
+            msg = f"{file}: {place}._kw_requires_import lists {shown(key)}, which arch_kwargs lack"
             raise PlansError(msg)
         if keywords[key] is not None and not _is_module(keywords[key], _MODULES):
             _refuse(keywords[key], f"{place}.arch_kwargs.{key}", file, " or ".join(_MODULES))
@@ -174,8 +177,9 @@ def check_dataset_json(
     """
     ending = dataset_json.get("file_ending")
     if not isinstance(ending, str) or not _ENDING.fullmatch(ending):
-        msg = f"{file}: file_ending is {ending!r}; it must be an ending such as .nii.gz"
+        msg = f"{file}: file_ending is {shown(ending)}; it must be an ending such as .nii.gz"
         raise PlansError(msg)
+    check_description_values(dataset_json, file)
     if not trusted and dataset_json.get("overwrite_image_reader_writer") != "None":
         _check_slot(dataset_json, "overwrite_image_reader_writer", _READER, file)
 
@@ -199,11 +203,19 @@ def check_file_name(name: Any, place: str, file: Path) -> None:
     Raises:
         PlansError: If it could.
     """
-    separated = isinstance(name, str) and any(part in name for part in ("/", "\\", ":", "\0"))
-    if not isinstance(name, str) or separated or name.strip(". ") == "" or not name.isprintable():
+    text = name if isinstance(name, str) else ""
+    long = len(text.encode("utf-8", "replace")) > _LONGEST_NAME
+    separated = any(part in text for part in ("/", "\\", ":", "\0"))
+    if (
+        not isinstance(name, str)
+        or separated
+        or long
+        or name.strip(". ") == ""
+        or not name.isprintable()
+    ):
         msg = (
-            f"{file}: {place} is {name!r}, but must be the name of a folder, without separators; "
-            "the file is damaged, or meant to write elsewhere: do not use it"
+            f"{file}: {place} is {shown(name)}, but must be the name of a folder, without "
+            "separators; the file is damaged, or meant to write elsewhere: do not use it"
         )
         raise PlansError(msg)
 
@@ -217,8 +229,8 @@ def _check_slot(
 
 def _refuse(name: Any, place: str, file: Path, fits: str) -> None:
     msg = (
-        f"{file}: {place} names {name!r}, which is not in {fits}, and was not imported. If you "
-        "know and trust that code and this file, add --trust-plans"
+        f"{file}: {place} names {shown(name)}, which is not in {fits}, and was not imported. If "
+        "you know and trust that code and this file, add --trust-plans"
     )
     raise PlansError(msg)
 
