@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -192,14 +193,15 @@ def test_an_interrupt_leaves_whole_outputs_and_no_process(
 def test_what_dead_runs_left_is_cleared_away(tmp_path: Path) -> None:
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
-    (tmp_path / f".umamba-partial-{dead.pid}" / "outputs").mkdir(parents=True)
-    (tmp_path / f".umamba-partial-{os.getppid()}").mkdir()
+    here = socket.gethostname()
+    (tmp_path / f".umamba-partial-{dead.pid}@{here}" / "outputs").mkdir(parents=True)
+    (tmp_path / f".umamba-partial-{os.getppid()}@{here}").mkdir()
     (tmp_path / f".umamba-partial-{dead.pid}@another-host").mkdir()
     with Workshop(tmp_path) as folder:
         assert folder.is_dir()
     kept = sorted(path.name for path in tmp_path.iterdir())
     assert kept == sorted(
-        [f".umamba-partial-{os.getppid()}", f".umamba-partial-{dead.pid}@another-host"]
+        [f".umamba-partial-{os.getppid()}@{here}", f".umamba-partial-{dead.pid}@another-host"]
     )
 
 

@@ -5,6 +5,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from umamba.nnunet.whole_files import whole_file
+
 __all__ = ["TEXT", "house_style", "save_figure"]
 
 TEXT = "#333333"
@@ -28,11 +30,17 @@ def house_style(font_size: float) -> Iterator[None]:
 
 
 def save_figure(figure: Any, path: Path, dpi: int) -> None:
-    """Write a figure, the same bytes for the same figure.
+    """Write a figure whole or not at all, the same bytes for the same figure.
 
     Args:
         figure: Of matplotlib.
         path: Ends in `.png` or `.svg`.
         dpi: Pixels per inch.
+
+    Raises:
+        UMambaError: If it cannot be written.
     """
-    figure.savefig(path, dpi=dpi, metadata={"Date": None} if path.suffix == ".svg" else None)
+    kind = path.suffix.removeprefix(".")
+    metadata = {"Date": None} if kind == "svg" else None
+    with whole_file(path) as partial:
+        figure.savefig(partial, dpi=dpi, format=kind, metadata=metadata)

@@ -107,9 +107,10 @@ def run_scaling(args: argparse.Namespace) -> int:
 
 def _write(result: "ScalingResult", output: Path) -> None:
     from umamba.benchmark.drawing import draw_scaling
+    from umamba.nnunet.whole_files import write_whole
 
     output.mkdir(parents=True, exist_ok=True)
     data = json.dumps(result.to_dict(), indent=2) + "\n"
-    (output / "scaling.json").write_text(data, encoding="utf-8")
-    (output / "scaling.md").write_text(result.to_markdown(), encoding="utf-8")
+    write_whole(output / "scaling.json", data)
+    write_whole(output / "scaling.md", result.to_markdown())
     draw_scaling(result, output)

@@ -1,11 +1,8 @@
 """Pictures of what the gates of an Attention U-Net let through, one per case."""
 
 import logging
-import os
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,6 +21,8 @@ from umamba.nnunet.prediction_inputs import check_case, find_cases, input_files
 from umamba.nnunet.prediction_record import OutputClaim, clear_stale, model_identity
 from umamba.nnunet.preparation import talk_to_stderr
 from umamba.nnunet.progress import CaseProgress
+from umamba.nnunet.publishing import scratch_folder
+from umamba.nnunet.whole_files import whole_file
 
 __all__ = ["draw_attention", "draw_maps", "load_attention"]
 
@@ -146,8 +145,8 @@ def draw_attention(
 def _draw_case(predictor: Any, case: Case, picture: Path) -> None:
     facts, _ = check_case(case, predictor.dataset_json)
     configuration = predictor.configuration_manager
-    with TemporaryDirectory() as links:
-        files = input_files(facts, Path(links), predictor.dataset_json["file_ending"])
+    with scratch_folder() as links:
+        files = input_files(facts, links, predictor.dataset_json["file_ending"])
         image = configuration.preprocessor_class(verbose=False).run_case(
             [str(file) for file in files],
             None,
@@ -196,13 +195,5 @@ def draw_maps(
         drawn = panel.imshow(shown, cmap="inferno", alpha=0.6, vmin=0, vmax=1, aspect=aspect)
         panel.set_title(f"gate of level {number}", fontsize=11, color=_TEXT)
         figure.colorbar(drawn, ax=panel, location="bottom", fraction=0.05, label="let through")
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
-    try:
+    with whole_file(path) as partial:
         figure.savefig(partial, dpi=_DPI, format="png")
-        partial.replace(path)
-    except OSError as error:
-        msg = f"cannot write {path}: {error.strerror or error}; give another --attention-maps"
-        raise UMambaError(msg) from None
-    finally:
-        with suppress(OSError):
-            partial.unlink()

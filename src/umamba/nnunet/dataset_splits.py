@@ -11,7 +11,7 @@ from umamba.nnunet.dataset_checks import CaseFacts, Problem
 from umamba.nnunet.dataset_comparison import duplicates
 from umamba.nnunet.dataset_labels import LabelRules
 from umamba.nnunet.json_files import load_json_list
-from umamba.nnunet.whole_files import write_whole
+from umamba.nnunet.whole_files import write_new
 
 __all__ = ["Splits", "check_splits", "ensure_splits", "read_splits"]
 
@@ -75,8 +75,8 @@ def ensure_splits(folder: Path, data: Path) -> list[dict[str, list[str]]]:
         msg = f"{folder}: {problems[0].problem}; {problems[0].fix}"
         raise DatasetError(msg)
     content = [{"train": sorted(train), "val": sorted(val)} for train, val in splits.folds]
-    if splits.file is None:
-        write_whole(file, json.dumps(content, indent=4) + "\n")
+    if splits.file is None and not write_new(file, json.dumps(content, indent=4) + "\n"):
+        return ensure_splits(folder, data)  # another program has written them in the meantime
     return content
 
 

@@ -1,4 +1,7 @@
-"""Locks that are files, and that the system releases when their process ends, however it ends."""
+"""Whether the process is still at work to which a file or folder belongs: by a lock, or by name.
+
+The system releases locks when their process ends, however it ends.
+"""
 
 import os
 import re
@@ -11,9 +14,10 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["FileLock", "LockHeldError", "is_running"]
+__all__ = ["FileLock", "LockHeldError", "is_abandoned", "is_running", "own_signature"]
 
 _HOLDER = re.compile(r"process (\d+) on (.+)", re.ASCII)
+_SIGNATURE = re.compile(r"(\d+)@(.+)", re.ASCII)
 _held: set[int] = set()
 
 
@@ -101,6 +105,17 @@ class FileLock:
             os.ftruncate(self._descriptor, 0)
             os.lseek(self._descriptor, 0, os.SEEK_SET)
             os.write(self._descriptor, text.encode())
+
+
+def own_signature() -> str:
+    """Return what names of this process's own files end with."""
+    return f"{os.getpid()}@{socket.gethostname()}"
+
+
+def is_abandoned(signature: str) -> bool:
+    """Return whether a process of this machine that has ended signed so."""
+    match = _SIGNATURE.fullmatch(signature)
+    return match is not None and match[2] == socket.gethostname() and not is_running(int(match[1]))
 
 
 def is_running(process_id: int) -> bool:

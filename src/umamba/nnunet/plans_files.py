@@ -1,14 +1,13 @@
 """Read and write files of plans; nobody else's are ever replaced."""
 
 import json
-import os
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from umamba.errors import PlansError
 from umamba.nnunet.plans import Plans
+from umamba.nnunet.publishing import publication
 
 __all__ = ["is_ours", "keep_others", "read_plans", "write_plans"]
 
@@ -94,33 +93,27 @@ def write_plans(folder: Path, plans: Plans, *, overwrite: bool = False) -> Path:
         The file.
 
     Raises:
-        PlansError: If other plans of that name are there, or the file cannot be written.
+        PlansError: If other plans of that name are there.
+        UMambaError: If the file cannot be written, or others make or change it meanwhile.
     """
     path = folder / f"{plans['plans_name']}.json"
-    if path.exists():
-        existing = read_plans(folder, plans["plans_name"])
-        if existing == plans:
-            return path
-        if not is_ours(existing):
-            msg = f"{path} holds plans that are not ours; give another --plans-name"
-            raise PlansError(msg)
-        if not overwrite:
-            msg = (
-                f"{path} exists with other contents, and networks may have been trained with it; "
-                "give another --plans-name, or --overwrite"
-            )
-            raise PlansError(msg)
-    partial = path.with_suffix(f".json.partial-{os.getpid()}")
-    try:
-        partial.write_text(json.dumps(plans, indent=4) + "\n", encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        msg = (
-            f"cannot write the plans {path}: {error.strerror or error}; make the folder writable, "
-            "or give another --preprocessed"
-        )
-        raise PlansError(msg) from None
-    finally:
-        with suppress(OSError):
-            partial.unlink()
+    if path.exists() and read_plans(folder, plans["plans_name"]) == plans:
+        return path
+    with publication(path, "give another --plans-name", overwrite=True) as work:
+        if work.replaces:
+            _check_replaceable(read_plans(folder, plans["plans_name"]), path, overwrite=overwrite)
+        work.new.write_text(json.dumps(plans, indent=4) + "\n", encoding="utf-8")
+        work.publish()
     return path
+
+
+def _check_replaceable(existing: Plans, path: Path, *, overwrite: bool) -> None:
+    if not is_ours(existing):
+        msg = f"{path} holds plans that are not ours; give another --plans-name"
+        raise PlansError(msg)
+    if not overwrite:
+        msg = (
+            f"{path} exists with other contents, and networks may have been trained with it; "
+            "give another --plans-name, or --overwrite"
+        )
+        raise PlansError(msg)

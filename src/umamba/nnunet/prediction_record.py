@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import shutil
-import socket
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 
 from umamba import __version__
 from umamba.errors import UMambaError
-from umamba.nnunet.file_lock import is_running
+from umamba.nnunet.file_lock import is_abandoned, own_signature
 from umamba.nnunet.whole_files import place_if_absent
 
 __all__ = [
@@ -42,16 +41,13 @@ _OF_DATASET = ("labels", "regions_class_order", "file_ending")
 
 def staging_name() -> str:
     """Return the hidden name under which this process makes files in an output folder."""
-    return f"{_STAGING}{os.getpid()}@{socket.gethostname()}"
+    return f"{_STAGING}{own_signature()}"
 
 
 def clear_stale(folder: Path) -> None:
     """Remove what processes of this machine that died were making in an output folder."""
-    host = socket.gethostname()
     for stale in folder.glob(f"{_STAGING}*"):
-        process_id, _, its_host = stale.name.removeprefix(_STAGING).partition("@")
-        is_ours = process_id.isdigit() and its_host.removesuffix(".json") in ("", host)
-        if is_ours and not is_running(int(process_id)):
+        if is_abandoned(stale.name.removeprefix(_STAGING).removesuffix(".json")):
             if stale.is_dir():
                 shutil.rmtree(stale, ignore_errors=True)
             else:

@@ -6,6 +6,7 @@ new one is in place. After a kill between any two steps the next run for the sam
 undoes what was begun; what was moved aside is put back.
 """
 
+import errno
 import os
 import secrets
 import shutil
@@ -18,6 +19,7 @@ from pathlib import Path
 
 from umamba.errors import UMambaError
 from umamba.nnunet.file_lock import FileLock, LockHeldError
+from umamba.nnunet.whole_files import place_if_absent
 
 __all__ = ["Publication", "full_temporary_folder_explained", "publication", "scratch_folder"]
 
@@ -61,7 +63,7 @@ class Publication:
         if os.path.lexists(self.target):
             self._seen = _snapshot(self.target)
             if not self.target.is_symlink() and not os.access(self.target, os.W_OK):
-                raise PermissionError(13, "Permission denied", os.fspath(self.target))
+                raise PermissionError(errno.EACCES, "Permission denied", os.fspath(self.target))
         self.workspace.mkdir()
 
     def publish(self) -> None:
@@ -252,6 +254,8 @@ def _only_one(target: Path) -> Iterator[None]:
 def _made(folder: Path) -> Iterator[None]:
     """Make a folder; what stays empty of it and of those above it is removed again."""
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), os.fspath(folder))
     folder.mkdir(parents=True, exist_ok=True)
     try:
         yield
@@ -267,28 +271,22 @@ def _rename_to_free_name(source: Path, target: Path, claim: Path) -> None:
     Args:
         source: What is finished, on the same file system.
         target: Its new name.
-        claim: A folder that is there while the name is taken by something empty.
+        claim: A folder that is there while an empty folder holds the name.
 
     Raises:
         FileExistsError: If anything has the name.
         OSError: If it cannot be renamed.
     """
+    if not stat.S_ISDIR(source.lstat().st_mode):
+        if not place_if_absent(source, target):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), os.fspath(target))
+        return
     if os.name == "nt":
         source.rename(target)  # replaces nothing there
         return
-    if not stat.S_ISDIR(source.lstat().st_mode):
-        try:
-            os.link(source, target, follow_symlinks=False)
-        except FileExistsError:
-            raise
-        except (OSError, NotImplementedError):
-            pass  # a file system without hard links
-        else:
-            source.unlink()
-            return
-    _take_name(source, target, claim)
+    _take_name(target, claim)
     try:
-        source.rename(target)  # of folders, it replaces none but an empty one
+        source.rename(target)  # replaces nothing but an empty folder
     except OSError as error:
         _give_back(claim, target)
         if os.path.lexists(target):
@@ -297,13 +295,10 @@ def _rename_to_free_name(source: Path, target: Path, claim: Path) -> None:
     claim.rmdir()
 
 
-def _take_name(source: Path, target: Path, claim: Path) -> None:
+def _take_name(target: Path, claim: Path) -> None:
     claim.mkdir(_CLAIM_MODE)
     try:
-        if source.is_dir():
-            target.mkdir(_CLAIM_MODE)
-        else:
-            target.touch(exist_ok=False)
+        target.mkdir(_CLAIM_MODE)
     except OSError:
         claim.rmdir()
         raise
@@ -313,12 +308,9 @@ def _give_back(claim: Path, target: Path) -> None:
     """Give back a name that was taken, but not filled."""
     if not claim.exists():
         return
-    if target.is_dir():
-        if target.lstat().st_mode == claim.lstat().st_mode:
-            with suppress(OSError):  # it has been filled
-                target.rmdir()
-    elif target.is_file() and not target.stat().st_size:
-        target.unlink()
+    if target.is_dir() and target.lstat().st_mode == claim.lstat().st_mode:
+        with suppress(OSError):  # it has been filled
+            target.rmdir()
     claim.rmdir()
 
 
