@@ -13,7 +13,7 @@ __all__ = [
     "ResumableInterruptError",
     "TrainingError",
     "UMambaError",
-    "shown",
+    "quoted",
 ]
 
 _repr = Repr()
@@ -22,7 +22,7 @@ _repr.maxstring = _repr.maxother = 120
 _repr.maxlevel = 3
 
 
-def shown(value: object) -> str:
+def quoted(value: object) -> str:
     """Return a value from a file for a message: on one line, short, without control characters."""
     return _repr.repr(value)
 

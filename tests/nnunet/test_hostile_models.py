@@ -243,7 +243,7 @@ def test_hostile_plans_trainers_and_weights_that_do_not_fit_in_stock_zips(
     refused(trainer, tmp_path, capsys, "trainer_name names 'hostile_module'")
     refused(model(toy_plans()), tmp_path, capsys, "do not fit the network")
     huge = put(toy_plans(), (*NETWORK, "arch_kwargs", "features_per_stage"), [16])
-    refused(model(huge), tmp_path, capsys, "cannot be built")
+    refused(model(huge), tmp_path, capsys, "plans.json: features_per_stage needs 3 positive")
     giant = put(toy_plans(), (*NETWORK, "arch_kwargs", "features_per_stage"), [10**4] * 3)
     refused(model(giant), tmp_path, capsys, "do not fit the network")
     refused(model({"configurations": []}), tmp_path, capsys, "need `configurations`")

@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from umamba.errors import ModelFileError
+from umamba.errors import ModelFileError, quoted
 
 __all__ = ["check_member_name", "list_members", "unpack"]
 
@@ -15,7 +15,9 @@ _MOST_MEMBERS = 10_000
 _MOST_BYTES = 64 * 2**30
 # Weights shrink by a tenth and JSON tenfold; deflate reaches a thousandfold.
 _MOST_RATIO = 200
+_MOST_MEAN_RATIO = 20
 _SMALL = 2**20  # a member below this may shrink as it likes
+_LONGEST_NAME = 240  # in bytes, with its folders
 _RESERVED = frozenset('<>:"|?*\\')
 
 
@@ -83,6 +85,9 @@ def check_member_name(name: str, path: Path) -> None:
     """
     parts = name.split("/")
     climbs = any(part.strip(". ") == "" for part in parts)  # "", ".", "..", and what Windows trims
+    if len(name.encode("utf-8", "replace")) > _LONGEST_NAME:
+        msg = f"{path}: the name {quoted(name)} is too long; {_NOTHING_UNPACKED}"
+        raise ModelFileError(msg)
     if climbs or not name.isprintable() or _RESERVED.intersection(name):
         msg = f"{path}: the name {name!r} leads out of the model's folder; {_NOTHING_UNPACKED}"
         raise ModelFileError(msg)
@@ -104,10 +109,11 @@ def _check_sizes(members: list[zipfile.ZipInfo], path: Path) -> None:
             f"{swollen.file_size} bytes, as a zip bomb does; {_NOTHING_UNPACKED}"
         )
         raise ModelFileError(msg)
-    if total > min(_MOST_BYTES, max(_SMALL, _MOST_RATIO * path.stat().st_size)):
+    most = min(_MOST_BYTES, max(64 * _SMALL, _MOST_MEAN_RATIO * path.stat().st_size))
+    if total > most:
         msg = (
-            f"{path} would grow to {total} bytes, more than {_MOST_BYTES} or {_MOST_RATIO} times "
-            f"its size, as a zip bomb does; {_NOTHING_UNPACKED}"
+            f"{path} would grow to {total} bytes, more than {most}, as a zip bomb does; "
+            f"{_NOTHING_UNPACKED}"
         )
         raise ModelFileError(msg)
 

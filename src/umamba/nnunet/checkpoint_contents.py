@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from umamba.errors import CheckpointError, shown
+from umamba.errors import CheckpointError, quoted
 
 __all__ = ["check_contents", "check_finite", "check_mirroring_axes", "without_prefixes"]
 
@@ -59,7 +59,7 @@ def check_contents(checkpoint: Any, path: Path) -> dict[str, Any]:
 
 
 def _refuse(place: str, value: Any, fits: str, path: Path) -> None:
-    msg = f"{path}: {place} is {shown(value)}, but must be {fits}; use another copy"
+    msg = f"{path}: {place} is {quoted(value)}, but must be {fits}; use another copy"
     raise CheckpointError(msg)
 
 
@@ -116,7 +116,7 @@ def check_finite(weights: Mapping[str, Any], path: Path) -> None:
     for name, weight in weights.items():
         if weight.is_floating_point() and bool(torch.isnan(weight.float()).any()):
             msg = (
-                f"{path}: weight {shown(name)} holds values that are not numbers (NaN), as after a "
-                "training that diverged; take a checkpoint from before"
+                f"{path}: weight {quoted(name)} holds values that are not numbers (NaN), as after "
+                "a training that diverged; take a checkpoint from before"
             )
             raise CheckpointError(msg)

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from umamba.errors import CheckpointError, shown
+from umamba.errors import CheckpointError, quoted
 from umamba.nnunet.checkpoint_contents import check_contents
 from umamba.nnunet.checkpoint_files import read_torch_file
 from umamba.nnunet.pickled_data import ForeignContentError
@@ -71,7 +71,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         )
         raise CheckpointError(msg) from None
     except _UNREADABLE as error:
-        reason = shown(next(iter(str(error).splitlines()), type(error).__name__))
+        reason = quoted(next(iter(str(error).splitlines()), type(error).__name__))
         msg = f"checkpoint {path} cannot be read, it may be torn ({reason}); use another copy"
         raise CheckpointError(msg) from None
     return check_contents(checkpoint, path)

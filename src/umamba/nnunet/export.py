@@ -20,8 +20,8 @@ from umamba.nnunet.checkpoints import read_checkpoint
 from umamba.nnunet.json_files import load_json
 from umamba.nnunet.manifest import CARD, MANIFEST, FoldRecord, Manifest, sha256
 from umamba.nnunet.model_card import model_card
+from umamba.nnunet.model_loading import find_folds
 from umamba.nnunet.paths import Paths, check_writable
-from umamba.nnunet.prediction import find_folds
 from umamba.nnunet.preparation import find_dataset
 from umamba.nnunet.trust import read_model_description
 from umamba.nnunet.weight_files import write_weights

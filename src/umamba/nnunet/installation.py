@@ -1,27 +1,23 @@
 """A shared model into nnU-Net's results: verified, rebuilt from plain data, moved there at once."""
 
 import contextlib
-import io
 import os
 import re
 import shutil
 import sys
 import tempfile
-import warnings
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
-from umamba.errors import ModelFileError, PlansError, UMambaError
+from umamba.errors import ModelFileError, UMambaError
 from umamba.nnunet.archives import list_members, unpack
 from umamba.nnunet.checkpoints import read_checkpoint, write_checkpoint
 from umamba.nnunet.file_lock import is_running
 from umamba.nnunet.manifest import CARD, MANIFEST, verify_folder
+from umamba.nnunet.model_loading import read_model
 from umamba.nnunet.paths import Paths, check_writable
-from umamba.nnunet.prediction import PredictionOptions, load_model
 from umamba.nnunet.weight_files import read_weights
 
 __all__ = ["install_model", "opened_model"]
@@ -32,17 +28,6 @@ _MODEL = re.compile(r"[\w.-]+?__[\w.-]+?__[\w.-]+")
 # The rest of a stock zip is left out: nnU-Net would unpickle some of it.
 _STOCK_SUFFIXES = (".pth", ".json", ".txt", ".png", ".pdf")
 _FINAL = "checkpoint_final.pth"
-# What constructors of networks, and nnU-Net's readers of plans, raise on values that do not fit.
-_UNBUILDABLE = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    LookupError,
-    MemoryError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
 
 
 @dataclass(frozen=True)
@@ -221,29 +206,8 @@ def _check_loads(folder: Path, *, trust_plans: bool) -> None:
         raise ModelFileError(msg)
     for path in checkpoints:
         fold = path.parent.name.removeprefix("fold_")
-        options = PredictionOptions((fold,), path.name, trust_plans=trust_plans)
         sys.stderr.write(f"checking {folder.name}, fold {fold}\n")
-        try:
-            # On the meta device, plans that describe a giant take no memory.
-            with _quiet(), torch.device("meta"):
-                load_model(folder, options)
-        except UMambaError:
-            raise
-        except _UNBUILDABLE as error:
-            first = str(error).splitlines()[0] if str(error) else ""
-            msg = (
-                f"{folder}: the network that plans.json describes cannot be built "
-                f"({type(error).__name__} {first}); get another copy, or the version that wrote it"
-            )
-            raise PlansError(msg) from error
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Drop what nnU-Net says about devices, and torch about weights without memory."""
-    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+        read_model(folder, (fold,), path.name, trust_plans=trust_plans)
 
 
 def _move(models: list[_Model], results: Path) -> list[Path]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from umamba.errors import ModelFileError
+from umamba.errors import ModelFileError, quoted
 from umamba.nnunet.archives import check_member_name
 from umamba.nnunet.json_files import load_json
 from umamba.nnunet.trust import check_file_name
@@ -19,7 +19,8 @@ MANIFEST = "manifest.json"
 CARD = "README.md"  # the only file without a checksum: people are to complete it
 _SCHEMA = 1
 _MOST_JSON_BYTES = 64 * 2**20
-_FOLD = re.compile(r"all|\d{1,4}")
+_FOLD = re.compile("all|[0-9]{1,4}")
+_MOST_FOLDS = 100
 
 
 @dataclass(frozen=True)
@@ -135,13 +136,13 @@ def _read(folder: Path, shown: Path) -> Manifest:
     content = load_json(path)
     if content.get("schema_version") != _SCHEMA:
         msg = (
-            f"{shown}: {MANIFEST} has schema_version {content.get('schema_version')!r}; this "
+            f"{shown}: {MANIFEST} has schema_version {quoted(content.get('schema_version'))}; this "
             f"umamba reads {_SCHEMA}. Install a newer umamba"
         )
         raise ModelFileError(msg)
     try:
         manifest = _parse(content)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         msg = f"{shown}: {MANIFEST} is damaged ({type(error).__name__} {error}); {_OTHER_COPY}"
         raise ModelFileError(msg) from None
     for place in ("dataset", "trainer", "plans_name", "configuration"):
@@ -160,7 +161,10 @@ def _parse(content: Mapping[str, Any]) -> Manifest:
     folds = {str(fold): _parse_fold(record) for fold, record in content["folds"].items()}
     wrong = next((fold for fold in folds if not _FOLD.fullmatch(fold)), None)
     if wrong is not None:
-        msg = f"there is no fold {wrong!r}"
+        msg = f"there is no fold {quoted(wrong)}"
+        raise ValueError(msg)
+    if len({record.weights for record in folds.values()}) < len(folds) or len(folds) > _MOST_FOLDS:
+        msg = f"{len(folds)} folds share their weights, or are too many"
         raise ValueError(msg)
     files = {
         str(name): {"bytes": int(listed["bytes"]), "sha256": str(listed["sha256"])}
@@ -180,9 +184,13 @@ def _parse(content: Mapping[str, Any]) -> Manifest:
 
 def _parse_fold(record: Mapping[str, Any]) -> FoldRecord:
     axes, epochs = record["mirroring_axes"], record["epochs"]
+    numbers = [epochs, *([] if axes is None else axes)]
+    if any(n is not None and type(n) is not int for n in numbers):
+        msg = f"mirroring_axes or epochs are not whole: {quoted(numbers)}"
+        raise ValueError(msg)
     return FoldRecord(
         weights=str(record["weights"]),
         trainer_name=str(record["trainer_name"]),
-        mirroring_axes=None if axes is None else tuple(int(axis) for axis in axes),
-        epochs=None if epochs is None else int(epochs),
+        mirroring_axes=None if axes is None else tuple(axes),
+        epochs=epochs,
     )

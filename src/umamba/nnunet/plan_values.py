@@ -6,7 +6,7 @@ from math import prod
 from pathlib import Path
 from typing import Any, NoReturn
 
-from umamba.errors import PlansError, shown
+from umamba.errors import PlansError, quoted
 
 __all__ = ["check_configuration_values", "check_description_values", "check_plan_values"]
 
@@ -291,5 +291,5 @@ def _check_size(keywords: Any, place: str, file: Path) -> None:
 
 
 def _refuse(place: str, value: Any, fits: str, file: Path) -> NoReturn:
-    msg = f"{file}: {place} is {shown(value)}, but must be {fits}; correct it, or use another copy"
+    msg = f"{file}: {place} is {quoted(value)}, but must be {fits}; correct it, or use another copy"
     raise PlansError(msg)

@@ -1,15 +1,36 @@
 """The network that plans describe, built by nnU-Net."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import nn
+from torch.nn.modules.module import (
+    register_module_module_registration_hook,
+    register_module_parameter_registration_hook,
+)
 from torch.nn.parallel import DistributedDataParallel
 
+from umamba.errors import PlansError, UMambaError, quoted
 from umamba.nnunet.plans import Plans
 
-__all__ = ["PlannedNetwork", "bare_network", "build_network"]
+__all__ = ["PlannedNetwork", "bare_network", "build_network", "building"]
+
+MOST_WEIGHTS = 20_000  # and layers: the largest networks of today have a few thousand
+# What constructors of networks, and nnU-Net's readers of plans, raise on values that do not fit.
+_UNBUILDABLE = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    MemoryError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 
 
 class PlannedNetwork(NamedTuple):
@@ -59,3 +80,49 @@ def bare_network(network: nn.Module) -> nn.Module:
         network = network.module
     bare: nn.Module = getattr(network, "_orig_mod", network)
     return bare
+
+
+@contextmanager
+def building(file: Path, most_weights: int = MOST_WEIGHTS) -> Iterator[None]:
+    """Build what plans describe, within bounds, and explain what they describe wrongly.
+
+    Args:
+        file: The plans, for messages.
+        most_weights: How many weights may be made, in number, not in size.
+
+    Raises:
+        PlansError: If the network cannot be built, or has more weights.
+    """
+    made = 0
+
+    def count(*_: object) -> None:
+        nonlocal made
+        made += 1
+        if made > most_weights:
+            msg = (
+                f"{file} describes a network with more than {most_weights} weights and layers, "
+                "far more than its checkpoint has, or anybody trains; use another copy"
+            )
+            raise PlansError(msg)
+
+    hooks = [
+        register_module_parameter_registration_hook(count),
+        register_module_module_registration_hook(count),
+    ]
+    try:
+        yield
+    except UMambaError as error:
+        if str(error).startswith(str(file)):
+            raise
+        msg = f"{file}: {error}"
+        raise PlansError(msg) from None
+    except _UNBUILDABLE as error:
+        first = quoted(next(iter(str(error).splitlines()), ""))
+        msg = (
+            f"{file}: the network that it describes cannot be built ({type(error).__name__} "
+            f"{first}); get another copy, or the version that wrote it"
+        )
+        raise PlansError(msg) from error
+    finally:
+        for hook in hooks:
+            hook.remove()

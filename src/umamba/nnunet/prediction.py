@@ -9,13 +9,14 @@ from typing import Any
 
 import torch
 
-from umamba.errors import CheckpointError, DatasetError, UMambaError
+from umamba.errors import DatasetError, UMambaError
 from umamba.networks import UMambaUNetPlusPlus
 from umamba.nnunet.case_prediction import CaseError, Workshop, segment_case
-from umamba.nnunet.checkpoints import read_checkpoint
 from umamba.nnunet.dataset_checks import Case
 from umamba.nnunet.interruption import StopRequest, resumable
+from umamba.nnunet.model_loading import read_model
 from umamba.nnunet.paths import check_writable
+from umamba.nnunet.planned_networks import building
 from umamba.nnunet.prediction_inputs import check_case, find_cases
 from umamba.nnunet.prediction_record import (
     OutputClaim,
@@ -25,10 +26,8 @@ from umamba.nnunet.prediction_record import (
 )
 from umamba.nnunet.preparation import talk_to_stderr
 from umamba.nnunet.progress import CaseProgress
-from umamba.nnunet.training import find_trainer
-from umamba.nnunet.trust import check_trainer, read_model_description
 
-__all__ = ["PredictionOptions", "PredictionReport", "find_folds", "load_model", "predict"]
+__all__ = ["PredictionOptions", "PredictionReport", "load_model", "predict"]
 
 log = logging.getLogger(__name__)
 
@@ -87,35 +86,13 @@ def load_model(model_folder: Path, options: PredictionOptions) -> Any:
         UMambaError: If the folder is not a model, or its parts do not fit together.
     """
     from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
-    from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
-    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-    if not model_folder.is_dir():
-        msg = f"model folder {model_folder} does not exist; train first, or check -d, -p, -tr, -c"
-        raise UMambaError(msg)
-    dataset_json, plans = read_model_description(model_folder, trusted=options.trust_plans)
-    plans_manager = PlansManager(plans)
-    checkpoints = [
-        read_checkpoint(model_folder / f"fold_{fold}" / options.checkpoint_name)
-        for fold in options.folds or find_folds(model_folder, options.checkpoint_name)
-    ]
-    first = checkpoints[0]
-    try:
-        trainer_name = first["trainer_name"]
-        configuration = plans_manager.get_configuration(first["init_args"]["configuration"])
-    except KeyError as error:
-        msg = f"a checkpoint in {model_folder} lacks {error}; it was not written by nnU-Net v2"
-        raise CheckpointError(msg) from None
-    check_trainer(trainer_name, model_folder, trusted=options.trust_plans)
-    network = find_trainer(trainer_name).build_network_architecture(
-        plans_manager,
-        configuration,
-        determine_num_input_channels(plans_manager, configuration, dataset_json),
-        plans_manager.get_label_manager(dataset_json).num_segmentation_heads,
-        enable_deep_supervision=False,
+    model = read_model(
+        model_folder, options.folds, options.checkpoint_name, trust_plans=options.trust_plans
     )
-    weights = [checkpoint["network_weights"] for checkpoint in checkpoints]
-    _load_weights(network, weights[0], model_folder)
+    with building(model_folder / "plans.json"):
+        network = model.build()
+    network.load_state_dict(model.weights[0])
     if options.prune_to is not None:
         _prune(network, options.prune_to)
     device = torch.device(options.device)
@@ -128,36 +105,14 @@ def load_model(model_folder: Path, options: PredictionOptions) -> Any:
     )
     predictor.manual_initialization(
         network,
-        plans_manager,
-        configuration,
-        weights,
-        dataset_json,
-        trainer_name,
-        first.get("inference_allowed_mirroring_axes"),
+        model.plans,
+        model.configuration,
+        list(model.weights),
+        model.dataset_json,
+        model.trainer,
+        model.mirroring_axes,
     )
     return predictor
-
-
-def find_folds(model_folder: Path, checkpoint_name: str) -> list[str]:
-    """Return the trained folds; `all` only where there is nothing else, as nnU-Net does."""
-    there = [
-        p.parent.name.removeprefix("fold_") for p in model_folder.glob(f"fold_*/{checkpoint_name}")
-    ]
-    numbered = sorted(fold for fold in there if fold.isdigit())
-    if not there:
-        msg = f"{model_folder} has no fold with a {checkpoint_name}; train first, or give -chk"
-        raise CheckpointError(msg)
-    return numbered or there
-
-
-def _load_weights(network: torch.nn.Module, weights: dict[str, Any], folder: Path) -> None:
-    try:
-        network.load_state_dict(weights)
-    except RuntimeError as error:
-        lines = str(error).splitlines()
-        detail = " ".join(line.strip() for line in lines[1:3])
-        msg = f"the weights in {folder} do not fit the network that its plans describe: {detail}"
-        raise CheckpointError(msg) from None
 
 
 def _prune(network: torch.nn.Module, depth: int) -> None:

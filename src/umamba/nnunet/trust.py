@@ -16,7 +16,7 @@ from typing import Any
 
 from torch import nn
 
-from umamba.errors import PlansError, shown
+from umamba.errors import PlansError, quoted
 from umamba.nnunet.json_files import load_json
 from umamba.nnunet.plan_values import check_description_values, check_plan_values
 from umamba.nnunet.plans import Plans
@@ -161,7 +161,7 @@ def _check_architecture(architecture: Any, place: str, file: Path) -> None:
         _refuse(architecture.get("network_class_name"), f"{place}.network_class_name", file, fits)
     for key in imported:
         if not isinstance(key, str) or key not in keywords:
-            msg = f"{file}: {place}._kw_requires_import lists {shown(key)}, which arch_kwargs lack"
+            msg = f"{file}: {place}._kw_requires_import lists {quoted(key)}, which arch_kwargs lack"
             raise PlansError(msg)
         if keywords[key] is not None and not _is_module(keywords[key], _MODULES):
             _refuse(keywords[key], f"{place}.arch_kwargs.{key}", file, " or ".join(_MODULES))
@@ -177,7 +177,7 @@ def check_dataset_json(
     """
     ending = dataset_json.get("file_ending")
     if not isinstance(ending, str) or not _ENDING.fullmatch(ending):
-        msg = f"{file}: file_ending is {shown(ending)}; it must be an ending such as .nii.gz"
+        msg = f"{file}: file_ending is {quoted(ending)}; it must be an ending such as .nii.gz"
         raise PlansError(msg)
     check_description_values(dataset_json, file)
     if not trusted and dataset_json.get("overwrite_image_reader_writer") != "None":
@@ -214,7 +214,7 @@ def check_file_name(name: Any, place: str, file: Path) -> None:
         or not name.isprintable()
     ):
         msg = (
-            f"{file}: {place} is {shown(name)}, but must be the name of a folder, without "
+            f"{file}: {place} is {quoted(name)}, but must be the name of a folder, without "
             "separators; the file is damaged, or meant to write elsewhere: do not use it"
         )
         raise PlansError(msg)
@@ -229,7 +229,7 @@ def _check_slot(
 
 def _refuse(name: Any, place: str, file: Path, fits: str) -> None:
     msg = (
-        f"{file}: {place} names {shown(name)}, which is not in {fits}, and was not imported. If "
+        f"{file}: {place} names {quoted(name)}, which is not in {fits}, and was not imported. If "
         "you know and trust that code and this file, add --trust-plans"
     )
     raise PlansError(msg)

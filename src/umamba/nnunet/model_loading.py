@@ -1,0 +1,192 @@
+"""A model folder from anywhere: read, checked and built in one way for all commands."""
+
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
+from dataclasses import dataclass, replace
+from io import StringIO
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+from torch import Tensor, nn
+
+from umamba.errors import CheckpointError, UMambaError, quoted
+from umamba.nnunet.checkpoint_contents import check_finite
+from umamba.nnunet.checkpoints import read_checkpoint
+from umamba.nnunet.plan_values import check_configuration_values
+from umamba.nnunet.planned_networks import building
+from umamba.nnunet.plans import resolve
+from umamba.nnunet.training import find_trainer
+from umamba.nnunet.trust import check_trainer, read_model_description
+
+__all__ = ["TrainedModel", "find_folds", "read_model"]
+
+# A weight is made inside layers, and a network may make some that it does not keep.
+_MADE_PER_WEIGHT = 16
+_SPARE = 1000
+_MOST_FOLDS = 100
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """The parts of a trained model, which fit together.
+
+    Attributes:
+        plans: nnU-Net's manager of its plans.
+        configuration: nnU-Net's manager of the configuration.
+        dataset_json: Its `dataset.json`.
+        trainer: Name of the trainer that builds its network.
+        mirroring_axes: Axes along which predictions may be mirrored.
+        weights: For each fold, the weights in the types that the network has.
+    """
+
+    plans: Any
+    configuration: Any
+    dataset_json: dict[str, Any]
+    trainer: str
+    mirroring_axes: tuple[int, ...] | None
+    weights: Sequence[Mapping[str, Tensor]]
+
+    def build(self) -> nn.Module:
+        """Return the network as its trainer builds it for prediction, without the weights."""
+        from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
+
+        channels = determine_num_input_channels(self.plans, self.configuration, self.dataset_json)
+        network: nn.Module = find_trainer(self.trainer).build_network_architecture(
+            self.plans,
+            self.configuration,
+            channels,
+            self.plans.get_label_manager(self.dataset_json).num_segmentation_heads,
+            enable_deep_supervision=False,
+        )
+        return network
+
+
+def read_model(
+    folder: Path, folds: Sequence[str], checkpoint_name: str, *, trust_plans: bool = False
+) -> TrainedModel:
+    """Read a model folder of nnU-Net, the authors' fork, or ours, and check that it predicts.
+
+    Nothing in it is run, and what it describes is built without memory first.
+
+    Args:
+        folder: Folder with `plans.json`, `dataset.json` and `fold_*`.
+        folds: The folds; empty means all that are there.
+        checkpoint_name: File in each fold.
+        trust_plans: Whether plans and checkpoints may have anything imported.
+
+    Returns:
+        The model.
+
+    Raises:
+        UMambaError: If the folder is not a model, or its parts do not fit together.
+    """
+    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+    if not folder.is_dir():
+        msg = f"model folder {folder} does not exist; train first, or check -d, -p, -tr, -c"
+        raise UMambaError(msg)
+    dataset_json, plans = read_model_description(folder, trusted=trust_plans)
+    files = [
+        folder / f"fold_{fold}" / checkpoint_name
+        for fold in folds or find_folds(folder, checkpoint_name)
+    ]
+    checkpoints = [read_checkpoint(file) for file in files]
+    first = checkpoints[0]
+    try:
+        trainer, name = first["trainer_name"], first["init_args"]["configuration"]
+    except KeyError as error:
+        msg = f"a checkpoint in {folder} lacks {error}; it was not written by nnU-Net v2"
+        raise CheckpointError(msg) from None
+    check_trainer(trainer, folder, trusted=trust_plans)
+    channels = dataset_json.get("channel_names") or dataset_json["modality"]
+    resolved = resolve(plans, name)
+    check_configuration_values(plans, name, resolved, len(channels), folder / "plans.json")
+    with building(folder / "plans.json"):
+        manager = PlansManager(plans)
+        configuration = manager.get_configuration(name)
+    model = TrainedModel(
+        plans=manager,
+        configuration=configuration,
+        dataset_json=dataset_json,
+        trainer=trainer,
+        mirroring_axes=_mirroring_axes(first, len(resolved["patch_size"]), files[0]),
+        weights=[checkpoint["network_weights"] for checkpoint in checkpoints],
+    )
+    wanted = _describe(model, folder)
+    for weights, file in zip(model.weights, files, strict=True):
+        _check_weights(weights, wanted, file)
+    typed = [
+        {name: weight.to(wanted[name].dtype) for name, weight in weights.items()}
+        for weights in model.weights
+    ]
+    return replace(model, weights=typed)
+
+
+def find_folds(model_folder: Path, checkpoint_name: str) -> list[str]:
+    """Return the trained folds; `all` only where there is nothing else, as nnU-Net does."""
+    there = [
+        p.parent.name.removeprefix("fold_") for p in model_folder.glob(f"fold_*/{checkpoint_name}")
+    ]
+    numbered = sorted(fold for fold in there if re.fullmatch("[0-9]+", fold))
+    if not there:
+        msg = f"{model_folder} has no fold with a {checkpoint_name}; train first, or give -chk"
+        raise CheckpointError(msg)
+    if len(there) > _MOST_FOLDS:
+        msg = f"{model_folder} has {len(there)} folds, more than {_MOST_FOLDS}; name some with -f"
+        raise CheckpointError(msg)
+    return numbered or there
+
+
+def _mirroring_axes(
+    checkpoint: Mapping[str, Any], n_axes: int, file: Path
+) -> tuple[int, ...] | None:
+    axes = checkpoint.get("inference_allowed_mirroring_axes")
+    if axes is not None and max(axes, default=0) >= n_axes:
+        msg = (
+            f"{file}: inference_allowed_mirroring_axes is {quoted(axes)}, but the patches have "
+            f"{n_axes} axes; use another copy"
+        )
+        raise CheckpointError(msg)
+    return None if axes is None else tuple(axes)
+
+
+def _describe(model: TrainedModel, folder: Path) -> Mapping[str, Tensor]:
+    """Return names, shapes and types of the network's weights; it is built without memory.
+
+    It may have no more weights than there are: plans that describe a giant end early.
+    """
+    most = _MADE_PER_WEIGHT * max(map(len, model.weights)) + _SPARE
+    with (
+        building(folder / "plans.json", most),
+        warnings.catch_warnings(),
+        redirect_stdout(StringIO()),
+        torch.device("meta"),
+    ):
+        warnings.simplefilter("ignore")  # about weights without memory
+        network = model.build()
+    described: Mapping[str, Tensor] = network.state_dict()
+    return described
+
+
+def _check_weights(weights: Mapping[str, Tensor], wanted: Mapping[str, Tensor], file: Path) -> None:
+    missing = next((name for name in wanted if name not in weights), None)
+    if missing is not None:
+        _refuse(file, f"there is no {missing}")
+    extra = next((name for name in weights if name not in wanted), None)
+    if extra is not None:
+        _refuse(file, f"there is no place for {quoted(extra)}")
+    for name, weight in weights.items():
+        if weight.shape != wanted[name].shape:
+            shapes = f"is {tuple(weight.shape)}, not {tuple(wanted[name].shape)}"
+            _refuse(file, f"{name} {shapes}")
+        if weight.is_floating_point() != wanted[name].is_floating_point():
+            _refuse(file, f"{name} is {weight.dtype}, not {wanted[name].dtype}")
+    check_finite(weights, file)
+
+
+def _refuse(file: Path, detail: str) -> NoReturn:
+    msg = f"the weights in {file} do not fit the network that its plans describe: {detail}"
+    raise CheckpointError(msg)
