@@ -48,6 +48,10 @@ def test_too_few_cases(folders):
     [
         ([("abcde", "")], "error: {file}: fold 0 has no cases in val; correct"),
         ([("abcd", "e"), ("abcz", "de")], "fold 1 names cases in train that do not exist: z;"),
+        (
+            [(["a", "b.nii.gz", "c", "d"], "e"), ("abc", "d")],
+            "fold 0 names cases in train that do not exist: b.nii.gz; write b without the ending",
+        ),
         ([("abcde", "e")], "fold 0 trains with cases of its own validation: e; correct"),
         ([("ab", "c")], "warning: {file}: no fold uses d, e; add them unless"),
     ],

@@ -118,7 +118,8 @@ def test_a_fold_that_is_not_in_the_splits_is_refused(
 ) -> None:
     if n_splits is not None:
         splits = root / "preprocessed" / NAME / "splits_final.json"
-        splits.write_text(json.dumps([{"train": [], "val": []}] * n_splits))
+        fold = {"train": ["case_0"], "val": ["case_0"]}
+        splits.write_text(json.dumps([fold] * n_splits))
     assert train(root, fold=str(first_unknown)) == 2
     wanted = f"there is no fold {first_unknown}: the splits have {first_unknown}, 0 to"
     assert wanted in capsys.readouterr().err

@@ -1,22 +1,26 @@
 """Check how the cases of a data set are split into folds."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from umamba.errors import DatasetError
-from umamba.nnunet.dataset_checks import CaseFacts, Problem
+from umamba.nnunet.dataset_checks import CaseFacts, DatasetProblemsError, Problem
 from umamba.nnunet.dataset_comparison import duplicates
 from umamba.nnunet.dataset_labels import LabelRules
+from umamba.nnunet.file_names import split_ending
 from umamba.nnunet.json_files import load_json_list
 from umamba.nnunet.whole_files import write_new
 
-__all__ = ["Splits", "check_splits", "ensure_splits", "read_splits"]
+__all__ = ["Splits", "check_splits", "ensure_splits", "read_splits", "require_splits"]
 
 _N_FOLDS = 5
 _SHOWN = 5
+_FIX = "correct the file, or delete it: nnU-Net makes a new one"
+
+Fold = tuple[frozenset[str], frozenset[str]]
 
 
 @dataclass(frozen=True)
@@ -28,11 +32,13 @@ class Splits:
         file: `splits_final.json`; `None` for the split that nnU-Net will make.
     """
 
-    folds: tuple[tuple[frozenset[str], frozenset[str]], ...]
+    folds: tuple[Fold, ...]
     file: Path | None
 
 
-def read_splits(file: Path | None, case_ids: Sequence[str]) -> tuple[Splits | None, list[Problem]]:
+def read_splits(
+    file: Path | None, case_ids: Collection[str]
+) -> tuple[Splits | None, list[Problem]]:
     """Read the folds from a file, or foresee those that nnU-Net will make.
 
     Args:
@@ -80,6 +86,26 @@ def ensure_splits(folder: Path, data: Path) -> list[dict[str, list[str]]]:
     return content
 
 
+def require_splits(folder: Path, case_ids: Collection[str]) -> None:
+    """Refuse folds that no training could run with; there need not be any yet.
+
+    Args:
+        folder: The data set's preprocessed folder.
+        case_ids: All cases.
+
+    Raises:
+        DatasetError: If `splits_final.json` names cases that do not exist, or holds no folds.
+    """
+    file = folder / "splits_final.json"
+    if not file.is_file():
+        return
+    splits, problems = read_splits(file, case_ids)
+    if splits is not None:
+        problems = _check_names(file, splits.folds, set(case_ids))
+    if problems:
+        raise DatasetProblemsError(problems, "nothing was trained")
+
+
 def check_splits(
     splits: Splits, facts: Sequence[CaseFacts], rules: LabelRules | None
 ) -> list[Problem]:
@@ -98,7 +124,7 @@ def check_splits(
     return problems + (_check_labels(splits, facts, rules.labels(facts)) if rules else [])
 
 
-def _default_splits(case_ids: Sequence[str]) -> tuple[Splits | None, list[Problem]]:
+def _default_splits(case_ids: Collection[str]) -> tuple[Splits | None, list[Problem]]:
     from nnunetv2.utilities.crossval_split import generate_crossval_split
 
     if len(case_ids) < _N_FOLDS:
@@ -109,33 +135,43 @@ def _default_splits(case_ids: Sequence[str]) -> tuple[Splits | None, list[Proble
     return Splits(tuple(fold for fold in folds if fold), None), []
 
 
-def _parse_fold(fold: Any) -> tuple[frozenset[str], frozenset[str]] | None:
-    try:
-        return frozenset(map(str, fold["train"])), frozenset(map(str, fold["val"]))
-    except (KeyError, TypeError):
+def _parse_fold(fold: Any) -> Fold | None:
+    parts: list[Any] = [None]
+    if isinstance(fold, dict):
+        parts = [fold.get(part) for part in ("train", "val")]
+    if not all(isinstance(part, list) for part in parts):
         return None
+    train, val = (frozenset(map(str, part)) for part in parts)
+    return train, val
 
 
-def _check_file(
-    file: Path, folds: Sequence[tuple[frozenset[str], frozenset[str]]], known: set[str]
-) -> list[Problem]:
-    problems = []
-    fix = "correct the file, or delete it: nnU-Net makes a new one"
+def _check_file(file: Path, folds: Sequence[Fold], known: set[str]) -> list[Problem]:
+    problems = _check_names(file, folds, known)
     for number, (train, val) in enumerate(folds):
-        for part, cases in (("train", train), ("val", val)):
-            if not cases:
-                text = f"fold {number} has no cases in {part}"
-                problems.append(Problem("", file, text, fix))
-            if cases - known:
-                text = f"fold {number} names cases in {part} that do not exist: "
-                problems.append(Problem("", file, text + _some(cases - known), fix))
         if train & val:
             text = f"fold {number} trains with cases of its own validation: {_some(train & val)}"
-            problems.append(Problem("", file, text, fix))
+            problems.append(Problem("", file, text, _FIX))
     unused = known - {case for train, val in folds for case in train | val}
     if unused:
         text = f"no fold uses {_some(unused)}"
         problems.append(Problem("", file, text, "add them unless that is meant", "warning"))
+    return problems
+
+
+def _check_names(file: Path, folds: Sequence[Fold], known: set[str]) -> list[Problem]:
+    """Find what no training could run with."""
+    problems = []
+    for number, fold in enumerate(folds):
+        for part, cases in zip(("train", "val"), fold, strict=True):
+            strangers = cases - known
+            stems = {split_ending(Path(case))[0] for case in strangers} & known
+            if not cases:
+                text = f"fold {number} has no cases in {part}"
+                problems.append(Problem("", file, text, _FIX))
+            if strangers:
+                text = f"fold {number} names cases in {part} that do not exist: {_some(strangers)}"
+                fix = f"write {_some(stems)} without the ending, or {_FIX}" if stems else _FIX
+                problems.append(Problem("", file, text, fix))
     return problems
 
 

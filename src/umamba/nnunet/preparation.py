@@ -10,6 +10,7 @@ from pathlib import Path
 from umamba.errors import DatasetError, PlansError
 from umamba.nnunet.dataset_checks import DatasetProblemsError, Problem, errors_of, inspect_case
 from umamba.nnunet.dataset_description import check_description
+from umamba.nnunet.dataset_splits import require_splits
 from umamba.nnunet.file_names import ENDINGS
 from umamba.nnunet.interruption import resumable
 from umamba.nnunet.json_files import load_json, load_json_list
@@ -144,7 +145,9 @@ def _plan(dataset: str, raw: Path, planner: str, *, keeps_fingerprint: bool) -> 
             raise DatasetError(msg) from error
 
 
-def ensure_preprocessed(dataset: str, plans_name: str, configuration: str, paths: Paths) -> None:
+def ensure_preprocessed(
+    dataset: str, plans_name: str, configuration: str, paths: Paths, *, with_splits: bool = True
+) -> None:
     """Run nnU-Net's preprocessing where it is missing or was not finished.
 
     Args:
@@ -152,10 +155,12 @@ def ensure_preprocessed(dataset: str, plans_name: str, configuration: str, paths
         plans_name: Name of the plans.
         configuration: The configuration to train.
         paths: nnU-Net's folders.
+        with_splits: Whether the training that follows needs the folds of `splits_final.json`.
 
     Raises:
         PlansError: If the plans lack the configuration.
-        DatasetError: If raw data are needed, and missing or damaged.
+        DatasetError: If raw data are needed, and missing or damaged, or if labels or folds cannot
+            be trained with.
     """
     folder = paths.require("preprocessed") / dataset
     plans = read_plans(folder, plans_name)
@@ -165,22 +170,25 @@ def ensure_preprocessed(dataset: str, plans_name: str, configuration: str, paths
         raise PlansError(msg)
     resolved = resolve(plans, configuration)
     check_patch(configuration, resolved)
+    file = folder / "dataset.json"
+    description = load_json(file)
+    _refuse(check_description(description, file))
     data = folder / resolved["data_identifier"]
     if done := _preprocessed(data):
-        _check_complete(folder, data, done)
+        n_cases = description.get("numTraining")
+        if not isinstance(n_cases, int) or len(done) < n_cases:
+            _check_complete(folder, data, done, n_cases)
+        elif with_splits:
+            require_splits(folder, done)
         return
-    raw = None if paths.raw is None else paths.raw / dataset
-    if raw is None or not (raw / "dataset.json").is_file():
-        msg = (
-            f"{data} holds no finished preprocessed data, and the raw data to make them were not "
-            f"found; give --raw DIR with {dataset} in it"
-        )
-        raise DatasetError(msg)
+    raw = _find_raw(dataset, data, paths)
     check_writable(folder, "--preprocessed")
     advice = resumable(lambda: f"the same command preprocesses {configuration} of {dataset} again")
     with only_training(data, "start again when it has ended"), advice:
         if not _preprocessed(data):  # another process may have come first
-            _check_raw(raw)
+            cases = _check_raw(raw)
+            if with_splits and cases:
+                require_splits(folder, cases)
             _preprocess(dataset, plans_name, configuration, _mark_of(data))
 
 
@@ -198,7 +206,7 @@ def _mark_of(data: Path) -> Path:
     return data.with_name(f".{data.name}.umamba-unfinished")
 
 
-def _check_complete(folder: Path, data: Path, done: set[str]) -> None:
+def _check_complete(folder: Path, data: Path, done: set[str], n_cases: object) -> None:
     """Check that data which others preprocessed are whole: a kill leaves a part without a mark.
 
     Without splits, nnU-Net would make them of the part, for good.
@@ -213,7 +221,6 @@ def _check_complete(folder: Path, data: Path, done: set[str]) -> None:
         n_missing = len(cases - done)
         wanted = f"the splits name {len(cases)}"
     else:
-        n_cases = load_json(folder / "dataset.json").get("numTraining")
         n_missing = n_cases - len(done) if isinstance(n_cases, int) else 0
         wanted = f"dataset.json says {n_cases}"
     if n_missing > 0:
@@ -223,6 +230,17 @@ def _check_complete(folder: Path, data: Path, done: set[str]) -> None:
             "makes it"
         )
         raise DatasetError(msg)
+
+
+def _find_raw(dataset: str, data: Path, paths: Paths) -> Path:
+    raw = None if paths.raw is None else paths.raw / dataset
+    if raw is None or not (raw / "dataset.json").is_file():
+        msg = (
+            f"{data} holds no finished preprocessed data, and the raw data to make them were not "
+            f"found; give --raw DIR with {dataset} in it"
+        )
+        raise DatasetError(msg)
+    return raw
 
 
 def _check_raw(raw: Path) -> list[str]:

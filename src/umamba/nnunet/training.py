@@ -3,6 +3,7 @@
 import sys
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -153,10 +154,13 @@ def train(request: TrainingRequest, paths: Paths) -> Path:
     _check_state(request, folder)
     check_writable(folder, "--results")
     read_trusted_plans(preprocessed, request.plans_name, trusted=request.trust_plans)
-    ensure_preprocessed(dataset, request.plans_name, request.configuration, paths)
+    prepare = partial(
+        *(ensure_preprocessed, dataset, request.plans_name), paths=paths, with_splits=fold != "all"
+    )
+    prepare(configuration=request.configuration)
     plans = read_plans(preprocessed, request.plans_name)
     for following in next_stages(plans, request.configuration):  # which are predicted for
-        ensure_preprocessed(dataset, request.plans_name, following, paths)
+        prepare(configuration=following)
     check_other_folds(
         folder.parent,
         fold,
