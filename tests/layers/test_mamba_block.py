@@ -94,3 +94,20 @@ def test_wrong_width_names_both_sizes() -> None:
 def test_unknown_backend_is_refused_at_construction() -> None:
     with pytest.raises(BackendError, match="'fast' does not exist"):
         Mamba(8, backend="fast")
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ({"d_model": 0}, "d_model is 0"),
+        ({"d_model": 8, "expand": 0}, "expand is 0"),
+        ({"d_model": 8, "d_state": 0}, "d_state is 0"),
+        ({"d_model": 8, "dt_rank": 0}, "dt_rank is 0"),
+        ({"d_model": 8, "d_conv": -1}, "d_conv is -1"),
+    ],
+)
+def test_a_block_without_size_is_refused(sizes: dict[str, int], message: str) -> None:
+    with pytest.raises(
+        ValueError, match=rf"Mamba: {message}, but must be an integer of at least 1"
+    ):
+        Mamba(**sizes)

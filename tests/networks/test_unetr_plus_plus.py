@@ -1,6 +1,7 @@
 """UNETR++: the authors' numbers, the patch that its weights belong to, bad keywords."""
 
 import copy
+import warnings
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,28 @@ def authors_small_network(stored: dict[str, Any]) -> UMambaUNETRPlusPlus:
     )
     network.load_state_dict(stored["state_dict"])
     return network.eval()
+
+
+def test_weights_trained_without_deep_supervision_load() -> None:
+    stored = golden("unetrpp_small_synapse_ds.pt")
+    whole = authors_small_network(stored)
+    weights = {
+        key: value
+        for key, value in stored["state_dict"].items()
+        if not key.startswith(("out2.", "out3."))  # the authors' network has none then
+    }
+    assert len(weights) < len(stored["state_dict"])
+    network = authors_small_network(stored | {"state_dict": whole.state_dict()})
+    with pytest.warns(UserWarning, match=r"without deep supervision: out2\., out3\. keep"):
+        network.load_state_dict(weights)
+    network.decoder.deep_supervision = False
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        network.load_state_dict(weights)
+    torch.testing.assert_close(network(stored["input"]), whole(stored["input"])[0], rtol=0, atol=0)
+    del weights["out1.conv.conv.weight"]
+    with pytest.raises(RuntimeError, match=r"Missing key.*out1"):
+        network.load_state_dict(weights)
 
 
 def digest(x: Tensor) -> Tensor:

@@ -38,6 +38,7 @@ class Mamba(nn.Module):
 
     Raises:
         BackendError: If there is no such backend.
+        ValueError: If a size is not a positive integer.
 
     Source:
         Gu and Dao 2023, arXiv:2312.00752, section 3.4 and figure 3.
@@ -60,11 +61,15 @@ class Mamba(nn.Module):
     ) -> None:
         super().__init__()
         check_backend(backend)
+        dt_rank = math.ceil(d_model / 16) if dt_rank is None else dt_rank
+        _check_sizes(
+            d_model=d_model, d_state=d_state, d_conv=d_conv, expand=expand, dt_rank=dt_rank
+        )
         self.backend = backend
         self.d_model = d_model
         self.d_state = d_state
         self.d_inner = expand * d_model
-        self.dt_rank = math.ceil(d_model / 16) if dt_rank is None else dt_rank
+        self.dt_rank = dt_rank
 
         self.in_proj = nn.Linear(d_model, 2 * self.d_inner, bias=bias)
         self.conv1d = nn.Conv1d(
@@ -164,3 +169,10 @@ class Mamba(nn.Module):
     def parameters_without_weight_decay(self) -> list[nn.Parameter]:
         """Return the parameters of the recurrence, which decay would pull off its dynamics."""
         return [self.A_log, self.D]
+
+
+def _check_sizes(**sizes: int) -> None:
+    for name, size in sizes.items():
+        if not isinstance(size, int) or size < 1:
+            msg = f"Mamba: {name} is {size!r}, but must be an integer of at least 1"
+            raise ValueError(msg)

@@ -3,6 +3,7 @@
 Source: Shaker et al. 2024, arXiv:2212.04497.
 """
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -312,7 +313,22 @@ class UMambaUNETRPlusPlus(PlannedNetwork):
                         "with the patch_size that they were trained with."
                     )
                     raise CheckpointError(msg)
+        self._fill_in_auxiliary_heads(state_dict, prefix)
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+    def _fill_in_auxiliary_heads(self, state_dict: dict[str, Any], prefix: str) -> None:
+        """Keep our own heads where weights have none: the authors' without deep supervision."""
+        heads = tuple(f"out{n}." for n in range(2, _N_OUTPUTS + 1))
+        own = {prefix + k: v for k, v in self.state_dict().items() if k.startswith(heads)}
+        if own.keys() & state_dict.keys():
+            return
+        state_dict.update(own)
+        if self.decoder.deep_supervision:
+            warnings.warn(
+                f"these weights were trained without deep supervision: {', '.join(heads)} keep "
+                "their present values, and only the first output means anything yet",
+                stacklevel=2,
+            )
 
 
 def _check_rates(**rates: float) -> None:

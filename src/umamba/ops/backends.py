@@ -4,6 +4,8 @@ import os
 import warnings
 from functools import cache
 
+import torch
+
 from umamba.errors import BackendError
 from umamba.ops import cpu, triton
 
@@ -47,6 +49,9 @@ def why_not(backend: str, device_type: str) -> str | None:
 def resolve_backend(backend: str | None, device_type: str) -> str:
     """Return the backend that runs; where the one asked for cannot, say so once.
 
+    Inside the transforms of torch.func (grad, vmap, jvp, ...) it is `reference`: step by step, but
+    every derivative is right.
+
     Args:
         backend: One of `BACKENDS`; `None` takes the environment variable `UMAMBA_SCAN_BACKEND`.
         device_type: As `torch.device.type`.
@@ -58,6 +63,8 @@ def resolve_backend(backend: str | None, device_type: str) -> str:
         BackendError: If there is no such backend.
     """
     asked = check_backend(backend)
+    if torch._C._are_functorch_transforms_active():
+        return "reference"  # plain operations, which torch.func can transform
     # On the meta device nothing is computed; what is saved there is the portable backend's.
     wanted = asked if asked != "auto" else _FASTEST.get(device_type, "torch")
     if device_type == "meta":

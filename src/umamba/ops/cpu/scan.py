@@ -241,6 +241,8 @@ def _whole_gradient(partial: Tensor, projection: Tensor) -> Tensor:
         return partial.sum(0)
     groups = projection.shape[1] if projection.dim() == 4 else 1
     batch, blocks, d_state, padded = partial.shape
+    if not blocks:  # no channels
+        return torch.zeros_like(projection, memory_format=torch.contiguous_format)
     split = partial.view(batch, groups, blocks // groups, d_state, padded)
     total = split[:, :, 0]
     for block in range(1, blocks // groups):
