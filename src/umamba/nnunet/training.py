@@ -3,7 +3,6 @@
 import sys
 import time
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -154,13 +153,12 @@ def train(request: TrainingRequest, paths: Paths) -> Path:
     _check_state(request, folder)
     check_writable(folder, "--results")
     read_trusted_plans(preprocessed, request.plans_name, trusted=request.trust_plans)
-    prepare = partial(
-        *(ensure_preprocessed, dataset, request.plans_name), paths=paths, with_splits=fold != "all"
-    )
-    prepare(configuration=request.configuration)
     plans = read_plans(preprocessed, request.plans_name)
-    for following in next_stages(plans, request.configuration):  # which are predicted for
-        prepare(configuration=following)
+    following = next_stages(plans, request.configuration)  # which are predicted for
+    for configuration in (request.configuration, *following):
+        ensure_preprocessed(
+            dataset, request.plans_name, configuration, paths, with_splits=fold != "all"
+        )
     check_other_folds(
         folder.parent,
         fold,
