@@ -9,7 +9,7 @@ import SimpleITK
 from skimage.io import imread, imsave
 
 from umamba.errors import DatasetError
-from umamba.nnunet.prediction_inputs import check_case, find_cases, input_files
+from umamba.nnunet.prediction_inputs import check_case, find_inputs, input_files
 
 
 def description(*channels: str, ending: str = ".nii.gz") -> dict[str, Any]:
@@ -24,7 +24,7 @@ def write(folder: Path, *names: str) -> None:
 
 def test_numbers_are_channels_only_where_they_can_be(tmp_path: Path) -> None:
     write(tmp_path, "a_0000", "b", "patient_0001", "patient_0002")
-    cases = find_cases(tmp_path, description("T1"))
+    cases = find_inputs(tmp_path, description("T1")).cases
     assert [case.case_id for case in cases] == ["a", "b", "patient_0001", "patient_0002"]
     assert all(not check_case(case, description("T1"))[1] for case in cases)
 
@@ -32,7 +32,7 @@ def test_numbers_are_channels_only_where_they_can_be(tmp_path: Path) -> None:
 def test_wrong_channel_numbers_are_named(tmp_path: Path) -> None:
     write(tmp_path, "good_0000", "good_0001", "late_0001", "late_0002", "one_0000", "bare")
     two = description("T1", "T2")
-    problems = {case.case_id: check_case(case, two)[1] for case in find_cases(tmp_path, two)}
+    problems = {case.case_id: check_case(case, two)[1] for case in find_inputs(tmp_path, two).cases}
     assert problems.pop("good") == []
     assert "are to be named late_0000.nii.gz, late_0001.nii.gz" in problems.pop("late")[0]
     assert set(problems) == {"one", "bare"}
@@ -44,11 +44,11 @@ def test_names_without_a_number_are_linked_as_nnunet_wants_them(tmp_path: Path) 
     staging = tmp_path / "staging"
     staging.mkdir()
     names = []
-    for case in find_cases(tmp_path, description("T1")):
+    for case in find_inputs(tmp_path, description("T1")).cases:
         facts, _ = check_case(case, description("T1"))
         names += [path.name for path in input_files(facts, staging, ".nii.gz")]
-    assert names == ["bare_0000.nii.gz", "named_0000.nii.gz"]
-    assert (staging / "bare_0000.nii.gz").resolve() == (tmp_path / "bare.nii.gz").resolve()
+    assert names == ["image_0000.nii.gz", "named_0000.nii.gz"]
+    assert (staging / "image_0000.nii.gz").resolve() == (tmp_path / "bare.nii.gz").resolve()
 
 
 def test_an_alpha_channel_that_says_nothing_is_dropped(tmp_path: Path) -> None:
@@ -56,25 +56,25 @@ def test_an_alpha_channel_that_says_nothing_is_dropped(tmp_path: Path) -> None:
     rgba[..., 3] = 255
     imsave(tmp_path / "cells.png", rgba, check_contrast=False)
     rgb = description("R", "G", "B", ending=".png")
-    (case,) = find_cases(tmp_path, rgb)
+    (case,) = find_inputs(tmp_path, rgb).cases
     facts, problems = check_case(case, rgb)
     assert not problems
     staging = tmp_path / "staging"
     staging.mkdir()
     (path,) = input_files(facts, staging, ".png")
-    assert path.name == "cells_0000.png"
+    assert path.name == "image_0000.png"
     assert np.array_equal(imread(path), rgba[..., :3])
 
 
 def test_models_of_nnunet_v1_name_modalities(tmp_path: Path) -> None:
     write(tmp_path, "a_0000")
     old = {"modality": {"0": "MRI"}, "file_ending": ".nii.gz"}
-    (case,) = find_cases(tmp_path, old)
+    (case,) = find_inputs(tmp_path, old).cases
     assert check_case(case, old)[1] == []
 
 
 def test_folders_without_images_are_named(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"has no files that end in \.nii\.gz"):
-        find_cases(tmp_path, description("T1"))
+        find_inputs(tmp_path, description("T1"))
     with pytest.raises(DatasetError, match="does not exist"):
-        find_cases(tmp_path / "none", description("T1"))
+        find_inputs(tmp_path / "none", description("T1"))

@@ -17,7 +17,7 @@ from umamba.nnunet.dataset_checks import Case
 from umamba.nnunet.interruption import StopRequest, resumable
 from umamba.nnunet.paths import check_writable
 from umamba.nnunet.prediction import PredictionOptions, PredictionReport, load_model
-from umamba.nnunet.prediction_inputs import check_case, find_cases, input_files
+from umamba.nnunet.prediction_inputs import check_case, find_inputs, image_reader, input_files
 from umamba.nnunet.prediction_record import OutputClaim, clear_stale, model_identity
 from umamba.nnunet.preparation import talk_to_stderr
 from umamba.nnunet.progress import CaseProgress
@@ -122,7 +122,8 @@ def draw_attention(
     claim = _claim(predictor, folder, options)
     done = claim.find_done([*report.predicted, *report.skipped])
     wanted = {*report.predicted, *report.skipped} - (done - set(report.predicted))
-    cases = [c for c in find_cases(images, predictor.dataset_json) if c.case_id in wanted]
+    inputs = find_inputs(images, predictor.dataset_json, image_reader(predictor))
+    cases = [case for case in inputs.cases if case.case_id in wanted]
     progress = CaseProgress(len(cases))
     advice = resumable(lambda: "the same command draws the rest of the attention")
     try:

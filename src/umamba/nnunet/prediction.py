@@ -13,11 +13,12 @@ from umamba.errors import DatasetError, UMambaError
 from umamba.networks import UMambaUNetPlusPlus
 from umamba.nnunet.case_prediction import CaseError, Workshop, segment_case
 from umamba.nnunet.dataset_checks import Case
+from umamba.nnunet.file_names import listed, shown, split_ending, visible_files
 from umamba.nnunet.interruption import StopRequest, resumable
 from umamba.nnunet.model_loading import read_model
 from umamba.nnunet.paths import check_writable
 from umamba.nnunet.planned_networks import building
-from umamba.nnunet.prediction_inputs import check_case, find_cases
+from umamba.nnunet.prediction_inputs import FoundInputs, check_case, find_inputs, image_reader
 from umamba.nnunet.prediction_record import (
     OutputClaim,
     clear_stale,
@@ -30,6 +31,9 @@ from umamba.nnunet.progress import CaseProgress
 __all__ = ["PredictionOptions", "PredictionReport", "load_model", "predict"]
 
 log = logging.getLogger(__name__)
+
+# What `predict` and nnU-Net write beside segmentations.
+_COMPANIONS = {"dataset.json", "plans.json", "predict_from_raw_data_args.json"}
 
 
 @dataclass(frozen=True)
@@ -156,18 +160,35 @@ def predict(
             _check_output(output, images, options.previous_stage)
             predictor = load_model(model_folder, options)
             _check_cascade(predictor.configuration_manager, options)
-            cases = find_cases(images, predictor.dataset_json)
-            _check_targets(cases, output, predictor.dataset_json["file_ending"])
-            _predict_cases(predictor, cases, output, options, report)
+            inputs = find_inputs(images, predictor.dataset_json, image_reader(predictor))
+            _note_unused(inputs, images, options.previous_stage)
+            _check_targets(inputs.cases, output, predictor.dataset_json["file_ending"])
+            _predict_cases(predictor, inputs.cases, output, options, report)
         except KeyboardInterrupt:
             if output.is_dir():
                 Workshop(output).clear()
             raise
+    report.failed = {**inputs.failed, **report.failed}
     if report.failed and not report.predicted and not report.skipped:
         reasons = "".join(f"\n  case {case}: {why}" for case, why in report.failed.items())
         msg = f"no case in {images} can be predicted:{reasons}"
         raise DatasetError(msg)
     return report
+
+
+def _note_unused(inputs: FoundInputs, images: Path, previous_stage: Path | None) -> None:
+    """Name what lies in the folders of images and of the first stage and is not used."""
+    unused = {images: list(inputs.others)}
+    if previous_stage is not None and previous_stage.is_dir():
+        wanted = {case.case_id for case in inputs.cases}
+        unused[previous_stage] = [
+            shown(path.name)
+            for path in visible_files(previous_stage)
+            if split_ending(path)[0] not in wanted and path.name not in _COMPANIONS
+        ]
+    for folder, names in unused.items():
+        if names:
+            sys.stderr.write(f"note: in {shown(folder)} there is no use for {listed(names)}\n")
 
 
 def _predict_cases(
@@ -250,6 +271,9 @@ def _check_output(output: Path, images: Path, previous_stage: Path | None) -> No
                 "give another -o"
             )
             raise UMambaError(msg)
+        if folder is not None and shown(folder) != str(folder):
+            msg = f"{option} {shown(folder)} is not UTF-8: rename that folder"
+            raise UMambaError(msg)
     check_writable(output, "-o")
 
 
@@ -279,7 +303,9 @@ def _check_previous_stage(case: Case, ending: str, folder: Path | None) -> list[
         return []
     path = folder / f"{case.case_id}{ending}"
     if not path.is_file():
-        return [f"{path} of the first stage is missing"]
+        near = [p for p in visible_files(folder) if split_ending(p)[0] == case.case_id]
+        hint = f"; rename {near[0].name} to that" if near else ""
+        return [f"{path} of the first stage is missing{hint}"]
     if case.case_id in segmentations_of_others(folder):
         return [
             f"{path} is not of the first stage's model: predicting {folder} with --overwrite was "

@@ -1,55 +1,119 @@
 """Find the cases to predict, and check that they fit the model before any work starts."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from umamba.errors import DatasetError
 from umamba.nnunet.dataset_checks import Case, CaseFacts, errors_of, inspect_case
+from umamba.nnunet.dataset_description import READERS
 from umamba.nnunet.dataset_images import read_image, write_image
-from umamba.nnunet.file_names import GEOMETRY_ENDINGS
+from umamba.nnunet.file_names import (
+    GEOMETRY_ENDINGS,
+    is_image,
+    link_or_copy,
+    listed,
+    shown,
+    split_ending,
+    visible_files,
+    why_no_name,
+)
 
-__all__ = ["check_case", "find_cases", "input_files"]
+__all__ = ["FoundInputs", "check_case", "find_inputs", "image_reader", "input_files"]
 
 # One file of these may hold several channels.
 _COLOUR_ENDINGS = (".png", ".bmp", ".tif", ".tiff", ".jpg")
 
 
-def find_cases(images: Path, dataset_json: Mapping[str, Any]) -> list[Case]:
+@dataclass(frozen=True)
+class FoundInputs:
+    """What a folder of images holds: every file is in one of these.
+
+    Attributes:
+        cases: In alphabetical order.
+        failed: Why images or whole cases cannot be predicted.
+        others: Names of what is not an image.
+    """
+
+    cases: tuple[Case, ...]
+    failed: Mapping[str, str]
+    others: tuple[str, ...]
+
+
+def find_inputs(
+    images: Path, dataset_json: Mapping[str, Any], reader: str | None = None
+) -> FoundInputs:
     """Group the files of a folder into cases.
 
     Args:
         images: Folder of images, named `case_0000.nii.gz`, ...; where one file holds all
             channels, the number may be missing.
         dataset_json: The `dataset.json` of the model.
-
-    Returns:
-        The cases, sorted by name.
+        reader: nnU-Net's reader that the model was trained with, if that is known.
 
     Raises:
-        DatasetError: If there is no image that the model reads.
+        DatasetError: If there is no image.
     """
     ending = dataset_json["file_ending"]
     if not images.is_dir():
         msg = f"input folder {images} does not exist"
         raise DatasetError(msg)
-    stems = sorted(p.name.removesuffix(ending) for p in images.iterdir() if p.name.endswith(ending))
-    if not stems:
-        msg = f"{images} has no files that end in {ending}, which this model reads"
+    readable = {ending.lower(), *READERS.get(reader or "", ())}
+    files, failed, others = [], {}, []
+    for path in visible_files(images):
+        if _ending(path) not in readable:
+            reason = f"the model reads {', '.join(sorted(readable))}: convert it, or take it away"
+        else:
+            reason = "it is a folder, not a file" if path.is_dir() else why_no_name(path.name)
+        if not reason:
+            files.append(path)
+        elif is_image(path):
+            failed[shown(path.name)] = reason
+        elif not (path.suffix == ".json" and ending in (".tif", ".tiff")):  # a stack's voxel size
+            others.append(shown(path.name) + ("/" if path.is_dir() else ""))
+    if not files and not failed:
+        found = f" (but {listed(others)})" if others else ""
+        msg = f"{images} has no files that end in {ending}, which this model reads{found}"
         raise DatasetError(msg)
-    numbered: dict[str, set[int]] = {}
-    for stem in stems:
-        name, number = _split_number(stem)
-        if number is not None:
-            numbered.setdefault(name, set()).add(number)
-    several = len(channel_names(dataset_json)) > 1
-    cases: dict[str, list[Path]] = {}
-    for stem in stems:
+    cases, rivals = _group(files, ending, several=len(channel_names(dataset_json)) > 1)
+    return FoundInputs(tuple(cases), {**failed, **rivals}, tuple(others))
+
+
+def _ending(path: Path) -> str:
+    return split_ending(path)[1] or path.suffix.lower()
+
+
+def _group(
+    files: Sequence[Path], ending: str, *, several: bool
+) -> tuple[list[Case], dict[str, str]]:
+    """Sort files by case and channel, and say of which cases that fails."""
+    parts = sorted((split_ending(path)[0], path) for path in files)
+    first = {name for name, number in (_split_number(stem) for stem, _ in parts) if number == 0}
+    table: dict[str, dict[int, list[Path]]] = {}
+    for stem, path in parts:
         name, number = _split_number(stem)
         # `patient_0001` alone is a name, not the second channel of `patient`
-        counted = number is not None and (several or 0 in numbered[name])
-        cases.setdefault(name if counted else stem, []).append(images / f"{stem}{ending}")
-    return [Case(case_id, tuple(paths), None) for case_id, paths in cases.items()]
+        counted = number is not None and (several or name in first)
+        channels = table.setdefault(name if counted else stem, {})
+        channels.setdefault(number if counted and number else 0, []).append(path)
+    cases, failed = [], {}
+    for case_id, channels in table.items():
+        rivals = next((paths for paths in channels.values() if len(paths) > 1), None)
+        if reason := why_no_name(f"{case_id}{ending}"):
+            failed[shown(case_id)] = reason
+        elif rivals:
+            names = listed(path.name for path in rivals)
+            failed[case_id] = f"{names} claim to be the same image: keep one"
+        else:
+            paths = tuple(channels[number][0] for number in sorted(channels))
+            cases.append(Case(case_id, paths, None))
+    return cases, failed
+
+
+def image_reader(predictor: Any) -> str:
+    """Return the name of nnU-Net's reader in the plans of a model."""
+    return str(predictor.plans_manager.plans.get("image_reader_writer"))
 
 
 def channel_names(dataset_json: Mapping[str, Any]) -> list[str]:
@@ -81,7 +145,7 @@ def check_case(case: Case, dataset_json: Mapping[str, Any]) -> tuple[CaseFacts, 
         for p in errors_of(found)
     ]
     ending = dataset_json["file_ending"]
-    numbers = [_split_number(path.name.removesuffix(ending))[1] for path in case.images]
+    numbers = [_split_number(split_ending(path)[0])[1] for path in case.images]
     if len(numbers) > 1 and numbers != list(range(len(numbers))):
         wanted = ", ".join(f"{case.case_id}_{i:04d}{ending}" for i in range(len(channels)))
         problems.append(f"the channels are to be named {wanted}")
@@ -123,16 +187,17 @@ def input_files(facts: CaseFacts, folder: Path, ending: str) -> list[Path]:
     files = []
     for i, file in enumerate(facts.images):
         path = file.path
-        named = folder / f"{case_id}_{i:04d}{ending}"
         if not file.faithful and ending in _COLOUR_ENDINGS:  # an alpha channel that says nothing
             array = read_image(path).array
+            named = folder / f"image_{i:04d}{ending}"
             write_image(named, array[0] if len(array) == 1 else array.transpose(1, 2, 0))
             path = named
-        elif path.name != named.name:
-            named.symlink_to(path.resolve())
+        elif path.name != f"{case_id}_{i:04d}{_ending(path)}":
+            named = folder / f"image_{i:04d}{_ending(path)}"
+            link_or_copy(path, named)
             spacing = path.with_name(f"{case_id}.json")  # of a TIFF stack
             if spacing.is_file():
-                (folder / spacing.name).symlink_to(spacing.resolve())
+                link_or_copy(spacing, folder / "image.json")
             path = named
         files.append(path)
     return files

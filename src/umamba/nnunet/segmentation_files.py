@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from umamba.nnunet.file_names import split_ending
 from umamba.nnunet.sliding_window import LogitStore
 from umamba.nnunet.whole_files import place_if_absent
 
@@ -119,10 +120,13 @@ def write_segmentation(
         path: The new file.
         image: The file that was segmented.
     """
-    if path.name.endswith((".nii", ".nii.gz")):
-        plain = path.with_name(path.name.removesuffix(".gz"))
+    ending, given = split_ending(path)[1], split_ending(image)[1]
+    nifti = (".nii", ".nii.gz")
+    if ending in nifti:
+        plain = path.with_name(path.name[:-3]) if ending == ".nii.gz" else path
         reader_writer.write_seg(labels, str(plain), properties)
-        _copy_nifti_geometry(image, plain)
+        if given in nifti:
+            _copy_nifti_geometry(image, plain)
         if plain == path:
             return
         with (
@@ -134,7 +138,7 @@ def write_segmentation(
         plain.unlink()
         return
     reader_writer.write_seg(labels, str(path), properties)
-    if path.name.endswith(".nrrd"):
+    if ending == given == ".nrrd":
         _copy_nrrd_geometry(image, path)
 
 
