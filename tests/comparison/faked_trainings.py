@@ -1,7 +1,7 @@
 """A small data set as nnU-Net preprocesses it, and an executor that trains nothing."""
 
 import json
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,9 @@ import numpy as np
 import SimpleITK
 
 from nnunet.plans_factory import stock_plans
+from umamba.comparison.collecting import Outcome
 from umamba.comparison.executor import Event, Job
+from umamba.errors import UMambaError
 from umamba.nnunet.checkpoints import write_checkpoint
 from umamba.nnunet.interruption import StopRequest
 from umamba.nnunet.paths import Paths
@@ -150,3 +152,24 @@ class FakeExecutor:
         shift = 1 if "UMamba" in option(command, "-p") else 2
         cases = validation_cases(self.paths, int(command[3]))
         write_training(folder, cases, settings, settings["epochs"], name, shift)
+
+
+class InlineProcess:
+    """Do a collector's tasks here and now."""
+
+    outcome: Outcome | None = None
+
+    def begin(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+        try:
+            self.outcome = Outcome(function(*arguments))
+        except UMambaError as error:
+            self.outcome = Outcome(error=error)
+
+    def ended(self) -> Outcome | None:
+        return self.outcome
+
+    def is_alive(self) -> bool:
+        return True
+
+    def kill(self) -> None:
+        pass

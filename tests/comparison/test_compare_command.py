@@ -6,15 +6,16 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from comparison.faked_trainings import FakeExecutor, write_dataset
+from comparison.faked_trainings import FakeExecutor, InlineProcess, write_dataset
 from nnunet.toy import folder_options, prepare_toy
 from umamba.cli import main as cli
-from umamba.comparison import executor
+from umamba.comparison import collecting, cost, executor
 from umamba.nnunet.paths import Paths
 
 SMALL = ["--features", "4,8", "--patch-size", "16", "16", "16", "--batch-size", "2"]
@@ -36,15 +37,17 @@ def use_fake_executor(
     monkeypatch: pytest.MonkeyPatch, paths: Paths, **options: Any
 ) -> FakeExecutor:
     fake = FakeExecutor(paths, **options)
+    inline = partial(collecting.Collector, make=InlineProcess)
+    monkeypatch.setattr(collecting, "Collector", inline)
     monkeypatch.setattr(executor, "LocalExecutor", lambda _: fake)
     return fake
 
 
-def test_a_dry_run_shows_cells_with_time_and_memory(
-    paths: Paths, capsys: pytest.CaptureFixture[str]
+def test_a_dry_run_shows_models_with_time_and_memory(
+    paths: Paths, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = sorted(paths.require("results").parent.rglob("*"))
-    assert cli.main(command(paths, "--dry-run", "--json")) == 0
+    assert cli.main(command(paths, "--dry-run", "--measure", "--json")) == 0
     plan = json.loads(capsys.readouterr().out)
     assert [(c["model"], c["fold"], c["seed"]) for c in plan["cells"]] == [
         ("nnunet", 0, 0),
@@ -55,11 +58,19 @@ def test_a_dry_run_shows_cells_with_time_and_memory(
     assert all(cell["memory_bytes"] > 0 for cell in plan["cells"])
     assert plan["hours"] == pytest.approx(sum(cell["hours_left"] for cell in plan["cells"]))
     assert plan["cells"][1]["hours_left"] > 0
-    assert cli.main(command(paths, "--dry-run")) == 0
+
+    def fail(*_: object) -> None:
+        pytest.fail("measured")
+
+    monkeypatch.setattr(cost, "_measure", fail)
+    options = ("--dry-run", "--seeds", "5", "--folds", "0-4")
+    assert cli.main(command(paths, *options)) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 1 + 4 + 1
-    assert lines[1].split()[:4] == ["nnunet", "0", "0", "pending"]
-    assert lines[-1].startswith("4 cells, about ")
+    assert len(lines) == 1 + 2 + 2  # models, not cells
+    assert lines[1].split()[:5] == ["nnunet", "25", "0", "0", "2"]
+    assert lines[1].endswith("?  not measured yet")
+    assert lines[3].startswith("50 cells, about ? with 1 at a time")
+    assert lines[4].startswith("--measure measures")
     assert sorted(paths.require("results").parent.rglob("*")) == before
 
 

@@ -16,18 +16,21 @@ from comparison.faked_trainings import (
     CASES,
     NAME,
     FakeExecutor,
+    InlineProcess,
     option,
     validation_cases,
     write_dataset,
     write_mask,
     write_training,
 )
-from umamba.comparison import cells, engine
+from umamba.comparison import cells, collecting, engine, opening
 from umamba.comparison.budget import Budget
 from umamba.comparison.cells import Cell
+from umamba.comparison.collecting import Collector
 from umamba.comparison.cost import Cost
-from umamba.comparison.engine import open_comparison, run_comparison
+from umamba.comparison.engine import run_comparison
 from umamba.comparison.executor import Event, Job
+from umamba.comparison.opening import open_comparison
 from umamba.comparison.planning import ComparisonRequest
 from umamba.errors import PlansError, ResumableInterruptError, UMambaError
 from umamba.evaluation.cases import EvaluationSettings
@@ -37,10 +40,11 @@ from umamba.nnunet.paths import Paths
 
 @pytest.fixture(autouse=True)
 def known_costs(monkeypatch: pytest.MonkeyPatch) -> None:
-    def measure(planned: Any, *_: object, keep: bool) -> dict[str, Cost]:
+    def measure(planned: Any, *_: object) -> dict[str, Cost]:
         return {model: Cost(10, 20, 30, None, 36.0, 2.0) for model in planned.models}
 
-    monkeypatch.setattr(engine, "measure_costs", measure)
+    monkeypatch.setattr(opening, "measure_costs", measure)
+    monkeypatch.setattr(collecting, "write_report", lambda *_: None)  # it is tested by itself
 
 
 @pytest.fixture
@@ -66,12 +70,12 @@ def compare(
     """Run a comparison; return the results, and the names of the jobs that ran."""
     executor = executor or FakeExecutor(paths)
     comparison = open_comparison(request_for(paths, **changes), paths, dry=False)
-    results = run_comparison(comparison, executor, lambda *_: None)
-    return results, [job.name for job in executor.jobs]
+    run_comparison(comparison, executor, lambda *_: None, Collector(make=InlineProcess))
+    return read_results(paths, comparison.request.output), [job.name for job in executor.jobs]
 
 
-def read_results(paths: Paths) -> dict[str, Any]:
-    text = (request_for(paths).output / "results.json").read_text()
+def read_results(paths: Paths, output: Path | None = None) -> dict[str, Any]:
+    text = ((output or request_for(paths).output) / "results.json").read_text()
 
     def refuse(constant: str) -> None:
         raise ValueError(constant)
@@ -84,7 +88,6 @@ def test_every_cell_trains_and_is_evaluated(paths: Paths) -> None:
     results, jobs = compare(paths)
     assert jobs[:3] == ["nnunet_fold0_seed0", "unetpp_fold0_seed0", "nnunet_fold1_seed0"]
     assert len(jobs) == 8
-    assert results == read_results(paths)
     assert results["schema"] == "umamba-comparison"
     assert {cell["status"] for cell in results["cells"]} == {"done"}
     # 2 models x 2 seeds x 2 folds of 2 cases x 2 labels
@@ -150,7 +153,7 @@ def test_a_second_call_does_nothing_again(paths: Paths, monkeypatch: pytest.Monk
     def fail(*_: object, **__: object) -> None:
         pytest.fail("evaluated again")
 
-    monkeypatch.setattr(engine, "evaluate_predictions", fail)
+    monkeypatch.setattr(collecting, "evaluate_predictions", fail)
     second, jobs = compare(paths)
     assert jobs == []
     assert second == first
@@ -162,8 +165,9 @@ def test_a_model_is_added_later(paths: Paths) -> None:
     assert jobs == ["attention_unet_fold0_seed0", "attention_unet_fold1_seed0"]
     assert results["settings"]["models"] == ["nnunet", "unetpp", "attention_unet"]
     assert len(results["cells"]) == 6
-    _, jobs = compare(paths, seeds=(0, 1), folds=(0,), models=("unetpp",))
-    assert len(jobs) == 6  # another seed of all models on all folds
+    results, jobs = compare(paths, seeds=(0, 1), folds=(0,), models=("unetpp",))
+    assert jobs == ["unetpp_fold0_seed1"]  # and not what nobody has asked for
+    assert len(results["cells"]) == 7
 
 
 def test_a_failed_cell_is_reported_and_the_rest_goes_on(paths: Paths) -> None:
@@ -227,14 +231,14 @@ def test_an_interrupted_comparison_goes_on(paths: Paths) -> None:
 
 def test_a_second_interrupt_leaves_valid_results(paths: Paths) -> None:
     def interrupt(_: Any, event: Any) -> None:
-        if event is not None and event.job.name == "unetpp_fold0_seed0":
+        if event is not None and event.kind == "ended" and "unetpp" in event.job.name:
             raise KeyboardInterrupt
 
     comparison = open_comparison(request_for(paths), paths, dry=False)
     with pytest.raises(ResumableInterruptError):
-        run_comparison(comparison, FakeExecutor(paths), interrupt)
+        run_comparison(comparison, FakeExecutor(paths), interrupt, Collector(make=InlineProcess))
     statuses = [cell["status"] for cell in read_results(paths)["cells"]]
-    assert statuses == ["done", *["pending"] * 7]
+    assert statuses == ["done", "done", "interrupted", *["pending"] * 5]
 
 
 _HOLD = """
@@ -399,19 +403,19 @@ def test_hours_become_the_same_iterations_for_good(
     # An iteration takes 36 s and its share of validation 2.4 s: 93 fit, in 20 epochs of 5.
     assert [option(job.command, "--iterations") for job in executor.jobs] == ["100"] * 2
 
-    def measure(planned: Any, *_: object, keep: bool) -> dict[str, Cost]:
+    def measure(planned: Any, *_: object) -> dict[str, Cost]:
         return {model: Cost(10, 20, 30, None, 1.0, 2.0) for model in planned.models}
 
-    monkeypatch.setattr(engine, "measure_costs", measure)
+    monkeypatch.setattr(opening, "measure_costs", measure)
     _, jobs = compare(paths, budget=Budget("hours", 1.0), folds=(0,), seeds=(0,))
     assert jobs == []
 
 
 def test_hours_need_a_step_that_was_measured(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
-    def measure(planned: Any, *_: object, keep: bool) -> dict[str, Cost]:
+    def measure(planned: Any, *_: object) -> dict[str, Cost]:
         return {model: Cost(1, 2, 3, problem="it is too large") for model in planned.models}
 
-    monkeypatch.setattr(engine, "measure_costs", measure)
+    monkeypatch.setattr(opening, "measure_costs", measure)
     with pytest.raises(UMambaError, match="for nnunet: it is too large; give --budget epochs:N"):
         compare(paths, budget=Budget("hours", 1.0))
 
@@ -455,4 +459,4 @@ def test_what_does_not_fit_is_refused(paths: Paths) -> None:
     (paths.require("results").parent / "full" / "notes.txt").touch()
     with pytest.raises(UMambaError, match="holds no comparison"):
         compare(paths, output=paths.require("results").parent / "full")
-    assert not request_for(paths).output.exists()
+    assert not any(request_for(paths).output.iterdir())

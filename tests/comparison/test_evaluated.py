@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from umamba.comparison.evaluated import StoppedError, evaluate_predictions, size_cut_points
+from umamba.comparison.evaluated import evaluate_predictions, size_cut_points
 from umamba.errors import UMambaError
 from umamba.evaluation.cases import EvaluationSettings
 
@@ -35,7 +35,7 @@ def test_objects_of_a_slice_are_areas_and_regions_count_together(tmp_path: Path)
     assert diameters["all"][0] == pytest.approx(2 * math.sqrt(4 / math.pi))
 
 
-def test_what_cannot_be_read_is_named_and_a_stop_is_heard(tmp_path: Path) -> None:
+def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     write(tmp_path / "refs" / "a.nii.gz", np.ones((3, 4, 5)))
     (tmp_path / "refs" / "b.nii.gz").write_bytes(b"no image")
     refs, settings = tmp_path / "refs", EvaluationSettings()
@@ -43,6 +43,4 @@ def test_what_cannot_be_read_is_named_and_a_stop_is_heard(tmp_path: Path) -> Non
         size_cut_points(refs, ".nii.gz", {"one": 1}, settings)
     given = (refs, refs, ["a", "b"], ".nii.gz", {"one": 1}, settings)
     with pytest.raises(UMambaError, match=r"b\.nii\.gz cannot be evaluated"):
-        evaluate_predictions(*given, is_stopped=lambda: False)
-    with pytest.raises(StoppedError):
-        evaluate_predictions(*given, is_stopped=lambda: True)
+        evaluate_predictions(*given)

@@ -2,16 +2,15 @@
 
 import io
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from umamba.comparison.budget import Budget, Length
+from umamba.comparison.budget import Budget
 from umamba.comparison.cells import Cell, CellState
 from umamba.comparison.executor import Event, Job
-from umamba.comparison.existing import StockTraining
-from umamba.comparison.finished import Finished
-from umamba.comparison.planning import ComparisonRequest, Planned, Source
+from umamba.comparison.planning import Asked, ComparisonRequest, Planned, Source
 from umamba.comparison.progress import Progress, format_hours
 from umamba.comparison.state import Comparison
 from umamba.nnunet.paths import Paths
@@ -52,15 +51,16 @@ def test_a_table_replaces_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert terminal.getvalue().endswith("\x1b[4A\x1b[0J")
 
 
-def test_stock_trainings_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_cells_of_earlier_calls_are_told_apart(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     comparison = comparison_in(tmp_path)
-    comparison.lengths = {"nnunet": Length(9)}
-    for fold, epochs in enumerate((9, 1000)):
-        training = StockTraining("nnunet", fold, tmp_path)
-        comparison.stock[training] = Finished(Length(epochs), None, 1.0, {}, {})
+    earlier = (Asked(("nnunet", "unetpp"), (0,), (0,)),)
+    now = Asked(("nnunet",), (0,), (0,))
+    comparison.request = replace(comparison.request, earlier=earlier, now=now)
     Progress().update(comparison, None)
-    told = "1 failed; 2 taken in from nnU-Net, 1 of them of another length and not compared\n"
-    assert capsys.readouterr().err.endswith(told)
+    told = capsys.readouterr().err
+    assert "2 cells: 1 running, 1 failed; this call trains 1 of them, and leaves 1 of" in told
 
 
 def test_no_line_of_the_table_wraps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,6 @@ from umamba.cli.arguments import (
 )
 from umamba.cli.output import print_json
 from umamba.comparison.budget import Budget
-from umamba.errors import ResumableInterruptError
 from umamba.nnunet.paths import Paths, add_path_arguments, set_default_workers
 
 if TYPE_CHECKING:
@@ -110,7 +109,13 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument(
         "--dry-run",
         action="store_true",
-        help="show the cells with estimated time and memory, and train nothing",
+        help="show what there is to train, with estimated time and memory, and train nothing",
+    )
+    parser.add_argument(
+        "--measure",
+        action="store_true",
+        help="with --dry-run: measure what models cost, which takes minutes; without, only what "
+        "an earlier call has measured is known, and the rest is estimated",
     )
     add_trust_argument(parser)
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
@@ -145,12 +150,13 @@ def run(args: argparse.Namespace) -> int:
     paths = Paths.from_arguments(args)
     import torch
 
+    from umamba.comparison.collecting import Collector
     from umamba.comparison.controls import with_controls
-    from umamba.comparison.engine import open_comparison, run_comparison
+    from umamba.comparison.engine import run_comparison
     from umamba.comparison.executor import LocalExecutor, local_workers
+    from umamba.comparison.opening import comparing, open_comparison
     from umamba.comparison.planning import ComparisonRequest
     from umamba.comparison.progress import Progress
-    from umamba.comparison.report import write_report
     from umamba.evaluation.cases import EvaluationSettings
     from umamba.nnunet.preparation import find_dataset
     from umamba.nnunet.training import pick_device
@@ -177,49 +183,55 @@ def run(args: argparse.Namespace) -> int:
         evaluation=EvaluationSettings(tolerance, tolerances),
         trust_plans=args.trust_plans,
     )
-    comparison = open_comparison(request, paths, workers[0].n_threads, dry=args.dry_run)
+    n_threads = workers[0].n_threads
     if args.dry_run:
+        comparison = open_comparison(request, paths, n_threads, dry=True, measured=args.measure)
         _show_plan(comparison, len(workers), as_json=args.json)
         return 0
-    progress = Progress()
-    try:
-        results = run_comparison(comparison, LocalExecutor(workers), progress.update)
-    except ResumableInterruptError:
-        write_report(request.output, paths)  # of what is done
-        raise
-    finally:
-        progress.close()
-    write_report(request.output, paths)
+    with comparing(request.output):
+        comparison = open_comparison(request, paths, n_threads, dry=False)
+        progress = Progress()
+        collector = Collector(1 if device == "cpu" else len(workers))
+        try:
+            results = run_comparison(comparison, LocalExecutor(workers), progress.update, collector)
+        finally:
+            progress.close()
     _show_results(results, request.output, as_json=args.json)
     return 1 if any(cell["status"] == "failed" for cell in results["cells"]) else 0
 
 
 def _show_plan(comparison: "Comparison", n_workers: int, *, as_json: bool) -> None:
-    from umamba.comparison.estimates import estimate_cells
+    from umamba.comparison.estimates import estimate_cells, estimate_models
     from umamba.comparison.progress import format_hours
 
-    cells = estimate_cells(comparison)
-    known = [cell["hours_left"] for cell in cells if cell["hours_left"] is not None]
-    hours = sum(known) / n_workers
+    models = estimate_models(comparison)
+    known = [model["hours_left"] for model in models if model["hours_left"] is not None]
+    hours = sum(known) / n_workers if known else None
     if as_json:
-        print_json({"cells": cells, "workers": n_workers, "hours": hours})
+        cells = estimate_cells(comparison)
+        print_json({"cells": cells, "models": models, "workers": n_workers, "hours": hours})
         return
-    width = max(len(cell["model"]) for cell in cells)
+    width = max(len(model["model"]) for model in models)
     sys.stdout.write(
-        f"{'model':<{width}}  fold  seed  {'status':<12}"
-        f"{'epochs':>8}{'memory GiB':>12}{'to do':>10}\n"
+        f"{'model':<{width}}{'cells':>7}{'done':>6}{'failed':>8}{'epochs':>8}{'memory GiB':>12}"
+        f"{'to do':>10}\n"
     )
-    for cell in cells:
+    for model in models:
+        statuses, note = model["statuses"], model["note"]
         sys.stdout.write(
-            f"{cell['model']:<{width}}{cell['fold']:>6}{cell['seed']:>6}  {cell['status']:<12}"
-            f"{cell['epochs']:>8}{cell['memory_bytes'] / _GIB:>12.2f}"
-            f"{format_hours(cell['hours_left']):>10}\n"
+            f"{model['model']:<{width}}{model['cells']:>7}{statuses.get('done', 0):>6}"
+            f"{statuses.get('failed', 0):>8}{model['epochs'] or '?':>8}"
+            f"{model['memory_bytes'] / _GIB:>12.2f}{format_hours(model['hours_left']):>10}"
+            f"{f'  {note}' if note else ''}\n"
         )
-    unknown = "" if len(known) == len(cells) else ", and the time of some is not known"
+    n_cells = sum(model["cells"] for model in models)
+    unknown = "" if len(known) == len(models) else ", and the time of some is not known"
     sys.stdout.write(
-        f"{len(cells)} cells, about {format_hours(hours)} with {n_workers} at a time{unknown}; "
+        f"{n_cells} cells, about {format_hours(hours)} with {n_workers} at a time{unknown}; "
         "validation of whole cases comes on top\n"
     )
+    if any(model["note"] for model in models):
+        sys.stdout.write("--measure measures the times, which takes minutes\n")
 
 
 def _show_results(results: dict[str, Any], output: Path, *, as_json: bool) -> None:

@@ -1,10 +1,11 @@
-"""What every model of a comparison costs, measured in turn on a machine that does nothing else."""
+"""What every model of a comparison costs: measured in turn on a machine at rest, or estimated."""
 
 import json
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from umamba.nnunet.json_files import load_json
 from umamba.nnunet.planned_networks import PlannedNetwork, build_network
 from umamba.nnunet.plans import Plans, resolve
 from umamba.nnunet.sliding_window import count_windows
-from umamba.nnunet.whole_files import write_whole
+from umamba.nnunet.whole_files import make_folder, write_whole
 from umamba.profiling import (
     TrainingMemory,
     peak_memory,
@@ -26,7 +27,7 @@ from umamba.profiling import (
     training_step,
 )
 
-__all__ = ["Cost", "measure_costs"]
+__all__ = ["Cost", "estimate_costs", "measure_costs"]
 
 _ROUNDS = 5
 # nnU-Net validates on one batch for every five, and forward is about a third of a step.
@@ -82,12 +83,10 @@ def measure_costs(
         cache: Where results are taken from if plans and device are the same.
         keep: Whether to keep them there.
     """
-    plans: dict[str, Plans] = {}
-    for (model, _), derived in planned.plans.items():
-        plans.setdefault(model, derived)  # those of other seeds are called otherwise, and no more
+    plans = _by_model(planned)
     key = _key(planned, plans, device, n_threads)
     known = _recall(cache, key)
-    if known is not None:
+    if len(known) == len(plans):
         return known
     sys.stderr.write(f"measuring what {len(plans)} models cost\n")
     before = torch.get_num_threads()
@@ -99,21 +98,71 @@ def measure_costs(
         if device == "cuda":
             torch.cuda.empty_cache()  # trainings need it, and run in other processes
     if keep:
-        cache.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(cache.parent)
         content = {"key": key, "costs": {model: cost.to_dict() for model, cost in costs.items()}}
         write_whole(cache, json.dumps(content, indent=2) + "\n")
     return costs
 
 
-def _recall(cache: Path, key: Mapping[str, Any]) -> dict[str, Cost] | None:
-    """Return what was measured before, if there is any, and of the same."""
+def estimate_costs(
+    planned: Planned, device: str, n_threads: int | None, cache: Path
+) -> dict[str, Cost]:
+    """Return what was measured before, and of other models what can be told without measuring.
+
+    Parameters, multiply-adds and memory are counted. Times follow from the multiply-adds by the
+    times of models that were measured; where there is none, they are not known. `problem` says so.
+
+    Args:
+        planned: The comparison.
+        device: `cpu`, `cuda` or `mps`.
+        n_threads: Threads that a training has on a CPU; `None` is as torch chooses.
+        cache: Where `measure_costs` has kept results.
+    """
+    plans = _by_model(planned)
+    known = _recall(cache, _key(planned, plans, device, n_threads))
+    name = planned.source.configuration
+    pace = [
+        cost.seconds_per_iteration / _work(cost, plans[model], name)
+        for model, cost in known.items()
+        if cost.seconds_per_iteration is not None
+    ]
+    costs = {}
+    for model, derived in plans.items():
+        cost = known.get(model) or _count(planned, derived)
+        if model not in known and pace:
+            seconds = median(pace) * _work(cost, derived, name)
+            how = "estimated from its multiply-adds"
+            cost = replace(cost, seconds_per_iteration=seconds, problem=how)
+        elif model not in known:
+            cost = replace(cost, problem="not measured yet")
+        costs[model] = cost
+    return costs
+
+
+def _work(cost: Cost, plans: Plans, configuration: str) -> int:
+    return cost.multiply_adds * int(resolve(plans, configuration)["batch_size"])
+
+
+def _by_model(planned: Planned) -> dict[str, Plans]:
+    plans: dict[str, Plans] = {}
+    for (model, _), derived in planned.plans.items():
+        plans.setdefault(model, derived)  # those of other seeds are called otherwise, and no more
+    return plans
+
+
+def _recall(cache: Path, key: Mapping[str, Any]) -> dict[str, Cost]:
+    """Return what was measured before of the same networks on the same machine."""
     try:
         kept = load_json(cache)
-        if kept["key"] != key:
-            return None
-        return {model: Cost(**values) for model, values in kept["costs"].items()}
+        if kept["key"]["machine"] != key["machine"]:
+            return {}
+        return {
+            model: Cost(**kept["costs"][model])
+            for model, network in key["networks"].items()
+            if kept["key"]["networks"].get(model) == network
+        }
     except (UMambaError, KeyError, TypeError, AttributeError):
-        return None
+        return {}
 
 
 def _key(

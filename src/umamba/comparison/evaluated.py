@@ -1,6 +1,6 @@
 """Evaluate the validation cases of a training against the references that nnU-Net keeps."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,7 @@ from umamba.evaluation.instances import find_components, object_sizes, tercile_c
 from umamba.evaluation.mask_files import MaskPair, read_pair
 from umamba.nnunet.dataset_images import UnreadableFileError
 
-__all__ = ["StoppedError", "evaluate_predictions", "size_cut_points"]
-
-
-class StoppedError(Exception):
-    """A stop was asked for before an evaluation was complete."""
+__all__ = ["evaluate_predictions", "size_cut_points"]
 
 
 def evaluate_predictions(
@@ -26,7 +22,6 @@ def evaluate_predictions(
     file_ending: str,
     labels: Labels,
     settings: EvaluationSettings,
-    is_stopped: Callable[[], bool],
 ) -> dict[str, list[dict[str, Any]]]:
     """Evaluate predictions of whole cases.
 
@@ -37,19 +32,15 @@ def evaluate_predictions(
         file_ending: That of both.
         labels: Labels and regions.
         settings: What the numbers depend on.
-        is_stopped: Returns whether to stop; called before every case.
 
     Returns:
         `cases` and `instances`, a row per case and label (and size of objects).
 
     Raises:
         UMambaError: If a case cannot be evaluated.
-        StoppedError: If it is to stop.
     """
     rows: dict[str, list[dict[str, Any]]] = {"cases": [], "instances": []}
     for case in sorted(cases):
-        if is_stopped():
-            raise StoppedError
         pair = MaskPair(
             case, *(folder / f"{case}{file_ending}" for folder in (predictions, references))
         )

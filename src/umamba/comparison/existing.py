@@ -31,6 +31,9 @@ class StockTraining:
     fold: int
     folder: Path
 
+    def __str__(self) -> str:
+        return f"{self.model}_fold{self.fold}_stock"
+
 
 def find_stock_trainings(
     planned: Planned,

@@ -1,6 +1,7 @@
 """What a finished training has to tell, read once and kept in the folder of results."""
 
 import json
+import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import accumulate
@@ -9,34 +10,31 @@ from typing import Any
 
 from umamba.comparison.budget import Length
 from umamba.comparison.cells import FINAL
+from umamba.comparison.records import to_plain
 from umamba.errors import UMambaError
 from umamba.nnunet.checkpoints import read_checkpoint
-from umamba.nnunet.json_files import load_json
-from umamba.nnunet.whole_files import write_whole
+from umamba.nnunet.whole_files import make_folder, write_whole
 
-__all__ = ["Finished", "file_marks", "read_finished", "recall_finished"]
+__all__ = ["Finished", "file_marks", "read_details", "read_finished", "recall_finished"]
 
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True)
 class Finished:
-    """A finished training.
+    """A finished and evaluated training, in short; `read_details` has the rest.
 
     Attributes:
         length: How long it was.
         seed: Its seed; `None` if it had none.
         train_hours: Hours of all its epochs, without pauses and without the final validation.
-        curve: `epoch`, `hours` since the start, `dice` (nnU-Net's pseudo Dice on validation
-            patches, not smoothed), `train_loss` and `val_loss`, a value per epoch.
-        evaluation: `cases` and `instances`, rows of metrics.
+        dice: Mean over cases and labels, where it is defined; `None` where it is nowhere.
     """
 
     length: Length
     seed: int | None
     train_hours: float
-    curve: dict[str, list[Any]]
-    evaluation: dict[str, list[dict[str, Any]]]
+    dice: float | None
 
 
 def recall_finished(folder: Path, cache: Path, evaluated_as: Mapping[str, Any]) -> Finished | None:
@@ -48,13 +46,45 @@ def recall_finished(folder: Path, cache: Path, evaluated_as: Mapping[str, Any]) 
         evaluated_as: All that the evaluation depends on besides the predictions.
     """
     try:
-        kept = load_json(cache)
-        if kept["key"] != _key(folder, evaluated_as):
+        head, _ = _read_cache(cache)
+        if head["key"] != _key(folder, evaluated_as):
             return None
-        values = kept["finished"]
+        values = head["finished"]
         return Finished(**values | {"length": Length(**values["length"])})
-    except (UMambaError, OSError, KeyError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return None
+
+
+def read_details(cache: Path) -> dict[str, Any]:
+    """Return what a finished training has to tell besides `Finished`.
+
+    Args:
+        cache: Where it is kept.
+
+    Returns:
+        `curve`: `epoch`, `hours` since the start, `dice` (nnU-Net's pseudo Dice on validation
+        patches, not smoothed), `train_loss` and `val_loss`, a value per epoch. `cases` and
+        `instances`: rows of metrics.
+
+    Raises:
+        UMambaError: If it cannot be read any more.
+    """
+    try:
+        details: dict[str, Any] = json.loads(_read_cache(cache)[1])
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        msg = f"{cache} cannot be read ({error}); the same command evaluates that training again"
+        raise UMambaError(msg) from None
+    return details
+
+
+def _read_cache(cache: Path) -> tuple[Any, bytes]:
+    """Return the head of a file, and the line of details that it vouches for."""
+    line, _, details = cache.read_bytes().partition(b"\n")
+    head = json.loads(line)
+    if head["checksum"] != zlib.crc32(details):
+        msg = "its checksum does not fit"
+        raise ValueError(msg)
+    return head, details
 
 
 def read_finished(
@@ -72,17 +102,35 @@ def read_finished(
         evaluate: Evaluates a folder of predictions.
 
     Raises:
-        UMambaError: If the checkpoint or a prediction cannot be read.
+        UMambaError: If the checkpoint or a prediction cannot be read, or nothing can be kept.
     """
-    finished = Finished(**_read_log(folder / FINAL), evaluation=evaluate(folder / "validation"))
-    content = {"key": _key(folder, evaluated_as), "finished": asdict(finished)}
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(cache, json.dumps(content) + "\n")
+    try:
+        key = _key(folder, evaluated_as)  # of what is there before it is read
+    except OSError as error:
+        msg = f"{folder} cannot be read: {error}"
+        raise UMambaError(msg) from None
+    length, seed, curve = _read_log(folder / FINAL)
+    rows = evaluate(folder / "validation")
+    finished = Finished(length, seed, curve["hours"][-1], _mean_dice(rows["cases"]))
+    details = json.dumps(to_plain({"curve": curve, **rows}), allow_nan=False) + "\n"
+    head = {
+        "key": key,
+        "finished": asdict(finished),
+        "checksum": zlib.crc32(details.encode()),
+    }
+    make_folder(cache.parent)
+    write_whole(cache, json.dumps(head) + "\n" + details)
     return finished
 
 
-def _read_log(file: Path) -> dict[str, Any]:
-    """Return length, seed, hours and curve of a training.
+def _mean_dice(rows: Iterable[Mapping[str, Any]]) -> float | None:
+    values = [row["metrics"]["dice"] for row in rows]
+    defined = [value for value in values if value is not None]
+    return sum(defined) / len(defined) if defined else None
+
+
+def _read_log(file: Path) -> tuple[Length, int | None, dict[str, list[Any]]]:
+    """Return length, seed and curve of a training.
 
     Raises:
         UMambaError: If the checkpoint cannot be read, or is not that of a training.
@@ -95,11 +143,11 @@ def _read_log(file: Path) -> dict[str, Any]:
         else:
             length = Length(checkpoint["current_epoch"])
         curve = _curve(checkpoint["logging"])
-        hours, seed = curve["hours"][-1], settings.get("seed")
+        seed, _ = settings.get("seed"), curve["hours"][-1]
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         msg = f"{file} lacks the log of a training ({type(error).__name__}: {error})"
         raise UMambaError(msg) from None
-    return {"length": length, "seed": seed, "train_hours": hours, "curve": curve}
+    return length, seed, curve
 
 
 def _curve(logged: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:

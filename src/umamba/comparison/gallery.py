@@ -5,6 +5,7 @@ As in figure 2 of the U-Mamba paper (arXiv:2401.04722), with contours and Dice.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,9 @@ from umamba.nnunet.paths import Paths
 from umamba.nnunet.raw_dataset import open_raw_dataset
 
 __all__ = ["Gallery", "choose_cases", "draw_gallery"]
+
+_ROLES = ("best", "median", "worst", "most disputed")
+_TOGETHER = "cases.png"  # of 2D; of 3D there is a picture for each case
 
 
 @dataclass(frozen=True)
@@ -59,9 +63,10 @@ def choose_cases(results: Mapping[str, Any]) -> dict[str, str]:
     if not scored.size:
         return {}
     order = scored[np.argsort(-values[:, scored].mean(axis=0), kind="stable")]
-    chosen = {"best": order[0], "median": order[len(order) // 2], "worst": order[-1]}
+    best, median, worst, disputed = _ROLES
+    chosen = {best: order[0], median: order[len(order) // 2], worst: order[-1]}
     if len(table.models) > 1:
-        chosen["most disputed"] = scored[np.argmax(np.ptp(values[:, scored], axis=0))]
+        chosen[disputed] = scored[np.argmax(np.ptp(values[:, scored], axis=0))]
     roles: dict[str, list[str]] = {}
     for role, index in chosen.items():
         roles.setdefault(table.cases[index], []).append(role)
@@ -69,7 +74,7 @@ def choose_cases(results: Mapping[str, Any]) -> dict[str, str]:
 
 
 def draw_gallery(results: Mapping[str, Any], folder: Path, paths: Paths) -> Gallery:
-    """Draw the chosen cases.
+    """Draw the chosen cases, and remove the pictures that an earlier call drew of others.
 
     Args:
         results: The contents of `results.json`.
@@ -79,8 +84,23 @@ def draw_gallery(results: Mapping[str, Any], folder: Path, paths: Paths) -> Gall
     Returns:
         What was drawn, and what is missing.
     """
-    for path in folder.glob("*.png"):
-        path.unlink()  # of other cases
+    gallery = _draw(results, folder, paths)
+    for name in _names() - gallery.pictures.keys():
+        (folder / name).unlink(missing_ok=True)
+    return gallery
+
+
+def _names() -> set[str]:
+    """Return the names that pictures can have; whatever else is in the folder is not ours."""
+    roles = (" and ".join(some) for n in (1, 2, 3, 4) for some in combinations(_ROLES, n))
+    return {_TOGETHER, *map(_name_of, roles)}
+
+
+def _name_of(role: str) -> str:
+    return f"{role.replace(' ', '_')}.png"
+
+
+def _draw(results: Mapping[str, Any], folder: Path, paths: Paths) -> Gallery:
     chosen = choose_cases(results)
     if not chosen:
         return Gallery({}, ("no case has a Dice of every model",))
@@ -98,7 +118,7 @@ def draw_gallery(results: Mapping[str, Any], folder: Path, paths: Paths) -> Gall
     deep = [[block] for block in blocks if len(block.views) > 1]
     for group in [flat, *deep]:
         if group:
-            name = "cases.png" if group is flat else f"{group[0].role.replace(' ', '_')}.png"
+            name = _TOGETHER if group is flat else _name_of(group[0].role)
             draw_blocks(group, _labels(results), folder / name)
             pictures[name] = "; ".join(f"{block.role}: {block.case}" for block in group)
     return Gallery(pictures, notes)

@@ -1,6 +1,7 @@
 """Plan every model of a comparison on the same fingerprint, preprocessing and splits."""
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
@@ -21,6 +22,7 @@ from umamba.nnunet.preparation import ensure_plans, ensure_preprocessed, find_da
 from umamba.nnunet.trust import read_trusted_plans
 
 __all__ = [
+    "Asked",
     "ComparisonRequest",
     "Planned",
     "Source",
@@ -32,6 +34,19 @@ __all__ = [
 
 _PREFERRED = ("3d_fullres", "2d")
 _SOURCE = "nnUNetPlans"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The cells that one call asks for: every model on every fold from every seed."""
+
+    models: tuple[str, ...]
+    folds: tuple[int, ...]
+    seeds: tuple[int, ...]
+
+    def includes(self, model: str, fold: int, seed: int) -> bool:
+        """Return whether a cell is one of them."""
+        return model in self.models and fold in self.folds and seed in self.seeds
 
 
 @dataclass(frozen=True)
@@ -55,6 +70,8 @@ class ComparisonRequest:
         device: `cpu`, `cuda` or `mps`.
         evaluation: What metrics depend on; the cut points of sizes are found, and kept.
         trust_plans: Whether plans may have anything imported.
+        earlier: What earlier calls asked for.
+        now: What this call asks for, once models, folds and seeds of earlier ones are added above.
     """
 
     dataset: str
@@ -72,6 +89,13 @@ class ComparisonRequest:
     device: str = "cpu"
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
     trust_plans: bool = False
+    earlier: tuple[Asked, ...] = ()
+    now: Asked | None = None
+
+    @property
+    def asked(self) -> tuple[Asked, ...]:
+        """Return what all calls have asked for, this one last."""
+        return (*self.earlier, self.now or Asked(self.models, self.folds, self.seeds))
 
 
 @dataclass(frozen=True)
@@ -154,10 +178,11 @@ def derive_all(request: ComparisonRequest, source: Source, paths: Paths) -> Plan
     for model in request.models:
         architecture = registry.find_architecture(model)
         own = _own_source(architecture, request, source, paths)
-        for seed in request.seeds:
-            name = _plans_name(architecture.plans_name, request, source, seed)
-            options = _options(request, architecture, source.configuration, name)
-            plans[model, seed] = derive_plans(own, architecture, options, source.dataset_json)
+        names = {s: _plans_name(architecture.plans_name, request, source, s) for s in request.seeds}
+        options = _options(request, architecture, source.configuration, names[request.seeds[0]])
+        derived = derive_plans(own, architecture, options, source.dataset_json)
+        for seed, name in names.items():  # seeds have the same plans under names of their own
+            plans[model, seed] = deepcopy(derived) | {"plans_name": name}
     return Planned(source, request.models, plans)
 
 

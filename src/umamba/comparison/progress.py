@@ -58,7 +58,7 @@ class Progress:
         counts = Counter(state.status for state in comparison.states.values())
         if event is None:
             counted = ", ".join(f"{counts[s]} {s}" for s in _STATUSES if counts[s])
-            return f"{len(comparison.states)} cells: {counted}{_taken_in(comparison)}"
+            return f"{len(comparison.states)} cells: {counted}{_others(comparison)}"
         total = f"[{counts['done']}/{len(comparison.states)}]"
         if event.kind == "started":
             return f"{total} {event.job.name} started, log in {event.job.log}"
@@ -87,22 +87,22 @@ class Progress:
         return lines
 
 
-def _taken_in(comparison: Comparison) -> str:
-    """Say how many trainings stock nnU-Net has left, and how many of them are of no use."""
-    if not comparison.stock:
+def _others(comparison: Comparison) -> str:
+    """Say what this call leaves alone that earlier ones asked for."""
+    asked = set(comparison.asked)
+    left = [state.status for cell, state in comparison.states.items() if cell not in asked]
+    undone = len(left) - left.count("done")
+    if not undone:
         return ""
-    other = sum(comparison.why_not_compared(training) is not None for training in comparison.stock)
-    left_out = f", {other} of them of another length and not compared" if other else ""
-    return f"; {len(comparison.stock)} taken in from nnU-Net{left_out}"
+    return (
+        f"; this call trains {len(asked)} of them, and leaves {undone} of earlier calls as they "
+        "are: to train those, ask for their models, folds and seeds"
+    )
 
 
 def _dice(comparison: Comparison, cell: Cell) -> str:
     finished = comparison.finished.get(cell)
-    if finished is None:
-        return ""
-    values = [row["metrics"]["dice"] for row in finished.evaluation["cases"]]
-    defined = [value for value in values if value is not None]
-    return f", Dice {sum(defined) / len(defined):.3f}" if defined else ""
+    return "" if finished is None or finished.dice is None else f", Dice {finished.dice:.3f}"
 
 
 def _last_epoch(log: Path) -> str:

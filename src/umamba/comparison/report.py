@@ -61,18 +61,20 @@ def read_results(output: Path) -> dict[str, Any]:
     return results
 
 
-def write_report(output: Path, paths: Paths) -> None:
-    """Write `summary.md`, `figures` and `gallery`; `results.json` must be there.
+def write_report(output: Path, paths: Paths, results: Mapping[str, Any] | None = None) -> None:
+    """Write `summary.md`, `figures` and `gallery`.
 
     Args:
         output: The folder of results.
         paths: nnU-Net's folders, for the images of the gallery.
+        results: The contents of `results.json`; `None` reads them.
 
     Raises:
         ComparisonError: If `results.json` cannot be used.
         UMambaError: If a file cannot be written.
     """
-    results = read_results(output)
+    if results is None:
+        results = read_results(output)
     manifest: Mapping[str, Any] = {}
     if (output / "manifest.json").is_file():
         manifest = load_json(output / "manifest.json")

@@ -5,7 +5,8 @@
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain, repeat
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from umamba import registry
 from umamba.comparison.analysis import compared_scores
 from umamba.comparison.controls import control_of
-from umamba.comparison.finished import Finished
+from umamba.comparison.finished import read_details
 from umamba.comparison.records import to_plain
 from umamba.evaluation.metrics import METRICS
 from umamba.evaluation.summary import as_csv
@@ -32,8 +33,12 @@ _VERSION = 1
 def build_results(comparison: "Comparison") -> dict[str, Any]:
     """Return the contents of `results.json`, without statistics."""
     request, source = comparison.request, comparison.planned.source
-    trainings = list(_trainings(comparison))
-    cases = [row for head, finished in trainings for row in _rows(head, finished, "cases")]
+    rows: dict[str, list[dict[str, Any]]] = {"cases": [], "instances": [], "curves": []}
+    for head, cache in _trainings(comparison):
+        details = read_details(cache)
+        rows["cases"] += [head | row for row in details["cases"]]
+        rows["instances"] += [head | row for row in details["instances"]]
+        rows["curves"].append(head | details["curve"])
     content = {
         "schema": _SCHEMA,
         "schema_version": _VERSION,
@@ -57,18 +62,13 @@ def build_results(comparison: "Comparison") -> dict[str, Any]:
         },
         "models": [_model(comparison, name) for name in comparison.planned.models],
         "cells": [*_cells(comparison), *_stock_cells(comparison)],
-        "cases": cases,
-        "instances": [
-            row for head, finished in trainings for row in _rows(head, finished, "instances")
-        ],
-        "curves": [head | finished.curve for head, finished in trainings],
         "cost": {model: cost.to_dict() for model, cost in comparison.costs.items()},
         "dynamics": {},
         "statistics": {},
         "verdicts": {},
     }
     plain: dict[str, Any] = to_plain(content)
-    return plain
+    return plain | rows
 
 
 def _model(comparison: "Comparison", name: str) -> dict[str, Any]:
@@ -115,24 +115,19 @@ def _stock_cells(comparison: "Comparison") -> Iterable[dict[str, Any]]:
         }
 
 
-def _trainings(comparison: "Comparison") -> Iterable[tuple[dict[str, Any], Finished]]:
-    """Yield what has been evaluated, each with its model, fold and seed."""
+def _trainings(comparison: "Comparison") -> Iterator[tuple[dict[str, Any], Path]]:
+    """Yield what has been evaluated: its model, fold and seed, and where the rest is kept."""
     for cell in comparison.cells:  # in the same order, whichever ended first
         if cell in comparison.finished:
-            yield dict(vars(cell)), comparison.finished[cell]
-    for training, finished in comparison.stock.items():
+            yield dict(vars(cell)), comparison.cache(str(cell))
+    for training in comparison.stock:
         head = {"model": training.model, "fold": training.fold, "seed": None}
-        yield head, finished
-
-
-def _rows(head: Mapping[str, Any], finished: Finished, kind: str) -> Iterable[dict[str, Any]]:
-    for row in finished.evaluation[kind]:
-        yield {**head, **row}
+        yield head, comparison.cache(str(training))
 
 
 def write_results(output: Path, results: Mapping[str, Any], manifest: Mapping[str, Any]) -> None:
     """Write all files, each whole or not at all."""
-    write_whole(output / "results.json", json.dumps(results, indent=1, allow_nan=False) + "\n")
+    write_whole(output / "results.json", "".join(_as_json(results)))
     write_whole(output / "manifest.json", json.dumps(manifest, indent=2, allow_nan=False) + "\n")
     cases = [
         {**{k: v for k, v in row.items() if k != "metrics"}, **row["metrics"]}
@@ -142,6 +137,19 @@ def write_results(output: Path, results: Mapping[str, Any], manifest: Mapping[st
     write_whole(output / "cases.csv", as_csv(columns, cases))
     models = [_model_row(results, model) for model in results["models"]]
     write_whole(output / "models.csv", as_csv(list(models[0]), models))
+
+
+def _as_json(results: Mapping[str, Any]) -> Iterator[str]:
+    """Write a row of a table on a line, which takes far less time and room than a line per key."""
+    for opens, (key, value) in zip(chain("{", repeat(",")), results.items(), strict=False):
+        yield f"{opens}\n{json.dumps(key)}: "
+        if isinstance(value, list) and value:
+            for between, row in zip(chain("[", repeat(",")), value, strict=False):
+                yield f"{between}\n {json.dumps(row, allow_nan=False)}"
+            yield "\n]"
+        else:
+            yield json.dumps(value, indent=1, allow_nan=False)
+    yield "\n}\n"
 
 
 def _model_row(results: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str, Any]:

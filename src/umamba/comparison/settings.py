@@ -1,19 +1,27 @@
 """What a folder of results was begun with, so that later calls go on with the same."""
 
 import json
-from collections.abc import Iterable
-from dataclasses import replace
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from umamba.comparison.budget import Length
-from umamba.comparison.planning import ComparisonRequest
+from umamba.comparison.planning import Asked, ComparisonRequest
 from umamba.errors import UMambaError
 from umamba.nnunet.json_files import load_json
 from umamba.nnunet.paths import check_writable
-from umamba.nnunet.whole_files import write_whole
+from umamba.nnunet.run_lock import LOCK_INSIDE
+from umamba.nnunet.whole_files import make_folder, write_whole
 
-__all__ = ["extend_request", "read_lengths", "write_settings"]
+__all__ = [
+    "check_output",
+    "extend_request",
+    "is_begun",
+    "read_lengths",
+    "write_settings",
+]
 
 _FILE = "comparison.json"
 _VERSION = 1
@@ -25,6 +33,7 @@ _OPTIONS = {
     "patch_size": "--patch-size",
     "batch_size": "--batch-size",
 }
+_ASKED = ("models", "folds", "seeds")
 _KEYS = {"dataset", "models", "folds", "seeds", "baseline", "size_cut_points", "lengths", *_OPTIONS}
 
 
@@ -41,10 +50,39 @@ def extend_request(
     Raises:
         UMambaError: If what all cells have in common, such as the budget, is not the same.
     """
-    file = request.output / _FILE
+    now = Asked(request.models, request.folds, request.seeds)
+    before = _read(request.output)
+    if before is None:
+        return replace(request, now=now)
+    _check_same(request, before, dataset, configuration)
+    earlier = tuple(Asked(*(tuple(asked[k]) for k in _ASKED)) for asked in before["asked"])
+    extended = replace(
+        request,
+        models=_union(before["models"], request.models),
+        folds=tuple(sorted(_union(before["folds"], request.folds))),
+        seeds=tuple(sorted(_union(before["seeds"], request.seeds))),
+        earlier=tuple(asked for asked in earlier if asked != now),
+        now=now,
+        baseline=request.baseline or before["baseline"],
+        evaluation=replace(
+            request.evaluation,
+            size_cut_points={k: tuple(v) for k, v in before["size_cut_points"].items()},
+        ),
+    )
+    _tell_added(extended, before)
+    return extended
+
+
+def _read(output: Path) -> dict[str, Any] | None:
+    """Return what earlier calls have written; `None` where none has asked for anything yet.
+
+    Raises:
+        UMambaError: If it cannot be used.
+    """
+    file = output / _FILE
     if not file.is_file():
-        _check_new(request.output)
-        return request
+        check_output(output)
+        return None
     before = load_json(file)
     if before.get("schema_version") != _VERSION:
         msg = f"{file} is of another version of umamba; give another --output"
@@ -53,6 +91,13 @@ def extend_request(
     if lacks:
         msg = f"{file} is damaged, it lacks {lacks[0]!r}; give another --output"
         raise UMambaError(msg)
+    before.setdefault("asked", [{key: before[key] for key in _ASKED}])
+    return before if before["models"] else None
+
+
+def _check_same(
+    request: ComparisonRequest, before: Mapping[str, Any], dataset: str, configuration: str
+) -> None:
     now = _common(request, dataset, configuration)
     if before["dataset"] != dataset:
         msg = f"{request.output} compares models on {before['dataset']}; give another --output"
@@ -64,24 +109,41 @@ def extend_request(
                 f"{_as_option(now[key])}; give that, or another --output"
             )
             raise UMambaError(msg)
-    return replace(
-        request,
-        models=_union(before["models"], request.models),
-        folds=tuple(sorted(_union(before["folds"], request.folds))),
-        seeds=tuple(sorted(_union(before["seeds"], request.seeds))),
-        baseline=request.baseline or before["baseline"],
-        evaluation=replace(
-            request.evaluation,
-            size_cut_points={k: tuple(v) for k, v in before["size_cut_points"].items()},
-        ),
-    )
 
 
-def _check_new(output: Path) -> None:
+def _tell_added(request: ComparisonRequest, before: Mapping[str, Any]) -> None:
+    """Say what this call adds to earlier ones."""
+    added = {
+        key: [str(value) for value in getattr(request.now, key) if value not in before[key]]
+        for key in _ASKED
+    }
+    told = "; ".join(f"{key} {', '.join(values)}" for key, values in added.items() if values)
+    if told:
+        sys.stderr.write(f"added to what {request.output} compares: {told}\n")
+
+
+def is_begun(output: Path) -> bool:
+    """Return whether a folder has a comparison to go on with."""
+    return (output / _FILE).is_file()
+
+
+def check_output(output: Path) -> None:
+    """Check that a folder is there for a comparison: writable, and empty or one already.
+
+    Raises:
+        UMambaError: If it is not.
+    """
     check_writable(output, "--output")
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+    if is_begun(output) or not output.exists():
+        return
+    if not output.is_dir() or any(not _is_ours(path) for path in output.iterdir()):
         msg = f"{output} is there and holds no comparison; give another --output"
         raise UMambaError(msg)
+
+
+def _is_ours(path: Path) -> bool:
+    """Return whether a comparison left a file that was killed before it had begun."""
+    return path.name == LOCK_INSIDE or path.name.startswith(f".{_FILE}.partial-")
 
 
 def _as_option(value: Any) -> str:
@@ -98,16 +160,31 @@ def _union(before: Iterable[Any], now: Iterable[Any]) -> tuple[Any, ...]:
 
 def read_lengths(output: Path) -> dict[str, Length]:
     """Return how long each model's cells train, as far as earlier calls have settled it."""
-    file = output / _FILE
-    lengths = load_json(file)["lengths"] if file.is_file() else {}
-    return {model: Length(*length) for model, length in lengths.items()}
+    before = _read(output) if is_begun(output) else None
+    return {model: Length(*length) for model, length in before["lengths"].items()} if before else {}
 
 
 def write_settings(
-    request: ComparisonRequest, dataset: str, configuration: str, lengths: dict[str, Length]
+    request: ComparisonRequest,
+    dataset: str,
+    configuration: str,
+    lengths: Mapping[str, Length] | None = None,
 ) -> None:
-    """Write what `extend_request` and `read_lengths` read."""
-    request.output.mkdir(parents=True, exist_ok=True)
+    """Write what `extend_request` and `read_lengths` read.
+
+    Args:
+        request: What is compared.
+        dataset: Full name of the data set.
+        configuration: The configuration that is trained.
+        lengths: How long each model's cells train; `None` where that is not settled: the folder is
+            claimed then, unless it is already, and nothing has been asked for.
+    """
+    make_folder(request.output)
+    if lengths is None:
+        if _read(request.output) is not None:
+            return
+        nothing = Asked((), (), ())
+        request = replace(request, models=(), folds=(), seeds=(), earlier=(), now=nothing)
     content = {
         "schema_version": _VERSION,
         **_common(request, dataset, configuration),
@@ -116,7 +193,8 @@ def write_settings(
         "seeds": request.seeds,
         "baseline": request.baseline,
         "size_cut_points": request.evaluation.size_cut_points,
-        "lengths": {m: [n.epochs, n.iterations_per_epoch] for m, n in lengths.items()},
+        "lengths": {m: [n.epochs, n.iterations_per_epoch] for m, n in (lengths or {}).items()},
+        "asked": [asdict(asked) for asked in request.asked if asked.models],
     }
     write_whole(request.output / _FILE, json.dumps(content, indent=2) + "\n")
 

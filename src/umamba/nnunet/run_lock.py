@@ -7,14 +7,19 @@ from pathlib import Path
 
 from umamba.errors import UMambaError
 from umamba.nnunet.file_lock import FileLock, LockHeldError
+from umamba.nnunet.whole_files import make_folder
 
-__all__ = ["only_training", "refuse_if_at_work"]
+__all__ = ["LOCK_INSIDE", "only_training", "refuse_if_at_work"]
+
+LOCK_INSIDE = ".lock"
 
 _held: set[Path] = set()
 
 
 @contextmanager
-def only_training(folder: Path, other: str = "train another fold") -> Iterator[None]:
+def only_training(
+    folder: Path, other: str = "train another fold", *, inside: bool = False
+) -> Iterator[None]:
     """Hold the lock of a fold, so that a second training of it is refused.
 
     The lock lies beside the folder, which may be renamed. Where files cannot be locked, a warning
@@ -23,24 +28,30 @@ def only_training(folder: Path, other: str = "train another fold") -> Iterator[N
     Args:
         folder: The folder of the fold, which need not be there yet.
         other: What to do instead, for the message.
+        inside: Whether the lock lies in the folder, so that nothing above need be writable.
 
     Raises:
-        UMambaError: If another process is at work there.
+        UMambaError: If another process is at work there, or the lock cannot be made.
     """
-    path = _lock_of(folder)
+    path = folder.absolute() / LOCK_INSIDE if inside else _lock_of(folder)
     if path in _held:
         yield
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     try:
         lock = FileLock(path)
     except LockHeldError as error:
         raise _refusal(folder, error, other) from None
+    except OSError as error:
+        msg = (
+            f"cannot make {path} ({error.strerror}), by which other processes are kept out; {other}"
+        )
+        raise UMambaError(msg) from None
     try:
         if lock.refusal:
             sys.stderr.write(
                 f"{folder.parent} cannot lock files ({lock.refusal}): see to it that no other "
-                f"training writes to {folder}\n"
+                f"process writes to {folder}\n"
             )
         _held.add(path)
         yield

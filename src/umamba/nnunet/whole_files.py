@@ -9,7 +9,7 @@ from pathlib import Path
 from umamba.errors import UMambaError
 from umamba.nnunet.file_lock import is_abandoned, own_signature
 
-__all__ = ["place_if_absent", "whole_file", "write_new", "write_whole"]
+__all__ = ["make_folder", "place_if_absent", "whole_file", "write_new", "write_whole"]
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -91,3 +91,16 @@ def place_if_absent(source: Path, target: Path) -> bool:
     else:
         source.unlink()
     return True
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder that need not be there yet, with those above it.
+
+    Raises:
+        UMambaError: If it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        msg = f"cannot make {folder}: {error.strerror or error}; make room, or its parent writable"
+        raise UMambaError(msg) from None
