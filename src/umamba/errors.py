@@ -1,5 +1,7 @@
 """Errors that a user can act on: what is wrong, where, what would fit, and what to do."""
 
+from collections.abc import Iterable
+from difflib import get_close_matches
 from reprlib import Repr
 
 __all__ = [
@@ -13,8 +15,35 @@ __all__ = [
     "ResumableInterruptError",
     "TrainingError",
     "UMambaError",
+    "closest",
     "quoted",
+    "unknown_name",
 ]
+
+
+def closest(name: str, known: Iterable[str]) -> str:
+    """Return "did you mean ...? " with the known name that is most like a name; "" if none is."""
+    by_folded = {candidate.casefold(): candidate for candidate in known}
+    found = get_close_matches(name.casefold(), by_folded, n=1, cutoff=0.65)
+    return f"did you mean {by_folded[found[0]]}? " if found else ""
+
+
+def unknown_name(what: str, name: str, known: Iterable[str], listed_by: str = "") -> str:
+    """Return the message for a name that nothing has.
+
+    Args:
+        what: What has such names.
+        name: The name.
+        known: The names that there are.
+        listed_by: What tells all of them, where they are too many for a line.
+    """
+    known = list(known)
+    choice = f"choose one of {', '.join(known)}"
+    likely = closest(name, known)
+    if listed_by:
+        choice = listed_by if likely else f"choose one of {', '.join(known[:3])}, ...; {listed_by}"
+    return f"{what} {name!r} does not exist; {likely}{choice}"
+
 
 _repr = Repr()
 _repr.maxlist = _repr.maxtuple = _repr.maxdict = _repr.maxset = 8

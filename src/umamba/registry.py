@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from umamba.errors import PlansError
+from umamba.errors import PlansError, unknown_name
 
 __all__ = ["Architecture", "find_architecture", "find_planner", "names", "with_keywords"]
 
@@ -258,6 +258,5 @@ def find_architecture(name: str) -> Architecture:
         PlansError: If there is none.
     """
     if name not in _BY_NAME:
-        msg = f"model {name!r} does not exist; choose one of {', '.join(_BY_NAME)}"
-        raise PlansError(msg)
+        raise PlansError(unknown_name("model", name, _BY_NAME, "`umamba models` lists all"))
     return _BY_NAME[name]

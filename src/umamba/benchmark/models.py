@@ -12,7 +12,7 @@ from umamba.benchmark.machine import (
     is_out_of_memory,
 )
 from umamba.benchmark.model_table import MeasuredStep, ModelRow, ModelTables, PlanTable
-from umamba.errors import PlansError, UMambaError
+from umamba.errors import PlansError, UMambaError, closest
 from umamba.nnunet.planned_networks import build_network
 from umamba.nnunet.plans import PlanOptions, Plans, derive_plans, resolve
 from umamba.profiling import (
@@ -90,9 +90,10 @@ def _configurations(request: ModelsRequest) -> list[str]:
     names = list(request.configurations or source["configurations"])
     unknown = [name for name in names if name not in source["configurations"]]
     if unknown:
+        known = source["configurations"]
         msg = (
-            f"configuration {', '.join(unknown)} is not in plans {source.get('plans_name')!r}; "
-            f"they have {', '.join(source['configurations'])}"
+            f"configuration {unknown[0]} is not in plans {source.get('plans_name')!r}; "
+            f"{closest(unknown[0], known)}they have {', '.join(known)}"
         )
         raise PlansError(msg)
     patch = request.patch_size

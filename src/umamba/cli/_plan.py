@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from umamba import registry
-from umamba.cli.arguments import add_patch_arguments, add_trust_argument, numbers
+from umamba.cli.arguments import add_patch_arguments, add_trust_argument, model_name, numbers
 from umamba.nnunet.paths import Paths, add_path_arguments, set_default_workers
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument(
         "--model",
         required=True,
-        choices=registry.names(),
+        type=model_name,
         metavar="NAME",
         help=f"one of {', '.join(registry.names())}",
     )

@@ -149,7 +149,7 @@ def _predict(
 
 
 def _model_folder(args: argparse.Namespace, paths: Paths) -> Path:
-    from umamba.errors import UMambaError
+    from umamba.errors import UMambaError, unknown_name
     from umamba.nnunet.preparation import find_dataset
 
     plans = plans_name(args)
@@ -157,4 +157,8 @@ def _model_folder(args: argparse.Namespace, paths: Paths) -> Path:
         msg = "name the model by its folder (-m), or by -d, -c and -p or --model"
         raise UMambaError(msg)
     name = f"{args.trainer}__{plans}__{args.configuration}"
-    return paths.require("results") / find_dataset(args.dataset, paths) / name
+    models = paths.require("results") / find_dataset(args.dataset, paths)
+    trained = sorted(path.parent.name for path in models.glob("*__*__*/plans.json"))
+    if trained and not (models / name).is_dir():
+        raise UMambaError(unknown_name(f"in {models} the model", name, trained))
+    return models / name

@@ -6,12 +6,14 @@ from itertools import chain
 from typing import Any
 
 from umamba import registry
+from umamba.errors import unknown_name
 
 __all__ = [
     "add_device_argument",
     "add_model_arguments",
     "add_patch_arguments",
     "add_trust_argument",
+    "model_name",
     "model_names",
     "natural",
     "numbers",
@@ -112,7 +114,7 @@ def add_model_arguments(parser: argparse.ArgumentParser, *, required: bool) -> N
     plans.add_argument("-p", dest="plans_name", metavar="PLANS", help="name of the plans")
     plans.add_argument(
         "--model",
-        choices=registry.names(),
+        type=model_name,
         metavar="NAME",
         help="the model's default plans, as `umamba plan` wrote them",
     )
@@ -138,7 +140,16 @@ def model_names(text: str) -> tuple[str, ...]:
     names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
     unknown = [name for name in names if name not in registry.names()]
     if unknown or not names:
-        known = ", ".join(registry.names())
-        msg = f"model {unknown[0] if unknown else text!r} does not exist; choose of {known}"
-        raise argparse.ArgumentTypeError(msg)
+        raise argparse.ArgumentTypeError(_no_model(unknown[0] if unknown else text))
     return names
+
+
+def model_name(text: str) -> str:
+    """Parse the name of a model."""
+    if text not in registry.names():
+        raise argparse.ArgumentTypeError(_no_model(text))
+    return text
+
+
+def _no_model(name: str) -> str:
+    return unknown_name("model", name, registry.names(), "`umamba models` lists all")

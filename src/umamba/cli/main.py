@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from umamba import __version__
+from umamba.cli.parser import CommandParser
 from umamba.errors import ResumableInterruptError, UMambaError
 from umamba.nnunet.interruption import EXIT_INTERRUPTED, StopRequest, resumable
 from umamba.nnunet.paths import share_cores
@@ -36,7 +37,7 @@ EXIT_USER_ERROR = 2
 
 def build_parser() -> argparse.ArgumentParser:
     """Build the parser of all subcommands, without importing torch."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="umamba",
         description="U-Mamba for unmodified nnU-Net v2: from raw images to segmentations.",
         epilog="`umamba COMMAND --help` shows the options of a command, and an example.",

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from umamba.errors import PlansError
+from umamba.errors import PlansError, unknown_name
 from umamba.ops.causal_conv import conv_silu
 from umamba.ops.linear_ssm import DISCRETISATIONS, diagonal_legs, diagonal_ssm
 
@@ -58,9 +58,7 @@ class LTI(nn.Module):
             msg = f"d_state {d_state} of an LTI block must be even: its states come in pairs"
             raise PlansError(msg)
         if discretisation not in DISCRETISATIONS:
-            choices = ", ".join(DISCRETISATIONS)
-            msg = f"discretisation {discretisation!r} does not exist; choose one of {choices}"
-            raise PlansError(msg)
+            raise PlansError(unknown_name("discretisation", discretisation, DISCRETISATIONS))
         self.d_model = d_model
         self.d_state = d_state
         self.d_inner = expand * d_model

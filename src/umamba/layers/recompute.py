@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from umamba.errors import PlansError
+from umamba.errors import PlansError, unknown_name
 
 __all__ = ["ACTIVATION_CHECKPOINTING", "apply_blocks", "check_activation_checkpointing"]
 
@@ -28,9 +28,7 @@ def check_activation_checkpointing(
         PlansError: If there is no such setting, or the network does not have it.
     """
     if value not in ACTIVATION_CHECKPOINTING:
-        known = ", ".join(ACTIVATION_CHECKPOINTING)
-        msg = f"activation_checkpointing {value!r} does not exist; choose one of {known}"
-        raise PlansError(msg)
+        raise PlansError(unknown_name("activation_checkpointing", value, ACTIVATION_CHECKPOINTING))
     if value not in choices:
         msg = (
             f"activation_checkpointing {value!r} is not for {type(network).__name__}; choose "

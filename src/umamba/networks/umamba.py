@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.modules.instancenorm import _InstanceNorm
 
-from umamba.errors import PlansError
+from umamba.errors import PlansError, unknown_name
 from umamba.layers.conv_blocks import ConvStyle
 from umamba.layers.mixer_layer import MIXERS, SCANS, MixerLayer
 from umamba.layers.recompute import (
@@ -312,7 +312,7 @@ def _check_mixer(
     }
     for keyword, (value, known) in choices.items():
         if value not in known:
-            msg = f"{keyword} {value!r} does not exist; choose one of {', '.join(known)}"
+            msg = unknown_name(keyword, value, known)
             raise PlansError(msg)
     if scan != "forward" and mixer in ("none", "attention"):
         msg = (

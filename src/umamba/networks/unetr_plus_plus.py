@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
-from umamba.errors import CheckpointError, PlansError
+from umamba.errors import CheckpointError, PlansError, unknown_name
 from umamba.layers.conv_blocks import ConvStyle
 from umamba.layers.paired_block import wrapped
 from umamba.layers.recompute import apply_blocks, check_activation_checkpointing
@@ -120,7 +120,7 @@ class UMambaUNETRPlusPlus(PlannedNetwork):
         super().__init__()
         check_activation_checkpointing(activation_checkpointing, self)
         if variant not in VARIANTS:
-            msg = f"variant {variant!r} does not exist; choose one of {', '.join(VARIANTS)}"
+            msg = unknown_name("variant", variant, VARIANTS)
             raise PlansError(msg)
         check_counts(
             input_channels=input_channels,

@@ -10,7 +10,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
-from umamba.errors import PlansError
+from umamba.errors import PlansError, closest
 from umamba.patches import describe_misfit, fitting_patch
 from umamba.registry import Architecture, find_architecture, find_planner
 
@@ -142,8 +142,8 @@ def _changed_configurations(source: Plans, options: PlanOptions) -> list[str]:
     unknown = [name for name in options.configurations or () if name not in available]
     if unknown:
         msg = (
-            f"configuration {', '.join(unknown)} is not in plans {source.get('plans_name')!r}; "
-            f"they have {', '.join(available)}"
+            f"configuration {unknown[0]} is not in plans {source.get('plans_name')!r}; "
+            f"{closest(unknown[0], available)}they have {', '.join(available)}"
         )
         raise PlansError(msg)
     return list(options.configurations or available)

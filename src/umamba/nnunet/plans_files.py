@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from umamba.errors import PlansError
+from umamba.errors import PlansError, closest
 from umamba.nnunet.plans import Plans
 from umamba.nnunet.publishing import publication
 
@@ -62,8 +62,8 @@ def read_plans(folder: Path, plans_name: str) -> Plans:
         found = sorted(p.stem for p in folder.glob("*Plans*.json"))
         there = f"there are {', '.join(found)}" if found else "there are no plans yet"
         msg = (
-            f"plans {plans_name!r} do not exist in {folder}; {there}. `umamba plan` makes ours, "
-            "nnUNetv2_plan_experiment nnU-Net's"
+            f"plans {plans_name!r} do not exist in {folder}; {closest(plans_name, found)}{there}. "
+            "`umamba plan` makes ours, nnUNetv2_plan_experiment nnU-Net's"
         )
         raise PlansError(msg)
     try:

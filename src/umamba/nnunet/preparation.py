@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from umamba.errors import DatasetError, PlansError
+from umamba.errors import DatasetError, PlansError, closest
 from umamba.nnunet.dataset_checks import DatasetProblemsError, Problem, errors_of, inspect_case
 from umamba.nnunet.dataset_description import check_description
 from umamba.nnunet.dataset_splits import require_splits
@@ -53,7 +53,7 @@ def find_dataset(dataset: str, paths: Paths) -> str:
         msg = f"{dataset} names more than one data set: {', '.join(found)}; give the full name"
         raise DatasetError(msg)
     listing = f"there are {', '.join(sorted(there))}" if there else "there is none yet"
-    msg = f"data set {dataset!r} was not found in {looked}; {listing}"
+    msg = f"data set {dataset!r} was not found in {looked}; {closest(dataset, there)}{listing}"
     raise DatasetError(msg)
 
 
@@ -165,8 +165,11 @@ def ensure_preprocessed(
     folder = paths.require("preprocessed") / dataset
     plans = read_plans(folder, plans_name)
     if configuration not in plans["configurations"]:
-        known = ", ".join(plans["configurations"])
-        msg = f"configuration {configuration!r} is not in plans {plans_name!r}; they have {known}"
+        known = plans["configurations"]
+        msg = (
+            f"configuration {configuration!r} is not in plans {plans_name!r}; "
+            f"{closest(configuration, known)}they have {', '.join(known)}"
+        )
         raise PlansError(msg)
     resolved = resolve(plans, configuration)
     check_patch(configuration, resolved)

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from umamba.errors import UMambaError
+from umamba.errors import UMambaError, closest
 from umamba.nnunet.checkpoints import only_safe_loading, read_checkpoint
 from umamba.nnunet.interruption import STOP_FILE, StopRequest, how_to_go_on, resumable
 from umamba.nnunet.json_files import load_json, load_json_list
@@ -121,8 +121,9 @@ def find_trainer(name: str) -> Any:
         first = str(error).partition("\n")[0] or type(error).__name__
         reason = "" if isinstance(error, RuntimeError) else f" ({first})"
         msg = (
-            f"trainer {name!r} does not exist{reason}; ours are {', '.join(trainers.__all__)}, and "
-            "nnU-Net looks for others in the folders of nnUNet_extTrainer"
+            f"trainer {name!r} does not exist{reason}; {closest(name, trainers.__all__)}ours are "
+            f"{', '.join(trainers.__all__)}, and nnU-Net looks for others in the folders of "
+            "nnUNet_extTrainer"
         )
         raise UMambaError(msg) from None
 

@@ -6,7 +6,7 @@ from functools import cache
 
 import torch
 
-from umamba.errors import BackendError
+from umamba.errors import BackendError, unknown_name
 from umamba.ops import cpu, triton
 
 __all__ = ["BACKENDS", "check_backend", "resolve_backend", "why_not"]
@@ -25,8 +25,7 @@ def check_backend(backend: str | None = None) -> str:
     name = backend or os.environ.get(_VARIABLE) or "auto"
     if name not in BACKENDS:
         source = "backend" if backend else _VARIABLE
-        msg = f"{source} {name!r} does not exist; choose one of {', '.join(BACKENDS)}"
-        raise BackendError(msg)
+        raise BackendError(unknown_name(source, name, BACKENDS))
     return name
 
 

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Complex, Float, Num
 from torch import Tensor
 
+from umamba.errors import unknown_name
 from umamba.ops.precision import full_precision
 
 __all__ = [
@@ -224,5 +225,5 @@ def diagonal_ssm(
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
-        msg = f"{name} {value!r} does not exist; choose one of {', '.join(choices)}"
+        msg = unknown_name(name, value, choices)
         raise ValueError(msg)
