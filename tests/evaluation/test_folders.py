@@ -1,5 +1,6 @@
 """Two folders of masks: formats, labels, and cases that do not fit."""
 
+import os
 import re
 
 import numpy as np
@@ -174,11 +175,38 @@ def test_folders_that_hold_nothing(folders):
         evaluate(folders)
 
 
-def test_two_files_of_one_case(folders):
+def test_two_files_of_one_case_fail_alone(folders):
     put(folders, "a.nrrd", squares(), squares())
+    put(folders, "b.nrrd", squares(), squares())
     save(folders / "references" / "a.mha", squares())
-    with pytest.raises(EvaluationError, match="claim to be the same case"):
-        evaluate(folders)
+    result = evaluate(folders)
+    assert list(result.cases) == ["b"]
+    assert result.failed == {
+        "a": "references/a.mha, references/a.nrrd claim to be the same case: keep one"
+    }
+    assert (result.missing, result.extra) == ((), ())
+
+
+def test_every_file_is_used_or_named(folders):
+    put(folders, "a.nrrd", squares(), squares())
+    save(folders / "predictions" / "b.nrrd", squares())
+    (folders / "predictions" / "b.nrrd").rename(folders / "predictions" / "b.NRRD")
+    save(folders / "references" / "b.nrrd", squares())
+    (folders / "references" / "b.nrrd").rename(folders / "references" / "b.Nrrd")
+    (folders / "references" / "c.jpg").write_bytes(b"?")
+    (folders / "references" / "d.nrrd").mkdir()
+    put(folders, "e.nrrd", squares(), squares())
+    os.mkfifo(folders / "predictions" / "f.nrrd")
+    save(folders / "references" / "f.nrrd", squares())
+    (folders / "predictions" / "g.nrrd").symlink_to("nowhere")
+    save(folders / "references" / "g.nrrd", squares())
+    for name in ("._a.nrrd", ".DS_Store", "Thumbs.db", "desktop.ini", "dataset.json"):
+        (folders / "predictions" / name).write_bytes(b"?")
+    result = evaluate(folders)
+    assert set(result.cases) == {"a", "b", "e"}
+    assert set(result.failed) == {"c.jpg", "f", "g"}
+    assert "it is a device or a pipe" in result.failed["f"]
+    assert (result.missing, result.unused) == (("d",), ("predictions/dataset.json",))
 
 
 def test_a_tolerance_for_no_label(folders):
@@ -194,15 +222,32 @@ def test_labels_of_dataset_json(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", ["", "{}", "[]", '{"labels": {"a": "1"}}', '{"labels": {"background": 0}}']
+    ("content", "message"),
+    [
+        (b"", "cannot be read: Expecting value"),
+        (b"[]", "is not a JSON object"),
+        (b"{}", "labels is None; nnU-Net needs the value of every name"),
+        (b'{"labels": {"a": "1"}}', "label a is '1'; give an integer"),
+        (b'{"labels": {"background": 0}}', "labels name nothing but background"),
+        (b'{"labels": {"0": "background", "1": "left lung"}}', "say --labels 'left lung=1'"),
+        ('{"labels": {"ü": 1}}'.encode("utf-16"), "byte order mark"),
+        ('{"labels": {"ü": 1}}'.encode("latin-1"), "it is not UTF-8"),
+    ],
 )
-def test_a_malformed_dataset_json(tmp_path, content):
+def test_a_malformed_dataset_json(tmp_path, content, message):
     file = tmp_path / "dataset.json"
-    file.write_text(content)
-    with pytest.raises(EvaluationError, match=r"dataset\.json: labels"):
+    file.write_bytes(content)
+    with pytest.raises(EvaluationError, match=re.escape(str(file))) as caught:
         labels_from_dataset_json(file)
-    with pytest.raises(EvaluationError, match="cannot be read: No such file"):
+    assert message in str(caught.value)
+    with pytest.raises(EvaluationError, match=r"none\.json does not exist"):
         labels_from_dataset_json(tmp_path / "none.json")
+
+
+def test_labels_without_background_are_enough(tmp_path):
+    file = tmp_path / "dataset.json"
+    file.write_text('{"labels": {"a": 1}}')
+    assert labels_from_dataset_json(file) == ({"a": 1}, None)
 
 
 def test_labels_that_are_objects_or_nothing():

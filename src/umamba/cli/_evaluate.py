@@ -147,6 +147,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _report(evaluation: "FolderEvaluation") -> None:
+    from umamba.nnunet.file_names import listed
+
     for case, reason in evaluation.failed.items():
         sys.stderr.write(f"case {case} was left out: {reason}\n")
     for cases, text in (
@@ -155,6 +157,8 @@ def _report(evaluation: "FolderEvaluation") -> None:
     ):
         if cases:
             sys.stderr.write(f"{text}: {len(cases)} ({', '.join(cases)})\n")
+    if evaluation.unused:
+        sys.stderr.write(f"note: these files are no masks: {listed(evaluation.unused)}\n")
     if evaluation.unnamed:
         values = " ".join(map(str, evaluation.unnamed[:10]))
         sys.stderr.write(f"masks hold values that belong to no label: {values}\n")

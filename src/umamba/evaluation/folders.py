@@ -25,7 +25,7 @@ from umamba.evaluation.cases import (
 from umamba.evaluation.instances import object_sizes, tercile_cut_points
 from umamba.evaluation.labels import labels_from_values
 from umamba.evaluation.mask_files import MaskPair, find_pairs, read_pair, read_values
-from umamba.nnunet.dataset_checks import values_in
+from umamba.nnunet.dataset_checks import short, values_in
 from umamba.nnunet.dataset_images import UnreadableFileError
 from umamba.nnunet.file_names import GEOMETRY_ENDINGS, split_ending
 from umamba.nnunet.interruption import StopRequest
@@ -77,6 +77,7 @@ class FolderEvaluation:
         missing: Cases without a prediction.
         extra: Predictions without a reference.
         unnamed: Values in either mask that belong to no label.
+        unused: Files that are no masks.
     """
 
     labels: Labels | None
@@ -87,6 +88,7 @@ class FolderEvaluation:
     missing: tuple[str, ...]
     extra: tuple[str, ...]
     unnamed: tuple[int, ...]
+    unused: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -138,9 +140,13 @@ def evaluate_folders(
         settings=settings,
         unit=unit,
         cases=cases,
-        failed={done.case: done.reason for done in outcomes if done.evaluation is None},
+        failed={
+            **found.failed,
+            **{done.case: done.reason for done in outcomes if done.evaluation is None},
+        },
         missing=found.missing,
         extra=found.extra,
+        unused=tuple(map(short, found.unused)),
         unnamed=_unnamed(outcomes, labels, settings.ignore),
     )
 

@@ -1,11 +1,13 @@
 """Which labels to evaluate: named by the user, by a `dataset.json`, or all that references hold."""
 
-import json
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
-from umamba.errors import EvaluationError
+from umamba.errors import EvaluationError, UMambaError
 from umamba.evaluation.cases import Labels
+from umamba.nnunet.dataset_description import read_labels, reversed_labels
+from umamba.nnunet.json_files import load_json
 
 __all__ = ["labels_from_dataset_json", "labels_from_values"]
 
@@ -25,31 +27,25 @@ def labels_from_dataset_json(file: Path) -> tuple[Labels, int | None]:
         EvaluationError: If the file cannot be read, or names no label.
     """
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))["labels"]
-        named = {str(name): _values(value) for name, value in content.items()}
-    except OSError as error:
-        msg = f"{file} cannot be read: {error.strerror}"
-        raise EvaluationError(msg) from None
-    except (ValueError, KeyError, TypeError, AttributeError):
-        msg = (
-            f"{file}: labels are missing or malformed; they look like "
-            '{"labels": {"background": 0, "tumour": 1, "whole": [1, 2]}}'
-        )
-        raise EvaluationError(msg) from None
-    ignore = named.pop("ignore", None)
-    labels = {name: values for name, values in named.items() if values != 0}
-    if not labels or isinstance(ignore, tuple):
+        content = load_json(file)
+        flipped = reversed_labels(content)
+        if flipped is None:
+            found = read_labels(content, file, for_training=False)
+    except UMambaError as error:
+        raise EvaluationError(str(error)) from None
+    if flipped is not None:
+        named = shlex.join(f"{name}={value}" for name, value in flipped.items() if value)
+        msg = f"{file}: labels names values, as nnU-Net 1 did; say --labels {named}"
+        raise EvaluationError(msg)
+    labels: Labels = {
+        name: values[0] if len(values) == 1 else values
+        for name, values in found.regions.items()
+        if set(values) != {0}
+    }
+    if not labels:
         msg = f"{file}: labels name nothing but background, or more than one value to ignore"
         raise EvaluationError(msg)
-    return labels, ignore
-
-
-def _values(value: object) -> int | tuple[int, ...]:
-    given = value if isinstance(value, list) else [value]
-    values = tuple(member for member in given if type(member) is int)
-    if not values or len(values) < len(given):
-        raise ValueError(value)
-    return values[0] if len(values) == 1 else values
+    return labels, found.ignore
 
 
 def labels_from_values(values: Iterable[int]) -> Labels:

@@ -11,7 +11,16 @@ import numpy.typing as npt
 from umamba.errors import EvaluationError
 from umamba.nnunet.dataset_checks import integer_layer, short, values_in
 from umamba.nnunet.dataset_images import Geometry, UnreadableFileError, read_image
-from umamba.nnunet.file_names import ENDINGS, split_ending
+from umamba.nnunet.file_names import (
+    ENDINGS,
+    is_image,
+    listed,
+    path_below,
+    shown,
+    split_ending,
+    visible_files,
+    why_no_name,
+)
 
 __all__ = ["MaskPair", "MaskPairs", "find_pairs", "read_pair", "read_values"]
 
@@ -35,11 +44,15 @@ class MaskPairs:
         pairs: In alphabetical order.
         missing: Cases without a prediction.
         extra: Cases without a reference.
+        failed: Why other cases cannot be paired.
+        unused: Files that are no masks.
     """
 
     pairs: tuple[MaskPair, ...]
     missing: tuple[str, ...]
     extra: tuple[str, ...]
+    failed: Mapping[str, str]
+    unused: tuple[Path, ...]
 
 
 def find_pairs(predictions: Path, references: Path) -> MaskPairs:
@@ -50,43 +63,68 @@ def find_pairs(predictions: Path, references: Path) -> MaskPairs:
         references: Likewise.
 
     Raises:
-        EvaluationError: If a folder is missing or holds no mask, two files have the same name, or
-            the folders have no name in common.
+        EvaluationError: If a folder is missing or holds no mask, or the folders have no name in
+            common.
     """
     predicted, referred = _masks_below(predictions), _masks_below(references)
-    common = sorted(predicted.keys() & referred.keys())
-    missing = sorted(referred.keys() - predicted.keys())
-    extra = sorted(predicted.keys() - referred.keys())
+    failed = {**predicted.failed, **referred.failed}
+    common = sorted(predicted.masks.keys() & referred.masks.keys())
+    missing = sorted(referred.masks.keys() - predicted.masks.keys() - failed.keys())
+    extra = sorted(predicted.masks.keys() - referred.masks.keys() - failed.keys())
     if not common:
+        reasons = "".join(f"; {name}: {reason}" for name, reason in failed.items())
+        called = ""
+        if extra and missing:
+            called = f": predictions are called like {extra[0]}, references like {missing[0]}"
         msg = (
-            f"{predictions} and {references} have no file name in common: predictions are called "
-            f"like {extra[0]}, references like {missing[0]}; a prediction needs the name of its "
-            "reference, but for the ending"
+            f"{shown(predictions)} and {shown(references)} have no file name in common{called}; "
+            f"a prediction needs the name of its reference, but for the ending{reasons}"
         )
         raise EvaluationError(msg)
-    pairs = tuple(MaskPair(case, predicted[case], referred[case]) for case in common)
-    return MaskPairs(pairs, tuple(missing), tuple(extra))
+    return MaskPairs(
+        tuple(MaskPair(case, predicted.masks[case], referred.masks[case]) for case in common),
+        tuple(missing),
+        tuple(extra),
+        failed,
+        (*predicted.unused, *referred.unused),
+    )
 
 
-def _masks_below(folder: Path) -> Mapping[str, Path]:
+@dataclass(frozen=True)
+class _Masks:
+    """What a folder holds: masks by case, why other files cannot be masks, and other files."""
+
+    masks: Mapping[str, Path]
+    failed: Mapping[str, str]
+    unused: tuple[Path, ...]
+
+
+def _masks_below(folder: Path) -> _Masks:
     if not folder.is_dir():
-        msg = f"{folder}: there is no such folder"
+        msg = f"{shown(folder)}: there is no such folder"
         raise EvaluationError(msg)
-    masks: dict[str, Path] = {}
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder)
+    found: dict[str, list[Path]] = {}
+    failed, unused = {}, []
+    for path in visible_files(folder, deep=True):
         stem, ending = split_ending(path)
-        if not ending or not path.is_file() or any(part.startswith(".") for part in name.parts):
-            continue
-        case = name.with_name(stem).as_posix()
-        if case in masks:
-            msg = f"{masks[case]} and {path} claim to be the same case: keep one of them"
-            raise EvaluationError(msg)
-        masks[case] = path
-    if not masks:
-        msg = f"there is no mask in {folder}; these are read: {' '.join(ENDINGS)}"
+        case = path_below(folder, path.with_name(stem))
+        if not is_image(path):
+            unused.append(path)
+        elif not ending:
+            failed[path_below(folder, path)] = f"these are read: {' '.join(ENDINGS)}; convert it"
+        elif reason := why_no_name(path.name):
+            failed[case] = f"{reason}; rename it"
+        else:
+            found.setdefault(case, []).append(path)
+    for case, paths in found.items():
+        if len(paths) > 1:
+            failed[case] = f"{listed(map(short, paths))} claim to be the same case: keep one"
+    if not found and not failed:
+        others = f" (but {listed(map(short, unused))})" if unused else ""
+        msg = f"there is no mask in {shown(folder)}{others}; these are read: {' '.join(ENDINGS)}"
         raise EvaluationError(msg)
-    return masks
+    masks = {case: paths[0] for case, paths in found.items() if case not in failed}
+    return _Masks(masks, failed, tuple(unused))
 
 
 def read_pair(

@@ -91,18 +91,22 @@ class DescribedLabels:
         }
 
 
-def read_labels(description: Mapping[str, Any], file: Path) -> DescribedLabels:
+def read_labels(
+    description: Mapping[str, Any], file: Path, *, for_training: bool = True
+) -> DescribedLabels:
     """Read the labels of a `dataset.json`.
 
     Args:
         description: Its content.
         file: The file, for messages.
+        for_training: Whether there must be a background and something before it, as nnU-Net needs.
 
     Raises:
         DatasetError: If they are missing or malformed.
     """
     labels = description.get("labels")
-    if not isinstance(labels, dict) or not _is_zero(labels.get("background")) or len(labels) < 2:
+    is_whole = isinstance(labels, dict) and _is_zero(labels.get("background")) and len(labels) > 1
+    if not isinstance(labels, dict) or (for_training and not is_whole):
         msg = (
             f"{file}: labels is {labels!r}; nnU-Net needs the value of every name, and background, "
             'e.g. {"background": 0, "tumour": 1}'
@@ -120,7 +124,8 @@ def read_labels(description: Mapping[str, Any], file: Path) -> DescribedLabels:
     if ignore is not None and isinstance(labels["ignore"], list):
         msg = f"{file}: label ignore is {labels['ignore']!r}; give it one integer"
         raise DatasetError(msg)
-    del values["background"]
+    if values.get("background") == (0,):
+        del values["background"]
     return DescribedLabels(values, ignore[0] if ignore else None, has_regions)
 
 
