@@ -1,6 +1,5 @@
 """Evaluate all masks of a folder, several cases at a time."""
 
-import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -29,7 +28,7 @@ from umamba.nnunet.dataset_checks import short, values_in
 from umamba.nnunet.dataset_images import UnreadableFileError
 from umamba.nnunet.file_names import GEOMETRY_ENDINGS, split_ending
 from umamba.nnunet.interruption import StopRequest
-from umamba.nnunet.workers import end_with_parent, kill_children, leave_signals_to_parent
+from umamba.nnunet.workers import become_worker, kill_children
 
 __all__ = ["FolderEvaluation", "FolderRequest", "evaluate_folders"]
 
@@ -174,7 +173,7 @@ def _mapping(
         return
     others = active_children()
     with ProcessPoolExecutor(
-        n_workers, mp_context=get_context("spawn"), initializer=_prepare_worker
+        n_workers, mp_context=get_context("spawn"), initializer=become_worker
     ) as pool:
         try:
             yield pool.map
@@ -188,13 +187,6 @@ def _mapping(
             kill_children(but=others)
             pool.shutdown(cancel_futures=True)
             raise
-
-
-def _prepare_worker() -> None:
-    """Work until the parent process ends or kills this one; it says what there is to say."""
-    leave_signals_to_parent()
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    end_with_parent()
 
 
 def _all_values(

@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from multiprocessing import active_children
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from umamba.nnunet.training_state import (
     random_states,
     restore_random_states,
 )
+from umamba.nnunet.workers import kill_children
 
 __all__ = ["CrashSafeTrainer"]
 
@@ -76,12 +78,14 @@ class CrashSafeTrainer(nnUNetTrainer):
             ResumableInterruptError: If a stop was asked for, once everything is saved.
             UMambaError: If the folder is being trained in already, or the disk is full.
         """
+        others = active_children()
         with self._stoppable() as stop:
             try:
                 with full_disk_explained(Path(self.output_folder)):
                     self._train(stop)
             finally:
                 self._end_workers()
+                kill_children(but=others)  # what had not ended, which would be waited for at exit
 
     @contextmanager
     def _stoppable(self) -> Iterator[StopRequest]:

@@ -1,5 +1,6 @@
-"""Batches that depend on seed, epoch and iteration only."""
+"""Batches that depend on seed, epoch and iteration only, and workers that end with a training."""
 
+import multiprocessing
 import random
 from collections.abc import Sequence
 from typing import Any
@@ -7,18 +8,40 @@ from typing import Any
 import numpy as np
 import torch
 from batchgenerators.dataloading.multi_threaded_augmenter import MultiThreadedAugmenter
+from batchgenerators.dataloading.nondet_multi_threaded_augmenter import (
+    NonDetMultiThreadedAugmenter,
+)
 from batchgenerators.dataloading.single_threaded_augmenter import SingleThreadedAugmenter
 
-from umamba.nnunet.workers import become_augmenter
+from umamba.nnunet.workers import become_worker
 
-__all__ = ["SeededLoader", "augmenter", "seed_everything"]
+__all__ = ["SeededLoader", "augmenter", "seed_everything", "unseeded_augmenter"]
 
 
-class SeededLoader:
+class WorkersLoader:
+    """Draw from a data loader in workers that end with the training."""
+
+    def __init__(self, loader: Any) -> None:
+        self.loader = loader
+
+    def set_thread_id(self, thread_id: int) -> None:
+        """Begin to draw; called in the worker."""
+        self.loader.set_thread_id(thread_id)
+        if multiprocessing.current_process().daemon:  # else the training draws itself
+            become_worker()
+
+    def __iter__(self) -> "WorkersLoader":
+        return self
+
+    def __next__(self) -> Any:
+        return next(self.loader)
+
+
+class SeededLoader(WorkersLoader):
     """Draw batch number `i` of a data loader from (*entropy, i), whichever worker draws it."""
 
     def __init__(self, loader: Any, entropy: Sequence[int], start: int, workers: int) -> None:
-        self.loader = loader
+        super().__init__(loader)
         self.entropy = tuple(entropy)
         self.next_index = start
         self.workers = workers
@@ -28,17 +51,13 @@ class SeededLoader:
         # A forked worker has none of its parent's threads, and would wait for them forever.
         torch.set_num_threads(1)
         self.next_index += thread_id
-        self.loader.set_thread_id(thread_id)
-        become_augmenter()
-
-    def __iter__(self) -> "SeededLoader":
-        return self
+        super().set_thread_id(thread_id)
 
     def __next__(self) -> Any:
         sequence = np.random.SeedSequence([*self.entropy, self.next_index])
         seed_everything(int(sequence.generate_state(1)[0]))
         self.next_index += self.workers
-        return next(self.loader)
+        return super().__next__()
 
 
 def augmenter(
@@ -58,6 +77,24 @@ def augmenter(
         return SingleThreadedAugmenter(seeded, None)
     return MultiThreadedAugmenter(
         seeded, None, workers, num_cached_per_queue=2, pin_memory=pin_memory
+    )
+
+
+def unseeded_augmenter(loader: Any, workers: int, *, pin_memory: bool) -> Any:
+    """Make batches in workers as nnU-Net does, in the order in which they come.
+
+    Args:
+        loader: A data loader of nnU-Net.
+        workers: Number of worker processes, at least one.
+        pin_memory: Whether to pin the memory of batches.
+    """
+    return NonDetMultiThreadedAugmenter(
+        WorkersLoader(loader),
+        None,
+        workers,
+        num_cached=max(6, workers // 2),
+        pin_memory=pin_memory,
+        wait_time=0.002,
     )
 
 

@@ -16,7 +16,7 @@ from umamba.errors import UMambaError
 from umamba.nnunet.crash_safe_trainer import CrashSafeTrainer
 from umamba.nnunet.paths import environment
 from umamba.nnunet.plans import official_architecture
-from umamba.nnunet.seeded_batches import augmenter, seed_everything
+from umamba.nnunet.seeded_batches import augmenter, seed_everything, unseeded_augmenter
 from umamba.nnunet.training_state import UnfinishedEpoch
 
 __all__ = [
@@ -97,26 +97,31 @@ class nnUNetTrainerUMamba(CrashSafeTrainer):
 
     def get_dataloaders(self) -> tuple[Any, Any]:
         """Build nnU-Net's loaders; with a seed, in an order that workers cannot change."""
-        if self.seed is None:
-            loaders: tuple[Any, Any] = super().get_dataloaders()
-            return loaders
-        workers = get_allowed_n_proc_DA()
+        workers, pin_memory = get_allowed_n_proc_DA(), self.device.type == "cuda"
         # Without workers nnU-Net hands back the bare loaders, which are then wrapped here.
         with environment(nnUNet_n_proc_DA="0"):
             train, validation = super().get_dataloaders()
+        validation_workers = -(-workers // 2)
+        if self.seed is None:
+            if workers == 0:
+                return train, validation
+            return tuple(
+                unseeded_augmenter(single.data_loader, n, pin_memory=pin_memory)
+                for single, n in ((train, workers), (validation, validation_workers))
+            )
         done = self.epoch_at_hand or UnfinishedEpoch()
         first = self.current_epoch * self.num_iterations_per_epoch + len(done.training)
         first_validation = self.current_epoch * self.num_val_iterations_per_epoch + len(
             done.validation
         )
-        entropy, pin_memory = (self.seed, self.local_rank), self.device.type == "cuda"
+        entropy = (self.seed, self.local_rank)
         return (
             augmenter(train.data_loader, (*entropy, 0), first, workers, pin_memory=pin_memory),
             augmenter(
                 validation.data_loader,
                 (*entropy, 1),
                 first_validation,
-                -(-workers // 2),
+                validation_workers,
                 pin_memory=pin_memory,
             ),
         )

@@ -3,18 +3,16 @@
 import multiprocessing
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Container
 from multiprocessing.process import BaseProcess
 
 __all__ = [
-    "become_augmenter",
     "become_pool_worker",
+    "become_worker",
     "end_with_parent",
     "kill_children",
-    "leave_signals_to_parent",
     "stop_with_parent",
 ]
 
@@ -31,35 +29,27 @@ def stop_with_parent() -> None:
     _watch_parent(lambda: os.kill(os.getpid(), signal.SIGTERM))
 
 
-def leave_signals_to_parent() -> None:
-    """Ignore what users, terminals and schedulers send to all processes of a command.
-
-    The parent needs its workers until it has found an end, and ends them then. One that dies of
-    the signal may take the lock of a queue with it, for which the parent would wait forever.
-    """
-    for name in ("SIGINT", "SIGHUP", "SIGUSR1"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
-
-
 def become_pool_worker() -> None:
     """Work in one of nnU-Net's pools, which end their workers by SIGTERM."""
-    leave_signals_to_parent()
-    # Unwinding gives back the locks of queues; the default action does not.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    _ignore("SIGINT", "SIGHUP", "SIGUSR1")
     end_with_parent()
 
 
-def become_augmenter() -> None:
-    """Make batches for a training, which needs them after a signal, too, for the step at hand.
+def become_worker() -> None:
+    """Work for a parent that ends its workers by a message, or kills them.
 
-    The first SIGTERM is taken for one that all processes got; the parent repeats it if need be.
+    Users, terminals and schedulers signal all processes of a command, but the parent needs its
+    workers until it has found an end. One that dies of the signal may take the lock of a queue with
+    it, for which the parent would wait forever.
     """
-    if multiprocessing.parent_process() is None:  # no worker: batches are made in the training
-        return
-    leave_signals_to_parent()
-    signal.signal(signal.SIGTERM, lambda number, _: signal.signal(number, signal.SIG_DFL))
+    _ignore("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
     end_with_parent()
+
+
+def _ignore(*names: str) -> None:
+    for name in names:
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
 def kill_children(but: Container[BaseProcess] = ()) -> None:
