@@ -1,8 +1,12 @@
 """Models are exported, installed elsewhere, and predict what they predicted before."""
 
 import json
+import os
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from toy import NAME, read_json, voxels, write_toy_images
-from toy_model import MODEL, write_toy_model
+from toy_model import MODEL, toy_plans, write_toy_model
 from umamba.cli.main import main
 from umamba.nnunet.weight_files import read_weights, write_weights
 
@@ -121,9 +125,9 @@ def test_nothing_is_overwritten(
 ) -> None:
     before = {p: p.stat().st_mtime_ns for p in (*results.rglob("*"), *exported.rglob("*"))}
     assert export(results, exported) == 2
-    assert f"{exported} exists, and nothing is overwritten" in capsys.readouterr().err
+    assert f"{exported} exists already; nothing is overwritten" in capsys.readouterr().err
     assert main(["install", str(exported), "--results", str(results)]) == 2
-    assert f"{MODEL} exists, and nothing is overwritten" in capsys.readouterr().err
+    assert f"{MODEL} exists already; nothing is overwritten" in capsys.readouterr().err
     after = {p: p.stat().st_mtime_ns for p in (*results.rglob("*"), *exported.rglob("*"))}
     assert {p: t for p, t in after.items() if p.is_file()} == {
         p: t for p, t in before.items() if p.is_file()
@@ -156,17 +160,88 @@ def test_what_cannot_be_exported_is_named_and_nothing_is_left(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_path_of_this_machine_is_not_exported(
+def test_unknown_entries_at_any_depth_stay_here(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = write_toy_model(tmp_path / "results", ("0",))
-    plans = read_json(model / "plans.json")
-    plans["configurations"]["3d_fullres"]["weights"] = "/home/somebody/weights.pth"
+    plans, dataset_json = (read_json(model / f"{name}.json") for name in ("plans", "dataset"))
+    configuration = plans["configurations"]["3d_fullres"]
+    for part in (
+        plans,
+        configuration,
+        configuration["resampling_fn_data_kwargs"],
+        configuration["architecture"],
+        configuration["architecture"]["arch_kwargs"],
+        configuration["architecture"]["arch_kwargs"]["norm_op_kwargs"],
+        plans["foreground_intensity_properties_per_channel"]["0"],
+        dataset_json,
+    ):
+        part["/home/anna_9"] = 1
+        part["anna_9"] = "anna_9"
+    dataset_json["description"] = "CT of the liver, in file:///home/anna_9"
+    dataset_json["reference"] = "with secret_case, from https://example.org/liver"
     (model / "plans.json").write_text(json.dumps(plans))
+    (model / "dataset.json").write_text(json.dumps(dataset_json))
+    out = tmp_path / "out"
+    assert export(tmp_path / "results", out) == 0
+    said = capsys.readouterr().err
+    assert "of dataset.json not exported: " in said
+    assert "'description (it names a file, a folder or a case)', 'reference (it names" in said
+    texts = [path.read_bytes() for path in out.rglob("*") if path.is_file()]
+    assert not [text for text in texts if b"anna_9" in text or b"secret_case" in text]
+    shared = read_json(out / "plans.json")["configurations"]["3d_fullres"]
+    for name, value in toy_plans()["configurations"]["3d_fullres"].items():
+        assert shared[name] == value, name
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "message"),
+    [
+        ("dataset", {"channel_names": {"0": "/mnt/ct"}}, "channel_names.0 is '/mnt/ct', which is"),
+        ("dataset", {"labels": {"background": 0, "C:\\a": 1}}, "a name in labels is 'C:"),
+        ("plans", {"foreground_intensity_properties_per_channel": {"x": {}}}, "a channel in"),
+    ],
+)
+def test_what_a_model_needs_and_is_private_is_refused(
+    file: str,
+    change: dict[str, Any],
+    message: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    model = write_toy_model(tmp_path / "results", ("0",))
+    content = read_json(model / f"{file}.json")
+    (model / f"{file}.json").write_text(json.dumps(content | change))
     assert export(tmp_path / "results", tmp_path / "out") == 2
-    message = "configurations.3d_fullres.weights is '/home/somebody/weights.pth', a path of this"
     assert message in capsys.readouterr().err
-    assert [p.name for p in tmp_path.iterdir()] == ["results"]
+    assert [path.name for path in tmp_path.iterdir()] == ["results"]
+
+
+def test_the_same_model_gives_the_same_bytes_that_all_may_read(
+    results: Path, exported: Path, tmp_path: Path
+) -> None:
+    """In another process, in which Python and safetensors order what has no order differently."""
+    program = "import sys; from umamba.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    command = ["export", "901", "3d_fullres", "--model", "umamba_bot", "--results", str(results)]
+    archives = [tmp_path / "a.zip", tmp_path / "b.zip"]
+    assert export(results, archives[0]) == 0
+    assert export(results, tmp_path / "folder") == 0
+    subprocess.run(
+        [sys.executable, "-c", program, *command, "-o", str(archives[1])],
+        check=True,
+        umask=0o027,
+        env={**os.environ, "TZ": "Asia/Tokyo", "PYTHONHASHSEED": "7"},
+    )
+    assert archives[0].read_bytes() == archives[1].read_bytes()
+    assert archives[1].stat().st_mode & 0o777 == 0o640
+    for name in files(exported):
+        assert (exported / name).read_bytes() == (tmp_path / "folder" / name).read_bytes()
+        assert (exported / name).stat().st_mode & 0o777 == 0o644
+    with zipfile.ZipFile(archives[0]) as zipped:
+        entries = zipped.infolist()
+    assert {entry.date_time for entry in entries} == {(1980, 1, 1, 0, 0, 0)}
+    assert {entry.external_attr >> 16 for entry in entries} == {0o100644}
+    assert [entry.filename for entry in entries][:2] == ["README.md", "manifest.json"]
 
 
 def test_weights_under_several_names_are_written_once(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """A trained model to a folder or zip file that can be shared: weights, description, checksums."""
 
 import json
-import os
 import platform
 import re
 import shutil
@@ -15,50 +14,26 @@ from pathlib import Path
 from typing import Any
 
 from umamba import __version__
-from umamba.errors import CheckpointError, ModelFileError, PlansError
+from umamba.errors import CheckpointError, ModelFileError, quoted
 from umamba.nnunet.checkpoints import read_checkpoint
 from umamba.nnunet.json_files import load_json
 from umamba.nnunet.manifest import CARD, MANIFEST, FoldRecord, Manifest, sha256
 from umamba.nnunet.model_card import model_card
 from umamba.nnunet.model_loading import find_folds
-from umamba.nnunet.paths import Paths, check_writable
+from umamba.nnunet.paths import Paths
 from umamba.nnunet.preparation import find_dataset
+from umamba.nnunet.publishing import publication
+from umamba.nnunet.shareable import Sieve
 from umamba.nnunet.trust import read_model_description
 from umamba.nnunet.weight_files import write_weights
 
 __all__ = ["ExportRequest", "export_model"]
 
-# What others need; a training's lists of cases, paths and settings stay here.
-_PLANS_KEYS = (
-    "dataset_name",
-    "plans_name",
-    "original_median_spacing_after_transp",
-    "original_median_shape_after_transp",
-    "image_reader_writer",
-    "transpose_forward",
-    "transpose_backward",
-    "configurations",
-    "experiment_planner_used",
-    "label_manager",
-    "foreground_intensity_properties_per_channel",
-    "foreground_intensity_properties_by_modality",
-)
-_DATASET_KEYS = (
-    "channel_names",
-    "modality",
-    "labels",
-    "regions_class_order",
-    "file_ending",
-    "numTraining",
-    "overwrite_image_reader_writer",
-    "name",
-    "description",
-    "reference",
-    "release",
-    "licence",
-    "license",
-)
-_LOCAL_PATH = re.compile(r"(/|~|[A-Za-z]:[\\/]|\\\\|file:)")
+_LABEL = re.compile(r"\d+|\(\d+(, ?\d+)*,?\)", re.ASCII)  # or a region, as nnU-Net writes it
+_WEIGHT = re.compile(r"\w+(\.\w+)*", re.ASCII)
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the first day that a zip file knows
+_UNIX = 3
+_SHOWN = 8
 
 
 @dataclass(frozen=True)
@@ -105,31 +80,21 @@ def export_model(request: ExportRequest, output: Path, paths: Paths) -> Manifest
     if not model.is_dir():
         msg = f"model folder {model} does not exist; train first, or check -p, -tr and the names"
         raise ModelFileError(msg)
-    if output.exists() or output.is_symlink():
-        msg = f"{output} exists, and nothing is overwritten; give another -o"
-        raise ModelFileError(msg)
-    check_writable(output, "-o")
-    partial = output.with_name(f".{output.name}.partial-{os.getpid()}")
-    try:
-        (partial / "model").mkdir(parents=True)
-        manifest = _write_folder(request, dataset, model, partial / "model")
-        if output.suffix.lower() == ".zip":
-            _zip(partial / "model", partial / "model.zip")
-            (partial / "model.zip").rename(output)
+    with publication(output, "nothing is overwritten: give another -o") as work:
+        if output.suffix.lower() != ".zip":
+            work.new.mkdir()
+            manifest = _write_folder(request, dataset, model, work.new)
         else:
-            (partial / "model").rename(output)
-    except OSError as error:
-        msg = f"cannot write {output} ({error.strerror or error}); give another -o, or make room"
-        raise ModelFileError(msg) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+            folder = work.workspace / "model"
+            folder.mkdir()
+            manifest = _write_folder(request, dataset, model, folder)
+            _zip(folder, work.new)
+        work.publish()
     return manifest
 
 
 def _write_folder(request: ExportRequest, dataset: str, model: Path, folder: Path) -> Manifest:
-    dataset_json, plans = read_model_description(model, trusted=request.trust_plans)
-    dataset_json = _shareable(dataset_json, _DATASET_KEYS, model / "dataset.json")
-    plans = _shareable(plans, _PLANS_KEYS, model / "plans.json")
+    dataset_json, plans = _shareable(model, trusted=request.trust_plans)
     for name, content in (("dataset.json", dataset_json), ("plans.json", plans)):
         (folder / name).write_text(json.dumps(content, indent=4) + "\n", encoding="utf-8")
     folds, metrics = {}, {}
@@ -170,15 +135,20 @@ def _write_fold(checkpoint_path: Path, fold: str, folder: Path) -> FoldRecord:
     checkpoint = read_checkpoint(checkpoint_path)
     relative = f"fold_{fold}/weights.safetensors"
     (folder / relative).parent.mkdir()
-    write_weights(checkpoint["network_weights"], folder / relative, checkpoint_path)
-    if "trainer_name" not in checkpoint:
+    weights, trainer = checkpoint["network_weights"], checkpoint.get("trainer_name")
+    strange = next((name for name in weights if not _WEIGHT.fullmatch(name)), None)
+    if strange is not None:
+        msg = f"checkpoint {checkpoint_path} holds a weight named {quoted(strange)}, of no network"
+        raise CheckpointError(msg)
+    if not isinstance(trainer, str) or not trainer.isidentifier():
         msg = f"checkpoint {checkpoint_path} names no trainer; it was not written by nnU-Net v2"
         raise CheckpointError(msg)
+    write_weights(weights, folder / relative, checkpoint_path)
     axes = checkpoint.get("inference_allowed_mirroring_axes")
     epochs = checkpoint.get("current_epoch")
     return FoldRecord(
         weights=relative,
-        trainer_name=str(checkpoint["trainer_name"]),
+        trainer_name=trainer,
         mirroring_axes=None if axes is None else tuple(int(axis) for axis in axes),
         epochs=None if epochs is None else int(epochs),
     )
@@ -193,43 +163,51 @@ def _metrics(summary: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "cases": len(summary["metric_per_case"]),
         "mean_dice": known(summary["foreground_mean"]["Dice"]),
-        "dice": {label: known(values["Dice"]) for label, values in summary["mean"].items()},
+        "dice": {
+            label: known(values["Dice"])
+            for label, values in summary["mean"].items()
+            if _LABEL.fullmatch(label)
+        },
     }
 
 
-def _shareable(content: Mapping[str, Any], keys: tuple[str, ...], file: Path) -> dict[str, Any]:
-    """Return the entries that others need.
+def _shareable(model: Path, *, trusted: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what is shared of `dataset.json` and of `plans.json`; say what is not.
 
     Raises:
-        PlansError: If a path of this machine is among them.
+        PlansError: If what the model needs is private, or of no known kind.
     """
-    kept = {key: content[key] for key in keys if key in content}
-    for place, text in _texts(kept, ""):
-        if _LOCAL_PATH.match(text):
-            msg = (
-                f"{file}: {place} is {text!r}, a path of this machine, which is not to be shared; "
-                "remove it"
-            )
-            raise PlansError(msg)
-    return kept
+    dataset_json, plans = read_model_description(model, trusted=trusted)
+    of_dataset = Sieve(model / "dataset.json", _case_ids(model))
+    of_plans = Sieve(model / "plans.json")
+    shared = of_dataset.description(dataset_json), of_plans.plans(plans)
+    for sieve in (of_dataset, of_plans):
+        if sieve.left_out:
+            listed = ", ".join(map(quoted, sieve.left_out[:_SHOWN]))
+            more = ", ..." if len(sieve.left_out) > _SHOWN else ""
+            sys.stderr.write(f"note: of {sieve.file.name} not exported: {listed}{more}\n")
+    return shared
 
 
-def _texts(content: Any, place: str) -> list[tuple[str, str]]:
-    if isinstance(content, str):
-        return [(place, content)]
-    items: list[tuple[Any, Any]] = []
-    if isinstance(content, Mapping):
-        items = list(content.items())
-    elif isinstance(content, list):
-        items = list(enumerate(content))
-    return [found for key, value in items for found in _texts(value, f"{place}.{key}".lstrip("."))]
+def _case_ids(model: Path) -> set[str]:
+    """Return the names of the cases that the folds were validated on."""
+    files = [
+        Path(str(case.get("prediction_file", ""))).name
+        for summary in model.glob("fold_*/validation/summary.json")
+        for case in load_json(summary).get("metric_per_case", [])
+    ]
+    return {name.split(".", 1)[0] for name in files}
 
 
 def _zip(folder: Path, archive: Path) -> None:
-    with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as zipped:
-        for name in (CARD, MANIFEST):  # first, for whoever looks into it
-            zipped.write(folder / name, name, zipfile.ZIP_DEFLATED)
-        for path in sorted(folder.rglob("*")):
-            name = path.relative_to(folder).as_posix()
-            if path.is_file() and name not in (CARD, MANIFEST):
-                zipped.write(path, name)
+    """Pack a folder so that the same files give the same bytes, at any time and place."""
+    names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+    first = [CARD, MANIFEST]  # for whoever looks into it
+    with zipfile.ZipFile(archive, "w") as zipped:
+        for name in first + [name for name in names if name not in first]:
+            entry = zipfile.ZipInfo(name, _EPOCH)
+            entry.create_system, entry.external_attr = _UNIX, 0o100644 << 16
+            entry.compress_type = zipfile.ZIP_DEFLATED if name in first else zipfile.ZIP_STORED
+            entry.file_size = (folder / name).stat().st_size
+            with (folder / name).open("rb") as file, zipped.open(entry, "w") as packed:
+                shutil.copyfileobj(file, packed, 2**20)

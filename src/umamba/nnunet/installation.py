@@ -5,26 +5,31 @@ import os
 import re
 import shutil
 import sys
-import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from umamba.errors import ModelFileError, UMambaError
+from umamba.errors import CheckpointError, ModelFileError, UMambaError
 from umamba.nnunet.archives import list_members, unpack
 from umamba.nnunet.checkpoints import read_checkpoint, write_checkpoint
-from umamba.nnunet.file_lock import is_running
-from umamba.nnunet.manifest import CARD, MANIFEST, verify_folder
+from umamba.nnunet.manifest import CARD, MANIFEST, sha256, verify_folder
 from umamba.nnunet.model_loading import read_model
 from umamba.nnunet.paths import Paths, check_writable
+from umamba.nnunet.publishing import (
+    full_temporary_folder_explained,
+    made_folder,
+    publication,
+    scratch_folder,
+)
 from umamba.nnunet.weight_files import read_weights
 
 __all__ = ["install_model", "opened_model"]
 
 _STAGING = ".umamba-install-"
-_DATASET = re.compile(r"Dataset\d{3}_[\w.-]+")
-_MODEL = re.compile(r"[\w.-]+?__[\w.-]+?__[\w.-]+")
+_DATASET = re.compile(r"Dataset\d{3}_[\w.-]+", re.ASCII)
+_MODEL = re.compile(r"[\w.-]+?__[\w.-]+?__[\w.-]+", re.ASCII)
 # The rest of a stock zip is left out: nnU-Net would unpickle some of it.
 _STOCK_SUFFIXES = (".pth", ".json", ".txt", ".png", ".pdf")
 _FINAL = "checkpoint_final.pth"
@@ -56,21 +61,16 @@ def install_model(source: Path, paths: Paths, *, trust_plans: bool = False) -> l
     """
     results = paths.require("results")
     check_writable(results, "--results")
-    results.mkdir(parents=True, exist_ok=True)
-    for stale in results.glob(f"{_STAGING}*"):
-        number = stale.name.removeprefix(_STAGING)
-        if number.isdigit() and not is_running(int(number)):
-            shutil.rmtree(stale, ignore_errors=True)
-    work = results / f"{_STAGING}{os.getpid()}"
     try:
-        work.mkdir()
-        models = _prepare(source, work, trust_plans=trust_plans)
-        return _move(models, results)
+        with made_folder(results), scratch_folder(_STAGING, results) as work:
+            models = _prepare(source, work, trust_plans=trust_plans)
+            return _publish(models, results)
     except OSError as error:
-        msg = f"{source} cannot be installed in {results} ({error.strerror or error})"
+        msg = (
+            f"{source} cannot be installed in {results} ({error.strerror or error}); make room or "
+            "give write access, or give other --results"
+        )
         raise ModelFileError(msg) from error
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -90,8 +90,9 @@ def opened_model(source: Path, *, trust_plans: bool = False) -> Iterator[Path]:
     if not source.is_file() and not (source / MANIFEST).is_file():
         yield source
         return
-    with tempfile.TemporaryDirectory(prefix="umamba-model-") as work:
-        models = _prepare(source, Path(work), trust_plans=trust_plans)
+    with scratch_folder() as work:
+        with full_temporary_folder_explained(work.parent):
+            models = _prepare(source, work, trust_plans=trust_plans)
         if len(models) > 1:
             names = ", ".join(model.name for model in models)
             msg = f"{source} holds several models: {names}; `umamba install` it, and name one"
@@ -109,7 +110,8 @@ def _prepare(source: Path, work: Path, *, trust_plans: bool) -> list[_Model]:
         for model in models:
             _check_loads(model.folder, trust_plans=trust_plans)
     except UMambaError as error:  # the user knows the file, not where it was unpacked
-        raise type(error)(re.sub(rf"{re.escape(str(work))}/\w+", str(source), str(error))) from None
+        inside = rf"{re.escape(str(work))}[/\\]\w+"
+        raise type(error)(re.sub(inside, lambda _: str(source), str(error))) from None
     return models
 
 
@@ -163,7 +165,7 @@ def _build_exported(folder: Path, source: Path, models: Path) -> _Model:
             "current_epoch": record.epochs,
         }
         (model / f"fold_{fold}").mkdir()
-        write_checkpoint(checkpoint, model / f"fold_{fold}" / _FINAL, keep_previous=False)
+        _write(checkpoint, model / f"fold_{fold}" / _FINAL)
     return _Model(model, manifest.dataset, manifest.folder_name)
 
 
@@ -184,7 +186,7 @@ def _build_stock(source: Path, members: list[zipfile.ZipInfo], folder: Path) -> 
         sys.stderr.write(f"note: {left} files that prediction does not need are left out\n")
     unpack(source, wanted, folder)
     for path in sorted(folder.rglob("*.pth")):
-        write_checkpoint(read_checkpoint(path), path, keep_previous=False)
+        _write(read_checkpoint(path), path)
     return [_Model(path, path.parent.name, path.name) for path in sorted(folder.glob("*/*"))]
 
 
@@ -210,30 +212,45 @@ def _check_loads(folder: Path, *, trust_plans: bool) -> None:
         read_model(folder, (fold,), path.name, trust_plans=trust_plans)
 
 
-def _move(models: list[_Model], results: Path) -> list[Path]:
-    """Give models their names, all or none."""
-    targets = [results / model.dataset / model.name for model in models]
-    there = next((target for target in targets if target.exists() or target.is_symlink()), None)
-    if there is not None:
-        msg = f"{there} exists, and nothing is overwritten; move it away, or give other --results"
-        raise ModelFileError(msg)
-    moved: list[Path] = []
-    made: list[Path] = []
+def _write(checkpoint: Mapping[str, Any], path: Path) -> None:
+    """Write a checkpoint.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
     try:
-        for model, target in zip(models, targets, strict=True):
-            if not target.parent.exists():
-                target.parent.mkdir()
-                made.append(target.parent)
-            model.folder.rename(target)
-            moved.append(target)
+        write_checkpoint(checkpoint, path, keep_previous=False)
+    except CheckpointError as error:
+        cause = error.__cause__
+        if cause is None:
+            raise
+        raise (cause if isinstance(cause, OSError) else OSError(str(cause))) from None
+
+
+def _publish(models: list[_Model], results: Path) -> list[Path]:
+    """Give models their names; of several, those that a killed run has installed stay."""
+    wanted = {results / model.dataset / model.name: model for model in models}
+    are_all_there = all(os.path.lexists(target) for target in wanted)
+    with contextlib.ExitStack() as stack:
+        works = []
+        for target, model in wanted.items():
+            if are_all_there or not _is_installed(model.folder, target):
+                remedy = "nothing is overwritten: move it away, or give other --results"
+                works.append((model, stack.enter_context(publication(target, remedy))))
+        for model, work in works:
+            model.folder.rename(work.new)
+            work.publish()
             _note_same_number(model.dataset, results)
-    except BaseException:
-        for target in moved:
-            shutil.rmtree(target, ignore_errors=True)
-        for folder in made:
-            folder.rmdir()
-        raise
-    return moved
+    return list(wanted)
+
+
+def _is_installed(folder: Path, target: Path) -> bool:
+    """Return whether every file of a folder is in another, the same."""
+    names = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
+    return all(
+        (target / name).is_file() and sha256(target / name) == sha256(folder / name)
+        for name in names
+    )
 
 
 def _note_same_number(dataset: str, results: Path) -> None:

@@ -21,7 +21,13 @@ from umamba.errors import UMambaError
 from umamba.nnunet.file_lock import FileLock, LockHeldError
 from umamba.nnunet.whole_files import place_if_absent
 
-__all__ = ["Publication", "full_temporary_folder_explained", "publication", "scratch_folder"]
+__all__ = [
+    "Publication",
+    "full_temporary_folder_explained",
+    "made_folder",
+    "publication",
+    "scratch_folder",
+]
 
 _Snapshot = dict[str, tuple[int, ...]]
 
@@ -153,7 +159,7 @@ def publication(target: Path, remedy: str, *, overwrite: bool = False) -> Iterat
     """
     work = Publication(target.absolute())
     try:
-        with _made(work.target.parent), _only_one(work.target):
+        with made_folder(work.target.parent), _only_one(work.target):
             work.begin()
             try:
                 if work.replaces and not overwrite:
@@ -251,7 +257,7 @@ def _only_one(target: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _made(folder: Path) -> Iterator[None]:
+def made_folder(folder: Path) -> Iterator[None]:
     """Make a folder; what stays empty of it and of those above it is removed again."""
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     if folder.exists() and not folder.is_dir():

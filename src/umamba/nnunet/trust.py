@@ -28,6 +28,7 @@ __all__ = [
     "check_file_name",
     "check_plans",
     "check_trainer",
+    "find_network",
     "read_model_description",
     "read_trusted_plans",
 ]
@@ -241,9 +242,18 @@ def _is_network(path: Any) -> bool:
         return True
     if not isinstance(path, str) or not path.startswith(f"{_ARCHITECTURES}."):
         return False
-    # Networks move within that package: nnU-Net then takes the one of the same name.
-    found = _find(_ARCHITECTURES, path.rsplit(".", 1)[-1]) if _DOTTED.fullmatch(path) else None
-    return pydoc.locate(path) is None and _is_module_class(found, _NETWORKS)
+    return pydoc.locate(path) is None and _is_module_class(find_network(path), _NETWORKS)
+
+
+def find_network(path: Any) -> type | None:
+    """Return the class of a network as nnU-Net finds it; of names that were checked, only.
+
+    Networks move within their package: nnU-Net then takes the one of the same name.
+    """
+    if not isinstance(path, str) or not _DOTTED.fullmatch(path):
+        return None
+    found = pydoc.locate(path) or _find(_ARCHITECTURES, path.rsplit(".", 1)[-1])
+    return found if isinstance(found, type) else None
 
 
 def _is_module(path: Any, packages: tuple[str, ...]) -> bool:

@@ -1,6 +1,8 @@
 """A network's weights as a safetensors file, which can hold nothing that runs."""
 
 import hashlib
+import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,7 @@ def write_weights(weights: Mapping[str, Any], path: Path, source: Path) -> None:
 
     Raises:
         CheckpointError: If something among them is no plain tensor.
+        OSError: If the file cannot be written.
     """
     first: dict[tuple[Any, ...], str] = {}
     unique: dict[str, Tensor] = {}
@@ -42,8 +45,27 @@ def write_weights(weights: Mapping[str, Any], path: Path, source: Path) -> None:
             unique[name] = tensor
         else:
             aliases[name] = kept
-    # a tensor may be a view into another's memory, which save_file refuses
-    save_file({name: tensor.clone() for name, tensor in unique.items()}, path, aliases)
+    try:
+        # a tensor may be a view into another's memory, which save_file refuses
+        save_file({name: tensor.clone() for name, tensor in unique.items()}, path, aliases)
+    except SafetensorError as error:
+        raise OSError(str(error)) from error
+    _sort_header(path)
+
+
+def _sort_header(path: Path) -> None:
+    """Give the metadata, which come in any order, a fixed one, and the file the usual rights."""
+    written = path.with_name(f"{path.name}.unsorted")
+    path.rename(written)
+    with written.open("rb") as source, path.open("xb") as target:
+        size = int.from_bytes(source.read(8), "little")
+        header = json.loads(source.read(size))
+        header["__metadata__"] = dict(sorted(header.get("__metadata__", {}).items()))
+        text = json.dumps(header, separators=(",", ":")).encode()
+        text += b" " * (-len(text) % 8)
+        target.write(len(text).to_bytes(8, "little") + text)
+        shutil.copyfileobj(source, target, 2**20)
+    written.unlink()
 
 
 def _identity(tensor: Tensor) -> tuple[Any, ...]:
