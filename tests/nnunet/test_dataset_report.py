@@ -8,7 +8,7 @@ import pytest
 
 from dataset_files import disc, findings_of, make_folders, noise, save, save_raw, save_raw_case
 from umamba.errors import UMambaError
-from umamba.nnunet import dataset_checks
+from umamba.nnunet import file_facts
 from umamba.nnunet.dataset_report import check_dataset
 from umamba.nnunet.paths import Paths
 
@@ -42,7 +42,7 @@ def test_everything_at_once_errors_first_and_nothing_is_changed(folders):
     assert fingerprint(folders) == before
     assert [line.split(":")[0] for line in lines] == ["error"] * 3 + ["warning"]
     assert "labelsTr/b.nii.gz: shape (4, 6, 7) but imagesTr/b_0000.nii.gz has (4, 6, 8)" in lines[0]
-    assert "imagesTr/c_0000.nii.gz: cannot read it: truncated" in lines[1]
+    assert "imagesTr/c_0000.nii.gz: the file is truncated" in lines[1]
     assert "imagesTr/d_0000.nii.gz: channel MRI holds 1 NaN voxels (of 192); replace" in lines[2]
 
 
@@ -88,7 +88,7 @@ def test_one_case_is_in_memory_at_a_time(folders, monkeypatch):
     """Before a file is read, nothing holds the voxels of an earlier one."""
     save_raw(folders)
     alive = []
-    read = dataset_checks.read_image
+    read = file_facts.read_image
 
     def read_alone(path, **options):
         assert not any(reference() is not None for reference in alive[:-1])
@@ -96,7 +96,7 @@ def test_one_case_is_in_memory_at_a_time(folders, monkeypatch):
         alive.append(weakref.ref(loaded.array))
         return loaded
 
-    monkeypatch.setattr(dataset_checks, "read_image", read_alone)
+    monkeypatch.setattr(file_facts, "read_image", read_alone)
     assert findings_of(folders) == []
     assert len(alive) == 10
 

@@ -53,7 +53,7 @@ def test_a_truncated_file_stops_planning_and_training(
     assert command(root) == 2
     message = capsys.readouterr().err
     assert "1 problem; nothing was written" in message
-    assert f"case case_1: {file}: cannot read it: truncated or not a NIfTI image" in message
+    assert f"case case_1: {file}: the file is truncated" in message
     assert not list(root.rglob("*unfinished*"))
     assert not list(root.rglob("*fingerprint*"))
 

@@ -159,9 +159,15 @@ def _report(evaluation: "FolderEvaluation") -> None:
             sys.stderr.write(f"{text}: {len(cases)} ({', '.join(cases)})\n")
     if evaluation.unused:
         sys.stderr.write(f"note: these files are no masks: {listed(evaluation.unused)}\n")
+    for note in evaluation.notes:
+        sys.stderr.write(f"note: {note}\n")
     if evaluation.unnamed:
         values = " ".join(map(str, evaluation.unnamed[:10]))
         sys.stderr.write(f"masks hold values that belong to no label: {values}\n")
+        named = list((evaluation.labels or {}).values())
+        if len(named) == 1 and len(evaluation.unnamed) == 1:
+            both = ",".join(str(value) for value in sorted((*named, *evaluation.unnamed)))
+            sys.stderr.write(f"if they mean the same, as 1 and 255 do, say --labels NAME={both}\n")
     held = {
         label.label
         for case in evaluation.cases.values()

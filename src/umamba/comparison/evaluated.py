@@ -10,7 +10,7 @@ from umamba.errors import EvaluationError, UMambaError
 from umamba.evaluation.cases import EvaluationSettings, Labels, evaluate_case
 from umamba.evaluation.instances import find_components, object_sizes, tercile_cut_points
 from umamba.evaluation.mask_files import MaskPair, read_pair
-from umamba.nnunet.dataset_images import UnreadableFileError
+from umamba.nnunet.image_contents import UnreadableFileError
 
 __all__ = ["evaluate_predictions", "size_cut_points"]
 

@@ -17,8 +17,8 @@ from umamba.comparison.gallery_views import cut_views, label_values, read_case
 from umamba.comparison.scores import ScoreTable
 from umamba.errors import UMambaError
 from umamba.nnunet.dataset_checks import Case
-from umamba.nnunet.dataset_images import UnreadableFileError
 from umamba.nnunet.file_names import split_ending
+from umamba.nnunet.image_contents import UnreadableFileError
 from umamba.nnunet.paths import Paths
 from umamba.nnunet.raw_dataset import open_raw_dataset
 

@@ -11,7 +11,8 @@ from scipy.ndimage import uniform_filter
 
 from umamba.evaluation.mask_files import MaskPair, read_pair
 from umamba.nnunet.dataset_checks import Case
-from umamba.nnunet.dataset_images import Geometry, UnreadableFileError, read_image
+from umamba.nnunet.dataset_images import read_image
+from umamba.nnunet.image_contents import Geometry, UnreadableFileError
 
 __all__ = ["CaseImages", "View", "cut_views", "label_values", "read_case"]
 

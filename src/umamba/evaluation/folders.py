@@ -23,17 +23,19 @@ from umamba.evaluation.cases import (
 )
 from umamba.evaluation.instances import object_sizes, tercile_cut_points
 from umamba.evaluation.labels import labels_from_values
-from umamba.evaluation.mask_files import MaskPair, find_pairs, read_pair, read_values
-from umamba.nnunet.dataset_checks import short, values_in
-from umamba.nnunet.dataset_images import UnreadableFileError
+from umamba.evaluation.mask_files import MaskPair, find_pairs, load_pair, read_values
+from umamba.nnunet.dataset_checks import short
 from umamba.nnunet.file_names import GEOMETRY_ENDINGS, split_ending
+from umamba.nnunet.image_contents import UnreadableFileError
 from umamba.nnunet.interruption import StopRequest
+from umamba.nnunet.mask_values import values_in
 from umamba.nnunet.workers import become_worker, kill_children
 
 __all__ = ["FolderEvaluation", "FolderRequest", "evaluate_folders"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+_SHOWN_REASONS = 3
 Progress = Callable[[Sequence[Any], str], Iterable[Any]]
 
 
@@ -77,6 +79,7 @@ class FolderEvaluation:
         extra: Predictions without a reference.
         unnamed: Values in either mask that belong to no label.
         unused: Files that are no masks.
+        notes: What the user should know of the files: a line for all of a kind.
     """
 
     labels: Labels | None
@@ -88,6 +91,7 @@ class FolderEvaluation:
     extra: tuple[str, ...]
     unnamed: tuple[int, ...]
     unused: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,7 @@ class _Outcome:
     evaluation: CaseEvaluation | None = None
     reason: str = ""
     values: frozenset[int] = frozenset()
+    notes: Mapping[str, str] = field(default_factory=dict)
 
 
 def evaluate_folders(
@@ -123,7 +128,7 @@ def evaluate_folders(
     with StopRequest().listening(), _mapping(n_workers) as run:
         labels = request.labels
         if labels is None and not request.instances:
-            labels = labels_from_values(_all_values(found.pairs, request.settings.ignore, run))
+            labels = _labels_of(found.pairs, request.settings.ignore, run)
         _check_tolerances(request.settings.nsd_tolerances, labels or {OBJECT: 1})
         evaluate = partial(
             _evaluate, labels=labels, settings=request.settings, spacing=request.spacing
@@ -147,6 +152,7 @@ def evaluate_folders(
         extra=found.extra,
         unused=tuple(map(short, found.unused)),
         unnamed=_unnamed(outcomes, labels, settings.ignore),
+        notes=_notes(outcomes),
     )
 
 
@@ -189,21 +195,64 @@ def _mapping(
             raise
 
 
-def _all_values(
+def _labels_of(
     pairs: Sequence[MaskPair],
     ignore: int | None,
-    run: Callable[[Callable[[Path], frozenset[int]], Iterable[Path]], Iterator[frozenset[int]]],
-) -> set[int]:
-    values = run(_readable_values, [pair.reference for pair in pairs])
-    return {value for found in values for value in found if value != ignore}
+    run: Callable[
+        [Callable[[Path], "frozenset[int] | str"], Iterable[Path]],
+        Iterator["frozenset[int] | str"],
+    ],
+) -> Labels:
+    """Name the values of all references that can be read; nothing follows from the others."""
+    found = list(run(_values_or_reason, [pair.reference for pair in pairs]))
+    reasons = [one for one in found if isinstance(one, str)]
+    if len(reasons) == len(found):
+        msg = f"none of the references can be read: {_grouped_reasons(reasons)}"
+        raise EvaluationError(msg)
+    values = {value for one in found if not isinstance(one, str) for value in one}
+    try:
+        return labels_from_values(values - {ignore})
+    except EvaluationError as error:
+        if not reasons:
+            raise
+        msg = (
+            f"{error} (of {len(found)} references {len(reasons)} could not be read: "
+            f"{_grouped_reasons(reasons)})"
+        )
+        raise EvaluationError(msg) from None
 
 
-def _readable_values(path: Path) -> frozenset[int]:
-    """Return the values of a mask; none if it cannot be read, which its case then says."""
+def _values_or_reason(path: Path) -> "frozenset[int] | str":
+    """Return the values of a mask, or why they are not known."""
     try:
         return read_values(path)
-    except UnreadableFileError:
-        return frozenset()
+    except UnreadableFileError as error:
+        return str(error)
+
+
+def _grouped_reasons(reasons: Sequence[str]) -> str:
+    """Return the first few reasons, and of each kind, but for the file's name, how many."""
+    groups: dict[str, list[str]] = {}
+    for reason in reasons:
+        groups.setdefault(reason.partition(": ")[2], []).append(reason)
+    shown = [
+        same[0] + (f" (and {len(same) - 1} more alike)" if len(same) > 1 else "")
+        for same in list(groups.values())[:_SHOWN_REASONS]
+    ]
+    more = len(groups) - len(shown)
+    return "; ".join(shown) + (f"; and {more} other reasons" if more else "")
+
+
+def _notes(outcomes: Iterable[_Outcome]) -> tuple[str, ...]:
+    """Return a line for all notes of a kind: the first, and how many cases have one."""
+    groups: dict[str, list[str]] = {}
+    for done in outcomes:
+        for kind, text in done.notes.items():
+            groups.setdefault(kind, []).append(text)
+    return tuple(
+        same[0] + (f" (likewise in {len(same)} cases)" if len(same) > 1 else "")
+        for same in groups.values()
+    )
 
 
 def _evaluate(
@@ -213,13 +262,15 @@ def _evaluate(
     spacing: tuple[float, ...] | None,
 ) -> _Outcome:
     try:
-        prediction, reference, steps = read_pair(pair, spacing)
-        evaluation = evaluate_case(prediction, reference, steps, labels, settings)
+        loaded = load_pair(pair, spacing)
+        prediction, reference = loaded.prediction, loaded.reference
+        evaluation = evaluate_case(prediction, reference, loaded.spacing, labels, settings)
     except (UnreadableFileError, EvaluationError) as error:
         return _Outcome(pair.case, reason=str(error))
     except MemoryError:
         return _Outcome(pair.case, reason="memory ran out; give fewer --workers")
-    return _Outcome(pair.case, evaluation, values=values_in(prediction) | values_in(reference))
+    values = values_in(prediction) | values_in(reference)
+    return _Outcome(pair.case, evaluation, values=values, notes=loaded.notes)
 
 
 def _check_tolerances(tolerances: Iterable[str], labels: Iterable[str]) -> None:

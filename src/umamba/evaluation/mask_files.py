@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from umamba.errors import EvaluationError
-from umamba.nnunet.dataset_checks import integer_layer, short, values_in
-from umamba.nnunet.dataset_images import Geometry, UnreadableFileError, read_image
+from umamba.nnunet.dataset_checks import short
+from umamba.nnunet.dataset_images import read_image
 from umamba.nnunet.file_names import (
     ENDINGS,
     is_image,
@@ -21,8 +20,24 @@ from umamba.nnunet.file_names import (
     visible_files,
     why_no_name,
 )
+from umamba.nnunet.image_contents import (
+    Geometry,
+    LoadedImage,
+    SkewedAxesError,
+    UnreadableFileError,
+    numbers,
+)
+from umamba.nnunet.mask_values import rounded_layer, values_in
 
-__all__ = ["MaskPair", "MaskPairs", "find_pairs", "read_pair", "read_values"]
+__all__ = [
+    "LoadedPair",
+    "MaskPair",
+    "MaskPairs",
+    "find_pairs",
+    "load_pair",
+    "read_pair",
+    "read_values",
+]
 
 Array = npt.NDArray[Any]
 
@@ -127,9 +142,32 @@ def _masks_below(folder: Path) -> _Masks:
     return _Masks(masks, failed, tuple(unused))
 
 
+@dataclass(frozen=True)
+class LoadedPair:
+    """A prediction and its reference in memory.
+
+    Attributes:
+        prediction: Integers, (z, y, x) or (y, x).
+        reference: Likewise, of the same shape.
+        spacing: Distance of voxels along each axis.
+        notes: What the user should know of the files, by kind.
+    """
+
+    prediction: Array
+    reference: Array
+    spacing: tuple[float, ...]
+    notes: Mapping[str, str]
+
+
 def read_pair(
     pair: MaskPair, spacing: tuple[float, ...] | None = None
 ) -> tuple[Array, Array, tuple[float, ...]]:
+    """Read a pair as `load_pair` does; return prediction, reference and spacing."""
+    loaded = load_pair(pair, spacing)
+    return loaded.prediction, loaded.reference, loaded.spacing
+
+
+def load_pair(pair: MaskPair, spacing: tuple[float, ...] | None = None) -> LoadedPair:
     """Read a prediction and its reference.
 
     Args:
@@ -137,29 +175,33 @@ def read_pair(
         spacing: Distance of voxels along each axis, for references whose format has none; by
             default 1.
 
-    Returns:
-        Prediction and reference as integers, (z, y, x) or (y, x), and the reference's spacing.
-
     Raises:
         UnreadableFileError: If one cannot be read or is no mask, or their grids differ.
     """
-    prediction, prediction_geometry = _read_mask(pair.prediction)
-    reference, geometry = _read_mask(pair.reference)
+    predicted, referred = _read_mask(pair.prediction), _read_mask(pair.reference)
+    notes = {**predicted.notes, **referred.notes}
+    prediction, reference = predicted.array, referred.array
     if prediction.shape != reference.shape:
         problem = f"the prediction has the shape {prediction.shape}, not {reference.shape}"
         raise UnreadableFileError(problem, "bring it onto the grid of the reference")
+    own, geometry = predicted.geometry, referred.geometry
     if geometry is None:
         steps = spacing or (1.0,) * reference.ndim
         if len(steps) != reference.ndim:
             problem = f"the image has {reference.ndim} dimensions, the given spacing {len(steps)}"
             raise UnreadableFileError(problem, "give one number per axis, in the order z y x")
-        return prediction, reference, steps
-    if prediction_geometry is not None:
-        for text in prediction_geometry.differences(geometry).values():
-            problem = f"the prediction has the {text} in the reference"
-            fix = "bring it onto the grid of the reference, or correct the header that is wrong"
-            raise UnreadableFileError(problem, fix)
-    return prediction, reference, geometry.spacing[::-1]
+        if own is not None:
+            text = f"only the prediction has a voxel size, {numbers(own.spacing[::-1])}"
+            notes["one voxel size"] = f"{text}; distances use {numbers(steps)} (--spacing)"
+        return LoadedPair(prediction, reference, steps, notes)
+    if own is None:
+        text = f"the prediction has no voxel size; distances use {numbers(geometry.spacing[::-1])}"
+        notes["one voxel size"] = f"{text}, that of the reference"
+    for text in own.differences(geometry).values() if own else ():
+        problem = f"the prediction has the {text} in the reference"
+        fix = "bring it onto the grid of the reference, or correct the header that is wrong"
+        raise UnreadableFileError(problem, fix)
+    return LoadedPair(prediction, reference, geometry.spacing[::-1], notes)
 
 
 def read_values(path: Path) -> frozenset[int]:
@@ -168,16 +210,46 @@ def read_values(path: Path) -> frozenset[int]:
     Raises:
         UnreadableFileError: If it cannot be read or is no mask.
     """
-    return values_in(_read_mask(path)[0])
+    return values_in(_read_mask(path).array)
 
 
-def _read_mask(path: Path) -> tuple[Array, Geometry | None]:
+@dataclass(frozen=True)
+class _Mask:
+    array: Array
+    geometry: Geometry | None
+    notes: Mapping[str, str]
+
+
+def _read_mask(path: Path) -> _Mask:
+    name = short(path)
     try:
-        loaded = read_image(path, is_mask=True)
-        layer = integer_layer(loaded)
+        loaded, notes = _read_any(path)
+        layer, rounded = rounded_layer(loaded)
     except UnreadableFileError as error:
-        problem = f"{short(path)}: {error.problem}"
+        problem = f"{name}: {error.problem}"
         raise UnreadableFileError(problem, error.fix) from error
-    if layer.dtype.kind == "f":
-        layer = layer.astype(np.int64)
-    return layer, loaded.geometry
+    used = loaded.geometry and numbers(loaded.geometry.spacing[::-1])
+    for conflict in loaded.conflicts:
+        text = f"{name}: {conflict.text}; distances use {used} mm (z y x)"
+        notes[f"header, {conflict.about}"] = text
+    if loaded.odd_spacing:
+        text = f"{name}: the header gives the voxel size {numbers(loaded.odd_spacing)}"
+        notes["header, odd voxel size"] = f"{text}; distances use {used} mm (z y x)"
+    if rounded:
+        notes["rounded"] = f"{name}: {rounded}; they were rounded"
+    return _Mask(layer, loaded.geometry, notes)
+
+
+def _read_any(path: Path) -> tuple[LoadedImage, dict[str, str]]:
+    """Read a mask by SimpleITK, or, where its axes are skewed, by nibabel, as nnU-Net may do."""
+    try:
+        return read_image(path, is_mask=True), {}
+    except SkewedAxesError:
+        if split_ending(path)[1] not in (".nii", ".nii.gz"):
+            raise
+        loaded = read_image(path, is_mask=True, reader="NibabelIO")
+    text = (
+        f"{short(path)}: its axes are not at right angles; as in nnU-Net's NibabelIO, voxel sizes "
+        "count along the axes, and distances are not those in space"
+    )
+    return loaded, {"skewed axes": text}

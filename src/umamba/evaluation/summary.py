@@ -34,6 +34,7 @@ def evaluation_data(evaluation: FolderEvaluation) -> Row:
         "failed": dict(evaluation.failed),
         "missing": list(evaluation.missing),
         "extra": list(evaluation.extra),
+        "notes": list(evaluation.notes),
     }
 
 

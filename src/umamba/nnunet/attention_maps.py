@@ -144,7 +144,7 @@ def draw_attention(
 
 
 def _draw_case(predictor: Any, case: Case, picture: Path) -> None:
-    facts, _ = check_case(case, predictor.dataset_json)
+    facts, _ = check_case(case, predictor.dataset_json, image_reader(predictor))
     configuration = predictor.configuration_manager
     with scratch_folder() as links:
         files = input_files(facts, links, predictor.dataset_json["file_ending"])

@@ -13,26 +13,26 @@ import numpy as np
 import numpy.typing as npt
 
 from umamba.errors import DatasetError
+from umamba.nnunet.checked_files import CheckedFiles, Reading
 from umamba.nnunet.dataset_cases import FileNaming, find_cases, other_files
 from umamba.nnunet.dataset_checks import (
     CaseFacts,
     DatasetProblemsError,
-    FileFacts,
     Problem,
     errors_of,
     inspect_case,
-    mask_layer,
 )
 from umamba.nnunet.dataset_comparison import check_across, check_channel_count
 from umamba.nnunet.dataset_images import (
     DROPPED_ALPHA_NOTE,
-    Geometry,
-    UnreadableFileError,
     read_image,
     write_image,
 )
 from umamba.nnunet.dataset_labels import LabelRules
+from umamba.nnunet.file_facts import FileFacts
 from umamba.nnunet.file_names import GEOMETRY_ENDINGS, split_ending
+from umamba.nnunet.image_contents import Geometry, UnreadableFileError
+from umamba.nnunet.mask_values import integer_layer
 from umamba.nnunet.publishing import publication
 
 __all__ = ["CreatedDataset", "DatasetRequest", "create_dataset"]
@@ -178,10 +178,13 @@ def _check_cases(
     found = find_cases(request.images, request.masks, request.naming)
     problems = [*found.problems, *other_files(found.others)]
     facts = []
+    reading = Reading(memory=CheckedFiles(request.raw / request.name))
     for case in progress(found.cases, "checking"):
-        fact, case_problems = inspect_case(case, request.naming.names)
+        fact, case_problems = inspect_case(case, request.naming.names, reading=reading)
         facts.append(fact)
         problems += case_problems
+    if reading.memory:
+        reading.memory.save()
     problems += check_across(facts)
     problems += check_channel_count(facts, len(request.naming.names), "--channels")
     return facts, problems + request.rules.check(facts)
@@ -229,6 +232,11 @@ def _remarks(facts: Sequence[CaseFacts], layout: _Layout) -> list[str]:
     n_alpha = sum(any(DROPPED_ALPHA_NOTE in f.notes for f in fact.images) for fact in facts)
     if n_alpha:
         remarks.append(f"{DROPPED_ALPHA_NOTE} (images: {n_alpha} of {len(facts)} cases)")
+    rounded = [fact.mask for fact in facts if fact.mask and fact.mask.mask]
+    examples = [mask.mask.example for mask in rounded if mask.mask and mask.mask.n_rounded]
+    if examples:
+        what = f"values such as {examples[0]}, which is rounding; they are written as integers"
+        remarks.append(f"{len(examples)} of {len(facts)} masks hold {what}")
     endings = {split_ending(file.path)[1] for fact in facts for file in fact.images}
     if endings != {layout.ending}:
         remarks.append(f"images ({', '.join(sorted(endings))}) are saved as {layout.ending}")
@@ -280,13 +288,13 @@ def _write_mask(folder: Path, fact: CaseFacts, layout: _Layout, rules: LabelRule
     target = folder / f"{fact.case.case_id}{layout.ending}"
     is_unchanged = all(rules.final(value, layout.labels) == value for value in fact.values)
     mask = fact.mask
-    if mask and is_unchanged and _can_copy(mask, fact.geometry, layout, is_mask=True):
+    if mask is None:
+        msg = f"{fact.case.mask} could not be read"
+        raise DatasetError(msg)
+    if is_unchanged and _can_copy(mask, fact.geometry, layout, is_mask=True):
         _copy(mask.path, target)
     else:
-        layer = mask_layer(read_image(mask.path, is_mask=True)) if mask else None
-        if layer is None:
-            msg = f"{fact.case.mask} changed while it was being read; start again"
-            raise DatasetError(msg)
+        layer = integer_layer(read_image(mask.path, is_mask=True))
         write_image(target, rules.apply(layer, layout.labels), fact.geometry)
     _write_spacing(folder, fact, layout)
 
@@ -300,7 +308,8 @@ def _can_copy(
         return False
     has_geometry = layout.ending in GEOMETRY_ENDINGS
     return (
-        file.faithful
+        not file.departure
+        and not (file.mask and file.mask.n_rounded)
         and (file.n_channels == 1 or not is_mask)
         and (file.geometry == geometry or not has_geometry)
     )
@@ -308,7 +317,8 @@ def _can_copy(
 
 def _copy(source: Path, target: Path) -> None:
     """Copy the bytes, packed if only the target is; they hold the geometry exactly."""
-    if split_ending(source)[1] != ".nii":
+    is_nifti = target.name.endswith(".nii.gz")
+    if not is_nifti or _is_packed(source):
         shutil.copyfile(source, target)
         return
     with (
@@ -317,6 +327,11 @@ def _copy(source: Path, target: Path) -> None:
         gzip.GzipFile("", "wb", compresslevel=6, fileobj=file, mtime=0) as packed,
     ):
         shutil.copyfileobj(plain, packed)
+
+
+def _is_packed(source: Path) -> bool:
+    with source.open("rb") as file:
+        return file.read(2) == b"\x1f\x8b"
 
 
 def _write_spacing(folder: Path, fact: CaseFacts, layout: _Layout) -> None:

@@ -3,41 +3,28 @@
 Nothing here writes; the same checks serve new data sets and existing ones.
 """
 
-import hashlib
+import math
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
-
-import numpy as np
-import numpy.typing as npt
+from typing import Literal
 
 from umamba.errors import DatasetError
-from umamba.nnunet.dataset_images import (
-    COLOUR_PNG_NOTE,
-    Geometry,
-    LoadedImage,
-    UnreadableFileError,
-    numbers,
-    read_image,
-)
+from umamba.nnunet.checked_files import Reading
+from umamba.nnunet.dataset_images import COLOUR_PNG_NOTE
+from umamba.nnunet.file_facts import FileFacts
 from umamba.nnunet.file_names import shown
+from umamba.nnunet.image_contents import Geometry, UnreadableFileError, numbers
 
 __all__ = [
     "Case",
     "CaseFacts",
     "DatasetProblemsError",
-    "FileFacts",
     "Problem",
     "errors_of",
     "inspect_case",
-    "integer_layer",
-    "mask_layer",
     "short",
-    "values_in",
 ]
-
-Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -103,73 +90,32 @@ class Case:
 
 
 @dataclass(frozen=True)
-class FileFacts:
-    """What is worth remembering of a file once its voxels are dropped.
-
-    Attributes:
-        constant: The value of all voxels, where they have the same.
-        digest: Equal for files in which nnU-Net finds the same voxels.
-    """
-
-    path: Path
-    shape: tuple[int, ...]
-    n_channels: int
-    dtype: str
-    geometry: Geometry | None
-    faithful: bool
-    notes: tuple[str, ...]
-    constant: float | None
-    digest: str
-
-    @classmethod
-    def of(cls, loaded: LoadedImage) -> "FileFacts":
-        """Take the facts from a loaded file."""
-        return cls(
-            path=loaded.path,
-            shape=loaded.array.shape[1:],
-            n_channels=len(loaded.array),
-            dtype=str(loaded.array.dtype),
-            geometry=loaded.geometry,
-            faithful=loaded.faithful,
-            notes=loaded.notes,
-            constant=_constant(loaded.array),
-            digest=_digest(loaded.array),
-        )
-
-
-def _constant(array: Array) -> float | None:
-    first = array.flat[0]
-    return float(first) if all((part == first).all() for part in array) else None
-
-
-def _digest(array: Array) -> str:
-    """Hash shape and voxels as float32, which nnU-Net makes of them, a slice at a time."""
-    content = hashlib.blake2b(repr(array.shape).encode(), digest_size=16)
-    for channel in array:
-        for part in channel:
-            content.update(np.ascontiguousarray(part, dtype=np.float32).data)
-    return content.hexdigest()
-
-
-@dataclass(frozen=True)
 class CaseFacts:
     """What is worth remembering of a case.
 
     Attributes:
         images: The files that could be read, in the order of the channels.
         mask: `None` if it could not be read.
-        values: The mask's values as they stand in the file.
     """
 
     case: Case
     images: tuple[FileFacts, ...]
     mask: FileFacts | None
-    values: frozenset[int]
 
     @property
     def n_channels(self) -> int:
         """Channels of all files together."""
         return sum(file.n_channels for file in self.images)
+
+    @property
+    def has_values(self) -> bool:
+        """Whether it is known which values the mask holds: nothing follows from a failed read."""
+        return self.mask is not None and self.mask.mask is not None and not self.mask.mask.refusal
+
+    @property
+    def values(self) -> frozenset[int]:
+        """The mask's values as they stand in the file, rounded; none if they are not known."""
+        return self.mask.mask.values if self.mask and self.mask.mask else frozenset()
 
     @property
     def geometry(self) -> Geometry | None:
@@ -184,7 +130,10 @@ def errors_of(problems: Iterable[Problem]) -> list[Problem]:
 
 
 def inspect_case(
-    case: Case, channel_names: Sequence[str] = (), tolerated: Collection[str] = ()
+    case: Case,
+    channel_names: Sequence[str] = (),
+    tolerated: Collection[str] = (),
+    reading: Reading | None = None,
 ) -> tuple[CaseFacts, list[Problem]]:
     """Read every file of a case, one at a time, and check them.
 
@@ -192,86 +141,90 @@ def inspect_case(
         case: Which files.
         channel_names: For messages; without names the channels are numbered.
         tolerated: What of `Geometry` may differ between the files with no more than a warning.
+        reading: How nnU-Net will read them.
 
     Returns:
         The facts about what could be read, and all problems found.
     """
+    reading = reading or Reading()
     problems: list[Problem] = []
     images: list[FileFacts] = []
     n_channels = 0
     for path in case.images:
-        try:
-            loaded = read_image(path)
-        except UnreadableFileError as error:
-            problems.append(Problem(case.case_id, path, error.problem, error.fix))
-            continue
-        problems += _check_voxels(case.case_id, loaded, n_channels, channel_names)
-        images.append(FileFacts.of(loaded))
-        n_channels += len(loaded.array)
-    mask, values = None, frozenset[int]()
+        file, found = _read(case.case_id, path, reading, is_mask=False)
+        problems += found
+        if file is not None:
+            problems += _check_channels(case.case_id, file, n_channels, channel_names)
+            images.append(file)
+            n_channels += file.n_channels
+    mask = None
     if case.mask is not None:
-        mask, values, mask_problems = _inspect_mask(case.case_id, case.mask)
-        problems += mask_problems
+        mask, found = _read(case.case_id, case.mask, reading, is_mask=True)
+        problems += found
+        if mask is not None:
+            problems += _check_mask(case.case_id, mask, reading)
     files = [*images, *([mask] if mask else [])]
     for file in files[1:]:
         problems += _check_same_grid(case.case_id, files[0], file, tolerated)
-    return CaseFacts(case, tuple(images), mask, values), problems
+    return CaseFacts(case, tuple(images), mask), problems
 
 
-def mask_layer(loaded: LoadedImage) -> Array | None:
-    """Return the mask without its channel axis; `None` if it holds different channels."""
-    first: Array = loaded.array[0]
-    return first if all(np.array_equal(first, layer) for layer in loaded.array[1:]) else None
+def _read(
+    case_id: str, path: Path, reading: Reading, *, is_mask: bool
+) -> tuple[FileFacts | None, list[Problem]]:
+    try:
+        facts = reading.facts(path, is_mask=is_mask)
+    except UnreadableFileError as error:
+        return None, [Problem(case_id, path, error.problem, error.fix)]
+    problems = []
+    if reading.as_it_is and facts.departure:
+        text, fix = facts.departure, "save every channel in a file of its own, and labels as grey"
+        problems.append(Problem(case_id, path, text, fix))
+    return facts, problems
 
 
-def integer_layer(loaded: LoadedImage) -> Array:
-    """Return the mask without its channel axis.
-
-    Raises:
-        UnreadableFileError: If it holds different channels, or anything but whole numbers.
-    """
-    layer = mask_layer(loaded)
-    if layer is None:
-        problem = f"the mask has {len(loaded.array)} channels that differ"
-        raise UnreadableFileError(problem, "save one channel with one integer per label")
-    if layer.dtype.kind == "f":
-        odd = layer[layer != np.round(layer)]  # NaN is not equal to itself; infinity is
-        odd = odd if odd.size else layer[np.isinf(layer)]
-        if odd.size:
-            problem = f"the mask holds {odd.size} non-integer values, e.g. {odd.flat[0]:.6g}"
-            raise UnreadableFileError(problem, "save labels, not probabilities")
-    return layer
-
-
-def values_in(layer: Array) -> frozenset[int]:
-    """Return the values that a mask holds."""
-    return frozenset(int(v) for part in layer for v in np.unique(part))
+def _check_mask(case_id: str, mask: FileFacts, reading: Reading) -> list[Problem]:
+    if mask.mask is None:
+        return []
+    if mask.mask.refusal:
+        return [Problem(case_id, mask.path, *mask.mask.refusal)]
+    if not reading.as_it_is:
+        return []
+    problems = []
+    if mask.n_channels > 1 and not mask.departure:
+        text = f"the mask has {mask.n_channels} channels, and nnU-Net takes none of them for labels"
+        problems.append(Problem(case_id, mask.path, text, "save one channel"))
+    if mask.mask.n_rounded:
+        text = (
+            f"{mask.mask.n_rounded} voxels of the mask are not integers, e.g. {mask.mask.example}: "
+            "nnU-Net does not round, it refuses them or cuts them off"
+        )
+        problems.append(Problem(case_id, mask.path, text, "round the labels, and save integers"))
+    return problems
 
 
-def _check_voxels(
-    case_id: str, loaded: LoadedImage, first_channel: int, names: Sequence[str]
+def _check_channels(
+    case_id: str, file: FileFacts, first_channel: int, names: Sequence[str]
 ) -> list[Problem]:
     problems = []
-    if COLOUR_PNG_NOTE in loaded.notes:
+    if COLOUR_PNG_NOTE in file.notes:
         fix = "save it as TIFF to keep all 16"
-        problems.append(Problem(case_id, loaded.path, COLOUR_PNG_NOTE, fix, "warning"))
-    if loaded.odd_spacing:
-        problems.append(_odd_spacing(case_id, loaded.path, loaded.odd_spacing))
-    for index, channel in enumerate(loaded.array, start=first_channel):
+        problems.append(Problem(case_id, file.path, COLOUR_PNG_NOTE, fix, "warning"))
+    if file.odd_spacing:
+        problems.append(_odd_spacing(case_id, file.path, file.odd_spacing))
+    n_voxels = math.prod(file.shape)
+    for index, channel in enumerate(file.channels, start=first_channel):
         name = names[index] if index < len(names) else str(index)
-        constant = _constant(channel)
-        if constant is not None:
-            text = f"channel {name} is constant: every voxel is {constant:.6g}"
+        if channel.constant is not None:
+            text = f"channel {name} is constant: every voxel is {channel.constant:.6g}"
             fix = "export the image again, or take the case away, unless that is true"
-            problems.append(Problem(case_id, loaded.path, text, fix, "warning"))
-        if channel.dtype.kind != "f":
-            continue
-        counts = {"NaN": int(np.isnan(channel).sum()), "infinite": int(np.isinf(channel).sum())}
+            problems.append(Problem(case_id, file.path, text, fix, "warning"))
+        counts = {"NaN": channel.n_nan, "infinite": channel.n_infinite}
         found = " and ".join(f"{n} {kind}" for kind, n in counts.items() if n)
         if found:
-            text = f"channel {name} holds {found} voxels (of {channel.size})"
+            text = f"channel {name} holds {found} voxels (of {n_voxels})"
             fix = "replace them by a number that means no signal, e.g. 0"
-            problems.append(Problem(case_id, loaded.path, text, fix))
+            problems.append(Problem(case_id, file.path, text, fix))
     return problems
 
 
@@ -280,18 +233,6 @@ def _odd_spacing(case_id: str, path: Path, spacing: tuple[float, ...]) -> Proble
     if all(abs(size) > 0 for size in spacing):
         return Problem(case_id, path, text, "it is read without the sign: correct it", "warning")
     return Problem(case_id, path, text, "it is read as 1: write the true size in millimetres")
-
-
-def _inspect_mask(
-    case_id: str, path: Path
-) -> tuple[FileFacts | None, frozenset[int], list[Problem]]:
-    facts = None
-    try:
-        loaded = read_image(path, is_mask=True)
-        facts = FileFacts.of(loaded)
-        return facts, values_in(integer_layer(loaded)), []
-    except UnreadableFileError as error:
-        return facts, frozenset(), [Problem(case_id, path, error.problem, error.fix)]
 
 
 def _check_same_grid(

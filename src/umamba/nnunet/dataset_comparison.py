@@ -2,17 +2,22 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from umamba.nnunet.dataset_checks import CaseFacts, Problem, short
-from umamba.nnunet.dataset_images import Geometry, numbers
 from umamba.nnunet.file_names import GEOMETRY_ENDINGS, split_ending
+from umamba.nnunet.image_contents import Geometry, numbers
+from umamba.nnunet.nifti_files import NOT_COMPRESSED_NOTE
 
-__all__ = ["check_across", "check_channel_count", "duplicates", "is_whole"]
+__all__ = ["check_across", "check_channel_count", "check_headers", "duplicates", "is_whole"]
 
+_HEADER_FIX = (
+    "nnU-Net uses the same: correct what is wrong, for patches, resampling and distances follow it"
+)
 # Beyond these a voxel size in millimetres is most likely one in another unit.
 _LARGEST_SPACING = 25.0
 _SMALLEST_SPACING = 1e-5
@@ -39,17 +44,18 @@ def check_across(facts: Sequence[CaseFacts], *, reorients: bool = False) -> list
     Returns:
         Errors where dimensions or channels differ, warnings for the rest.
     """
+    headers = check_headers(facts)
     whole = [fact for fact in facts if is_whole(fact)]
     dims = [len(fact.images[0].shape) for fact in whole]
     problems = _check_alike(whole, [f"{n}D" for n in dims], "give 2D or 3D images, not both")
     if problems:
-        return problems
+        return [*problems, *headers]
     channels = [_describe_channels(fact) for fact in whole]
     problems = _check_alike(whole, channels, "every case needs the same channels")
     if not reorients:
         problems += _check_orientation(whole)
     problems += _check_spacing(whole)
-    return problems + _check_duplicates(whole)
+    return [*problems, *_check_equal_channels(whole), *headers, *_check_duplicates(whole)]
 
 
 def check_channel_count(facts: Sequence[CaseFacts], n_named: int, where: str) -> list[Problem]:
@@ -175,6 +181,40 @@ def _judge_spacing(
         text = f"{shown} is {largest / smallest:.0f} times as long as wide"
         return text, "correct the header unless that is true"
     return None
+
+
+def check_headers(facts: Sequence[CaseFacts]) -> list[Problem]:
+    """Name headers that contradict themselves, and odd files: those of one kind in one line."""
+    groups: dict[tuple[str, str], list[tuple[str, Path, str]]] = defaultdict(list)
+    for fact in facts:
+        for file in (*fact.images, *([fact.mask] if fact.mask else [])):
+            found = {
+                (f"the header contradicts itself ({one.about})", _HEADER_FIX): one.text
+                for one in file.conflicts
+            }
+            if NOT_COMPRESSED_NOTE in file.notes:
+                found[NOT_COMPRESSED_NOTE, "nnU-Net's SimpleITKIO reads it all the same"] = ""
+            for kind_and_fix, text in found.items():
+                groups[kind_and_fix].append((fact.case.case_id, file.path, text))
+    problems = []
+    for (kind, fix), files in groups.items():
+        case_id, path, text = files[0]
+        shown = f"{kind}: {text}" if text else kind
+        if len(files) > 1:
+            shown, case_id = f"{shown} (the same kind in {len(files)} files)", ""
+        problems.append(Problem(case_id, path, shown, fix, "warning"))
+    return problems
+
+
+def _check_equal_channels(facts: Sequence[CaseFacts]) -> list[Problem]:
+    """Name grey images that were saved as colour."""
+    grey = [fact for fact in facts if any(file.has_equal_channels for file in fact.images)]
+    if not grey:
+        return []
+    text = f"all channels of an image hold the same in {len(grey)} of {len(facts)} cases"
+    fix = "grey images seem to be saved as colour: one channel would do, for less memory and time"
+    case_id = grey[0].case.case_id if len(grey) == 1 else ""
+    return [Problem(case_id, grey[0].images[0].path, text, fix, "warning")]
 
 
 def _check_duplicates(facts: Sequence[CaseFacts]) -> list[Problem]:

@@ -16,6 +16,11 @@ Array = npt.NDArray[Any]
 
 _MANY_LABELS = 20
 _SHOWN_CASES = 3
+_BLURRED_FIX = (
+    "the values between the lowest and the highest look like blurred edges, as smoothing and "
+    "interpolation make them: threshold the masks (128 and above becomes 1), or resample them "
+    "again by nearest neighbour"
+)
 
 
 @dataclass(frozen=True)
@@ -113,15 +118,18 @@ class LabelRules:
             Values that no label has, masks without foreground, and rules that never apply.
         """
         labels = self.labels(facts)
+        facts = [fact for fact in facts if fact.case.mask is not None]
+        # What is not there can only be told once all masks are read.
+        is_complete = all(fact.has_values for fact in facts)
         problems = [] if self.names or self.instances else self._check_gaps(facts, labels)
         for fact in facts:
             if self.names or self.instances:
                 problems += self._check_declared(fact, labels)
             problems += self._check_foreground(fact)
-        if facts and len(self._mapped_values(facts) - {0}) == 0:
+        if facts and is_complete and len(self._mapped_values(facts) - {0}) == 0:
             text = "no mask holds any foreground"
             problems.append(Problem("", None, text, "check that these are the masks"))
-        return [*problems, *self._check_unused(facts, labels)]
+        return [*problems, *(self._check_unused(facts, labels) if is_complete else ())]
 
     def _mapped_values(self, facts: Sequence[CaseFacts]) -> set[int]:
         found = {value for fact in facts for value in fact.values if value != self.ignore}
@@ -136,8 +144,8 @@ class LabelRules:
             text = f"the masks hold the values 0 to {max(self._mapped_values(facts))}"
             fix = "if they number single objects, say --instances; else name them with --labels"
             return [Problem("", None, text, fix)]
-        holders = {value: [f.case.case_id for f in facts if self._holds(f, value)] for value in odd}
-        shown = "; ".join(_held_by(value, cases) for value, cases in list(holders.items())[:10])
+        holders = {v: [f.case.case_id for f in facts if self._holds(f, v)] for v in odd[:10]}
+        shown = "; ".join(_held_by(value, cases) for value, cases in holders.items())
         more = f"; and {len(odd) - 10} more values" if len(odd) > 10 else ""
         text = f"the values in the masks are not 0, 1, 2, ... without gaps: {shown}{more}"
         first = max(set(labels.values()) - {labels.get("ignore")}) + 1
@@ -145,6 +153,11 @@ class LabelRules:
         fix = f"change them with --map, e.g. --map {options} (0 is background)"
         if len(odd) > _MANY_LABELS:
             fix = f"if they number single objects, say --instances; else {fix}"
+        if any(_is_blurred(fact) for fact in facts):
+            fix = _BLURRED_FIX
+        if not all(fact.has_values for fact in facts):
+            text = text.replace("the masks are", "the masks that could be read are")
+            fix = "make all masks readable first, and see which values they hold"
         return [Problem("", None, text, fix)]
 
     def _holds(self, fact: CaseFacts, mapped: int) -> bool:
@@ -165,10 +178,12 @@ class LabelRules:
             fix = "correct the mask: objects are numbered from 1"
         elif self.described:
             fix = "correct the mask, or name the value under labels in dataset.json"
+        if _is_blurred(fact):
+            fix = _BLURRED_FIX
         return [Problem(fact.case.case_id, fact.case.mask, text, fix)]
 
     def _check_foreground(self, fact: CaseFacts) -> list[Problem]:
-        if not fact.values or self._mapped_values([fact]) - {0} or self.ignore in fact.values:
+        if not fact.has_values or self._mapped_values([fact]) - {0} or self.ignore in fact.values:
             return []
         text, fix = "the mask holds no foreground", "correct it unless that is true"
         return [Problem(fact.case.case_id, fact.case.mask, text, fix, "warning")]
@@ -187,6 +202,10 @@ class LabelRules:
         ]
         text, fix = "no mask holds a voxel of it", "check the value"
         return [Problem("", None, f"{what}: {text}", fix, "warning") for what in unused]
+
+
+def _is_blurred(fact: CaseFacts) -> bool:
+    return bool(fact.mask and fact.mask.mask and fact.mask.mask.is_blurred)
 
 
 def _pairs(labels: Mapping[str, int]) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from umamba.nnunet.checked_files import CheckedFiles, Reading, remembered_note
 from umamba.nnunet.dataset_checks import Case, CaseFacts, Problem, errors_of, inspect_case, short
 from umamba.nnunet.dataset_comparison import check_across, check_channel_count, duplicates
 from umamba.nnunet.dataset_splits import check_splits, read_splits
@@ -25,6 +26,8 @@ class DatasetReport:
     path: Path
     n_cases: int
     problems: tuple[Problem, ...]
+    n_files: int
+    n_remembered: int
 
     @property
     def n_errors(self) -> int:
@@ -39,6 +42,8 @@ class DatasetReport:
             "cases": self.n_cases,
             "errors": self.n_errors,
             "warnings": len(self.problems) - self.n_errors,
+            "files": self.n_files,
+            "remembered": self.n_remembered,
             "problems": [problem.to_dict() for problem in self.problems],
         }
 
@@ -50,7 +55,8 @@ class DatasetReport:
             _count(len(self.problems) - self.n_errors, "warning"),
         )
         lines = [f"{problem.severity}: {problem}" for problem in self.problems]
-        return "\n".join([f"{self.name}: {', '.join(counts)}", *lines, ""])
+        note = remembered_note(self.n_remembered, self.n_files)
+        return "\n".join([f"{self.name}: {', '.join(counts)}{note}", *lines, ""])
 
 
 def _count(number: int, noun: str) -> str:
@@ -76,21 +82,32 @@ def check_dataset(dataset: str, paths: Paths, progress: Progress | None = None) 
     name = find_dataset(dataset, Paths(raw=paths.require("raw")))
     raw = open_raw_dataset(paths.require("raw") / name)
     problems = list(raw.problems)
-    facts, found = _inspect(progress(raw.cases, "checking"), raw.channels)
+    memory = CheckedFiles(raw.path)
+    reading = Reading(raw.reader, as_it_is=True, memory=memory)
+    facts, found = _inspect(progress(raw.cases, "checking"), raw.channels, reading)
     problems += found
     if facts:
         problems += _compare(raw, facts)
         problems += _check_folds(raw, facts, paths.preprocessed)
-    test_facts, found = _inspect(progress(raw.test_cases, "checking imagesTs"), raw.channels)
+    test_cases = progress(raw.test_cases, "checking imagesTs")
+    test_facts, found = _inspect(test_cases, raw.channels, reading)
+    memory.save()
     problems += [*found, *_check_test_cases(facts, test_facts)]
     ordered = sorted(problems, key=lambda problem: problem.severity)
-    return DatasetReport(name, raw.path, len(raw.cases), tuple(ordered))
+    return DatasetReport(
+        name=name,
+        path=raw.path,
+        n_cases=len(raw.cases),
+        problems=tuple(ordered),
+        n_files=memory.n_files,
+        n_remembered=memory.n_remembered,
+    )
 
 
 def _compare(raw: RawDataset, facts: Sequence[CaseFacts]) -> list[Problem]:
     where = "channel_names in dataset.json"
     return [
-        *check_across(facts, reorients=raw.reorients),
+        *check_across(facts, reorients="Reorient" in (raw.reader or "")),
         *check_channel_count(facts, len(raw.channels), where),
         *raw.check_labels(facts),
     ]
@@ -105,9 +122,9 @@ def _check_folds(
 
 
 def _inspect(
-    cases: Iterable[Case], channels: Sequence[str]
+    cases: Iterable[Case], channels: Sequence[str], reading: Reading
 ) -> tuple[list[CaseFacts], list[Problem]]:
-    inspected = [inspect_case(case, channels) for case in cases]
+    inspected = [inspect_case(case, channels, reading=reading) for case in cases]
     return [fact for fact, _ in inspected], [p for _, found in inspected for p in found]
 
 

@@ -16,6 +16,7 @@ __all__ = [
     "add_path_arguments",
     "augmentation_workers",
     "available_cores",
+    "cache_folder",
     "check_writable",
     "child_environment",
     "environment",
@@ -138,6 +139,18 @@ def folders_below(root: Path) -> Iterator[Paths]:
         folder.mkdir(parents=True, exist_ok=True)
     with environment(**{VARIABLES[name]: str(folder) for name, folder in folders.items()}):
         yield Paths(**folders)
+
+
+def cache_folder() -> Path | None:
+    """Return where the user's programs keep what they can make again; `None` if there is no home.
+
+    Nothing is made there.
+    """
+    named = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA")
+    try:
+        return (Path(named) if named else Path.home() / ".cache") / "umamba"
+    except RuntimeError:
+        return None
 
 
 def available_cores() -> int:

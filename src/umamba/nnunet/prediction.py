@@ -12,7 +12,8 @@ import torch
 from umamba.errors import DatasetError, UMambaError
 from umamba.networks import UMambaUNetPlusPlus
 from umamba.nnunet.case_prediction import CaseError, Workshop, segment_case
-from umamba.nnunet.dataset_checks import Case
+from umamba.nnunet.dataset_checks import Case, CaseFacts
+from umamba.nnunet.dataset_comparison import check_headers
 from umamba.nnunet.file_names import listed, shown, split_ending, visible_files
 from umamba.nnunet.interruption import StopRequest, resumable
 from umamba.nnunet.model_loading import read_model
@@ -67,11 +68,16 @@ class PredictionOptions:
 
 @dataclass
 class PredictionReport:
-    """Which cases were segmented, which had been before, and which could not be and why."""
+    """Which cases were segmented, which had been before, and which could not be and why.
+
+    Attributes:
+        notes: What is odd about the images: the first of every kind.
+    """
 
     predicted: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)
 
 
 def load_model(model_folder: Path, options: PredictionOptions) -> Any:
@@ -218,7 +224,9 @@ def _predict_cases(
         if case.case_id in done:
             report.skipped.append(case.case_id)
             continue
-        why = _predict_case(predictor, case, output, claim, options)
+        facts, problems = check_case(case, predictor.dataset_json, image_reader(predictor))
+        _say_oddities(facts, report.notes)
+        why = "; ".join(problems) or _predict_case(predictor, facts, output, claim, options)
         if why is not None:
             report.failed[case.case_id] = why
         else:
@@ -239,13 +247,21 @@ def _warn_of_others(claim: OutputClaim, output: Path) -> None:
         )
 
 
+def _say_oddities(facts: CaseFacts, said: dict[str, str]) -> None:
+    """Say once, for the first image of each kind, what is odd about headers and files."""
+    for problem in check_headers([facts]):
+        kind = problem.problem.partition(":")[0]
+        if kind not in said:
+            said[kind] = str(problem)
+            log.info("note: %s (said once for all cases)", problem)
+
+
 def _predict_case(
-    predictor: Any, case: Case, output: Path, claim: OutputClaim, options: PredictionOptions
+    predictor: Any, facts: CaseFacts, output: Path, claim: OutputClaim, options: PredictionOptions
 ) -> str | None:
     """Predict one case, and return why it cannot be, if so."""
-    facts, problems = check_case(case, predictor.dataset_json)
     ending = predictor.dataset_json["file_ending"]
-    problems += _check_previous_stage(case, ending, options.previous_stage)
+    problems = _check_previous_stage(facts.case, ending, options.previous_stage)
     if problems:
         return "; ".join(problems)
     try:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from umamba.errors import DatasetError
+from umamba.nnunet.checked_files import Reading
 from umamba.nnunet.dataset_checks import Case, CaseFacts, errors_of, inspect_case
 from umamba.nnunet.dataset_description import READERS
 from umamba.nnunet.dataset_images import read_image, write_image
@@ -128,18 +129,21 @@ def _split_number(stem: str) -> tuple[str, int | None]:
     return stem, None
 
 
-def check_case(case: Case, dataset_json: Mapping[str, Any]) -> tuple[CaseFacts, list[str]]:
+def check_case(
+    case: Case, dataset_json: Mapping[str, Any], reader: str | None = None
+) -> tuple[CaseFacts, list[str]]:
     """Read a case, and say why it cannot be predicted, if so.
 
     Args:
         case: The files.
         dataset_json: The `dataset.json` of the model.
+        reader: The `image_reader_writer` of its plans.
 
     Returns:
         The facts, and one line per problem.
     """
     channels = channel_names(dataset_json)
-    facts, found = inspect_case(case, channels)
+    facts, found = inspect_case(case, channels, reading=Reading(reader))
     problems = [
         f"{'' if p.file is None else p.file.name + ': '}{p.problem}; {p.fix}"
         for p in errors_of(found)
@@ -162,7 +166,7 @@ def _check_content(facts: CaseFacts, channels: Sequence[str], ending: str) -> li
             f"it has {facts.n_channels} channel(s), but the model was trained with "
             f"{len(channels)}: {', '.join(channels)}; give {wanted}"
         ]
-    if ending in GEOMETRY_ENDINGS and not all(file.faithful for file in facts.images):
+    if ending in GEOMETRY_ENDINGS and any(file.departure for file in facts.images):
         return ["one file holds several channels, which nnU-Net reads from one file each"]
     if all(file.constant is not None for file in facts.images):
         return [
@@ -187,7 +191,7 @@ def input_files(facts: CaseFacts, folder: Path, ending: str) -> list[Path]:
     files = []
     for i, file in enumerate(facts.images):
         path = file.path
-        if not file.faithful and ending in _COLOUR_ENDINGS:  # an alpha channel that says nothing
+        if file.departure and ending in _COLOUR_ENDINGS:  # an alpha channel that says nothing
             array = read_image(path).array
             named = folder / f"image_{i:04d}{ending}"
             write_image(named, array[0] if len(array) == 1 else array.transpose(1, 2, 0))

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from umamba.errors import DatasetError, PlansError, closest
+from umamba.nnunet.checked_files import CheckedFiles, Reading, remembered_note
 from umamba.nnunet.dataset_checks import DatasetProblemsError, Problem, errors_of, inspect_case
 from umamba.nnunet.dataset_description import check_description
 from umamba.nnunet.dataset_splits import require_splits
@@ -264,12 +265,17 @@ def _check_raw(raw: Path) -> list[str]:
     dataset = open_raw_dataset(raw)
     _refuse(dataset.problems)
     sys.stderr.write(f"checking the {len(dataset.cases)} cases of {raw}\n")
+    memory = CheckedFiles(raw)
+    reading = Reading(dataset.reader, as_it_is=True, memory=memory)
     problems = []
     facts = []
     for case in dataset.cases:
-        fact, found = inspect_case(case, dataset.channels, ("origin", "direction"))
+        fact, found = inspect_case(case, dataset.channels, ("origin", "direction"), reading)
         facts.append(fact)
         problems += found
+    memory.save()
+    if note := remembered_note(memory.n_remembered, memory.n_files):
+        sys.stderr.write(f"checked{note}\n")
     _refuse([*problems, *dataset.check_labels(facts)])
     return [case.case_id for case in dataset.cases]
 

@@ -28,6 +28,7 @@ from umamba.nnunet.file_names import (
     visible_files,
     why_no_name,
 )
+from umamba.nnunet.image_readers import KNOWN_READERS, nnunet_reader
 from umamba.nnunet.json_files import load_json
 
 __all__ = ["RawDataset", "open_raw_dataset"]
@@ -44,7 +45,7 @@ class RawDataset:
         channels: The names of the channels.
         labels: The labels that it names.
         rules: What the values in the masks mean; `None` if `dataset.json` contradicts itself.
-        reorients: Whether its reader brings all images into one orientation.
+        reader: nnU-Net's reader for it, `None` if nnU-Net finds none.
         cases: The complete cases for training.
         test_cases: The cases in `imagesTs`, without masks.
         problems: What is wrong with `dataset.json`, and what keeps cases from being complete.
@@ -55,7 +56,7 @@ class RawDataset:
     channels: tuple[str, ...]
     labels: DescribedLabels
     rules: LabelRules | None
-    reorients: bool
+    reader: str | None
     cases: tuple[Case, ...]
     test_cases: tuple[Case, ...]
     problems: tuple[Problem, ...]
@@ -78,7 +79,7 @@ class RawDataset:
 
 
 def open_raw_dataset(path: Path) -> RawDataset:
-    """Read `dataset.json`, and pair images and masks by their names; no image is opened.
+    """Read `dataset.json`, and pair images and masks by their names; only one image is opened.
 
     Args:
         path: The folder of the data set in `nnUNet_raw`.
@@ -100,6 +101,8 @@ def open_raw_dataset(path: Path) -> RawDataset:
     else:
         cases, found = _found_cases(path, ending)
     problems += found
+    reader = nnunet_reader(description, cases[0].images[0] if cases else None)
+    problems += _check_reader(file, description.get("overwrite_image_reader_writer"), reader)
     n_cases = description.get("numTraining")
     incomplete = any(problem.severity == "error" for problem in found)
     if n_cases != len(cases) and not incomplete:
@@ -113,12 +116,26 @@ def open_raw_dataset(path: Path) -> RawDataset:
         rules=None
         if contradictory
         else LabelRules(names=labels.flat(), ignore=labels.ignore, described=True),
-        reorients=description.get("overwrite_image_reader_writer") == "NibabelIOWithReorient",
+        reader=reader,
         cases=tuple(cases),
         test_cases=tuple(test_cases),
         problems=(*problems, *found),
         order=() if contradictory else tuple(description.get("regions_class_order") or ()),
     )
+
+
+def _check_reader(file: Path, wanted: object, reader: str | None) -> list[Problem]:
+    if reader is None:
+        text = f"nnU-Net has no reader for file_ending and overwrite_image_reader_writer {wanted!r}"
+        return [Problem("", file, text, f"name one of {', '.join(KNOWN_READERS)}")]
+    if wanted not in (None, "None", reader):
+        text = f"nnU-Net has no overwrite_image_reader_writer {wanted!r}, and takes {reader}"
+        return [Problem("", file, text, f"name one of {', '.join(KNOWN_READERS)}", "warning")]
+    if reader not in KNOWN_READERS:
+        text = f"what the reader {reader} takes is not known here"
+        fix = "the files were read as nnU-Net does by default"
+        return [Problem("", file, text, fix, "warning")]
+    return []
 
 
 def _found_cases(path: Path, ending: str) -> tuple[list[Case], list[Problem]]:

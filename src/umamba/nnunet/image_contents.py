@@ -1,0 +1,114 @@
+"""What is known of an image file once it is read: voxels, grid, and what is odd about it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = [
+    "Geometry",
+    "HeaderConflict",
+    "LoadedImage",
+    "SkewedAxesError",
+    "UnreadableFileError",
+    "numbers",
+]
+
+Array = npt.NDArray[Any]
+
+# A misfit below these is rounding in a header: relative, in voxels, and absolute.
+_SPACING_TOLERANCE = 1e-4
+_ORIGIN_TOLERANCE = 1e-2
+_DIRECTION_TOLERANCE = 1e-3
+
+
+class UnreadableFileError(Exception):
+    """A file that cannot be used at all; the two arguments say why, and what to do."""
+
+    def __init__(self, problem: str, fix: str) -> None:
+        super().__init__(f"{problem}; {fix}")
+        self.problem = problem
+        self.fix = fix
+
+
+class SkewedAxesError(UnreadableFileError):
+    """A file whose axes are not at right angles, read by a reader that refuses those."""
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Where the voxels lie in space, in millimetres and in the file's order (x, y, z).
+
+    Attributes:
+        spacing: The voxel size.
+        origin: The centre of the first voxel, in the space of ITK and DICOM (left, back, up).
+        direction: The unit vectors of the axes, as the columns of a matrix that is written row
+            by row.
+    """
+
+    spacing: tuple[float, ...]
+    origin: tuple[float, ...]
+    direction: tuple[float, ...]
+
+    def differences(self, other: "Geometry") -> dict[str, str]:
+        """Name what differs by more than rounding; the texts have both values, ours first."""
+        if len(self.spacing) != len(other.spacing):
+            return {"dimensions": f"{len(self.spacing)} dimensions but {len(other.spacing)}"}
+        smallest = min(self.spacing)
+        limits = (
+            ("spacing", _SPACING_TOLERANCE * smallest),
+            ("origin", _ORIGIN_TOLERANCE * smallest),
+            ("direction", _DIRECTION_TOLERANCE),
+        )
+        return {
+            name: f"{name} {numbers(getattr(self, name))} but {numbers(getattr(other, name))}"
+            for name, limit in limits
+            if not np.allclose(getattr(self, name), getattr(other, name), rtol=0, atol=limit)
+        }
+
+
+@dataclass(frozen=True)
+class HeaderConflict:
+    """Two statements of one header about the same thing.
+
+    Attributes:
+        about: `voxel size`, `orientation`, `origin` or `unit`.
+        text: Both statements, and which of them is used.
+    """
+
+    about: str
+    text: str
+
+
+@dataclass(frozen=True)
+class LoadedImage:
+    """One file in memory.
+
+    Attributes:
+        array: The voxels as (channels, z, y, x) or (channels, y, x).
+        geometry: `None` for formats that carry none.
+        departure: What nnU-Net's own reader finds in this file instead; "" where it finds the
+            same channels, so that the file can be used as it is.
+        notes: Remarks for the user.
+        odd_spacing: The voxel size in the header, if nnU-Net's readers replace it because it is
+            not positive.
+        conflicts: Where the header contradicts itself.
+        step: The distance of neighbouring values, where the file holds scaled integers.
+    """
+
+    path: Path
+    array: Array
+    geometry: Geometry | None = None
+    departure: str = ""
+    notes: tuple[str, ...] = ()
+    odd_spacing: tuple[float, ...] | None = None
+    conflicts: tuple[HeaderConflict, ...] = ()
+    step: float = 0.0
+
+
+def numbers(values: Sequence[float]) -> str:
+    """Show a few numbers as a tuple, without superfluous digits."""
+    return "(" + ", ".join(f"{value:.6g}" for value in values) + ")"

@@ -1,0 +1,50 @@
+"""Find out which of its readers nnU-Net will use: it decides what can be read, and how."""
+
+import contextlib
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from umamba.nnunet.file_names import shown
+from umamba.nnunet.volume_files import silent_libraries
+
+__all__ = ["KNOWN_READERS", "nnunet_reader"]
+
+# Those that `read_image` follows.
+KNOWN_READERS = (
+    "NaturalImage2DIO",
+    "NibabelIO",
+    "NibabelIOWithReorient",
+    "SimpleITKIO",
+    "SimpleITKIOWithReorient",
+    "Tiff3DIO",
+)
+
+
+def nnunet_reader(description: Mapping[str, Any], example: Path | None) -> str | None:
+    """Return the name of the reader that nnU-Net takes for a data set.
+
+    That is `overwrite_image_reader_writer` of dataset.json, if nnU-Net has it, or else the first
+    reader for the ending that can open the first image of the first case. Where none can, the
+    image is at fault, and what the first of them says of it is of use.
+
+    Args:
+        description: The content of dataset.json.
+        example: That image, if there is one.
+
+    Returns:
+        The name, or `None` if nnU-Net finds no reader.
+    """
+    from nnunetv2.imageio.reader_writer_registry import determine_reader_writer_from_dataset_json
+
+    is_usable = example is not None and example.is_file() and shown(example) == str(example)
+    # nnU-Net prints the traceback of every reader that fails.
+    with contextlib.redirect_stderr(io.StringIO()), silent_libraries():
+        for file in (str(example) if is_usable else None, None):
+            with contextlib.suppress(RuntimeError, TypeError):
+                found = determine_reader_writer_from_dataset_json(
+                    dict(description), file, verbose=False
+                )
+                return str(found.__name__)
+    return None

@@ -1,0 +1,132 @@
+"""Unpack a NIfTI file, and make sure that all of it is there."""
+
+import math
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from umamba.nnunet.image_contents import UnreadableFileError
+
+__all__ = ["NOT_COMPRESSED_NOTE", "NiftiFile"]
+
+Array = npt.NDArray[Any]
+
+NOT_COMPRESSED_NOTE = "it is not compressed, though its name ends in .nii.gz"
+_GZIP = b"\x1f\x8b"
+
+
+@dataclass(frozen=True)
+class NiftiFile:
+    """An unpacked NIfTI file.
+
+    Attributes:
+        header: As nibabel parses it.
+        content: All bytes, unpacked; whole.
+        is_compressed: Whether the file was packed.
+    """
+
+    path: Path
+    header: Any
+    content: bytes
+    is_compressed: bool
+    ending: str
+
+    @classmethod
+    def read(cls, path: Path, ending: str, reader: str) -> "NiftiFile":
+        """Unpack a file, and make sure that no voxel is missing: ITK takes those for zeros."""
+        packed = path.read_bytes()
+        is_compressed = packed.startswith(_GZIP)
+        if is_compressed and ending == ".nii":
+            problem = "it is compressed, though its name ends in .nii: nnU-Net cannot read it"
+            raise UnreadableFileError(problem, "name it .nii.gz")
+        content = _unpack(packed) if is_compressed else packed
+        nifti = cls(path, _parse(content), content, is_compressed, ending)
+        if not is_compressed and ending == ".nii.gz" and reader.startswith("Nibabel"):
+            problem = f"{NOT_COMPRESSED_NOTE}: nnU-Net's {reader} cannot read it"
+            raise UnreadableFileError(problem, "name it .nii, or compress it")
+        needed = nifti.offset + math.prod(nifti.shape) * nifti.dtype.itemsize
+        if len(content) < needed:
+            problem = f"the file is truncated: {len(content)} of {needed} bytes"
+            raise UnreadableFileError(problem, "replace the file")
+        return nifti
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Remarks for the user."""
+        is_odd = self.ending == ".nii.gz" and not self.is_compressed
+        return (NOT_COMPRESSED_NOTE,) if is_odd else ()
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of the voxels in the file."""
+        dtype: np.dtype[Any] = self.header.get_data_dtype()
+        return dtype
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The sizes of all axes, x first."""
+        return tuple(map(int, self.header.get_data_shape()))
+
+    @property
+    def offset(self) -> int:
+        """Where the voxels begin."""
+        return int(self.header.get_data_offset())
+
+    @property
+    def step(self) -> float:
+        """The distance of neighbouring values, where integers are scaled."""
+        slope = abs(float(self.header["scl_slope"]))
+        return slope if self.dtype.kind in "iu" and not self.is_plain and slope < np.inf else 0.0
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the voxels are numbers that are not scaled."""
+        slope, intercept = float(self.header["scl_slope"]), float(self.header["scl_inter"])
+        is_number = self.dtype.kind in "iuf" and self.dtype.itemsize <= 8
+        return is_number and slope in (0, 1) and intercept == 0
+
+    def voxels(self) -> Array:
+        """Return the voxels as they stand in the file, x first."""
+        found = np.frombuffer(self.content, self.dtype, math.prod(self.shape), self.offset)
+        native = found.astype(self.dtype.newbyteorder("="))
+        return native.reshape(self.shape, order="F")
+
+    @property
+    def odd_spacing(self) -> tuple[float, ...] | None:
+        """The voxel size that the header states, if it cannot be; a single slice needs none."""
+        n_dims, *shape = map(int, self.header["dim"])
+        n_spatial = min(n_dims, 3)
+        spacing = tuple(map(float, self.header["pixdim"][1 : n_spatial + 1]))
+        fits = [size > 0 or n == 1 for size, n in zip(spacing, shape, strict=False)]
+        return None if all(fits) else spacing
+
+
+def _unpack(packed: bytes) -> bytes:
+    """Unpack all members of a gzip file; like zlib's own gzread, ignore what follows them."""
+    parts = []
+    while packed.startswith(_GZIP):
+        member = zlib.decompressobj(wbits=31)
+        try:
+            parts.append(member.decompress(packed))
+        except zlib.error as error:
+            problem = f"its compressed data are damaged ({error})"
+            raise UnreadableFileError(problem, "replace the file") from None
+        if not member.eof:
+            problem = "the file is truncated: its compressed data have no end"
+            raise UnreadableFileError(problem, "replace the file")
+        packed = member.unused_data
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _parse(content: bytes) -> Any:
+    from nibabel import Nifti1Header, Nifti2Header
+
+    for kind in (Nifti1Header, Nifti2Header):
+        if kind.may_contain_header(content[: kind.sizeof_hdr]):
+            return kind(content[: kind.sizeof_hdr], check=False)
+    problem = "cannot read it: truncated or not a NIfTI image"
+    raise UnreadableFileError(problem, "replace the file")
