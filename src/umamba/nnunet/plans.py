@@ -141,12 +141,16 @@ def _changed_configurations(source: Plans, options: PlanOptions) -> list[str]:
     available = source["configurations"]
     unknown = [name for name in options.configurations or () if name not in available]
     if unknown:
-        msg = (
-            f"configuration {unknown[0]} is not in plans {source.get('plans_name')!r}; "
-            f"{closest(unknown[0], available)}they have {', '.join(available)}"
-        )
-        raise PlansError(msg)
+        raise _no_configuration(source, unknown[0])
     return list(options.configurations or available)
+
+
+def _no_configuration(plans: Plans, name: str) -> PlansError:
+    known = plans["configurations"]
+    return PlansError(
+        f"configuration {name} is not in plans {plans.get('plans_name')!r}; "
+        f"{closest(name.strip("'"), known)}they have {', '.join(known)}"
+    )
 
 
 def _check_patch_option(
@@ -168,6 +172,8 @@ def resolve(plans: Plans, name: str) -> dict[str, Any]:
         PlansError: If it inherits from a configuration that is not there, or from itself.
     """
     configurations = plans["configurations"]
+    if name not in configurations:
+        raise _no_configuration(plans, repr(name))
     chain: list[str] = []
     step: str | None = name
     while step is not None:

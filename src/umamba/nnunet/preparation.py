@@ -165,13 +165,6 @@ def ensure_preprocessed(
     """
     folder = paths.require("preprocessed") / dataset
     plans = read_plans(folder, plans_name)
-    if configuration not in plans["configurations"]:
-        known = plans["configurations"]
-        msg = (
-            f"configuration {configuration!r} is not in plans {plans_name!r}; "
-            f"{closest(configuration, known)}they have {', '.join(known)}"
-        )
-        raise PlansError(msg)
     resolved = resolve(plans, configuration)
     check_patch(configuration, resolved)
     file = folder / "dataset.json"
