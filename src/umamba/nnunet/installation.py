@@ -19,7 +19,6 @@ from umamba.nnunet.model_loading import read_model
 from umamba.nnunet.paths import Paths, check_writable
 from umamba.nnunet.publishing import (
     full_temporary_folder_explained,
-    made_folder,
     publication,
     scratch_folder,
 )
@@ -62,7 +61,8 @@ def install_model(source: Path, paths: Paths, *, trust_plans: bool = False) -> l
     results = paths.require("results")
     check_writable(results, "--results")
     try:
-        with made_folder(results), scratch_folder(_STAGING, results) as work:
+        results.mkdir(parents=True, exist_ok=True)
+        with scratch_folder(_STAGING, results) as work:
             models = _prepare(source, work, trust_plans=trust_plans)
             return _publish(models, results)
     except OSError as error:

@@ -24,7 +24,6 @@ from umamba.nnunet.whole_files import place_if_absent
 __all__ = [
     "Publication",
     "full_temporary_folder_explained",
-    "made_folder",
     "publication",
     "scratch_folder",
 ]
@@ -159,7 +158,7 @@ def publication(target: Path, remedy: str, *, overwrite: bool = False) -> Iterat
     """
     work = Publication(target.absolute())
     try:
-        with made_folder(work.target.parent), _only_one(work.target):
+        with _made(work.target.parent), _only_one(work.target):
             work.begin()
             try:
                 if work.replaces and not overwrite:
@@ -257,7 +256,7 @@ def _only_one(target: Path) -> Iterator[None]:
 
 
 @contextmanager
-def made_folder(folder: Path) -> Iterator[None]:
+def _made(folder: Path) -> Iterator[None]:
     """Make a folder; what stays empty of it and of those above it is removed again."""
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     if folder.exists() and not folder.is_dir():
