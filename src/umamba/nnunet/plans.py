@@ -141,15 +141,15 @@ def _changed_configurations(source: Plans, options: PlanOptions) -> list[str]:
     available = source["configurations"]
     unknown = [name for name in options.configurations or () if name not in available]
     if unknown:
-        raise _no_configuration(source, unknown[0])
+        raise _no_configuration(source, unknown[0], quoted=unknown[0])
     return list(options.configurations or available)
 
 
-def _no_configuration(plans: Plans, name: str) -> PlansError:
+def _no_configuration(plans: Plans, name: str, quoted: str) -> PlansError:
     known = plans["configurations"]
     return PlansError(
-        f"configuration {name} is not in plans {plans.get('plans_name')!r}; "
-        f"{closest(name.strip("'"), known)}they have {', '.join(known)}"
+        f"configuration {quoted} is not in plans {plans.get('plans_name')!r}; "
+        f"{closest(name, known)}they have {', '.join(known)}"
     )
 
 
@@ -173,7 +173,7 @@ def resolve(plans: Plans, name: str) -> dict[str, Any]:
     """
     configurations = plans["configurations"]
     if name not in configurations:
-        raise _no_configuration(plans, repr(name))
+        raise _no_configuration(plans, name, quoted=repr(name))
     chain: list[str] = []
     step: str | None = name
     while step is not None:
@@ -433,7 +433,7 @@ def _check_patch(name: str, patch: list[int], keywords: dict[str, Any]) -> None:
     misfit = describe_misfit(patch, strides, normalises_instances="InstanceNorm" in norm)
     if misfit:
         msg = (
-            f"patch_size {patch} of configuration {name!r} {misfit}. Plan again with that as "
+            f"patch_size {patch} of configuration {name!r} {misfit}. Plan again with such a "
             "--patch-size."
         )
         raise PlansError(msg)
