@@ -221,7 +221,13 @@ def test_rounding_in_the_mask_header_is_replaced_by_the_images_geometry(folders)
 # The place of the data set.
 
 
-@pytest.mark.parametrize("name", ["007_Test", "Dataset7_Test", "Dataset007", "Dataset007_a/b", "x"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("007_Test", "Dataset7_Test", "Dataset007", "Dataset007_a/b", "x"),
+        *("Dataset\u0660\u0660\u0667_Test", "Dataset007_T\u0435st", "Dataset007_Test\n"),
+    ],
+)
 def test_names_have_one_form(folders, name):
     save_pair(folders, "a")
     with pytest.raises(DatasetError, match=r"use DatasetXXX_Name.*e\.g\. Dataset101_Nuclei"):

@@ -18,6 +18,7 @@ from umamba.cli.arguments import (
 from umamba.cli.output import print_json
 from umamba.comparison.budget import Budget
 from umamba.nnunet.paths import Paths, add_path_arguments, set_default_workers
+from umamba.numerals import whole_number
 
 if TYPE_CHECKING:
     from umamba.comparison.state import Comparison
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["add_parser", "run"]
 
 _GIB = 2**30
+_MOST_FOLDS = 10_000
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -127,10 +129,11 @@ def _folds(text: str) -> tuple[int, ...]:
     folds: set[int] = set()
     for part in text.split(","):
         first, dash, last = part.partition("-")
-        if not first.isdecimal() or (dash and not last.isdecimal()):
+        begin, end = whole_number(first), whole_number(last if dash else first)
+        if begin is None or end is None or end >= _MOST_FOLDS:
             msg = f"{text!r} are no folds such as 0-4 or 0,2"
             raise argparse.ArgumentTypeError(msg)
-        folds |= set(range(int(first), int(last or first) + 1))
+        folds |= set(range(begin, end + 1))
     if not folds:
         msg = f"{text!r} are no folds such as 0-4 or 0,2"
         raise argparse.ArgumentTypeError(msg)

@@ -3,13 +3,14 @@
 import argparse
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from umamba.cli.output import print_json, progress_bar
 from umamba.errors import DatasetError, UMambaError
 from umamba.nnunet.paths import Paths, add_path_arguments
+from umamba.numerals import integer
 
 if TYPE_CHECKING:
     from umamba.nnunet.dataset import CreatedDataset
@@ -115,7 +116,7 @@ def _add_label_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--ignore",
-        type=int,
+        type=integer,
         metavar="VALUE",
         help="voxels of this value in the masks are left out of training",
     )
@@ -161,7 +162,7 @@ def _create(args: argparse.Namespace) -> "CreatedDataset":
         ),
         rules=LabelRules(
             names=_parse_pairs("--labels", args.labels, key=str),
-            mapping=_parse_pairs("--map", args.map, key=int),
+            mapping=_parse_pairs("--map", args.map, key=integer),
             instances=args.instances,
             ignore=args.ignore,
         ),
@@ -171,13 +172,13 @@ def _create(args: argparse.Namespace) -> "CreatedDataset":
     return create_dataset(request, progress_bar)
 
 
-def _parse_pairs(option: str, texts: Sequence[str], *, key: type) -> dict[Any, int]:
+def _parse_pairs(option: str, texts: Sequence[str], *, key: Callable[[str], Any]) -> dict[Any, int]:
     pairs: dict[Any, int] = {}
     for text in texts:
         left, _, right = text.rpartition("=")
         form = "NAME=VALUE, e.g. nucleus=1" if key is str else "OLD=NEW, e.g. 255=1"
         try:
-            name, value = key(left), int(right)
+            name, value = key(left), integer(right)
         except ValueError:
             name, value = "", 0
         if name == "" or name in pairs:

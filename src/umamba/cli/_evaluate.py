@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from umamba.cli.arguments import positive
 from umamba.cli.output import print_json, progress_bar
 from umamba.errors import EvaluationError, UMambaError
+from umamba.numerals import integer
 
 if TYPE_CHECKING:
     from umamba.evaluation.cases import Labels
@@ -78,7 +79,7 @@ def _add_label_arguments(parser: argparse.ArgumentParser) -> None:
     kind.add_argument("--instances", action="store_true", help="masks number objects of one kind")
     group.add_argument(
         "--ignore",
-        type=int,
+        type=integer,
         metavar="VALUE",
         help="leave out voxels that have this value in the reference",
     )
@@ -216,7 +217,7 @@ def _parse_labels(texts: Sequence[str]) -> "Labels":
     for text in texts:
         name, _, right = text.rpartition("=")
         try:
-            values = tuple(int(part) for part in right.split(","))
+            values = tuple(integer(part.strip()) for part in right.split(","))
         except ValueError:
             values = ()
         if not name or not values or name in labels:

@@ -7,6 +7,7 @@ from typing import Any
 
 from umamba import registry
 from umamba.errors import unknown_name
+from umamba.numerals import integer, whole_number
 
 __all__ = [
     "add_device_argument",
@@ -25,10 +26,11 @@ __all__ = [
 
 def positive(text: str) -> int:
     """Parse a number of at least one."""
-    if not text.isdigit() or int(text) < 1:
+    number = whole_number(text)
+    if not number:
         msg = f"{text!r} is not a positive number"
         raise argparse.ArgumentTypeError(msg)
-    return int(text)
+    return number
 
 
 def positive_hours(text: str) -> float:
@@ -45,16 +47,17 @@ def positive_hours(text: str) -> float:
 
 def natural(text: str) -> int:
     """Parse a number of at least zero."""
-    if not text.isdigit():
+    number = whole_number(text)
+    if number is None:
         msg = f"{text!r} is not zero or a positive number"
         raise argparse.ArgumentTypeError(msg)
-    return int(text)
+    return number
 
 
 def numbers(text: str) -> tuple[int, ...]:
     """Parse a list of numbers of at least one, such as 8,16,32."""
     try:
-        parsed = tuple(int(part) for part in text.split(","))
+        parsed = tuple(integer(part.strip()) for part in text.split(","))
     except ValueError:
         parsed = ()
     if not parsed or min(parsed) < 1:

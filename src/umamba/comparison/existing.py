@@ -18,7 +18,7 @@ from umamba.nnunet.plans import Plans, resolve
 __all__ = ["StockTraining", "find_stock_trainings"]
 
 # nnU-Net's trainer, and those of its variants that differ from it in their length only.
-_TRAINERS = re.compile(r"nnUNetTrainer(?:_(\d+)epochs?)?")
+_TRAINERS = re.compile(r"nnUNetTrainer(?:_(\d{1,9})epochs?)?", re.ASCII)
 _EPOCHS = 1000  # of the one that does not name them
 _COMPARED = ("architecture", "patch_size", "batch_size", "data_identifier")
 

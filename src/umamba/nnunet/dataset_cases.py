@@ -20,7 +20,7 @@ from umamba.nnunet.file_names import (
 
 __all__ = ["FileNaming", "FoundCases", "find_cases", "other_files"]
 
-_NUMBERED = re.compile(r"_(\d{4})$")
+_NUMBERED = re.compile(r"_(\d{4})\Z", re.ASCII)
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ __all__ = ["ExportRequest", "export_model"]
 
 _LABEL = re.compile(r"\d+|\(\d+(, ?\d+)*,?\)", re.ASCII)  # or a region, as nnU-Net writes it
 _WEIGHT = re.compile(r"\w+(\.\w+)*", re.ASCII)
+_TRAINER = re.compile(r"\w+", re.ASCII)
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the first day that a zip file knows
 _UNIX = 3
 _SHOWN = 8
@@ -140,7 +141,7 @@ def _write_fold(checkpoint_path: Path, fold: str, folder: Path) -> FoldRecord:
     if strange is not None:
         msg = f"checkpoint {checkpoint_path} holds a weight named {quoted(strange)}, of no network"
         raise CheckpointError(msg)
-    if not isinstance(trainer, str) or not trainer.isidentifier():
+    if not isinstance(trainer, str) or not _TRAINER.fullmatch(trainer):
         msg = f"checkpoint {checkpoint_path} names no trainer; it was not written by nnU-Net v2"
         raise CheckpointError(msg)
     write_weights(weights, folder / relative, checkpoint_path)

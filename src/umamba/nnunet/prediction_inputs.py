@@ -20,6 +20,7 @@ from umamba.nnunet.file_names import (
     visible_files,
     why_no_name,
 )
+from umamba.numerals import whole_number
 
 __all__ = ["FoundInputs", "check_case", "find_inputs", "image_reader", "input_files"]
 
@@ -124,8 +125,9 @@ def channel_names(dataset_json: Mapping[str, Any]) -> list[str]:
 
 def _split_number(stem: str) -> tuple[str, int | None]:
     """Split `case_0001` into `case` and 1."""
-    if len(stem) > 5 and stem[-5] == "_" and stem[-4:].isdigit():
-        return stem[:-5], int(stem[-4:])
+    number = whole_number(stem[-4:])
+    if len(stem) > 5 and stem[-5] == "_" and number is not None:
+        return stem[:-5], number
     return stem, None
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ from umamba.nnunet.plans import check_patch, resolve
 from umamba.nnunet.plans_files import read_plans
 from umamba.nnunet.raw_dataset import open_raw_dataset
 from umamba.nnunet.run_lock import only_training
+from umamba.numerals import whole_number
 from umamba.registry import find_planner
 
 __all__ = [
@@ -28,6 +30,8 @@ __all__ = [
     "find_dataset",
     "talk_to_stderr",
 ]
+
+_DATASET = re.compile(r"Dataset\d{3}_", re.ASCII)
 
 
 @contextlib.contextmanager
@@ -44,8 +48,14 @@ def find_dataset(dataset: str, paths: Paths) -> str:
         DatasetError: If there is none, or more than one.
     """
     folders = [folder for folder in (paths.raw, paths.preprocessed, paths.results) if folder]
-    there = {p.name for folder in folders for p in folder.glob("Dataset*_*") if p.is_dir()}
-    prefix = f"Dataset{int(dataset):03d}_" if dataset.isdigit() else None
+    there = {
+        path.name
+        for folder in folders
+        for path in folder.glob("Dataset*_*")
+        if _DATASET.match(path.name) and path.is_dir()
+    }
+    number = whole_number(dataset)
+    prefix = None if number is None else f"Dataset{number:03d}_"
     found = sorted(n for n in there if n == dataset or (prefix and n.startswith(prefix)))
     if len(found) == 1:
         return found[0]

@@ -33,7 +33,7 @@ from umamba.nnunet.json_files import load_json
 
 __all__ = ["RawDataset", "open_raw_dataset"]
 
-_NUMBER = re.compile(r"_\d{4}$")
+_NUMBER = re.compile(r"_\d{4}\Z", re.ASCII)
 
 
 @dataclass(frozen=True)

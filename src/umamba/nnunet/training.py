@@ -21,6 +21,7 @@ from umamba.nnunet.run_lock import only_training, refuse_if_at_work
 from umamba.nnunet.training_record import check_other_folds
 from umamba.nnunet.training_state import CHECKPOINTS, newest_checkpoint
 from umamba.nnunet.trust import read_trusted_plans
+from umamba.numerals import whole_number
 
 __all__ = [
     "TrainingRequest",
@@ -207,7 +208,8 @@ def _parse_fold(fold: str, preprocessed: Path) -> int | str:
     """Return the fold as nnU-Net takes it, if the splits have it."""
     if fold == "all":
         return fold
-    if not fold.isdecimal():
+    number = whole_number(fold)
+    if number is None:
         msg = f"fold {fold!r} is neither a number nor all"
         raise UMambaError(msg)
     splits = preprocessed / "splits_final.json"
@@ -216,10 +218,10 @@ def _parse_fold(fold: str, preprocessed: Path) -> int | str:
     else:
         check_writable(preprocessed, "--preprocessed")  # nnU-Net will write them there
         n_folds = _FOLDS
-    if int(fold) >= n_folds:
+    if number >= n_folds:
         msg = f"there is no fold {fold}: the splits have {n_folds}, 0 to {n_folds - 1}; or say all"
         raise UMambaError(msg)
-    return int(fold)
+    return number
 
 
 def _check_length(request: TrainingRequest, trainer_class: Any) -> None:
