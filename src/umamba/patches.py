@@ -3,7 +3,9 @@
 import math
 from collections.abc import Sequence
 
-__all__ = ["describe_misfit", "fitting_patch", "total_stride"]
+__all__ = ["describe_misfit", "describe_small_map", "fitting_patch", "total_stride"]
+
+_MIN_EDGE = 4  # nnU-Net's UNet_featuremap_min_edge_length
 
 
 def total_stride(strides: Sequence[Sequence[int]]) -> tuple[int, ...]:
@@ -31,8 +33,48 @@ def fitting_patch(
     return fits
 
 
+def _smaller_patch(
+    patch: Sequence[int], total: Sequence[int], *, normalises_instances: bool
+) -> list[int] | None:
+    """Return the largest patch within the given one that fits a network; `None` if none does."""
+    fits = [size // step * step for size, step in zip(patch, total, strict=True)]
+    too_small = not all(fits) or (normalises_instances and fits == list(total))
+    return None if too_small else fits
+
+
+def describe_small_map(patch: Sequence[int], strides: Sequence[Sequence[int]]) -> str:
+    """Say that a patch leaves too little in the deepest feature map, and which one does not.
+
+    Args:
+        patch: Its size, per axis.
+        strides: Stride per stage and axis.
+
+    Returns:
+        What follows `patch_size [...]` in a message; "" where every axis that is pooled keeps what
+        nnU-Net's planner leaves of it.
+    """
+    total = total_stride(strides)
+    deepest = [size // step for size, step in zip(patch, total, strict=True)]
+    enough = [
+        size if step == 1 else max(size, _MIN_EDGE * step)
+        for size, step in zip(patch, total, strict=True)
+    ]
+    if enough == list(patch):
+        return ""
+    voxels = math.prod(deepest)
+    return (
+        f"leaves {' x '.join(map(str, deepest))} in the deepest of {len(strides)} stages, {voxels} "
+        f"voxels in all, where nnU-Net's planner keeps {_MIN_EDGE} along every axis; a patch that "
+        f"does is {enough}"
+    )
+
+
 def describe_misfit(
-    patch: Sequence[int], strides: Sequence[Sequence[int]], *, normalises_instances: bool
+    patch: Sequence[int],
+    strides: Sequence[Sequence[int]],
+    *,
+    normalises_instances: bool,
+    noun: str = "patch",
 ) -> str:
     """Say why a patch does not fit a network, and which one does.
 
@@ -41,6 +83,7 @@ def describe_misfit(
         strides: Stride per stage and axis.
         normalises_instances: Whether the network has instance normalisation, which one voxel
             alone has no variance for.
+        noun: What a patch is called.
 
     Returns:
         What follows `patch_size [...]` in a message; "" where the patch fits.
@@ -52,9 +95,11 @@ def describe_misfit(
     if tuple(patch) == total:
         return (
             "leaves one voxel in the deepest feature map, which instance normalisation cannot "
-            f"normalise; a patch that fits is {fits}"
+            f"normalise; a {noun} that fits is {fits}"
         )
+    smaller = _smaller_patch(patch, total, normalises_instances=normalises_instances)
+    or_smaller = "" if smaller is None else f", the next smaller {smaller}"
     return (
         f"is not divisible by the total stride {list(total)} of the network; the next larger "
-        f"patch that fits is {fits}"
+        f"{noun} that fits is {fits}{or_smaller}"
     )

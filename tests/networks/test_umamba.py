@@ -158,7 +158,7 @@ def test_a_patch_that_does_not_match_the_weights_names_both_sizes(unchecked: Non
         ({"dropout_op": int}, "dropout_op must be a class of torch.nn, or None; got <class 'int'"),
         ({"nonlin": nn.ReLU()}, r"nonlin must be a class of torch.nn, or None; got ReLU\(\)"),
         ({"conv_op": nn.Linear}, "conv_op must be Conv1d, Conv2d or Conv3d"),
-        ({"variant": "official", "input_size": (5, 12)}, r"patch that fits is \[6, 12\]"),
+        ({"variant": "official", "input_size": (5, 12)}, r"size that fits is \[6, 12\]"),
     ],
 )
 def test_bad_keywords_are_named(change: dict[str, Any], message: str, unchecked: None) -> None:
@@ -169,8 +169,11 @@ def test_bad_keywords_are_named(change: dict[str, Any], message: str, unchecked:
 @pytest.mark.parametrize(
     ("shape", "message"),
     [
-        ((1, 2, 7, 12), r"patch_size \[7, 12\] is not divisible .* that fits is \[8, 12\]"),
-        ((1, 2, 2, 4), r"leaves one voxel in the deepest .* a patch that fits is \[2, 8\]"),
+        (
+            (1, 2, 7, 12),
+            r"size \[7, 12\] is not divisible .* fits is \[8, 12\], .* smaller \[6, 12\]\. Pad",
+        ),
+        ((1, 2, 2, 4), r"leaves one voxel in the deepest .* a size that fits is \[2, 8\]"),
         ((1, 3, 6, 12), "takes 2 input channels; got an image with 3"),
         ((1, 2, 6, 12, 8), r"takes images with 2 axes.*shape \[6, 12, 8\]"),
     ],

@@ -21,6 +21,7 @@ from umamba.errors import PlansError, UMambaError
 from umamba.nnunet.memory import compare_memory, memory_table
 from umamba.nnunet.plans import PlanOptions, check_patch, derive_plans
 from umamba.nnunet.plans_files import read_plans, write_plans
+from umamba.patches import describe_small_map
 
 SOURCES = {"plain": stock_plans, "residual": lambda: stock_plans(residual=True), "old": old_plans}
 
@@ -339,15 +340,15 @@ def test_memory_is_compared_and_advice_fits() -> None:
     row = memory["2d"]
     assert row.derived.total_bytes > row.source.total_bytes
     options = re.fullmatch(
-        r"(--configurations 2d --batch-size (\d+) --overwrite) is as small", row.advice
+        r"(--configurations 2d --batch-size (\d+) --overwrite) needs no more", row.advice
     )
     assert options is not None
     batch = int(options[2])
     smaller = derive(source, "umamba_enc_official", batch_size=batch)
     assert not compare_memory(source, smaller, DATASET_JSON)["2d"].advice
-    assert f"above its source: {options[1]} is as small" in memory_table(memory)
+    assert f"more than its source: {options[1]} needs no more" in memory_table(memory)
     wide = compare_memory(source, derive(source, features=(2000,)), DATASET_JSON)
-    assert "smaller --features" in wide["2d"].advice
+    assert "fewer channels (--features, such as half of each)" in wide["2d"].advice
     small = compare_memory(source, derive(source, features=(2,)), DATASET_JSON)
     assert not small["2d"].advice
     gated = compare_memory(source, derive(source, "attention_unet"), DATASET_JSON)["2d"]
@@ -417,3 +418,35 @@ def test_fork_plans_are_a_valid_source() -> None:
     source = read_plans(GOLDEN / "fork_model", "plans")
     plans = derive(source, "umamba_enc_official")
     assert sum(p.numel() for p in build(plans, "3d_fullres").parameters()) > 0
+
+
+def test_a_patch_too_small_for_the_stages_is_named() -> None:
+    strides = [[1, 1, 1], [1, 2, 2], [2, 2, 2], [2, 2, 2], [2, 2, 2], [1, 2, 2]]
+    said = describe_small_map([16, 64, 64], strides)
+    assert said == (
+        "leaves 2 x 2 x 2 in the deepest of 6 stages, 8 voxels in all, where nnU-Net's planner "
+        "keeps 4 along every axis; a patch that does is [32, 128, 128]"
+    )
+    assert describe_small_map([32, 128, 128], strides) == ""
+    assert describe_small_map([3, 16, 16], [[1, 1, 1], [1, 2, 2], [1, 2, 2]]) == ""  # not pooled
+
+
+def test_the_tokens_that_mamba_is_left_with_are_said_when_planning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "preprocessed" / "Dataset901_Toy"
+    folder.mkdir(parents=True)
+    (folder / "nnUNetPlans.json").write_text(json.dumps(stock_plans()))
+    (folder / "dataset.json").write_text(json.dumps(DATASET_JSON))
+    command = ["plan", "901", "--model", "umamba_bot", "--preprocessed", str(folder.parent)]
+    assert main(command) == 0
+    assert "warning" not in capsys.readouterr().err
+    small = ["--patch-size", "8", "8", "8", "--configurations", "3d_fullres", "--plans-name", "S"]
+    assert main([*command, *small]) == 0
+    said = capsys.readouterr().err
+    assert (
+        "warning: patch_size [8, 8, 8] of 3d_fullres leaves 2 x 2 x 2 in the deepest of 3" in said
+    )
+    assert "(mamba mixes no more tokens than that there). Plan with a larger --patch-size" in said
+    assert main([*command, "--patch-size=8,8,8", "--mixer=none", "--plans-name=N"]) == 0
+    assert "mixes no more tokens" not in capsys.readouterr().err

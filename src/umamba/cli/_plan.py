@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -132,7 +133,8 @@ def run(args: argparse.Namespace) -> int:
         check_plans(plans, folder / f"{plans['plans_name']}.json", trusted=args.trust_plans)
     memory = compare_memory(source, plans, dataset_json)
     names = options.configurations or tuple(memory)
-    for warning in check_attention(plans, dataset_json, memory, names):
+    warnings = check_attention(plans, dataset_json, memory, names)
+    for warning in [*warnings, *_small_maps(plans, architecture, names)]:
         sys.stderr.write(f"warning: {warning}\n")
     path = write_plans(folder, plans, overwrite=args.overwrite)
     sys.stderr.write(_rounding_note(memory, architecture, options))
@@ -141,6 +143,31 @@ def run(args: argparse.Namespace) -> int:
     else:
         sys.stdout.write(_as_text(path, dataset, plans, memory, architecture))
     return 0
+
+
+def _small_maps(
+    plans: dict[str, Any], architecture: registry.Architecture, names: Sequence[str]
+) -> list[str]:
+    """Say where a patch leaves too little in the deepest stage; the stages are the source's."""
+    from umamba.nnunet.plans import resolve
+    from umamba.patches import describe_small_map
+
+    if architecture.own_strides is not None:
+        return []
+    warnings = []
+    for name in names:
+        configuration = resolve(plans, name)
+        patch, keywords = configuration["patch_size"], configuration["architecture"]["arch_kwargs"]
+        small = describe_small_map(patch, keywords["strides"])
+        if small:
+            mixer = keywords.get("mixer", "none")
+            there = "" if mixer == "none" else f" ({mixer} mixes no more tokens than that there)"
+            warnings.append(
+                f"patch_size {patch} of {name} {small}{there}. Plan with a larger --patch-size, or "
+                "have nnU-Net plan for less memory (nnUNetv2_plan_experiment -gpu_memory_target, "
+                "which drops stages) and derive --from those plans"
+            )
+    return warnings
 
 
 def _rounding_note(

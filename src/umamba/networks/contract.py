@@ -111,11 +111,11 @@ class Topology:
         """Check that skips and upsampled maps will have the same size.
 
         Args:
-            spatial_shape: The patch.
+            spatial_shape: The size of an image.
             normalises_instances: Whether the network has instance normalisation.
 
         Raises:
-            PlansError: If the patch does not fit; it names one that does.
+            PlansError: If it does not fit; it names sizes that do.
         """
         if len(spatial_shape) != self.dim:
             msg = (
@@ -124,12 +124,13 @@ class Topology:
             )
             raise PlansError(msg)
         misfit = describe_misfit(
-            spatial_shape, self.strides, normalises_instances=normalises_instances
+            spatial_shape, self.strides, normalises_instances=normalises_instances, noun="size"
         )
         if misfit:
             msg = (
-                f"patch_size {list(spatial_shape)} {misfit}. Change patch_size in the plans, or "
-                "use fewer stages."
+                f"an image of size {list(spatial_shape)} {misfit}. Pad or crop images to such a "
+                f"size, or build the network with other `strides`; these are "
+                f"{[list(stride) for stride in self.strides]}."
             )
             raise PlansError(msg)
 

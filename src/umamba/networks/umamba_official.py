@@ -34,8 +34,9 @@ def feature_map_sizes(
     """Return the spatial shape after every stage."""
     if input_size is None:
         msg = (
-            "variant 'official' of UMambaEnc needs input_size, the patch size: its deep Mamba "
-            "layers are as wide as their feature maps. `umamba plan` writes it into the plans."
+            "variant 'official' of UMambaEnc needs input_size, the patch size, as its "
+            "deep Mamba layers are as wide as their feature maps; `umamba plan` writes it into "
+            "plans, others give it as input_size=(64, 64, 64)"
         )
         raise PlansError(msg)
     topology.check_patch(input_size)

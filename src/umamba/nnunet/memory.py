@@ -99,11 +99,14 @@ def _advice(name: str, memory: TrainingMemory, limit: int, configuration: dict[s
         longest = max(shrinkable, key=lambda i: patch[i])
         patch[longest] -= total[longest]
     if not fits():
-        return "no batch or patch is as small, but smaller --features are"
+        return (
+            "even the smallest batch and patch need more; fewer channels (--features, such as half "
+            "of each) need less"
+        )
     advice = "" if batch == full_batch else f" --batch-size {batch}"
     if patch != list(configuration["patch_size"]):
         advice += f" --patch-size {' '.join(map(str, patch))}"
-    return f"--configurations {name}{advice} --overwrite is as small" if advice else ""
+    return f"--configurations {name}{advice} --overwrite needs no more" if advice else ""
 
 
 def memory_table(memory: Mapping[str, MemoryComparison]) -> str:
@@ -116,7 +119,7 @@ def memory_table(memory: Mapping[str, MemoryComparison]) -> str:
     for name, row in memory.items():
         patch = "x".join(map(str, row.patch_size))
         before, after = row.source.total_bytes / _GIB, row.derived.total_bytes / _GIB
-        hint = f"   above its source: {row.advice}" if row.advice else ""
+        hint = f"   more than its source: {row.advice}" if row.advice else ""
         lines.append(
             f"  {name:<20}{patch:<16}{row.batch_size:>6}{before:>12.2f}{after:>10.2f}{hint}"
         )
