@@ -19,7 +19,7 @@ from umamba.comparison.results import build_results, write_results
 from umamba.comparison.state import Comparison
 from umamba.errors import UMambaError
 from umamba.evaluation.cases import EvaluationSettings, Labels
-from umamba.nnunet.workers import end_with_parent, leave_signals_to_parent
+from umamba.nnunet.workers import become_worker
 
 __all__ = [
     "CellTask",
@@ -194,8 +194,7 @@ class SpawnedProcess:
 def _serve(connection: Connection) -> None:
     if hasattr(os, "setsid"):
         os.setsid()
-    leave_signals_to_parent()
-    end_with_parent()
+    become_worker()
     while True:
         try:
             function, arguments = connection.recv()
