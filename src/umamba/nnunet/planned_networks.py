@@ -43,7 +43,11 @@ class PlannedNetwork(NamedTuple):
 
 
 def build_network(
-    plans: Plans, dataset_json: Mapping[str, Any], name: str, device: str = "meta"
+    plans: Plans,
+    dataset_json: Mapping[str, Any],
+    name: str,
+    device: str = "meta",
+    file: Path = Path("plans.json"),
 ) -> PlannedNetwork:
     """Build the network of one configuration for training, with deep supervision.
 
@@ -52,15 +56,19 @@ def build_network(
         dataset_json: The data set's `dataset.json`.
         name: The configuration.
         device: Where its weights are.
+        file: The plans, for messages.
+
+    Raises:
+        PlansError: If the network cannot be built, or is far larger than any.
     """
     from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
     from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-    manager = PlansManager(plans)
-    configuration = manager.get_configuration(name)
-    channels: int = determine_num_input_channels(manager, configuration, dataset_json)
-    with torch.device(device):
+    with building(file), torch.device(device):
+        manager = PlansManager(plans)
+        configuration = manager.get_configuration(name)
+        channels: int = determine_num_input_channels(manager, configuration, dataset_json)
         network: nn.Module = get_network_from_plans(
             configuration.network_arch_class_name,
             configuration.network_arch_init_kwargs,
