@@ -1,17 +1,25 @@
 """Entry point of the `umamba` command: parses, dispatches, and turns errors into exit codes."""
 
 import argparse
-import logging
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 
 from umamba import __version__
+from umamba.cli.failures import (
+    EXIT_BROKEN_PIPE,
+    EXIT_USER_ERROR,
+    close_broken_output,
+    explain,
+    log_to_stderr,
+    tell,
+)
 from umamba.cli.parser import CommandParser
 from umamba.errors import ResumableInterruptError, UMambaError
 from umamba.nnunet.interruption import EXIT_INTERRUPTED, StopRequest, resumable
 from umamba.nnunet.paths import share_cores
 from umamba.nnunet.workers import become_pool_worker
+from umamba.terminal import filter_streams, filtered_streams
 
 __all__ = ["build_parser", "main"]
 
@@ -31,8 +39,6 @@ COMMANDS = (
     "_benchmark",
     "_doctor",
 )
-
-EXIT_USER_ERROR = 2
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -58,38 +64,50 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         0 done, 1 some cases failed, 2 the user's input is at fault, 75 interrupted and resumable,
-        130 interrupted with nothing to resume; SIGINT, SIGTERM, SIGHUP and SIGUSR1 interrupt.
+        130 interrupted with nothing to resume, 141 nobody reads the output; SIGINT, SIGTERM,
+        SIGHUP and SIGUSR1 interrupt.
     """
-    args = build_parser().parse_args(argv)
-    _log_to_stderr()
-    share_cores()
+    with filtered_streams():
+        return _run(argv)
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    """Run one command, and explain whatever goes wrong in one line."""
+    command = ""
     try:
+        args = build_parser().parse_args(argv)
+        command = args.command
+        log_to_stderr()
+        share_cores()
         with StopRequest(ends_process=True).listening(), resumable(lambda: args.go_on):
             code: int = args.run(args)
+        sys.stdout.flush()
     except UMambaError as error:
-        sys.stderr.write(f"umamba {args.command}: {error}\n")
-        return EXIT_USER_ERROR
+        tell(command, str(error))
+        code = EXIT_USER_ERROR
     except ResumableInterruptError as interrupt:
-        sys.stderr.write(f"\numamba {args.command}: {interrupt}\n")
-        return interrupt.EXIT_CODE
+        sys.stderr.write(f"\numamba {command}: {interrupt}\n")
+        code = interrupt.EXIT_CODE
     except KeyboardInterrupt as interrupt:
         by = f" by {interrupt}" if str(interrupt) else ""
-        sys.stderr.write(f"\numamba {args.command}: interrupted{by}\n")
-        return EXIT_INTERRUPTED
+        sys.stderr.write(f"\numamba {command}: interrupted{by}\n")
+        code = EXIT_INTERRUPTED
+    except SystemExit:
+        close_broken_output()
+        raise
+    except Exception as error:  # noqa: BLE001 - the one place that explains what nothing else does
+        if isinstance(error, BrokenPipeError) and close_broken_output():
+            return EXIT_BROKEN_PIPE
+        tell(command, explain(error))
+        code = EXIT_USER_ERROR
+    close_broken_output()
     return code
-
-
-def _log_to_stderr() -> None:
-    """Show our own messages, and nobody else's."""
-    log = logging.getLogger("umamba")
-    if not log.handlers:
-        log.addHandler(logging.StreamHandler())
-        log.setLevel(logging.INFO)
 
 
 # A worker of nnU-Net's pools, all of which are spawned, imports the program of its parent first.
 if "__mp_main__" in sys.modules:
     become_pool_worker()
+    filter_streams()
 
 if __name__ == "__main__":
     sys.exit(main())

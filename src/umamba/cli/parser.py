@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from umamba.errors import closest
+from umamba.terminal import one_line
 
 __all__ = ["CommandParser"]
 
@@ -15,7 +16,8 @@ class CommandParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong and where to read on, without all the options; exit with 2."""
-        sys.stderr.write(f"{self.prog}: {message}\nusage: {self.prog} --help shows what it takes\n")
+        usage = f"usage: {self.prog} --help shows what it takes"
+        sys.stderr.write(f"{self.prog}: {one_line(message)}\n{usage}\n")
         sys.exit(2)
 
     def parse_args(  # type: ignore[override]

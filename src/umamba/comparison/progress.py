@@ -9,6 +9,7 @@ from pathlib import Path
 from umamba.comparison.cells import Cell
 from umamba.comparison.executor import Event
 from umamba.comparison.state import Comparison
+from umamba.terminal import write_control
 
 __all__ = ["Progress", "format_hours"]
 
@@ -51,7 +52,7 @@ class Progress:
     def _erase(self) -> None:
         if self._n_lines:
             # Source: ECMA-48, cursor up and erase below.
-            sys.stderr.write(f"\x1b[{self._n_lines}A\x1b[0J")
+            write_control(f"\x1b[{self._n_lines}A\x1b[0J")
         self._n_lines = 0
 
     def _line(self, comparison: Comparison, event: Event | None) -> str:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from umamba.nnunet.file_names import (
     GEOMETRY_ENDINGS,
+    is_utf8,
     no_plain_file,
     plain_ending,
     shown,
@@ -100,7 +101,7 @@ def write_image(path: Path, array: Array, geometry: Geometry | None = None) -> N
 
 def _read(path: Path, reader: str | None, *, is_mask: bool) -> LoadedImage:
     ending = split_ending(path)[1]
-    if str(path) != shown(path):  # SimpleITK would end the process
+    if not is_utf8(path):  # SimpleITK would end the process
         problem = f"its path is not UTF-8: {shown(path)}"
         raise UnreadableFileError(problem, "rename the file or its folder")
     if reason := no_plain_file(path):

@@ -11,11 +11,14 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from umamba.terminal import one_line
+
 __all__ = [
     "ENDINGS",
     "GEOMETRY_ENDINGS",
     "is_hidden",
     "is_image",
+    "is_utf8",
     "link_or_copy",
     "listed",
     "no_plain_file",
@@ -109,16 +112,21 @@ def no_plain_file(path: Path) -> str:
 
 def why_no_name(name: str) -> str:
     """Return why nnU-Net cannot work with a file of that name; "" if it can."""
-    if shown(name) != name:
+    if not is_utf8(name):
         return "its name is not UTF-8"
     if len(os.fsencode(name)) > _LONGEST_NAME:
         return f"its name would take more than {_LONGEST_NAME} bytes"
     return ""
 
 
+def is_utf8(name: object) -> bool:
+    """Return whether a name or path is text, as nnU-Net and SimpleITK need it."""
+    return not any("\ud800" <= c <= "\udfff" for c in str(name))
+
+
 def shown(name: object) -> str:
-    """Return a name or path as text that can be written anywhere: bytes beyond UTF-8 escaped."""
-    return str(name).encode("utf-8", "backslashreplace").decode("utf-8")
+    """Return a name or path as text on one line: what is not UTF-8, or not seen, is escaped."""
+    return one_line(name)
 
 
 def listed(names: Iterable[object]) -> str:

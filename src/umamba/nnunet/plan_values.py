@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import Any, NoReturn
+from unicodedata import category
 
 from umamba.errors import PlansError, quoted
 
@@ -60,6 +61,11 @@ def _is_plain(value: Any) -> bool:
 
 def _is_text(value: Any) -> bool:
     return isinstance(value, str) and len(value) <= _LONGEST_TEXT
+
+
+def _is_name(value: Any) -> bool:
+    """Return whether a value is a name on one line, with nothing that moves a cursor."""
+    return _is_text(value) and not any(category(c) in ("Cc", "Cs", "Zl", "Zp") for c in value)
 
 
 def _is_layers(value: Any) -> bool:
@@ -244,11 +250,11 @@ def check_description_values(dataset_json: Mapping[str, Any], file: Path) -> Non
     key = "channel_names" if "channel_names" in dataset_json else "modality"
     names: Any = dataset_json.get(key)
     named = isinstance(names, dict) and 0 < len(names) <= _MOST_CHANNELS
-    if not named or not all(map(_is_text, names.values())):
+    if not named or not all(map(_is_name, names.values())):
         _refuse(key, names, 'the name of every channel by its number, as {"0": "CT"}', file)
     labels: Any = dataset_json.get("labels")
     valued = isinstance(labels, dict) and 0 < len(labels) <= _MOST_LABEL
-    if not valued or not all(map(_is_label, labels.values())):
+    if not valued or not all(map(_is_name, labels)) or not all(map(_is_label, labels.values())):
         fits = f"the value of every name, from 0 to {_MOST_LABEL}, or a list of them for a region"
         _refuse("labels", labels, fits, file)
     order = dataset_json.get("regions_class_order")

@@ -1,0 +1,96 @@
+"""Whatever goes wrong becomes one line, and never a traceback."""
+
+import errno
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from umamba.cli.failures import explain, log_to_stderr
+from umamba.cli.main import main
+
+RUN = "from umamba.cli.main import main; import sys; sys.exit(main(sys.argv[1:]))"
+ERRORS = {
+    "full": (
+        OSError(errno.ENOSPC, "No space left", "/data/x"),
+        "/data/x: No space left; make room",
+    ),
+    "read only": (OSError(errno.EROFS, "Read-only file system", b"/d\xff"), "can be written to"),
+    "circle": (OSError(errno.ELOOP, "Too many links", "a"), "links lead in a circle"),
+    "memory": (MemoryError(), "the memory is too small"),
+    "torch": (RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes"), "too small"),
+    "nested": (RecursionError("maximum recursion depth exceeded"), "nested too deep"),
+    "text": (UnicodeEncodeError("utf-8", "\ud800", 0, 1, "surrogates"), "cannot be written"),
+    "defect": (AttributeError("'int' object has no attribute\nx"), "unexpected AttributeError"),
+}
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_any_error_of_a_command_is_one_line(
+    name: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    error, words = ERRORS[name]
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("umamba.cli._predict.run", fail)
+    assert main(["predict", "-i", "in", "-o", "out"]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("umamba predict: ")
+    assert words in lines[0]
+    kept = list(tmp_path.glob("umamba-traceback-*.txt"))
+    assert len(kept) == (name == "defect")
+    if kept:  # for those who can mend it
+        assert str(kept[0]) in lines[0]
+        assert "test_failures.py" in kept[0].read_text()
+
+
+def test_a_traceback_that_cannot_be_kept_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", "/does/not/exist")
+    with pytest.raises(ZeroDivisionError) as caught:
+        _ = 1 / 0
+    assert "report it with its place" in explain(caught.value)
+
+
+def run(arguments: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", RUN, *arguments]
+    kept = {"text": True, "stderr": subprocess.PIPE, "timeout": 120}
+    return subprocess.run(command, check=False, **kept, **options)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="descriptors as POSIX has them")
+def test_output_that_nobody_reads_ends_quietly() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    for arguments in (["models", "--help"], ["doctor", "--json"]):
+        done = run(arguments, stdout=writing)
+        assert (done.returncode, done.stderr) in [(141, ""), (0, "")]
+    assert done.returncode == 141
+    os.close(writing)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_output_that_finds_no_room_is_one_line() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = run(["doctor", "--json"], stdout=full)
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        "umamba doctor: No space left on device; make room, or give another folder; TMPDIR names "
+        "that of temporary files"
+    ]
+
+
+def test_names_in_logged_messages_stay_on_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    log_to_stderr()
+    logging.getLogger("umamba.test").info("%s: predicted", "a\n3 predicted")
+    assert capsys.readouterr().err == "a\\n3 predicted: predicted\n"
