@@ -29,6 +29,34 @@ def test_numbers_are_channels_only_where_they_can_be(tmp_path: Path) -> None:
     assert all(not check_case(case, description("T1"))[1] for case in cases)
 
 
+@pytest.mark.parametrize(
+    ("names", "strays"),
+    [
+        (["STS_025_0001"], ["STS_025_0001"]),  # the T2 image of a case that has its number already
+        (["a_0000", "b_0001"], ["b_0001"]),
+        (["a_0001", "b_0001"], ["a_0001", "b_0001"]),
+        (["patient_0001"], []),
+        ([f"patient_{i:04d}" for i in range(1, 41)], []),
+        (["site1_0001", "site1_0002", "site2_0001", "site2_0002"], []),
+    ],
+)
+def test_a_second_channel_is_no_case_of_a_model_of_one(
+    names: list[str], strays: list[str], tmp_path: Path
+) -> None:
+    for name in names:
+        (tmp_path / f"{name}.nii.gz").touch()
+    found = find_inputs(tmp_path, description("T1"))
+    assert sorted(found.failed) == [f"{name}.nii.gz" for name in strays]
+    assert [case.case_id for case in found.cases] == sorted(
+        name.removesuffix("_0000") for name in set(names) - set(strays)
+    )
+    for name in strays:
+        assert found.failed[f"{name}.nii.gz"] == (
+            f"by its name it is channel 1 of {name[:-5]}, and the model reads one channel, T1, as "
+            f"_0000; if it is that, name it {name[:-5]}_0000.nii.gz"
+        )
+
+
 def test_wrong_channel_numbers_are_named(tmp_path: Path) -> None:
     write(tmp_path, "good_0000", "good_0001", "late_0001", "late_0002", "one_0000", "bare")
     two = description("T1", "T2")

@@ -78,12 +78,41 @@ def find_inputs(
         found = f" (but {listed(others)})" if others else ""
         msg = f"{images} has no files that end in {ending}, which this model reads{found}"
         raise DatasetError(msg)
-    cases, rivals = _group(files, ending, several=len(channel_names(dataset_json)) > 1)
-    return FoundInputs(tuple(cases), {**failed, **rivals}, tuple(others))
+    channels = channel_names(dataset_json)
+    strays = _stray_channels(files, channels[0]) if len(channels) == 1 else {}
+    files = [path for path in files if shown(path.name) not in strays]
+    cases, rivals = _group(files, ending, several=len(channels) > 1)
+    return FoundInputs(tuple(cases), {**failed, **strays, **rivals}, tuple(others))
 
 
 def _ending(path: Path) -> str:
     return split_ending(path)[1] or path.suffix.lower()
+
+
+def _stray_channels(files: Sequence[Path], channel: str) -> dict[str, str]:
+    """Return files that look like a further channel, of which the model reads only one.
+
+    `patient_0001` beside `patient_0002`, or alone, has a name with a number. `case_0001` beside
+    `other_0000`, `STS_025_0001`, and `a_0001` beside `b_0001` have that of a channel.
+    """
+    numbers: dict[str, dict[int, Path]] = {}
+    for path in files:
+        name, number = _split_number(split_ending(path)[0])
+        if number is not None:
+            numbers.setdefault(name, {})[number] = path
+    has_first = any(0 in there for there in numbers.values())
+    all_alike = len(numbers) > 1 and len({tuple(there) for there in numbers.values()}) == 1
+    strays = {}
+    for name, there in numbers.items():
+        number, path = next(iter(there.items()))
+        alone = len(there) == 1 and number > 0
+        if alone and (has_first or all_alike or name[-1].isdigit()):
+            wanted = f"{shown(name)}_0000{path.name[len(name) + 5 :]}"
+            strays[shown(path.name)] = (
+                f"by its name it is channel {number} of {shown(name)}, and the model reads one "
+                f"channel, {channel}, as _0000; if it is that, name it {wanted}"
+            )
+    return strays
 
 
 def _group(
