@@ -151,14 +151,15 @@ def _load(file: Path | None) -> dict[str, dict[str, Any]]:
     if file is None:
         return {}
     try:
-        first, _, entries = file.read_text(encoding="utf-8").partition("\n")
+        first, _, text = file.read_text(encoding="utf-8").partition("\n")
         head = json.loads(first)
-        if (head["version"], head["digest"]) != (_version(), _digest(entries.rstrip("\n"))):
+        if (head["version"], head["digest"]) != (_version(), _digest(text.rstrip("\n"))):
             return {}
-        known = json.loads(entries)
+        known = json.loads(text)
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return {}
-    return known if isinstance(known, dict) else {}
+    entries = known.items() if isinstance(known, dict) else ()
+    return {key: entry for key, entry in entries if isinstance(entry, dict)}
 
 
 def _digest(text: str) -> str:

@@ -26,6 +26,7 @@ __all__ = [
 # The endings of ours that nnU-Net's readers can read, whatever it lists itself.
 READERS: Mapping[str, tuple[str, ...]] = {
     "SimpleITKIO": GEOMETRY_ENDINGS,
+    "SimpleITKIOWithReorient": GEOMETRY_ENDINGS,
     "NibabelIO": (".nii.gz", ".nii"),
     "NibabelIOWithReorient": (".nii.gz", ".nii"),
     "NaturalImage2DIO": (".png", ".tif", ".tiff"),

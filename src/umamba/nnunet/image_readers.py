@@ -9,17 +9,7 @@ from typing import Any
 from umamba.nnunet.file_names import shown
 from umamba.nnunet.volume_files import silent_libraries
 
-__all__ = ["KNOWN_READERS", "nnunet_reader"]
-
-# Those that `read_image` follows.
-KNOWN_READERS = (
-    "NaturalImage2DIO",
-    "NibabelIO",
-    "NibabelIOWithReorient",
-    "SimpleITKIO",
-    "SimpleITKIOWithReorient",
-    "Tiff3DIO",
-)
+__all__ = ["nnunet_reader"]
 
 
 def nnunet_reader(description: Mapping[str, Any], example: Path | None) -> str | None:

@@ -28,7 +28,7 @@ from umamba.nnunet.file_names import (
     visible_files,
     why_no_name,
 )
-from umamba.nnunet.image_readers import KNOWN_READERS, nnunet_reader
+from umamba.nnunet.image_readers import nnunet_reader
 from umamba.nnunet.json_files import load_json
 
 __all__ = ["RawDataset", "open_raw_dataset"]
@@ -102,7 +102,6 @@ def open_raw_dataset(path: Path) -> RawDataset:
         cases, found = _found_cases(path, ending)
     problems += found
     reader = nnunet_reader(description, cases[0].images[0] if cases else None)
-    problems += _check_reader(file, description.get("overwrite_image_reader_writer"), reader)
     n_cases = description.get("numTraining")
     incomplete = any(problem.severity == "error" for problem in found)
     if n_cases != len(cases) and not incomplete:
@@ -122,20 +121,6 @@ def open_raw_dataset(path: Path) -> RawDataset:
         problems=(*problems, *found),
         order=() if contradictory else tuple(description.get("regions_class_order") or ()),
     )
-
-
-def _check_reader(file: Path, wanted: object, reader: str | None) -> list[Problem]:
-    if reader is None:
-        text = f"nnU-Net has no reader for file_ending and overwrite_image_reader_writer {wanted!r}"
-        return [Problem("", file, text, f"name one of {', '.join(KNOWN_READERS)}")]
-    if wanted not in (None, "None", reader):
-        text = f"nnU-Net has no overwrite_image_reader_writer {wanted!r}, and takes {reader}"
-        return [Problem("", file, text, f"name one of {', '.join(KNOWN_READERS)}", "warning")]
-    if reader not in KNOWN_READERS:
-        text = f"what the reader {reader} takes is not known here"
-        fix = "the files were read as nnU-Net does by default"
-        return [Problem("", file, text, fix, "warning")]
-    return []
 
 
 def _found_cases(path: Path, ending: str) -> tuple[list[Case], list[Problem]]:

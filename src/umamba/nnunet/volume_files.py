@@ -224,7 +224,8 @@ def _reoriented_by_itk(loaded: LoadedImage) -> LoadedImage:
     import SimpleITK
 
     if loaded.geometry is None or loaded.array.ndim != 4 or len(loaded.array) > 1:
-        return loaded
+        problem = "it is not a 3D image, and nnU-Net's SimpleITKIOWithReorient turns no others"
+        raise UnreadableFileError(problem, "name SimpleITKIO as the reader")
     image = SimpleITK.DICOMOrient(_itk_image(loaded.array[0], loaded.geometry), "RAS")
     array = SimpleITK.GetArrayFromImage(image)[None]
     return replace(loaded, array=array, geometry=_geometry_of(image))
