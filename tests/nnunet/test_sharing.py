@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -91,6 +92,17 @@ def test_folder_and_zip_predict_what_the_model_predicted(
     (tmp_path / "stock").mkdir()
     stock.predict_from_files_sequential(str(images), str(tmp_path / "stock"))
     assert np.array_equal(voxels(tmp_path / "stock" / "case_0.nii.gz"), want[0])
+
+
+def test_a_manifest_of_an_earlier_version_installs(exported: Path, tmp_path: Path) -> None:
+    old = tmp_path / "old"
+    shutil.copytree(exported, old)
+    manifest = read_json(old / "manifest.json")
+    for record in manifest["folds"].values():
+        for key in ("iterations", "training_cases", "validation_cases"):
+            del record[key]
+    (old / "manifest.json").write_text(json.dumps(manifest))
+    assert main(["install", str(old), "--results", str(tmp_path / "results")]) == 0
 
 
 def test_a_stock_zip_installs_without_what_would_be_unpickled(

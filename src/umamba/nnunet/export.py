@@ -7,7 +7,7 @@ import shutil
 import sys
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from math import isfinite
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 from umamba import __version__
 from umamba.errors import CheckpointError, ModelFileError, quoted
 from umamba.nnunet.checkpoints import read_checkpoint
+from umamba.nnunet.fold_facts import count_cases, count_iterations
 from umamba.nnunet.json_files import load_json
 from umamba.nnunet.manifest import CARD, MANIFEST, FoldRecord, Manifest, sha256
 from umamba.nnunet.model_card import model_card
@@ -35,6 +36,7 @@ _TRAINER = re.compile(r"\w+", re.ASCII)
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the first day that a zip file knows
 _UNIX = 3
 _SHOWN = 8
+_WEIGHTS = "weights.safetensors"
 
 
 @dataclass(frozen=True)
@@ -81,27 +83,30 @@ def export_model(request: ExportRequest, output: Path, paths: Paths) -> Manifest
     if not model.is_dir():
         msg = f"model folder {model} does not exist; train first, or check -p, -tr and the names"
         raise ModelFileError(msg)
+    splits = paths.preprocessed and paths.preprocessed / dataset / "splits_final.json"
     with publication(output, "nothing is overwritten: give another -o") as work:
-        if output.suffix.lower() != ".zip":
-            work.new.mkdir()
-            manifest = _write_folder(request, dataset, model, work.new)
-        else:
-            folder = work.workspace / "model"
-            folder.mkdir()
-            manifest = _write_folder(request, dataset, model, folder)
+        is_zip = output.suffix.lower() == ".zip"
+        folder = work.workspace / "model" if is_zip else work.new
+        folder.mkdir()
+        manifest = _write_folder(request, dataset, model, folder, splits)
+        if is_zip:
             _zip(folder, work.new)
         work.publish()
     return manifest
 
 
-def _write_folder(request: ExportRequest, dataset: str, model: Path, folder: Path) -> Manifest:
+def _write_folder(
+    request: ExportRequest, dataset: str, model: Path, folder: Path, splits: Path | None
+) -> Manifest:
     dataset_json, plans = _shareable(model, trusted=request.trust_plans)
     for name, content in (("dataset.json", dataset_json), ("plans.json", plans)):
         (folder / name).write_text(json.dumps(content, indent=4) + "\n", encoding="utf-8")
     folds, metrics = {}, {}
-    for fold in request.folds or find_folds(model, request.checkpoint_name):
+    for fold in dict.fromkeys(request.folds) or find_folds(model, request.checkpoint_name):
         sys.stderr.write(f"exporting fold {fold}\n")
-        folds[fold] = _write_fold(model / f"fold_{fold}" / request.checkpoint_name, fold, folder)
+        record = _write_fold(request, model / f"fold_{fold}", folder / f"fold_{fold}")
+        cases = count_cases(model / f"fold_{fold}", dataset_json, splits)
+        folds[fold] = replace(record, training_cases=cases[0], validation_cases=cases[1])
         summary = model / f"fold_{fold}" / "validation" / "summary.json"
         if summary.is_file():
             metrics[fold] = _metrics(load_json(summary))
@@ -132,10 +137,10 @@ def _write_folder(request: ExportRequest, dataset: str, model: Path, folder: Pat
     return manifest
 
 
-def _write_fold(checkpoint_path: Path, fold: str, folder: Path) -> FoldRecord:
+def _write_fold(request: ExportRequest, source: Path, folder: Path) -> FoldRecord:
+    checkpoint_path = source / request.checkpoint_name
     checkpoint = read_checkpoint(checkpoint_path)
-    relative = f"fold_{fold}/weights.safetensors"
-    (folder / relative).parent.mkdir()
+    folder.mkdir()
     weights, trainer = checkpoint["network_weights"], checkpoint.get("trainer_name")
     strange = next((name for name in weights if not _WEIGHT.fullmatch(name)), None)
     if strange is not None:
@@ -144,14 +149,15 @@ def _write_fold(checkpoint_path: Path, fold: str, folder: Path) -> FoldRecord:
     if not isinstance(trainer, str) or not _TRAINER.fullmatch(trainer):
         msg = f"checkpoint {checkpoint_path} names no trainer; it was not written by nnU-Net v2"
         raise CheckpointError(msg)
-    write_weights(weights, folder / relative, checkpoint_path)
+    write_weights(weights, folder / _WEIGHTS, checkpoint_path)
     axes = checkpoint.get("inference_allowed_mirroring_axes")
     epochs = checkpoint.get("current_epoch")
     return FoldRecord(
-        weights=relative,
+        weights=f"{folder.name}/{_WEIGHTS}",
         trainer_name=trainer,
         mirroring_axes=None if axes is None else tuple(int(axis) for axis in axes),
         epochs=None if epochs is None else int(epochs),
+        iterations=count_iterations(checkpoint, request.trainer),
     )
 
 

@@ -32,12 +32,18 @@ class FoldRecord:
         trainer_name: The trainer whose network it is, as the checkpoint names it.
         mirroring_axes: Axes along which predictions may be mirrored.
         epochs: How long it was trained.
+        iterations: The same in iterations.
+        training_cases: How many cases it was trained on.
+        validation_cases: How many cases it was validated on.
     """
 
     weights: str
     trainer_name: str
     mirroring_axes: tuple[int, ...] | None
     epochs: int | None
+    iterations: int | None = None
+    training_cases: int | None = None
+    validation_cases: int | None = None
 
 
 @dataclass(frozen=True)
@@ -184,13 +190,17 @@ def _parse(content: Mapping[str, Any]) -> Manifest:
 
 def _parse_fold(record: Mapping[str, Any]) -> FoldRecord:
     axes, epochs = record["mirroring_axes"], record["epochs"]
-    numbers = [epochs, *([] if axes is None else axes)]
+    counts = {  # which umamba did not always note
+        key: record.get(key) for key in ("iterations", "training_cases", "validation_cases")
+    }
+    numbers = [epochs, *counts.values(), *([] if axes is None else axes)]
     if any(n is not None and type(n) is not int for n in numbers):
-        msg = f"mirroring_axes or epochs are not whole: {quoted(numbers)}"
+        msg = f"mirroring_axes, epochs or counts are not whole: {quoted(numbers)}"
         raise ValueError(msg)
     return FoldRecord(
         weights=str(record["weights"]),
         trainer_name=str(record["trainer_name"]),
         mirroring_axes=None if axes is None else tuple(axes),
         epochs=epochs,
+        **counts,
     )

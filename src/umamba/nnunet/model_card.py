@@ -1,8 +1,10 @@
 """The text that goes with a shared model: what it was trained on, how good it is, and for what."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from umamba.nnunet.file_names import GEOMETRY_ENDINGS
 from umamba.nnunet.manifest import Manifest
 from umamba.nnunet.plans import Plans, resolve
 from umamba.nnunet.prediction_inputs import channel_names
@@ -25,6 +27,7 @@ def model_card(manifest: Manifest, dataset_json: Mapping[str, Any], plans: Plans
     """
     licence = dataset_json.get("licence") or dataset_json.get("license")
     network = resolve(plans, manifest.configuration)
+    axes = _axes(plans, len(network["patch_size"]))
     architecture = network.get("architecture", {}).get("network_class_name", "as in plans.json")
     return f"""---
 library_name: nnunetv2
@@ -39,8 +42,8 @@ tags: [medical-imaging, segmentation, nnunet, umamba]
 | network | `{architecture}` |
 | trainer | `{manifest.trainer}` |
 | plans | `{manifest.plans_name}` |
-| patch size, spacing (mm) | {network["patch_size"]}, {network["spacing"]} |
-| folds (epochs) | {_folds(manifest)} |
+| patch size in voxels ({axes}) | {_by_axis(network["patch_size"])} |
+| spacing in {_unit(dataset_json)} ({axes}) | {_by_axis(network["spacing"])} |
 | made with | {", ".join(f"{name} {number}" for name, number in manifest.versions.items())} |
 
 ## Data
@@ -49,12 +52,16 @@ tags: [medical-imaging, segmentation, nnunet, umamba]
 
 - Channels: {", ".join(map(str, channel_names(dataset_json)))}
 - Labels: {", ".join(f"{name} = {value}" for name, value in dataset_json["labels"].items())}
-- Training cases: {dataset_json.get("numTraining", "not known")}; files `{_ending(dataset_json)}`
+- Cases in the data set: {_count(dataset_json.get("numTraining"))}; files `{_ending(dataset_json)}`
 - Reference: {dataset_json.get("reference") or "none given"}
+
+## Training
+
+{_folds_table(manifest)}
 
 ## Metrics
 
-{_metrics_table(manifest.metrics)}
+{_metrics_table(manifest.metrics, dataset_json["labels"])}
 
 ## Intended use
 
@@ -82,10 +89,39 @@ that it can be completed.
 """
 
 
-def _folds(manifest: Manifest) -> str:
-    return ", ".join(
-        fold if record.epochs is None else f"{fold} ({record.epochs})"
+def _axes(plans: Plans, n_axes: int) -> str:
+    """Return the names of the network's axes, which may be other than those of the image."""
+    order = plans.get("transpose_forward", range(3))
+    return ", ".join([["z", "y", "x"][axis] for axis in order][-n_axes:])
+
+
+def _by_axis(values: Sequence[int | float]) -> str:
+    return " x ".join(f"{value:g}" for value in values)
+
+
+def _unit(dataset_json: Mapping[str, Any]) -> str:
+    reader = dataset_json.get("overwrite_image_reader_writer")
+    has_unit = _ending(dataset_json) in GEOMETRY_ENDINGS or reader == "Tiff3DIO"
+    return "mm" if has_unit else "pixels"
+
+
+def _folds_table(manifest: Manifest) -> str:
+    columns = ("training_cases", "validation_cases", "epochs", "iterations")
+    rows = [
+        [fold, *(_count(getattr(record, column)) for column in columns)]
         for fold, record in manifest.folds.items()
+    ]
+    return _table(["fold", *(column.replace("_", " ") for column in columns)], rows)
+
+
+def _count(number: int | None) -> str:
+    return "not known" if number is None else str(number)
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(
+        f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines
     )
 
 
@@ -93,22 +129,26 @@ def _ending(dataset_json: Mapping[str, Any]) -> str:
     return str(dataset_json["file_ending"])
 
 
-def _metrics_table(metrics: Mapping[str, Any]) -> str:
+def _metrics_table(metrics: Mapping[str, Any], labels: Mapping[str, Any]) -> str:
     if not metrics:
         return f"No validation was found. {_TO_COMPLETE}"
-    labels = sorted({label for fold in metrics.values() for label in fold["dice"]})
+    names = {_values(value): name for name, value in labels.items()}
+    found = sorted({label for fold in metrics.values() for label in fold["dice"]}, key=_values)
     rows = [
         [fold, str(values["cases"]), _number(values["mean_dice"])]
-        + [_number(values["dice"].get(label)) for label in labels]
+        + [_number(values["dice"].get(label)) for label in found]
         for fold, values in metrics.items()
     ]
-    head = ["fold", "cases", "mean Dice", *(f"label {label}" for label in labels)]
-    lines = [head, ["---"] * len(head), *rows]
-    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    columns = [names.get(_values(label), f"label {label}") for label in found]
     return (
         "Dice on the validation cases of each fold, which its training has not seen (those of fold "
-        f"`all` were trained on):\n\n{table}"
+        f"`all` were trained on):\n\n{_table(['fold', 'cases', 'mean Dice', *columns], rows)}"
     )
+
+
+def _values(label: Any) -> tuple[int, ...]:
+    """Return the values of a label or region, be it 1, "1", [1, 2] or "(1, 2)"."""
+    return tuple(int(number) for number in re.findall(r"\d+", str(label), re.ASCII))
 
 
 def _number(value: float | None) -> str:
