@@ -24,6 +24,7 @@ from umamba.nnunet.checkpoints import (
 from umamba.nnunet.disk_space import check_space, full_disk_explained
 from umamba.nnunet.finite_steps import MOST_IN_A_ROW, FiniteSteps, find_non_finite
 from umamba.nnunet.interruption import STOP_FILE, StopRequest, how_to_go_on, resumable
+from umamba.nnunet.pace import Pace
 from umamba.nnunet.planned_networks import bare_network
 from umamba.nnunet.progress import CaseProgress
 from umamba.nnunet.run_lock import only_training
@@ -61,6 +62,7 @@ class CrashSafeTrainer(nnUNetTrainer):
     _finite_steps: FiniteSteps
     _random_states: Mapping[str, Any] | None = None
     _saved_at = 0.0
+    _pace: Pace | None = None
     _validation: CaseProgress | None = None
     _to_validate = _validated = 0
 
@@ -109,6 +111,10 @@ class CrashSafeTrainer(nnUNetTrainer):
         if self._random_states is not None:
             restore_random_states(self._random_states)
         self._saved_at = time.monotonic()
+        epochs = self.num_epochs - self.current_epoch
+        if self.local_rank == 0:
+            iterations = epochs * self.num_iterations_per_epoch
+            self._pace = Pace(iterations, epochs, self.device.type)
         with stop.deferred():
             while self.current_epoch < self.num_epochs:
                 self._run_epoch(stop)
@@ -162,6 +168,8 @@ class CrashSafeTrainer(nnUNetTrainer):
                 self._save_in_time(stop)
                 raise
             outputs.append(step(batch))
+            if self._pace is not None and phase == "training":
+                self._pace.note_step()
 
     def initialize(self) -> None:
         """Build network, loss and optimiser as nnU-Net does, and guard the optimiser's steps."""

@@ -1,0 +1,65 @@
+"""How long a training will take, said once where that is days."""
+
+import sys
+import time
+
+__all__ = ["Pace", "describe_days", "remedy"]
+
+_DAY = 86400.0
+_STEPS = 5
+_SECONDS = 120.0
+# nnU-Net validates on one batch for every five, and forward is about a third of a step.
+_WITH_VALIDATION = 1 + 0.2 / 3
+
+
+def describe_days(seconds: float) -> str:
+    """Return a length of time in days; "" where it is less than one."""
+    days = seconds / _DAY
+    return "" if days < 1 else f"about {days:.0f} {'day' if round(days) == 1 else 'days'}"
+
+
+def remedy(device_type: str) -> str:
+    """Return what makes a training shorter."""
+    gpu = "; a GPU takes a small part of it" if device_type == "cpu" else ""
+    return (
+        "fewer --epochs (such as 50) or --iterations make a training shorter, and `umamba plan` "
+        f"with smaller --features or --patch-size each iteration quicker{gpu}"
+    )
+
+
+class Pace:
+    """Measures the first iterations of a training; the very first one warms up.
+
+    Args:
+        iterations: Training iterations that are left.
+        epochs: Epochs that they are left for.
+        device_type: `cpu`, `cuda` or `mps`.
+    """
+
+    def __init__(self, iterations: int, epochs: int, device_type: str) -> None:
+        self._iterations, self._epochs, self._device_type = iterations, epochs, device_type
+        self._began: float | None = None
+        self._steps = 0
+        self._is_known = False
+
+    def note_step(self) -> None:
+        """Count a training iteration that has ended, and say how long the rest will take."""
+        now = time.monotonic()
+        if self._began is None:
+            self._began = now
+            return
+        self._steps += 1
+        passed = now - self._began
+        if not self._is_known and (self._steps >= _STEPS or passed > _SECONDS):
+            self._is_known = True
+            self._say(passed / self._steps)
+
+    def _say(self, seconds: float) -> None:
+        device = "CPU" if self._device_type == "cpu" else "GPU"
+        days = describe_days(seconds * self._iterations * _WITH_VALIDATION)
+        if days:
+            sys.stderr.write(
+                f"note: at {seconds:.1f} s per iteration, the {self._iterations} iterations of "
+                f"{self._epochs} epochs will take {days} on this {device}; "
+                f"{remedy(self._device_type)}\n"
+            )
