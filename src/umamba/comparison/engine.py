@@ -69,12 +69,14 @@ def run_comparison(
     """
     with comparing(comparison.request.output) as stop:
         run = _Run(comparison, listener, collector or Collector(), stop)
-        with closing(run.collector), stop.deferred():
-            try:
-                run.train(executor)
-            except KeyboardInterrupt:  # a second one
-                run.interrupted = True
-            return run.finish()
+        with closing(run.collector):
+            run.begin()
+            with stop.deferred():
+                try:
+                    run.train(executor)
+                except KeyboardInterrupt:  # a second one
+                    run.interrupted = True
+                return run.finish()
 
 
 class _Run:
@@ -89,6 +91,19 @@ class _Run:
         self._manifest = describe_run(comparison)
         self._published_at, self._pause = time.monotonic(), _SECONDS_BETWEEN_RESULTS
 
+    def begin(self) -> None:
+        """Have finished cells and trainings of stock nnU-Net read and evaluated."""
+        comparison = self.comparison
+        for cell, state in comparison.states.items():
+            if state.status == "done" and cell not in comparison.finished:
+                self._conclude(cell, None)
+        for training in find_stock_trainings(
+            comparison.planned, comparison.lengths, comparison.cases, comparison.paths
+        ):
+            task = _evaluation(comparison, training, training.folder)
+            self.collector.submit(partial(self._take_in, training), evaluate_training, task)
+        self.listener(comparison, None)
+
     def train(self, executor: Executor) -> None:
         """Run the jobs, and collect what comes of them."""
         comparison = self.comparison
@@ -97,8 +112,6 @@ class _Run:
             for cell in comparison.asked
             if comparison.states[cell].status != "done"
         }
-        self._read_what_is_done()
-        self.listener(comparison, None)
         with closing(executor.run(list(jobs), self.stop)) as events:
             for event in events:
                 self._take_note(jobs[event.job], event)
@@ -165,18 +178,6 @@ class _Run:
             self._pause = max(_SECONDS_BETWEEN_RESULTS, _LEAST_PAUSE * took)
 
         self.collector.submit(note, publish_interim, _copy(self.comparison), self._manifest)
-
-    def _read_what_is_done(self) -> None:
-        """Read and evaluate finished cells, and trainings of stock nnU-Net."""
-        comparison = self.comparison
-        for cell, state in comparison.states.items():
-            if state.status == "done" and cell not in comparison.finished:
-                self._conclude(cell, None)
-        for training in find_stock_trainings(
-            comparison.planned, comparison.lengths, comparison.cases, comparison.paths
-        ):
-            task = _evaluation(comparison, training, training.folder)
-            self.collector.submit(partial(self._take_in, training), evaluate_training, task)
 
     def _take_in(self, training: StockTraining, outcome: Outcome) -> None:
         if outcome.error is not None:

@@ -19,6 +19,7 @@ from umamba.nnunet.paths import available_cores, child_environment, setting
 __all__ = ["Event", "Executor", "Job", "LocalExecutor", "Worker", "local_workers"]
 
 _POLL_SECONDS = 0.5
+_NOT_STARTED = 126  # as shells have it
 
 _CHILD = """
 import sys
@@ -162,8 +163,12 @@ class LocalExecutor:
         for i, worker in enumerate(self.workers):
             if i not in self._running and waiting:
                 job = waiting.popleft()
-                self._running[i] = (job, _start(job, worker))
                 events.append(Event(job, "started"))
+                try:
+                    self._running[i] = (job, _start(job, worker))
+                except OSError as error:  # those that run are not to end with it
+                    sys.stderr.write(f"{job.name} cannot be started: {error}\n")
+                    events.append(Event(job, "ended", _NOT_STARTED))
         return events
 
     def _reap(self) -> list[Event]:
