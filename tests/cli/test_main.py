@@ -89,3 +89,12 @@ def test_python_in_the_readme_runs(unchecked: None) -> None:
         scope: dict[str, object] = {}
         exec(block, scope)
         assert tuple(scope["logits"].shape) == (2, 3, 64, 64, 64)
+
+
+def test_the_command_itself_is_no_worker() -> None:
+    code = (
+        "import multiprocessing, signal, threading; signal.signal(signal.SIGHUP, signal.SIG_DFL); "
+        "import umamba.cli.main; assert signal.getsignal(signal.SIGHUP) is signal.SIG_DFL; "
+        "assert threading.active_count() == 1"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -104,8 +104,9 @@ def _run(argv: Sequence[str] | None) -> int:
     return code
 
 
-# A worker of nnU-Net's pools, all of which are spawned, imports the program of its parent first.
-if "__mp_main__" in sys.modules:
+# A worker of nnU-Net's pools, all of which are spawned, imports the program of its parent first,
+# under that name; in the parent itself it is a second name of `__main__`.
+if getattr(sys.modules.get("__mp_main__"), "__name__", "") == "__mp_main__":
     become_pool_worker()
     filter_streams()
 
