@@ -35,6 +35,7 @@ def evaluation_data(evaluation: FolderEvaluation) -> Row:
         "missing": list(evaluation.missing),
         "extra": list(evaluation.extra),
         "notes": list(evaluation.notes),
+        "unused": list(evaluation.unused),
     }
 
 
