@@ -1,11 +1,13 @@
 """Arguments that several commands take."""
 
 import argparse
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from umamba.cli.arguments import add_patch_arguments, natural, positive
+from umamba.cli.main import build_parser
 
 
 @pytest.mark.parametrize("given", [["32", "40", "24"], ["32,40,24"], ["32,40", "24"]])
@@ -34,3 +36,33 @@ def test_only_ascii_digits_are_numbers(given: str) -> None:
             parse(given)
     assert natural("0") == 0
     assert positive("012") == 12
+
+
+def _options() -> Iterator[tuple[str, argparse.Action]]:
+    parsers = [build_parser()]
+    for parser in parsers:
+        for action in parser._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                parsers += action.choices.values()
+            elif not isinstance(action, argparse._HelpAction | argparse._VersionAction):
+                yield parser.prog, action
+
+
+def test_every_option_says_what_it_is_and_its_default() -> None:
+    unsaid = []
+    for command, action in _options():
+        said = action.help or ""
+        chosen = action.default not in (None, False, argparse.SUPPRESS, (), [], "")
+        if not said or (chosen and "default" not in said):
+            unsaid.append(f"{command} {action.option_strings or action.dest}")
+        if chosen and isinstance(action.default, str | int | float):
+            assert str(action.default) in said, (command, action.option_strings)
+    assert not unsaid
+
+
+@pytest.mark.parametrize("text", ["0", "-0.5", "1.5", "nan", "x"])
+def test_a_step_is_a_part_of_a_patch(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        build_parser().parse_args(["predict", "-i", "a", "-o", "b", f"-step_size={text}"])
+    assert left.value.code == 2
+    assert f"'{text}' is not a number above 0 and at most 1" in capsys.readouterr().err

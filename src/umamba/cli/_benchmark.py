@@ -33,7 +33,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         description="Measure what the layers cost on the machine at hand.",
         epilog="example: umamba benchmark scaling --budget 60",
     )
-    kinds = parser.add_subparsers(dest="kind", metavar="WHAT", required=True)
+    kinds = parser.add_subparsers(
+        dest="kind", metavar="WHAT", required=True, help="what to measure:"
+    )
     scaling = kinds.add_parser(
         "scaling",
         help="Mamba, self-attention and convolution over the length of the sequence",

@@ -5,7 +5,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from umamba import registry
 from umamba.cli._evaluate import parse_tolerances
 from umamba.cli.arguments import (
     add_device_argument,
@@ -51,9 +50,16 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         required=True,
         type=model_names,
         metavar="NAME,...",
-        help=f"of {', '.join(registry.names())}",
+        help="models, separated by commas, such as nnunet,unetpp,umamba_bot; `umamba models` lists "
+        "all",
     )
-    parser.add_argument("--folds", type=_folds, default=_folds("0-4"), metavar="0-4")
+    parser.add_argument(
+        "--folds",
+        type=_folds,
+        default=_folds("0-4"),
+        metavar="0-4",
+        help="folds of the cross-validation, such as 0-4 or 0,2 (default: 0-4)",
+    )
     parser.add_argument(
         "--seeds", type=positive, default=3, metavar="N", help="how many, from 0 on (default: 3)"
     )
@@ -84,7 +90,10 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="plans to derive from (default: nnUNetPlans)",
     )
     parser.add_argument(
-        "--features", type=numbers, metavar="8,16,...", help="channels per stage, of every model"
+        "--features",
+        type=numbers,
+        metavar="8,16,...",
+        help="channels per stage, of every model (default: the source plans')",
     )
     add_patch_arguments(parser)
     parser.add_argument(

@@ -56,8 +56,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("name", metavar="NAME", help="DatasetXXX_Name, XXX a free number")
-    parser.add_argument("--images", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--masks", type=Path, required=True, metavar="DIR")
+    parser.add_argument(
+        "--images", type=Path, required=True, metavar="DIR", help="folder of the images"
+    )
+    parser.add_argument(
+        "--masks", type=Path, required=True, metavar="DIR", help="folder of the masks"
+    )
     _add_naming_arguments(parser)
     _add_label_arguments(parser)
     parser.add_argument(

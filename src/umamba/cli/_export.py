@@ -33,7 +33,13 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         metavar="FOLD",
         help="folds to export (default: all that are trained)",
     )
-    parser.add_argument("-chk", dest="checkpoint", default="checkpoint_final.pth", metavar="FILE")
+    parser.add_argument(
+        "-chk",
+        dest="checkpoint",
+        default="checkpoint_final.pth",
+        metavar="FILE",
+        help="which file in the folds' folders (default: checkpoint_final.pth)",
+    )
     parser.add_argument(
         "-o",
         dest="output",

@@ -23,7 +23,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         ),
         epilog="example: umamba install hippocampus.zip --results data/results",
     )
-    parser.add_argument("source", type=Path, metavar="FILE_OR_FOLDER")
+    parser.add_argument(
+        "source",
+        type=Path,
+        metavar="FILE_OR_FOLDER",
+        help="zip file or folder that holds an exported model",
+    )
     add_trust_argument(parser)
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     add_path_arguments(parser, "results")

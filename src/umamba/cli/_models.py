@@ -44,7 +44,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--models",
         type=model_names,
         metavar="NAME,...",
-        help=f"some of {', '.join(registry.names())} (default: all)",
+        help="some of the models, separated by commas (default: all)",
     )
     add_patch_arguments(parser)
     parser.add_argument(

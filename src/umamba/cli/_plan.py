@@ -35,7 +35,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         required=True,
         type=model_name,
         metavar="NAME",
-        help=f"one of {', '.join(registry.names())}",
+        help="name of the network, such as umamba_bot, unetpp or nnunet; `umamba models` lists all",
     )
     parser.add_argument(
         "--from",
@@ -46,33 +46,41 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
             "no derived plans without further options, those of nnU-Net's planner)"
         ),
     )
-    parser.add_argument("--plans-name", metavar="P", help="default: nnUNetUMambaBotPlans, ...")
+    parser.add_argument(
+        "--plans-name",
+        metavar="P",
+        help="name of the new plans (default: the model's, such as nnUNetUMambaBotPlans)",
+    )
     parser.add_argument(
         "--variant",
         choices=("paper", "official"),
-        help="paper: the network of the paper; official: the authors' code (U-Mamba only)",
+        help="paper: the network of the paper; official: the authors' code (U-Mamba only; default: "
+        "as the model's name says)",
     )
     parser.add_argument(
         "--mixer",
         choices=("mamba", "none", "attention", "lti"),
-        help="what stands where U-Mamba has Mamba; names the model, as do --variant and --scan",
+        help="what stands where U-Mamba has Mamba (default: as the model's name says); with "
+        "--variant and --scan another way to name a model",
     )
     parser.add_argument(
         "--scan",
         choices=("forward", "bidirectional", "axes"),
-        help="in which orders Mamba sees the voxels",
+        help="in which orders Mamba sees the voxels (default: as the model's name says)",
     )
     parser.add_argument(
         "--features",
         type=numbers,
         metavar="8,16,...",
-        help="channels per stage; the last stands for further stages",
+        help="channels per stage, the last for further stages, too (default: the source plans'); "
+        "fewer need less memory and time",
     )
     add_patch_arguments(parser)
     parser.add_argument(
         "--activation-checkpointing",
         choices=("none", "mamba", "blocks"),
-        help="what training computes again instead of keeping it: less memory, more time",
+        help="what training computes again instead of keeping it: less memory, more time "
+        "(default: none)",
     )
     parser.add_argument(
         "--configurations",

@@ -10,6 +10,7 @@ from umamba.cli.arguments import (
     add_device_argument,
     add_model_arguments,
     add_trust_argument,
+    part,
     plans_name,
     positive,
 )
@@ -39,9 +40,17 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         type=Path,
         required=True,
         metavar="DIR",
-        help="images, named case_0000.nii.gz, ...",
+        help="images, named case_0000.nii.gz, case_0001.nii.gz, ... by channel; a model of one "
+        "channel takes case.nii.gz, too",
     )
-    parser.add_argument("-o", dest="output", type=Path, required=True, metavar="DIR")
+    parser.add_argument(
+        "-o",
+        dest="output",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="where segmentations go: a folder of its own for each model",
+    )
     parser.add_argument(
         "-m",
         dest="model_folder",
@@ -50,7 +59,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="model folder, or exported folder or zip file; or name it by -d -c -p -tr",
     )
     parser.add_argument("-d", dest="dataset", help="DatasetXXX_Name, or its number")
-    parser.add_argument("-c", dest="configuration")
+    parser.add_argument("-c", dest="configuration", help="2d, 3d_fullres, ..., as it was trained")
     add_model_arguments(parser, required=False)
     add_device_argument(parser)
     parser.add_argument(
@@ -61,10 +70,28 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         metavar="FOLD",
         help="folds to ensemble (default: all that are trained)",
     )
-    parser.add_argument("-chk", dest="checkpoint", default="checkpoint_final.pth", metavar="FILE")
-    parser.add_argument("-step_size", type=float, default=0.5)
+    parser.add_argument(
+        "-chk",
+        dest="checkpoint",
+        default="checkpoint_final.pth",
+        metavar="FILE",
+        help="which file in the folds' folders: checkpoint_best.pth or checkpoint_latest.pth of a "
+        "training that is not finished (default: checkpoint_final.pth)",
+    )
+    parser.add_argument(
+        "-step_size",
+        type=part,
+        default=0.5,
+        metavar="PART",
+        help="step from patch to patch, as a part of the patch, above 0 and at most 1: smaller is "
+        "slower and perhaps better (default: 0.5)",
+    )
     parser.add_argument("--disable_tta", action="store_true", help="no mirroring; 4 to 8x faster")
-    parser.add_argument("--save_probabilities", action="store_true")
+    parser.add_argument(
+        "--save_probabilities",
+        action="store_true",
+        help="write the probabilities of all classes, too, as nnU-Net's ensembling reads them",
+    )
     existing = parser.add_mutually_exclusive_group()
     existing.add_argument(
         "--overwrite", action="store_true", help="predict cases that have an output anew"
@@ -78,13 +105,14 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "-prev_stage_predictions",
         type=Path,
         metavar="DIR",
-        help="segmentations of the first stage, for a cascade",
+        help="output folder of predicting with 3d_lowres, for a model of 3d_cascade_fullres",
     )
     parser.add_argument(
         "--prune-to",
         type=positive,
         metavar="DEPTH",
-        help="compute only so many poolings of a unetpp_nested: faster, and perhaps as good",
+        help="compute only so many poolings of a unetpp_nested: faster, and perhaps as good "
+        "(default: all)",
     )
     parser.add_argument(
         "--attention-maps",

@@ -30,18 +30,33 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         epilog="example: umamba train 4 3d_fullres 0 --model umamba_bot --epochs 100 --seed 1",
     )
     parser.add_argument("dataset", help="DatasetXXX_Name, or its number")
-    parser.add_argument("configuration", help="2d, 3d_fullres, 3d_lowres, 3d_cascade_fullres")
-    parser.add_argument("fold", help="0 to 4, or all")
+    parser.add_argument(
+        "configuration",
+        help="2d, 3d_fullres, 3d_lowres or 3d_cascade_fullres, as far as the plans have it; the "
+        "cascade needs all folds of 3d_lowres trained first",
+    )
+    parser.add_argument(
+        "fold",
+        help="which part of the cases validates: 0 to 4; or all, to train on all cases",
+    )
     add_model_arguments(parser, required=True)
     add_device_argument(parser)
-    parser.add_argument("--epochs", type=positive, metavar="N", help="default: 1000")
+    parser.add_argument(
+        "--epochs", type=positive, metavar="N", help="default: 1000, of 250 iterations"
+    )
     parser.add_argument(
         "--iterations",
         type=positive,
         metavar="N",
-        help="training iterations in all, spread evenly over the epochs",
+        help="training iterations in all, spread evenly over the epochs and rounded up to the same "
+        "number in each; without --epochs, an epoch has at most 250 (default: 250 per epoch)",
     )
-    parser.add_argument("--seed", type=natural, metavar="N", help="make the training repeatable")
+    parser.add_argument(
+        "--seed",
+        type=natural,
+        metavar="N",
+        help="make the training repeatable (default: it differs every time)",
+    )
     parser.add_argument(
         "--hours",
         type=positive_hours,
@@ -49,7 +64,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="after so many hours save and exit with 75, as when a file `stop` in the fold's "
         "folder, Ctrl-C or a scheduler's signal asks for it; --resume continues",
     )
-    parser.add_argument("--npz", action="store_true", help="save validation probabilities")
+    parser.add_argument("--npz", action="store_true", help="save validation probabilities, too")
     how = parser.add_mutually_exclusive_group()
     how.add_argument(
         "-pretrained_weights", type=Path, metavar="FILE", help="checkpoint to start from"

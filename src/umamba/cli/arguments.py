@@ -18,6 +18,7 @@ __all__ = [
     "model_names",
     "natural",
     "numbers",
+    "part",
     "plans_name",
     "positive",
     "positive_hours",
@@ -43,6 +44,18 @@ def positive_hours(text: str) -> float:
         msg = f"{text!r} is not a positive number of hours"
         raise argparse.ArgumentTypeError(msg)
     return hours
+
+
+def part(text: str) -> float:
+    """Parse a part of a whole, above 0 and at most 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value <= 1:
+        msg = f"{text!r} is not a number above 0 and at most 1"
+        raise argparse.ArgumentTypeError(msg)
+    return value
 
 
 def natural(text: str) -> int:
@@ -87,9 +100,13 @@ def add_patch_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         action=_Chained,
         metavar="N",
-        help="voxels along each axis, for the configurations with as many axes",
+        help="voxels along each axis, for the configurations with as many axes (default: those of "
+        "the plans); each divisible by the product of the strides along its axis, and a size that "
+        "is not is answered with one that fits",
     )
-    parser.add_argument("--batch-size", type=positive, metavar="N")
+    parser.add_argument(
+        "--batch-size", type=positive, metavar="N", help="patches in a batch (default: the plans')"
+    )
 
 
 def add_trust_argument(parser: argparse.ArgumentParser) -> None:
@@ -107,7 +124,7 @@ def add_device_argument(parser: argparse.ArgumentParser) -> None:
         "-device",
         "--device",
         choices=("cpu", "cuda", "mps"),
-        help="default: cuda where there is one",
+        help="where to compute (default: cuda where there is one, else cpu)",
     )
 
 
@@ -119,14 +136,14 @@ def add_model_arguments(parser: argparse.ArgumentParser, *, required: bool) -> N
         "--model",
         type=model_name,
         metavar="NAME",
-        help="the model's default plans, as `umamba plan` wrote them",
+        help="the model's default plans, as `umamba plan` wrote them; `umamba models` lists models",
     )
     parser.add_argument(
         "-tr",
         dest="trainer",
         default="nnUNetTrainerUMamba",
         metavar="TRAINER",
-        help="default: nnUNetTrainerUMamba",
+        help="trainer that the model is, or was, trained by (default: nnUNetTrainerUMamba)",
     )
 
 
