@@ -17,6 +17,8 @@ from safetensors.torch import load_file
 from toy import NAME, read_json, voxels, write_toy_images
 from toy_model import MODEL, toy_plans, write_toy_model
 from umamba.cli.main import main
+from umamba.nnunet import run_lock
+from umamba.nnunet.run_lock import only_training
 from umamba.nnunet.weight_files import read_weights, write_weights
 
 pytestmark = pytest.mark.nnunet
@@ -50,6 +52,20 @@ def predicted(model: Path, images: Path, output: Path) -> list[np.ndarray]:
 
 def files(folder: Path) -> list[str]:
     return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+
+
+def test_a_fold_that_is_being_trained_or_validated_is_not_exported(
+    results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fold = results / NAME / MODEL / "fold_1"
+    with only_training(fold), pytest.MonkeyPatch.context() as patched:
+        patched.setattr(run_lock, "_held", set())  # as another process sees it
+        assert export(results, tmp_path / "all") == 2
+        said = capsys.readouterr().err
+        assert f"another process is at work in {fold}: process {os.getpid()} on" in said
+        assert "export other folds with -f" in said
+        assert export(results, tmp_path / "one", "-f", "0") == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["one"]
 
 
 def test_what_is_exported_names_no_case_and_no_path(exported: Path) -> None:

@@ -1,6 +1,9 @@
 """What `umamba train` refuses before any work starts, and what it keeps."""
 
 import json
+import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +111,29 @@ def test_an_earlier_training_is_not_overwritten(
     assert kept.name.endswith("_fold_0")
     assert (kept / f"checkpoint_{checkpoint}.pth").is_file()
     assert f"the earlier training is kept as {kept}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["", "--val", "--resume", "--overwrite"])
+@pytest.mark.parametrize("checkpoint", [None, "latest", "final"])
+def test_who_is_at_work_in_a_fold_is_named_whatever_the_fold_holds(
+    root: Path, checkpoint: str | None, option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = begun(root, checkpoint or "none")
+    lock = folder.with_name(".fold_0.lock")
+    code = (
+        f"import sys; from pathlib import Path; from umamba.nnunet.file_lock import FileLock; "
+        f"lock = FileLock(Path({str(lock)!r})); print(flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        assert train(root, *filter(None, [option])) == 2
+        assert other.stdin is not None
+        other.stdin.close()
+    who = f"process {other.pid} on {socket.gethostname()}"
+    assert f"another process is at work in {folder}: {who}; wait" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

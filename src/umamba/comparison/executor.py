@@ -21,13 +21,7 @@ __all__ = ["Event", "Executor", "Job", "LocalExecutor", "Worker", "local_workers
 _POLL_SECONDS = 0.5
 _NOT_STARTED = 126  # as shells have it
 
-_CHILD = """
-import sys
-from umamba.nnunet.workers import stop_with_parent
-stop_with_parent()
-from umamba.cli.main import main
-sys.exit(main())
-"""
+_CHILD = ("-m", "umamba.cli.job")
 
 
 @dataclass(frozen=True)
@@ -198,7 +192,7 @@ def _start(job: Job, worker: Worker) -> "subprocess.Popen[bytes]":
     gpu = {} if worker.gpu is None else {"CUDA_VISIBLE_DEVICES": worker.gpu}
     with job.log.open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-c", _CHILD, *job.command],
+            [sys.executable, *_CHILD, *job.command],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

@@ -24,6 +24,7 @@ from umamba.nnunet.model_loading import find_folds
 from umamba.nnunet.paths import Paths
 from umamba.nnunet.preparation import find_dataset
 from umamba.nnunet.publishing import publication
+from umamba.nnunet.run_lock import refuse_if_at_work
 from umamba.nnunet.shareable import Sieve
 from umamba.nnunet.trust import read_model_description
 from umamba.nnunet.weight_files import write_weights
@@ -95,6 +96,18 @@ def export_model(request: ExportRequest, output: Path, paths: Paths) -> Manifest
     return manifest
 
 
+def _finished_folds(request: ExportRequest, model: Path) -> list[str]:
+    """Return the folds to export, in none of which another process is at work.
+
+    Raises:
+        UMambaError: If one is, or if there is no fold.
+    """
+    asked = [model / f"fold_{fold}" for fold in request.folds]
+    for folder in asked or sorted(model.glob("fold_*")):
+        refuse_if_at_work(folder, "export other folds with -f")
+    return list(dict.fromkeys(request.folds)) or find_folds(model, request.checkpoint_name)
+
+
 def _write_folder(
     request: ExportRequest, dataset: str, model: Path, folder: Path, splits: Path | None
 ) -> Manifest:
@@ -102,7 +115,7 @@ def _write_folder(
     for name, content in (("dataset.json", dataset_json), ("plans.json", plans)):
         (folder / name).write_text(json.dumps(content, indent=4) + "\n", encoding="utf-8")
     folds, metrics = {}, {}
-    for fold in dict.fromkeys(request.folds) or find_folds(model, request.checkpoint_name):
+    for fold in _finished_folds(request, model):
         sys.stderr.write(f"exporting fold {fold}\n")
         record = _write_fold(request, model / f"fold_{fold}", folder / f"fold_{fold}")
         cases = count_cases(model / f"fold_{fold}", dataset_json, splits)

@@ -1,0 +1,13 @@
+"""`umamba` as the job of another process: it stops, as by SIGTERM, when that one is gone.
+
+A module, so that the pools of nnU-Net find it: their workers import the program of their parent.
+"""
+
+import sys
+
+from umamba.cli.main import main
+from umamba.nnunet.workers import stop_with_parent
+
+if __name__ == "__main__":
+    stop_with_parent()
+    sys.exit(main())
