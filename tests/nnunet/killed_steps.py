@@ -19,13 +19,15 @@ class Steps:
 
     current: "Steps | None" = None
 
-    def __init__(self, mishaps: Mapping[int, Callable[[], None]]) -> None:
+    def __init__(self, mishaps: Mapping[int, Callable[[], None]], below: str = "") -> None:
         self.mishaps = mishaps
+        self.below = below
         self.count = 0
 
     def note(self, event: str, arguments: tuple[object, ...]) -> None:
         """Note an event of the interpreter."""
-        if event in _STEPS and isinstance(arguments[0], (str, os.PathLike)):
+        is_path = event in _STEPS and isinstance(arguments[0], (str, os.PathLike))
+        if is_path and os.fspath(arguments[0]).startswith(self.below):
             mishap = self.mishaps.get(self.count, int)
             self.count += 1
             Steps.current = None  # what a mishap does is no step
@@ -34,12 +36,15 @@ class Steps:
 
 
 @contextmanager
-def meeting(mishaps: Mapping[int, Callable[[], None]]) -> Iterator[Steps]:
-    """Let mishaps come before the steps of these numbers; the count may be set anew."""
+def meeting(mishaps: Mapping[int, Callable[[], None]], below: str = "") -> Iterator[Steps]:
+    """Let mishaps come before the steps of these numbers; the count may be set anew.
+
+    Only steps on paths that begin with `below` are counted.
+    """
     _listen()
-    Steps.current = Steps(mishaps)
+    steps = Steps.current = Steps(mishaps, below)
     try:
-        yield Steps.current
+        yield steps
     finally:
         Steps.current = None
 

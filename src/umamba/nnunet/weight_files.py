@@ -89,8 +89,8 @@ def read_weights(path: Path, shown: str) -> dict[str, Tensor]:
     try:
         with safe_open(path, framework="pt") as file:
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            aliases = dict(file.metadata() or {})
-        return weights | {alias: weights[name] for alias, name in aliases.items()}
+            aliases = sorted((file.metadata() or {}).items())
+        return weights | {alias: weights[name] for alias, name in aliases}
     except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
         msg = f"{shown} is damaged, or holds no weights ({error}); get another copy"
         raise ModelFileError(msg) from None
