@@ -75,6 +75,25 @@ def test_segmentations_of_other_models_are_not_added_to(
     assert "(weights_sha256 differs); give another -o, or --overwrite" in capsys.readouterr().err
 
 
+def test_folds_and_checkpoints_that_are_not_there_are_answered_with_those_that_are(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_model(tmp_path / "model", folds=2)
+    assert main(command(tmp_path, "-f", "7")) == 2
+    assert "the fold '7' does not exist; choose one of 0, 1" in capsys.readouterr().err
+    final = tmp_path / "model" / "fold_1" / "checkpoint_final.pth"
+    final.rename(final.with_name("checkpoint_best.pth"))
+    assert main(command(tmp_path, "-f", "1")) == 2
+    said = capsys.readouterr().err
+    assert "fold_1 has no checkpoint_final.pth, but checkpoint_best.pth: finish" in said
+    assert "or give -chk checkpoint_best.pth" in said
+    assert main(command(tmp_path, "-f", "1", "-chk", "checkpoint_best.pth")) == 0
+    (tmp_path / "model" / "fold_0" / "checkpoint_final.pth").unlink()
+    assert main(command(tmp_path)) == 2
+    said = capsys.readouterr().err
+    assert "model has no fold with a checkpoint_final.pth, but checkpoint_best.pth: finish" in said
+
+
 def test_bad_cases_are_named_and_the_rest_is_predicted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

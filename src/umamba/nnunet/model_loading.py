@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor, nn
 
-from umamba.errors import CheckpointError, UMambaError, quoted
+from umamba.errors import CheckpointError, UMambaError, quoted, unknown_name
 from umamba.nnunet.checkpoint_contents import check_finite
 from umamba.nnunet.checkpoints import read_checkpoint
 from umamba.nnunet.plan_values import check_configuration_values
@@ -89,6 +89,8 @@ def read_model(
         msg = f"model folder {folder} does not exist; train first, or check -d, -p, -tr, -c"
         raise UMambaError(msg)
     dataset_json, plans = read_model_description(folder, trusted=trust_plans)
+    for fold in folds:
+        _check_fold(folder, fold, checkpoint_name)
     files = [
         folder / f"fold_{fold}" / checkpoint_name
         for fold in folds or find_folds(folder, checkpoint_name)
@@ -132,12 +134,41 @@ def find_folds(model_folder: Path, checkpoint_name: str) -> list[str]:
     ]
     numbered = sorted(fold for fold in there if re.fullmatch("[0-9]+", fold))
     if not there:
-        msg = f"{model_folder} has no fold with a {checkpoint_name}; train first, or give -chk"
+        others = sorted({p.name for p in model_folder.glob("fold_*/checkpoint_*.pth")})
+        remedy = _remedy(others) or "; train first, or give -chk"
+        msg = f"{model_folder} has no fold with a {checkpoint_name}{remedy}"
         raise CheckpointError(msg)
     if len(there) > _MOST_FOLDS:
         msg = f"{model_folder} has {len(there)} folds, more than {_MOST_FOLDS}; name some with -f"
         raise CheckpointError(msg)
     return numbered or there
+
+
+def _check_fold(model_folder: Path, fold: str, checkpoint_name: str) -> None:
+    """Check that a fold is there and has that checkpoint.
+
+    Raises:
+        CheckpointError: If it has not; it names those that are there.
+    """
+    folder = model_folder / f"fold_{fold}"
+    if (folder / checkpoint_name).is_file():
+        return
+    there = {p.parent.name.removeprefix("fold_") for p in model_folder.glob("fold_*/*.pth")}
+    if there and fold not in there:
+        raise CheckpointError(unknown_name(f"in {model_folder} the fold", fold, sorted(there)))
+    if remedy := _remedy(sorted(p.name for p in folder.glob("checkpoint_*.pth"))):
+        msg = f"{folder} has no {checkpoint_name}{remedy}"
+        raise CheckpointError(msg)
+
+
+def _remedy(others: Sequence[str]) -> str:
+    """Say what else there is, of a training that is not finished perhaps; "" if nothing is."""
+    if not others:
+        return ""
+    return (
+        f", but {', '.join(others)}: finish the training (`umamba train` with --resume), or "
+        f"give -chk {others[0]}"
+    )
 
 
 def _mirroring_axes(
