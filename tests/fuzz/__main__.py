@@ -17,6 +17,7 @@ import tempfile
 import time
 import traceback
 import warnings
+import zlib
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,7 @@ def _round(target: Target, number: int, work: Path, findings: Path) -> Counter[s
             counted.write_text(json.dumps(_fuzz(target, number, work, findings)))
         finally:
             os._exit(0)
-    deadline = time.monotonic() + _INPUTS * _SECONDS
+    deadline = time.monotonic() + 10 * _INPUTS * _SECONDS
     while os.waitpid(child, os.WNOHANG) == (0, 0):
         if time.monotonic() > deadline:
             os.kill(child, signal.SIGKILL)
@@ -108,12 +109,12 @@ def _fuzz(target: Target, number: int, work: Path, findings: Path) -> Counter[st
         outcome, trace = _outcome(target, data.draw, folder)
         counts[outcome] += 1
         if trace:
-            place = trace.strip().splitlines()[-3:]
-            kept = findings / f"{abs(hash(tuple(place))) % 10**10}"
+            place = [line for line in trace.splitlines() if line.startswith("  File")][-3:]
+            kept = findings / f"{zlib.crc32(repr(place).encode()):08x}"
             if not kept.exists():
                 _keep(folder, kept, trace)
 
-    signal.signal(signal.SIGALRM, _raise_too_slow)
+    signal.signal(signal.SIGPROF, _raise_too_slow)  # by the processor's time, not the clock
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         explore()
     return counts
@@ -126,7 +127,7 @@ def _raise_too_slow(*_: object) -> None:
 def _outcome(target: Target, draw: Any, folder: Path) -> tuple[str, str]:
     """Return what became of one input, and how it came to that if it should not have."""
     began = time.process_time()
-    signal.alarm(_SECONDS)
+    signal.setitimer(signal.ITIMER_PROF, _SECONDS)
     try:
         target(draw, folder)
     except EXPLAINED as error:
@@ -141,7 +142,7 @@ def _outcome(target: Target, draw: Any, folder: Path) -> tuple[str, str]:
             raise
         return "not explained", traceback.format_exc()
     finally:
-        signal.alarm(0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
     return ("slow" if time.process_time() - began > 5 else "read"), ""
 
 
