@@ -70,9 +70,6 @@ def test_too_long_a_filter_is_refused_by_the_kernel_and_done_by_torch() -> None:
     assert relative_l2(conv_silu(x, weight, None), want) < 1e-6
 
 
-@pytest.mark.skipif(
-    torch.__version__ < (2, 7), reason="torch 2.6 looks for the GPU of fake tensors"
-)
 def test_on_a_gpu_the_scan_gets_channels_last(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its kernel reads whole lines along the channels. Strides can be told without a GPU."""
     seen: dict[str, Tensor] = {}

@@ -111,7 +111,7 @@ class MixerLayer(nn.Module):
             )
             raise PlansError(msg)
         tokens = tokens.flip(1) if backward else tokens
-        mixer = getattr(self, self.mixer)  # torch.export of torch 2.6 knows no get_submodule
+        mixer = getattr(self, self.mixer)
         mixed: Tensor = mixer(tokens, norm=self.norm, residual=self.residual)
         mixed = mixed.flip(1) if backward else mixed
         mixed = mixed if self.channel_tokens else mixed.transpose(1, 2)

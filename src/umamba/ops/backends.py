@@ -76,7 +76,7 @@ def resolve_backend(backend: str | None, device_type: str) -> str:
 
 
 # For torch.compile the answer is a constant. torch.compiler.assume_constant_result says so, too,
-# but imports torch._dynamo: seconds, and with torch 2.6 an error under a meta device.
+# but imports torch._dynamo, which takes seconds.
 resolve_backend._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
