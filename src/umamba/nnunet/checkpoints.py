@@ -11,12 +11,13 @@ from typing import Any
 
 import torch
 
-from umamba.errors import CheckpointError, quoted
+from umamba.errors import CheckpointError, UMambaError, quoted
 from umamba.nnunet.checkpoint_contents import check_contents
 from umamba.nnunet.checkpoint_files import read_torch_file
 from umamba.nnunet.pickled_data import ForeignContentError
 
 __all__ = [
+    "fitting",
     "is_whole",
     "only_safe_loading",
     "previous_of",
@@ -75,6 +76,26 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         msg = f"checkpoint {path} cannot be read, it may be torn ({reason}); use another copy"
         raise CheckpointError(msg) from None
     return check_contents(checkpoint, path)
+
+
+@contextmanager
+def fitting(path: Path) -> Iterator[None]:
+    """Take up what a checkpoint holds of a training.
+
+    Raises:
+        CheckpointError: If its weights or states are not those of the training.
+    """
+    try:
+        yield
+    except UMambaError:
+        raise
+    except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
+        reason = quoted(" ".join(str(error).split()))
+        msg = (
+            f"checkpoint {path} does not fit the training that it is to continue "
+            f"({type(error).__name__} {reason}); use another copy, or begin anew with --overwrite"
+        )
+        raise CheckpointError(msg) from None
 
 
 @contextmanager

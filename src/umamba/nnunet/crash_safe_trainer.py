@@ -15,6 +15,7 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from tqdm import tqdm
 
 from umamba.nnunet.checkpoints import (
+    fitting,
     is_whole,
     previous_of,
     read_checkpoint,
@@ -377,6 +378,10 @@ class CrashSafeTrainer(nnUNetTrainer):
         self.apply_settings(checkpoint.get("umamba") or {})  # before the schedule is built
         if not self.was_initialized:
             self.initialize()
+        with fitting(path):
+            self._take_up(checkpoint)
+
+    def _take_up(self, checkpoint: dict[str, Any]) -> None:
         bare_network(self.network).load_state_dict(checkpoint["network_weights"])
         self.optimizer.load_state_dict(checkpoint["optimizer_state"])
         if self.grad_scaler is not None and checkpoint["grad_scaler_state"] is not None:

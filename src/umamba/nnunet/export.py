@@ -20,7 +20,7 @@ from umamba.nnunet.fold_facts import count_cases, count_iterations
 from umamba.nnunet.json_files import load_json
 from umamba.nnunet.manifest import CARD, MANIFEST, FoldRecord, Manifest, sha256
 from umamba.nnunet.model_card import model_card
-from umamba.nnunet.model_loading import find_folds
+from umamba.nnunet.model_loading import find_folds, read_model
 from umamba.nnunet.paths import Paths
 from umamba.nnunet.preparation import find_dataset
 from umamba.nnunet.publishing import publication
@@ -112,6 +112,13 @@ def _write_folder(
     request: ExportRequest, dataset: str, model: Path, folder: Path, splits: Path | None
 ) -> Manifest:
     dataset_json, plans = _shareable(model, trusted=request.trust_plans)
+    read_model(  # as whoever installs it will
+        model,
+        request.folds,
+        request.checkpoint_name,
+        trust_plans=request.trust_plans,
+        described=(dataset_json, plans),
+    )
     for name, content in (("dataset.json", dataset_json), ("plans.json", plans)):
         (folder / name).write_text(json.dumps(content, indent=4) + "\n", encoding="utf-8")
     folds, metrics = {}, {}

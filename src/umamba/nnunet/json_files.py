@@ -9,6 +9,7 @@ from umamba.nnunet.file_names import no_plain_file
 
 __all__ = ["load_json", "load_json_list"]
 
+_MOST_BYTES = 2**28
 _BYTE_ORDER_MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
 
 
@@ -41,6 +42,8 @@ def load_json_list(path: Path) -> list[Any]:
 def _read(path: Path) -> Any:
     try:
         reason = no_plain_file(path)
+        if path.stat().st_size > _MOST_BYTES:
+            reason = f"it has {path.stat().st_size} bytes, more than {_MOST_BYTES}"
         content = b"" if reason else path.read_bytes()
         if content.startswith(_BYTE_ORDER_MARKS):
             reason = "it begins with a byte order mark; save it as UTF-8 without one"

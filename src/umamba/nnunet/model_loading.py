@@ -17,7 +17,7 @@ from umamba.nnunet.checkpoint_contents import check_finite
 from umamba.nnunet.checkpoints import read_checkpoint
 from umamba.nnunet.plan_values import check_configuration_values
 from umamba.nnunet.planned_networks import building
-from umamba.nnunet.plans import resolve
+from umamba.nnunet.plans import Plans, resolve
 from umamba.nnunet.training import find_trainer
 from umamba.nnunet.trust import check_trainer, read_model_description
 
@@ -65,7 +65,12 @@ class TrainedModel:
 
 
 def read_model(
-    folder: Path, folds: Sequence[str], checkpoint_name: str, *, trust_plans: bool = False
+    folder: Path,
+    folds: Sequence[str],
+    checkpoint_name: str,
+    *,
+    trust_plans: bool = False,
+    described: tuple[dict[str, Any], Plans] | None = None,
 ) -> TrainedModel:
     """Read a model folder of nnU-Net, the authors' fork, or ours, and check that it predicts.
 
@@ -76,6 +81,7 @@ def read_model(
         folds: The folds; empty means all that are there.
         checkpoint_name: File in each fold.
         trust_plans: Whether plans and checkpoints may have anything imported.
+        described: Checked `dataset.json` and plans to take in place of those in the folder.
 
     Returns:
         The model.
@@ -88,7 +94,7 @@ def read_model(
     if not folder.is_dir():
         msg = f"model folder {folder} does not exist; train first, or check -d, -p, -tr, -c"
         raise UMambaError(msg)
-    dataset_json, plans = read_model_description(folder, trusted=trust_plans)
+    dataset_json, plans = described or read_model_description(folder, trusted=trust_plans)
     for fold in folds:
         _check_fold(folder, fold, checkpoint_name)
     files = [

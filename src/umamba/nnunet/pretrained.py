@@ -7,9 +7,11 @@ from typing import Any
 from torch import nn
 
 from umamba.errors import CheckpointError
+from umamba.nnunet.checkpoint_contents import check_finite
 from umamba.nnunet.checkpoints import read_checkpoint
 from umamba.nnunet.planned_networks import bare_network
 from umamba.nnunet.plans import resolve
+from umamba.nnunet.trust import check_plans
 
 __all__ = ["load_pretrained"]
 
@@ -30,6 +32,7 @@ def load_pretrained(trainer: Any, path: Path) -> None:
 
     saved = read_checkpoint(path)
     _check_patch(saved, trainer.configuration_manager.configuration, path)
+    check_finite(saved["network_weights"], path)
     _check_shapes(saved["network_weights"], bare_network(trainer.network), path)
     load_pretrained_weights(trainer.network, str(path), verbose=False)
 
@@ -39,7 +42,8 @@ def _check_patch(saved: Mapping[str, Any], wanted: Mapping[str, Any], path: Path
     theirs = saved.get("init_args", {})
     if "plans" not in theirs:  # made for prediction
         return
-    trained = _input_size(resolve(theirs["plans"], theirs["configuration"]))
+    check_plans(theirs["plans"], path, trusted=True)  # from which nothing is imported
+    trained = _input_size(resolve(theirs["plans"], theirs.get("configuration")))
     planned = _input_size(wanted)
     if None not in (trained, planned) and trained != planned:
         msg = (

@@ -13,6 +13,7 @@ from umamba.nnunet.checkpoints import only_safe_loading, read_checkpoint
 from umamba.nnunet.interruption import STOP_FILE, StopRequest, how_to_go_on, resumable
 from umamba.nnunet.json_files import load_json, load_json_list
 from umamba.nnunet.paths import Paths, available_cores, check_writable
+from umamba.nnunet.planned_networks import build_network
 from umamba.nnunet.plans import next_stages, resolve
 from umamba.nnunet.plans_files import read_plans
 from umamba.nnunet.preparation import ensure_preprocessed, find_dataset, talk_to_stderr
@@ -157,6 +158,10 @@ def train(request: TrainingRequest, paths: Paths) -> Path:
     read_trusted_plans(preprocessed, request.plans_name, trusted=request.trust_plans)
     plans = read_plans(preprocessed, request.plans_name)
     following = next_stages(plans, request.configuration)  # which are predicted for
+    if not request.trust_plans:  # else the trainer may build another network
+        description = load_json(preprocessed / "dataset.json")
+        file = preprocessed / f"{request.plans_name}.json"
+        build_network(plans, description, request.configuration, file=file)
     for configuration in (request.configuration, *following):
         ensure_preprocessed(
             dataset, request.plans_name, configuration, paths, with_splits=fold != "all"
