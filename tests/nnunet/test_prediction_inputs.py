@@ -1,5 +1,7 @@
 """Which files make a case, and under which names nnU-Net gets them."""
 
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ import SimpleITK
 from skimage.io import imread, imsave
 
 from umamba.errors import DatasetError
-from umamba.nnunet.prediction_inputs import check_case, find_inputs, input_files
+from umamba.nnunet.prediction_inputs import FoundInputs, check_case, find_inputs, input_files
 
 
 def description(*channels: str, ending: str = ".nii.gz") -> dict[str, Any]:
@@ -106,3 +108,66 @@ def test_folders_without_images_are_named(tmp_path: Path) -> None:
         find_inputs(tmp_path, description("T1"))
     with pytest.raises(DatasetError, match="does not exist"):
         find_inputs(tmp_path / "none", description("T1"))
+
+
+def names_of(inputs: FoundInputs) -> dict[str, list[str]]:
+    return {case.case_id: [path.name for path in case.images] for case in inputs.cases}
+
+
+def test_every_file_is_used_or_named(tmp_path: Path) -> None:
+    write(tmp_path, "a_0000", "b_0000", "c_0000", "d", "e_0000")
+    (tmp_path / "b_0000.nii.gz").rename(tmp_path / "b_0000.NII.GZ")
+    (tmp_path / "c_0000.nii.gz").rename(tmp_path / "c_0000.Nii.gz")
+    shutil.copy(tmp_path / "e_0000.nii.gz", tmp_path / "e.nii")
+    (tmp_path / "f.nii.gz").mkdir()
+    (tmp_path / "series").mkdir()
+    os.mkfifo(tmp_path / "g.nii.gz")
+    (tmp_path / "h.nii.gz").symlink_to("nowhere")
+    for name in ("photo.png", "scan.dcm", "cases.csv", "._a_0000.nii.gz", ".DS_Store", "Thumbs.db"):
+        (tmp_path / name).write_bytes(b"?")
+    (tmp_path / f"{'x' * 251}.nii").write_bytes(b"?")
+    one = description("T1")
+    inputs = find_inputs(tmp_path, one, "SimpleITKIO")
+    assert names_of(inputs) == {
+        "a": ["a_0000.nii.gz"],
+        "b": ["b_0000.NII.GZ"],
+        "c": ["c_0000.Nii.gz"],
+        "d": ["d.nii.gz"],
+        "g": ["g.nii.gz"],
+        "h": ["h.nii.gz"],
+    }
+    reads = "the model reads .mha, .nii, .nii.gz, .nrrd: convert it, or take it away"
+    assert inputs.failed == {
+        "photo.png": reads,
+        "scan.dcm": reads,
+        "f.nii.gz": "it is a folder, not a file",
+        "e": "e.nii, e_0000.nii.gz claim to be the same image: keep one",
+        "x" * 251: "its name would take more than 255 bytes",
+    }
+    assert inputs.others == ("cases.csv", "series/")
+    problems = {case.case_id: check_case(case, one)[1] for case in inputs.cases}
+    assert [case for case, found in problems.items() if not found] == ["a", "b", "c", "d"]
+    assert "it is a device or a pipe" in problems["g"][0]
+    assert "the file is gone" in problems["h"][0]
+
+
+@pytest.mark.parametrize(
+    ("ending", "reader", "name", "is_read"),
+    [
+        (".nii.gz", "NibabelIO", "a.nii", True),
+        (".nii.gz", "NibabelIO", "a.nrrd", False),
+        (".nii.gz", "SimpleITKIO", "a.nrrd", True),
+        (".png", "NaturalImage2DIO", "a.TIF", True),
+        (".png", "NaturalImage2DIO", "a.nii.gz", False),
+        (".tif", "Tiff3DIO", "a.tiff", True),
+        (".bmp", "NaturalImage2DIO", "a.BMP", True),
+    ],
+)
+def test_the_model_s_reader_decides(
+    tmp_path: Path, ending: str, reader: str, name: str, *, is_read: bool
+) -> None:
+    (tmp_path / name).write_bytes(b"?")
+    inputs = find_inputs(tmp_path, description("T1", ending=ending), reader)
+    assert (list(names_of(inputs)), list(inputs.failed)) == (
+        (["a"], []) if is_read else ([], [name])
+    )
