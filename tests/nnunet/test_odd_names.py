@@ -7,6 +7,7 @@ import gzip
 import json
 import multiprocessing
 import os
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -93,13 +94,14 @@ def outcome(*arguments: object) -> tuple[int, Any, str]:
 
 
 def stems(name: bytes) -> set[str]:
-    """Return what a case of that file may be called."""
-    text = shown(os.fsdecode(name))
-    for ending in (".nii.gz", ".nii"):
-        if text.lower().endswith(ending):
-            stem = text[: -len(ending)]
-            return {text, stem, *([stem[:-5]] if stem[-5:] in ("_0000", "_0001") else [])}
-    return {text}
+    """Return what a case of that file may be called, and as what it may be shown."""
+    found = {os.fsdecode(name)}
+    for text in list(found):
+        for ending in (".nii.gz", ".nii"):
+            if text.lower().endswith(ending):
+                found |= {text[: -len(ending)], re.sub("_000[01]$", "", text[: -len(ending)])}
+                break
+    return {*found, *map(shown, found)}
 
 
 def expect_all(names: list[bytes], known: set[str], talk: str) -> None:
@@ -186,3 +188,16 @@ def test_plan_refuses_a_name_that_is_not_utf8(contents: Path, tmp_path: Path) ->
     code, _, talk = outcome("plan", 1, "--model", "umamba_bot", *folders)
     assert code == 2
     assert "latin\\udce9_0000.nii.gz: its name is not UTF-8; rename it" in talk
+
+
+@pytest.mark.parametrize("odd", ["-i", "-o"])
+def test_a_folder_whose_path_is_not_utf8(
+    odd: str, contents: Path, model: Path, tmp_path: Path
+) -> None:
+    folders = {"-i": tmp_path / "in", "-o": tmp_path / "out"}
+    folders[odd] = tmp_path / os.fsdecode(b"latin\xe9")
+    write(folders["-i"], [], contents / "image.nii")
+    where = [part for pair in folders.items() for part in pair]
+    code, _, talk = outcome("predict", *where, "-m", model, "-device", "cpu", "--json")
+    assert code == 2
+    assert f"{odd} {tmp_path}/latin\\udce9: this path is not UTF-8; rename the folder" in talk

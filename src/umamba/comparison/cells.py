@@ -9,6 +9,7 @@ from pathlib import Path
 from umamba.comparison.budget import Length
 from umamba.errors import CheckpointError, UMambaError
 from umamba.nnunet.checkpoints import read_checkpoint
+from umamba.nnunet.file_names import visible_files
 from umamba.nnunet.json_files import load_json
 from umamba.nnunet.run_lock import only_training
 from umamba.nnunet.training_state import CHECKPOINTS, newest_checkpoint
@@ -97,7 +98,7 @@ def is_validated(folder: Path, cases: frozenset[str], file_ending: str) -> bool:
         load_json(validation / "summary.json")  # written last
     except UMambaError:
         return False
-    names = {path.name for path in validation.iterdir() if path.name.endswith(file_ending)}
+    names = {path.name for path in visible_files(validation) if path.name.endswith(file_ending)}
     return names == {case + file_ending for case in cases}
 
 

@@ -10,6 +10,7 @@ from umamba.errors import EvaluationError, UMambaError
 from umamba.evaluation.cases import EvaluationSettings, Labels, evaluate_case
 from umamba.evaluation.instances import find_components, object_sizes, tercile_cut_points
 from umamba.evaluation.mask_files import MaskPair, read_pair
+from umamba.nnunet.file_names import visible_files
 from umamba.nnunet.image_contents import UnreadableFileError
 
 __all__ = ["evaluate_predictions", "size_cut_points"]
@@ -71,7 +72,7 @@ def size_cut_points(
         UMambaError: If a mask cannot be read.
     """
     sizes: dict[str, list[float]] = {label: [] for label in labels}
-    for path in sorted(references.glob(f"*{file_ending}")):
+    for path in (p for p in visible_files(references) if p.name.endswith(file_ending)):
         try:
             _, mask, spacing = read_pair(MaskPair(path.name, path, path))
         except UnreadableFileError as error:

@@ -94,8 +94,9 @@ def visible_files(folder: Path, *, deep: bool = False) -> list[Path]:
 
 
 def path_below(folder: Path, path: Path) -> str:
-    """Return a path below a folder as text."""
-    return shown(path.relative_to(folder).as_posix())
+    """Return a path below a folder as text, as it is if it is UTF-8, so that it can be written."""
+    name = path.relative_to(folder).as_posix()
+    return name if is_utf8(name) else shown(name)
 
 
 def no_plain_file(path: Path) -> str:

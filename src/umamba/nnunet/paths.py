@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from umamba.errors import UMambaError
+from umamba.nnunet.file_names import is_utf8, shown
 
 __all__ = [
     "VARIABLES",
@@ -17,6 +18,7 @@ __all__ = [
     "augmentation_workers",
     "available_cores",
     "cache_folder",
+    "check_utf8",
     "check_writable",
     "child_environment",
     "environment",
@@ -69,6 +71,7 @@ class Paths:
                 f"or set the environment variable {VARIABLES[name]}"
             )
             raise UMambaError(msg)
+        check_utf8(path, f"--{name}")
         return path
 
 
@@ -81,6 +84,18 @@ def add_path_arguments(parser: argparse.ArgumentParser, *names: str) -> None:
         )
 
 
+def check_utf8(folder: Path, option: str) -> None:
+    """Check that libraries can read and write below a folder: other paths end the interpreter.
+
+    Raises:
+        UMambaError: If its path is not UTF-8.
+    """
+    path = folder.absolute()
+    if not is_utf8(path):
+        msg = f"{option} {shown(path)}: this path is not UTF-8; rename the folder, or give another"
+        raise UMambaError(msg)
+
+
 def check_writable(folder: Path, option: str) -> None:
     """Check that a folder, which need not be there yet, can be written to; nothing is left there.
 
@@ -91,6 +106,7 @@ def check_writable(folder: Path, option: str) -> None:
     Raises:
         UMambaError: If it cannot.
     """
+    check_utf8(folder, option)
     ancestry = (folder, *folder.absolute().parents)
     try:
         there = next(path for path in ancestry if os.path.lexists(path))

@@ -14,10 +14,10 @@ from umamba.networks import UMambaUNetPlusPlus
 from umamba.nnunet.case_prediction import CaseError, Workshop, segment_case
 from umamba.nnunet.dataset_checks import Case, CaseFacts
 from umamba.nnunet.dataset_comparison import check_headers
-from umamba.nnunet.file_names import is_utf8, listed, shown, split_ending, visible_files
+from umamba.nnunet.file_names import listed, shown, split_ending, visible_files
 from umamba.nnunet.interruption import StopRequest, resumable
 from umamba.nnunet.model_loading import read_model
-from umamba.nnunet.paths import check_writable
+from umamba.nnunet.paths import check_utf8, check_writable
 from umamba.nnunet.planned_networks import building
 from umamba.nnunet.prediction_inputs import FoundInputs, check_case, find_inputs, image_reader
 from umamba.nnunet.prediction_record import (
@@ -287,9 +287,8 @@ def _check_output(output: Path, images: Path, previous_stage: Path | None) -> No
                 "give another -o"
             )
             raise UMambaError(msg)
-        if folder is not None and not is_utf8(folder):
-            msg = f"{option} {shown(folder)} is not UTF-8: rename that folder"
-            raise UMambaError(msg)
+        if folder is not None:
+            check_utf8(folder, option)
     check_writable(output, "-o")
 
 
