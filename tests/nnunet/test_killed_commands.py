@@ -1,7 +1,11 @@
-"""Commands that publish are killed at steps of their work, and the same command puts it right."""
+"""Commands that publish are killed, or meet a full disk, and leave nothing behind for good."""
 
+import contextlib
+import io
 import os
+import resource
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -126,3 +130,47 @@ def test_install(results: Path, tmp_path: Path) -> None:
         assert contents(place) == wanted, step
         assert [path.name for path in place.iterdir()] == [NAME]
         assert [path.name for path in (place / NAME).iterdir()] == [MODEL]
+
+
+def said_on_full_disk(run: Callable[[], int], said: Path) -> str:
+    """Return what a run says that can write no more than 16 KiB into a file."""
+
+    def limited() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2**14, 2**14))
+        with contextlib.redirect_stderr(io.StringIO()) as talk:
+            code = run()
+        said.write_text(talk.getvalue())
+        assert code == 2
+
+    assert forked(limited) == 0
+    return said.read_text().splitlines()[-1]
+
+
+@pytest.mark.parametrize("name", ["model", "model.zip"])
+def test_export_to_a_full_disk(results: Path, tmp_path: Path, name: str) -> None:
+    place = tmp_path / "place"
+    message = said_on_full_disk(lambda: export(results, place / name), tmp_path / "said")
+    assert message.startswith(f"umamba export: cannot make {place / name}: ")
+    assert "File too large" in message
+    assert "nothing was changed there. Make room" in message
+    assert not place.exists()
+
+
+def test_prediction_and_installation_on_a_full_disk(
+    results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, temporary, place = (tmp_path / name for name in ("m.zip", "temporary", "place"))
+    assert export(results, source) == 0
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    command = ["predict", "-m", str(source), "-i", str(tmp_path), "-o", str(tmp_path / "out")]
+    message = said_on_full_disk(lambda: main(command), tmp_path / "said")
+    assert message == (
+        f"umamba predict: cannot write to {temporary}: File too large; make room or give write "
+        "access, or set TMPDIR to another folder"
+    )
+    install = ["install", str(source), "--results", str(place)]
+    message = said_on_full_disk(lambda: main(install), tmp_path / "said")
+    assert message.startswith(f"umamba install: {source} cannot be installed in {place} (File too")
+    assert not list(temporary.iterdir())
+    assert not list(place.iterdir())
