@@ -5,6 +5,7 @@ The mutants run in a process of their own, so that a crash of a C library is see
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import zlib
@@ -17,6 +18,8 @@ from skimage.io import imsave
 from model_factory import write_image, write_model
 from toy import voxels
 from umamba.cli.main import main
+from umamba.nnunet.dataset_images import read_image
+from umamba.nnunet.image_contents import UnreadableFileError
 
 # nnU-Net's reader for `.nii`.
 NIBABEL = {"image_reader_writer": "NibabelIO"}
@@ -145,3 +148,16 @@ def test_prediction_leaves_whole_outputs_of_whole_images_only(
     assert outputs == sorted(f"{name}.nii" for name in report["predicted"])
     for name in outputs:
         assert set(np.unique(voxels(tmp_path / "out" / name))) <= {0, 1, 2}
+
+
+def test_a_small_tiff_that_claims_a_large_image_is_not_read(tmp_path: Path) -> None:
+    import tifffile
+
+    whole, path = tmp_path / "whole.tif", tmp_path / "claims.tif"
+    tifffile.imwrite(whole, np.arange(20 * 30, dtype=np.uint16).reshape(20, 30))
+    assert read_image(whole).array.shape == (1, 20, 30)
+    shutil.copy(whole, path)
+    with tifffile.TiffFile(path, mode="r+") as tiff:
+        tiff.pages[0].tags["ImageLength"].overwrite(100_000_000)
+    with pytest.raises(UnreadableFileError, match="its header claims 6000000000 bytes of voxels"):
+        read_image(path)

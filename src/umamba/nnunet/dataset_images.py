@@ -21,6 +21,7 @@ from umamba.nnunet.image_contents import (
     LoadedImage,
     UnreadableFileError,
 )
+from umamba.nnunet.paths import memory_bytes
 from umamba.nnunet.volume_files import read_volume, write_volume
 
 __all__ = ["COLOUR_PNG_NOTE", "DROPPED_ALPHA_NOTE", "read_image", "write_image"]
@@ -146,6 +147,13 @@ def _read_tiff(path: Path) -> LoadedImage:
 
     with tifffile.TiffFile(path) as tiff:
         series = tiff.series[0]
+        plain = series.keyframe.compression == tifffile.COMPRESSION.NONE
+        if series.nbytes > (path.stat().st_size if plain else memory_bytes()):
+            where = "a file of its size" if plain else "the memory of this machine"
+            problem = (
+                f"its header claims {series.nbytes} bytes of voxels, more than fit into {where}"
+            )
+            raise UnreadableFileError(problem, "replace the file")
         axes, array = series.axes, series.asarray()
     is_colour = axes in ("YXS", "SYX")
     for axis in "SC":
