@@ -76,3 +76,36 @@ def test_raw_data_without_images_are_named(root: Path, capsys: pytest.CaptureFix
     (root / "raw" / NAME / "imagesTr").rmdir()
     assert plan(root) == 2
     assert "imagesTr does not exist; nnU-Net looks for images" in capsys.readouterr().err
+
+
+def hide_a_case(raw: Path) -> str:
+    (raw / "imagesTr" / "._case_0_0000.nii.gz").write_bytes(b"a copy by macOS")
+    return "nnU-Net takes hidden files for cases: ._case_0_0000.nii.gz; delete them: find"
+
+
+def shout(raw: Path) -> str:
+    path = raw / "imagesTr" / "case_1_0000.nii.gz"
+    path.rename(path.with_name("case_1_0000.NII.GZ"))
+    return "nnU-Net overlooks it: file_ending in dataset.json is .nii.gz; rename it: mv "
+
+
+def misorder(raw: Path) -> str:
+    file = raw / "dataset.json"
+    labels = {"background": 0, "whole": [1, 2], "core": 2}
+    description = json.loads(file.read_text()) | {"labels": labels, "regions_class_order": [2, 1]}
+    file.write_text(json.dumps(description))
+    return "nnU-Net would write 1 as 2, 2 as 1; write"
+
+
+@pytest.mark.parametrize("spoil", [hide_a_case, shout, misorder])
+def test_check_plan_and_train_say_the_same(
+    root: Path, spoil: Callable[[Path], str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    wanted = spoil(root / "raw" / NAME)
+    assert main(["check", NAME, "--raw", str(root / "raw")]) == 2
+    assert wanted in capsys.readouterr().out
+    for command in (plan, train):
+        assert command(root) == 2
+        assert wanted in capsys.readouterr().err
+    assert not list(root.rglob("*unfinished*"))
+    assert not list(root.rglob("*fingerprint*"))

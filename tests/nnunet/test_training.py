@@ -270,3 +270,12 @@ def test_what_a_kill_left_torn_is_planned_again(
     assert made == [raw, "plans"]
     assert not torn.exists()
     assert f"{torn} is damaged, and is made again" in capsys.readouterr().err
+
+
+def test_folds_of_cases_that_do_not_exist(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fold = {"train": ["case_0"], "val": ["case_0.nii.gz", "case_9"]}
+    (root / "preprocessed" / NAME / "splits_final.json").write_text(json.dumps([fold]))
+    assert train(root) == 2
+    wanted = "fold 0 names cases in val that do not exist: case_0.nii.gz, case_9; write case_0 "
+    assert wanted + "without the ending, or correct the file" in capsys.readouterr().err
+    assert train(root, fold="all") == 130
