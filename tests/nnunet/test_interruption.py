@@ -84,6 +84,27 @@ def test_what_an_interrupt_cleans_up_is_not_interrupted(number: signal.Signals) 
     assert cleaned == [number, number]
 
 
+def test_an_interrupt_that_no_caller_would_hear_of_comes_again(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    class Deaf:
+        def __del__(self) -> None:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(5)
+
+    def work() -> None:
+        with StopRequest().listening():
+            Deaf()
+            for _ in range(100):
+                time.sleep(0.05)
+
+    before = sys.unraisablehook
+    with pytest.raises(KeyboardInterrupt, match="SIGTERM"):
+        work()
+    assert sys.unraisablehook is before
+    assert capsys.readouterr().err == ""
+
+
 def test_a_signal_inside_is_known_outside() -> None:
     outer, inner = StopRequest(), StopRequest()
     with outer.listening():

@@ -2,6 +2,7 @@
 
 import _thread
 import os
+import shutil
 import signal
 import stat
 import sys
@@ -9,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from multiprocessing.util import get_temp_dir
 from pathlib import Path
 
 from umamba.errors import ResumableInterruptError, UMambaError
@@ -35,6 +37,7 @@ _SECONDS_TO_UNWIND = 5.0
 _listeners: "list[StopRequest]" = []  # the outermost first
 _advices: list[tuple[Callable[[], str | None], bool]] = []  # the outermost first
 _unwinding: list[float] = []  # when the interrupt was raised that is being unwound
+_SECONDS_UNTIL_REPEATED = 0.05
 
 
 class StopRequest:
@@ -104,6 +107,8 @@ class StopRequest:
         handler = _handler()
         earlier = {number: signal.signal(number, handler) for number in numbers}
         _listeners.append(self)
+        hook = sys.unraisablehook
+        sys.unraisablehook = _repeat_if_lost
         if self._deadline is not None:
             left = max(self._deadline - time.monotonic(), 1e-3)
             signal.setitimer(signal.ITIMER_REAL, left)
@@ -116,6 +121,7 @@ class StopRequest:
                 kill_children()
             for number, before in earlier.items():
                 signal.signal(number, before)
+            sys.unraisablehook = hook
             _listeners.remove(self)
             if not _listeners:
                 _unwinding.clear()
@@ -176,6 +182,24 @@ def _interrupt(reason: str) -> None:
     raise KeyboardInterrupt(reason)
 
 
+def _repeat_if_lost(lost: "sys.UnraisableHookArgs") -> None:
+    """Interrupt again if an interrupt fell into a place that no error leaves, such as `__del__`."""
+    if not (isinstance(lost.exc_value, KeyboardInterrupt) and _unwinding):
+        sys.__unraisablehook__(lost)
+        return
+    # Another thread, as what is raised here would be lost, too.
+    _thread.start_new_thread(_repeat, (getattr(signal, str(lost.exc_value), signal.SIGINT),))
+
+
+def _repeat(number: int) -> None:
+    time.sleep(_SECONDS_UNTIL_REPEATED)
+    _unwinding.clear()
+    if os.name == "nt":  # where `os.kill` ends the process
+        _thread.interrupt_main(signal.Signals(number))
+    else:
+        os.kill(os.getpid(), number)
+
+
 def _end_if_late(reason: str, began: float) -> None:
     time.sleep(_SECONDS_TO_UNWIND)
     if _unwinding != [began]:
@@ -186,6 +210,9 @@ def _end_if_late(reason: str, began: float) -> None:
         sys.stderr.write(f"\numamba: {message}\n")
         sys.stderr.flush()
     kill_children()
+    shutil.rmtree(
+        get_temp_dir(), ignore_errors=True
+    )  # of multiprocessing, which removes it at exit
     os._exit(EXIT_INTERRUPTED if advice is None else ResumableInterruptError.EXIT_CODE)
 
 
