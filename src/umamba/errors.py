@@ -53,7 +53,7 @@ _repr.maxlevel = 3
 
 def quoted(value: object) -> str:
     """Return a value from a file for a message: on one line, short, without control characters."""
-    return _repr.repr(value)
+    return _repr.repr(value).replace("\n", " ")  # between the rows of a tensor
 
 
 class ResumableInterruptError(SystemExit):

@@ -118,3 +118,15 @@ def test_wrong_options_exit_with_2(folders, capsys, options, message):
 def test_an_error_is_json_too(folders, capsys):
     assert main(["evaluate", f"{folders}/p", f"{folders}/none", "--json"]) == 2
     assert "no such folder" in json.loads(capsys.readouterr().out)["error"]
+
+
+def test_names_of_labels_and_cases_forge_no_lines(folders, capsys):
+    for folder in ("p", "r"):
+        (folders / folder / "a.png").rename(folders / folder / "a\n3 cases, Dice 1.png")
+    assert evaluate(folders, "--labels", "cell\n\x1b[2Jmean 1=1", "lost\nmean 1=7") == 0
+    shown = capsys.readouterr()
+    assert "cell\\n\\x1b[2Jmean 1" in shown.out
+    assert "a\\n3 cases, Dice 1" in shown.out
+    lines = (shown.out + shown.err).splitlines()
+    assert not [line for line in lines if line.startswith(("3 cases", "mean 1", "\x1b"))]
+    assert "no reference holds lost\\nmean 1: look at the labels" in shown.err

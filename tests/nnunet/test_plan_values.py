@@ -133,7 +133,10 @@ def changed(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:
 
 WRONG_CHECKPOINTS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "a list": (lambda c: [c], "is not a checkpoint"),
-    "a list of weights": (lambda c: c.update(network_weights=[1]), "network_weights is"),
+    "a list of weights": (
+        lambda c: c.update(network_weights=[c["network_weights"]]),
+        "network_weights is",
+    ),
     "weights that are no tensors": (lambda c: c["network_weights"].update(a=1), "tensors by name"),
     "forty axes": (
         lambda c: c.update(inference_allowed_mirroring_axes=[0] * 40),

@@ -2,6 +2,8 @@
 
 from collections.abc import Collection, Sequence
 
+from umamba.terminal import one_line
+
 __all__ = ["aligned"]
 
 
@@ -12,7 +14,7 @@ def aligned(rows: Sequence[Sequence[str]], texts: Collection[int] = ()) -> list[
         rows: The header, then the body.
         texts: Columns that are aligned to the left; the others, of figures, to the right.
     """
-    columns = list(zip(*rows, strict=True))
+    columns = list(zip(*(map(one_line, row) for row in rows), strict=True))
     widths = [max(map(len, column)) for column in columns]
     laid_out = [
         [cell.ljust(width) if i in texts else cell.rjust(width) for cell in column]

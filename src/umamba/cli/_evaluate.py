@@ -10,6 +10,7 @@ from umamba.cli.arguments import positive
 from umamba.cli.output import print_json, progress_bar
 from umamba.errors import EvaluationError, UMambaError
 from umamba.numerals import integer
+from umamba.terminal import one_line
 
 if TYPE_CHECKING:
     from umamba.evaluation.cases import Labels
@@ -151,13 +152,13 @@ def _report(evaluation: "FolderEvaluation") -> None:
     from umamba.nnunet.file_names import listed
 
     for case, reason in evaluation.failed.items():
-        sys.stderr.write(f"case {case} was left out: {reason}\n")
+        sys.stderr.write(one_line(f"case {case} was left out: {reason}") + "\n")
     for cases, text in (
         (evaluation.missing, "references without prediction"),
         (evaluation.extra, "predictions without reference, left out"),
     ):
         if cases:
-            sys.stderr.write(f"{text}: {len(cases)} ({', '.join(cases)})\n")
+            sys.stderr.write(f"{text}: {len(cases)} ({one_line(', '.join(cases))})\n")
     if evaluation.unused:
         sys.stderr.write(f"note: these files are no masks: {listed(evaluation.unused)}\n")
     for note in evaluation.notes:
@@ -177,7 +178,8 @@ def _report(evaluation: "FolderEvaluation") -> None:
     }
     absent = [name for name in evaluation.labels or () if name not in held]
     if absent and evaluation.cases:
-        sys.stderr.write(f"no reference holds {', '.join(absent)}: look at the labels\n")
+        unseen = one_line(", ".join(absent))
+        sys.stderr.write(f"no reference holds {unseen}: look at the labels\n")
 
 
 def _request(args: argparse.Namespace) -> "FolderRequest":

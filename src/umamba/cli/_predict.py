@@ -15,6 +15,7 @@ from umamba.cli.arguments import (
     positive,
 )
 from umamba.nnunet.paths import Paths, add_path_arguments, set_default_workers
+from umamba.terminal import one_line
 
 if TYPE_CHECKING:
     from umamba.nnunet.prediction import PredictionOptions, PredictionReport
@@ -151,7 +152,7 @@ def run(args: argparse.Namespace) -> int:
     with opened_model(model_folder, trust_plans=args.trust_plans) as opened:
         report = _predict(args, opened, options)
     for case_id, reason in report.failed.items():
-        sys.stderr.write(f"case {case_id} was left out: {reason}\n")
+        sys.stderr.write(one_line(f"case {case_id} was left out: {reason}") + "\n")
     if args.json:
         sys.stdout.write(json.dumps({"output": str(args.output), **vars(report)}) + "\n")
     else:

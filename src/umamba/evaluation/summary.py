@@ -11,6 +11,7 @@ from umamba.evaluation.folders import FolderEvaluation
 from umamba.evaluation.instances import ALL_SIZES, stratum_names
 from umamba.evaluation.metrics import METRICS
 from umamba.nnunet.whole_files import write_whole
+from umamba.terminal import one_line
 
 __all__ = ["as_csv", "evaluation_data", "evaluation_text", "write_tables"]
 
@@ -163,7 +164,7 @@ def _size_range(row: Row, evaluation: FolderEvaluation) -> str:
 
 def _empty_text(summary: Sequence[Row]) -> str:
     lines = [
-        f"empty masks of {label['label']}: "
+        f"empty masks of {one_line(label['label'])}: "
         + ", ".join(f"{n} {kind}" for kind, n in label["empty"].items() if n)
         + f" (of {label['n']} cases)\n"
         for label in summary
@@ -189,6 +190,7 @@ def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Lay out a table; the columns after the first two are numbers and flush right."""
     if not rows:
         return ""
+    rows = [[one_line(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
     lines = [
         "  ".join(

@@ -15,6 +15,7 @@ from umamba.nnunet.dataset_images import COLOUR_PNG_NOTE
 from umamba.nnunet.file_facts import FileFacts
 from umamba.nnunet.file_names import shown
 from umamba.nnunet.image_contents import Geometry, UnreadableFileError, numbers
+from umamba.terminal import one_line
 
 __all__ = [
     "Case",
@@ -75,7 +76,7 @@ class DatasetProblemsError(DatasetError):
 
     def __init__(self, problems: Sequence[Problem], consequence: str) -> None:
         self.problems = tuple(problems)
-        lines = "".join(f"\n  {problem}" for problem in problems)
+        lines = "".join(f"\n  {one_line(problem)}" for problem in problems)
         noun = "problem" if len(problems) == 1 else "problems"
         super().__init__(f"{len(problems)} {noun}; {consequence}{lines}")
 

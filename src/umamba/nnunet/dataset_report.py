@@ -12,6 +12,7 @@ from umamba.nnunet.dataset_splits import check_splits, read_splits
 from umamba.nnunet.paths import Paths
 from umamba.nnunet.preparation import find_dataset
 from umamba.nnunet.raw_dataset import RawDataset, open_raw_dataset
+from umamba.terminal import one_line
 
 __all__ = ["DatasetReport", "check_dataset"]
 
@@ -54,7 +55,7 @@ class DatasetReport:
             _count(self.n_errors, "error"),
             _count(len(self.problems) - self.n_errors, "warning"),
         )
-        lines = [f"{problem.severity}: {problem}" for problem in self.problems]
+        lines = [one_line(f"{problem.severity}: {problem}") for problem in self.problems]
         note = remembered_note(self.n_remembered, self.n_files)
         return "\n".join([f"{self.name}: {', '.join(counts)}{note}", *lines, ""])
 

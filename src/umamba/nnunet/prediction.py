@@ -28,6 +28,7 @@ from umamba.nnunet.prediction_record import (
 )
 from umamba.nnunet.preparation import talk_to_stderr
 from umamba.nnunet.progress import CaseProgress
+from umamba.terminal import one_line
 
 __all__ = ["PredictionOptions", "PredictionReport", "load_model", "predict"]
 
@@ -176,7 +177,9 @@ def predict(
             raise
     report.failed = {**inputs.failed, **report.failed}
     if report.failed and not report.predicted and not report.skipped:
-        reasons = "".join(f"\n  case {case}: {why}" for case, why in report.failed.items())
+        reasons = "".join(
+            "\n  " + one_line(f"case {case}: {why}") for case, why in report.failed.items()
+        )
         msg = f"no case in {images} can be predicted:{reasons}"
         raise DatasetError(msg)
     return report
