@@ -287,3 +287,20 @@ def test_weights_under_several_names_are_written_once(tmp_path: Path) -> None:
     read = read_weights(path, "w")
     assert set(read) == set(weights)
     assert all(torch.equal(read[key], weights[key]) for key in weights)
+
+
+def test_what_systems_hide_in_folders_and_zips_stays_out(exported: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "seen in a file manager"
+    shutil.copytree(exported, folder)
+    for name in (".DS_Store", "._plans.json", "fold_0/Thumbs.db", "desktop.ini"):
+        (folder / name).write_bytes(b"?")
+    archive = tmp_path / "packed by macOS.zip"
+    with zipfile.ZipFile(archive, "w") as packed:
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            packed.write(path, f"model/{path.relative_to(folder).as_posix()}")
+        packed.writestr("__MACOSX/model/._plans.json", b"?")
+    for source in (folder, archive):
+        results = tmp_path / f"results of {source.name}"
+        assert main(["install", str(source), "--results", str(results)]) == 0
+        hidden = (".DS_Store", "._plans.json", "Thumbs.db", "desktop.ini", "__MACOSX")
+        assert not [path for path in results.rglob("*") if path.name in hidden]

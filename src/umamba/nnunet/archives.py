@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from umamba.errors import ModelFileError, quoted
+from umamba.nnunet.file_names import is_hidden_below
 
 __all__ = ["check_member_name", "list_members", "unpack"]
 
@@ -28,7 +29,7 @@ def list_members(path: Path) -> list[zipfile.ZipInfo]:
         path: The zip file.
 
     Returns:
-        Its files, without folders.
+        Its files, without folders and what systems hide among them.
 
     Raises:
         ModelFileError: If it is no zip file, or a member has a name that leads elsewhere, is a
@@ -52,7 +53,7 @@ def list_members(path: Path) -> list[zipfile.ZipInfo]:
             raise ModelFileError(msg)
         seen.add(folded)
     _check_sizes(members, path)
-    return [member for member in members if not member.is_dir()]
+    return [m for m in members if not m.is_dir() and not is_hidden_below(m.filename)]
 
 
 _NOTHING_UNPACKED = "nothing was unpacked. Get the model from a source that you trust"

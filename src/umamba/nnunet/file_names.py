@@ -17,6 +17,7 @@ __all__ = [
     "ENDINGS",
     "GEOMETRY_ENDINGS",
     "is_hidden",
+    "is_hidden_below",
     "is_image",
     "is_utf8",
     "link_or_copy",
@@ -61,6 +62,11 @@ def is_image(path: Path) -> bool:
 def is_hidden(path: Path) -> bool:
     """Return whether a file or folder is hidden, or the system's own: nobody means those."""
     return path.name.startswith(".") or path.name.lower() in _SYSTEM_FILES
+
+
+def is_hidden_below(name: str) -> bool:
+    """Return whether any part of a path, with / between folders, is hidden or the system's own."""
+    return any(is_hidden(Path(part)) for part in name.split("/"))
 
 
 def visible_files(folder: Path, *, deep: bool = False) -> list[Path]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from umamba.errors import ModelFileError, quoted
 from umamba.nnunet.archives import check_member_name
+from umamba.nnunet.file_names import is_hidden_below
 from umamba.nnunet.json_files import load_json
 from umamba.nnunet.trust import check_file_name
 
@@ -111,7 +112,7 @@ def verify_folder(folder: Path, shown: Path) -> Manifest:
         if path.is_symlink() or not (path.is_dir() or path.is_file()):
             msg = f"{shown}: {name!r} is a link, or no ordinary file; an exported model has none"
             raise ModelFileError(msg)
-        if path.is_file():
+        if path.is_file() and not is_hidden_below(name):
             there.add(name)
     extra = sorted(there - set(manifest.files) - {MANIFEST, CARD})
     if extra:
