@@ -1,5 +1,6 @@
 """Unpack a NIfTI file, and make sure that all of it is there."""
 
+import gzip
 import math
 import zlib
 from dataclasses import dataclass
@@ -11,12 +12,13 @@ import numpy.typing as npt
 
 from umamba.nnunet.image_contents import UnreadableFileError
 
-__all__ = ["NOT_COMPRESSED_NOTE", "NiftiFile"]
+__all__ = ["NOT_COMPRESSED_NOTE", "NiftiFile", "nifti_header"]
 
 Array = npt.NDArray[Any]
 
 NOT_COMPRESSED_NOTE = "it is not compressed, though its name ends in .nii.gz"
 _GZIP = b"\x1f\x8b"
+_LARGEST_HEADER = 540  # of NIfTI-2
 
 
 @dataclass(frozen=True)
@@ -122,11 +124,22 @@ def _unpack(packed: bytes) -> bytes:
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-def _parse(content: bytes) -> Any:
+def nifti_header(path: Path) -> Any:
+    """Read the header alone, mended as nibabel does, of a file that is compressed or not.
+
+    nibabel itself would trust the ending.
+    """
+    with path.open("rb") as file:
+        is_compressed = file.read(2) == _GZIP
+    with gzip.open(path) if is_compressed else path.open("rb") as stream:
+        return _parse(stream.read(_LARGEST_HEADER), check=True)
+
+
+def _parse(content: bytes, *, check: bool = False) -> Any:
     from nibabel import Nifti1Header, Nifti2Header
 
     for kind in (Nifti1Header, Nifti2Header):
         if kind.may_contain_header(content[: kind.sizeof_hdr]):
-            return kind(content[: kind.sizeof_hdr], check=False)
+            return kind(content[: kind.sizeof_hdr], check=check)
     problem = "cannot read it: truncated or not a NIfTI image"
     raise UnreadableFileError(problem, "replace the file")

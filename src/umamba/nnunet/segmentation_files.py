@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 
 from umamba.nnunet.file_names import split_ending
+from umamba.nnunet.nifti_files import nifti_header
 from umamba.nnunet.sliding_window import LogitStore
 from umamba.nnunet.whole_files import place_if_absent
 
@@ -145,7 +146,7 @@ def write_segmentation(
 def _copy_nifti_geometry(image: Path, target: Path) -> None:
     import nibabel
 
-    given = nibabel.load(image).header
+    given = nifti_header(image)
     kind = type(nibabel.load(target).header)
     with target.open("r+b") as file:
         header = kind.from_fileobj(file)  # as it stands: `load` forgets where the voxels begin
