@@ -10,7 +10,9 @@ import pytest
 import SimpleITK
 from skimage.io import imread, imsave
 
+from model_factory import OBLIQUE, write_image, write_model
 from umamba.errors import DatasetError
+from umamba.nnunet.prediction import PredictionOptions, predict
 from umamba.nnunet.prediction_inputs import FoundInputs, check_case, find_inputs, input_files
 
 
@@ -171,3 +173,25 @@ def test_the_model_s_reader_decides(
     assert (list(names_of(inputs)), list(inputs.failed)) == (
         (["a"], []) if is_read else ([], [name])
     )
+
+
+def test_the_same_image_under_all_endings_gets_the_same_segmentation(tmp_path: Path) -> None:
+    model = write_model(tmp_path / "model")
+    image = SimpleITK.ReadImage(str(write_image(tmp_path / "image.nii.gz", direction=OBLIQUE)))
+    (tmp_path / "in").mkdir()
+    endings = (".nii.gz", ".nii", ".nii.gz", ".nii.gz", ".nrrd", ".mha")
+    for case, ending in zip("abcdef", endings, strict=True):
+        SimpleITK.WriteImage(image, str(tmp_path / "in" / f"{case}{ending}"))
+    (tmp_path / "in" / "c.nii.gz").rename(tmp_path / "in" / "c.NII.GZ")
+    (tmp_path / "in" / "d.nii.gz").rename(tmp_path / "in" / "d.Nii.gz")
+    report = predict(model, tmp_path / "in", tmp_path / "out", PredictionOptions(mirroring=False))
+    assert (report.predicted, report.failed) == (list("abcdef"), {})
+    first, *others = (
+        SimpleITK.ReadImage(str(tmp_path / "out" / f"{case}.nii.gz")) for case in "abcdef"
+    )
+    assert len(np.unique(SimpleITK.GetArrayFromImage(first))) > 1
+    for other in others:
+        arrays = (SimpleITK.GetArrayFromImage(one) for one in (first, other))
+        assert np.array_equal(*arrays)
+        for name in ("GetSpacing", "GetOrigin", "GetDirection"):
+            assert getattr(other, name)() == pytest.approx(getattr(image, name)(), abs=1e-5)
