@@ -391,6 +391,37 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
         lambda m: rewrite(m / "manifest.json", lambda c: c.update(folds=[1])),
         "manifest.json is damaged",
     ),
+    "infinite size": (
+        lambda m: rewrite(
+            m / "manifest.json", lambda c: c["files"]["plans.json"].update(bytes=float("inf"))
+        ),
+        "manifest.json is damaged (OverflowError",
+    ),
+    "thousands of folds of one file of weights": (
+        lambda m: rewrite(
+            m / "manifest.json",
+            lambda c: c.update(folds={str(i): c["folds"]["0"] for i in range(5000)}),
+        ),
+        "5000 folds share their weights, or are too many",
+    ),
+    "axes that are not whole": (
+        lambda m: rewrite(
+            m / "manifest.json", lambda c: c["folds"]["0"].update(mirroring_axes=[0.5])
+        ),
+        "epochs or counts are not whole",
+    ),
+    "forty axes": (
+        lambda m: rewrite(
+            m / "manifest.json", lambda c: c["folds"]["0"].update(mirroring_axes=[0] * 40)
+        ),
+        "must be different axes of an image",
+    ),
+    "a fold in other digits": (
+        lambda m: rewrite(
+            m / "manifest.json", lambda c: c["folds"].update({"\u0661": c["folds"]["0"]})
+        ),
+        "there is no fold",
+    ),
     "manifest that is no JSON": (
         lambda m: (m / "manifest.json").write_text("[" * 100_000),
         "manifest.json cannot be read",

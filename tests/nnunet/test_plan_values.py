@@ -119,6 +119,14 @@ def test_a_network_is_no_larger_than_its_weights(name: str, tmp_path: Path) -> N
     assert time.process_time() - used < 10
 
 
+@pytest.mark.parametrize("key", ["batch_size", "patch_size", "architecture"])
+def test_what_plans_lack_is_named(key: str) -> None:
+    plans = stock_plans()
+    del plans["configurations"]["3d_fullres"][key]
+    with pytest.raises(PlansError, match=r"plans\.json: .* cannot be built"):
+        build_network(plans, DATASET_JSON, "3d_fullres")
+
+
 def test_building_ends_early() -> None:
     plans = put(stock_plans(), (*KEYWORDS, "n_conv_per_stage"), [10**5] * 3)
     with pytest.raises(PlansError, match="more than 20000 weights and layers"):

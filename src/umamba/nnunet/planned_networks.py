@@ -78,8 +78,8 @@ def build_network(
             allow_init=False,
             deep_supervision=True,
         )
-    patch_size = tuple(configuration.patch_size)
-    return PlannedNetwork(network, channels, patch_size, configuration.batch_size)
+        patch_size, batch_size = tuple(configuration.patch_size), configuration.batch_size
+    return PlannedNetwork(network, channels, patch_size, batch_size)
 
 
 def bare_network(network: nn.Module) -> nn.Module:
