@@ -171,6 +171,15 @@ def test_skewed_axes_pass_with_the_reader_that_takes_them(folders):
     assert findings_of(folders) == []
 
 
+def test_skewed_axes_of_all_images_make_nnunet_take_nibabel(folders):
+    raw = save_raw(folders)
+    for path in raw.rglob("*.nii.gz"):
+        skew(path)
+    (line,) = findings_of(folders)
+    assert "SimpleITKIO cannot open the first image, so NibabelIO is taken for all cases" in line
+    assert '"overwrite_image_reader_writer": "NibabelIO"' in line
+
+
 def test_skewed_axes_without_such_a_reader_name_the_remedy(folders):
     raw = save_raw(folders)
     skew(raw / "imagesTr" / "c_0000.nii.gz")  # not the first, which would decide

@@ -102,6 +102,7 @@ def open_raw_dataset(path: Path) -> RawDataset:
         cases, found = _found_cases(path, ending)
     problems += found
     reader = nnunet_reader(description, cases[0].images[0] if cases else None)
+    problems += _check_fallback(file, description, reader)
     n_cases = description.get("numTraining")
     incomplete = any(problem.severity == "error" for problem in found)
     if n_cases != len(cases) and not incomplete:
@@ -121,6 +122,15 @@ def open_raw_dataset(path: Path) -> RawDataset:
         problems=(*problems, *found),
         order=() if contradictory else tuple(description.get("regions_class_order") or ()),
     )
+
+
+def _check_fallback(file: Path, description: dict[str, Any], reader: str | None) -> list[Problem]:
+    """Warn where nnU-Net takes another reader only because its usual one fails."""
+    if reader is None or "Nibabel" not in reader or nnunet_reader(description, None) == reader:
+        return []
+    text = f"nnU-Net's SimpleITKIO cannot open the first image, so {reader} is taken for all cases"
+    fix = f'name it: "overwrite_image_reader_writer": "{reader}"'
+    return [Problem("", file, text, fix, "warning")]
 
 
 def _found_cases(path: Path, ending: str) -> tuple[list[Case], list[Problem]]:
