@@ -271,3 +271,13 @@ def test_outer_advice_holds_where_there_is_no_inner_one_or_for_the_whole() -> No
     ):
         with pytest.raises(ResumableInterruptError, match=f"interrupted; {said}"):
             interrupt(inner, as_a_whole=as_a_whole)
+
+
+def test_a_pool_that_was_forked_meanwhile_can_end_its_workers() -> None:
+    """A handler of Python's is not heard by a worker that waits for a lock."""
+    with StopRequest().listening():
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL else 1)
+        assert os.waitpid(child, 0)[1] == 0
+        assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL

@@ -226,6 +226,19 @@ def _as_worker(number: int) -> None:
         os.kill(os.getpid(), number)
 
 
+def _let_pools_end() -> None:
+    """Leave SIGTERM to the system in a forked process, which a pool sends once and waits for.
+
+    Python's own handlers run too late if the signal comes just before a lock is waited for.
+    """
+    if _listeners:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_pools_end)
+
+
 def _leave_lost_terminal() -> None:
     """Say nothing further to a terminal that has hung up: writing to it would fail."""
     for descriptor in (1, 2):
