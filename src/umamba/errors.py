@@ -24,7 +24,10 @@ __all__ = [
 def closest(name: str, known: Iterable[str]) -> str:
     """Return "did you mean ...? " with the known name that is most like a name; "" if none is."""
     by_folded = {candidate.casefold(): candidate for candidate in known}
-    found = get_close_matches(name.casefold(), by_folded, n=1, cutoff=0.65)
+    folded = name.casefold()
+    found = get_close_matches(folded, by_folded, n=1, cutoff=0.65)
+    if not found and len(folded) > 2:  # such as a data set's name without its number
+        found = [candidate for candidate in by_folded if folded in candidate]
     return f"did you mean {by_folded[found[0]]}? " if found else ""
 
 

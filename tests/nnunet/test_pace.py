@@ -2,7 +2,7 @@
 
 import pytest
 
-from umamba.nnunet.pace import Pace, describe_days
+from umamba.nnunet.pace import Pace, describe_days, estimate_seconds
 
 
 def run(
@@ -49,3 +49,11 @@ def test_hours_are_not_told(
     assert capsys.readouterr().err == ""
     assert describe_days(86_399.0) == ""
     assert describe_days(86_401.0) == "about 1 day"
+
+
+def test_the_time_of_multiply_adds_is_that_of_the_convolution_that_was_timed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ticks = iter([0.0, 0.1, 0.4, 0.5])  # two steps, of which the second ends after the limit
+    monkeypatch.setattr("umamba.nnunet.pace.time.monotonic", lambda: next(ticks))
+    assert estimate_seconds(32 * 32 * 27 * 16 * 48 * 48) == pytest.approx(0.5 / 2)

@@ -450,3 +450,24 @@ def test_the_tokens_that_mamba_is_left_with_are_said_when_planning(
     assert "(mamba mixes no more tokens than that there). Plan with a larger --patch-size" in said
     assert main([*command, "--patch-size=8,8,8", "--mixer=none", "--plans-name=N"]) == 0
     assert "mixes no more tokens" not in capsys.readouterr().err
+
+
+def test_days_on_a_cpu_are_told_when_planning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "preprocessed" / "Dataset901_Toy"
+    folder.mkdir(parents=True)
+    (folder / "nnUNetPlans.json").write_text(json.dumps(stock_plans()))
+    (folder / "dataset.json").write_text(json.dumps(DATASET_JSON))
+    command = ["plan", "901", "--model", "umamba_bot", "--preprocessed", str(folder.parent)]
+    for device, seconds, answer in (
+        ("cpu", 0.2, ""),
+        ("cuda", 3.0, ""),
+        ("cpu", 3.0, "the default 1000 epochs of 3d_fullres would take about 9 days, roughly"),
+    ):
+        monkeypatch.setattr("umamba.nnunet.training.pick_device", lambda _, d=device: d)
+        monkeypatch.setattr("umamba.nnunet.pace.estimate_seconds", lambda _, s=seconds: s)
+        assert main(command) == 0
+        said = capsys.readouterr().err
+        assert answer in said
+        assert ("fewer --epochs (such as 50)" in said) == bool(answer)

@@ -15,6 +15,7 @@ from umamba.nnunet.training import find_trainer
 
 def test_the_closest_name_is_offered_whatever_its_case() -> None:
     assert closest("UMAMBA_BTO", ["umamba_bot", "unetpp"]) == "did you mean umamba_bot? "
+    assert closest("nuclei", ["Dataset101_Nuclei"]) == "did you mean Dataset101_Nuclei? "
     assert closest("zzz", ["umamba_bot", "unetpp"]) == ""
     assert unknown_name("mixer", "mamab", ["mamba", "none"]) == (
         "mixer 'mamab' does not exist; did you mean mamba? choose one of mamba, none"

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["add_parser", "run"]
 
+_EPOCHS, _ITERATIONS = 1000, 250  # nnU-Net's defaults
+
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Register `umamba plan`."""
@@ -146,6 +148,7 @@ def run(args: argparse.Namespace) -> int:
         sys.stderr.write(f"warning: {warning}\n")
     path = write_plans(folder, plans, overwrite=args.overwrite)
     sys.stderr.write(_rounding_note(memory, architecture, options))
+    sys.stderr.write(_duration_note(plans, dataset_json, _configuration_to_train(names)))
     if args.json:
         sys.stdout.write(json.dumps(_as_json(path, plans, memory)) + "\n")
     else:
@@ -176,6 +179,31 @@ def _small_maps(
                 "which drops stages) and derive --from those plans"
             )
     return warnings
+
+
+def _configuration_to_train(names: Sequence[str]) -> str:
+    return "3d_fullres" if "3d_fullres" in names else names[0]
+
+
+def _duration_note(plans: dict[str, Any], dataset_json: dict[str, Any], name: str) -> str:
+    """Say how long a training takes on a CPU, where that is days; "" elsewhere."""
+    from umamba.nnunet.pace import describe_days, estimate_seconds, remedy, with_validation
+    from umamba.nnunet.planned_networks import build_network
+    from umamba.nnunet.training import pick_device
+    from umamba.profiling import profile_network
+
+    if pick_device(None) != "cpu":
+        return ""
+    network = build_network(plans, dataset_json, name)
+    batch = network[-1]
+    step = estimate_seconds(profile_network(*network).multiply_adds * batch)
+    days = describe_days(with_validation(step * _EPOCHS * _ITERATIONS))
+    if not days:
+        return ""
+    return (
+        f"note: on this CPU the default {_EPOCHS} epochs of {name} would take {days}, roughly, by "
+        f"the network's multiply-adds; {remedy('cpu')}\n"
+    )
 
 
 def _rounding_note(
@@ -217,7 +245,7 @@ def _as_text(
     on = " -tr nnUNetTrainerUMamba" if _needs_our_loss(architecture) else ""
     on += "" if device == "cuda" else f" -device {device}"
     name = plans["plans_name"]
-    configuration = "3d_fullres" if "3d_fullres" in memory else next(iter(memory))
+    configuration = _configuration_to_train(tuple(memory))
     number = int(dataset[7:10])
     whose = "nnU-Net's own plans:" if registry.find_planner(name) else "wrote"
     return f"""{whose} {path}

@@ -1,13 +1,18 @@
 """How long a training will take, said once where that is days."""
 
+import math
 import sys
 import time
 
-__all__ = ["Pace", "describe_days", "remedy"]
+import torch
+from torch import nn
+
+__all__ = ["Pace", "describe_days", "estimate_seconds", "remedy", "with_validation"]
 
 _DAY = 86400.0
 _STEPS = 5
 _SECONDS = 120.0
+_CALIBRATION_SECONDS = 0.3
 # nnU-Net validates on one batch for every five, and forward is about a third of a step.
 _WITH_VALIDATION = 1 + 0.2 / 3
 
@@ -25,6 +30,32 @@ def remedy(device_type: str) -> str:
         "fewer --epochs (such as 50) or --iterations make a training shorter, and `umamba plan` "
         f"with smaller --features or --patch-size each iteration quicker{gpu}"
     )
+
+
+def estimate_seconds(multiply_adds: int) -> float:
+    """Return how long training steps of so many multiply-adds would take on this CPU, roughly.
+
+    A convolution's forward and backward are timed for a moment; those of a network are taken to
+    run as fast.
+
+    Args:
+        multiply_adds: Of the forward; the backward takes twice as many.
+    """
+    channels, shape = 32, (16, 48, 48)
+    convolution = nn.Conv3d(channels, channels, 3, padding=1)
+    image = torch.randn(1, channels, *shape, requires_grad=True)
+    convolution(image).sum().backward()  # warms up
+    done, began = 0, time.monotonic()
+    while done == 0 or time.monotonic() - began < _CALIBRATION_SECONDS:
+        convolution(image).sum().backward()
+        done += 1
+    passed = time.monotonic() - began
+    return multiply_adds * passed / (done * channels**2 * 27 * math.prod(shape))
+
+
+def with_validation(seconds: float) -> float:
+    """Return the time of training iterations with their share of validation on patches."""
+    return seconds * _WITH_VALIDATION
 
 
 class Pace:
@@ -56,7 +87,7 @@ class Pace:
 
     def _say(self, seconds: float) -> None:
         device = "CPU" if self._device_type == "cpu" else "GPU"
-        days = describe_days(seconds * self._iterations * _WITH_VALIDATION)
+        days = describe_days(with_validation(seconds * self._iterations))
         if days:
             sys.stderr.write(
                 f"note: at {seconds:.1f} s per iteration, the {self._iterations} iterations of "
