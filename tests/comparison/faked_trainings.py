@@ -144,6 +144,7 @@ class FakeExecutor:
                 "epochs": epochs,
                 "iterations_per_epoch": iterations // epochs,
                 "seed": int(option(command, "--seed")),
+                "seeds": "independent",
             }
             (folder / "settings").mkdir(parents=True, exist_ok=True)
             (folder / "settings" / "begun.json").write_text(json.dumps(settings))

@@ -326,6 +326,18 @@ def test_a_training_of_another_length_is_refused(paths: Paths) -> None:
         open_comparison(request_for(paths), paths, dry=False)
 
 
+def test_trainings_say_whether_their_seed_is_shared_by_folds(paths: Paths) -> None:
+    comparison = open_comparison(request_for(paths), paths, dry=False)
+    older = Cell("unetpp", 1, 0)
+    settings = {"epochs": 3, "iterations_per_epoch": 250, "seed": 0}  # of before it was said
+    write_training(comparison.folder(older), validation_cases(paths, 1), settings, 3)
+    results, jobs = compare(paths)
+    assert len(jobs) == 7
+    seeds = {Cell(c["model"], c["fold"], c["seed"]): c["seeds"] for c in results["cells"]}
+    assert seeds.pop(older) == "shared by folds"
+    assert set(seeds.values()) == {"independent"}
+
+
 @pytest.mark.parametrize(("epochs", "compared"), [(3, True), (1000, False)])
 def test_trainings_of_stock_nnunet_are_taken_in(paths: Paths, epochs: int, compared: bool) -> None:
     open_comparison(request_for(paths), paths, dry=False)

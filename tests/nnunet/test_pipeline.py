@@ -197,6 +197,7 @@ def test_an_interrupted_training_goes_on_as_it_was_begun(
         "iterations_per_epoch": 3,
         "validation_iterations_per_epoch": 1,
         "seed": 7,
+        "seeds": "independent",
     }
     for key, weight in whole["network_weights"].items():
         assert torch.equal(broken["network_weights"][key], weight), key

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from umamba.nnunet.seed_streams import Stream
 from umamba.nnunet.seeded_batches import SeededLoader
 
 
@@ -20,16 +21,17 @@ class Draws:
 
 
 def test_batches_depend_on_seed_and_number_only() -> None:
-    alone = SeededLoader(Draws(), (4, 0), start=0, workers=1)
+    stream = Stream((4,), (0,))
+    alone = SeededLoader(Draws(), stream, start=0, workers=1)
     wanted = [next(alone) for _ in range(6)]
     assert len(set(wanted)) == 6
     shared: list[Any] = [None] * 6
     for worker in range(2):
-        loader = SeededLoader(Draws(), (4, 0), start=0, workers=2)
+        loader = SeededLoader(Draws(), stream, start=0, workers=2)
         loader.set_thread_id(worker)
         shared[worker::2] = [next(loader) for _ in range(3)]
     assert shared == wanted
-    resumed = SeededLoader(Draws(), (4, 0), start=4, workers=1)
+    resumed = SeededLoader(Draws(), stream, start=4, workers=1)
     assert [next(resumed), next(resumed)] == wanted[4:]
-    for other in ((5, 0), (4, 1)):
+    for other in (Stream((5,), (0,)), Stream((4,), (1,)), Stream((4,))):
         assert next(SeededLoader(Draws(), other, start=0, workers=1)) != wanted[0]

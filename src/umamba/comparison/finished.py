@@ -13,6 +13,7 @@ from umamba.comparison.cells import FINAL
 from umamba.comparison.records import to_plain
 from umamba.errors import UMambaError
 from umamba.nnunet.checkpoints import read_checkpoint
+from umamba.nnunet.seed_streams import SHARED
 from umamba.nnunet.whole_files import make_folder, write_whole
 
 __all__ = ["Finished", "file_marks", "read_details", "read_finished", "recall_finished"]
@@ -27,12 +28,15 @@ class Finished:
     Attributes:
         length: How long it was.
         seed: Its seed; `None` if it had none.
+        seeds: Whether trainings of that seed in other folds are `INDEPENDENT` of it, or drew the
+            same (`SHARED`); `None` without a seed.
         train_hours: Hours of all its epochs, without pauses and without the final validation.
         dice: Mean over cases and labels, where it is defined; `None` where it is nowhere.
     """
 
     length: Length
     seed: int | None
+    seeds: str | None
     train_hours: float
     dice: float | None
 
@@ -109,9 +113,9 @@ def read_finished(
     except OSError as error:
         msg = f"{folder} cannot be read: {error}"
         raise UMambaError(msg) from None
-    length, seed, curve = _read_log(folder / FINAL)
+    length, seed, seeds, curve = _read_log(folder / FINAL)
     rows = evaluate(folder / "validation")
-    finished = Finished(length, seed, curve["hours"][-1], _mean_dice(rows["cases"]))
+    finished = Finished(length, seed, seeds, curve["hours"][-1], _mean_dice(rows["cases"]))
     details = json.dumps(to_plain({"curve": curve, **rows}), allow_nan=False) + "\n"
     head = {
         "key": key,
@@ -129,8 +133,8 @@ def _mean_dice(rows: Iterable[Mapping[str, Any]]) -> float | None:
     return sum(defined) / len(defined) if defined else None
 
 
-def _read_log(file: Path) -> tuple[Length, int | None, dict[str, list[Any]]]:
-    """Return length, seed and curve of a training.
+def _read_log(file: Path) -> tuple[Length, int | None, str | None, dict[str, list[Any]]]:
+    """Return length, seed, what it has in common with other folds, and curve of a training.
 
     Raises:
         UMambaError: If the checkpoint cannot be read, or is not that of a training.
@@ -144,10 +148,11 @@ def _read_log(file: Path) -> tuple[Length, int | None, dict[str, list[Any]]]:
             length = Length(checkpoint["current_epoch"])
         curve = _curve(checkpoint["logging"])
         seed, _ = settings.get("seed"), curve["hours"][-1]
+        seeds = None if seed is None else settings.get("seeds", SHARED)
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         msg = f"{file} lacks the log of a training ({type(error).__name__}: {error})"
         raise UMambaError(msg) from None
-    return length, seed, curve
+    return length, seed, seeds, curve
 
 
 def _curve(logged: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:

@@ -1,4 +1,4 @@
-"""The figure of the learning curves: mean over folds, band over seeds."""
+"""The figure of the learning curves: mean over folds, band over repeated trainings."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -70,12 +70,9 @@ def _in_order(curves: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
 def _draw_model(
     axes: Any, curves: Sequence[Mapping[str, Any]], time: str, style: ModelStyle
 ) -> tuple[Float[np.ndarray, " points"], Float[np.ndarray, " points"]]:
-    times, by_seed = _mean_over_folds(curves, time)
-    mean: Float[np.ndarray, " points"] = np.mean(list(by_seed.values()), axis=0)
+    times, mean, band = _mean_over_folds(curves, time)
     axes.plot(times, mean, color=style.colour, ls=style.line, lw=1.9)
-    repeated = [curve for seed, curve in by_seed.items() if seed is not None]
-    if len(repeated) > 1:
-        band = np.min(repeated, axis=0), np.max(repeated, axis=0)
+    if band is not None:
         axes.fill_between(times, *band, color=style.colour, alpha=0.15, lw=0)
     return times, mean
 
@@ -97,23 +94,26 @@ def _curves_by_model(results: Mapping[str, Any]) -> dict[str, list[Mapping[str, 
 
 def _mean_over_folds(
     curves: Sequence[Mapping[str, Any]], time: str
-) -> tuple[Float[np.ndarray, " points"], dict[int | None, Float[np.ndarray, " points"]]]:
-    """Average the folds of each seed on common points in time.
+) -> tuple[
+    Float[np.ndarray, " points"],
+    Float[np.ndarray, " points"],
+    tuple[Float[np.ndarray, " points"], Float[np.ndarray, " points"]] | None,
+]:
+    """Average trainings per fold, and the folds, on common points in time.
 
-    Seeds that lack a fold that another one has are left out: they would differ by the fold.
+    Returns:
+        The times, the mean, and a band from the mean of the lowest training of each fold to that of
+        the highest: a seed is not the same in another fold. `None` where nothing was repeated.
     """
-    folds: dict[int | None, set[int]] = {}
+    begin = max(curve[time][0] for curve in curves)
+    times = np.linspace(begin, min(curve[time][-1] for curve in curves), _N_POINTS)
+    by_fold: dict[int, list[Float[np.ndarray, " points"]]] = {}
     for curve in curves:
-        folds.setdefault(curve["seed"], set()).add(curve["fold"])
-    complete = set().union(*folds.values())
-    seeds = [seed for seed, found in folds.items() if found == complete] or list(folds)
-    used = [curve for curve in curves if curve["seed"] in seeds]
-    begin = max(curve[time][0] for curve in used)
-    times = np.linspace(begin, min(curve[time][-1] for curve in used), _N_POINTS)
-    values = {
-        seed: np.mean(
-            [np.interp(times, c[time], c["dice"]) for c in used if c["seed"] == seed], axis=0
-        )
-        for seed in seeds
-    }
-    return times, values
+        values = np.interp(times, curve[time], curve["dice"])
+        by_fold.setdefault(curve["fold"], []).append(values)
+    low, mean, high = (
+        np.mean([part(of_fold, axis=0) for of_fold in by_fold.values()], axis=0)
+        for part in (np.min, np.mean, np.max)
+    )
+    repeated = any(len(of_fold) > 1 for of_fold in by_fold.values())
+    return times, mean, (low, high) if repeated else None

@@ -90,6 +90,7 @@ def _cells(comparison: "Comparison") -> Iterable[dict[str, Any]]:
         yield vars(cell) | {
             "status": state.status,
             "reason": state.reason,
+            "seeds": None if finished is None else finished.seeds,
             "folder": str(comparison.folder(cell)),
             "source": "compare",
             "train_hours": None if finished is None else finished.train_hours,
@@ -105,6 +106,7 @@ def _stock_cells(comparison: "Comparison") -> Iterable[dict[str, Any]]:
             "model": training.model,
             "fold": training.fold,
             "seed": None,
+            "seeds": None,
             "status": "done",
             "reason": reason,
             "folder": str(training.folder),

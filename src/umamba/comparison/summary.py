@@ -19,7 +19,8 @@ _CAPTIONS = {
     "dice_against_cost": "Mean Dice with its 95 % interval against memory and time of training.",
     "learning_curves": (
         "nnU-Net's pseudo Dice on validation patches, smoothed as nnU-Net does: mean over folds; "
-        "the bands span the seeds. It is not the Dice of whole cases."
+        "the bands go from the lowest to the highest training of each fold. It is not the Dice of "
+        "whole cases."
     ),
     "size_strata": (
         "Objects by size, mean over cases with 95 % interval; n is the number of reference objects."

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from umamba.benchmark.markdown import aligned
+from umamba.nnunet.seed_streams import SHARED
 
 __all__ = ["cells_text", "limits_text", "settings_text"]
 
@@ -24,7 +25,14 @@ def cells_text(results: Results) -> str:
         else ""
     )
     missing = [cell for cell in cells if not cell["compared"]]
-    text = f"{counted}{stock}."
+    n_shared = sum(cell.get("seeds") == SHARED for cell in cells)
+    shared = (
+        f" {n_shared} began alike in all folds, as an older version had it: what seeds differ "
+        "in is common to the folds."
+        if n_shared
+        else ""
+    )
+    text = f"{counted}{stock}.{shared}"
     if not missing:
         return text
     rows = [["model", "fold", "seed", "status", "why it is not compared"]]

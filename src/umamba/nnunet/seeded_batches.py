@@ -2,7 +2,6 @@
 
 import multiprocessing
 import random
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from batchgenerators.dataloading.nondet_multi_threaded_augmenter import (
 )
 from batchgenerators.dataloading.single_threaded_augmenter import SingleThreadedAugmenter
 
+from umamba.nnunet.seed_streams import Stream
 from umamba.nnunet.workers import become_worker
 
 __all__ = ["SeededLoader", "augmenter", "seed_everything", "unseeded_augmenter"]
@@ -38,11 +38,11 @@ class WorkersLoader:
 
 
 class SeededLoader(WorkersLoader):
-    """Draw batch number `i` of a data loader from (*entropy, i), whichever worker draws it."""
+    """Draw each batch of a data loader from its number, whichever worker draws it."""
 
-    def __init__(self, loader: Any, entropy: Sequence[int], start: int, workers: int) -> None:
+    def __init__(self, loader: Any, stream: Stream, start: int, workers: int) -> None:
         super().__init__(loader)
-        self.entropy = tuple(entropy)
+        self.stream = stream
         self.next_index = start
         self.workers = workers
 
@@ -54,25 +54,22 @@ class SeededLoader(WorkersLoader):
         super().set_thread_id(thread_id)
 
     def __next__(self) -> Any:
-        sequence = np.random.SeedSequence([*self.entropy, self.next_index])
-        seed_everything(int(sequence.generate_state(1)[0]))
+        seed_everything(self.stream.seed(self.next_index))
         self.next_index += self.workers
         return super().__next__()
 
 
-def augmenter(
-    loader: Any, entropy: Sequence[int], start: int, workers: int, *, pin_memory: bool
-) -> Any:
+def augmenter(loader: Any, stream: Stream, start: int, workers: int, *, pin_memory: bool) -> Any:
     """Make batches in the order of their numbers, in workers or, if there are none, here.
 
     Args:
         loader: A data loader of nnU-Net.
-        entropy: What each batch is drawn from, besides its number.
+        stream: What each batch is drawn from, by its number.
         start: Number of the first batch.
         workers: Number of worker processes.
         pin_memory: Whether to pin the memory of batches that workers make.
     """
-    seeded = SeededLoader(loader, entropy, start, max(1, workers))
+    seeded = SeededLoader(loader, stream, start, max(1, workers))
     if workers == 0:
         return SingleThreadedAugmenter(seeded, None)
     return MultiThreadedAugmenter(

@@ -16,6 +16,7 @@ from umamba.errors import UMambaError
 from umamba.nnunet.crash_safe_trainer import CrashSafeTrainer
 from umamba.nnunet.paths import environment
 from umamba.nnunet.plans import official_architecture
+from umamba.nnunet.seed_streams import INDEPENDENT, SHARED, batch_stream, weight_seed
 from umamba.nnunet.seeded_batches import augmenter, seed_everything, unseeded_augmenter
 from umamba.nnunet.training_state import UnfinishedEpoch
 
@@ -37,14 +38,16 @@ class nnUNetTrainerUMamba(CrashSafeTrainer):
     - The recurrence of every state-space layer (`A_log` and `D` of Mamba) is spared weight decay,
       as in mamba_ssm's recipe.
     - The length of training and the seed can be set by `set_budget` and `set_seed`. With a seed,
-      every batch is drawn and augmented from (seed, epoch, iteration), so it does not depend on
-      how many workers make batches or on how far they have run ahead.
+      weights are drawn from (seed, fold), and every batch is drawn and augmented from (seed, fold,
+      epoch, iteration), so it does not depend on how many workers make batches or on how far they
+      have run ahead. Folds of one seed have nothing in common.
     - Checkpoints name the trainer `nnUNetTrainer`: their plans describe the network fully, so
       that stock prediction and exported models need no `nnUNet_extTrainer`.
     - It can be stopped or killed at any moment; see `CrashSafeTrainer`.
     """
 
     seed: int | None = None
+    seeds = INDEPENDENT
 
     def set_budget(self, epochs: int | None = None, iterations: int | None = None) -> None:
         """Set how long to train, before training starts.
@@ -65,10 +68,15 @@ class nnUNetTrainerUMamba(CrashSafeTrainer):
         if epochs is not None:
             self.num_epochs = epochs
 
-    def set_seed(self, seed: int) -> None:
-        """Make initialisation, sampling and augmentation repeatable; call before `initialize`."""
-        self.seed = seed
-        seed_everything(seed)
+    def set_seed(self, seed: int, seeds: str = INDEPENDENT) -> None:
+        """Make initialisation, sampling and augmentation repeatable; call before `initialize`.
+
+        Args:
+            seed: Any number; folds may have the same.
+            seeds: `INDEPENDENT`, or `SHARED` to go on with a training of an older version.
+        """
+        self.seed, self.seeds = seed, seeds
+        seed_everything(weight_seed(seed, self.fold, seeds))
 
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, Any]:
         """Build nnU-Net's optimiser and schedule, sparing the recurrence weight decay."""
@@ -114,12 +122,15 @@ class nnUNetTrainerUMamba(CrashSafeTrainer):
         first_validation = self.current_epoch * self.num_val_iterations_per_epoch + len(
             done.validation
         )
-        entropy = (self.seed, self.local_rank)
+        streams = [
+            batch_stream(self.seed, self.fold, self.seeds, rank=self.local_rank, phase=phase)
+            for phase in (0, 1)
+        ]
         return (
-            augmenter(train.data_loader, (*entropy, 0), first, workers, pin_memory=pin_memory),
+            augmenter(train.data_loader, streams[0], first, workers, pin_memory=pin_memory),
             augmenter(
                 validation.data_loader,
-                (*entropy, 1),
+                streams[1],
                 first_validation,
                 validation_workers,
                 pin_memory=pin_memory,
@@ -153,13 +164,14 @@ class nnUNetTrainerUMamba(CrashSafeTrainer):
             f"val loss {value('val_losses'):.4f}  pseudo Dice {dice}  {seconds:.0f} s"
         )
 
-    def settings(self) -> dict[str, int | None]:
+    def settings(self) -> dict[str, Any]:
         """Return length and seed, which a training goes on with."""
         return {
             "epochs": self.num_epochs,
             "iterations_per_epoch": self.num_iterations_per_epoch,
             "validation_iterations_per_epoch": self.num_val_iterations_per_epoch,
             "seed": self.seed,
+            "seeds": self.seeds,
         }
 
     def apply_settings(self, settings: Mapping[str, Any]) -> None:
@@ -170,7 +182,7 @@ class nnUNetTrainerUMamba(CrashSafeTrainer):
         self.num_iterations_per_epoch = settings["iterations_per_epoch"]
         self.num_val_iterations_per_epoch = settings["validation_iterations_per_epoch"]
         if settings["seed"] is not None:
-            self.set_seed(settings["seed"])
+            self.set_seed(settings["seed"], settings.get("seeds", SHARED))
 
 
 class NestedSupervisionLoss(nn.Module):
