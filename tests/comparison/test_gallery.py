@@ -170,3 +170,13 @@ def test_images_that_are_gone_are_named(tmp_path: Path) -> None:
     assert [note.startswith(case) for note in gallery.notes] == [True]
     assert "cannot be drawn" in gallery.notes[0]
     assert [*gallery.pictures] == ["cases.png"]
+
+
+def test_pictures_of_others_stay_and_our_older_ones_go(tmp_path: Path) -> None:
+    output, paths = write_comparison(tmp_path, n_cases=4)
+    folder = tmp_path / "gallery"
+    folder.mkdir()
+    for name in ("best_and_most_disputed.png", "slide_for_my_talk.png"):
+        (folder / name).touch()
+    draw_gallery(read_results(output), folder, paths)
+    assert {path.name for path in folder.iterdir()} == {"cases.png", "slide_for_my_talk.png"}
