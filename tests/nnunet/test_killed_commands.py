@@ -91,6 +91,9 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     results = tmp_path_factory.mktemp("killed") / "results"
     torch.manual_seed(1)
     write_toy_model(results, ("0",))
+    spare = results.parent / "spare"  # what is imported here no child has to import again
+    assert export(results, spare) == 0
+    assert main(["install", str(spare), "--results", str(results.parent / "elsewhere")]) == 0
     return results
 
 

@@ -168,7 +168,7 @@ def test_nothing_is_overwritten(
     [
         (("901", "3d_lowres"), "does not exist; train first"),
         (("902", "3d_fullres"), "data set '902' was not found"),
-        (("901", "3d_fullres", "-f", "4"), "checkpoint"),
+        (("901", "3d_fullres", "-f", "4"), "fold '4' does not exist"),
         (("901", "3d_fullres", "-chk", "other.pth"), "no fold with a other.pth"),
     ],
 )
