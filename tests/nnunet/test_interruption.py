@@ -281,3 +281,25 @@ def test_a_pool_that_was_forked_meanwhile_can_end_its_workers() -> None:
             os._exit(0 if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL else 1)
         assert os.waitpid(child, 0)[1] == 0
         assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+
+
+def test_forked_workers_end_with_a_parent_that_is_killed() -> None:
+    code = """
+import os, time
+from umamba.nnunet.interruption import StopRequest
+with StopRequest().listening():
+    if os.fork() == 0:
+        print("forked", flush=True)
+    time.sleep(60)
+"""
+    sessions = []
+
+    def kill(process: "subprocess.Popen[str]") -> None:
+        sessions.append(process.pid)
+        process.kill()
+
+    assert run_child(code, ended_by=kill) == (-signal.SIGKILL, "")
+    deadline = time.monotonic() + 20
+    while processes_of(sessions[0]) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert processes_of(sessions[0]) == []

@@ -14,7 +14,7 @@ from multiprocessing.util import get_temp_dir
 from pathlib import Path
 
 from umamba.errors import ResumableInterruptError, UMambaError
-from umamba.nnunet.workers import kill_children
+from umamba.nnunet.workers import end_with_parent, kill_children
 
 __all__ = ["EXIT_INTERRUPTED", "STOP_FILE", "StopRequest", "how_to_go_on", "resumable"]
 
@@ -226,17 +226,18 @@ def _as_worker(number: int) -> None:
         os.kill(os.getpid(), number)
 
 
-def _let_pools_end() -> None:
-    """Leave SIGTERM to the system in a forked process, which a pool sends once and waits for.
+def _become_worker() -> None:
+    """End with the parent, and leave SIGTERM to the system, which a pool sends once and waits for.
 
     Python's own handlers run too late if the signal comes just before a lock is waited for.
     """
     if _listeners:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        end_with_parent()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_let_pools_end)
+    os.register_at_fork(after_in_child=_become_worker)
 
 
 def _leave_lost_terminal() -> None:
