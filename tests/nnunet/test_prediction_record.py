@@ -22,7 +22,7 @@ STEPS = [
     ("os.fsync", True),
     ("pathlib.Path.replace", True),
     ("os.fsync", False),
-    ("pathlib.Path.hardlink_to", False),
+    ("os.link", False),
 ]
 
 
