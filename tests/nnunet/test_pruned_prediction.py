@@ -45,7 +45,7 @@ def test_another_depth_does_not_add_to_the_same_folder(
     command = ["predict", *where, "-o", str(tmp_path / "out"), "-device", "cpu"]
     assert main([*command, "--prune-to", "1"]) == 0
     assert main(command) == 2
-    assert "made with other settings (depth differ)" in capsys.readouterr().err
+    assert "(depth differs)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
