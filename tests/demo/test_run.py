@@ -9,7 +9,7 @@ import pytest
 
 from umamba.cli.main import build_parser
 from umamba.demo.run import DemoRequest, DemoResult, Recipe, run_demo
-from umamba.errors import UMambaError
+from umamba.errors import ResumableInterruptError, UMambaError
 from umamba.nnunet.paths import environment
 
 TINY = Recipe(n_training=5, n_held_out=1, features=(4, 8), batch_size=2, epochs=1, iterations=2)
@@ -76,15 +76,18 @@ def test_an_earlier_demonstration_is_removed_and_nothing_else(
     finished: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old = tmp_path / "nnUNet_raw" / "Dataset001_Brain"
-    old.mkdir(parents=True)
+    mine = tmp_path / "nnUNet_raw" / "Dataset002_Mine" / "imagesTr"
+    for folder in (old, mine):
+        folder.mkdir(parents=True)
     (tmp_path / ".umamba-demo").touch()
     (tmp_path / "notes.txt").write_text("mine")
     if finished:
         (tmp_path / "demo.json").write_text("{}")
     monkeypatch.setattr("umamba.demo.data.write_scans", stop_here)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(ResumableInterruptError):
         run_demo(DemoRequest(tmp_path, device="cpu", overwrite=finished))
     assert not old.exists()
+    assert mine.is_dir()
     assert not (tmp_path / "demo.json").exists()
     assert (tmp_path / "notes.txt").read_text() == "mine"
 

@@ -42,7 +42,14 @@ _STARTED, _RESULT = ".umamba-demo", "demo.json"
 _COMMANDS, _LOG = "commands.sh", "log.txt"
 _OVERLAY, _CURVE = "segmentation.png", "training.png"
 # All that the demonstration puts into its folder, and the only things that it ever removes.
-_OWN_FOLDERS = ("training", "held_out", "nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
+# Users may have made data sets and models of their own beside the demonstration's.
+_OWN_FOLDERS = (
+    "training",
+    "held_out",
+    f"nnUNet_raw/{_DATASET}",
+    f"nnUNet_preprocessed/{_DATASET}",
+    f"nnUNet_results/{_DATASET}",
+)
 _OWN_FILES = (_RESULT, _COMMANDS, _LOG, _OVERLAY, _CURVE)
 
 
