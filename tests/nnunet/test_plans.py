@@ -19,7 +19,8 @@ from umamba import registry
 from umamba.cli.main import main
 from umamba.errors import PlansError, UMambaError
 from umamba.nnunet.memory import compare_memory, memory_table
-from umamba.nnunet.plans import PlanOptions, check_patch, derive_plans
+from umamba.nnunet.planned_architectures import check_patch
+from umamba.nnunet.plans import PlanOptions, derive_plans
 from umamba.nnunet.plans_files import read_plans, write_plans
 from umamba.patches import describe_small_map
 

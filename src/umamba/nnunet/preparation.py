@@ -17,7 +17,8 @@ from umamba.nnunet.file_names import ENDINGS
 from umamba.nnunet.interruption import resumable
 from umamba.nnunet.json_files import load_json, load_json_list
 from umamba.nnunet.paths import Paths, check_writable, environment
-from umamba.nnunet.plans import check_patch, resolve
+from umamba.nnunet.planned_architectures import check_patch
+from umamba.nnunet.plans import resolve
 from umamba.nnunet.plans_files import read_plans
 from umamba.nnunet.raw_dataset import open_raw_dataset
 from umamba.nnunet.run_lock import only_training

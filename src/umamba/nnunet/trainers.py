@@ -15,7 +15,7 @@ from torch import nn
 from umamba.errors import UMambaError
 from umamba.nnunet.crash_safe_trainer import CrashSafeTrainer
 from umamba.nnunet.paths import environment
-from umamba.nnunet.plans import official_architecture
+from umamba.nnunet.planned_architectures import official_architecture
 from umamba.nnunet.seed_streams import INDEPENDENT, SHARED, batch_stream, weight_seed
 from umamba.nnunet.seeded_batches import augmenter, seed_everything, unseeded_augmenter
 from umamba.nnunet.training_state import UnfinishedEpoch
