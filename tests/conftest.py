@@ -10,6 +10,7 @@ from umamba.nnunet.paths import share_cores
 
 share_cores()  # before torch is imported, as the command line does
 
+import hypothesis  # noqa: E402
 import jaxtyping  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
@@ -17,6 +18,10 @@ from torch import Tensor, nn  # noqa: E402
 
 REPOSITORY = Path(__file__).parent.parent
 GOLDEN = Path(__file__).parent / "golden"
+
+# The same examples in every run, however slow the machine.
+hypothesis.settings.register_profile("reproducible", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("reproducible")
 
 
 @pytest.fixture(autouse=True)

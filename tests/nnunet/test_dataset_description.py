@@ -46,7 +46,7 @@ REGIONS = st.lists(
 ).filter(lambda regions: any(len(region) > 1 for region in regions))
 
 
-@settings(deadline=None, derandomize=True, max_examples=200)
+@settings(max_examples=200)
 @given(regions=REGIONS, data=st.data())
 def test_regions_are_painted_as_nnunet_does(regions: list[list[int]], data: st.DataObject) -> None:
     order = data.draw(st.lists(st.integers(1, 4), min_size=len(regions), max_size=len(regions)))

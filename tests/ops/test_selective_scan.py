@@ -121,7 +121,7 @@ def test_extreme_steps_and_decays_stay_finite(change: tuple[str, float], backend
     assert all(error <= 1e-5 for error in errors.values()), errors
 
 
-@settings(deadline=None, derandomize=True, max_examples=20)
+@settings(max_examples=20)
 @given(length=st.integers(2, 40), data=st.data())
 def test_scan_is_causal(length: int, data: st.DataObject) -> None:
     t = data.draw(st.integers(1, length - 1))
@@ -133,7 +133,7 @@ def test_scan_is_causal(length: int, data: st.DataObject) -> None:
     assert not torch.allclose(before[..., t:], after[..., t:])
 
 
-@settings(deadline=None, derandomize=True, max_examples=20)
+@settings(max_examples=20)
 @given(length=st.integers(2, 40), data=st.data())
 def test_splitting_a_sequence_and_carrying_the_state_changes_nothing(
     length: int, data: st.DataObject

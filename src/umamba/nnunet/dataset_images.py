@@ -149,10 +149,8 @@ def _read_tiff(path: Path) -> LoadedImage:
         series = tiff.series[0]
         plain = series.keyframe.compression == tifffile.COMPRESSION.NONE
         if series.nbytes > (path.stat().st_size if plain else memory_bytes()):
-            where = "a file of its size" if plain else "the memory of this machine"
-            problem = (
-                f"its header claims {series.nbytes} bytes of voxels, more than fit into {where}"
-            )
+            problem = f"its header claims {series.nbytes} bytes of voxels, more than "
+            problem += "the file has: it is truncated" if plain else "fit into the memory here"
             raise UnreadableFileError(problem, "replace the file")
         axes, array = series.axes, series.asarray()
     is_colour = axes in ("YXS", "SYX")

@@ -123,11 +123,12 @@ def read_model(
         mirroring_axes=_mirroring_axes(first, len(resolved["patch_size"]), files[0]),
         weights=[checkpoint["network_weights"] for checkpoint in checkpoints],
     )
-    wanted = _describe(model, folder)
+    network = _build_without_memory(model, folder)
     for weights, file in zip(model.weights, files, strict=True):
-        _check_weights(weights, wanted, file)
+        _check_weights(weights, network, file)
+    types = {name: weight.dtype for name, weight in network.state_dict().items()}
     typed = [
-        {name: weight.to(wanted[name].dtype) for name, weight in weights.items()}
+        {name: weight.to(types.get(name, weight.dtype)) for name, weight in weights.items()}
         for weights in model.weights
     ]
     return replace(model, weights=typed)
@@ -190,8 +191,8 @@ def _mirroring_axes(
     return None if axes is None else tuple(axes)
 
 
-def _describe(model: TrainedModel, folder: Path) -> Mapping[str, Tensor]:
-    """Return names, shapes and types of the network's weights; it is built without memory.
+def _build_without_memory(model: TrainedModel, folder: Path) -> nn.Module:
+    """Build the network on the meta device, which knows shapes and types only.
 
     It may have no more weights than there are: plans that describe a giant end early.
     """
@@ -203,24 +204,25 @@ def _describe(model: TrainedModel, folder: Path) -> Mapping[str, Tensor]:
         torch.device("meta"),
     ):
         warnings.simplefilter("ignore")  # about weights without memory
-        network = model.build()
-    described: Mapping[str, Tensor] = network.state_dict()
-    return described
+        return model.build()
 
 
-def _check_weights(weights: Mapping[str, Tensor], wanted: Mapping[str, Tensor], file: Path) -> None:
-    missing = next((name for name in wanted if name not in weights), None)
-    if missing is not None:
-        _refuse(file, f"there is no {missing}")
-    extra = next((name for name in weights if name not in wanted), None)
-    if extra is not None:
-        _refuse(file, f"there is no place for {quoted(extra)}")
+def _check_weights(weights: Mapping[str, Tensor], network: nn.Module, file: Path) -> None:
+    wanted = network.state_dict()
     for name, weight in weights.items():
+        if name not in wanted:  # perhaps a copy that the network leaves out when it loads
+            continue
         if weight.shape != wanted[name].shape:
             shapes = f"is {tuple(weight.shape)}, not {tuple(wanted[name].shape)}"
             _refuse(file, f"{name} {shapes}")
         if weight.is_floating_point() != wanted[name].is_floating_point():
             _refuse(file, f"{name} is {weight.dtype}, not {wanted[name].dtype}")
+    without_memory = {name: weight.to("meta") for name, weight in weights.items()}
+    missing, extra = network.load_state_dict(without_memory, strict=False)
+    if missing:
+        _refuse(file, f"there is no {missing[0]}")
+    if extra:
+        _refuse(file, f"there is no place for {quoted(extra[0])}")
     check_finite(weights, file)
 
 
