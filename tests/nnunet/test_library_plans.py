@@ -188,7 +188,8 @@ def test_rounding_is_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> N
     source["configurations"]["3d_fullres"]["patch_size"] = [20, 32, 32]
     (folder / "nnUNetPlans.json").write_text(json.dumps(source))
     assert plan(folder, "segresnet", "--features", "8") == 0
-    notes = [line for line in capsys.readouterr().err.splitlines() if line.startswith("note:")]
+    lines = capsys.readouterr().err.splitlines()
+    notes = [line for line in lines if line.startswith("note: patch_size")]
     why = "is [24, 32, 32] in place of [20, 32, 32], as segresnet needs multiples of 8"
     assert notes == [
         f"note: patch_size of {name} {why}" for name in ("3d_fullres", "3d_cascade_fullres")
