@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from umamba.comparison.scores import CaseScore
+from umamba.comparison.scores import CaseScore, Structure
 from umamba.comparison.statistics import ALPHA, ModelComparison, compare_models
 from umamba.comparison.verdicts import outcome
 
@@ -33,8 +33,12 @@ class Design:
         baseline_seeds: Trainings of the baseline, if others than `seeds`; one has no seed.
         model_instability: `per_training` of the model is that many times the baseline's.
         per_fold: Standard deviation of the difference between folds, common to all trainings of a
-            fold: one model makes more of some training data. No interval knows of it.
+            fold: one model makes more of some training data.
         skewed: Whether the differences per case are lognormal, most small and some large.
+        per_cluster: Cases of a patient; the true difference then varies between patients, by
+            `per_case`, and between the cases of one by as much again.
+        seeds_in_common: Correlation of the trainings of one seed in several folds, as where they
+            start from the same weights.
     """
 
     cases: int
@@ -48,6 +52,23 @@ class Design:
     model_instability: float = 1.0
     per_fold: float = 0.0
     skewed: bool = False
+    per_cluster: int = 1
+    seeds_in_common: float = 0.0
+
+    @property
+    def structure(self) -> Structure:
+        """Return what the analysis is told of it."""
+        patients = {
+            f"case_{case:03d}": f"patient_{self.patient(case)}" for case in range(self.cases)
+        }
+        return Structure(
+            patients if self.per_cluster > 1 else {},
+            ("model", "baseline") if self.seeds_in_common else (),
+        )
+
+    def patient(self, case: int) -> int:
+        """Return the patient of a case; all of a patient's lie in one fold."""
+        return case // self.folds // self.per_cluster * self.folds + case % self.folds
 
 
 @dataclass(frozen=True)
@@ -59,6 +80,7 @@ class Rates:
         mean_significant: The test of the mean is below 5 %.
         ranks_significant: Wilcoxon's test is below 5 %.
         verdict: The verdict is "better" or "worse".
+        folds_significant: The test of the folds' means is below 5 %.
         smallest_detectable_difference: Mean of it, in Dice points.
     """
 
@@ -66,6 +88,7 @@ class Rates:
     mean_significant: float
     ranks_significant: float
     verdict: float
+    folds_significant: float
     smallest_detectable_difference: float
 
 
@@ -75,16 +98,27 @@ DESIGNS: dict[str, Design] = {
     "1 fold, 2 seeds": Design(40, 1, 2),
     "1 fold, 3 seeds": Design(40, 1, 3),
     "5 folds, 2 seeds": Design(60, 5, 2),
-    "5 folds, 3 seeds": Design(200, 5, 3),
+    "5 folds, 3 seeds": Design(60, 5, 3),
+    "5 folds, 3 seeds, many cases": Design(200, 5, 3),
     "12 cases only": Design(12, 2, 2),
     "trainings do not differ": Design(60, 5, 3, per_training=0.0),
     "trainings differ by more": Design(60, 5, 3, per_training=1.5),
     "skewed differences": Design(40, 2, 3, skewed=True),
     "1 fold, trainings differ by more": Design(40, 1, 2, per_training=1.5),
-    "model 3 times as unstable": Design(60, 5, 3, model_instability=3.0),
+    "trainings differ by 2.5 and 0.5": Design(60, 5, 3, model_instability=5.0),
+    "the same, 2 seeds": Design(60, 5, 2, model_instability=5.0),
+    "the same, 2 folds": Design(40, 2, 3, model_instability=5.0),
+    "the same, 1 fold": Design(40, 1, 3, model_instability=5.0),
+    "2 seeds against 5": Design(60, 5, 2, baseline_seeds=5, model_instability=5.0),
+    "3 cases of each patient": Design(120, 5, 3, per_cluster=3),
+    "seeds shared by folds": Design(60, 5, 3, per_training=1.0, seeds_in_common=0.5),
+    "seeds shared by 2 folds": Design(40, 2, 2, per_training=1.0, seeds_in_common=0.5),
+    "folds favour a model": Design(60, 5, 3, per_fold=1.0),
+    "folds favour a model, many cases": Design(200, 5, 3, per_fold=1.0),
+    "3 folds favour a model": Design(60, 3, 3, per_fold=1.0),
+    "2 folds favour a model": Design(40, 2, 3, per_fold=1.0),
     "baseline trained once": Design(60, 5, 3, baseline_seeds=1),
-    "folds favour a model": Design(60, 5, 3, per_fold=0.5),
-    "1 seed (trained networks only)": Design(60, 5, 1),
+    "all trained once": Design(60, 5, 1),
 }
 
 
@@ -111,6 +145,10 @@ def simulate(design: Design, rng: np.random.Generator) -> list[CaseScore]:
 
 
 def _case_differences(design: Design, rng: np.random.Generator) -> np.ndarray:
+    if design.per_cluster > 1:
+        patients = np.array([design.patient(case) for case in range(design.cases)])
+        of_patients = rng.normal(0, design.per_case, patients.max() + 1)
+        return of_patients[patients] + rng.normal(0, design.per_case, design.cases)
     if not design.skewed:
         return rng.normal(0, design.per_case, design.cases)
     mean, deviation = np.exp(0.5), np.sqrt((np.e - 1) * np.e)
@@ -125,7 +163,9 @@ def _trained(
     design: Design,
     rng: np.random.Generator,
 ) -> list[CaseScore]:
-    trainings = rng.normal(0, per_training, (n_seeds, design.folds))
+    common = design.seeds_in_common
+    trainings = np.sqrt(1 - common) * rng.normal(0, per_training, (n_seeds, design.folds))
+    trainings += np.sqrt(common) * rng.normal(0, per_training, (n_seeds, 1))
     scores = []
     for seed in range(n_seeds):
         noise = rng.normal(0, design.per_prediction, design.cases)
@@ -150,7 +190,9 @@ def measure(design: Design, repetitions: int, seed: int = 0) -> Rates:
     """
     rng = np.random.default_rng(seed)
     comparisons = [
-        compare_models(simulate(design, rng), "baseline", n_bootstrap=1000, seed=index)[0]
+        compare_models(
+            simulate(design, rng), "baseline", design.structure, n_bootstrap=1000, seed=index
+        )[0]
         for index in range(repetitions)
     ]
     return Rates(
@@ -158,6 +200,7 @@ def measure(design: Design, repetitions: int, seed: int = 0) -> Rates:
         mean_significant=_share([c.p_difference < ALPHA for c in comparisons]),
         ranks_significant=_share([c.p_wilcoxon < ALPHA for c in comparisons]),
         verdict=_share([outcome(c) in ("better", "worse") for c in comparisons]),
+        folds_significant=_share([c.fold_test.p < ALPHA for c in comparisons]),
         smallest_detectable_difference=100
         * float(np.mean([c.smallest_detectable_difference for c in comparisons])),
     )

@@ -7,15 +7,22 @@ import pytest
 from scipy import stats
 
 from umamba.comparison.bootstrap import resample_means
-from umamba.comparison.paired_tests import cohen_d_z, holm, rank_biserial, wilcoxon
-from umamba.comparison.scores import CaseScore, ScoreTable
+from umamba.comparison.paired_tests import (
+    cohen_d_z,
+    fold_test,
+    holm,
+    holm_steps,
+    rank_biserial,
+    wilcoxon,
+)
+from umamba.comparison.scores import CaseScore, ScoreTable, Structure
 from umamba.comparison.statistics import (
     ModelComparison,
     compare_models,
     compare_with_controls,
     summarize_models,
 )
-from umamba.comparison.variance import training_spread, training_weights
+from umamba.comparison.variance import case_part, training_spread, training_weights
 from umamba.errors import ComparisonError
 
 NAN = float("nan")
@@ -65,7 +72,6 @@ def test_variance_between_trainings_is_that_of_the_analysis_of_variance() -> Non
     assert spread.raw_variance == pytest.approx(2.0)
     assert spread.variance == pytest.approx(2.0 - 1.0 / 2)
     assert spread.degrees_of_freedom == 1
-    assert np.mean(spread.effects**2) == pytest.approx(spread.variance)
 
 
 def test_variance_between_trainings_is_pooled_over_folds_and_models_without_stock() -> None:
@@ -84,7 +90,7 @@ def test_variance_between_trainings_is_pooled_over_folds_and_models_without_stoc
 def test_the_bootstrap_has_the_variance_of_the_standard_error() -> None:
     values = np.random.default_rng(0).normal(size=(2, 6))
     values[1] = -values[0]
-    means = resample_means(values, 200_000, np.random.default_rng(0))
+    means = resample_means(values, np.arange(6), 200_000, np.random.default_rng(0))
     assert means[0].std() == pytest.approx(stats.sem(values[0]), rel=0.01)
     np.testing.assert_array_equal(means[1], -means[0])  # the same cases for every row
 
@@ -103,6 +109,85 @@ def test_repeats_that_differ_widen_the_interval() -> None:
     assert wide.interval.high - wide.interval.low > 4 * wide.standard_error
 
 
+def test_the_wider_of_students_and_welchs_interval_decides() -> None:
+    # Trainings are all that varies: every case is as good as the training.
+    model, baseline = [0.8, 0.9, 0.85, 0.7], [0.7, 0.71]
+    comparison = compare_two([[v] * 9 for v in model], [[v] * 9 for v in baseline])
+    student, welch = (stats.ttest_ind(model, baseline, equal_var=equal) for equal in (True, False))
+    for estimate, test in ((comparison.pooled, student), (comparison.unpooled, welch)):
+        assert estimate is not None
+        assert estimate.degrees_of_freedom == pytest.approx(test.df)
+        assert estimate.mean / estimate.standard_error == pytest.approx(test.statistic)
+    assert comparison.p_difference == pytest.approx(max(student.pvalue, welch.pvalue))
+    assert comparison.difference == comparison.pooled
+    widest = student.confidence_interval()
+    interval = comparison.difference.interval
+    np.testing.assert_allclose([interval.low, interval.high], widest, atol=0.02)
+
+
+def test_folds_that_differ_by_more_than_cases_explain_are_what_varies() -> None:
+    of_folds = [0.01, 0.05, 0.03, 0.08]
+    rows = [[0.5 + of_folds[case % 4] for case in range(12)]] * 2
+    comparison = compare_two(rows, [[0.5] * 12] * 2, folds=4)
+    test = stats.ttest_1samp(of_folds, 0.0)
+    assert comparison.p_difference == pytest.approx(test.pvalue)
+    assert comparison.fold_test.p == pytest.approx(test.pvalue)
+    assert comparison.fold_test.n_folds == 4
+    assert [part.source for part in comparison.difference.parts][-1] == "folds"
+    two = compare_two(rows, [[0.5] * 12] * 2, folds=2)  # too few to tell
+    assert "folds" not in [part.source for part in two.difference.parts]
+
+
+def test_fold_test_by_scipy_and_without_folds() -> None:
+    values = np.array([0.1, 0.3, -0.1])
+    test = fold_test(values)
+    assert test.p == pytest.approx(stats.ttest_1samp(values, 0).pvalue)
+    assert test.interval.high > 0.3
+    assert np.isnan(fold_test(values[:1]).p)
+    assert np.isnan(fold_test(np.empty(0)).mean)
+
+
+def test_cases_of_a_patient_count_as_one() -> None:
+    rng = np.random.default_rng(8)
+    model, baseline = rng.normal(0.8, 0.1, (2, 1, 12)) + rng.normal(0, 0.01, (2, 2, 12))
+    alone = compare_two(model.tolist(), baseline.tolist())
+    thrice = [
+        *scores_of("new", np.repeat(model, 3, axis=1).tolist()),
+        *scores_of("net", np.repeat(baseline, 3, axis=1).tolist()),
+    ]
+    patients = Structure({f"case_{case:02d}": f"patient_{case // 3}" for case in range(36)})
+    (together,) = compare_models(thrice, "net", patients, n_bootstrap=2000)
+    assert (together.n_cases, together.n_clusters, alone.n_clusters) == (36, 12, 12)
+    assert together.difference.standard_error == pytest.approx(alone.difference.standard_error)
+    assert together.p_difference == pytest.approx(alone.p_difference)
+    assert together.p_wilcoxon == pytest.approx(alone.p_wilcoxon)
+    (apart,) = compare_models(thrice, "net", n_bootstrap=2000)
+    assert apart.difference.standard_error < 0.7 * alone.difference.standard_error
+
+
+def test_unequal_clusters_are_those_of_the_ratio_estimator() -> None:
+    values = np.array([1.0, 2.0, 6.0, 3.0])
+    part = case_part(values, np.array([0, 0, 0, 1]))
+    # mean 3; cluster sums of residuals 0 and 0: clusters do not differ in the mean
+    assert part.variance == 0
+    part = case_part(values, np.array([0, 0, 1, 2]))
+    assert part.variance == pytest.approx((9 + 9 + 0) * 3 / 2 / 16)
+    assert part.degrees_of_freedom == pytest.approx(16 / 6 - 1)
+
+
+def test_trainings_that_share_their_seed_in_all_folds_are_one() -> None:
+    rng = np.random.default_rng(9)
+    cases, seeds = rng.normal(0.8, 0.1, 20), rng.normal(0, 0.05, (2, 3, 1))
+    model, baseline = (cases + seeds + rng.normal(0, 0.01, (2, 3, 20))).tolist()
+    scores = [*scores_of("new", model, folds=2), *scores_of("net", baseline, folds=2)]
+    (crossed,) = compare_models(scores, "net", Structure(shared_seeds=["net"]), n_bootstrap=2000)
+    (independent,) = compare_models(scores, "net", n_bootstrap=2000)
+    one_fold = compare_two(model, baseline)
+    assert crossed.difference.standard_error == pytest.approx(one_fold.difference.standard_error)
+    assert crossed.difference.degrees_of_freedom < independent.difference.degrees_of_freedom
+    assert crossed.difference.standard_error > 1.2 * independent.difference.standard_error
+
+
 def test_pairs_use_the_cases_that_both_have() -> None:
     comparison = compare_two([[0.5, NAN, 0.75, 0.5]], [[0.25, 0.5, 0.5, NAN]])
     assert (comparison.n_cases, comparison.n_cases_left_out) == (2, 2)
@@ -113,10 +198,15 @@ def test_pairs_use_the_cases_that_both_have() -> None:
 
 def test_seeds_are_those_that_every_fold_has() -> None:
     half = scores_of("new", [[0.5, 0.75, 0.5, 0.25], [0.5, NAN, 0.75, NAN]], folds=2)
-    scores = [*half, *scores_of("net", [[0.5, 0.5, 0.5, 0.5]], folds=2, seeds=[None])]
-    (comparison,) = compare_models(scores, "net", n_bootstrap=100)
-    assert (comparison.n_seeds, comparison.n_baseline_seeds) == (1, 1)
+    half = [score for score in half if not np.isnan(score.value)]
+    net = scores_of("net", [[0.5, 0.25, 0.5, 0.5], [0.5, 0.5, 0.75, 0.5]], folds=2)
+    (comparison,) = compare_models([*half, *net], "net", n_bootstrap=100)
+    assert (comparison.n_seeds, comparison.n_baseline_seeds) == (1, 2)
     assert comparison.difference.includes_seed_variance  # of the fold that was repeated
+    stock = scores_of("net", [[0.5, 0.5, 0.5, 0.5]], folds=2, seeds=[None])
+    (comparison,) = compare_models([*half, *stock], "net", n_bootstrap=100)
+    assert not comparison.difference.includes_seed_variance  # of the baseline nothing is known
+    assert [part.source for part in comparison.difference.parts] == ["cases"]
 
 
 def test_nothing_to_compare() -> None:
@@ -190,16 +280,36 @@ def test_summary_has_the_spread_over_seeds_without_stock() -> None:
     rows = [[0.1, 0.1], [0.5, 0.75], [0.75, 0.5], [0.5, NAN]]
     (summary,) = summarize_models(scores_of("net", rows, seeds=[None, 1, 2, 3]), n_bootstrap=100)
     assert summary.seeds == (None, 1, 2, 3)
-    assert summary.seed_means == {1: 0.625, 2: 0.625}
-    assert summary.seed_standard_deviation == 0
-    assert (summary.n_cases, summary.n_undefined) == (2, 1)
-    assert summary.estimate.mean == pytest.approx((1.85 / 4 + 1.35 / 3) / 2)
+    assert summary.seed_means == {1: 0.5, 2: 0.75, 3: 0.5}
+    assert summary.seed_standard_deviation == pytest.approx(0.25 / np.sqrt(3))
+    # the second case is undefined in one of four trainings: no mean of the other three
+    assert (summary.n_cases, summary.n_undefined, summary.n_partly_defined) == (1, 1, 1)
+    assert np.isnan(summary.estimate.mean)
     json.dumps(summary.to_dict(), allow_nan=False)
 
 
 def test_holm_by_hand() -> None:
     np.testing.assert_allclose(holm([0.04, 0.01, NAN, 0.03]), [0.06, 0.03, NAN, 0.06])
     assert holm([0.9, 0.8]) == [1.0, 1.0]
+
+
+def test_corrected_intervals_leave_out_zero_where_corrected_p_is_small() -> None:
+    assert holm_steps([0.04, 0.01, NAN, 0.03], 0.05) == [2, 3, 1, 2]
+    rng = np.random.default_rng(10)
+    for _ in range(200):
+        p_values = (rng.random(4) ** 3).tolist()
+        steps = holm_steps(p_values, 0.05)
+        by_interval = [p * step < 0.05 for p, step in zip(p_values, steps, strict=True)]
+        assert by_interval == [p < 0.05 for p in holm(p_values)]
+    names = ["net", "a", "b", "c"]
+    scores = [s for n in names for s in scores_of(n, rng.normal(0.8, 0.1, (2, 20)).tolist())]
+    for comparison in compare_models(scores, "net", n_bootstrap=500):
+        narrow, wide = comparison.difference.interval, comparison.corrected_interval
+        assert wide.low < narrow.low < narrow.high < wide.high
+        degrees = comparison.difference.degrees_of_freedom
+        stretch = (wide.high - wide.low) / (narrow.high - narrow.low)
+        expected = stats.t.ppf(1 - 0.025 / 3, degrees) / stats.t.ppf(0.975, degrees)
+        assert stretch == pytest.approx(expected)
 
 
 def test_effect_sizes_by_hand() -> None:

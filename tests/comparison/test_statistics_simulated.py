@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.comparison_statistics import DESIGNS, Design, main, measure
 
-ONCE = "1 seed (trained networks only)"
+ONCE = ("baseline trained once", "all trained once")
 
 
 def test_intervals_hold_and_verdicts_are_right_with_two_seeds() -> None:
@@ -32,12 +32,35 @@ def test_the_smallest_detectable_difference_is_detected() -> None:
     assert effect.coverage > 0.9
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["trainings differ by 2.5 and 0.5", "3 cases of each patient", "seeds shared by 2 folds"],
+)
+def test_designs_that_break_simpler_intervals(name: str) -> None:
+    null = measure(DESIGNS[name], 150)
+    assert null.coverage > 0.89
+    assert null.verdict < 0.1
+
+
+def test_equal_models_are_not_found_different_as_folds_favour_one() -> None:
+    null = measure(DESIGNS["folds favour a model, many cases"], 150)
+    assert null.coverage > 0.88
+    assert null.verdict < 0.11
+
+
+@pytest.mark.parametrize("name", ONCE)
+def test_models_trained_once_get_no_verdict(name: str) -> None:
+    design = replace(DESIGNS[name], difference=20.0)
+    assert measure(design, 3).verdict == 0
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in DESIGNS if name != ONCE])
+@pytest.mark.parametrize("name", [name for name in DESIGNS if name not in ONCE])
 def test_every_design_of_the_table(name: str) -> None:
     null = measure(DESIGNS[name], 1000)
-    assert null.coverage > 0.92
-    assert null.verdict < 0.07
+    unknowable = name == "2 folds favour a model"
+    assert null.coverage > (0.75 if unknowable else 0.92)
+    assert null.verdict < (0.2 if unknowable else 0.07)
 
 
 def test_the_table_has_a_row_per_design(

@@ -1,21 +1,21 @@
-"""Bootstrap of means over cases and trainings, and intervals that hold with few of both."""
+"""Bootstrap of means over cases, and intervals that hold with few cases and few trainings."""
 
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy import stats
 
 from umamba.comparison.records import Record
-from umamba.comparison.variance import TrainingSpread, TrainingWeights
+from umamba.comparison.variance import MeanVariance, VariancePart, cluster_sums
 
 __all__ = [
     "CONFIDENCE",
     "Interval",
     "MeanEstimate",
     "estimate_mean",
+    "no_estimate",
     "resample_means",
-    "resample_trainings",
 ]
 
 CONFIDENCE = 0.95
@@ -37,10 +37,12 @@ class MeanEstimate(Record):
     Attributes:
         mean: The estimate.
         interval: 95 % interval.
-        standard_error: Of the mean, from cases and, where `includes_seed_variance`, trainings.
+        standard_error: Of the mean, from all `parts`.
         degrees_of_freedom: Of the standard error.
-        includes_seed_variance: Whether trainings were repeated, so that the uncertainty holds for
-            the models; else it holds for these trained networks only.
+        includes_seed_variance: Whether trainings of every model in it were repeated, so that the
+            uncertainty holds for the models; else it is over cases alone, and holds for these
+            trained networks only.
+        parts: What the variance of the mean is made of.
     """
 
     mean: float
@@ -48,117 +50,97 @@ class MeanEstimate(Record):
     standard_error: float
     degrees_of_freedom: float
     includes_seed_variance: bool
+    parts: tuple[VariancePart, ...] = ()
+
+    def interval_at(self, confidence: float) -> Interval:
+        """Return the interval of another confidence: its arms go by Student's quantiles."""
+        ordinary, asked = (
+            stats.t.ppf((1 + level) / 2, self.degrees_of_freedom)
+            for level in (CONFIDENCE, confidence)
+        )
+        stretch = float(asked / ordinary)
+        ends = (self.interval.low, self.interval.high)
+        return Interval(*(self.mean + (end - self.mean) * stretch for end in ends))
+
+
+def no_estimate() -> MeanEstimate:
+    """Return the estimate of what cannot be estimated."""
+    nan = float("nan")
+    return MeanEstimate(nan, Interval(nan, nan), nan, nan, includes_seed_variance=False)
 
 
 def resample_means(
-    values: Float[np.ndarray, "rows cases"], n_bootstrap: int, rng: np.random.Generator
+    values: Float[np.ndarray, "rows cases"],
+    clusters: Int[np.ndarray, " cases"],
+    n_bootstrap: int,
+    rng: np.random.Generator,
 ) -> Float[np.ndarray, "rows n_bootstrap"]:
-    """Draw cases with replacement, the same for all rows, and take the means.
+    """Draw clusters of cases with replacement, the same for all rows, and take the means.
 
-    One case less than there are is drawn, which makes the variance of the means that of the sample
-    mean without bias (McCarthy & Snowden 1985; Rao & Wu 1988).
+    One cluster less than there are is drawn, which makes the variance of the means that of the
+    sample mean without bias (McCarthy & Snowden 1985; Rao & Wu 1988).
 
     Args:
-        values: Scores, at least two cases.
+        values: Scores, at least two clusters.
+        clusters: Number of each case's cluster.
         n_bootstrap: Number of bootstraps.
         rng: Random numbers.
 
     Returns:
-        The means.
+        The means over the cases that were drawn.
     """
-    n_rows, n_cases = values.shape
-    means = np.empty((n_rows, n_bootstrap))
-    step = max(_CHUNK // n_cases, 1)
+    sums = cluster_sums(values, clusters)
+    sizes = cluster_sums(np.ones((1, values.shape[1])), clusters)[0]
+    n_clusters = len(sizes)
+    means = np.empty((len(values), n_bootstrap))
+    step = max(_CHUNK // n_clusters, 1)
     for start in range(0, n_bootstrap, step):
         size = min(step, n_bootstrap - start)
-        counts = rng.multinomial(n_cases - 1, np.full(n_cases, 1 / n_cases), size=size)
-        means[:, start : start + size] = values @ counts.T / (n_cases - 1)
+        counts = rng.multinomial(n_clusters - 1, np.full(n_clusters, 1 / n_clusters), size=size)
+        means[:, start : start + size] = sums @ counts.T / (counts @ sizes)
     return means
 
 
-def resample_trainings(
-    spread: TrainingSpread, weights: TrainingWeights, n_bootstrap: int, rng: np.random.Generator
-) -> Float[np.ndarray, " n_bootstrap"]:
-    """Draw how far other trainings would have moved the mean.
-
-    Args:
-        spread: Variance between trainings.
-        weights: The trainings behind the mean; those of every fold are drawn by themselves.
-        n_bootstrap: Number of bootstraps.
-        rng: Random numbers.
-
-    Returns:
-        Shifts of the mean, zero where nothing was repeated.
-    """
-    shift = np.zeros(n_bootstrap)
-    if spread.variance == 0:
-        return shift
-    for share, n_trainings in zip(weights.shares, weights.n_trainings, strict=True):
-        drawn = rng.choice(spread.effects, size=(n_bootstrap, n_trainings))
-        shift += share * drawn.mean(axis=1)
-    return shift
-
-
 def estimate_mean(
-    values: Float[np.ndarray, " cases"],
-    spread: TrainingSpread,
-    weights: list[TrainingWeights],
-    n_bootstrap: int,
-    rng: np.random.Generator,
+    mean: float,
+    variance: MeanVariance,
+    draws: Float[np.ndarray, " n_bootstrap"],
+    noise: Float[np.ndarray, " n_bootstrap"],
+    *,
+    includes_seed_variance: bool,
 ) -> MeanEstimate:
-    """Estimate a mean over cases, where cases and trainings both are samples.
+    """Estimate a mean over cases, where cases, trainings and folds are samples.
 
-    Cases are drawn with replacement, whichever fold they lie in; trainings of every model and fold
-    independently of them (hierarchical bootstrap; Saravanan, Berman & Sober 2020). Both variances
-    add up, each without bias. As they are estimates themselves, the trainings' often from two or
-    three seeds, the arms of the percentile interval are stretched by the ratio of Student's
-    quantile to the normal one (Hesterberg 2015), with the degrees of freedom of
-    Satterthwaite (1946).
+    Cases are drawn with replacement, whichever fold they lie in (hierarchical bootstrap; Saravanan,
+    Berman & Sober 2020). Two or three trainings have no distribution to draw from: theirs, and that
+    of folds, is taken to be normal (parametric bootstrap). All variances add up. As they are
+    estimates themselves, often from few trainings, the arms of the percentile interval are
+    stretched by the ratio of Student's quantile to the normal one (Hesterberg 2015), with the
+    degrees of freedom of Satterthwaite (1946).
 
     Args:
-        values: Per-case means over trainings, or their differences between two models.
-        spread: Variance between trainings.
-        weights: Trainings behind the mean, of each model in it.
-        n_bootstrap: Number of bootstraps.
-        rng: Random numbers.
+        mean: The mean.
+        variance: Its variance.
+        draws: Means of bootstraps over cases.
+        noise: As many standard normal numbers.
+        includes_seed_variance: Whether trainings of every model in it were repeated.
 
     Returns:
         The estimate.
     """
-    n_cases = len(values)
-    if n_cases < 2:
-        nan = float("nan")
-        return MeanEstimate(nan, Interval(nan, nan), nan, nan, includes_seed_variance=False)
-    mean = float(values.mean())
-    case_part = float(values.var(ddof=1)) / n_cases
-    factor = sum(weight.factor for weight in weights)
-    variance = case_part + spread.variance * factor
-    degrees = _satterthwaite(
-        variance,
-        [(case_part, n_cases - 1), (spread.raw_variance * factor, spread.degrees_of_freedom)],
-    )
-    draws = resample_means(values[None], n_bootstrap, rng)[0]
-    for weight in weights:
-        draws += resample_trainings(spread, weight, n_bootstrap, rng)
+    cases, *others = variance.parts
+    spread_of_cases = draws.std()
+    scale = np.sqrt(cases.variance) / spread_of_cases if spread_of_cases else 0.0
+    scale_of_noise = np.sqrt(sum(part.variance for part in others))
+    drawn = mean + (draws - mean) * scale + scale_of_noise * noise
     tail = (1 - CONFIDENCE) / 2
-    stretch = stats.t.ppf(tail, degrees) / stats.norm.ppf(tail)
-    low, high = mean + (np.quantile(draws, [tail, 1 - tail]) - mean) * stretch
+    stretch = stats.t.ppf(tail, variance.degrees_of_freedom) / stats.norm.ppf(tail)
+    low, high = mean + (np.quantile(drawn, [tail, 1 - tail]) - mean) * stretch
     return MeanEstimate(
         mean=mean,
         interval=Interval(float(low), float(high)),
-        standard_error=float(np.sqrt(variance)),
-        degrees_of_freedom=degrees,
-        includes_seed_variance=spread.degrees_of_freedom > 0,
+        standard_error=variance.standard_error,
+        degrees_of_freedom=variance.degrees_of_freedom,
+        includes_seed_variance=includes_seed_variance,
+        parts=variance.parts,
     )
-
-
-def _satterthwaite(variance: float, parts: list[tuple[float, int]]) -> float:
-    """Return the degrees of freedom of a variance, given those of the estimates that made it.
-
-    Never fewer than the least of the parts: the formula falls to zero where the variance of
-    trainings, with that of cases taken off, is estimated as zero.
-    """
-    measured = [(part, n) for part, n in parts if n]
-    spread = sum(part**2 / n for part, n in measured)
-    degrees = variance**2 / spread if spread else 0.0
-    return float(max(degrees, min(n for _, n in measured)))

@@ -1,14 +1,34 @@
 """Tests and effect sizes of paired differences, and the correction for several tests."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
 from scipy import stats
 
-from umamba.comparison.bootstrap import MeanEstimate
+from umamba.comparison.bootstrap import CONFIDENCE, Interval, MeanEstimate
+from umamba.comparison.records import Record
 
-__all__ = ["cohen_d_z", "holm", "rank_biserial", "t_test", "wilcoxon"]
+__all__ = ["FoldTest", "cohen_d_z", "fold_test", "holm", "holm_steps", "rank_biserial", "t_test"]
+__all__ += ["wilcoxon"]
+
+
+@dataclass(frozen=True)
+class FoldTest(Record):
+    """Each fold's mean difference taken as one number; nan below two folds.
+
+    Attributes:
+        n_folds: How many.
+        mean: Mean over folds, each counting the same.
+        interval: Its 95 % interval.
+        p: Of the mean being zero, by the two-sided one-sample t test.
+    """
+
+    n_folds: int
+    mean: float
+    interval: Interval
+    p: float
 
 
 def t_test(difference: MeanEstimate) -> float:
@@ -17,6 +37,22 @@ def t_test(difference: MeanEstimate) -> float:
         return 1.0
     t = abs(difference.mean) / difference.standard_error if difference.standard_error else np.inf
     return float(2 * stats.t.sf(t, difference.degrees_of_freedom))
+
+
+def fold_test(differences: Float[np.ndarray, " folds"]) -> FoldTest:
+    """Test the folds' mean differences: what a statement on other training data rests on.
+
+    Folds of a cross-validation share training data, so even this test is a little too sure
+    (Bengio & Grandvalet, No unbiased estimator of the variance of k-fold cross-validation, 2004).
+    """
+    mean = float(differences.mean()) if differences.size else float("nan")
+    if differences.size < 2 or np.ptp(differences) == 0:
+        nan = float("nan")
+        return FoldTest(differences.size, mean, Interval(nan, nan), nan)
+    test = stats.ttest_1samp(differences, 0.0)
+    interval = test.confidence_interval(CONFIDENCE)
+    ends = Interval(float(interval.low), float(interval.high))
+    return FoldTest(differences.size, mean, ends, float(test.pvalue))
 
 
 def wilcoxon(differences: Float[np.ndarray, " cases"]) -> float:
@@ -67,3 +103,24 @@ def holm(p_values: Sequence[float]) -> list[float]:
         largest = max(largest, min((len(tested) - rank) * p_values[index], 1.0))
         corrected[index] = largest
     return corrected
+
+
+def holm_steps(p_values: Sequence[float], alpha: float) -> list[int]:
+    """Return what Holm's method divides 5 % by for each of several tests.
+
+    An interval of that confidence leaves out zero where the corrected p is below 5 %, and only
+    there: tests after the first that fails have its level (Strassburger & Bretz 2008).
+
+    Args:
+        p_values: Uncorrected p values; those that are nan get 1.
+        alpha: The level of all of them together.
+    """
+    steps = [1] * len(p_values)
+    tested = sorted((i for i, p in enumerate(p_values) if np.isfinite(p)), key=p_values.__getitem__)
+    divisor = len(tested)
+    failed = False
+    for index in tested:
+        steps[index] = divisor
+        failed = failed or p_values[index] * divisor >= alpha
+        divisor -= not failed
+    return steps

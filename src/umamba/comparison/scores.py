@@ -1,14 +1,14 @@
 """The scores of models on validation cases, and the table that the statistics work on."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from umamba.errors import ComparisonError
 
-__all__ = ["CaseScore", "ScoreTable"]
+__all__ = ["CaseScore", "ScoreTable", "Structure"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,20 @@ class CaseScore:
     value: float
 
 
+@dataclass(frozen=True)
+class Structure:
+    """What in the scores belongs together, and so says less than as much that does not.
+
+    Attributes:
+        clusters: Per case what it belongs to, such as a patient; cases that are not named, and all
+            where this is empty, stand for themselves.
+        shared_seeds: Models whose trainings of one seed have something in common in all folds.
+    """
+
+    clusters: Mapping[str, str] = field(default_factory=dict)
+    shared_seeds: Collection[str] = ()
+
+
 @dataclass(frozen=True, eq=False)
 class ScoreTable:
     """Scores of all models over the same cases.
@@ -40,24 +54,31 @@ class ScoreTable:
         models: Names, in the order in which they first occur.
         cases: Names, sorted by fold, then by name.
         folds: Fold of each case, shape `(cases,)`.
+        clusters: Number of the cluster of each case.
         seeds: Per model its seeds in ascending order, `None` first.
         values: Per model an array `(seeds, cases)`; nan where undefined or not predicted.
         predicted: Per model, whether there was a score at all, defined or not, `(seeds, cases)`.
+        shared_seeds: Models whose trainings of one seed have something in common in all folds.
     """
 
     models: tuple[str, ...]
     cases: tuple[str, ...]
     folds: Int[np.ndarray, " cases"]
+    clusters: Int[np.ndarray, " cases"]
     seeds: dict[str, tuple[int | None, ...]]
     values: dict[str, Float[np.ndarray, "_ cases"]]
     predicted: dict[str, Bool[np.ndarray, "_ cases"]]
+    shared_seeds: frozenset[str]
 
     @classmethod
-    def from_scores(cls, scores: Sequence[CaseScore]) -> "ScoreTable":
+    def from_scores(
+        cls, scores: Sequence[CaseScore], structure: Structure | None = None
+    ) -> "ScoreTable":
         """Sort scores into a table.
 
         Args:
             scores: One metric's scores in any order.
+            structure: What belongs together; `None` is nothing.
 
         Returns:
             The table.
@@ -83,22 +104,44 @@ class ScoreTable:
             predicted[score.model][cell] = True
             if np.isfinite(score.value):
                 values[score.model][cell] = score.value
-        fold_of_cases = np.array([folds[case] for case in cases], dtype=np.int64)
-        return cls(tuple(models), tuple(cases), fold_of_cases, seeds, values, predicted)
+        structure = structure or Structure()
+        return cls(
+            models=tuple(models),
+            cases=tuple(cases),
+            folds=np.array([folds[case] for case in cases], dtype=np.int64),
+            clusters=_number_clusters(cases, structure.clusters),
+            seeds=seeds,
+            values=values,
+            predicted=predicted,
+            shared_seeds=frozenset(structure.shared_seeds),
+        )
 
     def case_means(self, model: str) -> Float[np.ndarray, " cases"]:
         """Average a model's trainings per case.
+
+        A case whose metric is undefined for one of the trainings that predicted it has no mean:
+        that of the others would forget what one training did.
 
         Args:
             model: Name of the model.
 
         Returns:
-            Means over the trainings in which the metric is defined, nan where it is in none.
+            Means over the trainings, nan where there is none.
         """
         defined = np.isfinite(self.values[model])
         n_defined = defined.sum(axis=0)
         total = np.where(defined, self.values[model], 0.0).sum(axis=0)
-        return np.where(n_defined > 0, total / np.maximum(n_defined, 1), np.nan)
+        whole = (n_defined > 0) & (n_defined == self.predicted[model].sum(axis=0))
+        return np.where(whole, total / np.maximum(n_defined, 1), np.nan)
+
+    def n_partly_defined(self, model: str) -> int:
+        """Count the cases that have no mean though some of a model's trainings have a score."""
+        return int((np.isfinite(self.values[model]).any(axis=0) & ~self.has_mean(model)).sum())
+
+    def has_mean(self, model: str) -> Bool[np.ndarray, " cases"]:
+        """Tell which cases have a mean over a model's trainings."""
+        found: np.ndarray = np.isfinite(self.case_means(model))
+        return found
 
     def n_undefined(self, model: str) -> int:
         """Count the predictions of a model for which the metric is undefined."""
@@ -115,6 +158,15 @@ def _fold_of_each_case(scores: Sequence[CaseScore]) -> dict[str, int]:
             )
             raise ComparisonError(msg)
     return folds
+
+
+def _number_clusters(
+    cases: Sequence[str], clusters: Mapping[str, str]
+) -> Int[np.ndarray, " cases"]:
+    """Number what cases belong to; a case that belongs to nothing is told from all names."""
+    names = [("cluster", clusters[case]) if case in clusters else ("case", case) for case in cases]
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
+    return np.array([numbers[name] for name in names], dtype=np.int64)
 
 
 def _seeds_of(model: str, scores: Sequence[CaseScore]) -> tuple[int | None, ...]:

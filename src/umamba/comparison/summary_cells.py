@@ -45,6 +45,8 @@ def difference(estimate: Mapping[str, Any]) -> str:
     """Write a mean difference in Dice points."""
     if estimate["mean"] is None:
         return MISSING
+    if estimate["interval"]["low"] is None:
+        return number(estimate["mean"], 2, sign=True, factor=POINTS)
     mean, low, high = (
         number(value, 2, sign=sign, factor=POINTS)
         for value, sign in (

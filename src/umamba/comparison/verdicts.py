@@ -4,13 +4,16 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from umamba.comparison.statistics import ALPHA, ModelComparison
+from umamba.comparison.model_records import ALPHA, ModelComparison
+from umamba.comparison.variance import FEWEST_FOLDS
 
 __all__ = ["Outcome", "Unit", "outcome", "verdict"]
 
 _ROUNDING = 1e-9
 
-Outcome = Literal["better", "worse", "no difference shown", "tests disagree", "too few cases"]
+Outcome = Literal[
+    "better", "worse", "no difference shown", "tests disagree", "too few cases", "trained once"
+]
 
 
 @dataclass(frozen=True)
@@ -27,22 +30,26 @@ class Unit:
 
 
 def outcome(comparison: ModelComparison) -> Outcome:
-    """Say in a word what a comparison shows.
+    """Say in a word what a comparison shows of the models.
 
-    A difference is shown where the interval leaves out zero and both tests, after Holm's
+    A difference is shown where the interval leaves out zero and both tests, all after Holm's
     correction, are below 5 %: that of the mean, which knows of the luck of training, and that of
-    the ranks, which a few extreme cases do not carry. Where one alone is, they disagree.
+    the ranks, which a few extreme cases do not carry. Where one alone is, they disagree. Where a
+    model was not trained again with another seed, nothing is shown of the models.
 
     Args:
         comparison: What `compare_models` or `compare_with_controls` returned.
-
-    Returns:
-        The outcome. Without repeated trainings (`includes_seed_variance` of its `difference`)
-        "better" and "worse" hold for the trained networks only.
     """
     if not comparison.enough_cases:
         return "too few cases"
-    interval = comparison.difference.interval
+    if not comparison.difference.includes_seed_variance:
+        return "trained once"
+    return _shown(comparison)
+
+
+def _shown(comparison: ModelComparison) -> Outcome:
+    """Say what is shown: of the models, or of these networks where nothing was repeated."""
+    interval = comparison.corrected_interval
     by_mean = comparison.p_difference_holm < ALPHA and not interval.low <= 0 <= interval.high
     by_ranks = comparison.p_wilcoxon_holm < ALPHA
     same_side = comparison.difference.mean * comparison.rank_biserial > 0
@@ -66,29 +73,51 @@ def verdict(comparison: ModelComparison, unit: Unit) -> str:
     if result == "too few cases":
         cases = _count(comparison.n_cases, "case")
         return f"too few cases to show any difference, however large ({cases} in common)"
+    if result == "trained once":
+        return (
+            f"no verdict on the models, as {_trained_once(comparison)}; these trained networks: "
+            f"{_says(_shown(comparison), comparison, unit)}"
+        )
+    return _says(result, comparison, unit)
+
+
+def _says(result: Outcome, comparison: ModelComparison, unit: Unit) -> str:
     if result in ("better", "worse"):
         size = _number(abs(comparison.difference.mean), comparison, unit)
-        if comparison.difference.includes_seed_variance:
-            return f"{result} by {size} {unit.name} ({_evidence(comparison, unit)})"
-        return (
-            f"these trained networks: {result} by {size} {unit.name} "
-            f"({_evidence(comparison, unit)}); of the models it shows nothing, as no "
-            "training was repeated with another seed"
-        )
+        evidence = f"{result} by {size} {unit.name} ({_evidence(comparison, unit)})"
+        return evidence + _reservation(comparison)
     if result == "tests disagree":
         return f"no clear difference: {_disagreement(comparison)} ({_signed(comparison, unit)})"
     return f"no difference shown{_sensitivity(comparison, unit)} ({_signed(comparison, unit)})"
 
 
+def _trained_once(comparison: ModelComparison) -> str:
+    counts = {
+        comparison.model: comparison.n_seeds,
+        comparison.baseline: comparison.n_baseline_seeds,
+    }
+    once = [name for name, count in counts.items() if count == 1]
+    if len(once) == 1:
+        return f"{once[0]} was trained once per fold"
+    return "no training was repeated with another seed"
+
+
+def _reservation(comparison: ModelComparison) -> str:
+    """Say that fewer than three folds tell nothing of other training data."""
+    n_folds = comparison.fold_test.n_folds
+    if n_folds >= FEWEST_FOLDS or not comparison.difference.includes_seed_variance:
+        return ""
+    return f", for the training data of {'this fold' if n_folds == 1 else f'these {n_folds} folds'}"
+
+
 def _sensitivity(comparison: ModelComparison, unit: Unit) -> str:
     """Say what would have been shown; nothing where the difference found is larger than that."""
-    networks = "" if comparison.difference.includes_seed_variance else " between these networks"
     smallest = comparison.smallest_detectable_difference
     if not abs(comparison.difference.mean) < smallest:
-        return networks
+        return ""
     step = 10.0 ** -_decimals(comparison, unit)
     size = _number(math.ceil(smallest * unit.factor / step) * step / unit.factor, comparison, unit)
-    return f"{networks}; a difference above {size} {unit.name} would have been, at 80 % power"
+    return f"; a difference above {size} {unit.name} would have been, at 80 % power"
 
 
 def _disagreement(comparison: ModelComparison) -> str:
@@ -101,14 +130,14 @@ def _disagreement(comparison: ModelComparison) -> str:
 
 def _evidence(comparison: ModelComparison, unit: Unit) -> str:
     """Return the interval in the direction of the result, and what it rests on."""
-    interval = comparison.difference.interval
+    interval = comparison.corrected_interval
     ends = sorted([abs(interval.low), abs(interval.high)])
     return _interval_and_numbers(ends, comparison, unit)
 
 
 def _signed(comparison: ModelComparison, unit: Unit) -> str:
     """Return the difference, model less baseline, and what it rests on."""
-    interval = comparison.difference.interval
+    interval = comparison.corrected_interval
     mean = _number(comparison.difference.mean, comparison, unit, sign="+")
     numbers = _interval_and_numbers([interval.low, interval.high], comparison, unit)
     return f"{mean} {unit.name}, {numbers}"
@@ -122,7 +151,9 @@ def _interval_and_numbers(ends: list[float], comparison: ModelComparison, unit: 
     if comparison.n_seeds != comparison.n_baseline_seeds:
         trainings = f"{comparison.n_seeds} against {trainings}"
     cases = _count(comparison.n_cases, "case")
-    return f"95 % interval {low} to {high}; {p_text} after Holm, n = {cases}, {trainings}"
+    if comparison.n_clusters != comparison.n_cases:
+        cases += f" of {_count(comparison.n_clusters, 'cluster')}"
+    return f"95 % interval {low} to {high}, {p_text}, after Holm; n = {cases}, {trainings}"
 
 
 def _number(value: float, comparison: ModelComparison, unit: Unit, sign: str = "") -> str:
@@ -135,7 +166,7 @@ def _decimals(comparison: ModelComparison, unit: Unit) -> int:
 
     Where it has none but that of rounding errors: one.
     """
-    interval = comparison.difference.interval
+    interval = comparison.corrected_interval
     arm = (interval.high - interval.low) / 2 * unit.factor
     return max(1, -math.floor(math.log10(arm))) if arm > _ROUNDING else 1
 
