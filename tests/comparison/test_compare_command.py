@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from comparison.faked_trainings import FakeExecutor, InlineProcess, write_dataset
+from comparison.faked_trainings import CASES, FakeExecutor, InlineProcess, write_dataset
 from nnunet.toy import folder_options, prepare_toy
 from umamba.cli import main as cli
 from umamba.comparison import collecting, cost, executor
@@ -117,6 +117,28 @@ def test_arguments_that_fit_nothing(
         cli.main(command(paths, *options))
     assert caught.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_cases_that_belong_together_are_checked_before_any_training(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake = use_fake_executor(monkeypatch, paths)
+    table = paths.require("results").parent / "clusters.csv"
+    table.write_text("case,cluster\ncase_00,Anna\ncase_77,Bo\n")
+    assert cli.main(command(paths, "--clusters", str(table))) == 2
+    assert "--clusters: case case_77 is not in the data set" in capsys.readouterr().err
+    table.write_text("case,patient\ncase_00,Anna\n")
+    assert cli.main(command(paths, "--clusters", str(table))) == 2
+    assert "the first line is case,patient" in capsys.readouterr().err
+    assert not fake.jobs
+    lines = [f"{case},{'Anna' if i % 2 else 'Bo'}" for i, case in enumerate(CASES)]
+    table.write_text("\n".join(["case,cluster", *lines]))
+    assert cli.main(command(paths, "--clusters", str(table), "--empty", "one")) == 0
+    results = json.loads((table.parent / "out" / "results.json").read_text())
+    assert results["settings"]["clusters"]["case_01"] == "Anna"
+    assert results["settings"]["empty"] == "one"
+    (comparison,) = results["statistics"]["dice"]["comparisons"]
+    assert (comparison["n_cases"], comparison["n_clusters"]) == (4, 2)
 
 
 @pytest.mark.slow

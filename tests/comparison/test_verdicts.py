@@ -16,6 +16,7 @@ BETTER = ModelComparison(
     higher_is_better=True,
     n_cases=64,
     n_cases_left_out=0,
+    n_informative_left_out=0,
     n_clusters=64,
     n_seeds=2,
     n_baseline_seeds=2,

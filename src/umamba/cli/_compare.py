@@ -20,6 +20,7 @@ from umamba.nnunet.paths import Paths, add_path_arguments, set_default_workers
 from umamba.numerals import whole_number
 
 if TYPE_CHECKING:
+    from umamba.comparison.analysis_settings import AnalysisSettings
     from umamba.comparison.state import Comparison
 
 __all__ = ["add_parser", "run"]
@@ -103,6 +104,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         metavar="[NAME=]DISTANCE",
         help="up to which surfaces agree in NSD: of all labels, or of one (default: 1)",
     )
+    _add_statistics_arguments(parser)
     add_device_argument(parser)
     parser.add_argument(
         "--workers",
@@ -132,6 +134,32 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     add_path_arguments(parser)
     parser.set_defaults(run=run, go_on="the same command goes on")
+
+
+def _add_statistics_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group(
+        "statistics", "of this call: given again with others, they are computed anew"
+    )
+    group.add_argument(
+        "--empty",
+        choices=("undefined", "one", "zero"),
+        default="undefined",
+        help="Dice, IoU and NSD where reference and prediction are empty: left out, as nnU-Net "
+        "does (default), 1, as BraTS does, or 0; false alarms are compared in any case",
+    )
+    group.add_argument(
+        "--clusters",
+        type=Path,
+        metavar="FILE.csv",
+        help="case,cluster: which cases belong together, such as slices of a patient",
+    )
+
+
+def _analysis(args: argparse.Namespace) -> "AnalysisSettings":
+    from umamba.comparison.analysis_settings import AnalysisSettings, read_case_table
+
+    clusters = {} if args.clusters is None else read_case_table(args.clusters, "cluster")
+    return AnalysisSettings(args.empty, clusters=clusters)
 
 
 def _folds(text: str) -> tuple[int, ...]:
@@ -193,6 +221,7 @@ def run(args: argparse.Namespace) -> int:
         batch_size=args.batch_size,
         device=device,
         evaluation=EvaluationSettings(tolerance, tolerances),
+        analysis=_analysis(args),
         trust_plans=args.trust_plans,
     )
     n_threads = workers[0].n_threads

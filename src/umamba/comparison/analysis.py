@@ -5,23 +5,27 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
+from umamba.comparison.analysis_settings import AnalysisSettings
 from umamba.comparison.controls import controls_of
+from umamba.comparison.detection import KINDS, Kind, detection_scores, rates, with_rates
 from umamba.comparison.dynamics import Curve, learning_dynamics
 from umamba.comparison.ranks import rank_stability
 from umamba.comparison.records import to_plain
-from umamba.comparison.scores import CaseScore
+from umamba.comparison.scores import CaseScore, Structure
 from umamba.comparison.statistics import (
     ModelComparison,
     compare_models,
     compare_with_controls,
     summarize_models,
 )
-from umamba.comparison.verdicts import Unit, verdict
+from umamba.comparison.verdicts import Unit, detection_differs, detection_verdict, verdict
 from umamba.evaluation.metrics import METRICS
 
 __all__ = ["analyse", "compared_scores"]
 
-_LOWER_IS_BETTER = ("hd95", "assd", "volume_error")
+_LOWER_IS_BETTER = ("hd95", "assd", "volume_error", *KINDS)
+_OVERLAPS = ("dice", "iou", "nsd")
+_SHARED = "shared by folds"  # how cells of older versions, which do not say, had their seeds
 _OBJECT_METRICS = ("f1", "dice")
 _VERDICT_METRIC, _VERDICT_UNIT = "dice", Unit("Dice points", 100.0)
 
@@ -36,25 +40,59 @@ def analyse(results: Mapping[str, Any]) -> dict[str, Any]:
 
     Returns:
         `dynamics` by model, `statistics` by metric, `verdicts` by model, as plain data. Statistics
-        of objects are called by metric and size, such as `object_f1_small`.
+        of objects are called by metric and size, such as `object_f1_small`; those of labels seen
+        where there are none, or not seen, `false_alarm` and `missed`.
     """
-    statistics: dict[str, Any] = {}
-    verdicts: dict[str, str] = {}
+    structure = _structure(results)
+    statistics: dict[str, dict[str, Any]] = {}
     for metric, scores in _scores_by_metric(results).items():
-        comparisons, controls = _compare(results, metric, scores)
-        higher = metric not in _LOWER_IS_BETTER
-        statistics[metric] = {
-            "summaries": summarize_models(scores),
-            "comparisons": comparisons,
-            "controls": controls,
-            "rank_stability": rank_stability(scores, higher_is_better=higher),
-        }
-        if metric == _VERDICT_METRIC:
-            verdicts = _verdicts([*comparisons, *controls])
+        statistics[metric] = _statistics(results, metric, scores, structure)
+    for kind in KINDS:
+        rows, compared = results["cases"], _compared_trainings(results)
+        scores, parts = detection_scores(rows, compared, kind, structure)
+        if scores:
+            statistics[kind] = _rate_statistics(results, kind, scores, parts)
     plain: dict[str, Any] = to_plain(
-        {"dynamics": _dynamics(results), "statistics": statistics, "verdicts": verdicts}
+        {
+            "dynamics": _dynamics(results),
+            "statistics": statistics,
+            "verdicts": _verdicts(statistics),
+        }
     )
     return plain
+
+
+def _structure(results: Mapping[str, Any]) -> Structure:
+    """Find out which cases, and which trainings, belong together."""
+    shared = {
+        cell["model"]
+        for cell in results["cells"]
+        if cell["compared"] and cell.get("seeds", _SHARED) == _SHARED
+    }
+    clusters = AnalysisSettings.from_results(results.get("settings", {})).clusters
+    return Structure(clusters, frozenset(shared))
+
+
+def _statistics(
+    results: Mapping[str, Any], metric: str, scores: Sequence[CaseScore], structure: Structure
+) -> dict[str, Any]:
+    comparisons, controls = _compare(results, metric, scores, structure)
+    higher = metric not in _LOWER_IS_BETTER
+    return {
+        "summaries": summarize_models(scores, structure),
+        "comparisons": comparisons,
+        "controls": controls,
+        "rank_stability": rank_stability(scores, structure, higher_is_better=higher),
+    }
+
+
+def _rate_statistics(
+    results: Mapping[str, Any], kind: Kind, scores: Sequence[CaseScore], structure: Structure
+) -> dict[str, Any]:
+    found = _statistics(results, kind, scores, structure)
+    summaries = found["summaries"]
+    families = {name: with_rates(found[name], summaries) for name in ("comparisons", "controls")}
+    return found | families | {"rates": rates(scores, summaries)}
 
 
 def _scores_by_metric(results: Mapping[str, Any]) -> dict[str, list[CaseScore]]:
@@ -79,12 +117,23 @@ def compared_scores(results: Mapping[str, Any], metric: str) -> list[CaseScore]:
         results: The contents of `results.json`.
         metric: One of those of `cases`.
     """
-    return _mean_over_labels(results, ((row, _of_label(row, metric)) for row in results["cases"]))
+    empty = AnalysisSettings.from_results(results.get("settings", {})).empty
+    of_empty = {"undefined": None, "one": 1.0, "zero": 0.0}[empty] if metric in _OVERLAPS else None
+    rows = ((row, _of_label(row, metric, of_empty)) for row in results["cases"])
+    return _mean_over_labels(results, rows)
 
 
-def _of_label(row: Mapping[str, Any], metric: str) -> float | None:
-    """Return `None` where there is nothing to measure, nan where what there is was missed."""
+def _of_label(row: Mapping[str, Any], metric: str, of_empty: float | None) -> float | None:
+    """Return `None` where there is nothing to measure, nan where what there is was missed.
+
+    Args:
+        row: One of `cases`.
+        metric: One of its metrics.
+        of_empty: What the metric is where both masks are empty.
+    """
     value: float | None = row["metrics"][metric]
+    if row.get("empty") == "both" and of_empty is not None:
+        return of_empty
     return math.nan if value is None and row.get("empty") == "prediction" else value
 
 
@@ -106,7 +155,7 @@ def _compared_trainings(results: Mapping[str, Any]) -> set[tuple[str, int, int |
 
 
 def _compare(
-    results: Mapping[str, Any], metric: str, scores: Sequence[CaseScore]
+    results: Mapping[str, Any], metric: str, scores: Sequence[CaseScore], structure: Structure
 ) -> tuple[list[ModelComparison], list[ModelComparison]]:
     """Compare with the baseline, and models with their controls, as far as there are scores."""
     higher = metric not in _LOWER_IS_BETTER
@@ -116,19 +165,40 @@ def _compare(
     controls = {name: found for name in names if (found := controls_of(name, names))}
     comparisons = []
     if baseline in scored:
-        comparisons = compare_models(scores, baseline, higher_is_better=higher)
-    return comparisons, compare_with_controls(scores, controls, higher_is_better=higher)
+        comparisons = compare_models(scores, baseline, structure, higher_is_better=higher)
+    return comparisons, compare_with_controls(scores, controls, structure, higher_is_better=higher)
 
 
-def _verdicts(comparisons: Iterable[ModelComparison]) -> dict[str, str]:
+def _verdicts(statistics: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Say of each model what Dice shows, and whether it sees more that is not there, or misses."""
     sentences: dict[str, list[str]] = {}
-    for comparison in comparisons:
-        said = verdict(comparison, _VERDICT_UNIT)
-        sentence = f"{comparison.model} against {comparison.baseline}: {said}."
-        of_model = sentences.setdefault(comparison.model, [])
-        if sentence not in of_model:
-            of_model.append(sentence)
+    for family in ("comparisons", "controls"):
+        for comparison in statistics.get(_VERDICT_METRIC, {}).get(family, ()):
+            parts = _clauses(statistics, family, comparison)
+            sentence = f"{comparison.model} against {comparison.baseline}: {'; '.join(parts)}."
+            of_model = sentences.setdefault(comparison.model, [])
+            if sentence not in of_model:
+                of_model.append(sentence)
     return {model: " ".join(said) for model, said in sentences.items()}
+
+
+def _clauses(
+    statistics: Mapping[str, Mapping[str, Any]], family: str, of_dice: ModelComparison
+) -> list[str]:
+    """Say what false alarms and misses show, where they show a difference, then what Dice does."""
+    differing: list[str] = []
+    others: list[str] = []
+    for kind in KINDS:
+        found = statistics.get(kind, {})
+        by_model = {rate.model: rate for rate in found.get("rates", ())}
+        for comparison in found.get(family, ()):
+            if (comparison.model, comparison.baseline) == (of_dice.model, of_dice.baseline):
+                pair = by_model[comparison.model], by_model[comparison.baseline]
+                said = differing if detection_differs(comparison) else others
+                if any(rate.n_events for rate in pair):
+                    said.append(detection_verdict(kind, comparison, pair))
+    by_dice = verdict(of_dice, _VERDICT_UNIT, differ_otherwise=bool(differing))
+    return [*differing, by_dice, *(others if of_dice.n_informative_left_out else ())]
 
 
 def _dynamics(results: Mapping[str, Any]) -> dict[str, Any]:

@@ -54,6 +54,8 @@ class MeanEstimate(Record):
 
     def interval_at(self, confidence: float) -> Interval:
         """Return the interval of another confidence: its arms go by Student's quantiles."""
+        if confidence == CONFIDENCE:
+            return self.interval
         ordinary, asked = (
             stats.t.ppf((1 + level) / 2, self.degrees_of_freedom)
             for level in (CONFIDENCE, confidence)

@@ -51,6 +51,8 @@ class ModelComparison(Record):
         higher_is_better: Whether more of the metric is better.
         n_cases: Cases in the comparison.
         n_cases_left_out: Cases that only one of the two, or neither, has a score of.
+        n_informative_left_out: Those of them that both have predicted and some training of one of
+            the two has a score of: they say something, and it is not in the difference.
         n_clusters: What the cases belong to, such as patients; as many as cases if nothing is said.
         n_seeds: Trainings of the model per fold, the fewest of any fold.
         n_baseline_seeds: The same of the baseline.
@@ -84,6 +86,7 @@ class ModelComparison(Record):
     higher_is_better: bool
     n_cases: int
     n_cases_left_out: int
+    n_informative_left_out: int
     n_clusters: int
     n_seeds: int
     n_baseline_seeds: int

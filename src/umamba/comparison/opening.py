@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from umamba.comparison.analysis_settings import check_cases
 from umamba.comparison.budget import Length
 from umamba.comparison.cells import (
     Cell,
@@ -140,6 +141,7 @@ def _open(
     comparison = _plan(request, source, paths)
     prepare(comparison.planned, paths)
     comparison.cases = validation_cases(source, comparison.request.folds, paths)
+    _check_tables(comparison)
     # The claim on the folder comes before anything else in it.
     write_settings(comparison.request, source.dataset, source.configuration)
     comparison.request = request = _with_cut_points(comparison)
@@ -159,7 +161,23 @@ def _plan(request: ComparisonRequest, source: Source, paths: Paths) -> Compariso
         known = ", ".join(planned.models)
         msg = f"--baseline {request.baseline} is not compared; give one of {known}"
         raise UMambaError(msg)
-    return Comparison(request, paths, planned, validation_cases(source, request.folds, paths))
+    cases = validation_cases(source, request.folds, paths)
+    comparison = Comparison(request, paths, planned, cases)
+    _check_tables(comparison)  # before hours of preprocessing, where the splits are there
+    return comparison
+
+
+def _check_tables(comparison: Comparison) -> None:
+    """Check clusters and groups against the cases, if these are known."""
+    compared = frozenset().union(*comparison.cases.values())
+    ending = comparison.planned.source.file_ending
+    known = compared | {
+        file.name.removesuffix(ending) for file in comparison.references.glob(f"*{ending}")
+    }
+    analysis = comparison.request.analysis
+    if compared:
+        check_cases("--clusters", analysis.clusters, compared, known)
+        check_cases("--groups", analysis.groups, compared, known)
 
 
 def _with_cut_points(comparison: Comparison) -> ComparisonRequest:

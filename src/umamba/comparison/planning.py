@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from umamba import registry
+from umamba.comparison.analysis_settings import AnalysisSettings
 from umamba.comparison.budget import Budget
 from umamba.comparison.cells import Cell
 from umamba.errors import PlansError, UMambaError
@@ -69,6 +70,7 @@ class ComparisonRequest:
         batch_size: Patches in a batch of every model; `None` is as the source has it.
         device: `cpu`, `cuda` or `mps`.
         evaluation: What metrics depend on; the cut points of sizes are found, and kept.
+        analysis: What the statistics are told; that of this call, whatever earlier ones said.
         trust_plans: Whether plans may have anything imported.
         earlier: What earlier calls asked for.
         now: What this call asks for, once models, folds and seeds of earlier ones are added above.
@@ -88,6 +90,7 @@ class ComparisonRequest:
     batch_size: int | None = None
     device: str = "cpu"
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
+    analysis: AnalysisSettings = field(default_factory=AnalysisSettings)
     trust_plans: bool = False
     earlier: tuple[Asked, ...] = ()
     now: Asked | None = None

@@ -59,6 +59,7 @@ def build_results(comparison: "Comparison") -> dict[str, Any]:
             "patch_size": request.patch_size,
             "batch_size": request.batch_size,
             **request.evaluation.to_dict(),
+            **request.analysis.to_dict(),
         },
         "models": [_model(comparison, name) for name in comparison.planned.models],
         "cells": [*_cells(comparison), *_stock_cells(comparison)],

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from scipy import stats
 
 from umamba.comparison.bootstrap import (
@@ -239,6 +239,7 @@ def _compare_pair(
         higher_is_better=higher_is_better,
         n_cases=int(pair.used.sum()),
         n_cases_left_out=int((~pair.used).sum()),
+        n_informative_left_out=int((_informative(table, (model, baseline)) & ~pair.used).sum()),
         n_clusters=pair.n_clusters,
         n_seeds=min(pair.weights[0].n_trainings, default=0),
         n_baseline_seeds=min(pair.weights[1].n_trainings, default=0),
@@ -258,6 +259,14 @@ def _compare_pair(
         cohen_d_z=cohen_d_z(of_clusters),
         smallest_detectable_difference=float("nan"),
     )
+
+
+def _informative(table: ScoreTable, models: Sequence[str]) -> Bool[np.ndarray, " cases"]:
+    """Tell which cases all of the models have predicted, and one has a score of."""
+    predicted = [table.predicted[model].any(axis=0) for model in models]
+    scored = [np.isfinite(table.values[model]).any(axis=0) for model in models]
+    found: np.ndarray = np.all(predicted, axis=0) & np.any(scored, axis=0)
+    return found
 
 
 def _smallest_detectable_difference(comparison: ModelComparison) -> float:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from umamba.benchmark.markdown import aligned
+from umamba.comparison.variance import FEWEST_FOLDS
 from umamba.nnunet.seed_streams import SHARED
 
 __all__ = ["cells_text", "limits_text", "settings_text"]
@@ -74,6 +75,8 @@ def settings_text(results: Results, manifest: Mapping[str, Any]) -> str:
         "Tolerance of NSD": _tolerances(settings, unit),
         "Objects": _objects(settings),
         "Cut points of sizes": _cut_points(settings, unit),
+        "Empty masks": f"Dice, IoU and NSD of two are {settings.get('empty', 'undefined')}",
+        "Cases that belong together": _clusters(settings),
         "Machine": _machine(manifest),
         "Versions": ", ".join(f"{n} {v}" for n, v in sorted(manifest.get("versions", {}).items())),
     }
@@ -102,6 +105,13 @@ def _objects(settings: Mapping[str, Any]) -> str:
     return f"connected components; two match above an IoU of {settings['matching_iou']:g}"
 
 
+def _clusters(settings: Mapping[str, Any]) -> str:
+    clusters = settings.get("clusters") or {}
+    if not clusters:
+        return ""
+    return f"{len(clusters)} cases of {len(set(clusters.values()))} clusters"
+
+
 def _cut_points(settings: Mapping[str, Any], unit: str) -> str:
     measure = settings.get("size_measure")
     what = f"equivalent diameter in {unit}" if measure == "diameter" else f"volume in {unit}^3"
@@ -117,6 +127,16 @@ def _machine(manifest: Mapping[str, Any]) -> str:
     return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in told.items())
 
 
+def _few_folds(results: Results) -> str:
+    n_folds = len({cell["fold"] for cell in results["cells"] if cell["compared"]})
+    if n_folds >= FEWEST_FOLDS:
+        return ""
+    return (
+        "How much the training data matter cannot be told from fewer than three folds: verdicts "
+        "hold for other trainings on these data."
+    )
+
+
 def limits_text(results: Results) -> str:
     """Say what the numbers do not show."""
     dice = results["statistics"].get("dice", {})
@@ -130,6 +150,11 @@ def limits_text(results: Results) -> str:
     ]
     problems = {m: c["problem"] for m, c in results["cost"].items() if c.get("problem")}
     lacking = [m["name"] for m in results["models"] if m["name"] not in results["cost"]]
+    partly = [
+        f"{s['model']} {s['n_partly_defined']}"
+        for s in dice.get("summaries", ())
+        if s["n_partly_defined"]
+    ]
     undefined = [
         f"{s['model']} {s['n_undefined']}" for s in dice.get("summaries", ()) if s["n_undefined"]
     ]
@@ -138,6 +163,7 @@ def limits_text(results: Results) -> str:
         "them need not hold for other scanners, sites or organs, or for longer trainings.",
         "No difference shown is not equality: a verdict says how large a difference would have "
         "been seen, where that can be said.",
+        _few_folds(results),
         "The verdicts are about Dice alone; other metrics, sizes of objects and learning curves "
         "describe, and were not corrected for one another.",
         "All models were trained by one recipe, nnU-Net's (SGD from a learning rate of 0.01, its "
@@ -152,6 +178,10 @@ def limits_text(results: Results) -> str:
         else "",
         f"Predictions without a defined Dice, left out: {', '.join(undefined)}."
         if undefined
+        else "",
+        "Cases left out as their Dice is defined for some of the trainings, not all: "
+        f"{', '.join(partly)}."
+        if partly
         else "",
         *(f"Cost of {model} {problem}." for model, problem in problems.items()),
         f"Cost was not measured of {', '.join(lacking)}." if lacking else "",

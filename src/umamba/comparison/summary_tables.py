@@ -20,6 +20,7 @@ from umamba.evaluation.metrics import METRICS
 
 __all__ = [
     "controls_table",
+    "detection_table",
     "metrics_table",
     "models_table",
     "sensitivity_table",
@@ -149,11 +150,49 @@ def sensitivity_table(results: Results) -> str:
     ]
     explained = (
         "Dice points with 95 % intervals, none corrected for the number of models. The wider of "
-        "the first two decides above. The last takes the mean difference of each fold as one number: "
+        "the first two decides above. The last takes the mean of each fold as one number: "
         "what would be left were training data all that varied."
     )
     body = table(rows, (0, 1))
     return f"{body}\n\n{explained}" if body else ""
+
+
+def detection_table(results: Results) -> str:
+    """Return how often models see a label where there is none, or miss one altogether."""
+    rows = [
+        [
+            "what",
+            "model",
+            "predictions",
+            "rate, % [95 % interval]",
+            "points above the baseline [95 % interval]",
+            "p of mean",
+            "p of ranks",
+        ]
+    ]
+    for kind, title in (("false_alarm", "false alarm"), ("missed", "missed")):
+        statistics = results["statistics"].get(kind, {})
+        comparisons = by_model(statistics.get("comparisons", ()))
+        found = statistics.get("rates", ())
+        if any(rate["n_events"] for rate in found):
+            rows += [
+                [title, rate["model"], *_rate(rate), *_evidence(comparisons.get(rate["model"]))[:3]]
+                for rate in found
+            ]
+    explained = (
+        "A false alarm is a label predicted in a case without it, a miss a label of a case that is "
+        "not predicted at all; per case, label and training."
+    )
+    body = table(rows, (0, 1))
+    return f"{body}\n\n{explained}" if body else ""
+
+
+def _rate(rate: Mapping[str, Any]) -> list[str]:
+    of = f"{rate['n_events']} of {rate['n_predictions']}"
+    if rate["rate"] is None:
+        return [of, MISSING]
+    low, high = (number(rate["interval"][end], 1, factor=POINTS) for end in ("low", "high"))
+    return [of, f"{number(rate['rate'], 1, factor=POINTS)} [{low}, {high}]"]
 
 
 def metrics_table(results: Results) -> str:

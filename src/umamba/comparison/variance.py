@@ -283,7 +283,8 @@ def fold_part(
         trainings: What trainings that are independent between folds contribute.
 
     Returns:
-        The part; `None` below three folds, and where the folds differ by no more than expected.
+        The part; its mean square is what the folds show in all, cases and trainings included.
+        `None` below three folds, and where the folds differ by no more than expected.
     """
     numbers, sizes = np.unique(folds, return_counts=True)
     if len(numbers) < FEWEST_FOLDS:
@@ -297,11 +298,8 @@ def fold_part(
     if excess <= 0:
         return None
     variance = excess * float((shares**2).sum())
-    explained = within.variance + trainings
-    # What exceeds the explained, squared, so that degrees of freedom fall from those of cases and
-    # trainings to those of folds as the folds' share grows, and do not jump there.
-    square = variance * (variance + 2 * explained)
-    return VariancePart("folds", variance, float(np.sqrt(square)), float(len(numbers) - 1))
+    shown = variance + within.variance + trainings
+    return VariancePart("folds", variance, shown, float(len(numbers) - 1))
 
 
 def mean_variance(parts: Sequence[VariancePart]) -> MeanVariance:

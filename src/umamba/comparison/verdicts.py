@@ -4,12 +4,17 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from umamba.comparison.detection import Kind, Rate
 from umamba.comparison.model_records import ALPHA, ModelComparison
 from umamba.comparison.variance import FEWEST_FOLDS
 
-__all__ = ["Outcome", "Unit", "outcome", "verdict"]
+__all__ = ["Outcome", "Unit", "detection_differs", "detection_verdict", "outcome", "verdict"]
 
 _ROUNDING = 1e-9
+_DETECTION: dict[Kind, tuple[str, str]] = {
+    "false_alarm": ("false alarms", "a label that is not there"),
+    "missed": ("misses", "a label that is there"),
+}
 
 Outcome = Literal[
     "better", "worse", "no difference shown", "tests disagree", "too few cases", "trained once"
@@ -59,12 +64,14 @@ def _shown(comparison: ModelComparison) -> Outcome:
     return "tests disagree" if by_mean or by_ranks else "no difference shown"
 
 
-def verdict(comparison: ModelComparison, unit: Unit) -> str:
+def verdict(comparison: ModelComparison, unit: Unit, *, differ_otherwise: bool = False) -> str:
     """Say in one sentence what a comparison shows.
 
     Args:
         comparison: What `compare_models` or `compare_with_controls` returned.
         unit: Of the metric.
+        differ_otherwise: Whether the models were found different in something else, so that it
+            would mislead to say that no difference is shown.
 
     Returns:
         The sentence, without a full stop; it does not name the model or the baseline.
@@ -76,19 +83,54 @@ def verdict(comparison: ModelComparison, unit: Unit) -> str:
     if result == "trained once":
         return (
             f"no verdict on the models, as {_trained_once(comparison)}; these trained networks: "
-            f"{_says(_shown(comparison), comparison, unit)}"
+            f"{_says(_shown(comparison), comparison, unit, differ_otherwise)}"
         )
-    return _says(result, comparison, unit)
+    return _says(result, comparison, unit, differ_otherwise)
 
 
-def _says(result: Outcome, comparison: ModelComparison, unit: Unit) -> str:
+def _says(
+    result: Outcome,
+    comparison: ModelComparison,
+    unit: Unit,
+    differ_otherwise: bool,  # noqa: FBT001 - as `verdict` was told
+) -> str:
     if result in ("better", "worse"):
         size = _number(abs(comparison.difference.mean), comparison, unit)
         evidence = f"{result} by {size} {unit.name} ({_evidence(comparison, unit)})"
         return evidence + _reservation(comparison)
     if result == "tests disagree":
         return f"no clear difference: {_disagreement(comparison)} ({_signed(comparison, unit)})"
+    if differ_otherwise:
+        where = " in the cases that both have a score of" * (comparison.n_informative_left_out > 0)
+        return f"means not told apart{where} ({_signed(comparison, unit)})"
     return f"no difference shown{_sensitivity(comparison, unit)} ({_signed(comparison, unit)})"
+
+
+def detection_differs(comparison: ModelComparison) -> bool:
+    """Tell whether rates were found different, if only of these trained networks."""
+    return comparison.enough_cases and _shown(comparison) in ("better", "worse")
+
+
+def detection_verdict(kind: Kind, comparison: ModelComparison, of: tuple[Rate, Rate]) -> str:
+    """Say in a clause whether a model sees a label where there is none, or misses it, more often.
+
+    Args:
+        kind: Which of them.
+        comparison: Of the rates.
+        of: The rates of the model and of the baseline.
+    """
+    what, where = _DETECTION[kind]
+    numbers = f"{what} in {_times(of[0])} predictions of {where} against {_times(of[1])}"
+    if not detection_differs(comparison):
+        return f"{numbers}, which shows no difference"
+    shown = _shown(comparison)
+    networks = "" if outcome(comparison) == shown else "these trained networks: "
+    side = "fewer" if shown == "better" else "more"
+    return f"{networks}{side} {numbers} ({_signed(comparison, Unit('points', 100.0))})"
+
+
+def _times(rate: Rate) -> str:
+    return f"{rate.n_events} of {rate.n_predictions}"
 
 
 def _trained_once(comparison: ModelComparison) -> str:
@@ -111,7 +153,13 @@ def _reservation(comparison: ModelComparison) -> str:
 
 
 def _sensitivity(comparison: ModelComparison, unit: Unit) -> str:
-    """Say what would have been shown; nothing where the difference found is larger than that."""
+    """Say what would have been shown.
+
+    Nothing where the difference found is larger than that, or where cases that say something are
+    left out: a difference in those would not have been shown, however large.
+    """
+    if comparison.n_informative_left_out:
+        return " in the cases that both have a score of"
     smallest = comparison.smallest_detectable_difference
     if not abs(comparison.difference.mean) < smallest:
         return ""
@@ -153,6 +201,8 @@ def _interval_and_numbers(ends: list[float], comparison: ModelComparison, unit: 
     cases = _count(comparison.n_cases, "case")
     if comparison.n_clusters != comparison.n_cases:
         cases += f" of {_count(comparison.n_clusters, 'cluster')}"
+    if comparison.n_informative_left_out:
+        cases += f" ({comparison.n_informative_left_out} without a score of both left out)"
     return f"95 % interval {low} to {high}, {p_text}, after Holm; n = {cases}, {trainings}"
 
 

@@ -1,0 +1,116 @@
+"""What the statistics of a comparison are told: empty masks, margin, clusters and groups."""
+
+import csv
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from umamba.errors import ComparisonError
+
+__all__ = ["AnalysisSettings", "Empty", "check_cases", "read_case_table"]
+
+Empty = Literal["undefined", "one", "zero"]
+
+
+@dataclass(frozen=True)
+class AnalysisSettings:
+    """What the statistics are told.
+
+    Attributes:
+        empty: What Dice, IoU and NSD are where reference and prediction both are empty.
+        margin: The smallest difference that matters, in Dice points; `None` if nothing is said.
+        clusters: Per case what it belongs to, such as a patient; empty if cases stand alone.
+        groups: Per case its subgroup, such as a scanner; empty if there are none.
+    """
+
+    empty: Empty = "undefined"
+    margin: float | None = None
+    clusters: Mapping[str, str] = field(default_factory=dict)
+    groups: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def from_results(cls, settings: Mapping[str, Any]) -> "AnalysisSettings":
+        """Read them from `settings` of `results.json`, which older ones lack."""
+        known = {name: settings[name] for name in cls.__dataclass_fields__ if name in settings}
+        return cls(**known)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data."""
+        return asdict(self)
+
+
+def read_case_table(file: Path, column: str) -> dict[str, str]:
+    """Read what each case belongs to from a CSV file with the columns `case` and another one.
+
+    Args:
+        file: The file.
+        column: Name of the other column.
+
+    Raises:
+        ComparisonError: If it cannot be read, has other columns, an empty cell, or a case twice.
+    """
+    wanted = f"a CSV file with the header case,{column} and a line per case"
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as stream:
+            rows = list(csv.reader(stream, strict=True))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        msg = f"{file} cannot be read: {reason}; give {wanted}"
+        raise ComparisonError(msg) from None
+    header = [name.strip() for name in rows[0]] if rows else []
+    if sorted(header) != sorted(["case", column]):
+        found = ",".join(header) or "nothing"
+        msg = f"{file}: the first line is {found}; give {wanted}"
+        raise ComparisonError(msg)
+    found_in: dict[str, str] = {}
+    for line, row in enumerate(rows[1:], start=2):
+        cells = [cell.strip() for cell in row]
+        if not any(cells):
+            continue
+        if len(cells) != len(header) or not all(cells):
+            msg = f"{file}, line {line}: {','.join(row)} is not a case and its {column}"
+            raise ComparisonError(msg)
+        named = dict(zip(header, cells, strict=True))
+        if named["case"] in found_in:
+            msg = f"{file}, line {line}: case {named['case']} is there a second time; name it once"
+            raise ComparisonError(msg)
+        found_in[named["case"]] = named[column]
+    if not found_in:
+        msg = f"{file} names no case; give {wanted}"
+        raise ComparisonError(msg)
+    return found_in
+
+
+def check_cases(
+    option: str,
+    table: Mapping[str, str],
+    compared: Collection[str],
+    known: Collection[str],
+) -> None:
+    """Check that a table names all cases that are compared, and none that does not exist.
+
+    Args:
+        option: The option that the table was given by.
+        table: What `read_case_table` returned, or nothing.
+        compared: The cases that are compared.
+        known: All cases of the data set.
+
+    Raises:
+        ComparisonError: If it does not.
+    """
+    if not table:
+        return
+    if unknown := sorted(table.keys() - set(known)):
+        msg = f"{option}: {_listed(unknown)} not in the data set; names are those of its masks"
+        raise ComparisonError(msg)
+    if missing := sorted(set(compared) - table.keys()):
+        msg = f"{option}: {_listed(missing)} missing; name every case that is compared"
+        raise ComparisonError(msg)
+
+
+def _listed(cases: list[str]) -> str:
+    if len(cases) == 1:
+        return f"case {cases[0]} is"
+    more = f" and {len(cases) - 3} more" if len(cases) > 3 else ""
+    return f"cases {', '.join(cases[:3])}{more} are"
