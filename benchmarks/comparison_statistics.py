@@ -191,7 +191,7 @@ def measure(design: Design, repetitions: int, seed: int = 0) -> Rates:
     rng = np.random.default_rng(seed)
     comparisons = [
         compare_models(
-            simulate(design, rng), "baseline", design.structure, n_bootstrap=1000, seed=index
+            simulate(design, rng), "baseline", design.structure, n_bootstrap=500, seed=index
         )[0]
         for index in range(repetitions)
     ]

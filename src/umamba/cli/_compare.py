@@ -153,13 +153,20 @@ def _add_statistics_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE.csv",
         help="case,cluster: which cases belong together, such as slices of a patient",
     )
+    group.add_argument(
+        "--groups",
+        type=Path,
+        metavar="FILE.csv",
+        help="case,group: subgroups, such as scanners, to look at one by one",
+    )
 
 
 def _analysis(args: argparse.Namespace) -> "AnalysisSettings":
     from umamba.comparison.analysis_settings import AnalysisSettings, read_case_table
 
     clusters = {} if args.clusters is None else read_case_table(args.clusters, "cluster")
-    return AnalysisSettings(args.empty, clusters=clusters)
+    groups = {} if args.groups is None else read_case_table(args.groups, "group")
+    return AnalysisSettings(args.empty, clusters=clusters, groups=groups)
 
 
 def _folds(text: str) -> tuple[int, ...]:

@@ -9,6 +9,7 @@ from umamba.comparison.analysis_settings import AnalysisSettings
 from umamba.comparison.controls import controls_of
 from umamba.comparison.detection import KINDS, Kind, detection_scores, rates, with_rates
 from umamba.comparison.dynamics import Curve, learning_dynamics
+from umamba.comparison.groups import compare_groups
 from umamba.comparison.ranks import rank_stability
 from umamba.comparison.records import to_plain
 from umamba.comparison.scores import CaseScore, Structure
@@ -45,8 +46,16 @@ def analyse(results: Mapping[str, Any]) -> dict[str, Any]:
     """
     structure = _structure(results)
     statistics: dict[str, dict[str, Any]] = {}
+    groups = AnalysisSettings.from_results(results.get("settings", {})).groups
     for metric, scores in _scores_by_metric(results).items():
-        statistics[metric] = _statistics(results, metric, scores, structure)
+        statistics[metric] = found = _statistics(results, metric, scores, structure)
+        if groups and metric in METRICS:
+            families = (found["comparisons"], found["controls"])
+            found["groups"] = [
+                comparison
+                for family in families
+                for comparison in compare_groups(scores, family, groups, structure)
+            ]
     for kind in KINDS:
         rows, compared = results["cases"], _compared_trainings(results)
         scores, parts = detection_scores(rows, compared, kind, structure)

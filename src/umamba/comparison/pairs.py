@@ -30,7 +30,14 @@ from umamba.comparison.variance import (
     training_weights,
 )
 
-__all__ = ["Pair", "difference_variances", "estimate_difference", "make_pair", "most_careful"]
+__all__ = [
+    "Pair",
+    "difference_variances",
+    "estimate_contrast",
+    "estimate_difference",
+    "make_pair",
+    "most_careful",
+]
 
 _Uncertain = TypeVar("_Uncertain", MeanEstimate, MeanVariance)
 _DECIMALS = 12  # beyond them, scores differ by rounding only
@@ -181,3 +188,53 @@ def estimate_difference(pair: Pair, n_bootstrap: int, seed: int) -> dict[str, Me
         name: estimate_mean(mean, variance, draws, noise, includes_seed_variance=pair.both_repeated)
         for name, variance in difference_variances(pair).items()
     }
+
+
+def estimate_contrast(
+    table: ScoreTable,
+    model: str,
+    baseline: str,
+    inside: Bool[np.ndarray, " cases"],
+    n_bootstrap: int,
+    seed: int,
+) -> MeanEstimate:
+    """Estimate the mean difference in some cases less that in all others.
+
+    It is the mean over all cases of differences with weights, so that what trainings have in common
+    in both takes itself off. The luck of training data is not in it.
+
+    Args:
+        table: Scores of one metric.
+        model: Name of the model.
+        baseline: Name of what it is compared with.
+        inside: Which cases those are.
+        n_bootstrap: Number of bootstraps.
+        seed: Seed of the bootstrap.
+
+    Returns:
+        The estimate; nan where either side has less than two clusters.
+    """
+    used = make_pair(table, model, baseline).used
+    table, sides = table.only(used), inside[used].astype(np.int64)
+    if any(len(np.unique(table.clusters[sides == side])) < 2 for side in (0, 1)):
+        return no_estimate()
+    share = sides.mean()
+    table = table.times(np.where(sides == 1, 1 / share, -1 / (1 - share)))
+    pair = make_pair(table, model, baseline)
+    variance = [case_part(pair.differences, pair.clusters, sides)]
+    if pair.both_repeated:
+        spreads = [
+            training_spread(table, [name], shared_seeds=pair.shared_seeds, strata=sides)
+            for name in (model, baseline)
+        ]
+        variance += training_parts(spreads, [weights.factor for weights in pair.weights])
+    rng = np.random.default_rng(seed)
+    side_means = np.array([pair.differences[sides == side].mean() for side in (0, 1)])
+    mean, centred = float(pair.differences.mean()), pair.differences - side_means[sides]
+    return estimate_mean(
+        mean,
+        mean_variance(variance),
+        mean + resample_means(centred[None], pair.clusters, n_bootstrap, rng)[0],
+        rng.standard_normal(n_bootstrap),
+        includes_seed_variance=pair.both_repeated,
+    )

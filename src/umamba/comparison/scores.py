@@ -1,7 +1,7 @@
 """The scores of models on validation cases, and the table that the statistics work on."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -115,6 +115,21 @@ class ScoreTable:
             predicted=predicted,
             shared_seeds=frozenset(structure.shared_seeds),
         )
+
+    def only(self, cases: Bool[np.ndarray, " cases"]) -> "ScoreTable":
+        """Return the table of some of the cases."""
+        return replace(
+            self,
+            cases=tuple(case for case, is_in in zip(self.cases, cases, strict=True) if is_in),
+            folds=self.folds[cases],
+            clusters=self.clusters[cases],
+            values={model: values[:, cases] for model, values in self.values.items()},
+            predicted={model: there[:, cases] for model, there in self.predicted.items()},
+        )
+
+    def times(self, weights: Float[np.ndarray, " cases"]) -> "ScoreTable":
+        """Return the table with every score multiplied by the weight of its case."""
+        return replace(self, values={m: values * weights for m, values in self.values.items()})
 
     def case_means(self, model: str) -> Float[np.ndarray, " cases"]:
         """Average a model's trainings per case.

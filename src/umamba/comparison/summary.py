@@ -58,6 +58,7 @@ def summarize(
         _figure(figures, "rank_stability"),
         _section("### Models and their controls", tables.controls_table(results)),
         _section("### False alarms and misses", tables.detection_table(results)),
+        _section("### Subgroups", tables.groups_table(results)),
         _section("### As other assumptions would have it", tables.sensitivity_table(results)),
         _section("### All metrics", tables.metrics_table(results)),
         _section("## Cost", _figure(figures, "dice_against_cost"), costs.cost_table(results)),

@@ -76,7 +76,8 @@ def settings_text(results: Results, manifest: Mapping[str, Any]) -> str:
         "Objects": _objects(settings),
         "Cut points of sizes": _cut_points(settings, unit),
         "Empty masks": f"Dice, IoU and NSD of two are {settings.get('empty', 'undefined')}",
-        "Cases that belong together": _clusters(settings),
+        "Cases that belong together": _counted(settings, "clusters"),
+        "Subgroups": _counted(settings, "groups"),
         "Machine": _machine(manifest),
         "Versions": ", ".join(f"{n} {v}" for n, v in sorted(manifest.get("versions", {}).items())),
     }
@@ -105,11 +106,10 @@ def _objects(settings: Mapping[str, Any]) -> str:
     return f"connected components; two match above an IoU of {settings['matching_iou']:g}"
 
 
-def _clusters(settings: Mapping[str, Any]) -> str:
-    clusters = settings.get("clusters") or {}
-    if not clusters:
-        return ""
-    return f"{len(clusters)} cases of {len(set(clusters.values()))} clusters"
+def _counted(settings: Mapping[str, Any], name: str) -> str:
+    """Say how many clusters or groups there are of how many cases."""
+    named = settings.get(name) or {}
+    return f"{len(named)} cases of {len(set(named.values()))} {name}" if named else ""
 
 
 def _cut_points(settings: Mapping[str, Any], unit: str) -> str:

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from umamba.comparison.model_records import ALPHA
 from umamba.comparison.summary_cells import (
     MISSING,
     POINTS,
@@ -21,6 +22,7 @@ from umamba.evaluation.metrics import METRICS
 __all__ = [
     "controls_table",
     "detection_table",
+    "groups_table",
     "metrics_table",
     "models_table",
     "sensitivity_table",
@@ -193,6 +195,43 @@ def _rate(rate: Mapping[str, Any]) -> list[str]:
         return [of, MISSING]
     low, high = (number(rate["interval"][end], 1, factor=POINTS) for end in ("low", "high"))
     return [of, f"{number(rate['rate'], 1, factor=POINTS)} [{low}, {high}]"]
+
+
+def groups_table(results: Results) -> str:
+    """Return differences in Dice by subgroup, and whether these differ in it."""
+    found = results["statistics"].get("dice", {}).get("groups", ())
+    rows = [
+        ["model", "against", "group", "cases", "Dice points [95 % interval]", "p against others"]
+    ]
+    rows += [
+        [
+            comparison["model"],
+            comparison["baseline"],
+            group["group"],
+            str(group["n_cases"]),
+            difference(group["difference"]),
+            p_value(group["p_contrast"]),
+        ]
+        for comparison in found
+        for group in comparison["groups"]
+    ]
+    says = [_interaction(comparison) for comparison in found]
+    body = table(rows, (0, 1, 2))
+    explained = (
+        "The intervals of subgroups are not corrected for their number. The sentences say whether a "
+        "model does better in one than in others; that one interval leaves out 0, and another does "
+        "not, is no sign of it."
+    )
+    return "\n\n".join([body, "\n".join(says), explained]) if body else ""
+
+
+def _interaction(comparison: Mapping[str, Any]) -> str:
+    p = comparison["p_interaction_holm"]
+    pair = f"{comparison['model']} against {comparison['baseline']}"
+    if p is None:
+        return f"- {pair}: too few cases to tell whether the difference depends on the group."
+    depends = "depends" if p < ALPHA else "was not shown to depend"
+    return f"- {pair}: the difference {depends} on the group (p of interaction {p_value(p)})."
 
 
 def metrics_table(results: Results) -> str:

@@ -124,7 +124,7 @@ def cluster_sums(
 def case_part(
     values: Float[np.ndarray, " cases"],
     clusters: Int[np.ndarray, " cases"],
-    folds: Int[np.ndarray, " cases"] | None = None,
+    strata: Int[np.ndarray, " cases"] | None = None,
 ) -> VariancePart:
     """Estimate the variance of a mean that comes of the cases, from two clusters or more.
 
@@ -135,24 +135,42 @@ def case_part(
     Args:
         values: One per case.
         clusters: Number of each case's cluster.
-        folds: Fold of each case, to leave out the variance between folds; `None` leaves it in.
+        strata: Number of what each case is in, such as its fold, to leave out the variance between
+            these; `None` leaves out nothing.
     """
-    residuals, lost = values - values.mean(), 1
-    if folds is not None:
-        lost = len(np.unique(folds))
-        for fold in np.unique(folds):
-            residuals[folds == fold] = values[folds == fold] - values[folds == fold].mean()
+    residuals, lost = _within(values[None], strata)
     sizes = cluster_sums(np.ones((1, len(values))), clusters)[0]
     n_clusters = len(sizes)
     free = max(n_clusters - lost, 1)
-    squares = float((cluster_sums(residuals[None], clusters) ** 2).sum())
+    squares = float((cluster_sums(residuals, clusters) ** 2).sum())
     variance = squares * n_clusters / free / len(values) ** 2
     equal_clusters = sizes.sum() ** 2 / (sizes**2).sum()
     return VariancePart("cases", variance, variance, max(float(equal_clusters) - lost, 1.0))
 
 
+def _within(
+    rows: Float[np.ndarray, "rows cases"], strata: Int[np.ndarray, " cases"] | None
+) -> tuple[Float[np.ndarray, "rows cases"], int]:
+    """Return how far values are from their mean, or that of their stratum, and how many those are.
+
+    Args:
+        rows: Values.
+        strata: Number of each case's stratum; `None` is one of all.
+    """
+    if strata is None:
+        return rows - rows.mean(axis=1, keepdims=True), 1
+    sizes = cluster_sums(np.ones((1, rows.shape[1])), strata)
+    means = cluster_sums(rows, strata) / sizes
+    position = np.unique(strata, return_inverse=True)[1]
+    return rows - means[:, position], sizes.shape[1]
+
+
 def training_spread(
-    table: ScoreTable, models: Sequence[str], *, shared_seeds: bool = False
+    table: ScoreTable,
+    models: Sequence[str],
+    *,
+    shared_seeds: bool = False,
+    strata: Int[np.ndarray, " cases"] | None = None,
 ) -> TrainingSpread:
     """Estimate the variance between trainings, pooled over folds and models.
 
@@ -163,6 +181,8 @@ def training_spread(
         models: Models that are taken to have the same variance.
         shared_seeds: Whether trainings of one seed have something in common in all folds: what
             varies then is the mean over the cases of all folds.
+        strata: Number of what each case of the table is in, where scores were given weights that
+            differ between these; `None` where they were not.
 
     Returns:
         The variance; zero, with no degrees of freedom, where no training was repeated.
@@ -179,36 +199,39 @@ def training_spread(
         return TrainingSpread(0, 0.0, 0.0)
     degrees = sum(len(block) - 1 for block, _ in blocks)
     squares = noise = 0.0
-    for block, clusters in blocks:
+    for block, cases in blocks:
         residuals = block - block.mean(axis=0)
-        deviations = residuals.mean(axis=1)
-        squares += float((deviations**2).sum())
-        noise += _noise_of_cases(residuals - deviations[:, None], clusters)
+        squares += float((residuals.mean(axis=1) ** 2).sum())
+        own_strata = None if strata is None else strata[cases]
+        noise += _noise_of_cases(residuals, table.clusters[cases], own_strata)
     return TrainingSpread(degrees, squares / degrees, (squares - noise) / degrees)
 
 
 def _noise_of_cases(
-    residuals: Float[np.ndarray, "trainings cases"], clusters: Int[np.ndarray, " cases"]
+    residuals: Float[np.ndarray, "trainings cases"],
+    clusters: Int[np.ndarray, " cases"],
+    strata: Int[np.ndarray, " cases"] | None,
 ) -> float:
     """Return the sum of squares of the trainings' means that the cases in them explain."""
-    sums = cluster_sums(residuals, clusters)
+    within, lost = _within(residuals, strata)
+    sums = cluster_sums(within, clusters)
     n_clusters, n_cases = int(sums.shape[1]), int(residuals.shape[1])
-    if n_clusters < 2:
+    if n_clusters <= lost:
         return 0.0
-    return float((sums**2).sum()) * n_clusters / (n_clusters - 1) / (n_cases * n_cases)
+    return float((sums**2).sum()) * n_clusters / (n_clusters - lost) / (n_cases * n_cases)
 
 
 def _repeated_trainings(
     table: ScoreTable, model: str, cases: Bool[np.ndarray, " cases"]
 ) -> tuple[Float[np.ndarray, "trainings n"], Int[np.ndarray, " n"]] | None:
-    """Return the scores of seeds in the cases that all of them have, if there are two."""
+    """Return the scores of seeds in the cases that all have, and where those are, if it is two."""
     has_seed = np.array([seed is not None for seed in table.seeds[model]])
     block = table.values[model][has_seed][:, cases]
     block = block[np.isfinite(block).any(axis=1)]
     common = np.isfinite(block).all(axis=0)
     if block.shape[0] < 2 or not common.any():
         return None
-    return block[:, common], table.clusters[cases][common]
+    return block[:, common], np.flatnonzero(cases)[common]
 
 
 def training_weights(
