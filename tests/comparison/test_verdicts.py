@@ -7,6 +7,7 @@ import pytest
 from umamba.comparison.bootstrap import Interval, MeanEstimate
 from umamba.comparison.model_records import ModelComparison
 from umamba.comparison.paired_tests import FoldTest
+from umamba.comparison.variance import VariancePart
 from umamba.comparison.verdicts import Unit, outcome, verdict
 
 DICE = Unit("Dice points", 100)
@@ -43,7 +44,10 @@ def changed(
 ) -> ModelComparison:
     """Return a comparison with another difference; Holm's correction changes no interval of one."""
     interval = Interval(low, high)
-    difference = MeanEstimate(mean, interval, 0.004, 40.0, includes_seed_variance=repeated)
+    parts = (VariancePart("cases", 0.004**2, 0.004**2, 40.0),)
+    difference = MeanEstimate(
+        mean, interval, 0.004, 40.0, includes_seed_variance=repeated, parts=parts
+    )
     return replace(comparison, difference=difference, corrected_interval=interval)
 
 

@@ -13,6 +13,7 @@ from umamba.cli.arguments import (
     model_names,
     numbers,
     positive,
+    positive_points,
 )
 from umamba.cli.output import print_json
 from umamba.comparison.budget import Budget
@@ -148,6 +149,13 @@ def _add_statistics_arguments(parser: argparse.ArgumentParser) -> None:
         "does (default), 1, as BraTS does, or 0; false alarms are compared in any case",
     )
     group.add_argument(
+        "--margin",
+        type=positive_points,
+        metavar="POINTS",
+        help="the smallest difference in Dice points that matters, such as 1.0: verdicts say "
+        "whether a model is equivalent, not inferior or superior by it, or what would settle it",
+    )
+    group.add_argument(
         "--clusters",
         type=Path,
         metavar="FILE.csv",
@@ -166,7 +174,7 @@ def _analysis(args: argparse.Namespace) -> "AnalysisSettings":
 
     clusters = {} if args.clusters is None else read_case_table(args.clusters, "cluster")
     groups = {} if args.groups is None else read_case_table(args.groups, "group")
-    return AnalysisSettings(args.empty, clusters=clusters, groups=groups)
+    return AnalysisSettings(args.empty, args.margin, clusters, groups)
 
 
 def _folds(text: str) -> tuple[int, ...]:

@@ -22,6 +22,7 @@ __all__ = [
     "plans_name",
     "positive",
     "positive_hours",
+    "positive_points",
 ]
 
 
@@ -56,6 +57,18 @@ def part(text: str) -> float:
         msg = f"{text!r} is not a number above 0 and at most 1"
         raise argparse.ArgumentTypeError(msg)
     return value
+
+
+def positive_points(text: str) -> float:
+    """Parse a difference in points of a hundred, such as 1.0."""
+    try:
+        points = float(text)
+    except ValueError:
+        points = math.nan
+    if not 0 < points < 100:
+        msg = f"{text!r} is not a number of points between 0 and 100"
+        raise argparse.ArgumentTypeError(msg)
+    return points
 
 
 def natural(text: str) -> int:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from statistics import fmean
 from typing import Any
 
@@ -10,6 +11,7 @@ from umamba.comparison.controls import controls_of
 from umamba.comparison.detection import KINDS, Kind, detection_scores, rates, with_rates
 from umamba.comparison.dynamics import Curve, learning_dynamics
 from umamba.comparison.groups import compare_groups
+from umamba.comparison.margins import against_margin, margin_verdict
 from umamba.comparison.ranks import rank_stability
 from umamba.comparison.records import to_plain
 from umamba.comparison.scores import CaseScore, Structure
@@ -46,16 +48,20 @@ def analyse(results: Mapping[str, Any]) -> dict[str, Any]:
     """
     structure = _structure(results)
     statistics: dict[str, dict[str, Any]] = {}
-    groups = AnalysisSettings.from_results(results.get("settings", {})).groups
+    settings = AnalysisSettings.from_results(results.get("settings", {}))
     for metric, scores in _scores_by_metric(results).items():
         statistics[metric] = found = _statistics(results, metric, scores, structure)
-        if groups and metric in METRICS:
-            families = (found["comparisons"], found["controls"])
+        families = (found["comparisons"], found["controls"])
+        if settings.groups and metric in METRICS:
             found["groups"] = [
                 comparison
                 for family in families
-                for comparison in compare_groups(scores, family, groups, structure)
+                for comparison in compare_groups(scores, family, settings.groups, structure)
             ]
+        if settings.margin is not None and metric == _VERDICT_METRIC:
+            margin, cost = settings.margin / _VERDICT_UNIT.factor, results.get("cost", {})
+            judged = [against_margin(c, margin, cost) for c in chain(*families)]
+            found["margins"] = [margin for margin in judged if margin is not None]
     for kind in KINDS:
         rows, compared = results["cases"], _compared_trainings(results)
         scores, parts = detection_scores(rows, compared, kind, structure)
@@ -207,7 +213,17 @@ def _clauses(
                 if any(rate.n_events for rate in pair):
                     said.append(detection_verdict(kind, comparison, pair))
     by_dice = verdict(of_dice, _VERDICT_UNIT, differ_otherwise=bool(differing))
-    return [*differing, by_dice, *(others if of_dice.n_informative_left_out else ())]
+    margins = [
+        margin_verdict(m, m.margin * _VERDICT_UNIT.factor, repeated=_repeated(of_dice))
+        for m in statistics[_VERDICT_METRIC].get("margins", ())
+        if (m.model, m.baseline) == (of_dice.model, of_dice.baseline)
+    ]
+    others = others if of_dice.n_informative_left_out else []
+    return [*differing, by_dice, *margins, *others]
+
+
+def _repeated(comparison: ModelComparison) -> bool:
+    return comparison.difference.includes_seed_variance
 
 
 def _dynamics(results: Mapping[str, Any]) -> dict[str, Any]:

@@ -76,6 +76,7 @@ def settings_text(results: Results, manifest: Mapping[str, Any]) -> str:
         "Objects": _objects(settings),
         "Cut points of sizes": _cut_points(settings, unit),
         "Empty masks": f"Dice, IoU and NSD of two are {settings.get('empty', 'undefined')}",
+        "Margin": f"{settings['margin']:g} Dice points" if settings.get("margin") else "",
         "Cases that belong together": _counted(settings, "clusters"),
         "Subgroups": _counted(settings, "groups"),
         "Machine": _machine(manifest),

@@ -218,9 +218,9 @@ def groups_table(results: Results) -> str:
     says = [_interaction(comparison) for comparison in found]
     body = table(rows, (0, 1, 2))
     explained = (
-        "The intervals of subgroups are not corrected for their number. The sentences say whether a "
-        "model does better in one than in others; that one interval leaves out 0, and another does "
-        "not, is no sign of it."
+        "The intervals of subgroups are not corrected for their number. The sentences say whether "
+        "a model does better in one than in others; that one interval leaves out 0, and another "
+        "does not, is no sign of it."
     )
     return "\n\n".join([body, "\n".join(says), explained]) if body else ""
 
