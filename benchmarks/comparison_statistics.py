@@ -1,6 +1,6 @@
 """Do the statistics of `umamba compare` hold? Comparisons simulated with a known truth.
 
-python -m benchmarks.comparison_statistics --repetitions 2000
+python -m benchmarks.comparison_statistics --repetitions 1000
 """
 
 import argparse
@@ -9,11 +9,27 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from umamba.comparison.detection import with_rates
+from umamba.comparison.ranks import rank_stability
 from umamba.comparison.scores import CaseScore, Structure
-from umamba.comparison.statistics import ALPHA, ModelComparison, compare_models
+from umamba.comparison.statistics import (
+    ALPHA,
+    ModelComparison,
+    compare_models,
+    summarize_models,
+)
 from umamba.comparison.verdicts import outcome
 
-__all__ = ["DESIGNS", "Design", "Rates", "measure", "simulate"]
+__all__ = [
+    "ALARM_DESIGNS",
+    "DESIGNS",
+    "AlarmDesign",
+    "Design",
+    "Rates",
+    "measure",
+    "measure_alarms",
+    "simulate",
+]
 
 _CASE_DEVIATION = 10.0  # how much harder some cases are than others, for both models alike
 
@@ -80,7 +96,7 @@ class Rates:
         mean_significant: The test of the mean is below 5 %.
         ranks_significant: Wilcoxon's test is below 5 %.
         verdict: The verdict is "better" or "worse".
-        folds_significant: The test of the folds' means is below 5 %.
+        one_rank: A model is given a range of one rank, as if it were beyond doubt.
         smallest_detectable_difference: Mean of it, in Dice points.
     """
 
@@ -88,7 +104,7 @@ class Rates:
     mean_significant: float
     ranks_significant: float
     verdict: float
-    folds_significant: float
+    one_rank: float
     smallest_detectable_difference: float
 
 
@@ -189,18 +205,20 @@ def measure(design: Design, repetitions: int, seed: int = 0) -> Rates:
         The rates.
     """
     rng = np.random.default_rng(seed)
-    comparisons = [
-        compare_models(
-            simulate(design, rng), "baseline", design.structure, n_bootstrap=500, seed=index
-        )[0]
-        for index in range(repetitions)
-    ]
+    comparisons, one_rank = [], []
+    for index in range(repetitions):
+        scores = simulate(design, rng)
+        comparisons += compare_models(
+            scores, "baseline", design.structure, n_bootstrap=500, seed=index
+        )
+        ranks = rank_stability(scores, design.structure, n_bootstrap=2)
+        one_rank.append(ranks is not None and ranks.models[0].rank_high == 1)
     return Rates(
         coverage=_share([_covers(comparison, design) for comparison in comparisons]),
         mean_significant=_share([c.p_difference < ALPHA for c in comparisons]),
         ranks_significant=_share([c.p_wilcoxon < ALPHA for c in comparisons]),
         verdict=_share([outcome(c) in ("better", "worse") for c in comparisons]),
-        folds_significant=_share([c.fold_test.p < ALPHA for c in comparisons]),
+        one_rank=_share(one_rank),
         smallest_detectable_difference=100
         * float(np.mean([c.smallest_detectable_difference for c in comparisons])),
     )
@@ -215,24 +233,105 @@ def _share(outcomes: list[bool]) -> float:
     return float(np.mean(outcomes))
 
 
+@dataclass(frozen=True)
+class AlarmDesign:
+    """False alarms of two models that are alike.
+
+    Attributes:
+        rate: How often an average case without the label gets one.
+        cases: Cases without the label.
+        folds: Number of folds.
+        seeds: Trainings per fold.
+        per_case: Standard deviation of the log-odds between cases, the same for both models.
+        per_training: Standard deviation of the log-odds between trainings.
+    """
+
+    rate: float
+    cases: int = 20
+    folds: int = 5
+    seeds: int = 3
+    per_case: float = 1.0
+    per_training: float = 0.5
+
+
+ALARM_DESIGNS: dict[str, AlarmDesign] = {
+    "alarms are rare": AlarmDesign(0.05),
+    "alarms in one of five": AlarmDesign(0.2),
+    "alarms in half": AlarmDesign(0.5),
+    "1 fold, 2 seeds": AlarmDesign(0.2, folds=1, seeds=2),
+    "trainings differ by more": AlarmDesign(0.2, per_training=1.5),
+    "60 cases": AlarmDesign(0.2, cases=60),
+}
+
+
+def measure_alarms(design: AlarmDesign, repetitions: int, seed: int = 0) -> tuple[float, float]:
+    """Return how often the interval of the difference holds 0, and how often a verdict is false."""
+    rng = np.random.default_rng(seed)
+    covered, found = [], []
+    for index in range(repetitions):
+        scores = _alarms(design, rng)
+        summaries = summarize_models(scores, n_bootstrap=2, seed=index)
+        comparisons = compare_models(
+            scores, "baseline", higher_is_better=False, n_bootstrap=500, seed=index
+        )
+        (comparison,) = with_rates(comparisons, summaries)
+        interval = comparison.difference.interval
+        covered.append(interval.low <= 0 <= interval.high)
+        found.append(outcome(comparison) in ("better", "worse"))
+    return _share(covered), _share(found)
+
+
+def _alarms(design: AlarmDesign, rng: np.random.Generator) -> list[CaseScore]:
+    odds = np.log(design.rate / (1 - design.rate)) + rng.normal(0, design.per_case, design.cases)
+    fold_of = np.arange(design.cases) % design.folds
+    scores = []
+    for model in ("model", "baseline"):
+        trainings = rng.normal(0, design.per_training, (design.seeds, design.folds))
+        for seed in range(design.seeds):
+            chance = 1 / (1 + np.exp(-odds - trainings[seed, fold_of]))
+            alarms = rng.random(design.cases) < chance
+            scores += [
+                CaseScore(model, int(fold), seed, f"case_{case:03d}", float(alarm))
+                for case, (fold, alarm) in enumerate(zip(fold_of, alarms, strict=True))
+            ]
+    return scores
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the table of `docs/explanation/statistics.md`."""
+    """Print the tables of `docs/explanation/statistics.md`."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repetitions", type=int, default=2000)
-    repetitions = parser.parse_args(arguments).repetitions
+    parser.add_argument("--repetitions", type=int, default=1000)
+    parser.add_argument("--only", default="", help="designs with this in their name")
+    options = parser.parse_args(arguments)
+    repetitions = options.repetitions
     header = ["design", "cases", "interval holds the truth", "false: mean", "false: ranks"]
-    header += ["false: verdict", "detectable", "found: mean", "found: verdict"]
-    print("| " + " | ".join(header) + " |\n|---|" + "---:|" * (len(header) - 1))  # noqa: T201
+    header += ["false: verdict", "false: one rank", "detectable", "found: mean", "found: verdict"]
+    _print_row(header, is_header=True)
     for name, design in DESIGNS.items():
+        if options.only not in name:
+            continue
         null = measure(design, repetitions)
         detectable = null.smallest_detectable_difference
-        effect = measure(replace(design, difference=detectable), repetitions, seed=1)
+        shifted = replace(design, difference=detectable)
+        effect = measure(shifted, max(repetitions // 4, 1), seed=1)
         rates = [null.coverage, null.mean_significant, null.ranks_significant, null.verdict]
-        shares = [f"{100 * rate:.1f} %" for rate in rates]
+        shares = [f"{100 * rate:.1f} %" for rate in (*rates, null.one_rank)]
         found = [f"{100 * rate:.0f} %" for rate in (effect.mean_significant, effect.verdict)]
-        row = [name, str(design.cases), *shares, f"{detectable:.1f}", *found]
-        print("| " + " | ".join(row) + " |", flush=True)  # noqa: T201
+        _print_row([name, str(design.cases), *shares, f"{detectable:.1f}", *found])
+    _print_row(
+        ["false alarms", "cases", "interval holds the truth", "false: verdict"], is_header=True
+    )
+    for name, alarms in ALARM_DESIGNS.items():
+        if options.only in name:
+            measured = measure_alarms(alarms, repetitions)
+            _print_row([name, str(alarms.cases), *(f"{100 * rate:.1f} %" for rate in measured)])
     return 0
+
+
+def _print_row(cells: Sequence[str], *, is_header: bool = False) -> None:
+    row = "| " + " | ".join(cells) + " |"
+    line = "\n|---|" + "---:|" * (len(cells) - 1) if is_header else ""
+    print(row + line, flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from scipy import stats
 
 from umamba.comparison.ranks import _kendall_tau, rank_stability
 from umamba.comparison.scores import CaseScore
+from umamba.comparison.statistics import compare_models
 
 
 def scores_of(means: dict[str, float], noise: float) -> list[CaseScore]:
@@ -41,6 +42,45 @@ def test_models_alike_share_the_first_place() -> None:
     assert (best.rank_low, best.rank_high) == (1, 2)
     assert sum(best.shares) == pytest.approx(1)
     assert stability.kendall_tau == pytest.approx(2 * best.first_share - 1)
+
+
+def test_a_range_of_ranks_is_as_wide_as_the_interval_of_the_difference() -> None:
+    rng = np.random.default_rng(4)
+    ranges = []
+    for _ in range(60):
+        means = {"a": rng.normal(0.5, 0.05, 2), "b": rng.normal(0.55, 0.05, 2)}
+        scores = [
+            CaseScore(model, 0, seed, f"case_{case}", float(mean + rng.normal(0, 0.02)))
+            for model, of_seeds in means.items()
+            for seed, mean in enumerate(of_seeds)
+            for case in range(12)
+        ]
+        stability = rank_stability(scores, n_bootstrap=50)
+        assert stability is not None
+        (comparison,) = compare_models(scores, "b", n_bootstrap=50)
+        first, second = stability.models
+        assert (first.rank_high == 1) == (second.rank_low == 2) == (comparison.p_difference < 0.05)
+        ranges.append(first.rank_high)
+    assert set(ranges) == {1, 2}
+
+
+def test_of_three_models_ranges_are_corrected_for_the_two_others() -> None:
+    differences = np.random.default_rng(5).normal(0, 0.1, 20)
+    t = stats.ttest_1samp(differences, 0.0)
+    wanted = float(stats.t.isf(0.0125 * 1.1, 19) * stats.sem(differences))  # p of 0.0275
+    shifted = differences - differences.mean() + wanted
+    assert t.df == 19
+    scores = [
+        CaseScore(model, 0, None, f"case_{case}", float(value))
+        for model, values in (("a", shifted), ("b", 0 * shifted), ("c", 0 * shifted - 9))
+        for case, value in enumerate(values)
+    ]
+    three = rank_stability(scores, n_bootstrap=50)
+    two = rank_stability([s for s in scores if s.model != "c"], n_bootstrap=50)
+    assert three is not None
+    assert two is not None
+    assert [(r.rank_low, r.rank_high) for r in three.models] == [(1, 2), (1, 2), (3, 3)]
+    assert [(r.rank_low, r.rank_high) for r in two.models] == [(1, 1), (2, 2)]
 
 
 def test_kendall_is_scipys() -> None:

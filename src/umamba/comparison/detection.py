@@ -131,8 +131,9 @@ def with_rates(
 ) -> list[ModelComparison]:
     """Give differences of rates intervals that hold where it happened never, or always.
 
-    They follow from those of the two rates (Newcombe 1998, method 10), where these are wider than
-    what cases and trainings make of the difference itself.
+    Where one of the models has a rate of 0 or 1, cases differ too little for a variance that could
+    be believed: the interval follows from those of the two rates (Newcombe 1998, method 10), if
+    that is the wider one.
 
     Args:
         comparisons: Of the scores that `detection_scores` returned.
@@ -143,19 +144,19 @@ def with_rates(
     found = []
     for comparison, step in zip(comparisons, steps, strict=True):
         pair = estimates[comparison.model], estimates[comparison.baseline]
-        interval = _wider(comparison.difference, pair, CONFIDENCE)
-        corrected = _wider(comparison.difference, pair, 1 - ALPHA / step)
+        interval = _interval(comparison.difference, pair, CONFIDENCE)
+        corrected = _interval(comparison.difference, pair, 1 - ALPHA / step)
         difference = replace(comparison.difference, interval=interval)
         found.append(replace(comparison, difference=difference, corrected_interval=corrected))
     return found
 
 
-def _wider(
+def _interval(
     difference: MeanEstimate, rates_of: tuple[MeanEstimate, MeanEstimate], confidence: float
 ) -> Interval:
     own = difference.interval_at(confidence)
-    if not np.isfinite(difference.mean):
-        return own
+    if all(0 < rate.mean < 1 for rate in rates_of) or not np.isfinite(difference.mean):
+        return Interval(max(own.low, -1.0), min(own.high, 1.0))
     (p, ends), (q, others) = ((r.mean, rate_interval(r, confidence)) for r in rates_of)
     down = np.hypot(p - ends.low, others.high - q)
     up = np.hypot(ends.high - p, q - others.low)
