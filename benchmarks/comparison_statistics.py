@@ -92,7 +92,8 @@ class Rates:
     """Shares of the repetitions, from 0 to 1.
 
     Attributes:
-        coverage: The interval holds the true difference.
+        coverage: The interval holds the true difference; nan where it is not of the models, as one
+            of them was trained once.
         mean_significant: The test of the mean is below 5 %.
         ranks_significant: Wilcoxon's test is below 5 %.
         verdict: The verdict is "better" or "worse".
@@ -214,7 +215,9 @@ def measure(design: Design, repetitions: int, seed: int = 0) -> Rates:
         ranks = rank_stability(scores, design.structure, n_bootstrap=2)
         one_rank.append(ranks is not None and ranks.models[0].rank_high == 1)
     return Rates(
-        coverage=_share([_covers(comparison, design) for comparison in comparisons]),
+        coverage=_share([_covers(comparison, design) for comparison in comparisons])
+        if all(comparison.difference.includes_seed_variance for comparison in comparisons)
+        else float("nan"),
         mean_significant=_share([c.p_difference < ALPHA for c in comparisons]),
         ranks_significant=_share([c.p_wilcoxon < ALPHA for c in comparisons]),
         verdict=_share([outcome(c) in ("better", "worse") for c in comparisons]),
@@ -315,7 +318,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         shifted = replace(design, difference=detectable)
         effect = measure(shifted, max(repetitions // 4, 1), seed=1)
         rates = [null.coverage, null.mean_significant, null.ranks_significant, null.verdict]
-        shares = [f"{100 * rate:.1f} %" for rate in (*rates, null.one_rank)]
+        shares = [_percent(rate) for rate in (*rates, null.one_rank)]
         found = [f"{100 * rate:.0f} %" for rate in (effect.mean_significant, effect.verdict)]
         _print_row([name, str(design.cases), *shares, f"{detectable:.1f}", *found])
     _print_row(
@@ -324,8 +327,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, alarms in ALARM_DESIGNS.items():
         if options.only in name:
             measured = measure_alarms(alarms, repetitions)
-            _print_row([name, str(alarms.cases), *(f"{100 * rate:.1f} %" for rate in measured)])
+            _print_row([name, str(alarms.cases), *map(_percent, measured)])
     return 0
+
+
+def _percent(rate: float) -> str:
+    return "\N{EN DASH}" if np.isnan(rate) else f"{100 * rate:.1f} %"
 
 
 def _print_row(cells: Sequence[str], *, is_header: bool = False) -> None:

@@ -24,7 +24,7 @@ from umamba.comparison.statistics import (
 from umamba.comparison.verdicts import Unit, detection_differs, detection_verdict, verdict
 from umamba.evaluation.metrics import METRICS
 
-__all__ = ["analyse", "compared_scores"]
+__all__ = ["analyse", "compared_scores", "models_with_shared_seeds"]
 
 _LOWER_IS_BETTER = ("hd95", "assd", "volume_error", *KINDS)
 _OVERLAPS = ("dice", "iou", "nsd")
@@ -77,15 +77,20 @@ def analyse(results: Mapping[str, Any]) -> dict[str, Any]:
     return plain
 
 
-def _structure(results: Mapping[str, Any]) -> Structure:
-    """Find out which cases, and which trainings, belong together."""
-    shared = {
+def models_with_shared_seeds(results: Mapping[str, Any]) -> list[str]:
+    """Return the models of which trainings of one seed have something in common in all folds."""
+    shared = (
         cell["model"]
         for cell in results["cells"]
-        if cell["compared"] and cell.get("seeds", _SHARED) == _SHARED
-    }
+        if cell["compared"] and cell["seed"] is not None and cell.get("seeds", _SHARED) == _SHARED
+    )
+    return list(dict.fromkeys(shared))
+
+
+def _structure(results: Mapping[str, Any]) -> Structure:
+    """Find out which cases, and which trainings, belong together."""
     clusters = AnalysisSettings.from_results(results.get("settings", {})).clusters
-    return Structure(clusters, frozenset(shared))
+    return Structure(clusters, frozenset(models_with_shared_seeds(results)))
 
 
 def _statistics(

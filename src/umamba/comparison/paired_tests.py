@@ -49,10 +49,10 @@ def fold_test(differences: Float[np.ndarray, " folds"]) -> FoldTest:
     if differences.size < 2 or np.ptp(differences) == 0:
         nan = float("nan")
         return FoldTest(differences.size, mean, Interval(nan, nan), nan)
-    test = stats.ttest_1samp(differences, 0.0)
-    interval = test.confidence_interval(CONFIDENCE)
-    ends = Interval(float(interval.low), float(interval.high))
-    return FoldTest(differences.size, mean, ends, float(test.pvalue))
+    error, degrees = float(stats.sem(differences)), differences.size - 1
+    reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, degrees)) * error
+    p = float(2 * stats.t.sf(abs(mean) / error, degrees))
+    return FoldTest(differences.size, mean, Interval(mean - reach, mean + reach), p)
 
 
 def wilcoxon(differences: Float[np.ndarray, " cases"]) -> float:

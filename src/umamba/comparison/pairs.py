@@ -83,9 +83,9 @@ class Pair:
     @property
     def fold_differences(self) -> Float[np.ndarray, " folds"]:
         """Return the mean difference of each fold."""
-        return np.array(
-            [self.differences[self.folds == fold].mean() for fold in np.unique(self.folds)]
-        )
+        folds = np.unique(self.folds)
+        means = [self.differences[self.folds == fold].mean() for fold in folds]
+        return np.round(np.array(means, dtype=float), _DECIMALS)
 
     @property
     def both_repeated(self) -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from umamba.benchmark.markdown import aligned
+from umamba.comparison.analysis import models_with_shared_seeds
 from umamba.comparison.variance import FEWEST_FOLDS
 from umamba.nnunet.seed_streams import SHARED
 
@@ -138,6 +139,16 @@ def _few_folds(results: Results) -> str:
     )
 
 
+def _shared_seeds(results: Results) -> str:
+    shared = models_with_shared_seeds(results)
+    if not shared:
+        return ""
+    return (
+        f"Trainings of one seed started alike in all folds, as older versions had it, of "
+        f"{', '.join(shared)}: of them there are as many independent ones as seeds."
+    )
+
+
 def limits_text(results: Results) -> str:
     """Say what the numbers do not show."""
     dice = results["statistics"].get("dice", {})
@@ -165,8 +176,9 @@ def limits_text(results: Results) -> str:
         "No difference shown is not equality: a verdict says how large a difference would have "
         "been seen, where that can be said.",
         _few_folds(results),
-        "The verdicts are about Dice alone; other metrics, sizes of objects and learning curves "
-        "describe, and were not corrected for one another.",
+        _shared_seeds(results),
+        "The verdicts are about Dice, false alarms and misses; other metrics, sizes of objects and "
+        "learning curves describe, and were not corrected for one another.",
         "All models were trained by one recipe, nnU-Net's (SGD from a learning rate of 0.01, its "
         "loss and augmentation); networks that were published with another, such as transformers "
         "with AdamW, may do better with theirs.",
