@@ -14,6 +14,7 @@ from umamba.comparison.model_records import ModelComparison
 from umamba.comparison.scores import CaseScore
 from umamba.comparison.statistics import compare_models
 
+ALONE = replace(BETTER, n_comparisons=1)
 COST = {
     "new": {"seconds_per_iteration": 0.5, "peak_memory_bytes": 900},
     "net": {"seconds_per_iteration": 1.0, "peak_memory_bytes": 1000},
@@ -32,14 +33,23 @@ COST = {
     ],
 )
 def test_the_interval_decides(low: float, high: float, outcome: str) -> None:
-    comparison = changed(BETTER, (low + high) / 2, low, high)
+    comparison = changed(ALONE, (low + high) / 2, low, high)
     judged = against_margin(comparison, 0.01, COST)
     assert judged is not None
     assert judged.outcome == outcome
-    lower = replace(changed(BETTER, -(low + high) / 2, -high, -low), higher_is_better=False)
+    lower = replace(changed(ALONE, -(low + high) / 2, -high, -low), higher_is_better=False)
     judged = against_margin(lower, 0.01, COST)
     assert judged is not None
     assert judged.outcome == outcome
+
+
+def test_of_several_comparisons_the_interval_is_simultaneous() -> None:
+    four = replace(changed(ALONE, 0.0, -0.008, 0.008), n_comparisons=4)
+    judged = against_margin(four, 0.01, COST)
+    assert judged is not None
+    arm = 0.008 * stats.t.ppf(1 - 0.05 / 8, 40) / stats.t.ppf(0.975, 40)
+    assert judged.interval.high == pytest.approx(arm)
+    assert judged.outcome == "undecided"
 
 
 def test_equivalence_is_two_one_sided_tests() -> None:
@@ -69,7 +79,7 @@ def one_training_each(differences: np.ndarray) -> ModelComparison:
 
 
 def test_the_same_quality_at_less_cost() -> None:
-    alike = changed(BETTER, 0.0, -0.005, 0.005)
+    alike = changed(ALONE, 0.0, -0.005, 0.005)
     judged = against_margin(alike, 0.01, COST)
     assert judged is not None
     assert judged.same_at_less_cost
@@ -87,7 +97,7 @@ def test_the_same_quality_at_less_cost() -> None:
         judged = against_margin(alike, 0.01, cost)
         assert judged is not None
         assert not judged.same_at_less_cost
-    worse = against_margin(changed(BETTER, -0.03, -0.04, -0.02), 0.01, COST)
+    worse = against_margin(changed(ALONE, -0.03, -0.04, -0.02), 0.01, COST)
     assert worse is not None
     assert not worse.same_at_less_cost
 
@@ -111,7 +121,7 @@ def test_as_many_more_cases_as_it_says_would_settle_it() -> None:
 
 
 def test_undecided_says_what_would_settle_it() -> None:
-    judged = against_margin(changed(BETTER, 0.0, -0.02, 0.02), 0.01, COST)
+    judged = against_margin(changed(ALONE, 0.0, -0.02, 0.02), 0.01, COST)
     assert judged is not None
     judged = replace(judged, to_settle={"seeds": 7, "folds": 5, "cases": None})
     assert margin_verdict(judged, 1.0, repeated=True).endswith(

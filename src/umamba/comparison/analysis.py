@@ -79,12 +79,11 @@ def analyse(results: Mapping[str, Any]) -> dict[str, Any]:
 
 def models_with_shared_seeds(results: Mapping[str, Any]) -> list[str]:
     """Return the models of which trainings of one seed have something in common in all folds."""
-    shared = (
-        cell["model"]
-        for cell in results["cells"]
-        if cell["compared"] and cell["seed"] is not None and cell.get("seeds", _SHARED) == _SHARED
-    )
-    return list(dict.fromkeys(shared))
+    folds: dict[str, set[int]] = {}
+    for cell in results["cells"]:
+        if cell["compared"] and cell["seed"] is not None and cell.get("seeds", _SHARED) == _SHARED:
+            folds.setdefault(cell["model"], set()).add(cell["fold"])
+    return [model for model, found in folds.items() if len(found) > 1]
 
 
 def _structure(results: Mapping[str, Any]) -> Structure:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from scipy import stats
 
+from umamba.comparison.bootstrap import Interval
 from umamba.comparison.model_records import ALPHA, POWER, ModelComparison
 from umamba.comparison.records import Record
 from umamba.comparison.variance import VariancePart, mean_variance
@@ -36,7 +37,8 @@ class Margin(Record):
         model: Name.
         baseline: Name of what it is compared with.
         margin: That difference, in the metric's own unit.
-        outcome: By `corrected_interval`; of the trained networks where nothing was repeated.
+        interval: Of the difference, by which the outcome is judged.
+        outcome: What it shows; of the trained networks where a model was not repeated.
         probability: That the model is better by more than the margin: the share of the confidence
             distribution of the difference beyond it.
         cheaper: Per cost its ratio to the baseline's, if none is higher and one is lower.
@@ -48,6 +50,7 @@ class Margin(Record):
     model: str
     baseline: str
     margin: float
+    interval: Interval
     outcome: MarginOutcome
     probability: float
     cheaper: dict[str, float]
@@ -60,9 +63,10 @@ def against_margin(
 ) -> Margin | None:
     """Judge a comparison by a margin.
 
-    By one interval, whatever is asked of it: two-sided 95 %, after correction for the number of
-    comparisons. So equivalence is two one-sided tests at 2.5 % each (Schuirmann 1987), as the
-    guideline ICH E9 has it, and what the interval shows of one question it shows of all.
+    By one interval, whatever is asked of it: two-sided 95 %, and simultaneous for all comparisons
+    (Bonferroni: those of Holm's steps hold for the hypothesis of no difference only). So
+    equivalence is two one-sided tests at 2.5 % each (Schuirmann 1987), as the guideline ICH E9 has
+    it, and what the interval shows of one question it shows of all.
 
     Args:
         comparison: What `compare_models` returned.
@@ -72,7 +76,7 @@ def against_margin(
     Returns:
         The judgement; `None` where there is no interval.
     """
-    interval = comparison.corrected_interval
+    interval = comparison.interval_at(1 - ALPHA / max(comparison.n_comparisons, 1))
     if not math.isfinite(interval.low):
         return None
     sign = 1 if comparison.higher_is_better else -1
@@ -85,6 +89,7 @@ def against_margin(
         model=comparison.model,
         baseline=comparison.baseline,
         margin=margin,
+        interval=interval,
         outcome=outcome,
         probability=_probability(comparison, mean - margin),
         cheaper=cheaper,

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from umamba.comparison.bootstrap import Interval, MeanEstimate
 from umamba.comparison.paired_tests import FoldTest
+from umamba.comparison.pairs import most_careful
 from umamba.comparison.records import Record
 
 __all__ = ["ALPHA", "POWER", "ModelComparison", "ModelSummary"]
@@ -66,7 +67,8 @@ class ModelComparison(Record):
         unpooled: The same with a variance of its own for each (Welch, Satterthwaite).
         corrected_interval: Of `difference`, corrected for the number of comparisons as
             `p_difference_holm` is: it leaves out zero where that is below 5 %, and only there.
-        p_difference: Of the mean difference being zero, by its standard error (two-sided t test).
+        p_difference: Of the mean difference being zero, by its standard error (two-sided t test),
+            the larger of those of `pooled` and `unpooled`.
         p_difference_holm: The same after Holm's correction.
         p_wilcoxon: Wilcoxon's signed-rank test of the per-case means over trainings, or, where
             cases belong together, of the means of those. It knows nothing of the luck of training:
@@ -105,6 +107,11 @@ class ModelComparison(Record):
     rank_biserial: float
     cohen_d_z: float
     smallest_detectable_difference: float
+
+    def interval_at(self, confidence: float) -> Interval:
+        """Return the interval of another confidence: that of the estimate that is widest there."""
+        estimates = [e for e in (self.pooled, self.unpooled) if e is not None] or [self.difference]
+        return most_careful(estimates, confidence).interval_at(confidence)
 
     @property
     def enough_cases(self) -> bool:

@@ -159,9 +159,9 @@ def _with_folds(pair: Pair, trainings: list[VariancePart]) -> MeanVariance:
     return mean_variance([within, *trainings, folds])
 
 
-def most_careful(estimates: Iterable[_Uncertain]) -> _Uncertain:
-    """Return that estimate which makes the widest interval."""
-    quantile = (1 + CONFIDENCE) / 2
+def most_careful(estimates: Iterable[_Uncertain], confidence: float = CONFIDENCE) -> _Uncertain:
+    """Return that estimate which makes the widest interval of some confidence."""
+    quantile = (1 + confidence) / 2
     return max(
         estimates, key=lambda e: stats.t.ppf(quantile, e.degrees_of_freedom) * e.standard_error
     )

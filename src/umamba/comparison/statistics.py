@@ -212,7 +212,7 @@ def _compare_pairs(
             n_comparisons=int(n_comparisons),
             p_difference_holm=p_difference[index],
             p_wilcoxon_holm=p_wilcoxon[index],
-            corrected_interval=comparison.difference.interval_at(1 - ALPHA / steps[index]),
+            corrected_interval=comparison.interval_at(1 - ALPHA / steps[index]),
         )
         smallest = _smallest_detectable_difference(counted)
         comparisons.append(replace(counted, smallest_detectable_difference=smallest))
@@ -250,7 +250,7 @@ def _compare_pair(
         pooled=estimates.get("pooled"),
         unpooled=estimates.get("unpooled"),
         corrected_interval=difference.interval,
-        p_difference=t_test(difference),
+        p_difference=max(map(t_test, estimates.values())),
         p_difference_holm=float("nan"),
         p_wilcoxon=wilcoxon(of_clusters),
         p_wilcoxon_holm=float("nan"),
