@@ -108,6 +108,9 @@ def test_results_and_exit_codes(
         (["--folds", "0-x"], "are no folds"),
         (["--folds", "4-2"], "are no folds"),
         (["--seeds", "0"], "not a positive number"),
+        (["--margin", "0"], "'0' is not a number of points between 0 and 100"),
+        (["--margin", "one"], "'one' is not a number of points between 0 and 100"),
+        (["--empty", "nan"], "'nan' is not a value; choose one of undefined, one, zero"),
     ],
 )
 def test_arguments_that_fit_nothing(
@@ -122,7 +125,6 @@ def test_arguments_that_fit_nothing(
 def test_cases_that_belong_together_are_checked_before_any_training(
     paths: Paths, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    fake = use_fake_executor(monkeypatch, paths)
     table = paths.require("results").parent / "clusters.csv"
     table.write_text("case,cluster\ncase_00,Anna\ncase_77,Bo\n")
     assert cli.main(command(paths, "--clusters", str(table))) == 2
@@ -130,7 +132,8 @@ def test_cases_that_belong_together_are_checked_before_any_training(
     table.write_text("case,patient\ncase_00,Anna\n")
     assert cli.main(command(paths, "--clusters", str(table))) == 2
     assert "the first line is case,patient" in capsys.readouterr().err
-    assert not fake.jobs
+    assert not (table.parent / "out" / "logs").exists()
+    use_fake_executor(monkeypatch, paths)
     lines = [f"{case},{'Anna' if i % 2 else 'Bo'}" for i, case in enumerate(CASES)]
     table.write_text("\n".join(["case,cluster", *lines]))
     assert cli.main(command(paths, "--clusters", str(table), "--empty", "one")) == 0

@@ -145,27 +145,31 @@ def _add_statistics_arguments(parser: argparse.ArgumentParser) -> None:
         "--empty",
         choices=("undefined", "one", "zero"),
         default="undefined",
-        help="Dice, IoU and NSD where reference and prediction are empty: left out, as nnU-Net "
-        "does (default), 1, as BraTS does, or 0; false alarms are compared in any case",
+        help="what Dice, IoU and NSD are where reference and prediction are empty: undefined and "
+        "left out, as nnU-Net has it, one, as BraTS has it, or zero; false alarms are compared in "
+        "any case (default: undefined)",
     )
     group.add_argument(
         "--margin",
         type=positive_points,
         metavar="POINTS",
         help="the smallest difference in Dice points that matters, such as 1.0: verdicts say "
-        "whether a model is equivalent, not inferior or superior by it, or what would settle it",
+        "whether a model is equivalent, not inferior or superior by it, or what would settle it "
+        "(default: none)",
     )
     group.add_argument(
         "--clusters",
         type=Path,
         metavar="FILE.csv",
-        help="case,cluster: which cases belong together, such as slices of a patient",
+        help="columns case,cluster: which cases belong together, such as slices of a patient "
+        "(default: none do)",
     )
     group.add_argument(
         "--groups",
         type=Path,
         metavar="FILE.csv",
-        help="case,group: subgroups, such as scanners, to look at one by one",
+        help="columns case,group: subgroups, such as scanners, to look at one by one "
+        "(default: none)",
     )
 
 
