@@ -36,7 +36,7 @@ def test_a_model_gains_nothing_by_missing_a_label() -> None:
     assert dice == pytest.approx([0.7, 0.3])
 
 
-@pytest.mark.parametrize(("said", "sources_of_luck"), [("per fold", 6), (None, 3)])
+@pytest.mark.parametrize(("said", "sources_of_luck"), [("independent", 6), (None, 3)])
 def test_trainings_of_older_versions_are_crossed_with_their_seeds(
     said: str | None, sources_of_luck: int
 ) -> None:

@@ -31,7 +31,7 @@ def results_with(
     for model in ("net", "new"):
         for fold, seed in np.ndindex(5, seeds):
             head = {"model": model, "fold": fold, "seed": seed}
-            cells.append(head | {"compared": True, "seeds": "per fold"})
+            cells.append(head | {"compared": True, "seeds": "independent"})
             for case in range(fold, N_CASES, 5):
                 if case < N_EMPTY:
                     empty = "reference" if alarm(model, seed, case) else "both"

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from comparison.report_results import read_results, write_comparison, write_results
+from umamba.comparison.analysis import analyse
 from umamba.comparison.figures import FIGURES, draw_figures
 from umamba.comparison.plotting import model_styles, spread_apart
 from umamba.comparison.report import write_report
@@ -123,6 +124,44 @@ def test_results_of_another_form(output: Path, change: dict[str, object], messag
     with pytest.raises(ComparisonError, match=message):
         write_report(output, Paths())
     assert [path.name for path in output.iterdir()] == ["results.json"]
+
+
+def test_results_of_older_versions_have_a_report(output: Path) -> None:
+    results = read_results(output)
+    dice = results["statistics"]["dice"]
+    for comparison in [*dice["comparisons"], *dice["controls"]]:
+        for key in ("pooled", "unpooled", "fold_test", "corrected_interval", "n_clusters"):
+            del comparison[key]
+    for summary in dice["summaries"]:
+        del summary["n_partly_defined"]
+    del results["statistics"]["missed"]
+    write_results(output, results)
+    write_report(output, Paths())
+    text = (output / "summary.md").read_text()
+    assert "As other assumptions would have it" not in text
+    assert "## Models" in text
+
+
+def test_what_was_asked_of_the_statistics_is_in_the_summary(output: Path) -> None:
+    results = read_results(output)
+    cases = sorted({row["case"] for row in results["cases"]})
+    results["settings"] |= {
+        "margin": 2.5,
+        "empty": "one",
+        "clusters": {case: case[-1] for case in cases},
+        "groups": {case: "GE" if i % 2 else "Siemens" for i, case in enumerate(cases)},
+    }
+    write_results(output, results | analyse(results))
+    write_report(output, Paths())
+    text = (output / "summary.md").read_text()
+    assert "by a margin of 2.5 Dice points: " in text[: text.index("## Models")]
+    groups = text[text.index("### Subgroups") : text.index("### As other")]
+    assert re.search(r"\| umamba_bot +\| nnunet +\| Siemens +\| +4 \|", groups)
+    assert "- umamba_bot against nnunet: the difference " in groups
+    assert "Margin: 2.5 Dice points" in text
+    assert "Cases that belong together: 8 cases of 8 clusters" in text
+    assert "Subgroups: 8 cases of 2 groups" in text
+    assert "Empty masks: Dice, IoU and NSD of two are one" in text
 
 
 @pytest.mark.parametrize("text", [None, "{", "[]"])

@@ -165,7 +165,7 @@ def limits_text(results: Results) -> str:
     partly = [
         f"{s['model']} {s['n_partly_defined']}"
         for s in dice.get("summaries", ())
-        if s["n_partly_defined"]
+        if s.get("n_partly_defined")
     ]
     undefined = [
         f"{s['model']} {s['n_undefined']}" for s in dice.get("summaries", ()) if s["n_undefined"]

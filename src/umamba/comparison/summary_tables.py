@@ -149,6 +149,7 @@ def sensitivity_table(results: Results) -> str:
         ]
         for family in ("comparisons", "controls")
         for c in statistics.get(family, ())
+        if "fold_test" in c  # which results of older versions lack
     ]
     explained = (
         "Dice points with 95 % intervals, none corrected for the number of models. The wider of "
