@@ -23,12 +23,12 @@ from umamba.comparison.statistics import (
 )
 from umamba.comparison.verdicts import Unit, detection_differs, detection_verdict, verdict
 from umamba.evaluation.metrics import METRICS
+from umamba.nnunet.seed_streams import SHARED
 
 __all__ = ["analyse", "compared_scores", "models_with_shared_seeds"]
 
 _LOWER_IS_BETTER = ("hd95", "assd", "volume_error", *KINDS)
 _OVERLAPS = ("dice", "iou", "nsd")
-_SHARED = "shared by folds"  # how cells of older versions, which do not say, had their seeds
 _OBJECT_METRICS = ("f1", "dice")
 _VERDICT_METRIC, _VERDICT_UNIT = "dice", Unit("Dice points", 100.0)
 
@@ -81,7 +81,7 @@ def models_with_shared_seeds(results: Mapping[str, Any]) -> list[str]:
     """Return the models of which trainings of one seed have something in common in all folds."""
     folds: dict[str, set[int]] = {}
     for cell in results["cells"]:
-        if cell["compared"] and cell["seed"] is not None and cell.get("seeds", _SHARED) == _SHARED:
+        if cell["compared"] and cell["seed"] is not None and cell.get("seeds", SHARED) == SHARED:
             folds.setdefault(cell["model"], set()).add(cell["fold"])
     return [model for model, found in folds.items() if len(found) > 1]
 

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from umamba.benchmark.markdown import aligned
-from umamba.comparison.analysis import models_with_shared_seeds
 from umamba.comparison.variance import FEWEST_FOLDS
 from umamba.nnunet.seed_streams import SHARED
 
@@ -27,10 +26,10 @@ def cells_text(results: Results) -> str:
         else ""
     )
     missing = [cell for cell in cells if not cell["compared"]]
-    n_shared = sum(cell.get("seeds") == SHARED for cell in cells)
+    n_shared = sum(c["seed"] is not None and c.get("seeds", SHARED) == SHARED for c in cells)
     shared = (
         f" {n_shared} began alike in all folds, as an older version had it: what seeds differ "
-        "in is common to the folds."
+        "in is common to the folds, and was analysed so."
         if n_shared
         else ""
     )
@@ -139,16 +138,6 @@ def _few_folds(results: Results) -> str:
     )
 
 
-def _shared_seeds(results: Results) -> str:
-    shared = models_with_shared_seeds(results)
-    if not shared:
-        return ""
-    return (
-        f"Trainings of one seed started alike in all folds, as older versions had it, of "
-        f"{', '.join(shared)}: of them there are as many independent ones as seeds."
-    )
-
-
 def limits_text(results: Results) -> str:
     """Say what the numbers do not show."""
     dice = results["statistics"].get("dice", {})
@@ -176,7 +165,6 @@ def limits_text(results: Results) -> str:
         "No difference shown is not equality: a verdict says how large a difference would have "
         "been seen, where that can be said.",
         _few_folds(results),
-        _shared_seeds(results),
         "The verdicts are about Dice, false alarms and misses; other metrics, sizes of objects and "
         "learning curves describe, and were not corrected for one another.",
         "All models were trained by one recipe, nnU-Net's (SGD from a learning rate of 0.01, its "
