@@ -128,6 +128,7 @@ def _cell(head: dict[str, Any], folder: Path) -> dict[str, Any]:
     return head | {
         "status": "done",
         "reason": None,
+        "seeds": "independent",
         "folder": str(folder),
         "source": "compare",
         "train_hours": 0.5,

@@ -40,7 +40,8 @@ def test_verdicts_come_first_and_tables_have_their_numbers(reported: tuple[Path,
     difference = comparison["difference"]
     row = next(line for line in text.splitlines() if line.startswith("| umamba_bot  "))
     low, high = difference["interval"]["low"], difference["interval"]["high"]
-    assert f"+{difference['mean'] * 100:.2f} [{low * 100:.2f}, {high * 100:.2f}]" in row
+    shown = f"+{difference['mean'] * 100:.2f} [{low * 100:.2f}, {high * 100:.2f}]"
+    assert shown.replace("-", "\N{MINUS SIGN}") in row
     assert f"{comparison['p_difference_holm']:.3f}" in row
     assert f"{comparison['cohen_d_z']:+.2f}" in row
     assert "**nnunet** (baseline)" in text
