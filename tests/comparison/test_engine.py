@@ -440,7 +440,7 @@ def test_another_tolerance_evaluates_anew_and_trains_nothing(paths: Paths) -> No
     pairs = zip(first["cases"], second["cases"], strict=True)
     assert all(a["metrics"]["nsd"] > b["metrics"]["nsd"] for a, b in pairs)
     settings = EvaluationSettings(nsd_tolerances={"tumour": 2.0})
-    with pytest.raises(UMambaError, match="tumour is no label; there are big, small"):
+    with pytest.raises(UMambaError, match="tumour is not a label; there are big, small"):
         compare(paths, evaluation=settings)
 
 

@@ -74,4 +74,4 @@ def test_a_compiler_by_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert examine_compilation("cpu").lines["torch.compile"] == "available"
     monkeypatch.setenv("CXX", "gone")
     line = examine_compilation("cpu").lines["torch.compile"]
-    assert line == "CXX=gone is no program on the PATH; `unset CXX`"
+    assert line == "CXX=gone is not a program on the PATH; `unset CXX`"

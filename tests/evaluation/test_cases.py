@@ -111,8 +111,8 @@ def test_what_does_not_fit_is_refused(prediction, spacing, message):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"nsd_tolerance": -1.0}, "tolerance -1.0 is no distance"),
-        ({"nsd_tolerances": {"a": float("nan")}}, "tolerance nan is no distance"),
+        ({"nsd_tolerance": -1.0}, "tolerance -1.0 is not a distance"),
+        ({"nsd_tolerances": {"a": float("nan")}}, "tolerance nan is not a distance"),
         ({"matching_iou": 1.0}, "IoU 1.0"),
         ({"size_cut_points": {"a": (3.0, 2.0)}}, r"\[3.0, 2.0\] of object sizes"),
         ({"size_cut_points": {"a": (0.0, 2.0)}}, "not positive and ascending"),

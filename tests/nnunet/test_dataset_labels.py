@@ -50,6 +50,16 @@ def test_values_with_gaps_name_the_cases_and_the_option(folders):
     assert "--map 130=1 255=2" in line
 
 
+def test_the_proposed_map_is_whole(folders):
+    mask = np.zeros((8, 10), np.uint8)
+    mask[:3] = 2 * np.arange(30).reshape(3, 10)
+    save_png_pair(folders, "a", mask=mask)
+    (line,) = problems_of(folders)
+    assert "and 19 more values" in line
+    proposed = line.split("--map ")[1].split(" (")[0]
+    assert proposed == " ".join(f"{2 * n}={n}" for n in range(1, 30))
+
+
 def test_instance_maps_are_not_taken_for_classes(folders):
     save_png_pair(folders, "a", mask=(np.arange(80).reshape(8, 10)).astype(np.uint8))
     (line,) = problems_of(folders)
@@ -86,8 +96,8 @@ def test_only_empty_masks(folders):
         ({"names": {"a": 1, "b": 1}}, r"a value of its own"),
         ({"names": {"a": 0, "b": 1}}, r"0 is the background"),
         ({"names": {"ignore": 1}}, r"say --ignore VALUE"),
-        ({"names": {"a": 1}, "mapping": {255: 3}}, r"--map makes 3 of a value"),
-        ({"instances": True, "mapping": {255: 1}}, r"leave --map out"),
+        ({"names": {"a": 1}, "mapping": {255: 3}}, r"--map turns a value into 3"),
+        ({"instances": True, "mapping": {255: 1}}, r"leave out --map"),
         ({"instances": True, "names": {"a": 1, "b": 2}}, r"makes one label, of value 1"),
         ({"ignore": 255, "mapping": {255: 1}}, r"--ignore 255: .*--map uses it"),
     ],

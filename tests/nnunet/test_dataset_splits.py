@@ -68,7 +68,7 @@ def test_a_file_that_holds_no_splits(folders, content):
     save_raw(folders)
     write_splits(folders).write_text(content)
     (line,) = findings_of(folders)
-    assert "it is no list of folds with the cases for train and val; delete it" in line
+    assert "it is not a list of folds with the cases for train and val; delete it" in line
 
 
 def test_a_damaged_file(folders):

@@ -331,7 +331,7 @@ def test_the_same_file_twice_and_what_is_no_zip(
         archive.writestr("PLANS.json", "{}")
     refused(model, tmp_path, capsys, "'PLANS.json' twice")
     (tmp_path / "torn.zip").write_bytes(model.read_bytes()[:-100])
-    refused(tmp_path / "torn.zip", tmp_path, capsys, "is no zip file, or is damaged")
+    refused(tmp_path / "torn.zip", tmp_path, capsys, "is not a zip file, or is damaged")
     flipped = bytearray(zipped(exported, tmp_path / "flipped.zip").read_bytes())
     flipped[len(flipped) // 2] ^= 1
     (tmp_path / "flipped.zip").write_bytes(flipped)
@@ -480,7 +480,7 @@ def test_what_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert main([*command, str(tmp_path / "no.zip")]) == 2
     assert "no.zip does not exist; give an exported folder or zip" in capsys.readouterr().err
     assert main([*command, str(tmp_path)]) == 2
-    assert "is no folder that `umamba export` wrote" in capsys.readouterr().err
+    assert "is not a folder that `umamba export` wrote" in capsys.readouterr().err
     assert list((tmp_path / "r").iterdir()) == []
 
 

@@ -192,4 +192,4 @@ def test_cases_that_the_description_lists(folders):
     (raw / "dataset.json").write_text(json.dumps(description | {"dataset": listed}))
     assert "case b under dataset is {" in refusal(folders)
     (raw / "dataset.json").write_text(json.dumps(description | {"dataset": []}))
-    assert "dataset is no object with an entry for every case" in refusal(folders)
+    assert "`dataset` is not an object with an entry for every case" in refusal(folders)

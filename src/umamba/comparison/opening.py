@@ -100,7 +100,7 @@ def open_comparison(
     source = find_source(request, paths)
     unknown = sorted(request.evaluation.nsd_tolerances.keys() - source.labels.keys())
     if unknown:
-        msg = f"--tolerance: {unknown[0]} is no label; there are {', '.join(source.labels)}"
+        msg = f"--tolerance: {unknown[0]} is not a label; there are {', '.join(source.labels)}"
         raise UMambaError(msg)
     evaluation = replace(request.evaluation, ignore=source.ignore)
     request = replace(request, evaluation=evaluation)

@@ -48,7 +48,7 @@ def _why_not(device: str) -> str | None:
         return None
     kind = "C" if variable == "CC" else "C++"
     if chosen:
-        return f"{variable}={chosen} is no program on the PATH; `unset {variable}`"
+        return f"{variable}={chosen} is not a program on the PATH; `unset {variable}`"
     packages = (
         "`xcode-select --install`"
         if sys.platform == "darwin"

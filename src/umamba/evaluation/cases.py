@@ -67,7 +67,7 @@ class EvaluationSettings:
     def __post_init__(self) -> None:
         for tolerance in (self.nsd_tolerance, *self.nsd_tolerances.values()):
             if not 0 <= tolerance < math.inf:
-                msg = f"the tolerance {tolerance} is no distance: give 0 or more"
+                msg = f"the tolerance {tolerance} is not a distance: give 0 or more"
                 raise EvaluationError(msg)
         if not 0 <= self.matching_iou < 1:
             msg = f"the IoU {self.matching_iou} for matches is not at least 0 and below 1"

@@ -35,7 +35,7 @@ def labels_from_dataset_json(file: Path) -> tuple[Labels, int | None]:
         raise EvaluationError(str(error)) from None
     if flipped is not None:
         named = shlex.join(f"{name}={value}" for name, value in flipped.items() if value)
-        msg = f"{file}: labels names values, as nnU-Net 1 did; say --labels {named}"
+        msg = f"{file}: `labels` maps values to names, as in nnU-Net 1; say --labels {named}"
         raise EvaluationError(msg)
     labels: Labels = {
         name: values[0] if len(values) == 1 else values

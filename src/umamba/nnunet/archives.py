@@ -39,7 +39,7 @@ def list_members(path: Path) -> list[zipfile.ZipInfo]:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
     except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError) as error:
-        msg = f"{path} is no zip file, or is damaged ({error}); get another copy"
+        msg = f"{path} is not a zip file, or is damaged ({error}); get another copy"
         raise ModelFileError(msg) from None
     if len(members) > _MOST_MEMBERS:
         msg = f"{path} holds {len(members)} files, more than the {_MOST_MEMBERS} that are let in"

@@ -150,7 +150,7 @@ def write_checkpoint(checkpoint: Mapping[str, Any], path: Path, *, keep_previous
             file.flush()
             os.fsync(file.fileno())
         if not is_whole(partial):
-            msg = f"checkpoint {path} reads back other than it was written; check the disk"
+            msg = f"checkpoint {path} reads back differently from what was written; check the disk"
             raise CheckpointError(msg)
         if keep_previous and is_whole(path):  # a torn one must not push out a good one
             _keep(path)

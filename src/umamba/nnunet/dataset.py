@@ -155,7 +155,7 @@ def _check_name(request: DatasetRequest) -> None:
     match = _NAME.fullmatch(request.name)
     if match is None:
         msg = (
-            f"{request.name!r} is no name for a data set: use DatasetXXX_Name, with three "
+            f"{request.name!r} is not a name for a data set: use DatasetXXX_Name, with three "
             "digits, and letters, digits, '_', '-' or '.', e.g. Dataset101_Nuclei"
         )
         raise DatasetError(msg)

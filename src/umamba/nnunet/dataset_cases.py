@@ -237,7 +237,7 @@ def _check_case(
     ]
     for files, kind in [*((files, "image") for files in channels.values()), (masks, "mask")]:
         if len(files) > 1:
-            others = listed(files[:3])
+            others = listed(files)
             text = f"{len(files)} files claim to be this {kind}: {others}"
             fix = (
                 f"keep one; or, if folders name the cases, give the file's name as --{kind}-suffix"

@@ -16,6 +16,7 @@ Array = npt.NDArray[Any]
 
 _MANY_LABELS = 20
 _SHOWN_CASES = 3
+_MOST_MAPPED = 120  # values in a proposed --map, which is to be copied as it stands
 _BLURRED_FIX = (
     "the values between the lowest and the highest look like blurred edges, as smoothing and "
     "interpolation make them: threshold the masks (128 and above becomes 1), or resample them "
@@ -46,7 +47,7 @@ class LabelRules:
 
     def __post_init__(self) -> None:
         if self.instances and self.mapping:
-            msg = "--instances already makes 1 of all objects: leave --map out, or --instances"
+            msg = "--instances already turns all objects into 1: leave out --map, or --instances"
             raise DatasetError(msg)
         if self.ignore is not None and (self.ignore in self.mapping or self.ignore == 0):
             msg = f"--ignore {self.ignore}: the value is background, or --map uses it as well"
@@ -69,7 +70,7 @@ class LabelRules:
             raise DatasetError(msg)
         strangers = [new for new in self.mapping.values() if self.names and new not in values]
         if strangers:
-            msg = f"--map makes {strangers[0]} of a value, which --labels does not name"
+            msg = f"--map turns a value into {strangers[0]}, which --labels does not name"
             raise DatasetError(msg)
         if self.instances and self.names and values != [0, 1]:
             msg = "--instances makes one label, of value 1; name it with --labels NAME=1"
@@ -149,7 +150,7 @@ class LabelRules:
         more = f"; and {len(odd) - 10} more values" if len(odd) > 10 else ""
         text = f"the values in the masks are not 0, 1, 2, ... without gaps: {shown}{more}"
         first = max(set(labels.values()) - {labels.get("ignore")}) + 1
-        options = " ".join(f"{value}={n}" for n, value in enumerate(odd[:10], start=first))
+        options = " ".join(f"{value}={n}" for n, value in enumerate(odd[:_MOST_MAPPED], start=first))
         fix = f"change them with --map, e.g. --map {options} (0 is background)"
         if len(odd) > _MANY_LABELS:
             fix = f"if they number single objects, say --instances; else {fix}"

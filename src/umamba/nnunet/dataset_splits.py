@@ -56,7 +56,7 @@ def read_splits(
     content = load_json_list(file)
     folds = tuple(fold for fold in map(_parse_fold, content) if fold)
     if len(folds) < max(len(content), 1):
-        text = "it is no list of folds with the cases for train and val"
+        text = "it is not a list of folds with the cases for train and val"
         return None, [Problem("", file, text, "delete it: nnU-Net makes a new one")]
     return Splits(folds, file), _check_file(file, folds, set(case_ids))
 

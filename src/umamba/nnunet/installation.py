@@ -119,7 +119,7 @@ def _build(source: Path, work: Path) -> list[_Model]:
     if source.is_dir():
         if not (source / MANIFEST).is_file():
             msg = (
-                f"{source} has no {MANIFEST}, so it is no folder that `umamba export` wrote; a "
+                f"{source} has no {MANIFEST}, so it is not a folder that `umamba export` wrote; a "
                 "folder of a trained model needs no installation: predict with -m"
             )
             raise ModelFileError(msg)

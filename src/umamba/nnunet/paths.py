@@ -214,7 +214,7 @@ def augmentation_workers(device: str) -> int:
     try:
         return min(int(text or 12), os.cpu_count() or 1)  # as nnU-Net does
     except ValueError:
-        msg = f"nnUNet_n_proc_DA is {text!r}, which is no number"
+        msg = f"nnUNet_n_proc_DA is {text!r}, which is not a number"
         raise UMambaError(msg) from None
 
 

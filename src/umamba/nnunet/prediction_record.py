@@ -244,7 +244,7 @@ class OutputClaim:
             path = self._folder / name
             if path.is_file() and not _holds(path, content):
                 msg = (
-                    f"{path} describes something else than this model's predictions, and would be "
+                    f"{path} describes something other than this model's predictions, and would be "
                     f"overwritten; give another {self._option}"
                 )
                 raise UMambaError(msg)

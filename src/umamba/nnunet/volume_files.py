@@ -214,7 +214,7 @@ def _geometry_of(image: Any) -> Geometry:
 def _checked(geometry: Geometry) -> Geometry:
     numbers = (*geometry.spacing, *geometry.origin, *geometry.direction)
     if not np.isfinite(numbers).all() or min(geometry.spacing) <= 0:
-        problem = f"the header's voxel size, origin or axes are no numbers: {geometry}"
+        problem = f"the header's voxel size, origin or axes are not numbers: {geometry}"
         raise UnreadableFileError(problem, "repair the header")
     return geometry
 

@@ -37,7 +37,7 @@ def write_weights(weights: Mapping[str, Any], path: Path, source: Path) -> None:
     aliases: dict[str, str] = {}
     for name, weight in weights.items():
         if not isinstance(weight, Tensor) or weight.layout != torch.strided:
-            msg = f"{source}: weight {name!r} is no plain tensor, and cannot be exported"
+            msg = f"{source}: weight {name!r} is not a plain tensor, and cannot be exported"
             raise CheckpointError(msg)
         tensor = weight.detach().cpu().contiguous()
         kept = first.setdefault(_identity(tensor), name)
