@@ -130,3 +130,11 @@ def test_names_of_labels_and_cases_forge_no_lines(folders, capsys):
     lines = (shown.out + shown.err).splitlines()
     assert not [line for line in lines if line.startswith(("3 cases", "mean 1", "\x1b"))]
     assert "no reference holds lost\\nmean 1: look at the labels" in shown.err
+
+
+def test_only_strangers_among_the_files_are_noted(folders, capsys):
+    for name in ("dataset.json", "plans.json", "umamba_prediction.json", "notes.txt"):
+        (folders / "p" / name).write_text("{}")
+    assert evaluate(folders, "--labels", "cell=1") == 0
+    noted = [line for line in capsys.readouterr().err.splitlines() if "not masks" in line]
+    assert [line.rpartition("/")[2] for line in noted] == ["notes.txt"]

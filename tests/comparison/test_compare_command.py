@@ -68,8 +68,9 @@ def test_a_dry_run_shows_models_with_time_and_memory(
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 1 + 2 + 2  # models, not cells
     assert lines[1].split()[:5] == ["nnunet", "25", "0", "0", "2"]
-    assert lines[1].endswith("?  not measured yet")
-    assert lines[3].startswith("50 cells, about ? with 1 at a time")
+    assert lines[1].endswith("  estimated from its multiply-adds")
+    assert "?" not in lines[1]
+    assert lines[3].startswith("50 cells, a training each: about ")
     assert lines[4].startswith("--measure measures")
     assert sorted(paths.require("results").parent.rglob("*")) == before
 

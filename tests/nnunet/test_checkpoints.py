@@ -121,7 +121,9 @@ def test_what_fails_to_be_written_replaces_nothing(
         monkeypatch.setattr(os, "fsync", full)
     else:
         monkeypatch.setattr("umamba.nnunet.checkpoints.is_whole", lambda _: False)
-    message = "reads back differently" if where == "verify" else r"cannot be written \(No space left"
+    message = (
+        "reads back differently" if where == "verify" else r"cannot be written \(No space left"
+    )
     with pytest.raises(CheckpointError, match=message):
         write_checkpoint(contents(2), path, keep_previous=True)
     monkeypatch.undo()

@@ -285,10 +285,12 @@ def _show_plan(comparison: "Comparison", n_workers: int, *, as_json: bool) -> No
             f"{f'  {note}' if note else ''}\n"
         )
     n_cells = sum(model["cells"] for model in models)
-    unknown = "" if len(known) == len(models) else ", and the time of some is not known"
+    duration = "how long they take is not known"
+    if hours is not None:
+        some = "" if len(known) == len(models) else ", and the time of some is not known"
+        duration = f"about {format_hours(hours)} with {n_workers} at a time{some}"
     sys.stdout.write(
-        f"{n_cells} cells, about {format_hours(hours)} with {n_workers} at a time{unknown}; "
-        "validation of whole cases comes on top\n"
+        f"{n_cells} cells, a training each: {duration}; validation of whole cases comes on top\n"
     )
     if any(model["note"] for model in models):
         sys.stdout.write("--measure measures the times, which takes minutes\n")

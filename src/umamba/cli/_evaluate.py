@@ -149,7 +149,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _report(evaluation: "FolderEvaluation") -> None:
-    from umamba.nnunet.file_names import listed
+    from umamba.nnunet.file_names import COMPANIONS, listed
 
     for case, reason in evaluation.failed.items():
         sys.stderr.write(one_line(f"case {case} was left out: {reason}") + "\n")
@@ -159,8 +159,9 @@ def _report(evaluation: "FolderEvaluation") -> None:
     ):
         if cases:
             sys.stderr.write(f"{text}: {len(cases)} ({one_line(', '.join(cases))})\n")
-    if evaluation.unused:
-        sys.stderr.write(f"note: these files are no masks: {listed(evaluation.unused)}\n")
+    strangers = [name for name in evaluation.unused if Path(name).name not in COMPANIONS]
+    if strangers:
+        sys.stderr.write(f"note: these files are not masks: {listed(strangers)}\n")
     for note in evaluation.notes:
         sys.stderr.write(f"note: {note}\n")
     if evaluation.unnamed:

@@ -14,6 +14,7 @@ from umamba.benchmark.machine import describe_machine, free_memory, is_out_of_me
 from umamba.comparison.planning import Planned
 from umamba.errors import UMambaError
 from umamba.nnunet.json_files import load_json
+from umamba.nnunet.pace import estimate_seconds, with_validation
 from umamba.nnunet.planned_networks import PlannedNetwork, build_network
 from umamba.nnunet.plans import Plans, resolve
 from umamba.nnunet.sliding_window import count_windows
@@ -30,8 +31,6 @@ from umamba.profiling import (
 __all__ = ["Cost", "estimate_costs", "measure_costs"]
 
 _ROUNDS = 5
-# nnU-Net validates on one batch for every five, and forward is about a third of a step.
-_VALIDATION_SHARE = 0.2 / 3
 _RESERVE = 0.8  # of the free memory; the rest is left to others
 
 
@@ -64,7 +63,7 @@ class Cost:
     def seconds_with_validation(self) -> float | None:
         """Return the time of an iteration with its share of validation on patches."""
         seconds = self.seconds_per_iteration
-        return None if seconds is None else seconds * (1 + _VALIDATION_SHARE)
+        return None if seconds is None else with_validation(seconds)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data."""
@@ -88,7 +87,7 @@ def measure_costs(
     known = _recall(cache, key)
     if len(known) == len(plans):
         return known
-    sys.stderr.write(f"measuring what {len(plans)} models cost\n")
+    sys.stderr.write(f"measuring what {len(plans)} models cost, up to a few minutes each\n")
     before = torch.get_num_threads()
     torch.set_num_threads(n_threads or before)
     try:
@@ -110,7 +109,8 @@ def estimate_costs(
     """Return what was measured before, and of other models what can be told without measuring.
 
     Parameters, multiply-adds and memory are counted. Times follow from the multiply-adds by the
-    times of models that were measured; where there is none, they are not known. `problem` says so.
+    times of models that were measured; where there is none, on a CPU by that of a convolution, and
+    elsewhere they are not known. `problem` says so.
 
     Args:
         planned: The comparison.
@@ -129,14 +129,24 @@ def estimate_costs(
     costs = {}
     for model, derived in plans.items():
         cost = known.get(model) or _count(planned, derived)
-        if model not in known and pace:
-            seconds = median(pace) * _work(cost, derived, name)
+        if model not in known and (pace or device == "cpu"):
+            work = _work(cost, derived, name)
+            seconds = median(pace) * work if pace else _estimate(work, n_threads)
             how = "estimated from its multiply-adds"
             cost = replace(cost, seconds_per_iteration=seconds, problem=how)
         elif model not in known:
             cost = replace(cost, problem="not measured yet")
         costs[model] = cost
     return costs
+
+
+def _estimate(multiply_adds: int, n_threads: int | None) -> float:
+    before = torch.get_num_threads()
+    torch.set_num_threads(n_threads or before)
+    try:
+        return estimate_seconds(multiply_adds)
+    finally:
+        torch.set_num_threads(before)
 
 
 def _work(cost: Cost, plans: Plans, configuration: str) -> int:

@@ -284,8 +284,8 @@ def _check_format(description: Mapping[str, Any], file: Path) -> None:
         if flipped is None:
             return
         msg = (
-            f"{file}: `labels` maps values to names, as in nnU-Net 1; nnU-Net 2 needs names mapped to values: "
-            f'write "labels": {json.dumps(flipped, ensure_ascii=False)}'
+            f"{file}: `labels` maps values to names, as in nnU-Net 1; nnU-Net 2 needs names "
+            f'mapped to values: write "labels": {json.dumps(flipped, ensure_ascii=False)}'
         )
         raise DatasetError(msg)
     folder = file.parent

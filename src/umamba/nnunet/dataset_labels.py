@@ -150,7 +150,9 @@ class LabelRules:
         more = f"; and {len(odd) - 10} more values" if len(odd) > 10 else ""
         text = f"the values in the masks are not 0, 1, 2, ... without gaps: {shown}{more}"
         first = max(set(labels.values()) - {labels.get("ignore")}) + 1
-        options = " ".join(f"{value}={n}" for n, value in enumerate(odd[:_MOST_MAPPED], start=first))
+        options = " ".join(
+            f"{value}={n}" for n, value in enumerate(odd[:_MOST_MAPPED], start=first)
+        )
         fix = f"change them with --map, e.g. --map {options} (0 is background)"
         if len(odd) > _MANY_LABELS:
             fix = f"if they number single objects, say --instances; else {fix}"

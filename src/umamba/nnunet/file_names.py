@@ -14,6 +14,7 @@ from pathlib import Path
 from umamba.terminal import one_line
 
 __all__ = [
+    "COMPANIONS",
     "ENDINGS",
     "GEOMETRY_ENDINGS",
     "is_hidden",
@@ -41,6 +42,11 @@ _OTHER_IMAGES = (
     *(".svs", ".czi", ".nd2", ".lsm", ".lif", ".vsi", ".nia", ".nii.bz2", ".nii.zst", ".img.gz"),
 )
 _SYSTEM_FILES = {"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin"}
+# What nnU-Net and our commands leave beside segmentations.
+COMPANIONS = {
+    *("dataset.json", "plans.json", "predict_from_raw_data_args.json"),
+    *("summary.json", "umamba_prediction.json"),
+}
 _MOST_SHOWN = 20
 _LONGEST_NAME = 255  # bytes, of most file systems
 

@@ -182,7 +182,7 @@ def check_plan_values(plans: Mapping[str, Any], file: Path) -> None:
         if not inverse:
             _refuse("transpose_backward", backward, f"what undoes {forward}", file)
     if len(plans["configurations"]) > _MOST_CONFIGURATIONS:
-        msg = f"{file}: configurations are {len(plans['configurations'])}, more than anybody has"
+        msg = f"{file}: there are {len(plans['configurations'])} configurations, too many for plans"
         raise PlansError(msg)
     for name, configuration in plans["configurations"].items():
         place = f"configurations.{name}."
@@ -288,7 +288,7 @@ def _check_size(keywords: Any, place: str, file: Path) -> None:
         if isinstance(value, (dict, list)):
             seen += len(value)
             if seen > _MOST_KEYWORDS or depth > _MOST_NESTED:
-                msg = f"{file}: {where} is nested too deep, or far too long; use another copy"
+                msg = f"{file}: {where} is nested too deeply, or far too long; use another copy"
                 raise PlansError(msg)
             inside = value.items() if isinstance(value, dict) else enumerate(value)
             waiting += ((inner, f"{where}.{key}", depth + 1) for key, inner in inside)

@@ -14,7 +14,7 @@ from umamba.networks import UMambaUNetPlusPlus
 from umamba.nnunet.case_prediction import CaseError, Workshop, segment_case
 from umamba.nnunet.dataset_checks import Case, CaseFacts
 from umamba.nnunet.dataset_comparison import check_headers
-from umamba.nnunet.file_names import listed, shown, split_ending, visible_files
+from umamba.nnunet.file_names import COMPANIONS, listed, shown, split_ending, visible_files
 from umamba.nnunet.interruption import StopRequest, resumable
 from umamba.nnunet.model_loading import read_model
 from umamba.nnunet.paths import check_utf8, check_writable
@@ -35,7 +35,6 @@ __all__ = ["PredictionOptions", "PredictionReport", "load_model", "predict"]
 log = logging.getLogger(__name__)
 
 # What `predict` and nnU-Net write beside segmentations.
-_COMPANIONS = {"dataset.json", "plans.json", "predict_from_raw_data_args.json"}
 
 
 @dataclass(frozen=True)
@@ -193,11 +192,13 @@ def _note_unused(inputs: FoundInputs, images: Path, previous_stage: Path | None)
         unused[previous_stage] = [
             shown(path.name)
             for path in visible_files(previous_stage)
-            if split_ending(path)[0] not in wanted and path.name not in _COMPANIONS
+            if split_ending(path)[0] not in wanted and path.name not in COMPANIONS
         ]
     for folder, names in unused.items():
         if names:
-            sys.stderr.write(f"note: in {shown(folder)} there is no use for {listed(names)}\n")
+            sys.stderr.write(
+                f"note: these files in {shown(folder)} are not used: {listed(names)}\n"
+            )
 
 
 def _predict_cases(

@@ -152,7 +152,8 @@ def _plan(dataset: str, raw: Path, planner: str, *, keeps_fingerprint: bool) -> 
             first = next((line for line in str(error).splitlines() if line.strip()), "")
             msg = (
                 f"nnU-Net refuses {raw}: {first.strip() or type(error).__name__}. What it printed "
-                "above says more; `umamba dataset` lists every problem of images and masks."
+                "above says more; `umamba check {raw.name}` lists what is "
+                "wrong with images and masks"
             )
             raise DatasetError(msg) from error
 
@@ -234,8 +235,8 @@ def _check_complete(folder: Path, data: Path, done: set[str], n_cases: object) -
     if n_missing > 0:
         msg = (
             f"{data} holds {len(done)} cases, but {wanted}: nnU-Net's preprocessing may have been "
-            "interrupted. Run nnUNetv2_preprocess again, or remove that folder and this command "
-            "makes it"
+            "interrupted. Run nnUNetv2_preprocess again, or remove that folder, and this "
+            "command makes it anew"
         )
         raise DatasetError(msg)
 

@@ -217,7 +217,9 @@ def _stem(file: Path, ending: str) -> str:
 def _listed_cases(path: Path, file: Path, listing: Any) -> tuple[list[Case], list[Problem]]:
     """Take the cases that `dataset.json` lists itself, as nnU-Net does if it has `dataset`."""
     if not isinstance(listing, dict):
-        msg = f"{file}: `dataset` is not an object with an entry for every case; correct or remove it"
+        msg = (
+            f"{file}: `dataset` is not an object with an entry for every case; correct or remove it"
+        )
         raise DatasetError(msg)
     cases, problems = [], []
     for case_id, entry in listing.items():
