@@ -255,3 +255,14 @@ def test_labels_that_are_objects_or_nothing():
         labels_from_values(range(301))
     with pytest.raises(EvaluationError, match="nothing but background"):
         labels_from_values({0})
+
+
+def test_masks_of_a_class_are_not_taken_for_numbered_objects_in_silence(folders):
+    numbered = squares()
+    put(folders, "a.nrrd", (numbered > 0).astype(np.uint8), numbered)
+    (note,) = evaluate(folders, instances=True).notes
+    assert "no prediction numbers more than one object" in note
+    assert "leave out --instances" in note
+    put(folders, "b.nrrd", numbered, numbered)
+    assert evaluate(folders, instances=True).notes == ()
+    assert evaluate(folders).notes == ()

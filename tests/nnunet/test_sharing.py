@@ -85,7 +85,11 @@ def test_what_is_exported_names_no_case_and_no_path(exported: Path) -> None:
 
 
 def test_folder_and_zip_predict_what_the_model_predicted(
-    results: Path, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    results: Path,
+    exported: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
@@ -96,6 +100,7 @@ def test_folder_and_zip_predict_what_the_model_predicted(
     archive, elsewhere = tmp_path / "model.zip", tmp_path / "elsewhere"
     assert export(results, archive) == 0
     assert main(["install", str(archive), "--results", str(elsewhere)]) == 0
+    assert f" --results {elsewhere} -i IMAGES" in capsys.readouterr().out
     installed = elsewhere / NAME / MODEL
     assert [p.name for p in elsewhere.iterdir()] == [NAME]
     assert "README.md" in files(installed)

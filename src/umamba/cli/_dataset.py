@@ -43,6 +43,9 @@ examples:
       --channels CT --labels liver=1 tumour=2
   umamba dataset Dataset103_Brain --images data/ --masks data/ --mask-suffix _seg \\
       --channels T1=_t1 FLAIR=_flair --map 4=3
+  where folders name the cases (sts/STS_001/PET_image.nii.gz, sts/STS_001/PET_mask.nii.gz):
+  umamba dataset Dataset104_Sarcoma --images sts/ --masks sts/ --channels PET=PET_image \\
+      --mask-suffix PET_mask --labels tumour=1
 """
 
 

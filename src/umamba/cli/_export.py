@@ -73,6 +73,6 @@ def run(args: argparse.Namespace) -> int:
         result = {"output": str(args.output), "model": manifest.folder_name}
         sys.stdout.write(json.dumps(result | {"folds": list(manifest.folds)}) + "\n")
     else:
-        folds = ", ".join(manifest.folds)
-        sys.stdout.write(f"wrote {args.output} (folds {folds}); complete README.md in it\n")
+        folds = f"fold{'s' * (len(manifest.folds) > 1)} {', '.join(manifest.folds)}"
+        sys.stdout.write(f"wrote {args.output} ({folds}); complete README.md in it\n")
     return 0

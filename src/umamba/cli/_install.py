@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shlex
 import sys
 from pathlib import Path
 
@@ -47,5 +48,7 @@ def run(args: argparse.Namespace) -> int:
     for folder in folders:
         trainer, plans, configuration = folder.name.split("__", 2)
         named = f"-d {folder.parent.name} -c {configuration} -p {plans} -tr {trainer}"
+        if args.results is not None:
+            named += f" --results {shlex.quote(str(args.results))}"
         sys.stdout.write(f"{folder}\n  umamba predict {named} -i IMAGES -o OUTPUT\n")
     return 0

@@ -308,7 +308,7 @@ def strata_table(results: Results) -> str:
     rows = [rows[0], *(row for row in rows[1:] if set(row[2:]) != {MISSING})]
     explained = (
         "Holm's correction is over the models of one size and metric, not over the sizes: a single "
-        "small p value among many sizes is a hint, no proof."
+        "small p value among many sizes is a hint, not a proof."
     )
     body = table(rows, (0, 1))
     return f"{body}\n\n{explained}" if body else ""

@@ -152,7 +152,7 @@ def evaluate_folders(
         extra=found.extra,
         unused=tuple(map(short, found.unused)),
         unnamed=_unnamed(outcomes, labels, settings.ignore),
-        notes=_notes(outcomes),
+        notes=(*_notes(outcomes), *_numbering_notes(cases.values(), labels)),
     )
 
 
@@ -252,6 +252,19 @@ def _notes(outcomes: Iterable[_Outcome]) -> tuple[str, ...]:
     return tuple(
         same[0] + (f" (likewise in {len(same)} cases)" if len(same) > 1 else "")
         for same in groups.values()
+    )
+
+
+def _numbering_notes(cases: Iterable[CaseEvaluation], labels: Labels | None) -> tuple[str, ...]:
+    """Say so where predictions are masks of a class, as networks make them, not of objects."""
+    objects = [label.objects for case in cases for label in case.labels]
+    numbered = any(len(one.prediction_volumes) > 1 for one in objects)
+    if labels is not None or numbered or all(len(o.reference_volumes) < 2 for o in objects):
+        return ()
+    return (
+        "no prediction numbers more than one object, so each counts as a single one: if they are "
+        "masks of a class, give references of that class and leave out --instances; objects are "
+        "connected components then",
     )
 
 
