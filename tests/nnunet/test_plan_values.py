@@ -1,6 +1,7 @@
 """Values of plans, dataset.json and checkpoints out of all bounds, the same for every command."""
 
 import json
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -29,7 +30,10 @@ FINAL = "checkpoint_final.pth"
 WRONG_VALUES: list[tuple[tuple[str, ...], list[Any]]] = [
     (
         (*CONFIGURATION, "spacing"),
-        [[1, 1, 0], [1, 1, -1], "1", [1, "1", 1], [1], [1, NOT_A_NUMBER, 1], [1, INFINITE, 1]],
+        [
+            *([1, 1, 0], [1, 1, -1], "1", [1, "1", 1], [1], [1, NOT_A_NUMBER, 1], [1, INFINITE, 1]),
+            *([1e-300] * 3, [1e14] * 3),
+        ],
     ),
     (
         (*CONFIGURATION, "patch_size"),
@@ -39,6 +43,7 @@ WRONG_VALUES: list[tuple[tuple[str, ...], list[Any]]] = [
     ((*CONFIGURATION, "use_mask_for_norm"), ["yes", [0], {}]),
     ((*CONFIGURATION, "inherits_from"), [["3d_fullres"], 3]),
     ((*CONFIGURATION, "resampling_fn_data_kwargs"), [[], {"order": [1]}, {"order": INFINITE}]),
+    ((*CONFIGURATION, "resampling_fn_seg_kwargs"), [{"order": 6}, {"order": 1, "order_z": -1}]),
     ((*KEYWORDS, "n_stages"), [0, 10**5, "3", 2.0]),
     ((*KEYWORDS, "n_conv_per_stage"), [10**6, [10**6] * 3, [-1] * 3, ["2"] * 3, None]),
     ((*KEYWORDS, "features_per_stage"), [10**6, [0, 1, 2], ["a", 1, 2], [[8]] * 3]),
@@ -46,7 +51,7 @@ WRONG_VALUES: list[tuple[tuple[str, ...], list[Any]]] = [
     ((*KEYWORDS, "kernel_sizes"), [[[0, 3, 3]] * 3, [[10**6] * 3] * 3, "3"]),
     ((*KEYWORDS, "norm_op_kwargs"), [{"eps": INFINITE}, {"a": {"b": [[[[[[1]]]]]]}}]),
     ((*KEYWORDS, "anything"), [10**9, [1] * 20_000, "x" * 10_000, NOT_A_NUMBER]),
-    (("transpose_forward",), [[0, 1, 1], [0, 1, 3], "012", [True, 0, 2], [0.0, 1, 2]]),
+    (("transpose_forward",), [[0, 1], [0, 1, 1], [0, 1, 3], "012", [True, 0, 2], [0.0, 1, 2]]),
     (("transpose_backward",), [[1, 2, 0], [0, 1]]),
     (("foreground_intensity_properties_per_channel",), [[], {"0": 3}]),
     (("original_median_spacing_after_transp",), [[0, 1, 1], [INFINITE] * 3]),
@@ -87,10 +92,21 @@ WRONG_DESCRIPTIONS: dict[str, list[Any]] = {
     "labels": [
         *(None, [], {}, {"background": -1}, {"background": 0, "a": 1.5}, {"a": [[1]]}),
         *({"background": 0, "a": 10**30}, {"background": 0, "\x1b[2J": 1}, {"a": []}),
+        *({"background": 1, "a": 0}, {"a": 0, "b": 1}, {"background": [0], "a": 1}),
+        # A network of three classes predicts 0, 1 and 2.
+        *({"background": 0, "a": 1, "b": 3}, {"background": 0, "a": 1, "b": 3, "ignore": 4}),
     ],
     "regions_class_order": ["12", [1.5], [[1]], list(range(100)), {}],
     "file_ending": [None, 3, "x", "../x"],
 }
+
+
+@pytest.mark.parametrize("order", [None, [], [1], [1, 2, 3]])
+def test_every_region_has_its_value(order: list[int] | None) -> None:
+    regions = {"labels": {"background": 0, "whole": [1, 2], "core": 2, "ignore": 3}}
+    check_dataset_json(DATASET_JSON | regions | {"regions_class_order": [1, 2]}, FILE)
+    with pytest.raises(PlansError, match="regions_class_order"):
+        check_dataset_json(DATASET_JSON | regions | {"regions_class_order": order}, FILE)
 
 
 @pytest.mark.parametrize("key", WRONG_DESCRIPTIONS)
@@ -127,6 +143,31 @@ def test_what_plans_lack_is_named(key: str) -> None:
         build_network(plans, DATASET_JSON, "3d_fullres")
 
 
+NEEDED_TO_PREDICT = [
+    *(("image_reader_writer",), ("transpose_forward",), ("transpose_backward",)),
+    ("foreground_intensity_properties_per_channel",),
+    ("foreground_intensity_properties_per_channel", "0"),
+    *((*CONFIGURATION, key) for key in ("use_mask_for_norm", "preprocessor_name", "spacing")),
+    *((*CONFIGURATION, f"resampling_fn_{of}") for of in ("data", "seg", "probabilities")),
+    *((*CONFIGURATION, f"resampling_fn_{of}_kwargs") for of in ("data", "seg", "probabilities")),
+]
+
+
+def test_what_prediction_needs_is_named_before_images_are_blamed(tmp_path: Path) -> None:
+    folder = write_toy_model(tmp_path, ("0",))
+    for place in NEEDED_TO_PREDICT:
+        plans = toy_plans()
+        entry: dict[str, Any] = plans
+        for key in place[:-1]:
+            entry = entry[key]
+        del entry[place[-1]]
+        (folder / "plans.json").write_text(json.dumps(plans))
+        with pytest.raises(
+            PlansError, match=rf"plans\.json: .*{place[0 if len(place) < 3 else 2]}"
+        ):
+            read_model(folder, (), FINAL)
+
+
 def test_building_ends_early() -> None:
     plans = put(stock_plans(), (*KEYWORDS, "n_conv_per_stage"), [10**5] * 3)
     with pytest.raises(PlansError, match="more than 20000 weights and layers"):
@@ -156,6 +197,10 @@ WRONG_CHECKPOINTS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     ),
     "axes as text": (lambda c: c.update(inference_allowed_mirroring_axes="012"), "mirroring_axes"),
     "a trainer that is a list": (lambda c: c.update(trainer_name=["x"]), "the name of a class"),
+    "a class that is not a trainer": (
+        lambda c: c.update(trainer_name="NestedSupervisionLoss"),
+        "trainer_name names 'NestedSupervisionLoss'",
+    ),
     "arguments as text": (lambda c: c.update(init_args="x"), "arguments by name"),
     "a configuration as list": (
         lambda c: c.update(init_args={"configuration": []}),
@@ -199,12 +244,16 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_toy_model(tmp_path_factory.mktemp("values") / "results", ("0",))
 
 
+def test_no_mirroring_axes_are_none(model: Path, tmp_path: Path) -> None:
+    shutil.copytree(model, tmp_path / "m")
+    changed(tmp_path / "m", lambda c: c.update(inference_allowed_mirroring_axes=[]))
+    assert read_model(tmp_path / "m", (), FINAL).mirroring_axes is None
+
+
 @pytest.mark.parametrize("name", WRONG_CHECKPOINTS)
 def test_checkpoints_that_cannot_be_are_refused_by_predict_and_export(
     name: str, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import shutil
-
     change, words = WRONG_CHECKPOINTS[name]
     folder = tmp_path / "results" / NAME / MODEL
     shutil.copytree(model, folder)

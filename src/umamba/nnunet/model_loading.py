@@ -182,13 +182,13 @@ def _mirroring_axes(
     checkpoint: Mapping[str, Any], n_axes: int, file: Path
 ) -> tuple[int, ...] | None:
     axes = checkpoint.get("inference_allowed_mirroring_axes")
-    if axes is not None and max(axes, default=0) >= n_axes:
+    if axes and max(axes) >= n_axes:
         msg = (
             f"{file}: inference_allowed_mirroring_axes is {quoted(axes)}, but the patches have "
             f"{n_axes} axes; use another copy"
         )
         raise CheckpointError(msg)
-    return None if axes is None else tuple(axes)
+    return tuple(axes or ()) or None  # of no axes, nnU-Net would look for the last one
 
 
 def _build_without_memory(model: TrainedModel, folder: Path) -> nn.Module:

@@ -21,6 +21,8 @@ _MOST_LAYERS = 64  # per stage
 _MOST_FEATURES = 2**14
 _MOST_LABEL = 2**16
 _MOST_NUMBER = 2**16  # of what a network's keywords say otherwise
+_LEAST_SPACING, _MOST_SPACING = 1e-12, 1e6  # of axes in metres, and of those in micrometres
+_MOST_ORDER = 5  # of splines
 _MOST_KEYWORDS = 10_000
 _MOST_NESTED = 6
 _LONGEST_TEXT = 500
@@ -40,6 +42,17 @@ def _is_whole(value: Any, low: int, high: int) -> bool:
 
 def _is_number(value: Any) -> bool:
     return type(value) in (int, float) and -1e15 <= value <= 1e15  # of NaN, neither is true
+
+
+def _is_spacing(value: Any) -> bool:
+    return _is_number(value) and _LEAST_SPACING <= value <= _MOST_SPACING
+
+
+def _is_resampling(value: Any) -> bool:
+    if not isinstance(value, dict) or len(value) > 100:
+        return False
+    orders = [value[key] for key in ("order", "order_z") if key in value]
+    return all(map(_is_plain, value.values())) and all(_is_whole(n, 0, _MOST_ORDER) for n in orders)
 
 
 def _is_list_of(value: Any, fits: Callable[[Any], bool], lengths: Sequence[int]) -> bool:
@@ -91,16 +104,17 @@ def _listed(value: Any) -> list[Any]:
 
 
 _AXES = (2, 3)
-_PERMUTATIONS = [[0, 1], [1, 0]] + [[a, b, 3 - a - b] for a in range(3) for b in range(3) if a != b]
+_PERMUTATIONS = [[a, b, 3 - a - b] for a in range(3) for b in range(3) if a != b]  # of 2D, too
 _BOOL = _Rule(lambda v: type(v) is bool, "true or false")
 _TEXT = _Rule(_is_text, "a name")
 _NAME_OR_NONE = _Rule(lambda v: v is None or _is_text(v), "a name, or null")
 _LAYERS = _Rule(_is_layers, f"numbers of layers per stage, up to {_MOST_LAYERS}")
 _FEATURES = _Rule(_is_features, f"numbers of channels per stage, up to {_MOST_FEATURES}")
 _STEPS = _Rule(_is_steps, "small positive integers per stage and axis")
-_PLAIN_KEYWORDS = _Rule(
-    lambda v: isinstance(v, dict) and len(v) <= 100 and all(map(_is_plain, v.values())),
-    "plain values by name",
+_RESAMPLING = _Rule(_is_resampling, f"plain values by name, orders from 0 to {_MOST_ORDER}")
+_SPACING = _Rule(
+    lambda v: _is_list_of(v, _is_spacing, _AXES),
+    f"two or three numbers from {_LEAST_SPACING:g} to {_MOST_SPACING:g}",
 )
 _STATISTICS = _Rule(
     lambda v: isinstance(v, dict) and all(isinstance(p, dict) for p in v.values()),
@@ -108,10 +122,7 @@ _STATISTICS = _Rule(
 )
 
 _OF_PLANS = {
-    "original_median_spacing_after_transp": _Rule(
-        lambda v: _is_list_of(v, lambda n: _is_number(n) and n > 0, _AXES),
-        "two or three numbers > 0",
-    ),
+    "original_median_spacing_after_transp": _SPACING,
     "original_median_shape_after_transp": _Rule(
         lambda v: _is_list_of(v, lambda n: _is_number(n) and n >= 0, _AXES), "two or three numbers"
     ),
@@ -136,13 +147,10 @@ _OF_CONFIGURATION = {
     ),
     "pool_op_kernel_sizes": _STEPS,
     "previous_stage": _NAME_OR_NONE,
-    "resampling_fn_data_kwargs": _PLAIN_KEYWORDS,
-    "resampling_fn_probabilities_kwargs": _PLAIN_KEYWORDS,
-    "resampling_fn_seg_kwargs": _PLAIN_KEYWORDS,
-    "spacing": _Rule(
-        lambda v: _is_list_of(v, lambda n: _is_number(n) and n > 0, _AXES),
-        "two or three numbers greater than 0",
-    ),
+    "resampling_fn_data_kwargs": _RESAMPLING,
+    "resampling_fn_probabilities_kwargs": _RESAMPLING,
+    "resampling_fn_seg_kwargs": _RESAMPLING,
+    "spacing": _SPACING,
     "UNet_base_num_features": _FEATURES,
     "unet_max_num_features": _FEATURES,
     "use_mask_for_norm": _Rule(
@@ -160,7 +168,13 @@ _OF_NETWORK = {
     "strides": _STEPS,
 }
 # What prediction needs, whatever the network.
-_NEEDED = ("patch_size", "spacing", "normalization_schemes", "preprocessor_name")
+_NEEDED_OF_PLANS = ("image_reader_writer", "transpose_forward", "transpose_backward")
+_NEEDED = (
+    *("patch_size", "spacing", "normalization_schemes", "use_mask_for_norm", "preprocessor_name"),
+    *("resampling_fn_data", "resampling_fn_data_kwargs"),
+    *("resampling_fn_seg", "resampling_fn_seg_kwargs"),
+    *("resampling_fn_probabilities", "resampling_fn_probabilities_kwargs"),
+)
 
 
 def check_plan_values(plans: Mapping[str, Any], file: Path) -> None:
@@ -211,10 +225,8 @@ def check_configuration_values(
         PlansError: If it is not.
     """
     place = f"configurations.{name}"
-    missing = next((key for key in _NEEDED if key not in configuration), None)
-    if missing is not None:
-        msg = f"{file}: {place} lacks {missing}; plan the data set again, or use another copy"
-        raise PlansError(msg)
+    _check_complete(plans, _NEEDED_OF_PLANS, "the plans", file)
+    _check_complete(configuration, _NEEDED, place, file)
     if len(configuration["spacing"]) != len(configuration["patch_size"]):
         axes = f"as many numbers as patch_size, {len(configuration['patch_size'])}"
         _refuse(f"{place}.spacing", configuration["spacing"], axes, file)
@@ -223,15 +235,29 @@ def check_configuration_values(
         if len(given) != channels:
             _refuse(f"{place}.{key}", given, f"a list of {channels}, one for each channel", file)
     for channel, scheme in enumerate(configuration["normalization_schemes"]):
-        if scheme == "CTNormalization":
-            _check_intensities(plans, str(channel), file)
+        _check_intensities(plans, str(channel), scheme, file)
 
 
-def _check_intensities(plans: Mapping[str, Any], channel: str, file: Path) -> None:
-    key = "foreground_intensity_properties_per_channel"
-    if key not in plans:
-        key = "foreground_intensity_properties_by_modality"  # as plans of old call it
-    statistics = plans.get(key, {}).get(channel, {})
+def _check_complete(
+    entries: Mapping[str, Any], needed: Sequence[str], place: str, file: Path
+) -> None:
+    missing = next((key for key in needed if key not in entries), None)
+    if missing is not None:
+        msg = f"{file}: {place} lack{'' if place == 'the plans' else 's'} {missing}; "
+        msg += "plan the data set again, or use another copy"
+        raise PlansError(msg)
+
+
+def _check_intensities(plans: Mapping[str, Any], channel: str, scheme: Any, file: Path) -> None:
+    """Check the statistics of a channel: nnU-Net looks them up whether it uses them or not."""
+    key, old = (f"foreground_intensity_properties_{by}" for by in ("per_channel", "by_modality"))
+    if key not in plans and old in plans:
+        key = old
+    statistics = plans.get(key, {}).get(channel)
+    if statistics is None:
+        _refuse(key, plans.get(key), f"statistics of every channel, and channel {channel}'s", file)
+    if scheme != "CTNormalization":
+        return
     for name in ("mean", "std", "percentile_00_5", "percentile_99_5"):
         if not _is_number(statistics.get(name)):
             _refuse(f"{key}.{channel}.{name}", statistics.get(name), "a finite number", file)
@@ -260,6 +286,23 @@ def check_description_values(dataset_json: Mapping[str, Any], file: Path) -> Non
     order = dataset_json.get("regions_class_order")
     if order is not None and not _is_list_of(order, _is_label_value, range(len(labels) + 1)):
         _refuse("regions_class_order", order, "a list of values of labels", file)
+    _check_labels_together(labels, order, file)
+
+
+def _check_labels_together(labels: Mapping[str, Any], order: list[Any] | None, file: Path) -> None:
+    """Check that the classes of a network can be told from the labels, as nnU-Net numbers them."""
+    background = labels.get("background")
+    if isinstance(background, list) or background is None or int(background) != 0:
+        _refuse("labels.background", background, "0", file)
+    learnt = {name: value for name, value in labels.items() if name != "ignore"}
+    if any(isinstance(value, list) and len(value) > 1 for value in learnt.values()):
+        if len(order or ()) != len(learnt) - 1:
+            fits = f"{len(learnt) - 1} values of labels, one for each region but background"
+            _refuse("regions_class_order", order, fits, file)
+        return
+    values = sorted({int(n) for value in learnt.values() for n in _listed(value)})
+    if values != list(range(len(values))):
+        _refuse("labels", labels, f"consecutive from 0 to {len(values) - 1}", file)
 
 
 def _is_label(value: Any) -> bool:

@@ -48,7 +48,9 @@ def label_map(logits: LogitStore, predictor: Any, properties: dict[str, Any]) ->
     network_spacing = list(predictor.configuration_manager.spacing)
     if len(network_spacing) < len(shape):  # a 2D network keeps the distance of slices
         network_spacing = [spacing[0], *network_spacing]
-    segmentation = np.zeros(shape, np.uint8 if len(labels.foreground_labels) < 255 else np.uint16)
+    largest = max(labels.regions_class_order) if labels.has_regions else 0
+    small = len(labels.foreground_labels) < 255 and largest <= 255
+    segmentation = np.zeros(shape, np.uint8 if small else np.uint16)
     best: torch.Tensor | None = None
     for index in range(logits.shape[0]):
         resampled = resample(logits.channel(index), shape, network_spacing, spacing)

@@ -21,7 +21,6 @@ from umamba.nnunet.seeded_batches import augmenter, seed_everything, unseeded_au
 from umamba.nnunet.training_state import UnfinishedEpoch
 
 __all__ = [
-    "NestedSupervisionLoss",
     "nnUNetTrainerUMamba",
     "nnUNetTrainerUMambaBot",
     "nnUNetTrainerUMambaEnc",
