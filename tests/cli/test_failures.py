@@ -5,6 +5,7 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,14 @@ ERRORS = {
     "circle": (OSError(errno.ELOOP, "Too many links", "a"), "links lead in a circle"),
     "memory": (MemoryError(), "the memory is too small"),
     "torch": (RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes"), "too small"),
+    "worker": (
+        RuntimeError("Some background worker is 6 feet under. Yuck. "),
+        "a worker process was killed",
+    ),
+    "workers": (
+        RuntimeError("One or more background workers are no longer alive. Exiting."),
+        "nnUNet_n_proc_DA to fewer",
+    ),
     "nested": (RecursionError("maximum recursion depth exceeded"), "nested too deep"),
     "text": (UnicodeEncodeError("utf-8", "\ud800", 0, 1, "surrogates"), "cannot be written"),
     "defect": (AttributeError("'int' object has no attribute\nx"), "unexpected AttributeError"),
@@ -53,6 +62,24 @@ def test_any_error_of_a_command_is_one_line(
     if kept:  # for those who can mend it
         assert str(kept[0]) in lines[0]
         assert "test_failures.py" in kept[0].read_text()
+
+
+def test_a_thread_does_not_tell_what_the_command_fails_with(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("threading.excepthook", threading.excepthook)
+    log_to_stderr()
+
+    def fail(error: Exception) -> None:
+        raise error
+
+    for error in (ERRORS["workers"][0], ERRORS["defect"][0]):
+        thread = threading.Thread(target=fail, args=(error,))
+        thread.start()
+        thread.join()
+    said = capsys.readouterr().err
+    assert "no longer alive" not in said
+    assert "'int' object has no attribute" in said
 
 
 def test_a_traceback_that_cannot_be_kept_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

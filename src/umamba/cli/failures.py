@@ -6,6 +6,7 @@ import os
 import re
 import sys
 import tempfile
+import threading
 import traceback
 from contextlib import suppress
 from typing import Any
@@ -42,6 +43,8 @@ _SMALLER = "use a machine with more, a smaller batch or patch, or fewer workers"
 _SHORT_OF_MEMORY = re.compile(
     "not enough memory|can't allocate memory|out of memory", re.IGNORECASE
 )
+# How nnU-Net and batchgenerators say so, in the main thread and in threads of their own.
+_WORKER_DIED = re.compile("background workers? (is|are) (6 feet under|no longer alive)")
 
 
 def tell(command: str, error: BaseException | str) -> None:
@@ -66,6 +69,12 @@ def explain(error: Exception) -> str:
         return f"{place}{error.strerror}" + (f"; {remedy}" if remedy else "")
     if isinstance(error, MemoryError) or _SHORT_OF_MEMORY.search(reason):
         return f"the memory is too small ({type(error).__name__} {reason}); {_SMALLER}"
+    if _WORKER_DIED.search(reason):
+        return (
+            "a worker process was killed, which happens where memory runs out: set "
+            "nnUNet_def_n_proc and nnUNet_n_proc_DA to fewer, and run the command again; a "
+            "training that has checkpoints goes on with --resume"
+        )
     if isinstance(error, RecursionError):
         return "an input is nested too deep; use another copy"
     if isinstance(error, UnicodeError):
@@ -130,8 +139,14 @@ class _StderrHandler(logging.StreamHandler[Any]):
         return re.sub(r"\n(?!  )", r"\\n", text)
 
 
+def _report_from_thread(failed: threading.ExceptHookArgs) -> None:
+    if not _WORKER_DIED.search(str(failed.exc_value)):
+        threading.__excepthook__(failed)
+
+
 def log_to_stderr() -> None:
-    """Show our own messages, and nobody else's."""
+    """Show our own messages, and nobody else's; nor what the command itself will fail with."""
+    threading.excepthook = _report_from_thread
     log = logging.getLogger("umamba")
     if not log.handlers:
         log.addHandler(_StderrHandler())
