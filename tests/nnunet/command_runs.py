@@ -266,9 +266,10 @@ def _install(place: Path) -> list[str]:
 
 
 def _compare(place: Path) -> list[str]:
-    words = ["compare", "901", "-c", "3d_fullres", "--models", "umamba_bot", "--no-controls"]
-    words += ["--folds", "0", "--seeds", "1", "--budget", "epochs:1", "-device", "cpu"]
+    words = ["compare", "901", "--configuration", "3d_fullres", "--models", "umamba_bot"]
+    words += ["--no-controls", "--folds", "0", "--seeds", "1", "--budget", "epochs:1"]
     words += ["--features", "4,8", "--patch-size", "8", "16", "16", "--batch-size", "2"]
+    words += ["-device", "cpu"]
     return [*words, "-o", str(place / "compared"), *folder_options(place)]
 
 

@@ -3,6 +3,7 @@
 import random
 import shutil
 import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -145,6 +146,17 @@ def test_a_signal_at_a_bad_moment(
     world: World, tmp_path: Path, name: str, number: signal.Signals, *, to_all: bool
 ) -> None:
     assert disturb(world, tmp_path, name, number, MOMENTS[name], to_all=to_all) != 0
+
+
+def test_signals_that_go_on_do_not_change_the_exit_code(world: World, tmp_path: Path) -> None:
+    COMMANDS["evaluate"].prepare(world.root, tmp_path)
+    run = Run(tmp_path, *COMMANDS["evaluate"].arguments(tmp_path))
+    assert run.until(MOMENTS["evaluate"])
+    deadline = time.monotonic() + SECONDS_TO_END
+    while run.process.poll() is None and time.monotonic() < deadline:
+        run.send(TERM, to_all=False)
+        time.sleep(0.002)
+    assert run.wait() == 130, run.said
 
 
 @pytest.mark.slow

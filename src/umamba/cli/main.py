@@ -79,7 +79,8 @@ def _run(argv: Sequence[str] | None) -> int:
         command = args.command
         log_to_stderr()
         share_cores()
-        with StopRequest(ends_process=True).listening(), resumable(lambda: args.go_on):
+        stop = StopRequest(ends_process=True, until_exit=argv is None)
+        with stop.listening(), resumable(lambda: args.go_on):
             code: int = args.run(args)
         sys.stdout.flush()
     except UMambaError as error:

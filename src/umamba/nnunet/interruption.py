@@ -51,6 +51,8 @@ class StopRequest:
         hours: How long from now until a stop is asked for; `None` is without limit.
         ends_process: Whether the process is there for this work only. If so, it ends a few
             seconds after an interrupt, with its workers, even where they wait for each other.
+        until_exit: Whether nothing but the exit follows. If so, further signals are ignored after
+            an interrupt: the process would die of them, and its exit code be lost.
 
     Raises:
         UMambaError: If hours cannot be counted here.
@@ -62,6 +64,7 @@ class StopRequest:
         hours: float | None = None,
         *,
         ends_process: bool = False,
+        until_exit: bool = False,
     ) -> None:
         if hours is not None and not hasattr(signal, "setitimer"):
             msg = "--hours needs a system with timers, and this one has none; leave it out"
@@ -69,6 +72,7 @@ class StopRequest:
         self._stop_file = stop_file
         self._deadline = None if hours is None else time.monotonic() + hours * 3600
         self._ends_process = ends_process
+        self._until_exit = until_exit
         self._received: str | None = None
         self._received_at = 0.0
         self._deferred = False
@@ -120,7 +124,8 @@ class StopRequest:
             if _unwinding and self._ends_process:
                 kill_children()
             for number, before in earlier.items():
-                signal.signal(number, before)
+                ignored = _unwinding and self._until_exit
+                signal.signal(number, signal.SIG_IGN if ignored else before)
             sys.unraisablehook = hook
             _listeners.remove(self)
             if not _listeners:
