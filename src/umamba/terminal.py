@@ -1,6 +1,7 @@
 """What reaches the terminal: names from files cannot move its cursor, colour it or forge lines."""
 
 import io
+import os
 import sys
 import unicodedata
 from collections.abc import Callable, Iterator
@@ -42,10 +43,23 @@ def write_control(text: str) -> None:
 
 def filter_streams() -> None:
     """Let nothing but text through stdout and stderr from now on, whoever writes."""
+    _open_standard_descriptors()
     # Either is missing where its descriptor was closed.
     sys.stdout, sys.stderr = (
         _filtered(stream or _Nowhere()) for stream in (sys.stdout, sys.stderr)
     )
+
+
+def _open_standard_descriptors() -> None:
+    """Let what was closed lead nowhere: a file that is opened later would take its number.
+
+    Libraries would write their messages into that file.
+    """
+    opened = os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+    while opened < 3:
+        os.set_inheritable(opened, True)  # noqa: FBT003 - takes no keyword
+        opened = os.open(os.devnull, os.O_RDWR)
+    os.close(opened)
 
 
 @contextmanager

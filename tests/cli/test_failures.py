@@ -9,7 +9,9 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import SimpleITK
 
 from umamba.cli.failures import explain, log_to_stderr
 from umamba.cli.main import main
@@ -104,6 +106,21 @@ def test_output_that_nobody_reads_ends_quietly() -> None:
         assert (done.returncode, done.stderr) in [(141, ""), (0, "")]
     assert done.returncode == 141
     os.close(writing)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="descriptors as POSIX has them")
+def test_descriptors_that_were_closed_lead_nowhere(tmp_path: Path) -> None:
+    program = (
+        "import os, sys; from umamba.cli.main import main; os.close(0); os.close(2); "
+        "sys.stderr = None; code = main(sys.argv[1:]); print(code, os.readlink('/dev/fd/2'))"
+    )
+    (tmp_path / "masks").mkdir()
+    mask = SimpleITK.GetImageFromArray(np.ones((3, 4, 5), np.uint8))
+    SimpleITK.WriteImage(mask, str(tmp_path / "masks" / "a.nii.gz"))
+    masks = str(tmp_path / "masks")
+    command = [sys.executable, "-c", program, "evaluate", masks, masks, "--labels", "a=1"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
+    assert done.stdout.splitlines()[-1] == f"0 {os.devnull}"
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
