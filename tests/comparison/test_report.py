@@ -72,6 +72,23 @@ def test_the_same_results_make_the_same_files(reported: tuple[Path, Paths], outp
             assert (output / name).read_bytes() == (reported[0] / name).read_bytes(), name
 
 
+def test_titles_and_falling_curves_are_within_their_pictures(output: Path) -> None:
+    results = read_results(output)
+    for curve in results["curves"]:
+        curve["dice"] = [0.9 - 0.01 * n for n in range(len(curve["dice"]))]
+    styles = model_styles(results["models"])
+    for draw in FIGURES.values():
+        figure = draw(results, styles)
+        figure.canvas.draw()
+        for axes in figure.axes:
+            for title in (axes.title, axes._left_title):
+                assert title.get_window_extent().x1 <= figure.bbox.x1
+    figure = FIGURES["learning_curves"](results, styles)
+    for axes in figure.axes:
+        lowest = min(float(min(line.get_ydata())) for line in axes.lines)
+        assert axes.get_ylim()[0] <= lowest
+
+
 def test_what_is_missing_is_a_dash_or_a_note(output: Path) -> None:
     results = read_results(output)
     results["cost"]["umamba_bot"] |= {"peak_memory_bytes": None, "seconds_per_iteration": None}

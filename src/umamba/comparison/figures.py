@@ -198,7 +198,7 @@ def _draw_rank_stability(results: Mapping[str, Any], styles: _Styles) -> Any:
     models = stability["models"]
     height = 1.5 + 0.5 * len(models)
     beside = name_width([model["model"] for model in models])
-    width = min(max(beside + 0.75 * len(models), 5), WIDTH)
+    width = min(beside + max(0.75 * len(models), 3.7), WIDTH)  # the title needs 3.5
     figure = Figure(figsize=(width, height), facecolor="white")
     axes = figure.subplots()
     left = beside / width

@@ -19,7 +19,7 @@ __all__ = ["draw_learning_curves"]
 
 _TITLES = {"hours": ("Over time", "hours"), "epoch": ("Over epochs", "epoch")}
 _N_POINTS = 200
-_SHOWN_FROM = 0.2  # of a training; what is below the Dice at that time is left out
+_SHOWN_FROM = 0.2  # of a training; what is below all Dice from that time on is left out
 
 
 def draw_learning_curves(results: Mapping[str, Any], styles: Mapping[str, ModelStyle]) -> Any:
@@ -46,7 +46,7 @@ def draw_learning_curves(results: Mapping[str, Any], styles: Mapping[str, ModelS
         ends = {}
         for model, of_model in curves.items():
             times, mean = _draw_model(axes, of_model, time, styles[model])
-            shown_from = min(shown_from, float(mean[int(_SHOWN_FROM * len(mean))]))
+            shown_from = min(shown_from, float(np.nanmin(mean[int(_SHOWN_FROM * len(mean)) :])))
             ends[model] = (float(times[-1]), float(mean[-1]))
         style_axes(axes, *_TITLES[time])
         axes.margins(x=0.02)
