@@ -77,7 +77,11 @@ def _add_label_arguments(parser: argparse.ArgumentParser) -> None:
     kind.add_argument(
         "--dataset-json", type=Path, metavar="FILE", help="take them from nnU-Net's dataset.json"
     )
-    kind.add_argument("--instances", action="store_true", help="both folders number objects of one kind; a network's masks do not")
+    kind.add_argument(
+        "--instances",
+        action="store_true",
+        help="both folders number objects of one kind; a network's masks do not",
+    )
     group.add_argument(
         "--ignore",
         type=integer,
