@@ -67,9 +67,13 @@ def test_there_must_be_something_to_continue(
 
 @pytest.mark.parametrize("checkpoint", ["final", "latest", "best", "latest_previous"])
 @pytest.mark.parametrize("option", ["--resume", "--c"])
-def test_any_checkpoint_can_be_continued(root: Path, checkpoint: str, option: str) -> None:
+def test_any_checkpoint_can_be_continued(
+    root: Path, checkpoint: str, option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     begun(root, checkpoint)
     assert train(root, option) == 75  # interrupted where training would begin
+    noted = "this training is finished; only its validation is done again"
+    assert (noted in capsys.readouterr().err) == (checkpoint == "final")
 
 
 @pytest.mark.parametrize("hours", ["0", "-1", "nan", "inf", "soon"])

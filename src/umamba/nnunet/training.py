@@ -181,6 +181,8 @@ def train(request: TrainingRequest, paths: Paths) -> Path:
         if request.overwrite:
             _set_aside(folder)
         _remove_stale_stop_file(folder)
+        if request.continue_training and (folder / _FINAL).is_file():
+            sys.stderr.write("note: this training is finished; only its validation is done again\n")
         trainer = _build_trainer(request, trainer_class, fold, preprocessed)
         with only_safe_loading():
             _load(trainer, request, folder)
