@@ -1,7 +1,16 @@
 import numpy as np
 import pytest
 
-from dataset_files import disc, make, make_folders, noise, save, save_png_pair
+from dataset_files import (
+    disc,
+    make,
+    make_folders,
+    noise,
+    problems_of,
+    save,
+    save_pair,
+    save_png_pair,
+)
 from umamba.errors import DatasetError
 from umamba.nnunet.dataset_images import read_image
 
@@ -98,3 +107,15 @@ def test_folder_mistakes(folders):
         make(folders, masks=folders / "images")
     with pytest.raises(DatasetError, match=r"give every channel a suffix"):
         make(folders, naming={"channels": (("T1", "_t1"), ("T2", ""))})
+
+
+def test_a_name_of_which_nnunet_drops_an_ending_is_refused(tmp_path):
+    folders = make_folders(tmp_path)
+    save_pair(folders, "c")
+    for kind in ("images", "masks"):
+        content = (folders / kind / "c.nii.gz").read_bytes()
+        (folders / kind / "c.nii.nii.gz").write_bytes(content)
+    assert problems_of(folders) == [
+        "case c.nii: masks/c.nii.nii.gz: its name has two endings, of which nnU-Net drops one "
+        "where it writes the case; rename its files"
+    ]

@@ -301,3 +301,40 @@ def test_a_folder_is_tried_where_it_would_be_made_and_left_as_it_was(
     monkeypatch.setattr("tempfile.NamedTemporaryFile", refuse)
     with pytest.raises(UMambaError, match=r"nothing can be written to .*new \(Permission denied\)"):
         check_writable(tmp_path / "new", "-o")
+
+
+@pytest.mark.parametrize("case", ["scan.nii", "scan.NII", "scan.hdr", "scan.img"])
+def test_a_case_whose_name_has_a_second_ending_is_predicted(case: str, tmp_path: Path) -> None:
+    write_model(tmp_path / "model")
+    write_image(tmp_path / "images" / "plain_0000.nii.gz")
+    image = (tmp_path / "images" / "plain_0000.nii.gz").read_bytes()
+    (tmp_path / "images" / f"{case}_0000.nii.gz").write_bytes(image)
+    assert main(command(tmp_path)) == 0
+    got, want = (tmp_path / "out" / f"{name}.nii.gz" for name in (case, "plain"))
+    assert got.read_bytes() == want.read_bytes()
+    assert len(list((tmp_path / "out").glob("*.nii*"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("order", "code", "said"),
+    [
+        ([1, 2], 0, ""),
+        (["1", "2"], 0, ""),  # as nnU-Net takes it
+        ([2, 1], 0, 'would write 1 as 2, 2 as 1; write "regions_class_order": [1, 2]'),
+        ([1], 2, 'has 1 values for 2 regions; write "regions_class_order": [1, 2]'),
+        (None, 2, 'order is missing; write "regions_class_order": [1, 2]'),
+    ],
+)
+def test_an_order_of_regions_that_cannot_be_right_is_named(
+    order: list[Any] | None, code: int, said: str, tmp_path: Path, capsys: Any
+) -> None:
+    regions = {"background": 0, "whole": [1, 2], "core": [2]}
+    write_model(tmp_path / "model", labels=regions, regions_class_order=[1, 2])
+    file = tmp_path / "model" / "dataset.json"
+    description = json.loads(file.read_text()) | {"regions_class_order": order}
+    file.write_text(json.dumps(description))
+    write_image(tmp_path / "images" / "case_0000.nii.gz")
+    assert main(command(tmp_path)) == code
+    messages = capsys.readouterr().err
+    assert said in messages
+    assert ("regions_class_order" in messages) == bool(said)

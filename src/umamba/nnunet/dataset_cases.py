@@ -15,7 +15,7 @@ from umamba.nnunet.file_names import (
     shown,
     split_ending,
     visible_files,
-    why_no_name,
+    why_no_case,
 )
 
 __all__ = ["FileNaming", "FoundCases", "find_cases", "other_files"]
@@ -218,7 +218,7 @@ def _unpaired(image_table: _Found, mask_table: _Found, images: Path, masks: Path
 
 def _check_name(case_id: str, mask: Path) -> list[Problem]:
     """Refuse what cannot be the name of nnU-Net's files."""
-    reason = why_no_name(f"{case_id}_0000.nii.gz")
+    reason = why_no_case(case_id)
     return [Problem(shown(case_id), mask, reason, "rename its files")] if reason else []
 
 

@@ -17,6 +17,7 @@ __all__ = [
     "READERS",
     "DescribedLabels",
     "check_description",
+    "check_trained_regions",
     "file_ending",
     "named_channels",
     "read_labels",
@@ -219,7 +220,9 @@ def _check_values(labels: DescribedLabels, file: Path) -> list[Problem]:
     return problems
 
 
-def _check_order(labels: DescribedLabels, order: Any, file: Path) -> list[Problem]:
+def _check_order(
+    labels: DescribedLabels, order: Any, file: Path, *, trained: bool = False
+) -> list[Problem]:
     """Paint the regions of every value as nnU-Net does, and read them back."""
     if not labels.has_regions:
         return []
@@ -239,13 +242,42 @@ def _check_order(labels: DescribedLabels, order: Any, file: Path) -> list[Proble
             f"regions_class_order {order} does not give back the values of the masks: from perfect "
             f"regions nnU-Net would write {wrong}"
         )
-    return [Problem("", file, text, _fitting_order(labels))]
+    return [Problem("", file, text, _fitting_order(labels, trained=trained))]
 
 
-def _fitting_order(labels: DescribedLabels) -> str:
-    """Say which order would give every value back, if one does."""
+def check_trained_regions(description: Mapping[str, Any], file: Path) -> str:
+    """Check how a trained model's regions are painted; its order may be corrected at any time.
+
+    Args:
+        description: The `dataset.json` of the model.
+        file: The file, for messages.
+
+    Returns:
+        What is wrong of an order by which nnU-Net paints all the same, and what to do; "" if
+        nothing is.
+
+    Raises:
+        DatasetError: If nnU-Net cannot paint by it.
+    """
+    order = description.get("regions_class_order")
+    if isinstance(order, list):  # nnU-Net takes "1" for 1
+        order = [int(value) for value in order]
+    given = {name: _as_integers(value) for name, value in description["labels"].items()}
+    labels = read_labels({"labels": given}, file, for_training=False)
+    problems = _check_order(labels, order, file, trained=True)
+    if problems and (not isinstance(order, list) or len(order) != len(labels.regions)):
+        raise DatasetError(str(problems[0]))
+    return str(problems[0]) if problems else ""
+
+
+def _as_integers(value: Any) -> Any:
+    return [int(member) for member in value] if isinstance(value, list) else int(value)
+
+
+def _fitting_order(labels: DescribedLabels, *, trained: bool) -> str:
+    """Say which order would give every value back, if one does; channels of a model stay."""
     by_size = dict(sorted(labels.regions.items(), key=lambda item: -len(set(item[1]))))
-    for regions in (labels.regions, by_size):
+    for regions in (labels.regions,) if trained else (labels.regions, by_size):
         ordered = DescribedLabels(regions, labels.ignore, labels.has_regions)
         places = range(1, len(regions) + 1)
         last = {value: ordered.painted(value, places) for value in labels.values}
@@ -256,6 +288,8 @@ def _fitting_order(labels: DescribedLabels) -> str:
         if not ordered.misread(order):
             listing = "" if regions is labels.regions else f"list them as {listed(regions)} and "
             return f'{listing}write "regions_class_order": {order}'
+    if trained:
+        return "no order would: list larger regions first, and train again"
     return "no order would: of two regions that overlap, one must hold the other"
 
 

@@ -29,6 +29,7 @@ __all__ = [
     "shown",
     "split_ending",
     "visible_files",
+    "why_no_case",
     "why_no_name",
 ]
 
@@ -47,6 +48,7 @@ COMPANIONS = {
     *("dataset.json", "plans.json", "predict_from_raw_data_args.json"),
     *("summary.json", "umamba_prediction.json"),
 }
+_SECOND_ENDINGS = (".nii", ".nii.gz", ".hdr", ".hdr.gz", ".img", ".img.gz")
 _MOST_SHOWN = 20
 _LONGEST_NAME = 255  # bytes, of most file systems
 
@@ -130,6 +132,13 @@ def why_no_name(name: str) -> str:
     if len(os.fsencode(name)) > _LONGEST_NAME:
         return f"its name would take more than {_LONGEST_NAME} bytes"
     return ""
+
+
+def why_no_case(case_id: str) -> str:
+    """Return why nnU-Net cannot work with a case of that name; "" if it can."""
+    if case_id.lower().endswith(_SECOND_ENDINGS):
+        return "its name has two endings, of which nnU-Net drops one where it writes the case"
+    return why_no_name(f"{case_id}_0000.nii.gz")
 
 
 def is_utf8(name: object) -> bool:

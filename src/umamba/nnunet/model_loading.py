@@ -1,6 +1,7 @@
 """A model folder from anywhere: read, checked and built in one way for all commands."""
 
 import re
+import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from umamba.errors import CheckpointError, UMambaError, quoted, unknown_name
 from umamba.nnunet.checkpoint_contents import check_finite
 from umamba.nnunet.checkpoints import read_checkpoint
+from umamba.nnunet.dataset_description import check_trained_regions
 from umamba.nnunet.plan_values import check_configuration_values
 from umamba.nnunet.planned_networks import building
 from umamba.nnunet.plans import Plans, resolve
@@ -112,6 +114,8 @@ def read_model(
     channels = dataset_json.get("channel_names") or dataset_json["modality"]
     resolved = resolve(plans, name)
     check_configuration_values(plans, name, resolved, len(channels), folder / "plans.json")
+    if note := check_trained_regions(dataset_json, folder / "dataset.json"):
+        sys.stderr.write(f"warning: {note}\n")
     with building(folder / "plans.json"):
         manager = PlansManager(plans)
         configuration = manager.get_configuration(name)

@@ -26,6 +26,7 @@ from umamba.nnunet.file_names import (
     shown,
     split_ending,
     visible_files,
+    why_no_case,
     why_no_name,
 )
 from umamba.nnunet.image_readers import nnunet_reader
@@ -228,7 +229,7 @@ def _listed_cases(path: Path, file: Path, listing: Any) -> tuple[list[Case], lis
         for name in missing:
             text, fix = "the file does not exist", "put it there, or correct dataset.json"
             problems.append(Problem(case_id, name, text, fix))
-        reason = "its name cannot be a file's" if "/" in case_id else why_no_name(case_id)
+        reason = "its name cannot be a file's" if "/" in case_id else why_no_case(case_id)
         if reason:
             problems.append(Problem(shown(case_id), file, reason, "rename the case"))
         elif not missing:

@@ -114,7 +114,8 @@ def write_segmentation(
     """Write labels through nnU-Net's writer, with exactly the geometry of the image.
 
     NIfTI and NRRD hold products and square roots of what ITK sets, and would come back rounded;
-    their geometry is copied from the image's header.
+    their geometry is copied from the image's header. The file is made under a plain name: of a
+    second ending, as in `case.nii.nii.gz`, ITK drops the last one.
 
     Args:
         labels: As nnU-Net's writer takes them.
@@ -126,11 +127,12 @@ def write_segmentation(
     ending, given = split_ending(path)[1], split_ending(image)[1]
     nifti = (".nii", ".nii.gz")
     if ending in nifti:
-        plain = path.with_name(path.name[:-3]) if ending == ".nii.gz" else path
+        plain = path.with_name(".segmentation.nii")
         reader_writer.write_seg(labels, str(plain), properties)
         if given in nifti:
             _copy_nifti_geometry(image, plain)
-        if plain == path:
+        if ending == ".nii":
+            plain.rename(path)
             return
         with (
             plain.open("rb") as source,
