@@ -59,6 +59,20 @@ def test_json(folders, capsys):
     assert content["instances"][0]["stratum"] == "all"
 
 
+@pytest.mark.parametrize("table", ["scores.csv", "scores_objects.csv", "ref/a.nii.gz"])
+def test_tables_replace_only_tables(table, folders, capsys):
+    file = folders / table
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(b"patient;age\n")
+    output = table if "/" in table else "scores.csv"
+    assert evaluate(folders, "--csv", f"{folders}/{output}") == 2
+    assert f"{file} is not a table of an evaluation" in capsys.readouterr().err
+    assert file.read_bytes() == b"patient;age\n"
+    file.unlink()
+    for _ in range(2):
+        assert evaluate(folders, "--csv", f"{folders}/scores.csv") == 0
+
+
 def test_csv(folders, capsys):
     assert evaluate(folders, "--csv", f"{folders}/new/scores.csv") == 0
     with (folders / "new" / "scores.csv").open() as file:

@@ -131,12 +131,18 @@ def _add_metric_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Evaluate, print, and write."""
     from umamba.evaluation.folders import evaluate_folders
-    from umamba.evaluation.summary import evaluation_data, evaluation_text, write_tables
+    from umamba.evaluation.summary import (
+        check_tables,
+        evaluation_data,
+        evaluation_text,
+        write_tables,
+    )
     from umamba.nnunet.paths import check_writable
 
     try:
         if args.csv is not None:
             check_writable(args.csv.expanduser().parent, "--csv")
+            check_tables(args.csv.expanduser())
         evaluation = evaluate_folders(_request(args), progress_bar)
     except UMambaError as error:
         if args.json:

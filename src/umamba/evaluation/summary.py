@@ -7,17 +7,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from umamba.errors import EvaluationError
 from umamba.evaluation.folders import FolderEvaluation
 from umamba.evaluation.instances import ALL_SIZES, stratum_names
 from umamba.evaluation.metrics import METRICS
 from umamba.nnunet.whole_files import write_whole
 from umamba.terminal import one_line
 
-__all__ = ["as_csv", "evaluation_data", "evaluation_text", "write_tables"]
+__all__ = ["as_csv", "check_tables", "evaluation_data", "evaluation_text", "write_tables"]
 
 Row = dict[str, Any]
 
 _HEADINGS = ("Dice", "IoU", "NSD", "HD95", "ASSD", "volume error", "sensitivity", "precision")
+_TABLE_BEGIN = b"case,label,"  # of both tables
 _EMPTY = ("reference", "prediction", "both")
 
 
@@ -228,11 +230,34 @@ def write_tables(evaluation: FolderEvaluation, cases_file: Path) -> tuple[Path, 
         }
         for row in cases
     ]
-    objects_file = cases_file.with_name(f"{cases_file.stem}_objects.csv")
+    objects_file = _objects_file(cases_file)
     cases_file.parent.mkdir(parents=True, exist_ok=True)
     write_whole(cases_file, as_csv(list(flat[0]), flat))
     write_whole(objects_file, as_csv(list(instances[0]), instances))
     return cases_file, objects_file
+
+
+def check_tables(cases_file: Path) -> None:
+    """Check that the tables of an evaluation would replace nothing but such tables.
+
+    Raises:
+        EvaluationError: If they would.
+    """
+    for file in (cases_file, _objects_file(cases_file)):
+        if not file.is_file():
+            continue
+        with file.open("rb") as there:
+            begin = there.read(len(_TABLE_BEGIN))
+        if begin not in (b"", _TABLE_BEGIN):
+            msg = (
+                f"{file} is not a table of an evaluation, and would be overwritten; give another "
+                "--csv, or move it away"
+            )
+            raise EvaluationError(msg)
+
+
+def _objects_file(cases_file: Path) -> Path:
+    return cases_file.with_name(f"{cases_file.stem}_objects.csv")
 
 
 def as_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
