@@ -168,6 +168,42 @@ def test_nothing_is_overwritten(
     assert set(after) == set(before)
 
 
+@pytest.mark.parametrize("kind", ["folder", "zip", "install"])
+def test_of_two_at_once_one_is_refused_and_the_other_whole(
+    results: Path, exported: Path, tmp_path: Path, kind: str
+) -> None:
+    target = tmp_path / ("model.zip" if kind == "zip" else "model")
+    command = ["export", "901", "3d_fullres", "--model", "umamba_bot", "-o", str(target)]
+    command += ["--results", str(results)]
+    if kind == "install":
+        target = tmp_path / "results" / NAME / MODEL
+        command = ["install", str(exported), "--results", str(tmp_path / "results")]
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-m", "umamba.cli.main", *command], stderr=subprocess.PIPE, text=True
+        )
+        for _ in range(2)
+    ]
+    said = [process.communicate()[1] for process in both]
+    codes = [process.returncode for process in both]
+    assert sorted(codes) == [0, 2], said
+    refusal = said[codes.index(2)]
+    assert str(target) in refusal
+    assert "is being made by" in refusal or "exists already" in refusal
+    alone = tmp_path / f"alone{target.suffix}"
+    if kind == "install":
+        assert main(["install", str(exported), "--results", str(alone)]) == 0
+        alone = alone / NAME / MODEL
+        assert files(target) == files(alone)
+    else:
+        assert export(results, alone) == 0
+        made, wanted = ([p, *sorted(p.rglob("*"))] for p in (target, alone))
+        assert [p.read_bytes() for p in made if p.is_file()] == [
+            p.read_bytes() for p in wanted if p.is_file()
+        ]
+    assert [path.name for path in target.parent.iterdir() if path.name.startswith(".")] == []
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
