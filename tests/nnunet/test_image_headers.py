@@ -153,6 +153,31 @@ def test_one_line_for_all_files_of_a_kind(tmp_path):
     assert "nnU-Net uses the same" in line
 
 
+def test_each_kind_says_which_statement_is_used(tmp_path):
+    folders = make_folders(tmp_path)
+    turned = form(degrees=9)
+    for case, options in {
+        "a": {"sform": turned},
+        "b": {"sform": turned, "codes": (2, 1)},
+        "c": {"sform": turned, "codes": (0, 0)},
+    }.items():
+        write(folders / "images" / f"{case}.nii", noise(8, 6, 4), **options)
+        write(folders / "masks" / f"{case}.nii", disc(8, 6, 4), **options)
+    uses = ["the sform is used", "the qform is used", "have no code"]
+    for warnings in (
+        make(folders).warnings,
+        evaluate_folders(FolderRequest(folders / "masks", folders / "masks")).notes,
+    ):
+        about = [line for line in warnings if "form" in line]
+        assert [sum(use in line for line in about) for use in uses] == [1, 1, 1]
+
+
+def test_a_voxel_size_that_is_not_finite_is_named(tmp_path):
+    path = tmp_path / "a.nii"
+    write(path, noise(8, 6, 4), codes=(0, 0), sizes=(1, np.inf, 1))
+    assert read_image(path).odd_spacing == (1, np.inf, 1)
+
+
 def test_data_sets_made_of_such_files_warn(tmp_path):
     folders = make_folders(tmp_path)
     for case in "ab":

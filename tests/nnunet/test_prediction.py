@@ -338,3 +338,29 @@ def test_an_order_of_regions_that_cannot_be_right_is_named(
     messages = capsys.readouterr().err
     assert said in messages
     assert ("regions_class_order" in messages) == bool(said)
+
+
+def test_each_kind_of_header_conflict_is_said_and_no_impossible_voxel_size_is_used(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_model(tmp_path / "model")
+    quarter = np.array([[0.0, -1, 0, 0], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    for case, code in (("a", 1), ("b", 2)):
+        path = tmp_path / "images" / f"{case}_0000.nii"
+        write_image(path)
+        image = nibabel.Nifti1Image(nibabel.load(path).get_fdata(dtype=np.float32) + 0, None)
+        image.set_qform(np.eye(4), 1)
+        image.set_sform(quarter, code)
+        nibabel.save(image, path)
+    for case, size in (("endless", np.inf), ("flat", 1e-9)):
+        content = bytearray((tmp_path / "images" / "a_0000.nii").read_bytes())
+        content[84:88] = np.float32(size).tobytes()  # pixdim[2]
+        (tmp_path / "images" / f"{case}_0000.nii").write_bytes(content)
+    assert main(command(tmp_path, "--json")) == 1
+    captured = capsys.readouterr()
+    report = json.loads(captured.out)
+    assert report["predicted"] == ["a", "b"]
+    assert "the voxel size (1, inf, 1); it is read as 1: write" in report["failed"]["endless"]
+    assert "is smaller than a voxel of the network's grid" in report["failed"]["flat"]
+    for form in ("sform", "qform"):
+        assert captured.err.count(f"the qform (-1, 0, 0, 0, -1, 0, 0, 0, 1); the {form} is") == 1

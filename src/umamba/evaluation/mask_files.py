@@ -231,7 +231,7 @@ def _read_mask(path: Path) -> _Mask:
     used = loaded.geometry and numbers(loaded.geometry.spacing[::-1])
     for conflict in loaded.conflicts:
         text = f"{name}: {conflict.text}; distances use {used} mm (z y x)"
-        notes[f"header, {conflict.about}"] = text
+        notes[f"header, {conflict.kind}"] = text
     if loaded.odd_spacing:
         text = f"{name}: the header gives the voxel size {numbers(loaded.odd_spacing)}"
         notes["header, odd voxel size"] = f"{text}; distances use {used} mm (z y x)"

@@ -121,16 +121,23 @@ def _publish(claim: OutputClaim, case_id: str, files: list[Path], output: Path) 
 
 
 def _check_grid(predictor: Any, facts: CaseFacts) -> None:
-    """Check that the image fits into memory on the network's grid: its voxel size may be wrong."""
+    """Check the image's size on the network's grid: its voxel size may be wrong."""
     if facts.geometry is None:
         return
     network_spacing = predictor.configuration_manager.spacing
     plane = len(facts.geometry.spacing) - len(network_spacing)  # a 2D network keeps the slices
     per_axis = facts.geometry.spacing[: len(network_spacing)] if plane else facts.geometry.spacing
     scale = math.prod(per_axis) / math.prod(network_spacing)
+    spacing = " x ".join(f"{s:g}" for s in facts.geometry.spacing)
+    sizes = zip(facts.images[0].shape[::-1], per_axis, strict=False)
+    if any(n * size / min(network_spacing) < 0.5 for n, size in sizes):  # rounds to no voxel
+        msg = (
+            f"with its voxel size of {spacing} mm the image is smaller than a voxel of the "
+            "network's grid; correct the voxel size in its header"
+        )
+        raise CaseError(msg)
     n_bytes = 8 * facts.n_channels * math.prod(facts.images[0].shape) * scale
     if n_bytes > memory_bytes():
-        spacing = " x ".join(f"{s:g}" for s in facts.geometry.spacing)
         msg = (
             f"with its voxel size of {spacing} mm the image takes {n_bytes / 2**30:.3g} GiB on the "
             "network's grid; correct the voxel size in its header, or crop the image"

@@ -231,7 +231,7 @@ def _check_channels(
 
 def _odd_spacing(case_id: str, path: Path, spacing: tuple[float, ...]) -> Problem:
     text = f"the header gives the voxel size {numbers(spacing)}"
-    if all(abs(size) > 0 for size in spacing):
+    if all(0 < abs(size) < math.inf for size in spacing):
         return Problem(case_id, path, text, "it is read without the sign: correct it", "warning")
     return Problem(case_id, path, text, "it is read as 1: write the true size in millimetres")
 

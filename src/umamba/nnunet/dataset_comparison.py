@@ -185,19 +185,19 @@ def _judge_spacing(
 
 def check_headers(facts: Sequence[CaseFacts]) -> list[Problem]:
     """Name headers that contradict themselves, and odd files: those of one kind in one line."""
-    groups: dict[tuple[str, str], list[tuple[str, Path, str]]] = defaultdict(list)
+    groups: dict[tuple[str, str, str], list[tuple[str, Path, str]]] = defaultdict(list)
     for fact in facts:
         for file in (*fact.images, *([fact.mask] if fact.mask else [])):
             found = {
-                (f"the header contradicts itself ({one.about})", _HEADER_FIX): one.text
+                (f"the header contradicts itself ({one.about})", _HEADER_FIX, one.kind): one.text
                 for one in file.conflicts
             }
             if NOT_COMPRESSED_NOTE in file.notes:
-                found[NOT_COMPRESSED_NOTE, "nnU-Net's SimpleITKIO reads it all the same"] = ""
-            for kind_and_fix, text in found.items():
-                groups[kind_and_fix].append((fact.case.case_id, file.path, text))
+                found[NOT_COMPRESSED_NOTE, "nnU-Net's SimpleITKIO reads it all the same", ""] = ""
+            for group, text in found.items():
+                groups[group].append((fact.case.case_id, file.path, text))
     problems = []
-    for (kind, fix), files in groups.items():
+    for (kind, fix, _), files in groups.items():
         case_id, path, text = files[0]
         shown = f"{kind}: {text}" if text else kind
         if len(files) > 1:

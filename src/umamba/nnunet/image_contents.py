@@ -1,5 +1,6 @@
 """What is known of an image file once it is read: voxels, grid, and what is odd about it."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ __all__ = [
     "SkewedAxesError",
     "UnreadableFileError",
     "numbers",
+    "without_numbers",
 ]
 
 Array = npt.NDArray[Any]
@@ -81,6 +83,16 @@ class HeaderConflict:
 
     about: str
     text: str
+
+    @property
+    def kind(self) -> str:
+        """What is the same of all such conflicts: what differs, and which of the two is used."""
+        return f"{self.about}: {without_numbers(self.text)}"
+
+
+def without_numbers(text: str) -> str:
+    """Return what a message has in common with those about other files."""
+    return re.sub(r"\([^()]*\)|\d[\d.e+-]*", "", text)
 
 
 @dataclass(frozen=True)

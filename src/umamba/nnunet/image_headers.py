@@ -107,7 +107,8 @@ def _forms(header: Any) -> dict[str, Matrix]:
         forms["sform"] = np.asarray(header.get_sform(), float)
     if codes["qform"] > 0:
         try:
-            forms["qform"] = np.asarray(header.get_qform(), float)
+            with np.errstate(invalid="ignore"):  # of an infinite voxel size
+                forms["qform"] = np.asarray(header.get_qform(), float)
         except (ValueError, HeaderDataError):  # not a rotation
             forms["qform"] = np.full((4, 4), np.nan)
     if not any(codes.values()) and not forms["sform"][:3].any():
@@ -135,11 +136,14 @@ def _form_conflicts(
         ("origin", "origin", _ORIGIN_TOLERANCE * min(used.spacing)),
     ):
         first, second, taken = (getattr(g, values) for g in (sform, qform, used))
-        if np.allclose(first, second, rtol=0, atol=tolerance):
+        no_rotation = np.isnan(second).any()
+        if np.allclose(first, second, rtol=0, atol=tolerance) or (
+            no_rotation and values == "origin"
+        ):
             continue
         which = "sform" if np.allclose(first, taken, rtol=0, atol=tolerance) else "qform"
         noun = "axes" if about == "orientation" else "origin"
-        shown = "no rotation" if np.isnan(second).any() else numbers(second)
+        shown = "no rotation" if no_rotation else numbers(second)
         text = f"the sform gives the {noun} {numbers(first)}, the qform {shown}; the {which} is"
         yield HeaderConflict(about, f"{text} used")
 

@@ -103,7 +103,7 @@ class NiftiFile:
         n_dims, *shape = map(int, self.header["dim"])
         n_spatial = min(n_dims, 3)
         spacing = tuple(map(float, self.header["pixdim"][1 : n_spatial + 1]))
-        fits = [size > 0 or n == 1 for size, n in zip(spacing, shape, strict=False)]
+        fits = [0 < size < math.inf or n == 1 for size, n in zip(spacing, shape, strict=False)]
         return None if all(fits) else spacing
 
 

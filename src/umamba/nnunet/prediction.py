@@ -15,6 +15,7 @@ from umamba.nnunet.case_prediction import CaseError, Workshop, segment_case
 from umamba.nnunet.dataset_checks import Case, CaseFacts
 from umamba.nnunet.dataset_comparison import check_headers
 from umamba.nnunet.file_names import COMPANIONS, listed, shown, split_ending, visible_files
+from umamba.nnunet.image_contents import without_numbers
 from umamba.nnunet.interruption import StopRequest, resumable
 from umamba.nnunet.model_loading import read_model
 from umamba.nnunet.paths import check_utf8, check_writable
@@ -254,7 +255,7 @@ def _warn_of_others(claim: OutputClaim, output: Path) -> None:
 def _say_oddities(facts: CaseFacts, said: dict[str, str]) -> None:
     """Say once, for the first image of each kind, what is odd about headers and files."""
     for problem in check_headers([facts]):
-        kind = problem.problem.partition(":")[0]
+        kind = without_numbers(problem.problem)
         if kind not in said:
             said[kind] = str(problem)
             log.info("note: %s (said once for all cases)", problem)
