@@ -321,8 +321,8 @@ def test_a_case_whose_name_has_a_second_ending_is_predicted(case: str, tmp_path:
         ([1, 2], 0, ""),
         (["1", "2"], 0, ""),  # as nnU-Net takes it
         ([2, 1], 0, 'would write 1 as 2, 2 as 1; write "regions_class_order": [1, 2]'),
-        ([1], 2, 'has 1 values for 2 regions; write "regions_class_order": [1, 2]'),
-        (None, 2, 'order is missing; write "regions_class_order": [1, 2]'),
+        ([1], 2, "regions_class_order is [1], but must be 2 values"),
+        (None, 2, "regions_class_order is None, but must be 2 values"),
     ],
 )
 def test_an_order_of_regions_that_cannot_be_right_is_named(

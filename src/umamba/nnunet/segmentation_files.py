@@ -48,8 +48,8 @@ def label_map(logits: LogitStore, predictor: Any, properties: dict[str, Any]) ->
     network_spacing = list(predictor.configuration_manager.spacing)
     if len(network_spacing) < len(shape):  # a 2D network keeps the distance of slices
         network_spacing = [spacing[0], *network_spacing]
-    largest = max(labels.regions_class_order) if labels.has_regions else 0
-    small = len(labels.foreground_labels) < 255 and largest <= 255
+    order = list(map(int, labels.regions_class_order)) if labels.has_regions else []
+    small = len(labels.foreground_labels) < 255 and max(order, default=0) <= 255
     segmentation = np.zeros(shape, np.uint8 if small else np.uint16)
     best: torch.Tensor | None = None
     for index in range(logits.shape[0]):
@@ -57,7 +57,7 @@ def label_map(logits: LogitStore, predictor: Any, properties: dict[str, Any]) ->
         channel = torch.as_tensor(resampled)[0]
         if labels.has_regions:
             inside = labels.apply_inference_nonlin(channel) > 0.5
-            segmentation[inside.numpy()] = labels.regions_class_order[index]
+            segmentation[inside.numpy()] = order[index]
         elif best is None:
             best = channel
         else:
