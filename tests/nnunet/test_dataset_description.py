@@ -105,6 +105,12 @@ def test_values_that_mean_two_things(labels: dict[str, Any], message: str) -> No
     assert message in texts(labels, regions_class_order=[1])[0]
 
 
+def test_more_labels_than_a_mask_can_hold() -> None:
+    labels = {"background": 0, **{f"a{i}": i for i in range(1, 2**16 + 1)}}
+    with pytest.raises(DatasetError, match="labels are 65537, more than 65536"):
+        check_description(description(labels), FILE)
+
+
 def test_an_ignore_label_needs_one_value() -> None:
     with pytest.raises(DatasetError, match=r"label ignore is \[3\]; give it one integer"):
         read_labels(description({"background": 0, "a": 1, "ignore": [3]}), FILE)

@@ -78,6 +78,13 @@ def test_a_damaged_file(folders):
         findings_of(folders)
 
 
+def test_more_folds_than_anybody_has_are_one_finding(folders):
+    save_raw(folders, 5)
+    write_splits(folders, *[(["case_0"], ["case_0"])] * 1001)
+    (finding,) = findings_of(folders)
+    assert "it has 1001 folds, more than 1000" in finding
+
+
 def test_the_same_image_on_both_sides_of_a_fold(folders):
     raw = save_raw(folders)
     image = noise(4, 6, 8, dtype=np.float32)
@@ -126,5 +133,5 @@ def test_splits_are_written_as_nnunet_writes_them(tmp_path: Path) -> None:
     (tmp_path / "splits_final.json").write_text('[{"train": ["b"], "val": ["a"]}]')
     assert ensure_splits(tmp_path, tmp_path / "data") == [{"train": ["b"], "val": ["a"]}]
     (tmp_path / "splits_final.json").write_text("[]")
-    with pytest.raises(DatasetError, match="no list of folds"):
+    with pytest.raises(DatasetError, match="not a list of folds"):
         ensure_splits(tmp_path, tmp_path / "data")

@@ -33,6 +33,7 @@ READERS: Mapping[str, tuple[str, ...]] = {
     "NaturalImage2DIO": (".png", ".tif", ".tiff"),
     "Tiff3DIO": (".tif", ".tiff"),
 }
+_MOST_LABELS = 2**16  # of masks of 16 bits
 # Without these, nnU-Net's own converter fails.
 _OLD_NNUNET_KEYS = {"tensorImageSize", "numTest", "training", "test", "modality"}
 
@@ -113,6 +114,9 @@ def read_labels(
             f"{file}: labels is {labels!r}; nnU-Net needs the value of every name, and background, "
             'e.g. {"background": 0, "tumour": 1}'
         )
+        raise DatasetError(msg)
+    if len(labels) > _MOST_LABELS:
+        msg = f"{file}: labels are {len(labels)}, more than {_MOST_LABELS}; name those in the masks"
         raise DatasetError(msg)
     values: dict[str, tuple[int, ...]] = {}
     for name, given in labels.items():

@@ -17,6 +17,7 @@ from umamba.nnunet.whole_files import write_new
 __all__ = ["Splits", "check_splits", "ensure_splits", "read_splits", "require_splits"]
 
 _N_FOLDS = 5
+_MOST_FOLDS = 1000
 _SHOWN = 5
 _FIX = "correct the file, or delete it: nnU-Net makes a new one"
 
@@ -54,6 +55,9 @@ def read_splits(
     if file is None or not file.is_file():
         return _default_splits(case_ids)
     content = load_json_list(file)
+    if len(content) > _MOST_FOLDS:
+        text = f"it has {len(content)} folds, more than {_MOST_FOLDS}"
+        return None, [Problem("", file, text, _FIX)]
     folds = tuple(fold for fold in map(_parse_fold, content) if fold)
     if len(folds) < max(len(content), 1):
         text = "it is not a list of folds with the cases for train and val"
