@@ -3,16 +3,21 @@
 The mutants run in a process of their own, so that a crash of a C library is seen as one.
 """
 
+import gzip
 import json
 import os
 import shutil
 import subprocess
 import sys
+import tracemalloc
 import zlib
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
+import SimpleITK
+import tifffile
 from skimage.io import imsave
 
 from model_factory import write_image, write_model
@@ -20,6 +25,7 @@ from toy import voxels
 from umamba.cli.main import main
 from umamba.nnunet.dataset_images import read_image
 from umamba.nnunet.image_contents import UnreadableFileError
+from umamba.nnunet.image_readers import nnunet_reader
 
 # nnU-Net's reader for `.nii`.
 NIBABEL = {"image_reader_writer": "NibabelIO"}
@@ -151,8 +157,6 @@ def test_prediction_leaves_whole_outputs_of_whole_images_only(
 
 
 def test_a_small_tiff_that_claims_a_large_image_is_not_read(tmp_path: Path) -> None:
-    import tifffile
-
     whole, path = tmp_path / "whole.tif", tmp_path / "claims.tif"
     tifffile.imwrite(whole, np.arange(20 * 30, dtype=np.uint16).reshape(20, 30))
     assert read_image(whole).array.shape == (1, 20, 30)
@@ -160,4 +164,51 @@ def test_a_small_tiff_that_claims_a_large_image_is_not_read(tmp_path: Path) -> N
     with tifffile.TiffFile(path, mode="r+") as tiff:
         tiff.pages[0].tags["ImageLength"].overwrite(100_000_000)
     with pytest.raises(UnreadableFileError, match="its header claims 6000000000 bytes of voxels"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
+def test_a_small_nifti_that_claims_a_large_image_is_not_read(tmp_path: Path, ending: str) -> None:
+    header = nibabel.Nifti1Header()
+    header.set_data_dtype(np.float32)
+    header.set_data_shape((1000, 1000, 1000))
+    header.set_data_offset(352)
+    content = header.binaryblock + bytes(4 + 64)
+    path = tmp_path / f"claims{ending}"
+    path.write_bytes(gzip.compress(content) if ending == ".nii.gz" else content)
+    most = "truncated: its header claims 4000000352 bytes"
+    tracemalloc.start()
+    with pytest.raises(UnreadableFileError, match=most):
+        read_image(path)
+    description = {"file_ending": ending}
+    assert nnunet_reader(description, path) == nnunet_reader(description, None)
+    assert tracemalloc.get_traced_memory()[1] < 2**28
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz", ".nrrd", ".mha", ".tif"])
+def test_an_image_larger_than_the_memory_is_not_read(
+    tmp_path: Path, ending: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / f"large{ending}"
+    array = np.arange(40 * 50 * 60, dtype=np.int16).reshape(40, 50, 60)
+    if ending == ".tif":
+        tifffile.imwrite(path, array, compression="zlib")
+    else:
+        SimpleITK.WriteImage(SimpleITK.GetImageFromArray(array), str(path))
+    assert np.array_equal(read_image(path).array[0], array)
+    monkeypatch.setattr("umamba.nnunet.image_contents.memory_bytes", lambda: 8 * 240_000 - 1)
+    with pytest.raises(UnreadableFileError, match=r"claims 240...? bytes of voxels, more than fit"):
+        read_image(path)
+
+
+def test_what_follows_the_voxels_cannot_fill_the_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = nibabel.Nifti1Image(np.ones((5, 6, 7), np.uint8), np.eye(4))
+    path = tmp_path / "tail.nii.gz"
+    path.write_bytes(gzip.compress(image.to_bytes() + bytes(5_000_000)))
+    assert read_image(path).array.shape == (1, 7, 6, 5)
+    monkeypatch.setattr("umamba.nnunet.nifti_files.memory_bytes", lambda: 4_000_000)
+    with pytest.raises(UnreadableFileError, match="unpacks to more than fits into the memory"):
         read_image(path)

@@ -82,6 +82,20 @@ def test_values_that_cannot_be_are_named_with_their_place(
             assert "\n" not in text
 
 
+def test_resampling_takes_its_own_options_only() -> None:
+    plans = put(stock_plans(), (*CONFIGURATION, "resampling_fn_seg_kwargs"), {"nope": 1})
+    with pytest.raises(PlansError, match=r"resampling_fn_seg_kwargs has 'nope', which .* takes"):
+        check_plans(plans, FILE)
+
+
+def test_an_ending_that_the_reader_does_not_write_is_refused(tmp_path: Path) -> None:
+    model = write_model(tmp_path / "model", file_ending=".png")
+    with pytest.raises(
+        PlansError, match=r"file_ending is '.png', but SimpleITKIO, which the plans"
+    ):
+        read_model(model, (), FINAL)
+
+
 def test_values_of_all_our_models_and_of_nnunet_are_let_through() -> None:
     for plans in (stock_plans(), stock_plans(residual=True), old_plans(), toy_plans()):
         check_plans(plans, FILE)
@@ -214,7 +228,11 @@ WRONG_CHECKPOINTS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "no configuration": (lambda c: c.update(init_args={}), "lacks 'configuration'"),
     "weights that are not numbers": (
         lambda c: c["network_weights"].update({n: w * NOT_A_NUMBER for n, w in weights(c)[:1]}),
-        "not numbers",
+        "not finite numbers",
+    ),
+    "infinite weights": (
+        lambda c: c["network_weights"].update({n: w + INFINITE for n, w in weights(c)[:1]}),
+        "not finite numbers",
     ),
     "complex weights": (
         lambda c: c["network_weights"].update({n: w + 1j for n, w in weights(c)[:1]}),

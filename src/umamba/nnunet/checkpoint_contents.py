@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from umamba.errors import CheckpointError, quoted
@@ -108,15 +107,15 @@ def _all_begin(weights: Mapping[str, Any], prefix: str) -> bool:
 
 
 def check_finite(weights: Mapping[str, Any], path: Path) -> None:
-    """Check that no weight is NaN: every prediction would be, too.
+    """Check that no weight is NaN or infinite: every prediction would be NaN.
 
     Raises:
         CheckpointError: If one is.
     """
     for name, weight in weights.items():
-        if weight.is_floating_point() and bool(torch.isnan(weight.float()).any()):
+        if weight.is_floating_point() and not bool(weight.isfinite().all()):
             msg = (
-                f"{path}: weight {quoted(name)} holds values that are not numbers (NaN), as after "
-                "a training that diverged; take a checkpoint from before"
+                f"{path}: weight {quoted(name)} holds values that are not finite numbers, as "
+                "after a training that diverged; take a checkpoint from before"
             )
             raise CheckpointError(msg)

@@ -20,8 +20,8 @@ from umamba.nnunet.image_contents import (
     Geometry,
     LoadedImage,
     UnreadableFileError,
+    check_size,
 )
-from umamba.nnunet.paths import memory_bytes
 from umamba.nnunet.volume_files import read_volume, write_volume
 
 __all__ = ["COLOUR_PNG_NOTE", "DROPPED_ALPHA_NOTE", "read_image", "write_image"]
@@ -148,10 +148,10 @@ def _read_tiff(path: Path) -> LoadedImage:
     with tifffile.TiffFile(path) as tiff:
         series = tiff.series[0]
         plain = series.keyframe.compression == tifffile.COMPRESSION.NONE
-        if series.nbytes > (path.stat().st_size if plain else memory_bytes()):
-            problem = f"its header claims {series.nbytes} bytes of voxels, more than "
-            problem += "the file has: it is truncated" if plain else "fit into the memory here"
+        if plain and series.nbytes > path.stat().st_size:
+            problem = f"the file is truncated: its header claims {series.nbytes} bytes of voxels"
             raise UnreadableFileError(problem, "replace the file")
+        check_size(series.nbytes)
         axes, array = series.axes, series.asarray()
     is_colour = axes in ("YXS", "SYX")
     for axis in "SC":

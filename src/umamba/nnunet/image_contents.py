@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from umamba.nnunet.paths import memory_bytes
+
 __all__ = [
     "Geometry",
     "HeaderConflict",
     "LoadedImage",
     "SkewedAxesError",
     "UnreadableFileError",
+    "check_size",
     "numbers",
     "without_numbers",
 ]
@@ -25,6 +28,9 @@ Array = npt.NDArray[Any]
 _SPACING_TOLERANCE = 1e-4
 _ORIGIN_TOLERANCE = 1e-2
 _DIRECTION_TOLERANCE = 1e-3
+
+# Reading, checking and hashing an image takes up to six times the memory of its voxels.
+_COPIES = 8
 
 
 class UnreadableFileError(Exception):
@@ -38,6 +44,20 @@ class UnreadableFileError(Exception):
 
 class SkewedAxesError(UnreadableFileError):
     """A file whose axes are not at right angles, read by a reader that refuses those."""
+
+
+def check_size(n_bytes: int) -> None:
+    """Check that the voxels that a header claims fit into the memory, before any is read.
+
+    Args:
+        n_bytes: Their size.
+
+    Raises:
+        UnreadableFileError: If they do not, with the copies that are made of them.
+    """
+    if n_bytes > memory_bytes() // _COPIES:
+        problem = f"its header claims {n_bytes} bytes of voxels, more than fit into the memory here"
+        raise UnreadableFileError(problem, "replace the file, or use a machine with more memory")
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from umamba.nnunet.file_names import shown
+from umamba.nnunet.file_names import shown, split_ending
+from umamba.nnunet.nifti_files import has_false_claim
 from umamba.nnunet.volume_files import silent_libraries
 
 __all__ = ["nnunet_reader"]
@@ -28,7 +29,12 @@ def nnunet_reader(description: Mapping[str, Any], example: Path | None) -> str |
     """
     from nnunetv2.imageio.reader_writer_registry import determine_reader_writer_from_dataset_json
 
-    is_usable = example is not None and example.is_file() and shown(example) == str(example)
+    is_usable = (
+        example is not None
+        and example.is_file()
+        and shown(example) == str(example)
+        and not (split_ending(example)[1] in (".nii", ".nii.gz") and has_false_claim(example))
+    )
     # nnU-Net prints the traceback of every reader that fails.
     with contextlib.redirect_stderr(io.StringIO()), silent_libraries():
         for file in (str(example) if is_usable else None, None):

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor, nn
 
-from umamba.errors import CheckpointError, UMambaError, quoted, unknown_name
+from umamba.errors import CheckpointError, PlansError, UMambaError, quoted, unknown_name
 from umamba.nnunet.checkpoint_contents import check_finite
 from umamba.nnunet.checkpoints import read_checkpoint
 from umamba.nnunet.dataset_description import check_trained_regions
@@ -119,6 +119,7 @@ def read_model(
     with building(folder / "plans.json"):
         manager = PlansManager(plans)
         configuration = manager.get_configuration(name)
+        _check_ending(dataset_json["file_ending"], manager.image_reader_writer_class, folder)
     model = TrainedModel(
         plans=manager,
         configuration=configuration,
@@ -180,6 +181,17 @@ def _remedy(others: Sequence[str]) -> str:
         f", but {', '.join(others)}: finish the training (`umamba train` with --resume), or "
         f"give -chk {others[0]}"
     )
+
+
+def _check_ending(ending: str, reader: Any, folder: Path) -> None:
+    """Check that the reader of the plans writes files with the ending of `dataset.json`."""
+    if ending not in reader.supported_file_endings:
+        msg = (
+            f"{folder / 'dataset.json'}: file_ending is {quoted(ending)}, but {reader.__name__}, "
+            f"which the plans name, writes {' '.join(reader.supported_file_endings)} only; one of "
+            "the two files is not this model's"
+        )
+        raise PlansError(msg)
 
 
 def _mirroring_axes(

@@ -10,15 +10,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from umamba.nnunet.image_contents import UnreadableFileError
+from umamba.nnunet.image_contents import UnreadableFileError, check_size
+from umamba.nnunet.paths import memory_bytes
 
-__all__ = ["NOT_COMPRESSED_NOTE", "NiftiFile", "nifti_header"]
+__all__ = ["NOT_COMPRESSED_NOTE", "NiftiFile", "has_false_claim", "nifti_header"]
 
 Array = npt.NDArray[Any]
 
 NOT_COMPRESSED_NOTE = "it is not compressed, though its name ends in .nii.gz"
 _GZIP = b"\x1f\x8b"
 _LARGEST_HEADER = 540  # of NIfTI-2
+_PACKED_HEADER = 4096  # bytes that surely hold it
+_MOST_RATIO = 1032  # to which deflate can shrink anything
 
 
 @dataclass(frozen=True)
@@ -45,13 +48,14 @@ class NiftiFile:
         if is_compressed and ending == ".nii":
             problem = "it is compressed, though its name ends in .nii: nnU-Net cannot read it"
             raise UnreadableFileError(problem, "name it .nii.gz")
+        header = _parse(_unpack_beginning(packed) if is_compressed else packed)
+        _check_claim(header, len(packed), is_compressed=is_compressed)
         content = _unpack(packed) if is_compressed else packed
-        nifti = cls(path, _parse(content), content, is_compressed, ending)
+        nifti = cls(path, header, content, is_compressed, ending)
         if not is_compressed and ending == ".nii.gz" and reader.startswith("Nibabel"):
             problem = f"{NOT_COMPRESSED_NOTE}: nnU-Net's {reader} cannot read it"
             raise UnreadableFileError(problem, "name it .nii, or compress it")
-        needed = nifti.offset + math.prod(nifti.shape) * nifti.dtype.itemsize
-        if len(content) < needed:
+        if len(content) < (needed := _claimed_bytes(header)):
             problem = f"the file is truncated: {len(content)} of {needed} bytes"
             raise UnreadableFileError(problem, "replace the file")
         return nifti
@@ -107,21 +111,80 @@ class NiftiFile:
         return None if all(fits) else spacing
 
 
+def _claimed_bytes(header: Any) -> int:
+    """Return how large the unpacked file must be."""
+    n_voxels = math.prod(map(int, header.get_data_shape()))
+    return int(header.get_data_offset()) + n_voxels * int(header.get_data_dtype().itemsize)
+
+
+def _check_claim(header: Any, size: int, *, is_compressed: bool) -> None:
+    """Check that a file can hold the voxels that its header claims, and the memory, too.
+
+    Args:
+        header: The header.
+        size: Bytes of the file.
+        is_compressed: Whether it is packed.
+
+    Raises:
+        UnreadableFileError: If not.
+    """
+    claimed = _claimed_bytes(header)
+    most = size * _MOST_RATIO if is_compressed else size
+    if claimed > most:
+        problem = f"the file is truncated: its header claims {claimed} bytes, it has at most {most}"
+        raise UnreadableFileError(problem, "replace the file")
+    check_size(claimed)
+
+
+def _unpack_beginning(packed: bytes) -> bytes:
+    """Unpack as much as the largest header needs, of several members perhaps."""
+    beginning, rest = b"", packed[:_PACKED_HEADER]
+    while rest.startswith(_GZIP) and len(beginning) < _LARGEST_HEADER:
+        member = zlib.decompressobj(wbits=31)
+        try:
+            beginning += member.decompress(rest, _LARGEST_HEADER - len(beginning))
+        except zlib.error as error:
+            raise _damaged(error) from None
+        rest = member.unused_data
+    return beginning
+
+
+def _damaged(error: zlib.error) -> UnreadableFileError:
+    return UnreadableFileError(f"its compressed data are damaged ({error})", "replace the file")
+
+
 def _unpack(packed: bytes) -> bytes:
     """Unpack all members of a gzip file; like zlib's own gzread, ignore what follows them."""
     parts = []
+    left = memory_bytes() // 2  # behind the voxels anything may follow
     while packed.startswith(_GZIP):
         member = zlib.decompressobj(wbits=31)
         try:
-            parts.append(member.decompress(packed))
+            parts.append(member.decompress(packed, left))
         except zlib.error as error:
-            problem = f"its compressed data are damaged ({error})"
-            raise UnreadableFileError(problem, "replace the file") from None
+            raise _damaged(error) from None
+        left -= len(parts[-1])
+        if member.unconsumed_tail and left <= 0:
+            problem = "it unpacks to more than fits into the memory here"
+            raise UnreadableFileError(problem, "replace the file")
         if not member.eof:
             problem = "the file is truncated: its compressed data have no end"
             raise UnreadableFileError(problem, "replace the file")
         packed = member.unused_data
     return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def has_false_claim(path: Path) -> bool:
+    """Return whether a NIfTI file claims more voxels than it, or the memory, can hold."""
+    with path.open("rb") as file:
+        packed = file.read(_PACKED_HEADER)
+    is_compressed = packed.startswith(_GZIP)
+    try:
+        header = _parse(_unpack_beginning(packed) if is_compressed else packed)
+        _check_claim(header, path.stat().st_size, is_compressed=is_compressed)
+    except UnreadableFileError:
+        return True
+    return False
 
 
 def nifti_header(path: Path) -> Any:

@@ -144,8 +144,10 @@ def _check_configuration(
         if not _is_class_of_nnunet(scheme, *_NORMALIZATION):
             _refuse(scheme, f"{place}.normalization_schemes[{i}]", file, _NORMALIZATION[0])
     for key in ("resampling_fn_data", "resampling_fn_seg", "resampling_fn_probabilities"):
-        if key in configuration and not _resamples(configuration[key]):
-            _refuse(configuration[key], f"{place}.{key}", file, _RESAMPLING)
+        if key in configuration:
+            _check_resampling(
+                configuration[key], configuration.get(f"{key}_kwargs"), f"{place}.{key}", file
+            )
     if "architecture" in configuration:
         _check_architecture(configuration["architecture"], f"{place}.architecture", file)
 
@@ -287,6 +289,20 @@ def _is_class_of_nnunet(name: Any, package: str, base: str) -> bool:
         and issubclass(found, base_class)
         and found.__module__.startswith("nnunetv2.")
     )
+
+
+def _check_resampling(name: Any, options: Any, place: str, file: Path) -> None:
+    """Check a function of nnU-Net's that resamples, and the keywords that it is called with."""
+    if not _resamples(name):
+        _refuse(name, place, file, _RESAMPLING)
+    known = inspect.signature(_find(_RESAMPLING, name)).parameters
+    for option in options if isinstance(options, Mapping) else ():
+        if option not in known:
+            msg = (
+                f"{file}: {place}_kwargs has {quoted(option)}, which {name} does not take; it "
+                f"takes {', '.join(known)}"
+            )
+            raise PlansError(msg)
 
 
 def _resamples(name: Any) -> bool:

@@ -3,6 +3,7 @@
 import functools
 import math
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,7 +13,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from umamba.nnunet.image_contents import Geometry, LoadedImage, SkewedAxesError, UnreadableFileError
+from umamba.nnunet.image_contents import (
+    Geometry,
+    LoadedImage,
+    SkewedAxesError,
+    UnreadableFileError,
+    check_size,
+)
 from umamba.nnunet.image_headers import nifti_conflicts, ras_geometry, text_conflicts
 from umamba.nnunet.nifti_files import NiftiFile
 
@@ -182,8 +189,12 @@ def _read_itk_geometry(path: Path) -> Geometry:
 def _read_itk(path: Path) -> LoadedImage:
     import SimpleITK
 
+    reader = SimpleITK.ImageFileReader()
+    reader.SetFileName(str(path))
     with _itk_errors():
-        image = SimpleITK.ReadImage(str(path))
+        reader.ReadImageInformation()
+        check_size(_claimed_bytes(reader))
+        image = reader.Execute()
     array = SimpleITK.GetArrayFromImage(image)
     n_dims, n_components = image.GetDimension(), image.GetNumberOfComponentsPerPixel()
     departure = ""
@@ -195,6 +206,15 @@ def _read_itk(path: Path) -> LoadedImage:
     else:
         departure = "it is 4D, and nnU-Net cannot write segmentations of 4D files"
     return LoadedImage(path, np.ascontiguousarray(array), _geometry_of(image), departure)
+
+
+def _claimed_bytes(reader: Any) -> int:
+    import SimpleITK
+
+    kind = SimpleITK.GetPixelIDValueAsString(reader.GetPixelID())  # such as "32-bit float"
+    bits = re.search(r"([0-9]+)-bit", kind)
+    n_values = math.prod(map(int, reader.GetSize())) * int(reader.GetNumberOfComponents())
+    return n_values * (int(bits[1]) // 8 if bits else 8)
 
 
 def _geometry_of(image: Any) -> Geometry:
