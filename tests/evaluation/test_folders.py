@@ -69,8 +69,9 @@ def test_spacing_for_formats_without(folders):
     found = evaluate(folders, spacing=(3.0, 2.0, 0.5))
     assert found.unit == "mm"
     assert found.cases["a"].labels[0].reference_volume == 6 * 6 * 6 * 3
-    wrong = evaluate(folders, spacing=(2.0, 0.5))
-    assert wrong.failed["a"].startswith("the image has 3 dimensions, the given spacing 2")
+    message = r"can be evaluated:\n  case a: the image has 3 dimensions, the given spacing 2"
+    with pytest.raises(EvaluationError, match=message):
+        evaluate(folders, spacing=(2.0, 0.5))
 
 
 def test_units_are_not_mixed(folders):

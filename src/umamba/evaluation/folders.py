@@ -30,6 +30,7 @@ from umamba.nnunet.image_contents import UnreadableFileError
 from umamba.nnunet.interruption import StopRequest
 from umamba.nnunet.mask_values import values_in
 from umamba.nnunet.workers import become_worker, kill_children
+from umamba.terminal import one_line
 
 __all__ = ["FolderEvaluation", "FolderRequest", "evaluate_folders"]
 
@@ -136,6 +137,12 @@ def evaluate_folders(
         results = run(evaluate, found.pairs)
         outcomes = [next(results) for _ in progress(found.pairs, "evaluating")]
     cases = {done.case: done.evaluation for done in outcomes if done.evaluation is not None}
+    failed = dict(found.failed)
+    failed |= {done.case: done.reason for done in outcomes if done.evaluation is None}
+    if not cases:
+        reasons = "".join("\n  " + one_line(f"case {case}: {why}") for case, why in failed.items())
+        msg = f"no case in {request.predictions} can be evaluated:{reasons}"
+        raise EvaluationError(msg)
     settings = replace(
         request.settings, size_cut_points=_cut_points(cases.values(), labels, request)
     )
@@ -144,10 +151,7 @@ def evaluate_folders(
         settings=settings,
         unit=unit,
         cases=cases,
-        failed={
-            **found.failed,
-            **{done.case: done.reason for done in outcomes if done.evaluation is None},
-        },
+        failed=failed,
         missing=found.missing,
         extra=found.extra,
         unused=tuple(map(short, found.unused)),
