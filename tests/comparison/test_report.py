@@ -8,9 +8,10 @@ import pytest
 from PIL import Image
 
 from comparison.report_results import read_results, write_comparison, write_results
+from umamba.benchmark.figure_files import house_style
 from umamba.comparison.analysis import analyse
 from umamba.comparison.figures import FIGURES, draw_figures
-from umamba.comparison.plotting import model_styles, spread_apart
+from umamba.comparison.plotting import FONT_SIZE, model_styles, spread_apart
 from umamba.comparison.report import write_report
 from umamba.errors import ComparisonError, UMambaError
 from umamba.nnunet.paths import Paths
@@ -77,13 +78,14 @@ def test_titles_and_falling_curves_are_within_their_pictures(output: Path) -> No
     for curve in results["curves"]:
         curve["dice"] = [0.9 - 0.01 * n for n in range(len(curve["dice"]))]
     styles = model_styles(results["models"])
-    for draw in FIGURES.values():
-        figure = draw(results, styles)
-        figure.canvas.draw()
-        for axes in figure.axes:
-            for title in (axes.title, axes._left_title):
-                assert title.get_window_extent().x1 <= figure.bbox.x1
-    figure = FIGURES["learning_curves"](results, styles)
+    with house_style(FONT_SIZE):
+        for draw in FIGURES.values():
+            figure = draw(results, styles)
+            figure.canvas.draw()
+            for axes in figure.axes:
+                for title in (axes.title, axes._left_title):
+                    assert title.get_window_extent().x1 <= figure.bbox.x1
+        figure = FIGURES["learning_curves"](results, styles)
     for axes in figure.axes:
         lowest = min(float(min(line.get_ydata())) for line in axes.lines)
         assert axes.get_ylim()[0] <= lowest

@@ -94,4 +94,6 @@ def test_the_defaults(examine, monkeypatch) -> None:  # type: ignore[no-untyped-
 def test_what_is_no_number(examine, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     monkeypatch.setenv("nnUNet_n_proc_DA", "many")
     (problem,) = examine().problems
-    assert problem == "nnUNet_n_proc_DA is 'many', which is no number; `export nnUNet_n_proc_DA=4`"
+    assert (
+        problem == "nnUNet_n_proc_DA is 'many', which is not a number; `export nnUNet_n_proc_DA=4`"
+    )

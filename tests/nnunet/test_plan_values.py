@@ -82,10 +82,11 @@ def test_values_that_cannot_be_are_named_with_their_place(
             assert "\n" not in text
 
 
-def test_resampling_takes_its_own_options_only() -> None:
-    plans = put(stock_plans(), (*CONFIGURATION, "resampling_fn_seg_kwargs"), {"nope": 1})
+def test_resampling_takes_its_own_options_only(tmp_path: Path) -> None:
+    changes = {"resampling_fn_seg_kwargs": {"nope": 1}}
+    model = write_model(tmp_path / "model", configuration_changes=changes)
     with pytest.raises(PlansError, match=r"resampling_fn_seg_kwargs has 'nope', which .* takes"):
-        check_plans(plans, FILE)
+        read_model(model, (), FINAL)
 
 
 def test_an_ending_that_the_reader_does_not_write_is_refused(tmp_path: Path) -> None:

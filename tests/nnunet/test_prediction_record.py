@@ -125,7 +125,7 @@ def test_a_description_of_something_else_is_not_replaced(
     (out / "dataset.json").write_text('{"labels": "of a data set"}')
     for options in ([], ["--overwrite"]):
         assert main(command(two_models, 0, *options)) == 2
-        assert "dataset.json describes something else" in capsys.readouterr().err
+        assert "dataset.json describes something other than" in capsys.readouterr().err
     assert (out / "dataset.json").read_text() == '{"labels": "of a data set"}'
     (out / "predict_from_raw_data_args.json").write_text("{}")  # so it was stock nnU-Net
     assert main(command(two_models, 0, "--overwrite")) == 0

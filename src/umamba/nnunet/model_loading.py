@@ -21,7 +21,7 @@ from umamba.nnunet.plan_values import check_configuration_values
 from umamba.nnunet.planned_networks import building
 from umamba.nnunet.plans import Plans, resolve
 from umamba.nnunet.training import find_trainer
-from umamba.nnunet.trust import check_trainer, read_model_description
+from umamba.nnunet.trust import check_resampling_options, check_trainer, read_model_description
 
 __all__ = ["TrainedModel", "find_folds", "read_model"]
 
@@ -116,6 +116,7 @@ def read_model(
     check_configuration_values(plans, name, resolved, len(channels), folder / "plans.json")
     if note := check_trained_regions(dataset_json, folder / "dataset.json"):
         sys.stderr.write(f"warning: {note}\n")
+    check_resampling_options(resolved, f"configurations.{name}", folder / "plans.json")
     with building(folder / "plans.json"):
         manager = PlansManager(plans)
         configuration = manager.get_configuration(name)

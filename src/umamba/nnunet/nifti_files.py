@@ -145,8 +145,15 @@ def _unpack_beginning(packed: bytes) -> bytes:
             beginning += member.decompress(rest, _LARGEST_HEADER - len(beginning))
         except zlib.error as error:
             raise _damaged(error) from None
+        if not member.eof and len(beginning) < _LARGEST_HEADER:
+            raise _endless()
         rest = member.unused_data
     return beginning
+
+
+def _endless() -> UnreadableFileError:
+    problem = "the file is truncated: its compressed data have no end"
+    return UnreadableFileError(problem, "replace the file")
 
 
 def _damaged(error: zlib.error) -> UnreadableFileError:
@@ -168,8 +175,7 @@ def _unpack(packed: bytes) -> bytes:
             problem = "it unpacks to more than fits into the memory here"
             raise UnreadableFileError(problem, "replace the file")
         if not member.eof:
-            problem = "the file is truncated: its compressed data have no end"
-            raise UnreadableFileError(problem, "replace the file")
+            raise _endless()
         packed = member.unused_data
     return parts[0] if len(parts) == 1 else b"".join(parts)
 

@@ -27,6 +27,7 @@ __all__ = [
     "check_dataset_json",
     "check_file_name",
     "check_plans",
+    "check_resampling_options",
     "check_trainer",
     "find_network",
     "read_model_description",
@@ -35,6 +36,7 @@ __all__ = [
 
 # What a name stands for: the package that nnU-Net searches, and the class that it must derive from.
 _RESAMPLING = "nnunetv2.preprocessing.resampling"
+_RESAMPLING_SLOTS = ("resampling_fn_data", "resampling_fn_seg", "resampling_fn_probabilities")
 _READER = ("nnunetv2.imageio", "base_reader_writer.BaseReaderWriter")
 _PREPROCESSOR = ("nnunetv2.preprocessing", "preprocessors.default_preprocessor.DefaultPreprocessor")
 _NORMALIZATION = (
@@ -143,11 +145,9 @@ def _check_configuration(
     for i, scheme in enumerate(schemes if isinstance(schemes, list) else [schemes]):
         if not _is_class_of_nnunet(scheme, *_NORMALIZATION):
             _refuse(scheme, f"{place}.normalization_schemes[{i}]", file, _NORMALIZATION[0])
-    for key in ("resampling_fn_data", "resampling_fn_seg", "resampling_fn_probabilities"):
-        if key in configuration:
-            _check_resampling(
-                configuration[key], configuration.get(f"{key}_kwargs"), f"{place}.{key}", file
-            )
+    for key in _RESAMPLING_SLOTS:
+        if key in configuration and not _resamples(configuration[key]):
+            _refuse(configuration[key], f"{place}.{key}", file, _RESAMPLING)
     if "architecture" in configuration:
         _check_architecture(configuration["architecture"], f"{place}.architecture", file)
 
@@ -291,16 +291,22 @@ def _is_class_of_nnunet(name: Any, package: str, base: str) -> bool:
     )
 
 
-def _check_resampling(name: Any, options: Any, place: str, file: Path) -> None:
-    """Check a function of nnU-Net's that resamples, and the keywords that it is called with."""
-    if not _resamples(name):
-        _refuse(name, place, file, _RESAMPLING)
-    known = inspect.signature(_find(_RESAMPLING, name)).parameters
-    for option in options if isinstance(options, Mapping) else ():
-        if option not in known:
+def check_resampling_options(configuration: Mapping[str, Any], place: str, file: Path) -> None:
+    """Check the keywords that nnU-Net calls its own functions of resampling with.
+
+    Raises:
+        PlansError: If a function does not take one.
+    """
+    for key in _RESAMPLING_SLOTS:
+        name, options = configuration.get(key), configuration.get(f"{key}_kwargs")
+        if not _resamples(name) or not isinstance(options, Mapping):
+            continue
+        known = inspect.signature(_find(_RESAMPLING, name)).parameters
+        unknown = next((option for option in options if option not in known), None)
+        if unknown is not None:
             msg = (
-                f"{file}: {place}_kwargs has {quoted(option)}, which {name} does not take; it "
-                f"takes {', '.join(known)}"
+                f"{file}: {place}.{key}_kwargs has {quoted(unknown)}, which {name} does not take; "
+                f"it takes {', '.join(known)}"
             )
             raise PlansError(msg)
 
