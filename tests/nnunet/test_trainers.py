@@ -12,7 +12,7 @@ from conftest import keywords
 from plans_factory import DATASET_JSON, stock_plans
 from umamba.errors import UMambaError
 from umamba.networks import UMambaBot
-from umamba.nnunet.paths import Paths, environment, set_default_workers
+from umamba.nnunet.paths import Paths, default_workers, environment
 from umamba.nnunet.plans import PlanOptions, derive_plans
 from umamba.nnunet.trainers import (
     nnUNetTrainerUMamba,
@@ -71,18 +71,13 @@ def test_without_autocast_the_network_sees_float32_inside_stocks_autocast() -> N
 
 
 def test_worker_defaults_leave_the_users_choice(monkeypatch: pytest.MonkeyPatch) -> None:
-    import os
-
     monkeypatch.setenv("nnUNet_n_proc_DA", "7")
     monkeypatch.delenv("nnUNet_def_n_proc", raising=False)
-    with environment():
-        set_default_workers("cpu")
-        assert os.getenv("nnUNet_n_proc_DA") == "7"
-        assert 1 <= int(os.environ.pop("nnUNet_def_n_proc")) <= 8
+    assert default_workers("cpu").keys() == {"nnUNet_def_n_proc"}
     monkeypatch.delenv("nnUNet_n_proc_DA")
-    set_default_workers("cuda")
-    assert "nnUNet_n_proc_DA" not in os.environ
-    os.environ.pop("nnUNet_def_n_proc")
+    sizes = default_workers("cpu")
+    assert 1 <= int(sizes["nnUNet_n_proc_DA"]) <= int(sizes["nnUNet_def_n_proc"]) <= 8
+    assert "nnUNet_n_proc_DA" not in default_workers("cuda")
 
 
 def test_environment_is_put_back() -> None:

@@ -20,7 +20,7 @@ from umamba.nnunet.dataset import DatasetRequest, create_dataset
 from umamba.nnunet.dataset_cases import FileNaming
 from umamba.nnunet.dataset_labels import LabelRules
 from umamba.nnunet.interruption import resumable
-from umamba.nnunet.paths import Paths, environment, folders_below, set_default_workers
+from umamba.nnunet.paths import Paths, default_workers, environment
 from umamba.nnunet.plans import PlanOptions, derive_plans
 from umamba.nnunet.plans_files import read_plans, write_plans
 from umamba.nnunet.prediction import PredictionOptions, predict
@@ -168,12 +168,12 @@ def run_demo(request: DemoRequest) -> DemoResult:
     output, recipe = request.output.expanduser().resolve(), request.recipe
     brain = data.load_brain()
     _prepare_folder(output, overwrite=request.overwrite)
-    set_default_workers(device)
     commands = _command_lines(request, device)
     (output / _COMMANDS).write_text(_as_script(commands), encoding="utf-8")
     _announce(output, commands)
     anew = resumable(lambda: "the same command begins the demonstration anew", as_a_whole=True)
-    with anew, folders_below(output) as paths, environment(nnUNet_compile="false"):
+    variables = {"nnUNet_compile": "false", **default_workers(device)}
+    with anew, Paths(root=output).in_use() as paths, environment(**variables):
         _say(1, f"writing {recipe.n_training} + {recipe.n_held_out} scans")
         for slab, n_scans, name in (
             (data.TRAINING, recipe.n_training, "training"),

@@ -3,6 +3,7 @@
 import argparse
 import os
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,8 +22,8 @@ __all__ = [
     "check_utf8",
     "check_writable",
     "child_environment",
+    "default_workers",
     "environment",
-    "folders_below",
     "memory_bytes",
     "set_default_workers",
     "setting",
@@ -36,27 +37,75 @@ VARIABLES = {
 }
 
 
-@dataclass(frozen=True)
-class Paths:
-    """nnU-Net's folders; `None` where neither an argument nor a variable names one."""
+Folder = str | os.PathLike[str]
 
-    raw: Path | None = None
-    preprocessed: Path | None = None
-    results: Path | None = None
+# The environment belongs to the whole process, so one thread at a time works in it.
+_at_work = threading.RLock()
+
+
+@dataclass(frozen=True, init=False)
+class Paths:
+    """nnU-Net's three folders.
+
+    Args:
+        raw: Raw data; `None` is what nnU-Net's variable `nnUNet_raw` says when work begins.
+        preprocessed: Plans and preprocessed data; `None` likewise, `nnUNet_preprocessed`.
+        results: Trained models; `None` likewise, `nnUNet_results`.
+        root: A folder that holds those of the three that are not given, named as the variables.
+    """
+
+    raw: Path | None
+    preprocessed: Path | None
+    results: Path | None
+
+    def __init__(
+        self,
+        raw: Folder | None = None,
+        preprocessed: Folder | None = None,
+        results: Folder | None = None,
+        *,
+        root: Folder | None = None,
+    ) -> None:
+        for name, given in (("raw", raw), ("preprocessed", preprocessed), ("results", results)):
+            below = None if root is None else Path(root) / VARIABLES[name]
+            path = below if given is None else Path(given)
+            object.__setattr__(self, name, path and path.expanduser().resolve())
 
     @classmethod
     def from_arguments(cls, args: argparse.Namespace) -> "Paths":
-        """Take each folder from its option, else from nnU-Net's environment variable.
+        """Take each folder from its option, else from nnU-Net's environment variable."""
+        return cls(**{name: getattr(args, name, None) for name in VARIABLES}).completed()
 
-        The variables are then set to the same values, because nnU-Net reads nothing else.
+    def completed(self) -> "Paths":
+        """Return these folders, and those of nnU-Net's variables for what is not given."""
+        return Paths(*(getattr(self, name) or setting(VARIABLES[name]) for name in VARIABLES))
+
+    @contextmanager
+    def in_use(self) -> Iterator["Paths"]:
+        """Have nnU-Net, and the processes that it starts, use these folders and no others.
+
+        nnU-Net reads its variables whenever it needs a folder, so they are set while the context
+        lasts, whatever the environment says, and put back on leaving.
+
+        Yields:
+            The folders, completed.
+
+        Raises:
+            UMambaError: If another thread of this process is in such a context.
         """
-        found: dict[str, Path | None] = {}
-        for name, variable in VARIABLES.items():
-            value = getattr(args, name, None) or os.environ.get(variable)
-            found[name] = Path(value).expanduser().resolve() if value else None
-            if found[name] is not None:
-                os.environ[variable] = str(found[name])
-        return cls(**found)
+        if not _at_work.acquire(blocking=False):
+            msg = (
+                "another thread of this process works with nnU-Net, whose folders are those of the "
+                "process; wait for it, or start a process for each"
+            )
+            raise UMambaError(msg)
+        try:
+            paths = self.completed()
+            folders = {VARIABLES[name]: getattr(paths, name) for name in VARIABLES}
+            with environment(**{name: str(path) for name, path in folders.items() if path}):
+                yield paths
+        finally:
+            _at_work.release()
 
     def require(self, name: str) -> Path:
         """Return one folder.
@@ -140,23 +189,6 @@ def child_environment(**variables: str) -> dict[str, str]:
     return {**os.environ, **variables}
 
 
-@contextmanager
-def folders_below(root: Path) -> Iterator[Paths]:
-    """Use nnU-Net's three folders below one folder, whatever the environment says.
-
-    Args:
-        root: Where they are; they are made if need be.
-
-    Yields:
-        The folders.
-    """
-    folders = {name: root.resolve() / variable for name, variable in VARIABLES.items()}
-    for folder in folders.values():
-        folder.mkdir(parents=True, exist_ok=True)
-    with environment(**{VARIABLES[name]: str(folder) for name, folder in folders.items()}):
-        yield Paths(**folders)
-
-
 def cache_folder() -> Path | None:
     """Return where the user's programs keep what they can make again; `None` if there is no home.
 
@@ -190,16 +222,21 @@ def share_cores() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
-def set_default_workers(device: str) -> None:
-    """Size nnU-Net's worker pools for this machine, unless the user has done so.
+def default_workers(device: str) -> dict[str, str]:
+    """Return variables that size nnU-Net's worker pools for this machine, as far as none do.
 
     On a CPU the workers share the cores with the network, so half of the cores augment;
     beside a GPU nnU-Net's own rule is right for augmentation.
     """
-    cores = available_cores()
-    os.environ.setdefault("nnUNet_def_n_proc", str(min(8, cores)))
+    sizes = {"nnUNet_def_n_proc": str(min(8, available_cores()))}
     if device == "cpu":
-        os.environ.setdefault("nnUNet_n_proc_DA", str(_workers_beside_cpu()))
+        sizes["nnUNet_n_proc_DA"] = str(_workers_beside_cpu())
+    return {name: size for name, size in sizes.items() if name not in os.environ}
+
+
+def set_default_workers(device: str) -> None:
+    """Set these variables for the rest of the process."""
+    os.environ.update(default_workers(device))
 
 
 def augmentation_workers(device: str) -> int:

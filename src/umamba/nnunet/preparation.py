@@ -107,7 +107,8 @@ def ensure_plans(dataset: str, plans_name: str, paths: Paths) -> bool:
     with resumable(lambda: "the same command plans again"):
         if not planned:
             _check_raw(raw)
-        _plan(dataset, raw, str(planner), keeps_fingerprint=planned)
+        with paths.in_use():
+            _plan(dataset, raw, str(planner), keeps_fingerprint=planned)
     return True
 
 
@@ -198,7 +199,8 @@ def ensure_preprocessed(
             cases = _check_raw(raw)
             if with_splits and cases:
                 require_splits(folder, cases)
-            _preprocess(dataset, plans_name, configuration, _mark_of(data))
+            with paths.in_use():
+                _preprocess(dataset, plans_name, configuration, _mark_of(data))
 
 
 def _preprocessed(data: Path) -> set[str]:

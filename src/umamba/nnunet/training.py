@@ -176,7 +176,7 @@ def train(request: TrainingRequest, paths: Paths) -> Path:
     _check_first_stage(request, results, preprocessed)
     stop = StopRequest(folder / STOP_FILE, request.hours)
     advice = resumable(lambda: how_to_go_on(folder))
-    with talk_to_stderr(), only_training(folder), advice, stop.listening():
+    with paths.in_use(), talk_to_stderr(), only_training(folder), advice, stop.listening():
         _check_state(request, folder)  # another training may have ended meanwhile
         if request.overwrite:
             _set_aside(folder)
