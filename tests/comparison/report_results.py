@@ -10,8 +10,9 @@ import SimpleITK
 from skimage.io import imsave
 
 from umamba.comparison.analysis import analyse
-from umamba.evaluation.cases import EvaluationSettings, evaluate_case
+from umamba.evaluation.cases import evaluate_case
 from umamba.evaluation.labels import labels_from_dataset_json
+from umamba.evaluation.settings import EvaluationSettings
 from umamba.nnunet.paths import Paths
 
 NAME = "Dataset902_Drawn"

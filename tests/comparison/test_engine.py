@@ -33,7 +33,7 @@ from umamba.comparison.executor import Event, Job
 from umamba.comparison.opening import open_comparison
 from umamba.comparison.planning import ComparisonRequest
 from umamba.errors import PlansError, ResumableInterruptError, UMambaError
-from umamba.evaluation.cases import EvaluationSettings
+from umamba.evaluation.settings import EvaluationSettings
 from umamba.nnunet.checkpoints import write_checkpoint
 from umamba.nnunet.paths import Paths
 

@@ -9,7 +9,7 @@ import SimpleITK
 
 from umamba.comparison.evaluated import evaluate_predictions, size_cut_points
 from umamba.errors import UMambaError
-from umamba.evaluation.cases import EvaluationSettings
+from umamba.evaluation.settings import EvaluationSettings
 
 
 def write(path: Path, mask: np.ndarray) -> None:

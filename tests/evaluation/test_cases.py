@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from umamba.errors import EvaluationError
-from umamba.evaluation.cases import EvaluationSettings, evaluate_case
+from umamba.evaluation.cases import evaluate_case
 from umamba.evaluation.metrics import METRICS
+from umamba.evaluation.settings import EvaluationSettings
 
 
 def masks():

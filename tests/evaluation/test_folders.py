@@ -8,9 +8,9 @@ import pytest
 
 from nnunet.dataset_files import save
 from umamba.errors import EvaluationError
-from umamba.evaluation.cases import EvaluationSettings
 from umamba.evaluation.folders import FolderRequest, evaluate_folders
 from umamba.evaluation.labels import labels_from_dataset_json, labels_from_values
+from umamba.evaluation.settings import EvaluationSettings
 
 
 def squares(shift=0, shape=(6, 30, 30)):

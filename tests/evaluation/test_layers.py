@@ -6,8 +6,10 @@ from scipy import ndimage
 
 from umamba.evaluation.cases import evaluate_case
 from umamba.evaluation.instances import match_objects
+from umamba.evaluation.label_masks import LabelMasks
 from umamba.evaluation.layers import disjoint_layers, paint
-from umamba.evaluation.metrics import compare_masks
+from umamba.evaluation.metrics import measure
+from umamba.evaluation.settings import EvaluationSettings
 
 SPACING = (2.5, 0.8, 1.3)
 LABELS = {"a": 1, "b": 2, "whole": (1, 2, 4), "c": 4, "core": (2, 4), "absent": 9}
@@ -36,7 +38,7 @@ def test_all_labels_at_once_are_each_by_itself(dtype, n_dims):
     corners = np.ones((3,) * n_dims)
     for name, values in LABELS.items():
         masks = [np.isin(mask, values) for mask in (prediction, reference)]
-        alone = compare_masks(*masks, spacing, 1.0)
+        alone = measure(LabelMasks.of_booleans(*masks, spacing, EvaluationSettings()))
         assert found[name].metrics == pytest.approx(alone, rel=1e-12, nan_ok=True)
         objects = match_objects(*(ndimage.label(mask, corners)[0] for mask in masks), spacing)
         for field in ("reference_volumes", "prediction_volumes", "pairs", "dice"):

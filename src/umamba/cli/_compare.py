@@ -216,7 +216,7 @@ def run(args: argparse.Namespace) -> int:
     from umamba.comparison.opening import comparing, open_comparison
     from umamba.comparison.planning import ComparisonRequest
     from umamba.comparison.progress import Progress
-    from umamba.evaluation.cases import EvaluationSettings
+    from umamba.evaluation.settings import EvaluationSettings
     from umamba.nnunet.preparation import find_dataset
     from umamba.nnunet.training import pick_device
 

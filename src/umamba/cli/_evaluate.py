@@ -194,9 +194,9 @@ def _report(evaluation: "FolderEvaluation") -> None:
 
 
 def _request(args: argparse.Namespace) -> "FolderRequest":
-    from umamba.evaluation.cases import EvaluationSettings
     from umamba.evaluation.folders import FolderRequest
     from umamba.evaluation.labels import labels_from_dataset_json
+    from umamba.evaluation.settings import EvaluationSettings
     from umamba.nnunet.paths import available_cores
 
     labels, ignore = None, args.ignore

@@ -27,8 +27,6 @@ from umamba.nnunet.seed_streams import SHARED
 
 __all__ = ["analyse", "compared_scores", "models_with_shared_seeds"]
 
-_LOWER_IS_BETTER = ("hd95", "assd", "volume_error", *KINDS)
-_OVERLAPS = ("dice", "iou", "nsd")
 _OBJECT_METRICS = ("f1", "dice")
 _VERDICT_METRIC, _VERDICT_UNIT = "dice", Unit("Dice points", 100.0)
 
@@ -95,14 +93,18 @@ def _structure(results: Mapping[str, Any]) -> Structure:
 def _statistics(
     results: Mapping[str, Any], metric: str, scores: Sequence[CaseScore], structure: Structure
 ) -> dict[str, Any]:
-    comparisons, controls = _compare(results, metric, scores, structure)
-    higher = metric not in _LOWER_IS_BETTER
-    return {
-        "summaries": summarize_models(scores, structure),
-        "comparisons": comparisons,
-        "controls": controls,
-        "rank_stability": rank_stability(scores, structure, higher_is_better=higher),
-    }
+    found: dict[str, Any] = {"summaries": summarize_models(scores, structure)}
+    higher = _higher_is_better(metric)
+    if higher is None:  # of a signed difference: no model is better for more of it, or for less
+        return found | {"comparisons": [], "controls": [], "rank_stability": None}
+    comparisons, controls = _compare(results, scores, structure, higher_is_better=higher)
+    ranks = rank_stability(scores, structure, higher_is_better=higher)
+    return found | {"comparisons": comparisons, "controls": controls, "rank_stability": ranks}
+
+
+def _higher_is_better(metric: str) -> bool | None:
+    """Tell so of a metric, of one of objects, or of a kind of error."""
+    return METRICS[metric].higher_is_better if metric in METRICS else metric not in KINDS
 
 
 def _rate_statistics(
@@ -137,7 +139,8 @@ def compared_scores(results: Mapping[str, Any], metric: str) -> list[CaseScore]:
         metric: One of those of `cases`.
     """
     empty = AnalysisSettings.from_results(results.get("settings", {})).empty
-    of_empty = {"undefined": None, "one": 1.0, "zero": 0.0}[empty] if metric in _OVERLAPS else None
+    values = {"undefined": None, "one": 1.0, "zero": 0.0}
+    of_empty = values[empty] if METRICS[metric].is_overlap else None
     rows = ((row, _of_label(row, metric, of_empty)) for row in results["cases"])
     return _mean_over_labels(results, rows)
 
@@ -150,7 +153,7 @@ def _of_label(row: Mapping[str, Any], metric: str, of_empty: float | None) -> fl
         metric: One of its metrics.
         of_empty: What the metric is where both masks are empty.
     """
-    value: float | None = row["metrics"][metric]
+    value: float | None = row["metrics"].get(metric)  # which older results may lack
     if row.get("empty") == "both" and of_empty is not None:
         return of_empty
     return math.nan if value is None and row.get("empty") == "prediction" else value
@@ -174,18 +177,23 @@ def _compared_trainings(results: Mapping[str, Any]) -> set[tuple[str, int, int |
 
 
 def _compare(
-    results: Mapping[str, Any], metric: str, scores: Sequence[CaseScore], structure: Structure
+    results: Mapping[str, Any],
+    scores: Sequence[CaseScore],
+    structure: Structure,
+    *,
+    higher_is_better: bool,
 ) -> tuple[list[ModelComparison], list[ModelComparison]]:
     """Compare with the baseline, and models with their controls, as far as there are scores."""
-    higher = metric not in _LOWER_IS_BETTER
     scored = {score.model for score in scores}
     baseline = results["settings"]["baseline"]
     names = [model["name"] for model in results["models"] if model["name"] in scored]
     controls = {name: found for name in names if (found := controls_of(name, names))}
     comparisons = []
     if baseline in scored:
-        comparisons = compare_models(scores, baseline, structure, higher_is_better=higher)
-    return comparisons, compare_with_controls(scores, controls, structure, higher_is_better=higher)
+        comparisons = compare_models(scores, baseline, structure, higher_is_better=higher_is_better)
+    return comparisons, compare_with_controls(
+        scores, controls, structure, higher_is_better=higher_is_better
+    )
 
 
 def _verdicts(statistics: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:

@@ -18,7 +18,8 @@ from umamba.comparison.report import write_report
 from umamba.comparison.results import build_results, write_results
 from umamba.comparison.state import Comparison
 from umamba.errors import UMambaError
-from umamba.evaluation.cases import EvaluationSettings, Labels
+from umamba.evaluation.cases import Labels
+from umamba.evaluation.settings import EvaluationSettings
 from umamba.nnunet.workers import become_worker
 
 __all__ = [

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from umamba.errors import EvaluationError, UMambaError
-from umamba.evaluation.cases import EvaluationSettings, Labels, evaluate_case
+from umamba.evaluation.cases import Labels, evaluate_case
 from umamba.evaluation.instances import find_components, object_sizes, tercile_cut_points
 from umamba.evaluation.mask_files import MaskPair, read_pair
+from umamba.evaluation.settings import EvaluationSettings
 from umamba.nnunet.file_names import visible_files
 from umamba.nnunet.image_contents import UnreadableFileError
 

@@ -12,8 +12,9 @@ from umamba.comparison.analysis_settings import AnalysisSettings
 from umamba.comparison.budget import Budget
 from umamba.comparison.cells import Cell
 from umamba.errors import PlansError, UMambaError
-from umamba.evaluation.cases import EvaluationSettings, Labels
+from umamba.evaluation.cases import Labels
 from umamba.evaluation.labels import labels_from_dataset_json
+from umamba.evaluation.settings import EvaluationSettings
 from umamba.nnunet.dataset_splits import ensure_splits, read_splits
 from umamba.nnunet.json_files import load_json
 from umamba.nnunet.paths import Paths

@@ -29,17 +29,6 @@ __all__ = [
     "strata_table",
 ]
 
-_TITLES = {
-    "dice": "Dice",
-    "iou": "IoU",
-    "nsd": "NSD",
-    "hd95": "HD95, {unit}",
-    "assd": "ASSD, {unit}",
-    "volume_error": "volume error",
-    "sensitivity": "sensitivity",
-    "precision": "precision",
-}
-
 
 def models_table(results: Results) -> str:
     """Return mean Dice, difference to the baseline and its evidence, for each model."""
@@ -242,13 +231,13 @@ def metrics_table(results: Results) -> str:
         metric: by_model(results["statistics"].get(metric, {}).get("summaries", ()))
         for metric in METRICS
     }
-    rows = [["model", *(_TITLES[metric].format(unit=unit) for metric in METRICS)]]
+    rows = [["model", *(metric.heading(unit) for metric in METRICS.values())]]
     for name in model_names(results):
         cells = [
-            number(means[m][name]["estimate"]["mean"], 2 if m in ("hd95", "assd") else 3)
-            if name in means[m]
+            number(means[key][name]["estimate"]["mean"], metric.decimals)
+            if name in means[key]
             else MISSING
-            for m in METRICS
+            for key, metric in METRICS.items()
         ]
         rows.append([name, *cells])
     return "\n\n".join(filter(None, [table(rows), _empty_text(results)]))

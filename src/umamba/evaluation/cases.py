@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -12,21 +12,20 @@ from umamba.errors import EvaluationError
 from umamba.evaluation.instances import (
     ObjectMatches,
     ObjectOverlaps,
-    SizeMeasure,
     overlaps_by_label,
     score_by_size,
 )
+from umamba.evaluation.label_masks import LabelledImage, LabelMasks
 from umamba.evaluation.layers import disjoint_layers, paint
-from umamba.evaluation.metrics import Emptiness, metrics_from
-from umamba.evaluation.surfaces import LabelSurfaces
+from umamba.evaluation.metrics import measure
+from umamba.evaluation.settings import EvaluationSettings
+from umamba.evaluation.voxel_counts import Emptiness
 
 __all__ = [
     "OBJECT",
     "CaseEvaluation",
-    "EvaluationSettings",
     "LabelEvaluation",
     "Labels",
-    "check_cut_points",
     "evaluate_case",
 ]
 
@@ -37,60 +36,6 @@ Labels = Mapping[str, int | tuple[int, ...]]
 
 # The only label where masks number objects.
 OBJECT = "object"
-
-
-@dataclass(frozen=True)
-class EvaluationSettings:
-    """What numbers depend on; sizes are in the unit of the spacing.
-
-    Args:
-        nsd_tolerance: Distance up to which surfaces agree, for labels not in `nsd_tolerances`.
-            What fits is how far two readers' contours lie apart (Nikolov et al. 2021).
-        nsd_tolerances: By label.
-        size_measure: Objects are sorted by equivalent diameter or by volume.
-        size_cut_points: Between small and large objects, ascending, by label; labels without
-            have one score for all sizes.
-        matching_iou: Intersection over union above which two objects match.
-        ignore: The value in the reference that marks voxels to leave out.
-
-    Raises:
-        EvaluationError: If a number cannot be.
-    """
-
-    nsd_tolerance: float = 1.0
-    nsd_tolerances: Mapping[str, float] = field(default_factory=dict)
-    size_measure: SizeMeasure = "diameter"
-    size_cut_points: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
-    matching_iou: float = 0.5
-    ignore: int | None = None
-
-    def __post_init__(self) -> None:
-        for tolerance in (self.nsd_tolerance, *self.nsd_tolerances.values()):
-            if not 0 <= tolerance < math.inf:
-                msg = f"the tolerance {tolerance} is not a distance: give 0 or more"
-                raise EvaluationError(msg)
-        if not 0 <= self.matching_iou < 1:
-            msg = f"the IoU {self.matching_iou} for matches is not at least 0 and below 1"
-            raise EvaluationError(msg)
-        for cut_points in self.size_cut_points.values():
-            check_cut_points(cut_points)
-
-    def to_dict(self) -> dict[str, object]:
-        """Return what JSON can hold."""
-        cuts = {label: list(cuts) for label, cuts in self.size_cut_points.items()}
-        return asdict(self) | {"size_cut_points": cuts}
-
-
-def check_cut_points(cut_points: Sequence[float]) -> None:
-    """Check what parts small from large objects.
-
-    Raises:
-        EvaluationError: If the sizes are not positive and ascending.
-    """
-    steps = zip((0.0, *cut_points), (*cut_points, math.inf), strict=True)
-    if not all(low < high for low, high in steps):
-        msg = f"the cut points {list(cut_points)} of object sizes are not positive and ascending"
-        raise EvaluationError(msg)
 
 
 @dataclass(frozen=True)
@@ -230,9 +175,11 @@ def _evaluate_layer(
     box = _bounding_box((predicted > 0) | (referred > 0))
     predicted, referred = (np.ascontiguousarray(array[box]) for array in (predicted, referred))
     overlaps = overlaps_by_label(predicted, referred, len(layer))
-    surfaces = LabelSurfaces(predicted), LabelSurfaces(referred)
+    images = LabelledImage(predicted), LabelledImage(referred)
     return {
-        name: _evaluation(name, overlaps[number - 1], surfaces, number, spacing, settings)
+        name: _evaluation(
+            LabelMasks(name, number, *images, overlaps[number - 1], spacing, settings)
+        )
         for number, name in enumerate(layer, start=1)
     }
 
@@ -244,26 +191,18 @@ def _evaluate_objects(
     box = _bounding_box((prediction > 0) | (reference > 0))
     prediction, reference = prediction[box], reference[box]
     overlaps = ObjectOverlaps.of_numbered(prediction, reference)
-    surfaces = tuple(LabelSurfaces((array > 0).view(np.uint8)) for array in (prediction, reference))
-    return _evaluation(OBJECT, overlaps, surfaces, 1, spacing, settings)
+    predicted, referred = (
+        LabelledImage((array > 0).view(np.uint8)) for array in (prediction, reference)
+    )
+    return _evaluation(LabelMasks(OBJECT, 1, predicted, referred, overlaps, spacing, settings))
 
 
-def _evaluation(
-    name: str,
-    overlaps: ObjectOverlaps,
-    surfaces: tuple[LabelSurfaces, ...],
-    number: int,
-    spacing: tuple[float, ...],
-    settings: EvaluationSettings,
-) -> LabelEvaluation:
-    counts = overlaps.counts
-    tolerance = settings.nsd_tolerances.get(name, settings.nsd_tolerance)
-    predicted, referred = (both.surface(number, spacing) for both in surfaces)
-    objects = overlaps.match(math.prod(spacing), settings.matching_iou, len(spacing))
+def _evaluation(masks: LabelMasks) -> LabelEvaluation:
+    objects = masks.objects
     return LabelEvaluation(
-        label=name,
-        metrics=metrics_from(counts, predicted, referred, tolerance),
-        empty=counts.empty,
+        label=masks.name,
+        metrics=measure(masks),
+        empty=masks.counts.empty,
         reference_volume=float(objects.reference_volumes.sum()),
         prediction_volume=float(objects.prediction_volumes.sum()),
         objects=objects,

@@ -16,14 +16,13 @@ from umamba.errors import EvaluationError
 from umamba.evaluation.cases import (
     OBJECT,
     CaseEvaluation,
-    EvaluationSettings,
     Labels,
-    check_cut_points,
     evaluate_case,
 )
 from umamba.evaluation.instances import object_sizes, tercile_cut_points
 from umamba.evaluation.labels import labels_from_values
 from umamba.evaluation.mask_files import MaskPair, find_pairs, load_pair, read_values
+from umamba.evaluation.settings import EvaluationSettings, check_cut_points
 from umamba.nnunet.dataset_checks import short
 from umamba.nnunet.file_names import GEOMETRY_ENDINGS, split_ending
 from umamba.nnunet.image_contents import UnreadableFileError

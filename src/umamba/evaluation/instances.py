@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from umamba.evaluation.metrics import OverlapCounts
+from umamba.evaluation.voxel_counts import OverlapCounts
 
 __all__ = [
     "ALL_SIZES",

@@ -18,7 +18,6 @@ __all__ = ["as_csv", "check_tables", "evaluation_data", "evaluation_text", "writ
 
 Row = dict[str, Any]
 
-_HEADINGS = ("Dice", "IoU", "NSD", "HD95", "ASSD", "volume error", "sensitivity", "precision")
 _TABLE_BEGIN = b"case,label,"  # of both tables
 _EMPTY = ("reference", "prediction", "both")
 
@@ -106,8 +105,7 @@ def evaluation_text(evaluation: FolderEvaluation) -> str:
     """Return tables of all cases, of all labels and of the objects by size."""
     cases, instances = _rows(evaluation)
     summary = _summarise_labels(cases)
-    headings = [*_HEADINGS[:3], *(f"{h} {evaluation.unit}" for h in _HEADINGS[3:5])]
-    headings += _HEADINGS[5:]
+    headings = [metric.heading(evaluation.unit) for metric in METRICS.values()]
     parts = [
         _table(
             ["case", "label", *headings, "empty"],

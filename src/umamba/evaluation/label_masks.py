@@ -1,0 +1,100 @@
+"""Two masks of one label, and what metrics measure of them, each found once where it is needed."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from umamba.evaluation.instances import ObjectMatches, ObjectOverlaps, overlaps_by_label
+from umamba.evaluation.settings import EvaluationSettings
+from umamba.evaluation.surfaces import LabelSurfaces, SurfaceDistances, measure_distances
+from umamba.evaluation.voxel_counts import OverlapCounts
+
+__all__ = ["LabelMasks", "LabelledImage"]
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledImage:
+    """An image of numbered labels, whose surfaces are found in one go.
+
+    Attributes:
+        labels: Unsigned integers, 2D or 3D, 0 where there is no label.
+    """
+
+    labels: Array
+
+    @cached_property
+    def surfaces(self) -> LabelSurfaces:
+        """The surfaces of all labels."""
+        return LabelSurfaces(self.labels)
+
+
+@dataclass(frozen=True, eq=False)
+class LabelMasks:
+    """Where one label is predicted, and where it should be.
+
+    Attributes:
+        name: Of the label.
+        number: Its number in both images.
+        prediction: The image that holds it.
+        reference: Likewise, of the same shape.
+        overlaps: Its objects in both.
+        spacing: Distance of voxels along each axis.
+        settings: What metrics depend on.
+    """
+
+    name: str
+    number: int
+    prediction: LabelledImage
+    reference: LabelledImage
+    overlaps: ObjectOverlaps
+    spacing: tuple[float, ...]
+    settings: EvaluationSettings
+
+    @classmethod
+    def of_booleans(
+        cls,
+        prediction: Array,
+        reference: Array,
+        spacing: Sequence[float],
+        settings: EvaluationSettings,
+    ) -> "LabelMasks":
+        """Return what two masks of booleans say of one label without a name."""
+        predicted, referred = prediction.view(np.uint8), reference.view(np.uint8)
+        (overlaps,) = overlaps_by_label(predicted, referred, 1)
+        images = LabelledImage(predicted), LabelledImage(referred)
+        return cls("", 1, *images, overlaps, tuple(spacing), settings)
+
+    @cached_property
+    def counts(self) -> OverlapCounts:
+        """Voxels of both masks."""
+        return self.overlaps.counts
+
+    @cached_property
+    def objects(self) -> ObjectMatches:
+        """The single objects of both masks, matched."""
+        return self.overlaps.match(
+            math.prod(self.spacing), self.settings.matching_iou, len(self.spacing)
+        )
+
+    @cached_property
+    def distances(self) -> SurfaceDistances | None:
+        """The distances between both surfaces; `None` where a mask is empty."""
+        if self.counts.empty is not None:
+            return None
+        first, second = (
+            image.surfaces.surface(self.number, self.spacing)
+            for image in (self.prediction, self.reference)
+        )
+        return measure_distances(first, second)
+
+    @property
+    def nsd_tolerance(self) -> float:
+        """Distance up to which surfaces of this label agree."""
+        return self.settings.nsd_tolerances.get(self.name, self.settings.nsd_tolerance)

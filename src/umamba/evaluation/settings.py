@@ -1,0 +1,64 @@
+"""Settings of an evaluation: everything that its numbers depend on besides the masks."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+
+from umamba.errors import EvaluationError
+from umamba.evaluation.instances import SizeMeasure
+
+__all__ = ["EvaluationSettings", "check_cut_points"]
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """What numbers depend on; sizes are in the unit of the spacing.
+
+    Args:
+        nsd_tolerance: Distance up to which surfaces agree, for labels not in `nsd_tolerances`.
+            What fits is how far two readers' contours lie apart (Nikolov et al. 2021).
+        nsd_tolerances: By label.
+        size_measure: Objects are sorted by equivalent diameter or by volume.
+        size_cut_points: Between small and large objects, ascending, by label; labels without
+            have one score for all sizes.
+        matching_iou: Intersection over union above which two objects match.
+        ignore: The value in the reference that marks voxels to leave out.
+
+    Raises:
+        EvaluationError: If a number cannot be.
+    """
+
+    nsd_tolerance: float = 1.0
+    nsd_tolerances: Mapping[str, float] = field(default_factory=dict)
+    size_measure: SizeMeasure = "diameter"
+    size_cut_points: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    matching_iou: float = 0.5
+    ignore: int | None = None
+
+    def __post_init__(self) -> None:
+        for tolerance in (self.nsd_tolerance, *self.nsd_tolerances.values()):
+            if not 0 <= tolerance < math.inf:
+                msg = f"the tolerance {tolerance} is not a distance: give 0 or more"
+                raise EvaluationError(msg)
+        if not 0 <= self.matching_iou < 1:
+            msg = f"the IoU {self.matching_iou} for matches is not at least 0 and below 1"
+            raise EvaluationError(msg)
+        for cut_points in self.size_cut_points.values():
+            check_cut_points(cut_points)
+
+    def to_dict(self) -> dict[str, object]:
+        """Return what JSON can hold."""
+        cuts = {label: list(cuts) for label, cuts in self.size_cut_points.items()}
+        return asdict(self) | {"size_cut_points": cuts}
+
+
+def check_cut_points(cut_points: Sequence[float]) -> None:
+    """Check what parts small from large objects.
+
+    Raises:
+        EvaluationError: If the sizes are not positive and ascending.
+    """
+    steps = zip((0.0, *cut_points), (*cut_points, math.inf), strict=True)
+    if not all(low < high for low, high in steps):
+        msg = f"the cut points {list(cut_points)} of object sizes are not positive and ascending"
+        raise EvaluationError(msg)

@@ -1,0 +1,34 @@
+"""Voxels that two masks hold, and share."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Emptiness", "OverlapCounts"]
+
+Array = npt.NDArray[Any]
+Emptiness = Literal["reference", "prediction", "both"]
+
+
+@dataclass(frozen=True)
+class OverlapCounts:
+    """Voxels that both masks, the prediction, and the reference hold."""
+
+    common: int
+    prediction: int
+    reference: int
+
+    @classmethod
+    def of_masks(cls, prediction: Array, reference: Array) -> "OverlapCounts":
+        """Count the voxels of two masks of booleans."""
+        masks = (prediction & reference, prediction, reference)
+        return cls(*(int(np.count_nonzero(mask)) for mask in masks))
+
+    @property
+    def empty(self) -> Emptiness | None:
+        """Which of the masks holds no voxel, if one does."""
+        if not self.reference:
+            return "reference" if self.prediction else "both"
+        return None if self.prediction else "prediction"
