@@ -152,3 +152,20 @@ def test_only_strangers_among_the_files_are_noted(folders, capsys):
     assert evaluate(folders, "--labels", "cell=1") == 0
     noted = [line for line in capsys.readouterr().err.splitlines() if "not masks" in line]
     assert [line.rpartition("/")[2] for line in noted] == ["notes.txt"]
+
+
+def test_the_definition_of_surfaces_stands_where_distances_do(folders, capsys):
+    assert evaluate(folders, "--surface", "voxels", "--csv", f"{folders}/scores.csv") == 0
+    assert "HD95 (voxels), px" in capsys.readouterr().out
+    with (folders / "scores.csv").open() as file:
+        assert {row["surface"] for row in csv.DictReader(file)} == {"voxels"}
+    assert evaluate(folders, "--json") == 0
+    content = json.loads(capsys.readouterr().out)
+    assert content["settings"]["surface"] == "surface-distance"
+
+
+def test_unknown_metrics_are_refused(folders, capsys):
+    assert evaluate(folders, "--metrics", "kappa") == 2
+    assert (
+        "there is no metric kappa; besides the standard ones there are" in capsys.readouterr().err
+    )

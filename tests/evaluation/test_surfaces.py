@@ -1,10 +1,21 @@
 """Surfaces and their distances, by hand and beside DeepMind's surface-distance."""
 
+import monai.metrics
 import numpy as np
 import pytest
 import surface_distance
+import torch
+from scipy import ndimage
 
-from umamba.evaluation.surfaces import SurfaceDistances, extract_surface, measure_distances
+from umamba.evaluation.label_masks import LabelMasks
+from umamba.evaluation.metrics import measure
+from umamba.evaluation.settings import EvaluationSettings
+from umamba.evaluation.surfaces import (
+    BorderVoxels,
+    SurfaceDistances,
+    extract_surface,
+    measure_distances,
+)
 
 SPACINGS = [(1.0, 1.0), (3.0, 0.7), (1.0, 1.0, 1.0), (2.5, 0.8, 1.3)]
 
@@ -85,3 +96,41 @@ def test_a_tolerance_of_some_voxels_includes_them_despite_rounding():
     spacing = (0.1, 0.1)  # 3 * 0.1 is more than 0.3
     found = measure_distances(*(extract_surface(mask, spacing) for mask in (first, second)))
     assert found.within(0.3) == 1
+
+
+def by_voxels(prediction, reference, spacing, tolerance=1.0):
+    settings = EvaluationSettings(tolerance, surface="voxels")
+    return measure(LabelMasks.of_booleans(prediction, reference, spacing, settings))
+
+
+@pytest.mark.parametrize("spacing", SPACINGS)
+@pytest.mark.parametrize("seed", range(2))
+def test_border_voxels_have_the_numbers_of_monai_and_of_distance_maps(spacing, seed):
+    masks = blobs(seed, spacing), blobs(seed + 10, spacing)
+    ours = by_voxels(*masks, spacing, 2.5)
+    one_hot = [torch.from_numpy(mask)[None, None] for mask in masks]
+    of_all = {"include_background": True, "spacing": spacing}
+    hausdorff = monai.metrics.compute_hausdorff_distance(*one_hot, percentile=95, **of_all)
+    average = monai.metrics.compute_average_surface_distance(*one_hot, symmetric=True, **of_all)
+    nsd = monai.metrics.compute_surface_dice(*one_hot, [2.5], **of_all)
+    assert ours["hd95"] == pytest.approx(hausdorff.item(), rel=1e-6)
+    assert ours["assd"] == pytest.approx(average.item(), rel=1e-6)
+    assert ours["nsd"] == pytest.approx(nsd.item(), rel=1e-6)
+
+    borders = [mask & ~ndimage.binary_erosion(mask) for mask in masks]
+    maps = [ndimage.distance_transform_edt(~border, spacing) for border in borders]
+    distances = maps[1][borders[0]], maps[0][borders[1]]
+    assert ours["hd95"] == pytest.approx(max(np.percentile(each, 95) for each in distances))
+    assert ours["assd"] == pytest.approx(np.concatenate(distances).mean())
+
+
+def test_border_voxels_of_single_voxels_and_at_the_edge_of_the_image():
+    here, there = box((5, 7), 0, 0), box((5, 7), 4, 3)
+    far = float(np.hypot(4 * 2.0, 3 * 0.5))
+    metrics = by_voxels(here, there, (2.0, 0.5))
+    assert metrics["hd95"] == metrics["assd"] == pytest.approx(far)
+    assert metrics["nsd"] == 0
+    assert by_voxels(here, there, (2.0, 0.5), far)["nsd"] == 1
+    # what is beyond the image is outside: all voxels of a full one but those in the middle
+    full = BorderVoxels(np.ones((4, 5), np.uint8)).surface(1, (1.0, 1.0))
+    assert len(full.points) == 4 * 5 - 2 * 3

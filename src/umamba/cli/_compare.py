@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from umamba.cli._evaluate import parse_tolerances
+from umamba.cli._evaluate import add_metric_arguments, metric_settings
 from umamba.cli.arguments import (
     add_device_argument,
     add_patch_arguments,
@@ -98,13 +98,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="channels per stage, of every model (default: the source plans')",
     )
     add_patch_arguments(parser)
-    parser.add_argument(
-        "--tolerance",
-        nargs="+",
-        default=(),
-        metavar="[NAME=]DISTANCE",
-        help="up to which surfaces agree in NSD: of all labels, or of one (default: 1)",
-    )
+    add_metric_arguments(parser)
     _add_statistics_arguments(parser)
     add_device_argument(parser)
     parser.add_argument(
@@ -224,7 +218,6 @@ def run(args: argparse.Namespace) -> int:
     set_default_workers("cuda")  # for preprocessing; trainings on a CPU count their own cores
     workers = local_workers(device, args.workers, torch.cuda.device_count())
     dataset = find_dataset(args.dataset, paths)
-    tolerance, tolerances = parse_tolerances(args.tolerance)
     request = ComparisonRequest(
         dataset=dataset,
         models=args.models if args.no_controls else with_controls(args.models),
@@ -239,7 +232,7 @@ def run(args: argparse.Namespace) -> int:
         patch_size=args.patch_size,
         batch_size=args.batch_size,
         device=device,
-        evaluation=EvaluationSettings(tolerance, tolerances),
+        evaluation=EvaluationSettings(**metric_settings(args)),
         analysis=_analysis(args),
         trust_plans=args.trust_plans,
     )

@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from umamba.cli.arguments import positive
 from umamba.cli.output import print_json, progress_bar
@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from umamba.evaluation.cases import Labels
     from umamba.evaluation.folders import FolderEvaluation, FolderRequest
 
-__all__ = ["add_parser", "parse_tolerances", "run"]
+__all__ = ["add_metric_arguments", "add_parser", "metric_settings", "run"]
+
+# Names of the metrics that are not standard; a test compares them with the list of all.
+_EXTRA: tuple[str, ...] = ()
 
 _DESCRIPTION = """\
 Compare predicted masks with their references, files of the same name in two folders (NIfTI,
@@ -90,8 +93,24 @@ def _add_label_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_metric_arguments(parser: argparse.ArgumentParser) -> None:
+def add_metric_arguments(parser: argparse.ArgumentParser) -> "argparse._ArgumentGroup":
+    """Add what decides on metrics; `metric_settings` reads it."""
     group = parser.add_argument_group("metrics")
+    group.add_argument(
+        "--metrics",
+        nargs="+",
+        default=(),
+        metavar="NAME",
+        help=f"measure these, too, which takes longer: {', '.join(_EXTRA)}, or all of them",
+    )
+    group.add_argument(
+        "--surface",
+        choices=("surface-distance", "voxels"),
+        default="surface-distance",
+        help="what a surface is in NSD, HD95 and ASSD: elements between voxels, weighted by their "
+        "area, as in DeepMind's surface-distance, or the voxels at the border of a mask, as in "
+        "MONAI (default: surface-distance)",
+    )
     group.add_argument(
         "--tolerance",
         nargs="+",
@@ -99,6 +118,22 @@ def _add_metric_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="[NAME=]DISTANCE",
         help="up to which surfaces agree in NSD: of all labels, or of one (default: 1)",
     )
+    return group
+
+
+def metric_settings(args: argparse.Namespace) -> dict[str, Any]:
+    """Return what `EvaluationSettings` takes of the options of `add_metric_arguments`."""
+    tolerance, tolerances = _parse_tolerances(args.tolerance)
+    return {
+        "nsd_tolerance": tolerance,
+        "nsd_tolerances": tolerances,
+        "surface": args.surface,
+        "metrics": tuple(args.metrics),
+    }
+
+
+def _add_metric_arguments(parser: argparse.ArgumentParser) -> None:
+    group = add_metric_arguments(parser)
     group.add_argument(
         "--size-measure",
         choices=("diameter", "volume"),
@@ -205,10 +240,8 @@ def _request(args: argparse.Namespace) -> "FolderRequest":
     elif args.dataset_json is not None:
         labels, own_ignore = labels_from_dataset_json(args.dataset_json.expanduser())
         ignore = own_ignore if ignore is None else ignore
-    tolerance, tolerances = parse_tolerances(args.tolerance)
     settings = EvaluationSettings(
-        nsd_tolerance=tolerance,
-        nsd_tolerances=tolerances,
+        **metric_settings(args),
         size_measure=args.size_measure,
         matching_iou=args.matching_iou,
         ignore=ignore,
@@ -240,7 +273,7 @@ def _parse_labels(texts: Sequence[str]) -> "Labels":
     return labels
 
 
-def parse_tolerances(texts: Sequence[str]) -> tuple[float, dict[str, float]]:
+def _parse_tolerances(texts: Sequence[str]) -> tuple[float, dict[str, float]]:
     """Return the tolerance of all labels, and those of single ones."""
     tolerances: dict[str, float] = {}
     for text in texts:

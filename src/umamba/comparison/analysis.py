@@ -22,7 +22,7 @@ from umamba.comparison.statistics import (
     summarize_models,
 )
 from umamba.comparison.verdicts import Unit, detection_differs, detection_verdict, verdict
-from umamba.evaluation.metrics import METRICS
+from umamba.evaluation.metrics import METRICS, measured_metrics
 from umamba.nnunet.seed_streams import SHARED
 
 __all__ = ["analyse", "compared_scores", "models_with_shared_seeds"]
@@ -118,7 +118,9 @@ def _rate_statistics(
 
 def _scores_by_metric(results: Mapping[str, Any]) -> dict[str, list[CaseScore]]:
     strata = dict.fromkeys(row["stratum"] for row in results["instances"])
-    found = {metric: compared_scores(results, metric) for metric in METRICS}
+    found = {
+        metric: compared_scores(results, metric) for metric in measured_metrics(results["cases"])
+    }
     for metric in _OBJECT_METRICS:
         for stratum in strata:
             rows = (row for row in results["instances"] if row["stratum"] == stratum)

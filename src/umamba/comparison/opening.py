@@ -36,6 +36,7 @@ from umamba.comparison.settings import (
 )
 from umamba.comparison.state import Comparison
 from umamba.errors import UMambaError
+from umamba.evaluation.metrics import chosen_metrics
 from umamba.nnunet.interruption import StopRequest, resumable
 from umamba.nnunet.paths import Paths
 from umamba.nnunet.run_lock import only_training
@@ -102,6 +103,7 @@ def open_comparison(
     if unknown:
         msg = f"--tolerance: {unknown[0]} is not a label; there are {', '.join(source.labels)}"
         raise UMambaError(msg)
+    chosen_metrics(request.evaluation)
     evaluation = replace(request.evaluation, ignore=source.ignore)
     request = replace(request, evaluation=evaluation)
     if dry:
@@ -223,6 +225,7 @@ def _evaluated_as(comparison: Comparison, fold: int) -> Mapping[str, Any]:
         "references": file_marks(file for file in files if file.is_file()),
         "labels": source.dataset_json["labels"],
         "options": comparison.request.evaluation.to_dict(),
+        "metrics": list(chosen_metrics(comparison.request.evaluation)),
     }
 
 

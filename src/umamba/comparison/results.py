@@ -16,7 +16,7 @@ from umamba.comparison.analysis import compared_scores
 from umamba.comparison.controls import control_of
 from umamba.comparison.finished import read_details
 from umamba.comparison.records import to_plain
-from umamba.evaluation.metrics import METRICS
+from umamba.evaluation.metrics import measured_metrics
 from umamba.evaluation.summary import as_csv
 from umamba.nnunet.file_names import GEOMETRY_ENDINGS
 from umamba.nnunet.whole_files import write_whole
@@ -132,11 +132,13 @@ def write_results(output: Path, results: Mapping[str, Any], manifest: Mapping[st
     """Write all files, each whole or not at all."""
     write_whole(output / "results.json", "".join(_as_json(results)))
     write_whole(output / "manifest.json", json.dumps(manifest, indent=2, allow_nan=False) + "\n")
+    surface = {"surface": results["settings"]["surface"]}
     cases = [
-        {**{k: v for k, v in row.items() if k != "metrics"}, **row["metrics"]}
+        {**{k: v for k, v in row.items() if k != "metrics"}, **row["metrics"], **surface}
         for row in results["cases"]
     ]
-    columns = ("model", "fold", "seed", "case", "label", *METRICS, "empty")
+    metrics = measured_metrics(results["cases"])
+    columns = ("model", "fold", "seed", "case", "label", *metrics, "surface", "empty")
     write_whole(output / "cases.csv", as_csv(columns, cases))
     models = [_model_row(results, model) for model in results["models"]]
     write_whole(output / "models.csv", as_csv(list(models[0]), models))
@@ -166,7 +168,7 @@ def _model_row(results: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str
         "iterations": model["iterations"],
         "train_hours": fmean([c["train_hours"] for c in cells]) if cells else None,
     }
-    for metric in METRICS:
+    for metric in measured_metrics(results["cases"]):
         values = [s.value for s in compared_scores(results, metric) if s.model == name]
         defined = [value for value in values if math.isfinite(value)]
         row[metric] = fmean(defined) if defined else None

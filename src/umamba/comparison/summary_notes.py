@@ -73,6 +73,7 @@ def settings_text(results: Results, manifest: Mapping[str, Any]) -> str:
         "Patch size": _listed(settings.get("patch_size")),
         "Batch size": settings.get("batch_size"),
         "Tolerance of NSD": _tolerances(settings, unit),
+        "Surfaces": f"as defined by {settings.get('surface', 'surface-distance')}",
         "Objects": _objects(settings),
         "Cut points of sizes": _cut_points(settings, unit),
         "Empty masks": f"Dice, IoU and NSD of two are {settings.get('empty', 'undefined')}",

@@ -17,7 +17,7 @@ from umamba.comparison.summary_cells import (
     share,
     table,
 )
-from umamba.evaluation.metrics import METRICS
+from umamba.evaluation.metrics import measured_metrics
 
 __all__ = [
     "controls_table",
@@ -27,6 +27,7 @@ __all__ = [
     "models_table",
     "sensitivity_table",
     "strata_table",
+    "surface_definition",
 ]
 
 
@@ -226,21 +227,26 @@ def _interaction(comparison: Mapping[str, Any]) -> str:
 
 def metrics_table(results: Results) -> str:
     """Return the means of all metrics, and how often a mask was empty."""
-    unit = results["dataset"]["spacing_unit"]
+    unit, surface = results["dataset"]["spacing_unit"], surface_definition(results)
+    metrics = measured_metrics(results["cases"])
     means = {
-        metric: by_model(results["statistics"].get(metric, {}).get("summaries", ()))
-        for metric in METRICS
+        name: by_model(results["statistics"].get(name, {}).get("summaries", ())) for name in metrics
     }
-    rows = [["model", *(metric.heading(unit) for metric in METRICS.values())]]
+    rows = [["model", *(metric.heading(unit, surface) for metric in metrics.values())]]
     for name in model_names(results):
         cells = [
             number(means[key][name]["estimate"]["mean"], metric.decimals)
             if name in means[key]
             else MISSING
-            for key, metric in METRICS.items()
+            for key, metric in metrics.items()
         ]
         rows.append([name, *cells])
     return "\n\n".join(filter(None, [table(rows), _empty_text(results)]))
+
+
+def surface_definition(results: Results) -> Any:
+    """Return what a surface was; older results do not say, and had no choice."""
+    return results["settings"].get("surface", "surface-distance")
 
 
 def _empty_text(results: Results) -> str:

@@ -175,11 +175,9 @@ def _evaluate_layer(
     box = _bounding_box((predicted > 0) | (referred > 0))
     predicted, referred = (np.ascontiguousarray(array[box]) for array in (predicted, referred))
     overlaps = overlaps_by_label(predicted, referred, len(layer))
-    images = LabelledImage(predicted), LabelledImage(referred)
+    images = LabelledImage.pair(predicted, referred, settings.surface)
     return {
-        name: _evaluation(
-            LabelMasks(name, number, *images, overlaps[number - 1], spacing, settings)
-        )
+        name: _evaluation(LabelMasks(name, number, images, overlaps[number - 1], spacing, settings))
         for number, name in enumerate(layer, start=1)
     }
 
@@ -191,10 +189,9 @@ def _evaluate_objects(
     box = _bounding_box((prediction > 0) | (reference > 0))
     prediction, reference = prediction[box], reference[box]
     overlaps = ObjectOverlaps.of_numbered(prediction, reference)
-    predicted, referred = (
-        LabelledImage((array > 0).view(np.uint8)) for array in (prediction, reference)
-    )
-    return _evaluation(LabelMasks(OBJECT, 1, predicted, referred, overlaps, spacing, settings))
+    predicted, referred = ((array > 0).view(np.uint8) for array in (prediction, reference))
+    images = LabelledImage.pair(predicted, referred, settings.surface)
+    return _evaluation(LabelMasks(OBJECT, 1, images, overlaps, spacing, settings))
 
 
 def _evaluation(masks: LabelMasks) -> LabelEvaluation:

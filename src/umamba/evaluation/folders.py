@@ -22,6 +22,7 @@ from umamba.evaluation.cases import (
 from umamba.evaluation.instances import object_sizes, tercile_cut_points
 from umamba.evaluation.labels import labels_from_values
 from umamba.evaluation.mask_files import MaskPair, find_pairs, load_pair, read_values
+from umamba.evaluation.metrics import chosen_metrics
 from umamba.evaluation.settings import EvaluationSettings, check_cut_points
 from umamba.nnunet.dataset_checks import short
 from umamba.nnunet.file_names import GEOMETRY_ENDINGS, split_ending
@@ -119,9 +120,10 @@ def evaluate_folders(
 
     Raises:
         EvaluationError: If the folders have nothing in common, labels cannot be told, or a worker
-            was killed.
+            was killed, or a metric does not exist.
     """
     check_cut_points(request.cut_points or ())
+    chosen_metrics(request.settings)
     found = find_pairs(request.predictions, request.references)
     unit = _unit(found.pairs, request.spacing)
     n_workers = min(request.n_workers, len(found.pairs))

@@ -11,7 +11,14 @@ import numpy.typing as npt
 
 from umamba.evaluation.instances import ObjectMatches, ObjectOverlaps, overlaps_by_label
 from umamba.evaluation.settings import EvaluationSettings
-from umamba.evaluation.surfaces import LabelSurfaces, SurfaceDistances, measure_distances
+from umamba.evaluation.surfaces import (
+    DEFINITIONS,
+    BorderVoxels,
+    LabelSurfaces,
+    SurfaceDefinition,
+    SurfaceDistances,
+    measure_distances,
+)
 from umamba.evaluation.voxel_counts import OverlapCounts
 
 __all__ = ["LabelMasks", "LabelledImage"]
@@ -25,14 +32,23 @@ class LabelledImage:
 
     Attributes:
         labels: Unsigned integers, 2D or 3D, 0 where there is no label.
+        definition: What a surface is.
     """
 
     labels: Array
+    definition: SurfaceDefinition
+
+    @classmethod
+    def pair(
+        cls, prediction: Array, reference: Array, definition: SurfaceDefinition
+    ) -> "tuple[LabelledImage, LabelledImage]":
+        """Return a prediction and its reference, with surfaces of the same kind."""
+        return cls(prediction, definition), cls(reference, definition)
 
     @cached_property
-    def surfaces(self) -> LabelSurfaces:
+    def surfaces(self) -> LabelSurfaces | BorderVoxels:
         """The surfaces of all labels."""
-        return LabelSurfaces(self.labels)
+        return DEFINITIONS[self.definition](self.labels)
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,8 +58,7 @@ class LabelMasks:
     Attributes:
         name: Of the label.
         number: Its number in both images.
-        prediction: The image that holds it.
-        reference: Likewise, of the same shape.
+        images: The predicted one, and the reference, of the same shape.
         overlaps: Its objects in both.
         spacing: Distance of voxels along each axis.
         settings: What metrics depend on.
@@ -51,8 +66,7 @@ class LabelMasks:
 
     name: str
     number: int
-    prediction: LabelledImage
-    reference: LabelledImage
+    images: tuple[LabelledImage, LabelledImage]
     overlaps: ObjectOverlaps
     spacing: tuple[float, ...]
     settings: EvaluationSettings
@@ -68,8 +82,8 @@ class LabelMasks:
         """Return what two masks of booleans say of one label without a name."""
         predicted, referred = prediction.view(np.uint8), reference.view(np.uint8)
         (overlaps,) = overlaps_by_label(predicted, referred, 1)
-        images = LabelledImage(predicted), LabelledImage(referred)
-        return cls("", 1, *images, overlaps, tuple(spacing), settings)
+        images = LabelledImage.pair(predicted, referred, settings.surface)
+        return cls("", 1, images, overlaps, tuple(spacing), settings)
 
     @cached_property
     def counts(self) -> OverlapCounts:
@@ -88,11 +102,8 @@ class LabelMasks:
         """The distances between both surfaces; `None` where a mask is empty."""
         if self.counts.empty is not None:
             return None
-        first, second = (
-            image.surfaces.surface(self.number, self.spacing)
-            for image in (self.prediction, self.reference)
-        )
-        return measure_distances(first, second)
+        first, second = (image.surfaces.surface(self.number, self.spacing) for image in self.images)
+        return measure_distances(first, second, self.settings.surface)
 
     @property
     def nsd_tolerance(self) -> float:

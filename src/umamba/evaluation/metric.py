@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from umamba.evaluation.label_masks import LabelMasks
+from umamba.evaluation.surfaces import SurfaceDefinition
 
 __all__ = ["Metric"]
 
@@ -24,6 +25,8 @@ class Metric:
         higher_is_better: `None` where neither is, as of a signed difference.
         decimals: How many of them tables of means show.
         is_overlap: Whether it takes the value of `--empty` where both masks are empty.
+        of_surfaces: Whether it depends on what a surface is.
+        is_standard: Whether it is measured unless asked otherwise: those that cost little are.
     """
 
     name: str
@@ -36,17 +39,20 @@ class Metric:
     higher_is_better: bool | None = True
     decimals: int = 3
     is_overlap: bool = False
+    of_surfaces: bool = False
+    is_standard: bool = True
 
     @property
     def is_distance(self) -> bool:
         """Whether it is a length."""
         return self.unit == "length"
 
-    def heading(self, length: str) -> str:
-        """Return the title with the unit.
+    def heading(self, length: str, surface: SurfaceDefinition) -> str:
+        """Return the title with the unit, and with the definition of surfaces if it depends on it.
 
         Args:
             length: The unit of lengths, such as `mm`.
+            surface: What a surface was.
         """
-        units = {"length": length, "volume": f"{length}^3"}
-        return self.title if self.unit is None else f"{self.title}, {units[self.unit]}"
+        units = {None: "", "length": f", {length}", "volume": f", {length}^3"}
+        return self.title + (f" ({surface})" if self.of_surfaces else "") + units[self.unit]

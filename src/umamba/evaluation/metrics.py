@@ -8,14 +8,19 @@ say; `OverlapCounts.empty` tells such cases apart, for an average over them mean
 Source: Maier-Hein et al. 2024, arXiv:2206.01653, on empty references and predictions.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any
 
+from umamba.errors import EvaluationError
 from umamba.evaluation.label_masks import LabelMasks
 from umamba.evaluation.metric import Metric
 from umamba.evaluation.overlap_metrics import DICE, IOU, PRECISION, SENSITIVITY, VOLUME_ERROR
+from umamba.evaluation.settings import EvaluationSettings
 from umamba.evaluation.surface_metrics import ASSD, HD95, NSD
 
-__all__ = ["METRICS", "measure"]
+__all__ = ["ALL", "METRICS", "chosen_metrics", "measure", "measured_metrics"]
+
+ALL = "all"  # in place of the names of all metrics
 
 # In the order in which tables show them.
 METRICS: Mapping[str, Metric] = {
@@ -24,6 +29,31 @@ METRICS: Mapping[str, Metric] = {
 }
 
 
+def chosen_metrics(settings: EvaluationSettings) -> dict[str, Metric]:
+    """Return the standard metrics, and those that the settings add.
+
+    Raises:
+        EvaluationError: If there is no metric of a name.
+    """
+    unknown = sorted(set(settings.metrics) - {*METRICS, ALL})
+    if unknown:
+        others = ", ".join(name for name, metric in METRICS.items() if not metric.is_standard)
+        msg = f"there is no metric {unknown[0]}; besides the standard ones there are {others}"
+        raise EvaluationError(msg)
+    added = METRICS.keys() if ALL in settings.metrics else settings.metrics
+    return {n: metric for n, metric in METRICS.items() if metric.is_standard or n in added}
+
+
+def measured_metrics(rows: Iterable[Mapping[str, Any]]) -> dict[str, Metric]:
+    """Return the metrics that some rows of cases have.
+
+    Args:
+        rows: With `metrics` by name.
+    """
+    names = {name for row in rows for name in row["metrics"]}
+    return {name: metric for name, metric in METRICS.items() if name in names}
+
+
 def measure(masks: LabelMasks) -> dict[str, float]:
-    """Return all metrics of one label by name; NaN where undefined."""
-    return {name: metric.measure(masks) for name, metric in METRICS.items()}
+    """Return the metrics of one label that its settings choose, by name; NaN where undefined."""
+    return {name: metric.measure(masks) for name, metric in chosen_metrics(masks.settings).items()}

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 
 from umamba.errors import EvaluationError
 from umamba.evaluation.instances import SizeMeasure
+from umamba.evaluation.surfaces import SurfaceDefinition
 
 __all__ = ["EvaluationSettings", "check_cut_points"]
 
@@ -23,6 +24,8 @@ class EvaluationSettings:
             have one score for all sizes.
         matching_iou: Intersection over union above which two objects match.
         ignore: The value in the reference that marks voxels to leave out.
+        surface: What a surface is; see `umamba.evaluation.surfaces`.
+        metrics: Names of metrics to measure besides the standard ones.
 
     Raises:
         EvaluationError: If a number cannot be.
@@ -34,6 +37,8 @@ class EvaluationSettings:
     size_cut_points: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     matching_iou: float = 0.5
     ignore: int | None = None
+    surface: SurfaceDefinition = "surface-distance"
+    metrics: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for tolerance in (self.nsd_tolerance, *self.nsd_tolerances.values()):
@@ -49,7 +54,7 @@ class EvaluationSettings:
     def to_dict(self) -> dict[str, object]:
         """Return what JSON can hold."""
         cuts = {label: list(cuts) for label, cuts in self.size_cut_points.items()}
-        return asdict(self) | {"size_cut_points": cuts}
+        return asdict(self) | {"size_cut_points": cuts, "metrics": list(self.metrics)}
 
 
 def check_cut_points(cut_points: Sequence[float]) -> None:

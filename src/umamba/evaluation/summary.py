@@ -10,7 +10,7 @@ from typing import Any
 from umamba.errors import EvaluationError
 from umamba.evaluation.folders import FolderEvaluation
 from umamba.evaluation.instances import ALL_SIZES, stratum_names
-from umamba.evaluation.metrics import METRICS
+from umamba.evaluation.metrics import chosen_metrics, measured_metrics
 from umamba.nnunet.whole_files import write_whole
 from umamba.terminal import one_line
 
@@ -58,9 +58,10 @@ def _rows(evaluation: FolderEvaluation) -> tuple[list[Row], list[Row]]:
 def _summarise_labels(cases: Sequence[Row]) -> list[Row]:
     """Return mean, median and number of the defined values per label, and count empty masks."""
     summary = []
+    names = list(measured_metrics(cases))
     for label, rows in _grouped(cases, "label").items():
         metrics = {}
-        for name in METRICS:
+        for name in names:
             values = [row["metrics"][name] for row in rows if row["metrics"][name] is not None]
             metrics[name] = {
                 "mean": statistics.fmean(values) if values else None,
@@ -105,7 +106,8 @@ def evaluation_text(evaluation: FolderEvaluation) -> str:
     """Return tables of all cases, of all labels and of the objects by size."""
     cases, instances = _rows(evaluation)
     summary = _summarise_labels(cases)
-    headings = [metric.heading(evaluation.unit) for metric in METRICS.values()]
+    settings, unit = evaluation.settings, evaluation.unit
+    headings = [m.heading(unit, settings.surface) for m in chosen_metrics(settings).values()]
     parts = [
         _table(
             ["case", "label", *headings, "empty"],
@@ -137,7 +139,7 @@ def _pick(metrics: Mapping[str, Mapping[str, Any]], statistic: str) -> Row:
 
 
 def _cells(metrics: Mapping[str, Any]) -> list[str]:
-    return [_shown(metrics[name]) for name in METRICS]
+    return [_shown(value) for value in metrics.values()]
 
 
 def _shown(value: float | int | None) -> str:
@@ -222,6 +224,7 @@ def write_tables(evaluation: FolderEvaluation, cases_file: Path) -> tuple[Path, 
             "case": row["case"],
             "label": row["label"],
             **row["metrics"],
+            "surface": evaluation.settings.surface,
             "empty": row["empty"],
             "reference_volume": row["reference_volume"],
             "prediction_volume": row["prediction_volume"],

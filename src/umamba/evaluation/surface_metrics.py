@@ -33,6 +33,7 @@ NSD = Metric(
     source="Nikolov et al. 2021, doi:10.2196/26151",
     empty="one: 0; both: undefined, or as `--empty` says",
     is_overlap=True,
+    of_surfaces=True,
 )
 HD95 = Metric(
     name="hd95",
@@ -47,6 +48,7 @@ HD95 = Metric(
     unit="length",
     higher_is_better=False,
     decimals=2,
+    of_surfaces=True,
 )
 ASSD = Metric(
     name="assd",
@@ -58,4 +60,5 @@ ASSD = Metric(
     unit="length",
     higher_is_better=False,
     decimals=2,
+    of_surfaces=True,
 )
