@@ -8,6 +8,7 @@ import pytest
 
 from nnunet.dataset_files import save
 from umamba.cli.main import main
+from umamba.evaluation.metrics import METRICS
 
 
 def square(size, start=2):
@@ -38,7 +39,7 @@ def test_the_table_shows_cases_averages_and_empty_masks(folders, capsys):
     assert shown.err == ""
     lines = [line.split() for line in shown.out.splitlines()]
     assert next(x for x in lines if "mean" in x)[:3] == ["cell", "mean", "0.5000"]
-    assert ["cell", "n", *"33322223"] == next(x for x in lines if "n" in x[1:2])
+    assert ["cell", "n", *"333222223323"] == next(x for x in lines if "n" in x[1:2])
     assert "empty masks of cell: 1 reference (of 3 cases)" in shown.out
     assert ["cell", "all", "2", "3", "1", "0.4000", "1.0000"] in lines
     assert ["cell", "small", "below", "6", "0", "1", "0", "0.0000", "-"] in lines
@@ -162,6 +163,24 @@ def test_the_definition_of_surfaces_stands_where_distances_do(folders, capsys):
     assert evaluate(folders, "--json") == 0
     content = json.loads(capsys.readouterr().out)
     assert content["settings"]["surface"] == "surface-distance"
+
+
+def test_the_help_names_all_metrics_that_are_not_standard(capsys):
+    with pytest.raises(SystemExit):
+        main(["evaluate", "--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    extra = [name for name, metric in METRICS.items() if not metric.is_standard]
+    assert f"which takes longer: {', '.join(extra)}, or all of them" in shown
+
+
+def test_metrics_that_were_asked_for(folders, capsys):
+    options = ("--metrics", "lesion_dice", "cldice", "--lesion-volume", "50")
+    assert evaluate(folders, *options, "--json") == 0
+    content = json.loads(capsys.readouterr().out)
+    assert content["settings"]["metrics"] == ["lesion_dice", "cldice"]
+    metrics = [row["metrics"] for row in content["cases"]]
+    assert [m["lesion_dice"] for m in metrics] == [1, pytest.approx(0.5), 0]
+    assert all("cldice" in m and "boundary_iou" not in m for m in metrics)
 
 
 def test_unknown_metrics_are_refused(folders, capsys):

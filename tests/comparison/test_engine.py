@@ -434,9 +434,15 @@ def test_hours_need_a_step_that_was_measured(paths: Paths, monkeypatch: pytest.M
 
 def test_another_tolerance_evaluates_anew_and_trains_nothing(paths: Paths) -> None:
     first, _ = compare(paths)
-    settings = EvaluationSettings(nsd_tolerance=0.0)
+    settings = EvaluationSettings(nsd_tolerance=0.0, surface="voxels", metrics=("cldice",))
     second, jobs = compare(paths, evaluation=settings)
     assert jobs == []
+    assert "cldice" not in first["cases"][0]["metrics"]
+    assert all(row["metrics"]["cldice"] is not None for row in second["cases"])
+    assert second["settings"]["surface"] == "voxels"
+    table = (paths.results.parent / "out" / "cases.csv").read_text(encoding="utf-8")
+    assert table.startswith("model,fold,seed,case,label,dice,")
+    assert ",cldice,surface,empty\n" in table
     pairs = zip(first["cases"], second["cases"], strict=True)
     assert all(a["metrics"]["nsd"] > b["metrics"]["nsd"] for a, b in pairs)
     settings = EvaluationSettings(nsd_tolerances={"tumour": 2.0})

@@ -7,14 +7,18 @@ import pytest
 import SimpleITK
 
 from umamba.evaluation.label_masks import LabelMasks
-from umamba.evaluation.metrics import METRICS, measure
+from umamba.evaluation.metrics import measure
 from umamba.evaluation.settings import EvaluationSettings
 from umamba.evaluation.voxel_counts import OverlapCounts
+
+# The others have tests of their own.
+NAMES = ("dice", "iou", "nsd", "hd95", "assd", "volume_error", "sensitivity", "precision")
 
 
 def compare_masks(prediction, reference, spacing, nsd_tolerance):
     settings = EvaluationSettings(nsd_tolerance)
-    return measure(LabelMasks.of_booleans(prediction, reference, spacing, settings))
+    found = measure(LabelMasks.of_booleans(prediction, reference, spacing, settings))
+    return {name: found[name] for name in NAMES}
 
 
 def box(z, y, x, shape=(20, 20, 20)):
@@ -105,8 +109,7 @@ NOTHING, SOMETHING = np.zeros((6, 6), bool), np.eye(6, dtype=bool)
 def test_empty_masks_leave_undefined_what_is_undefined(prediction, reference, empty, zero, one):
     assert OverlapCounts.of_masks(prediction, reference).empty == empty
     metrics = compare_masks(prediction, reference, (1.0, 1.0), 1.0)
-    assert tuple(metrics) == tuple(METRICS)
-    expected = {**dict.fromkeys(METRICS, math.nan), **dict.fromkeys(zero, 0.0)}
+    expected = {**dict.fromkeys(NAMES, math.nan), **dict.fromkeys(zero, 0.0)}
     expected |= dict.fromkeys(one, 1.0)
     assert metrics == pytest.approx(expected, nan_ok=True)
 

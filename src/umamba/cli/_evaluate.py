@@ -19,14 +19,15 @@ if TYPE_CHECKING:
 __all__ = ["add_metric_arguments", "add_parser", "metric_settings", "run"]
 
 # Names of the metrics that are not standard; a test compares them with the list of all.
-_EXTRA: tuple[str, ...] = ()
+_EXTRA = ("cldice", "boundary_iou", "lesion_dice", "lesion_hd95")
 
 _DESCRIPTION = """\
 Compare predicted masks with their references, files of the same name in two folders (NIfTI,
 NRRD, MHA, PNG, TIFF). Per case and label or region: Dice, IoU, normalised surface distance
 (NSD), 95th percentile of the Hausdorff distance (HD95), average symmetric surface distance
-(ASSD), absolute volume error as a share of the reference, sensitivity and precision; and for
-connected components, or numbered objects, F1 by object size and the Dice of those found.
+(ASSD), absolute and signed volume error as a share of the reference, sensitivity, precision,
+panoptic quality, lesions found and false ones; and for connected components, or numbered objects,
+F1 by object size and the Dice of those found.
 
 Lengths are in mm, for files without voxel size in pixels. What is undefined because a mask is
 empty is left out of averages and counted.
@@ -118,6 +119,29 @@ def add_metric_arguments(parser: argparse.ArgumentParser) -> "argparse._Argument
         metavar="[NAME=]DISTANCE",
         help="up to which surfaces agree in NSD: of all labels, or of one (default: 1)",
     )
+    group.add_argument(
+        "--lesion-dilation",
+        type=integer,
+        default=3,
+        metavar="VOXELS",
+        help="in lesion-wise metrics: by how much reference lesions grow before they are joined "
+        "and looked for; BraTS 2023 has 1 for meningiomas and metastases (default: 3)",
+    )
+    group.add_argument(
+        "--lesion-penalty",
+        type=float,
+        default=374.0,
+        metavar="DISTANCE",
+        help="HD95 of a lesion that is missed, or falsely predicted (default: 374)",
+    )
+    group.add_argument(
+        "--lesion-volume",
+        type=float,
+        default=0.0,
+        metavar="VOLUME",
+        help="leave out reference lesions that are not larger; BraTS 2023 has 50, for metastases 2 "
+        "(default: 0)",
+    )
     return group
 
 
@@ -129,6 +153,9 @@ def metric_settings(args: argparse.Namespace) -> dict[str, Any]:
         "nsd_tolerances": tolerances,
         "surface": args.surface,
         "metrics": tuple(args.metrics),
+        "lesion_dilation": args.lesion_dilation,
+        "lesion_penalty": args.lesion_penalty,
+        "lesion_volume": args.lesion_volume,
     }
 
 

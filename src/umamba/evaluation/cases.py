@@ -15,7 +15,7 @@ from umamba.evaluation.instances import (
     overlaps_by_label,
     score_by_size,
 )
-from umamba.evaluation.label_masks import LabelledImage, LabelMasks
+from umamba.evaluation.label_masks import LabelledImage, LabelMasks, bounding_box
 from umamba.evaluation.layers import disjoint_layers, paint
 from umamba.evaluation.metrics import measure
 from umamba.evaluation.settings import EvaluationSettings
@@ -172,12 +172,15 @@ def _evaluate_layer(
 ) -> dict[str, LabelEvaluation]:
     """Evaluate labels that do not overlap, all in one go through the image."""
     predicted, referred = (paint(array, layer.values()) for array in (prediction, reference))
-    box = _bounding_box((predicted > 0) | (referred > 0))
+    shape = reference.shape
+    box = bounding_box((predicted > 0) | (referred > 0))
     predicted, referred = (np.ascontiguousarray(array[box]) for array in (predicted, referred))
     overlaps = overlaps_by_label(predicted, referred, len(layer))
     images = LabelledImage.pair(predicted, referred, settings.surface)
     return {
-        name: _evaluation(LabelMasks(name, number, images, overlaps[number - 1], spacing, settings))
+        name: _evaluation(
+            LabelMasks(name, number, images, overlaps[number - 1], spacing, settings, shape)
+        )
         for number, name in enumerate(layer, start=1)
     }
 
@@ -186,12 +189,13 @@ def _evaluate_objects(
     prediction: Array, reference: Array, spacing: tuple[float, ...], settings: EvaluationSettings
 ) -> LabelEvaluation:
     """Evaluate numbered objects: as such, and all together as one label."""
-    box = _bounding_box((prediction > 0) | (reference > 0))
+    shape = reference.shape
+    box = bounding_box((prediction > 0) | (reference > 0))
     prediction, reference = prediction[box], reference[box]
     overlaps = ObjectOverlaps.of_numbered(prediction, reference)
     predicted, referred = ((array > 0).view(np.uint8) for array in (prediction, reference))
     images = LabelledImage.pair(predicted, referred, settings.surface)
-    return _evaluation(LabelMasks(OBJECT, 1, images, overlaps, spacing, settings))
+    return _evaluation(LabelMasks(OBJECT, 1, images, overlaps, spacing, settings, shape))
 
 
 def _evaluation(masks: LabelMasks) -> LabelEvaluation:
@@ -204,13 +208,3 @@ def _evaluation(masks: LabelMasks) -> LabelEvaluation:
         prediction_volume=float(objects.prediction_volumes.sum()),
         objects=objects,
     )
-
-
-def _bounding_box(mask: Array) -> tuple[slice, ...]:
-    """Return the smallest box that holds a mask; an empty one if the mask is empty."""
-    box = []
-    for axis in range(mask.ndim):
-        others = tuple(other for other in range(mask.ndim) if other != axis)
-        places = np.flatnonzero(mask.any(axis=others))
-        box.append(slice(places[0], places[-1] + 1) if places.size else slice(0))
-    return tuple(box)

@@ -1,10 +1,10 @@
 """Two masks of one label, and what metrics measure of them, each found once where it is needed."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,9 +21,10 @@ from umamba.evaluation.surfaces import (
 )
 from umamba.evaluation.voxel_counts import OverlapCounts
 
-__all__ = ["LabelMasks", "LabelledImage"]
+__all__ = ["LabelMasks", "LabelledImage", "bounding_box"]
 
 Array = npt.NDArray[Any]
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +63,7 @@ class LabelMasks:
         overlaps: Its objects in both.
         spacing: Distance of voxels along each axis.
         settings: What metrics depend on.
+        image_shape: Of the whole image, of which the two may be the part that holds labels.
     """
 
     name: str
@@ -70,6 +72,8 @@ class LabelMasks:
     overlaps: ObjectOverlaps
     spacing: tuple[float, ...]
     settings: EvaluationSettings
+    image_shape: tuple[int, ...]
+    _found: dict[Callable[..., Any], Any] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
     def of_booleans(
@@ -83,7 +87,14 @@ class LabelMasks:
         predicted, referred = prediction.view(np.uint8), reference.view(np.uint8)
         (overlaps,) = overlaps_by_label(predicted, referred, 1)
         images = LabelledImage.pair(predicted, referred, settings.surface)
-        return cls("", 1, images, overlaps, tuple(spacing), settings)
+        return cls("", 1, images, overlaps, tuple(spacing), settings, reference.shape)
+
+    def once(self, find: Callable[["LabelMasks"], Found]) -> Found:
+        """Return what a function finds of these masks; it is called only the first time."""
+        if find not in self._found:
+            self._found[find] = find(self)
+        found: Found = self._found[find]
+        return found
 
     @cached_property
     def counts(self) -> OverlapCounts:
@@ -105,7 +116,24 @@ class LabelMasks:
         first, second = (image.surfaces.surface(self.number, self.spacing) for image in self.images)
         return measure_distances(first, second, self.settings.surface)
 
+    @cached_property
+    def booleans(self) -> tuple[Array, Array]:
+        """Both masks, within the smallest box that holds both; what is beyond is outside."""
+        prediction, reference = (image.labels == self.number for image in self.images)
+        box = bounding_box(prediction | reference)
+        return prediction[box], reference[box]
+
     @property
     def nsd_tolerance(self) -> float:
         """Distance up to which surfaces of this label agree."""
         return self.settings.nsd_tolerances.get(self.name, self.settings.nsd_tolerance)
+
+
+def bounding_box(mask: Array) -> tuple[slice, ...]:
+    """Return the smallest box that holds a mask; an empty one if the mask is empty."""
+    box = []
+    for axis in range(mask.ndim):
+        others = tuple(other for other in range(mask.ndim) if other != axis)
+        places = np.flatnonzero(mask.any(axis=others))
+        box.append(slice(places[0], places[-1] + 1) if places.size else slice(0))
+    return tuple(box)

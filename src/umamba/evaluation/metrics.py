@@ -12,9 +12,24 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from umamba.errors import EvaluationError
+from umamba.evaluation.boundary_iou import BOUNDARY_IOU
+from umamba.evaluation.centerline_dice import CENTERLINE_DICE
 from umamba.evaluation.label_masks import LabelMasks
+from umamba.evaluation.lesion_metrics import LESION_DICE, LESION_HD95
 from umamba.evaluation.metric import Metric
-from umamba.evaluation.overlap_metrics import DICE, IOU, PRECISION, SENSITIVITY, VOLUME_ERROR
+from umamba.evaluation.object_metrics import (
+    LESION_FALSE_POSITIVES,
+    LESION_RECALL,
+    PANOPTIC_QUALITY,
+)
+from umamba.evaluation.overlap_metrics import (
+    DICE,
+    IOU,
+    PRECISION,
+    SENSITIVITY,
+    VOLUME_BIAS,
+    VOLUME_ERROR,
+)
 from umamba.evaluation.settings import EvaluationSettings
 from umamba.evaluation.surface_metrics import ASSD, HD95, NSD
 
@@ -25,7 +40,24 @@ ALL = "all"  # in place of the names of all metrics
 # In the order in which tables show them.
 METRICS: Mapping[str, Metric] = {
     metric.name: metric
-    for metric in (DICE, IOU, NSD, HD95, ASSD, VOLUME_ERROR, SENSITIVITY, PRECISION)
+    for metric in (
+        DICE,
+        IOU,
+        NSD,
+        HD95,
+        ASSD,
+        VOLUME_ERROR,
+        VOLUME_BIAS,
+        SENSITIVITY,
+        PRECISION,
+        PANOPTIC_QUALITY,
+        LESION_RECALL,
+        LESION_FALSE_POSITIVES,
+        CENTERLINE_DICE,
+        BOUNDARY_IOU,
+        LESION_DICE,
+        LESION_HD95,
+    )
 }
 
 

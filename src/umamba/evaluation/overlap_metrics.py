@@ -5,7 +5,7 @@ import math
 from umamba.evaluation.label_masks import LabelMasks
 from umamba.evaluation.metric import Metric
 
-__all__ = ["DICE", "IOU", "PRECISION", "SENSITIVITY", "VOLUME_ERROR"]
+__all__ = ["DICE", "IOU", "PRECISION", "SENSITIVITY", "VOLUME_BIAS", "VOLUME_ERROR"]
 
 _RELOADED = "Maier-Hein et al. 2024, arXiv:2206.01653"
 _EMPTY_OVERLAP = "one: 0; both: undefined, or as `--empty` says"
@@ -28,6 +28,11 @@ def _iou(masks: LabelMasks) -> float:
 def _volume_error(masks: LabelMasks) -> float:
     counts = masks.counts
     return _ratio(abs(counts.prediction - counts.reference), counts.reference)
+
+
+def _volume_bias(masks: LabelMasks) -> float:
+    counts = masks.counts
+    return _ratio(counts.prediction - counts.reference, counts.reference)
 
 
 def _sensitivity(masks: LabelMasks) -> float:
@@ -64,6 +69,18 @@ VOLUME_ERROR = Metric(
     source="Heimann et al. 2009, doi:10.1109/TMI.2009.2013851",
     empty="reference: undefined; prediction: 1",
     higher_is_better=False,
+)
+VOLUME_BIAS = Metric(
+    name="volume_bias",
+    title="volume bias",
+    measure=_volume_bias,
+    definition=(
+        "The predicted volume less the reference's, as a share of the reference's; the mean says "
+        "whether volumes are too large (positive) or too small."
+    ),
+    source="Bland and Altman 1986, doi:10.1016/S0140-6736(86)90837-8",
+    empty="reference: undefined; prediction: -1",
+    higher_is_better=None,
 )
 SENSITIVITY = Metric(
     name="sensitivity",

@@ -26,6 +26,10 @@ class EvaluationSettings:
         ignore: The value in the reference that marks voxels to leave out.
         surface: What a surface is; see `umamba.evaluation.surfaces`.
         metrics: Names of metrics to measure besides the standard ones.
+        lesion_dilation: Voxels by which reference lesions grow before those that touch are one,
+            and before predictions are looked for in them, in `lesion_dice` and `lesion_hd95`.
+        lesion_penalty: HD95 of a lesion that is missed or is none.
+        lesion_volume: Reference lesions that are not larger than this are not scored there.
 
     Raises:
         EvaluationError: If a number cannot be.
@@ -39,6 +43,9 @@ class EvaluationSettings:
     ignore: int | None = None
     surface: SurfaceDefinition = "surface-distance"
     metrics: tuple[str, ...] = ()
+    lesion_dilation: int = 3
+    lesion_penalty: float = 374.0
+    lesion_volume: float = 0.0
 
     def __post_init__(self) -> None:
         for tolerance in (self.nsd_tolerance, *self.nsd_tolerances.values()):
@@ -47,6 +54,10 @@ class EvaluationSettings:
                 raise EvaluationError(msg)
         if not 0 <= self.matching_iou < 1:
             msg = f"the IoU {self.matching_iou} for matches is not at least 0 and below 1"
+            raise EvaluationError(msg)
+        lesions = self.lesion_dilation, self.lesion_penalty, self.lesion_volume
+        if not all(0 <= value < math.inf for value in lesions):
+            msg = f"dilation, penalty and volume of lesions {lesions} are not all 0 or more"
             raise EvaluationError(msg)
         for cut_points in self.size_cut_points.values():
             check_cut_points(cut_points)

@@ -1,0 +1,59 @@
+"""Boundary IoU: the IoU of what of two masks is near their outlines."""
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from umamba.evaluation.label_masks import LabelMasks
+from umamba.evaluation.metric import Metric
+
+__all__ = ["BOUNDARY_IOU", "boundary_width"]
+
+Array = npt.NDArray[Any]
+_SHARE_OF_DIAGONAL = 0.02
+_ROUNDING = 1e-9
+
+
+def boundary_width(shape: tuple[int, ...], spacing: tuple[float, ...]) -> float:
+    """Return how far from the outside a boundary reaches: 2 % of the diagonal, at least a voxel.
+
+    Args:
+        shape: Of the image.
+        spacing: Distance of voxels along each axis.
+    """
+    diagonal = math.hypot(*(n * step for n, step in zip(shape, spacing, strict=True)))
+    return max(_SHARE_OF_DIAGONAL * diagonal, *spacing)
+
+
+def _boundary_iou(masks: LabelMasks) -> float:
+    if masks.counts.empty == "both":
+        return math.nan
+    width = boundary_width(masks.image_shape, masks.spacing)
+    first, second = (_boundary(mask, masks.spacing, width) for mask in masks.booleans)
+    return float(np.count_nonzero(first & second) / np.count_nonzero(first | second))
+
+
+def _boundary(mask: Array, spacing: tuple[float, ...], width: float) -> Array:
+    from scipy.ndimage import distance_transform_edt
+
+    inside = (slice(1, -1),) * mask.ndim
+    distances = distance_transform_edt(np.pad(mask, 1), spacing)[inside]
+    boundary: Array = mask & (distances <= width * (1 + _ROUNDING))
+    return boundary
+
+
+BOUNDARY_IOU = Metric(
+    name="boundary_iou",
+    title="boundary IoU",
+    measure=_boundary_iou,
+    definition=(
+        "The IoU of the voxels of each mask that are not further from the outside than 2 % of the "
+        "image's diagonal, and at least a voxel. Distances are in space, from voxel to voxel."
+    ),
+    source="Cheng et al. 2021, arXiv:2103.16562",
+    empty="one: 0; both: undefined, or as `--empty` says",
+    is_overlap=True,
+    is_standard=False,
+)
