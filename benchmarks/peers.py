@@ -15,7 +15,7 @@ from torch import Tensor
 from benchmarks.c_peer import c_scan, why_no_compiler
 from benchmarks.shapes import Shape
 from umamba import selective_scan
-from umamba.ops.backends import why_not
+from umamba.ops.backends import find_backend
 
 __all__ = [
     "GPU_OURS",
@@ -164,7 +164,12 @@ _MAMBA_SSM = Peer(MAMBA_SSM, mamba_ssm_cuda, _why_no_cuda, device="cuda", time_c
 GPU_PEERS = {
     peer.name: peer
     for peer in (
-        Peer(GPU_OURS, _umamba("triton"), lambda: why_not("triton", "cuda"), device="cuda"),
+        Peer(
+            GPU_OURS,
+            _umamba("triton"),
+            lambda: find_backend("triton").why_not("cuda"),
+            device="cuda",
+        ),
         Peer("umamba torch, CUDA", _umamba("torch"), lambda: None, device="cuda"),
         _MAMBA_SSM,
     )
@@ -172,7 +177,7 @@ GPU_PEERS = {
 PEERS = {
     peer.name: peer
     for peer in (
-        Peer(OURS, _umamba("cpu"), lambda: why_not("cpu", "cpu")),
+        Peer(OURS, _umamba("cpu"), lambda: find_backend("cpu").why_not("cpu")),
         Peer(PORTABLE, _umamba("torch"), lambda: None),
         Peer(YARDSTICK, c_scan, why_no_compiler),
         Peer(PSCAN, pscan, _missing("mambapy", "pip install --no-deps mambapy"), _skip_hungry),

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from ops.scan_cases import replace_backend
 from umamba.cli.main import main
-from umamba.doctor import folders, scan
+from umamba.doctor import folders
 
 VARIABLE = "UMAMBA_SCAN_BACKEND"
 Usage = namedtuple("Usage", "total used free")
@@ -66,7 +67,7 @@ def test_exit_code_1_if_a_folder_is_not_set(
 def test_exit_code_1_if_what_is_asked_for_cannot_run(
     options: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(scan, "why_not", lambda name, _: None if name == "torch" else "no kernel")
+    replace_backend(monkeypatch, "triton", why_not=lambda _: "no kernel")
     monkeypatch.setenv(VARIABLE, "triton")
     assert main(["doctor", *options]) == 1
     assert "asks for triton, which runs on no device here" in capsys.readouterr().out

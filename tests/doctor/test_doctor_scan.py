@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from ops.scan_cases import replace_backend
 from umamba.doctor import scan
 from umamba.doctor.scan import examine_scan
 from umamba.doctor.sections import Section
@@ -51,10 +52,15 @@ def test_without_llvmlite_it_says_what_to_install(monkeypatch: pytest.MonkeyPatc
 def test_a_processor_that_llvm_refuses_needs_a_newer_llvmlite(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(scan, "why_not", lambda *_: "LLVM cannot compile")
+    def refuse(_: int) -> None:
+        msg = "no such target"
+        raise RuntimeError(msg)
+
+    monkeypatch.setattr("umamba.ops.cpu.compilation.compile_scan", refuse)
     line = examine_scan().lines["cpu: cpu"]
     assert line == (
-        "does not run: LLVM cannot compile; `pip install --upgrade llvmlite` may mend it"
+        "does not run: LLVM cannot compile for this processor (no such target); "
+        "`pip install --upgrade llvmlite` may mend it"
     )
 
 
@@ -71,7 +77,7 @@ def test_a_backend_that_runs_on_one_device_is_no_problem(monkeypatch: pytest.Mon
 
 
 def test_a_backend_that_runs_nowhere_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scan, "why_not", lambda *_: "no kernel")
+    replace_backend(monkeypatch, "triton", why_not=lambda _: "no kernel")
     monkeypatch.setenv(VARIABLE, "triton")
     (problem,) = examine_scan().problems
     assert "asks for triton, which runs on no device here (cpu: no kernel)" in problem
@@ -83,13 +89,13 @@ def test_a_gpu_without_a_c_compiler_is_told_what_to_install(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Some GPU")
     reason = "Triton cannot launch; it needs a C compiler"
-    monkeypatch.setattr("umamba.ops.triton.why_unavailable", lambda _: reason)
+    replace_backend(monkeypatch, "triton", why_not=lambda _: reason)
     section = examine_scan()
     assert section.lines["cuda"] == "Some GPU; auto takes: torch"
     assert section.lines["cuda: triton"] == f"does not run: {reason}"
     (warning,) = section.warnings
     assert warning == f"the GPU runs the slow torch backend: {reason}"
-    monkeypatch.setattr("umamba.ops.triton.why_unavailable", lambda _: None)
+    replace_backend(monkeypatch, "triton", why_not=lambda _: None)
     section = examine_scan()
     assert section.lines["cuda"] == "Some GPU; auto takes: triton"
     assert section.warnings == ()

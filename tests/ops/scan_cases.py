@@ -1,10 +1,15 @@
 """Inputs of the selective scan for tests, and its gradients."""
 
+from dataclasses import replace
+from typing import Any
+
+import pytest
 import torch
 from torch import Tensor
 
 from conftest import golden_loss
 from umamba import selective_scan
+from umamba.ops import backends
 
 # Relative L2 error: about 4 x the worst value measured over the tables of the tests.
 TOLERANCE = {torch.float32: 2e-6, torch.float64: 1e-14}
@@ -38,6 +43,12 @@ def scan_inputs(
         "dt_bias": draw(d_inner),
         "initial_state": draw(batch, d_inner, d_state),
     }
+
+
+def replace_backend(monkeypatch: pytest.MonkeyPatch, name: str, **changes: Any) -> None:
+    """Declare a backend otherwise, e.g. `why_not=lambda device_type: "no compiler"`."""
+    changed = replace(backends.find_backend(name), **changes)
+    monkeypatch.setitem(backends._BACKENDS, name, changed)
 
 
 def run_with_gradients(inputs: dict[str, Tensor], backend: str) -> dict[str, Tensor]:

@@ -4,15 +4,16 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import torch
 
-from ops.scan_cases import scan_inputs
+from ops.scan_cases import replace_backend, run_with_gradients, scan_inputs
 from umamba import selective_scan
 from umamba.errors import BackendError
-from umamba.ops import backends, cpu, triton
-from umamba.ops.backends import check_backend, resolve_backend, why_not
+from umamba.ops import backends, cpu, portable
+from umamba.ops.backends import check_backend, find_backend, resolve_backend
 
 
 @pytest.fixture(autouse=True)
@@ -47,9 +48,9 @@ def test_auto_takes_native_code_on_the_cpu_and_torch_where_there_is_none() -> No
 
 
 def test_auto_takes_triton_on_a_gpu_or_says_why_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(triton, "why_unavailable", lambda _: None)
+    replace_backend(monkeypatch, "triton", why_not=lambda _: None)
     assert resolve_backend(None, "cuda") == "triton"
-    monkeypatch.setattr(triton, "why_unavailable", lambda _: "no C compiler")
+    replace_backend(monkeypatch, "triton", why_not=lambda _: "no C compiler")
     with pytest.warns(RuntimeWarning, match="'triton' cannot run: no C compiler. The portable"):
         assert resolve_backend(None, "cuda") == "torch"
 
@@ -79,13 +80,36 @@ def test_a_processor_that_llvm_refuses_is_reported(monkeypatch: pytest.MonkeyPat
 
 
 def test_what_cannot_run_is_said() -> None:
-    assert "tensors are on cuda" in str(why_not("cpu", "cuda"))
-    assert why_not("torch", "cuda") is None
+    assert "tensors are on cuda" in str(find_backend("cpu").why_not("cuda"))
+    assert find_backend("torch").why_not("cuda") is None
     inputs = scan_inputs()
     want = selective_scan(**inputs, backend="torch")
     with pytest.warns(RuntimeWarning, match="'triton' cannot run: it runs on NVIDIA GPUs"):
         got = selective_scan(**inputs, backend="triton")
     assert torch.equal(got, want)
+
+
+def test_a_new_backend_is_one_declaration(monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs = scan_inputs()
+    want = run_with_gradients(inputs, "torch")
+    new = replace(portable.BACKEND, name="new", priority=9, devices=("cpu",))
+    monkeypatch.setattr(backends, "_BACKENDS", {"new": new} | backends._BACKENDS)
+    assert resolve_backend(None, "cpu") == "new"
+    assert backends.fastest("cuda").name == "triton"
+    got = run_with_gradients(inputs, "auto")
+    assert all(torch.equal(got[name], want[name]) for name in want)
+    replace_backend(monkeypatch, "new", why_not=lambda _: "it is asleep")
+    with pytest.warns(RuntimeWarning, match="'new' cannot run: it is asleep"):
+        assert resolve_backend(None, "cpu") == "torch"
+
+
+def test_names_are_unique_and_only_differentiable_backends_keep_no_states() -> None:
+    names = [module.BACKEND.name for module in backends._MODULES]
+    assert sorted(set(names)) == sorted(names)
+    for backend in backends.backends():
+        assert (backend.backward is None) == (backend.restart_shape is None)
+    priorities = [backend.priority for backend in backends.backends()]
+    assert priorities == sorted(priorities, reverse=True)
 
 
 def test_networks_can_be_imported_under_a_meta_device_and_leave_the_compiler_out() -> None:

@@ -15,11 +15,12 @@ from umamba.ops.cpu import cpu_scan, cpu_scan_backward, why_unavailable
 from umamba.ops.cpu.compilation import target_machine, vector_lanes
 from umamba.ops.cpu.scan_kernels import build_scan_module
 from umamba.ops.cpu.scan_task import KernelSpec
+from umamba.ops.scan_backend import ScanTensors
 
 
 @pytest.fixture(autouse=True)
 def no_other_backend_takes_over() -> None:
-    assert why_unavailable() is None
+    assert why_unavailable("cpu") is None
 
 
 def errors_of(inputs: dict[str, Tensor]) -> dict[str, float]:
@@ -89,14 +90,14 @@ def test_results_do_not_depend_on_the_number_of_threads() -> None:
 
 
 def _in_child(queue: Any, tensors: list[Tensor]) -> None:
-    queue.put(cpu_scan(*tensors, softplus=True, keep_states=False)[0].numpy())
+    queue.put(cpu_scan(ScanTensors(*tensors), softplus=True, keep_states=False)[0].numpy())
 
 
 def test_a_forked_child_computes_the_same() -> None:
     tensors = list(scan_inputs(2, 64, 16, 2048, dtype=torch.float32).values())
     torch.set_num_threads(2)
     # The parent's pool of threads is there when it forks; the child has none of them.
-    want = cpu_scan(*tensors, softplus=True, keep_states=False)[0]
+    want = cpu_scan(ScanTensors(*tensors), softplus=True, keep_states=False)[0]
     context = multiprocessing.get_context("fork")
     queue = context.Queue()
     child = context.Process(target=_in_child, args=(queue, tensors), daemon=True)
@@ -148,12 +149,13 @@ def test_types_and_devices_are_checked_at_the_boundary() -> None:
     flags = {"softplus": True, "keep_states": True}
     mixed = [tensors[0], tensors[1].double(), *tensors[2:]]
     with pytest.raises(BackendError, match="tensors of one type in main memory"):
-        cpu_scan(*mixed, **flags)
+        cpu_scan(ScanTensors(*mixed), **flags)
     with pytest.raises(BackendError, match=r"float32 or float64; got torch\.bfloat16"):
-        cpu_scan(*(x.bfloat16() for x in tensors), **flags)
-    y, last, states = cpu_scan(*tensors, **flags)
+        cpu_scan(ScanTensors(*(x.bfloat16() for x in tensors)), **flags)
+    given = ScanTensors(*tensors)
+    y, last, states = cpu_scan(given, **flags)
     with pytest.raises(BackendError, match="are not those of this sequence"):
-        cpu_scan_backward(y, last, *tensors[:8], states[:, :1], softplus=True)
+        cpu_scan_backward(y, last, given, states[:, :1], softplus=True, with_first=False)
 
 
 @pytest.mark.parametrize("bits", [32, 64])

@@ -22,7 +22,7 @@ FAST = ["torch", "cpu"]
 def short_segments(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make short sequences take several segments."""
     monkeypatch.setattr(chunked, "segment_length", lambda u, _: min(u.shape[-1], 19))
-    monkeypatch.setattr("umamba.ops.operator.segment_length", chunked.segment_length)
+    monkeypatch.setattr("umamba.ops.portable.segment_length", chunked.segment_length)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

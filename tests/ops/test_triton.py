@@ -16,6 +16,7 @@ from conftest import REPOSITORY, relative_l2
 from ops.scan_cases import run_with_gradients, scan_inputs
 from umamba import selective_scan
 from umamba.ops import triton as ours
+from umamba.ops.scan_backend import ScanTensors
 from umamba.ops.triton import availability
 from umamba.ops.triton.tiling import Tiling
 
@@ -75,10 +76,9 @@ def launches(monkeypatch: pytest.MonkeyPatch, **inputs: Any) -> dict[str, tuple[
         found[role] = (launch, tensors)
 
     monkeypatch.setattr("umamba.ops.triton.launches.Launch.__call__", note)
-    names = ("u", "dt", "A", "B", "C", "D", "z", "dt_bias", "initial_state")
-    given = [inputs.get(name) for name in names]
-    y, last, states = ours.triton_scan(*given, softplus=True, keep_states=True)
-    ours.triton_scan_backward(y, last, *given[:8], states, softplus=True, with_first=True)
+    given = ScanTensors(**inputs)
+    y, last, states = ours.triton_scan(given, softplus=True, keep_states=True)
+    ours.triton_scan_backward(y, last, given, states, softplus=True, with_first=True)
     return found
 
 

@@ -15,6 +15,7 @@ from conftest import relative_l2, relative_max
 from ops.scan_cases import run_with_gradients, scan_inputs
 from umamba import Mamba, selective_scan
 from umamba.errors import BackendError
+from umamba.ops.scan_backend import ScanTensors
 from umamba.ops.triton import tiling, triton_scan, triton_scan_backward
 from umamba.ops.triton.launches import forget_launches
 
@@ -130,7 +131,7 @@ def test_steps_too_far_apart_are_refused() -> None:
     apart = torch.empty_strided((1, 2, 2), (0, 0, 2**30), device="meta")
     tensors = [x.to("meta") for x in scan_inputs(1, 2, 2, 2, dtype=torch.float32).values()]
     with pytest.raises(BackendError, match="are too far; make the sequence contiguous"):
-        triton_scan(apart, *tensors[1:], softplus=True, keep_states=False)
+        triton_scan(ScanTensors(apart, *tensors[1:]), softplus=True, keep_states=False)
 
 
 def test_without_a_softplus() -> None:
@@ -157,11 +158,12 @@ def test_an_empty_batch_is_no_work() -> None:
 
 def test_restart_states_are_checked() -> None:
     tensors = [x.to(DEVICE) for x in scan_inputs(**TINY, dtype=torch.float32).values()]
-    y, last, states = triton_scan(*tensors, softplus=True, keep_states=True)
+    given = ScanTensors(*tensors)
+    y, last, states = triton_scan(given, softplus=True, keep_states=True)
     with pytest.raises(BackendError, match="are not those of this sequence"):
-        triton_scan_backward(y, last, *tensors[:8], states[:, :1], softplus=True, with_first=False)
+        triton_scan_backward(y, last, given, states[:, :1], softplus=True, with_first=False)
     with pytest.raises(BackendError, match="on one device; got meta and"):
-        triton_scan(tensors[0].to("meta"), *tensors[1:], softplus=True, keep_states=True)
+        triton_scan(given._replace(u=given.u.to("meta")), softplus=True, keep_states=True)
 
 
 def test_operator_passes_torchs_own_checks(unchecked: None) -> None:

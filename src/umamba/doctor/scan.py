@@ -7,18 +7,17 @@ from warnings import catch_warnings, simplefilter
 import torch
 
 from umamba.doctor.sections import Section
-from umamba.ops.backends import BACKENDS, check_backend, resolve_backend, why_not
+from umamba.ops.backends import (
+    VARIABLE,
+    backends,
+    check_backend,
+    fastest,
+    find_backend,
+    resolve_backend,
+)
+from umamba.ops.scan_backend import ScanBackend
 
 __all__ = ["device_names", "examine_scan"]
-
-_VARIABLE = "UMAMBA_SCAN_BACKEND"
-# From the fastest to the slowest; each with what there is to say of it where it runs.
-_REMARKS = {
-    "triton": "compiled for the GPU",
-    "cpu": "native code on all threads",
-    "torch": "portable, several times slower than native code",
-    "reference": "step by step: exact, for comparison only",
-}
 
 
 def examine_scan() -> Section:
@@ -31,19 +30,20 @@ def examine_scan() -> Section:
     devices = device_names()
     lines = {
         "threads": str(torch.get_num_threads()),
-        _VARIABLE: "not set, or auto" if asked == "auto" else asked,
+        VARIABLE: "not set, or auto" if asked == "auto" else asked,
     }
     for device in devices:
         lines[device] = f"{_device_name(device)}; auto takes: {_auto(device)}"
-        for backend in sorted(set(BACKENDS) - {"auto"}, key=list(_REMARKS).index):
-            lines[f"{device}: {backend}"] = _verdict(backend, device)
+        for backend in backends():
+            lines[f"{device}: {backend.name}"] = _verdict(backend, device)
     problems, warnings = _problems(asked, devices), _unused_gpu(devices) + _slow_gpu(devices)
     return Section("Devices and selective scan", lines, problems, warnings)
 
 
 def device_names() -> list[str]:
-    """Return the kinds of devices that torch finds here."""
-    return ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+    """Return the kinds of devices that torch finds here and a backend is made for, CPU first."""
+    known = dict.fromkeys(("cpu", *(device for b in backends() for device in b.devices)))
+    return [device for device in known if torch.get_device_module(device).is_available()]
 
 
 def _auto(device: str) -> str:
@@ -53,27 +53,22 @@ def _auto(device: str) -> str:
     return chosen
 
 
-def _verdict(backend: str, device: str) -> str:
-    reason = why_not(backend, device)
-    if reason is None:
-        return f"runs; {_REMARKS[backend]}"
-    # The CPU's own kernel is the only one that a command can mend; the reason may name it already.
-    mendable = (backend, device) == ("cpu", "cpu") and "`pip install" not in reason
-    remedy = "; `pip install --upgrade llvmlite` may mend it" if mendable else ""
-    return f"does not run: {reason}{remedy}"
+def _verdict(backend: ScanBackend, device: str) -> str:
+    reason = backend.why_not(device)
+    return f"runs; {backend.remark}" if reason is None else f"does not run: {reason}"
 
 
 def _problems(asked: str, devices: list[str]) -> tuple[str, ...]:
     """Say so if the backend that is asked for runs on no device here."""
     if asked == "auto":
         return ()
-    reasons = {device: why_not(asked, device) for device in devices}
+    reasons = {device: find_backend(asked).why_not(device) for device in devices}
     if None in reasons.values():
         return ()
     says = "; ".join(f"{device}: {reason}" for device, reason in reasons.items())
     return (
-        f"{_VARIABLE} asks for {asked}, which runs on no device here ({says}); torch takes over. "
-        f"Mend it, or unset {_VARIABLE}",
+        f"{VARIABLE} asks for {asked}, which runs on no device here ({says}); torch takes over. "
+        f"Mend it, or unset {VARIABLE}",
     )
 
 
@@ -92,8 +87,8 @@ def _unused_gpu(devices: list[str]) -> tuple[str, ...]:
 
 def _slow_gpu(devices: list[str]) -> tuple[str, ...]:
     """Say so if a GPU is here whose own kernel does not run."""
-    reason = why_not("triton", "cuda") if "cuda" in devices else None
-    return () if reason is None else (f"the GPU runs the slow torch backend: {reason}",)
+    reasons = (fastest(device).why_not(device) for device in devices if device != "cpu")
+    return tuple(f"the GPU runs the slow torch backend: {reason}" for reason in reasons if reason)
 
 
 def _device_name(device: str) -> str:

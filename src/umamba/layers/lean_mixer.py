@@ -19,6 +19,7 @@ from umamba.ops.backends import resolve_backend
 from umamba.ops.causal_conv import conv_silu, conv_silu_backward
 from umamba.ops.operator import refuse_second_derivatives, scan, scan_backward
 from umamba.ops.precision import full_precision
+from umamba.ops.scan_backend import ScanTensors
 
 __all__ = ["MixerParameters", "ScanInputs", "lean_mixer", "scan_inputs"]
 
@@ -78,6 +79,12 @@ def scan_inputs(
     return ScanInputs(u, dt, B.transpose(1, 2), C.transpose(1, 2), z[..., lookback:], x, dt_low)
 
 
+def _scanned(
+    s: ScanInputs, A: Tensor, p: MixerParameters, initial_state: Tensor | None = None
+) -> ScanTensors:
+    return ScanTensors(s.u, s.dt, A, s.B, s.C, p.D, s.z, p.dt_bias, initial_state)
+
+
 def lean_mixer(
     hidden: Tensor,
     p: MixerParameters,
@@ -125,10 +132,8 @@ class _LeanMixer(torch.autograd.Function):
         for piece in _pieces(hidden, p):
             tokens, _ = _normalise(hidden[:, piece.with_lookback], p, eps)
             s = scan_inputs(tokens, p, backend, lookback=piece.lookback)
-            given = (s.u, s.dt, A, s.B, s.C, p.D, s.z, p.dt_bias)
-            y, state, restart = scan(
-                *given, initial_state=state, dt_softplus=True, keep_states=trains, backend=backend
-            )
+            given = _scanned(s, A, p, state)
+            y, state, restart = scan(*given, dt_softplus=True, keep_states=trains, backend=backend)
             projected = F.linear(y.transpose(1, 2), p.out_proj, p.out_proj_bias)
             if residual:
                 projected += hidden[:, piece.own]
@@ -164,7 +169,7 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         s = scan_inputs(tokens, p, backend, lookback=piece.lookback)
         sums.of_linear("out_proj", grad_mixed, y.transpose(1, 2))
         grad_y = (grad_mixed @ p.out_proj).transpose(1, 2)
-        given = (s.u, s.dt, A, s.B, s.C, p.D, s.z, p.dt_bias)
+        *given, _ = _scanned(s, A, p)
         scanned = scan_backward(
             *(grad_y, grad_state, *given, restart),
             dt_softplus=True,

@@ -1,4 +1,4 @@
-"""Which backend of the selective scan runs where, and why a faster one does not."""
+"""The backends of the selective scan: which one runs where, and why a faster one does not."""
 
 import os
 import warnings
@@ -7,13 +7,39 @@ from functools import cache
 import torch
 
 from umamba.errors import BackendError, unknown_name
-from umamba.ops import cpu, triton
+from umamba.ops import cpu, portable, reference, triton
+from umamba.ops.scan_backend import ScanBackend
 
-__all__ = ["BACKENDS", "check_backend", "resolve_backend", "why_not"]
+__all__ = ["VARIABLE", "backends", "check_backend", "fastest", "find_backend", "resolve_backend"]
 
-BACKENDS = ("auto", "reference", "torch", "cpu", "triton")
-_FASTEST = {"cpu": "cpu", "cuda": "triton"}  # elsewhere torch
-_VARIABLE = "UMAMBA_SCAN_BACKEND"
+VARIABLE = "UMAMBA_SCAN_BACKEND"
+# A backend of your own is a module with such a `BACKEND`, and one more name here and above.
+_MODULES = (triton, cpu, portable, reference)
+_EXACT, _PORTABLE = reference.BACKEND.name, portable.BACKEND.name
+_SORTED = sorted((module.BACKEND for module in _MODULES), key=lambda backend: -backend.priority)
+_BACKENDS: dict[str, ScanBackend] = {backend.name: backend for backend in _SORTED}
+
+
+def backends() -> list[ScanBackend]:
+    """Return all backends, those of the highest priority first."""
+    return list(_BACKENDS.values())
+
+
+def find_backend(name: str) -> ScanBackend:
+    """Return the backend that `resolve_backend` has named."""
+    return _BACKENDS[name]
+
+
+def fastest(device_type: str) -> ScanBackend:
+    """Return the backend that `auto` would like to take, whether it can run or not.
+
+    Args:
+        device_type: As `torch.device.type`.
+    """
+    for backend in _BACKENDS.values():
+        if device_type in backend.devices:
+            return backend
+    return portable.BACKEND
 
 
 def check_backend(backend: str | None = None) -> str:
@@ -22,27 +48,11 @@ def check_backend(backend: str | None = None) -> str:
     Raises:
         BackendError: If there is no such backend.
     """
-    name = backend or os.environ.get(_VARIABLE) or "auto"
-    if name not in BACKENDS:
-        source = "backend" if backend else _VARIABLE
-        raise BackendError(unknown_name(source, name, BACKENDS))
+    name = backend or os.environ.get(VARIABLE) or "auto"
+    if name != "auto" and name not in _BACKENDS:
+        source = "backend" if backend else VARIABLE
+        raise BackendError(unknown_name(source, name, ["auto", *_BACKENDS]))
     return name
-
-
-def why_not(backend: str, device_type: str) -> str | None:
-    """Return why a backend cannot run on a device, or `None` if it can.
-
-    Args:
-        backend: `reference`, `torch`, `cpu` or `triton`.
-        device_type: As `torch.device.type`.
-    """
-    if backend == "triton":
-        return triton.why_unavailable(device_type)
-    if backend == "cpu":
-        if device_type != "cpu":
-            return f"it runs on the CPU, and the tensors are on {device_type}"
-        return cpu.why_unavailable()
-    return None
 
 
 def resolve_backend(backend: str | None, device_type: str) -> str:
@@ -52,27 +62,27 @@ def resolve_backend(backend: str | None, device_type: str) -> str:
     every derivative is right.
 
     Args:
-        backend: One of `BACKENDS`; `None` takes the environment variable `UMAMBA_SCAN_BACKEND`.
+        backend: Name of a backend, or `auto`; `None` takes the environment variable
+            `UMAMBA_SCAN_BACKEND`.
         device_type: As `torch.device.type`.
 
     Returns:
-        `reference`, `torch`, `cpu` or `triton`.
+        The name of a backend.
 
     Raises:
         BackendError: If there is no such backend.
     """
     asked = check_backend(backend)
     if torch._C._are_functorch_transforms_active():
-        return "reference"  # plain operations, which torch.func can transform
-    # On the meta device nothing is computed; what is saved there is the portable backend's.
-    wanted = asked if asked != "auto" else _FASTEST.get(device_type, "torch")
+        return _EXACT  # plain operations, which torch.func can transform
     if device_type == "meta":
-        return "torch"
-    reason = why_not(wanted, device_type)
+        return _PORTABLE  # nothing is computed there; what is saved is the portable backend's
+    wanted = fastest(device_type) if asked == "auto" else _BACKENDS[asked]
+    reason = wanted.why_not(device_type)
     if reason is None:
-        return wanted
-    _warn_once(wanted, reason)
-    return "torch"
+        return wanted.name
+    _warn_once(wanted.name, reason)
+    return _PORTABLE
 
 
 # For torch.compile the answer is a constant. torch.compiler.assume_constant_result says so, too,

@@ -1,4 +1,4 @@
-"""The portable backend: chunk-parallel torch code whose backward recomputes the states.
+"""The portable backend's recurrence: chunk-parallel, with a backward that recomputes the states.
 
 The sequence is cut into segments, and only the state before each segment is kept for the
 backward. Inside a segment, chunks advance side by side: a first pass finds what every chunk
@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["ScanGradients", "chunked_scan", "chunked_scan_backward", "segment_length"]
+__all__ = ["RecurrenceGradients", "chunked_scan", "chunked_scan_backward", "segment_length"]
 
 # States (of batch x d_inner x d_state x time) that are materialised at once. On a CPU the
 # buffers of a segment should stay near the cache; a GPU wants fewer, larger launches.
@@ -25,7 +25,7 @@ _CPU_STATES = 1 << 21
 _GPU_STATES = 1 << 24
 
 
-class ScanGradients(NamedTuple):
+class RecurrenceGradients(NamedTuple):
     """Gradients in the order of the arguments of `chunked_scan`, and its outputs if asked for."""
 
     u: Float[Tensor, "batch d_inner length"]
@@ -95,7 +95,7 @@ def chunked_scan_backward(
     segment: int,
     *,
     with_outputs: bool = False,
-) -> ScanGradients:
+) -> RecurrenceGradients:
     """Differentiate `chunked_scan`, segment by segment from the end.
 
     With `g_t = dL/dh_t = C_t dL/dy_t + exp(dt_{t+1} A) g_{t+1}`, all gradients are sums of
@@ -142,7 +142,7 @@ def chunked_scan_backward(
         grad_A += (exponent * view.dt[..., None]).sum(dim=(0, 1, 2))
         grad_u[..., piece] = view.to_sequence(view.dt * gate)
         grad_dt[..., piece] = view.to_sequence((exponent * A).sum(-1) + view.u * gate)
-    return ScanGradients(grad_u, grad_dt, grad_A, grad_B, grad_C, g, y)
+    return RecurrenceGradients(grad_u, grad_dt, grad_A, grad_B, grad_C, g, y)
 
 
 class _Segment:

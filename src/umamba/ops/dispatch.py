@@ -4,10 +4,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from umamba.ops.backends import resolve_backend
-from umamba.ops.operator import scan
-from umamba.ops.precision import compute_dtype
-from umamba.ops.reference import selective_scan_reference
+from umamba.ops.backends import find_backend, resolve_backend
+from umamba.ops.operator import run_backend, scan
+from umamba.ops.scan_backend import ScanTensors
 
 __all__ = ["selective_scan"]
 
@@ -70,38 +69,20 @@ def selective_scan(
         Gu and Dao 2023, arXiv:2312.00752, Algorithm 2; `B` uses the Euler rule, as in the
         authors' code.
     """
-    _check_shapes(u, dt, A, B, C, D, z, dt_bias, initial_state)
-    chosen = resolve_backend(backend, u.device.type)
-    if chosen == "reference":
-        compute = compute_dtype(u, A)
-        with torch.autocast(u.device.type, enabled=False):
-            inputs = [None if x is None else x.to(compute) for x in (D, z, dt_bias, initial_state)]
-            exact, last = selective_scan_reference(
-                *(x.to(compute) for x in (u, dt, A, B, C)),
-                *inputs[:3],
-                dt_softplus=dt_softplus,
-                initial_state=inputs[3],
-            )
-            y = exact.to(u.dtype)
+    given = ScanTensors(u, dt, A, B, C, D, z, dt_bias, initial_state)
+    _check_shapes(given)
+    chosen = find_backend(resolve_backend(backend, u.device.type))
+    if chosen.backward is None:
+        y, last, _ = run_backend(chosen, given, softplus=dt_softplus, keep_states=False)
     else:
-        tensors = (u, dt, A, B, C, D, z, dt_bias, initial_state)
-        trains = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in tensors)
-        y, last, _ = scan(*tensors, dt_softplus, trains, chosen)
+        trains = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in given)
+        y, last, _ = scan(*given, dt_softplus, trains, chosen.name)
     return (y, last) if return_last_state else y
 
 
-def _check_shapes(
-    u: Tensor,
-    dt: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    z: Tensor | None,
-    dt_bias: Tensor | None,
-    initial_state: Tensor | None,
-) -> None:
+def _check_shapes(given: ScanTensors) -> None:
     """Raise `ValueError` naming the first argument that does not fit `u` and `A`."""
+    u, dt, A, B, C, D, z, dt_bias, initial_state = given
     if u.dim() != 3 or A.dim() != 2:
         msg = (
             f"selective_scan needs u of shape (batch, d_inner, length) and A of shape "

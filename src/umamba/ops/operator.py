@@ -8,28 +8,20 @@ The operators are defined with `torch.library.Library` rather than `custom_op` a
 `register_autograd`, whose wrappers take as long as all launches of a short scan together.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from umamba.ops import cpu, triton
-from umamba.ops.chunked import chunked_scan, chunked_scan_backward, segment_length
+from umamba.ops.backends import find_backend
 from umamba.ops.precision import compute_dtype
+from umamba.ops.scan_backend import ScanBackend, ScanTensors
 
-__all__ = ["refuse_second_derivatives", "scan", "scan_backward"]
+__all__ = ["refuse_second_derivatives", "run_backend", "scan", "scan_backward"]
 
 
 def _cast(dtype: torch.dtype, *tensors: Tensor | None) -> list[Any]:
     return [None if x is None else x.to(dtype) for x in tensors]
-
-
-def _step_size(dt: Tensor, dt_bias: Tensor | None, softplus: bool) -> Tensor:
-    if dt_bias is not None:
-        dt = dt + dt_bias[:, None]
-    return F.softplus(dt) if softplus else dt
 
 
 _LIBRARY: Any = torch.library.Library("umamba", "FRAGMENT")  # type: ignore[no-untyped-call]
@@ -47,197 +39,77 @@ _LIBRARY.define(
 )
 
 
-def _scan(
-    u: Tensor,
-    dt: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    z: Tensor | None,
-    dt_bias: Tensor | None,
-    initial_state: Tensor | None,
-    dt_softplus: bool,
-    keep_states: bool,
-    backend: str,
+def run_backend(
+    backend: ScanBackend, given: ScanTensors, *, softplus: bool, keep_states: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return outputs, last state, and the states that the backward restarts from.
 
     Args:
-        u: As in `umamba.selective_scan`, like all arguments up to `dt_softplus`.
-        dt: Likewise.
-        A: Likewise.
-        B: Likewise.
-        C: Likewise.
-        D: Likewise.
-        z: Likewise.
-        dt_bias: Likewise.
-        initial_state: Likewise.
-        dt_softplus: Likewise.
+        backend: What computes them, in full precision.
+        given: Tensors of any float types.
+        softplus: Whether `softplus` makes the step size positive.
         keep_states: Whether there will be a backward; else the restart states are empty.
-        backend: `torch`, `cpu` or `triton`.
     """
-    given: Sequence[Any] = (u, dt, A, B, C, D, z, dt_bias, initial_state)
-    if backend == "triton":
-        return triton.triton_scan(*given, softplus=dt_softplus, keep_states=keep_states)
+    if not backend.casts:
+        return backend.scan(given, softplus=softplus, keep_states=keep_states)
+    u = given.u
     with torch.autocast(u.device.type, enabled=False):
-        given = _cast(compute_dtype(u, A), *given)
-        run = cpu.cpu_scan if backend == "cpu" else _torch_scan
-        y, last, states = run(*given, softplus=dt_softplus, keep_states=keep_states)
+        cast = ScanTensors(*_cast(compute_dtype(u, given.A), *given))
+        y, last, states = backend.scan(cast, softplus=softplus, keep_states=keep_states)
         return y.to(u.dtype), last, states
 
 
-def _torch_scan(
-    u: Tensor,
-    dt: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    z: Tensor | None,
-    dt_bias: Tensor | None,
-    initial_state: Tensor | None,
-    *,
-    softplus: bool,
-    keep_states: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    steps = _step_size(dt, dt_bias, softplus)
-    y, states = chunked_scan(u, steps, A, B, C, initial_state, segment_length(u, A.shape[1]))
-    if D is not None:
-        y.addcmul_(D[:, None], u)
-    if z is not None:
-        y.mul_(F.silu(z))
-    restart = states[:-1].clone() if keep_states else u.new_empty(0)
-    return y, states[-1].clone(), restart
+def _scan(*inputs: Any) -> tuple[Tensor, Tensor, Tensor]:
+    *tensors, softplus, keep_states, name = inputs
+    given = ScanTensors(*tensors)
+    return run_backend(find_backend(name), given, softplus=softplus, keep_states=keep_states)
 
 
-def _fake_scan(
-    u: Tensor,
-    dt: Tensor,  # noqa: ARG001 - the operator's signature
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,  # noqa: ARG001
-    z: Tensor | None,  # noqa: ARG001
-    dt_bias: Tensor | None,  # noqa: ARG001
-    initial_state: Tensor | None,  # noqa: ARG001
-    dt_softplus: bool,  # noqa: ARG001
-    keep_states: bool,
-    backend: str,
-) -> tuple[Tensor, Tensor, Tensor]:
-    batch, d_inner, length = u.shape
-    state = (batch, d_inner, A.shape[1])
-    restart: tuple[int, ...] = (0,)
-    if keep_states and backend == "cpu":
-        restart = cpu.restart_shape(u, A, B, C)
-    elif keep_states and backend == "triton":
-        restart = triton.restart_shape(u, A)
-    elif keep_states:
-        restart = (-(-length // segment_length(u, A.shape[1])), *state)
+def _fake_scan(*inputs: Any) -> tuple[Tensor, Tensor, Tensor]:
+    *tensors, _, keep_states, name = inputs
+    given = ScanTensors(*tensors)
+    u, A = given.u, given.A
+    shape_of = find_backend(name).restart_shape
+    restart = shape_of(given) if keep_states and shape_of is not None else (0,)
     dtype = compute_dtype(u, A)
     return (
         torch.empty_like(u),
-        u.new_empty(state, dtype=dtype),
+        u.new_empty((*u.shape[:2], A.shape[1]), dtype=dtype),
         u.new_empty(restart, dtype=dtype),
     )
 
 
-def _scan_backward(
-    grad_y: Tensor,
-    grad_last: Tensor | None,
-    u: Tensor,
-    dt: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    z: Tensor | None,
-    dt_bias: Tensor | None,
-    states: Tensor,
-    dt_softplus: bool,
-    with_first: bool,
-    backend: str,
-) -> tuple[Tensor, ...]:
+def _scan_backward(grad_y: Tensor, grad_last: Tensor | None, *inputs: Any) -> tuple[Tensor, ...]:
     """Return the gradients of u, dt, A, B, C, D, z, dt_bias and the first state.
 
     Gradients of arguments that were not given are empty; that of the first state is where
     `with_first` does not ask for it. `grad_last` may be missing: zero.
     """
-    given = (u, dt, A, B, C, D, z, dt_bias)
-    grads: Any
-    if backend == "triton":
-        grads = triton.triton_scan_backward(
-            grad_y, grad_last, *given, states, softplus=dt_softplus, with_first=with_first
-        )
-    else:
+    *tensors, states, softplus, with_first, name = inputs
+    given, backend = ScanTensors(*tensors), find_backend(name)
+    u = given.u
+    differentiate: Any = backend.backward
+    flags = {"softplus": softplus, "with_first": with_first}
+    if backend.casts:
         with torch.autocast(u.device.type, enabled=False):
-            dtype = compute_dtype(u, A)
-            if grad_last is None:
-                grad_last = u.new_zeros(u.shape[0], *A.shape, dtype=dtype)
-            run = cpu.cpu_scan_backward if backend == "cpu" else _torch_scan_backward
-            grads = run(*_cast(dtype, grad_y, grad_last, *given, states), softplus=dt_softplus)
-    *grads, first = grads
+            dtype = compute_dtype(u, given.A)
+            ours = _cast(dtype, grad_y, grad_last, *tensors, states)
+            cast = ScanTensors(*ours[2:-1])
+            *grads, first = differentiate(ours[0], ours[1], cast, ours[-1], **flags)
+    else:
+        *grads, first = differentiate(grad_y, grad_last, given, states, **flags)
     typed = [
         u.new_empty(0) if x is None or grad is None else grad.to(x.dtype)
-        for x, grad in zip(given, grads, strict=True)
+        for x, grad in zip(tensors, grads, strict=True)
     ]
     return (*typed, first if with_first else u.new_empty(0))
 
 
-def _torch_scan_backward(
-    grad_y: Tensor,
-    grad_last: Tensor,
-    u: Tensor,
-    dt: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    z: Tensor | None,
-    dt_bias: Tensor | None,
-    states: Tensor,
-    *,
-    softplus: bool,
-) -> tuple[Tensor | None, ...]:
-    steps = _step_size(dt, dt_bias, softplus)
-    segment = segment_length(u, A.shape[1])
-    ungated = grad_y if z is None else grad_y * F.silu(z)
-    recurrence = (u, steps, A, B, C, states, segment)
-    grads = chunked_scan_backward(ungated, grad_last, *recurrence, with_outputs=z is not None)
-    grad_u, grad_steps, y = grads.u, grads.dt, grads.outputs
-    grad_D, grad_z, grad_bias = None, None, None
-    if D is not None:
-        grad_D = (ungated * u).sum(dim=(0, 2))
-        grad_u.addcmul_(D[:, None], ungated)
-        if y is not None:
-            y.addcmul_(D[:, None], u)
-    if z is not None and y is not None:
-        sigmoid = torch.sigmoid(z)
-        grad_z = y.mul_(grad_y).mul_(sigmoid * (1 + z * (1 - sigmoid)))
-    if softplus:
-        grad_steps.mul_(-torch.expm1(-steps))  # softplus'(x) = 1 - exp(-softplus(x))
-    if dt_bias is not None:
-        grad_bias = grad_steps.sum(dim=(0, 2))
-    first = grads.initial_state.clone()
-    return (grad_u, grad_steps, grads.A, grads.B, grads.C, grad_D, grad_z, grad_bias, first)
+def _fake_scan_backward(*inputs: Any) -> tuple[Tensor, ...]:
+    _, _, *tensors, _, _, with_first, _ = inputs
+    given = ScanTensors(*tensors)
+    u, A = given.u, given.A
 
-
-def _fake_scan_backward(
-    grad_y: Tensor,  # noqa: ARG001 - the operator's signature
-    grad_last: Tensor | None,  # noqa: ARG001
-    u: Tensor,
-    dt: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    z: Tensor | None,
-    dt_bias: Tensor | None,
-    states: Tensor,  # noqa: ARG001
-    dt_softplus: bool,  # noqa: ARG001
-    with_first: bool,
-    backend: str,  # noqa: ARG001
-) -> tuple[Tensor, ...]:
     def sequence(x: Tensor | None) -> Tensor:
         return u.new_empty(0) if x is None else torch.empty_like(u, dtype=x.dtype)
 
@@ -246,10 +118,10 @@ def _fake_scan_backward(
 
     first = (u.shape[0], *A.shape) if with_first else (0,)
     return (
-        *(sequence(x) for x in (u, dt)),
-        *(parameter(x) for x in (A, B, C, D)),
-        sequence(z),
-        parameter(dt_bias),
+        *(sequence(x) for x in (u, given.dt)),
+        *(parameter(x) for x in (A, given.B, given.C, given.D)),
+        sequence(given.z),
+        parameter(given.dt_bias),
         u.new_empty(first, dtype=compute_dtype(u, A) if with_first else u.dtype),
     )
 

@@ -5,7 +5,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["selective_scan_reference"]
+from umamba.ops.scan_backend import ScanBackend, ScanTensors
+
+__all__ = ["BACKEND", "selective_scan_reference"]
 
 
 def selective_scan_reference(
@@ -85,3 +87,25 @@ def _per_channel_steps(
     if projection.dim() == 3:
         return projection.unsqueeze(1).unbind(-1)
     return projection.repeat_interleave(d_inner // projection.shape[1], dim=1).unbind(-1)
+
+
+def _scan(
+    given: ScanTensors,
+    *,
+    softplus: bool,
+    keep_states: bool,  # noqa: ARG001 - autograd keeps what it needs
+) -> tuple[Tensor, Tensor, Tensor]:
+    y, last = selective_scan_reference(**given._asdict(), dt_softplus=softplus)
+    return y, last, y.new_empty(0)
+
+
+BACKEND = ScanBackend(
+    name="reference",
+    remark="step by step: exact, for comparison only",
+    priority=0,
+    devices=(),
+    why_not=lambda _: None,
+    scan=_scan,
+    backward=None,
+    restart_shape=None,
+)

@@ -9,13 +9,24 @@ compiled, so it may be missing.
 from umamba.ops.cpu.compilation import why_unavailable
 from umamba.ops.cpu.conv import MAX_WIDTH, cpu_conv_silu, cpu_conv_silu_backward
 from umamba.ops.cpu.scan import cpu_scan, cpu_scan_backward, restart_shape
+from umamba.ops.scan_backend import ScanBackend
 
 __all__ = [
+    "BACKEND",
     "MAX_WIDTH",
     "cpu_conv_silu",
     "cpu_conv_silu_backward",
     "cpu_scan",
     "cpu_scan_backward",
-    "restart_shape",
-    "why_unavailable",
 ]
+
+BACKEND = ScanBackend(
+    name="cpu",
+    remark="native code on all threads",
+    priority=2,
+    devices=("cpu",),
+    why_not=why_unavailable,
+    scan=cpu_scan,
+    backward=cpu_scan_backward,
+    restart_shape=restart_shape,
+)

@@ -16,8 +16,10 @@ __all__ = [
 
 
 @cache
-def why_unavailable() -> str | None:
-    """Return why this backend cannot run here, or `None` if it can."""
+def why_unavailable(device_type: str) -> str | None:
+    """Return why this backend cannot run on a type of device, or `None` if it can."""
+    if device_type != "cpu":
+        return f"it runs on the CPU, and the tensors are on {device_type}"
     try:
         import llvmlite  # noqa: F401
     except ImportError as error:
@@ -25,7 +27,10 @@ def why_unavailable() -> str | None:
     try:
         compile_scan(32)
     except Exception as error:  # noqa: BLE001 - whatever LLVM says, there is another backend
-        return f"LLVM cannot compile for this processor ({error})"
+        return (
+            f"LLVM cannot compile for this processor ({error}); `pip install --upgrade llvmlite` "
+            "may mend it"
+        )
     return None
 
 

@@ -18,22 +18,9 @@ from umamba.ops.cpu.launch import (
     check_tensors,
     run,
 )
+from umamba.ops.scan_backend import ScanGradients, ScanTensors
 
-__all__ = ["CpuGradients", "cpu_scan", "cpu_scan_backward", "restart_shape"]
-
-
-class CpuGradients(NamedTuple):
-    """Gradients in the order of the operator's arguments; those of absent ones are `None`."""
-
-    u: Float[Tensor, "batch d_inner length"]
-    dt: Float[Tensor, "batch d_inner length"]
-    A: Float[Tensor, "d_inner d_state"]
-    B: Float[Tensor, "..."]
-    C: Float[Tensor, "..."]
-    D: Float[Tensor, " d_inner"]
-    z: Float[Tensor, "batch d_inner length"] | None
-    dt_bias: Float[Tensor, " d_inner"]
-    initial_state: Float[Tensor, "batch d_inner d_state"]
+__all__ = ["cpu_scan", "cpu_scan_backward", "restart_shape"]
 
 
 class _Blocks(NamedTuple):
@@ -54,21 +41,10 @@ def _blocks(d_inner: int, B: Tensor, C: Tensor) -> _Blocks:
     return _Blocks(groups, channels, blocks_in(channels))
 
 
-def _common(
-    u: Tensor,
-    dt: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    z: Tensor | None,
-    dt_bias: Tensor | None,
-    *,
-    softplus: bool,
-) -> Arguments:
+def _common(given: ScanTensors, *, softplus: bool) -> Arguments:
     """Check what the kernel takes on trust, and name it."""
-    given = [x for x in (u, dt, A, B, C, D, z, dt_bias) if x is not None]
-    check_tensors(given)
+    u, dt, A, B, C, D, z, dt_bias, _ = given
+    check_tensors([x for x in given[:8] if x is not None])
     batch, d_inner, length = u.shape
     blocks = _blocks(d_inner, B, C)
     arguments = Arguments()
@@ -92,44 +68,25 @@ def _common(
     return arguments
 
 
-def _kernels(u: Tensor, B: Tensor, C: Tensor) -> Compiled:
-    constant = frozenset(name for name, x in (("B", B), ("C", C)) if x.dim() == 2)
-    return compile_scan(u.dtype.itemsize * 8, constant)
+def _kernels(given: ScanTensors) -> Compiled:
+    constant = frozenset(name for name in ("B", "C") if getattr(given, name).dim() == 2)
+    return compile_scan(given.u.dtype.itemsize * 8, constant)
 
 
-def restart_shape(u: Tensor, A: Tensor, B: Tensor, C: Tensor) -> tuple[int, int, int, int]:
+def restart_shape(given: ScanTensors) -> tuple[int, ...]:
     """Return the shape of the restart states: (tasks, chunks, d_state, channels of a block)."""
-    batch, d_inner, length = u.shape
-    blocks = _blocks(d_inner, B, C).total
-    return (batch * blocks, blocks_in(length), A.shape[1], BLOCK)
+    batch, d_inner, length = given.u.shape
+    blocks = _blocks(d_inner, given.B, given.C).total
+    return (batch * blocks, blocks_in(length), given.A.shape[1], BLOCK)
 
 
 def cpu_scan(
-    u: Float[Tensor, "batch d_inner length"],
-    dt: Float[Tensor, "batch d_inner length"],
-    A: Float[Tensor, "d_inner d_state"],
-    B: Float[Tensor, "..."],
-    C: Float[Tensor, "..."],
-    D: Float[Tensor, " d_inner"] | None,
-    z: Float[Tensor, "batch d_inner length"] | None,
-    dt_bias: Float[Tensor, " d_inner"] | None,
-    initial_state: Float[Tensor, "batch d_inner d_state"] | None,
-    *,
-    softplus: bool,
-    keep_states: bool,
+    given: ScanTensors, *, softplus: bool, keep_states: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Run `umamba.selective_scan` on the CPU.
 
     Args:
-        u: As in `selective_scan`; like every tensor here float32, or like every one float64.
-        dt: As in `selective_scan`.
-        A: As in `selective_scan`.
-        B: As in `selective_scan`.
-        C: As in `selective_scan`.
-        D: As in `selective_scan`.
-        z: As in `selective_scan`.
-        dt_bias: As in `selective_scan`.
-        initial_state: As in `selective_scan`.
+        given: All float32, or all float64.
         softplus: Whether `softplus` makes the step size positive.
         keep_states: Whether the restart states are kept for `cpu_scan_backward`.
 
@@ -139,50 +96,39 @@ def cpu_scan(
     Raises:
         BackendError: If types or devices differ.
     """
-    arguments = _common(u, dt, A, B, C, D, z, dt_bias, softplus=softplus)
+    arguments = _common(given, softplus=softplus)
+    u, A = given.u, given.A
     y = torch.empty_like(u)
     last = u.new_empty(u.shape[0], u.shape[1], A.shape[1])
-    states = u.new_empty(restart_shape(u, A, B, C) if keep_states else (0,))
+    states = u.new_empty(restart_shape(given) if keep_states else (0,))
     arguments.tensor("y", y, *SEQUENCE)
-    arguments.tensor("first", initial_state, *STATE)
+    arguments.tensor("first", given.initial_state, *STATE)
     arguments.tensor("last", last, *STATE)
     if keep_states:
         arguments.tensor("states", states)
-    kernels = _kernels(u, B, C)
+    kernels = _kernels(given)
     run(kernels, kernels.forward, arguments, A.shape[1], u.dtype)
     return y, last, states
 
 
 def cpu_scan_backward(
     grad_y: Float[Tensor, "batch d_inner length"],
-    grad_last: Float[Tensor, "batch d_inner d_state"],
-    u: Float[Tensor, "batch d_inner length"],
-    dt: Float[Tensor, "batch d_inner length"],
-    A: Float[Tensor, "d_inner d_state"],
-    B: Float[Tensor, "..."],
-    C: Float[Tensor, "..."],
-    D: Float[Tensor, " d_inner"] | None,
-    z: Float[Tensor, "batch d_inner length"] | None,
-    dt_bias: Float[Tensor, " d_inner"] | None,
+    grad_last: Float[Tensor, "batch d_inner d_state"] | None,
+    given: ScanTensors,
     states: Float[Tensor, "tasks chunks d_state channels"],
     *,
     softplus: bool,
-) -> CpuGradients:
+    with_first: bool,
+) -> ScanGradients:
     """Differentiate `cpu_scan`.
 
     Args:
         grad_y: Gradient of the outputs.
-        grad_last: Gradient of the last state.
-        u: As given to `cpu_scan`, like all that follow.
-        dt: Likewise.
-        A: Likewise.
-        B: Likewise.
-        C: Likewise.
-        D: Likewise.
-        z: Likewise.
-        dt_bias: Likewise.
+        grad_last: Gradient of the last state; `None` means zero.
+        given: As given to `cpu_scan`.
         states: The restart states that `cpu_scan` returned.
         softplus: As given to `cpu_scan`.
+        with_first: Whether the gradient of the first state is wanted.
 
     Returns:
         The gradients.
@@ -190,15 +136,18 @@ def cpu_scan_backward(
     Raises:
         BackendError: If types, devices or the shape of `states` do not fit.
     """
-    arguments = _common(u, dt, A, B, C, D, z, dt_bias, softplus=softplus)
-    if states.shape != restart_shape(u, A, B, C) or not states.is_contiguous():
+    arguments = _common(given, softplus=softplus)
+    u, A, B, C, z = given.u, given.A, given.B, given.C, given.z
+    if states.shape != restart_shape(given) or not states.is_contiguous():
         msg = f"restart states of shape {tuple(states.shape)} are not those of this sequence"
         raise BackendError(msg)
     batch, d_inner, _ = u.shape
     grads = {name: torch.empty_like(u) for name in ("u", "dt", "z") if name != "z" or z is not None}
     for name, grad in grads.items():
         arguments.tensor(f"grad_{name}", grad, *SEQUENCE)
-    grad_first = grad_last.new_empty(grad_last.shape)
+    if grad_last is None:
+        grad_last = u.new_zeros(batch, d_inner, A.shape[1])
+    grad_first = torch.empty_like(grad_last, memory_format=torch.contiguous_format)
     arguments.tensor("grad_y", grad_y, *SEQUENCE)
     arguments.tensor("last", grad_last, *STATE)
     arguments.tensor("first", grad_first, *STATE)
@@ -212,9 +161,9 @@ def cpu_scan_backward(
     }
     for name, grad in per_image.items():
         arguments.tensor(f"grad_{name}", grad)
-    kernels = _kernels(u, B, C)
+    kernels = _kernels(given)
     run(kernels, kernels.backward, arguments, A.shape[1], u.dtype)
-    return CpuGradients(
+    return ScanGradients(
         grads["u"],
         grads["dt"],
         per_image["A"].sum(0),
@@ -223,7 +172,7 @@ def cpu_scan_backward(
         per_image["D"].sum(0),
         grads.get("z"),
         per_image["bias"].sum(0),
-        grad_first,
+        grad_first if with_first else None,
     )
 
 

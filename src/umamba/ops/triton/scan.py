@@ -13,6 +13,7 @@ from torch import Tensor
 
 from umamba.errors import BackendError
 from umamba.ops.precision import compute_dtype
+from umamba.ops.scan_backend import ScanGradients, ScanTensors
 from umamba.ops.triton import tiling as constants
 from umamba.ops.triton.launches import Layout, plan_backward, plan_forward
 from umamba.ops.triton.tiling import chunks, states_together
@@ -20,37 +21,19 @@ from umamba.ops.triton.tiling import chunks, states_together
 __all__ = ["restart_shape", "triton_scan", "triton_scan_backward"]
 
 
-def restart_shape(u: Tensor, A: Tensor) -> tuple[int, int, int, int]:
+def restart_shape(given: ScanTensors) -> tuple[int, ...]:
     """Return the shape of the restart states: (batch, chunks, d_state, d_inner)."""
-    return (u.shape[0], chunks(u.shape[2]), A.shape[1], u.shape[1])
+    batch, d_inner, length = given.u.shape
+    return (batch, chunks(length), given.A.shape[1], d_inner)
 
 
 def triton_scan(
-    u: Float[Tensor, "batch d_inner length"],
-    dt: Float[Tensor, "batch d_inner length"],
-    A: Float[Tensor, "d_inner d_state"],
-    B: Float[Tensor, "..."],
-    C: Float[Tensor, "..."],
-    D: Float[Tensor, " d_inner"] | None,
-    z: Float[Tensor, "batch d_inner length"] | None,
-    dt_bias: Float[Tensor, " d_inner"] | None,
-    initial_state: Float[Tensor, "batch d_inner d_state"] | None,
-    *,
-    softplus: bool,
-    keep_states: bool,
+    given: ScanTensors, *, softplus: bool, keep_states: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Run `umamba.selective_scan` on a GPU.
 
     Args:
-        u: As in `selective_scan`; like every tensor here of any float type.
-        dt: As in `selective_scan`.
-        A: As in `selective_scan`.
-        B: As in `selective_scan`.
-        C: As in `selective_scan`.
-        D: As in `selective_scan`.
-        z: As in `selective_scan`.
-        dt_bias: As in `selective_scan`.
-        initial_state: As in `selective_scan`.
+        given: Each of any float type.
         softplus: Whether `softplus` makes the step size positive.
         keep_states: Whether the restart states are kept for `triton_scan_backward`.
 
@@ -61,7 +44,8 @@ def triton_scan(
     Raises:
         BackendError: If devices differ.
     """
-    _check_devices(u, dt, A, B, C, D, z, dt_bias, initial_state)
+    _check_devices(*given)
+    u, dt, A, B, C, D, z, dt_bias, initial_state = given
     by_state, D, dt_bias, initial_state = _contiguous(A.t(), D, dt_bias, initial_state)
     batch, d_inner, _ = u.shape
     d_state = A.shape[1]
@@ -69,63 +53,50 @@ def triton_scan(
     # States that do not fit into registers at once add their parts to the outputs.
     y = torch.empty_like(u, dtype=u.dtype if states_together(d_state) == d_state else dtype)
     last = u.new_empty((batch, d_inner, d_state), dtype=dtype)
-    states = u.new_empty(restart_shape(u, A) if keep_states else (0,), dtype=dtype)
+    states = u.new_empty(restart_shape(given) if keep_states else (0,), dtype=dtype)
     if not u.numel():
         return y, last, states
-    given = (u, dt, z, by_state, B, C, D, dt_bias, initial_state, y)
-    layouts = tuple(map(Layout.of, given))
+    passed = (u, dt, z, by_state, B, C, D, dt_bias, initial_state, y)
+    layouts = tuple(map(Layout.of, passed))
     plan = plan_forward(layouts, u.device, softplus=softplus, keep_states=keep_states)
     carry = u.new_empty(batch, plan.tiling.spans, d_state + 1, d_inner, dtype=dtype)
     with torch.cuda.device_of(u):  # type: ignore[no-untyped-call]
         if plan.tiling.spans > 1:
-            plan.first(*given, carry, states, last)
+            plan.first(*passed, carry, states, last)
             plan.carry(by_state, initial_state, carry)
-        plan.last(*given, carry, states, last)
+        plan.last(*passed, carry, states, last)
     return y.to(u.dtype), last, states
 
 
 def triton_scan_backward(
     grad_y: Float[Tensor, "batch d_inner length"],
     grad_last: Float[Tensor, "batch d_inner d_state"] | None,
-    u: Float[Tensor, "batch d_inner length"],
-    dt: Float[Tensor, "batch d_inner length"],
-    A: Float[Tensor, "d_inner d_state"],
-    B: Float[Tensor, "..."],
-    C: Float[Tensor, "..."],
-    D: Float[Tensor, " d_inner"] | None,
-    z: Float[Tensor, "batch d_inner length"] | None,
-    dt_bias: Float[Tensor, " d_inner"] | None,
+    given: ScanTensors,
     states: Float[Tensor, "batch chunks d_state d_inner"],
     *,
     softplus: bool,
     with_first: bool,
-) -> tuple[Tensor | None, ...]:
+) -> ScanGradients:
     """Differentiate `triton_scan`.
 
     Args:
         grad_y: Gradient of the outputs.
         grad_last: Gradient of the last state, or `None` for zero.
-        u: As given to `triton_scan`, like all that follow.
-        dt: Likewise.
-        A: Likewise.
-        B: Likewise.
-        C: Likewise.
-        D: Likewise.
-        z: Likewise.
-        dt_bias: Likewise.
+        given: As given to `triton_scan`.
         states: The restart states that `triton_scan` returned.
         softplus: As given to `triton_scan`.
         with_first: Whether the gradient of the first state is wanted.
 
     Returns:
-        The gradients of u, dt, A, B, C, D, z, dt_bias and the first state; `None` for what was not
-        given or wanted. Those of sequences have their types, the others that of the recurrence.
+        The gradients; `None` for what was not given or wanted. Those of sequences have their
+        types, the others that of the recurrence.
 
     Raises:
         BackendError: If devices, or the shape of `states`, do not fit.
     """
-    _check_devices(u, dt, A, B, C, D, z, dt_bias, grad_y, grad_last, states)
-    if states.shape != restart_shape(u, A) or not states.is_contiguous():
+    u, dt, A, B, C, D, z, dt_bias, _ = given
+    _check_devices(*given[:8], grad_y, grad_last, states)
+    if states.shape != restart_shape(given) or not states.is_contiguous():
         msg = f"restart states of shape {tuple(states.shape)} are not those of this sequence"
         raise BackendError(msg)
     by_state, D, dt_bias, grad_last = _contiguous(A.t(), D, dt_bias, grad_last)
@@ -134,13 +105,14 @@ def triton_scan_backward(
     grad_u, grad_dt = torch.empty_like(u), torch.empty_like(u, dtype=dt.dtype)
     grad_z = None if z is None else torch.empty_like(u, dtype=z.dtype)
     grad_first = states.new_empty(batch, d_inner, d_state) if with_first else None
-    given = (grad_y, u, dt, z, by_state, B, C, D, dt_bias, states, grad_last)
+    passed = (grad_y, u, dt, z, by_state, B, C, D, dt_bias, states, grad_last)
     made = (grad_u, grad_dt, grad_z, grad_first)
-    layouts = tuple(map(Layout.of, (*given, *made)))
+    layouts = tuple(map(Layout.of, (*passed, *made)))
     plan, sum_up = plan_backward(layouts, u.device, softplus=softplus)
     spans, blocks = plan.tiling.spans, plan.tiling.parts * plan.tiling.blocks
     make = states.new_empty if u.numel() else states.new_zeros
-    grad_A, grad_D, grad_bias = (None if x is None else make(x.shape) for x in (A, D, dt_bias))
+    grad_A = make(A.shape)
+    grad_D, grad_bias = (None if x is None else make(x.shape) for x in (D, dt_bias))
     # Of A, D and dt_bias a row per span; so of B and C where constant, else per block of channels.
     sums = states.new_empty(batch * spans, d_state + 2, d_inner)
     partial_B, partial_C = (
@@ -159,9 +131,9 @@ def triton_scan_backward(
             if spans > 1:
                 plan.first(grad_y, dt, z, by_state, C, dt_bias, carry)
                 plan.carry(by_state, grad_last, carry)
-            plan.last(*given, *made, carry, scratch, sums, partial_B, partial_C)
+            plan.last(*passed, *made, carry, scratch, sums, partial_B, partial_C)
             sum_up(sums, grad_A, grad_D, grad_bias)
-    return (
+    return ScanGradients(
         grad_u,
         grad_dt,
         grad_A,
