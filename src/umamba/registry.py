@@ -1,12 +1,27 @@
 """The torch-free table of architectures: names that commands take, class paths, and papers."""
 
-import math
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from umamba.errors import PlansError, unknown_name
+from umamba.topologies import (
+    EmbeddedPatches,
+    OwnTopology,
+    PlainConvolutions,
+    ResidualBlocks,
+    ResidualEncoder,
+    TopologyRule,
+)
 
-__all__ = ["Architecture", "find_architecture", "find_planner", "names", "with_keywords"]
+__all__ = [
+    "Architecture",
+    "architectures",
+    "family_of",
+    "find_architecture",
+    "find_planner",
+    "names",
+    "with_keywords",
+]
 
 
 @dataclass(frozen=True)
@@ -15,125 +30,138 @@ class Architecture:
 
     Args:
         name: The name on the command line.
+        family: The network that it is, or is a variant or control of; figures give it a colour.
         class_path: What goes into `network_class_name`; public for good.
         plans_name: Default name of derived plans.
         paper: Where the network comes from.
         purpose: What it is for, in a short phrase that `umamba models` shows.
+        topology: The rule for its stages, widths and blocks.
         keywords: What goes into the network's keywords besides the topology.
-        residual_blocks: Blocks per encoder stage and per decoder stage; `None` is for networks of
-            plain convolutions, as many as nnU-Net's plain U-Net has.
-        full_resolution_blocks: Blocks of the first stage, in encoder and decoder; `None` is as
-            many as in the others.
+        control_of: Name of the architecture that `umamba compare` trains it beside, as a control.
+        same_as: Name of the architecture that is the same network, with the same weights from the
+            same seed, under another name.
         needs_input_size: Whether the weights depend on the patch, so that plans name it.
-        embeds_patches: Whether the first two downsamplings of a plan with five stages or more
-            become one, the embedding of patches.
+        has_authors_trainers: Whether its authors' commands name trainers, which we offer, too.
         planner: nnU-Net's planner that makes the plans of that name, where the network is
             nnU-Net's own.
-        own_width: Channels at full resolution of a network that keeps its own topology.
-        own_strides: What its plans say of strides, the same on every axis. Its patches are
-            rounded up to multiples of their product.
         extra: The optional dependency, an extra of this package, that the network needs.
         parameters_of: Name of the architecture that has as many parameters; the features of this
             one are widened until it has them, too.
     """
 
     name: str
+    family: str
     class_path: str
     plans_name: str
     paper: str
     purpose: str
+    topology: TopologyRule
     keywords: dict[str, Any] = field(default_factory=dict)
-    residual_blocks: tuple[int, int] | None = (2, 2)
-    full_resolution_blocks: int | None = None
+    control_of: str | None = None
+    same_as: str | None = None
     needs_input_size: bool = False
-    embeds_patches: bool = False
+    has_authors_trainers: bool = False
     planner: str | None = None
-    own_width: int | None = None
-    own_strides: tuple[int, ...] | None = None
     extra: str | None = None
     parameters_of: str | None = None
-
-    @property
-    def round_patch_to(self) -> int | None:
-        """Return what patches are rounded up to multiples of; `None` where they are not."""
-        return None if self.own_strides is None else math.prod(self.own_strides)
 
 
 _U_MAMBA = "Ma, Li and Wang 2024, arXiv:2401.04722"
 _NO_MAMBA = "Isensee et al. 2024, arXiv:2404.09556"
-# Suffix of the name: what differs from the network of the paper, where that comes from, what for.
-_U_MAMBA_FORMS: dict[str, tuple[dict[str, str], str, str]] = {
-    "": ({}, _U_MAMBA, "long range {place}, as the paper draws it"),
-    "_official": (
-        {"variant": "official"},
-        _U_MAMBA,
-        "long range {place}, as the authors' code has it",
+_S4 = "Gu et al. 2021, arXiv:2110.13985"
+
+
+class _Form(NamedTuple):
+    """What differs from the network of the paper, where that comes from, what it is for."""
+
+    keywords: dict[str, str]
+    paper: str
+    purpose: str
+    control_of: str | None = None  # the suffix of that form
+
+
+# By what is put behind the name of the network.
+_U_MAMBA_FORMS = {
+    "": _Form({}, _U_MAMBA, "long range {place}, as the paper draws it"),
+    "_official": _Form(
+        {"variant": "official"}, _U_MAMBA, "long range {place}, as the authors' code has it"
     ),
-    "_official_nomamba": (
+    "_official_nomamba": _Form(
         {"variant": "official", "mixer": "none"},
         _NO_MAMBA,
         "control: the authors' code without Mamba",
+        control_of="_official",
     ),
-    "_nomamba": ({"mixer": "none"}, _NO_MAMBA, "control: the same network without Mamba"),
-    "_matched": (
+    "_nomamba": _Form(
+        {"mixer": "none"}, _NO_MAMBA, "control: the same network without Mamba", control_of=""
+    ),
+    "_matched": _Form(
         {"mixer": "none"},
         _NO_MAMBA,
         "control: without Mamba, widened to as many parameters",
+        control_of="",
     ),
-    "_attention": (
+    "_attention": _Form(
         {"mixer": "attention"},
         "Vaswani et al. 2017, arXiv:1706.03762",
         "control: self-attention {place}",
     ),
-    "_lti": (
-        {"mixer": "lti"},
-        "Gu et al. 2021, arXiv:2110.13985",
-        "control: a state space that does not select, {place}",
-    ),
-    "_bidirectional": (
+    "_lti": _Form({"mixer": "lti"}, _S4, "control: a state space that does not select, {place}"),
+    "_bidirectional": _Form(
         {"scan": "bidirectional"},
         "Zhu et al. 2024, arXiv:2401.09417",
         "scans forward and backward",
     ),
-    "_axes": (
+    "_axes": _Form(
         {"scan": "axes"},
         "Liu et al. 2024, arXiv:2401.10166",
         "scans along every axis, both ways",
     ),
-    "_lti_bidirectional": (
+    "_lti_bidirectional": _Form(
         {"mixer": "lti", "scan": "bidirectional"},
-        "Gu et al. 2021, arXiv:2110.13985",
+        _S4,
         "control: as `_lti`, forward and backward",
     ),
-    "_lti_axes": (
+    "_lti_axes": _Form(
         {"mixer": "lti", "scan": "axes"},
-        "Gu et al. 2021, arXiv:2110.13985",
+        _S4,
         "control: as `_lti`, along every axis, both ways",
     ),
 }
+# Without Mamba nothing tells the two places apart; parameters are matched to different networks.
+_WITHOUT_PLACE = ("_nomamba", "_official_nomamba")
 _TABLE = [
     Architecture(
-        f"umamba_{place.lower()}{suffix}",
+        f"{family}{suffix}",
+        family,
         f"umamba.networks.UMamba{place}",
         f"nnUNetUMamba{place}Plans{suffix}",
-        paper,
-        purpose.format(place=where),
-        {"variant": "paper", "mixer": "mamba", "scan": "forward"} | changes,
+        form.paper,
+        form.purpose.format(place=where),
+        ResidualBlocks(),
+        {"variant": "paper", "mixer": "mamba", "scan": "forward"} | form.keywords,
+        control_of=None if form.control_of is None else f"{family}{form.control_of}",
+        same_as=f"umamba_bot{suffix}" if place == "Enc" and suffix in _WITHOUT_PLACE else None,
         needs_input_size=place == "Enc" and suffix == "_official",
-        parameters_of=f"umamba_{place.lower()}" if suffix == "_matched" else None,
+        has_authors_trainers=True,
+        parameters_of=family if suffix == "_matched" else None,
     )
-    for place, where in (("Bot", "at the bottleneck"), ("Enc", "in every encoder stage"))
-    for suffix, (changes, paper, purpose) in _U_MAMBA_FORMS.items()
+    for family, place, where in (
+        ("umamba_bot", "Bot", "at the bottleneck"),
+        ("umamba_enc", "Enc", "in every encoder stage"),
+    )
+    for suffix, form in _U_MAMBA_FORMS.items()
 ]
 _TABLE += [
     Architecture(
         f"unetpp{suffix}",
+        "unetpp",
         "umamba.networks.UMambaUNetPlusPlus",
         f"nnUNetUMambaUNetPlusPlusPlans{suffix}",
         "Zhou et al. 2019, arXiv:1912.05074",
         purpose,
+        PlainConvolutions(),
         keywords,
-        residual_blocks=None,
     )
     for suffix, purpose, keywords in (
         ("", "nested dense skips", {}),
@@ -143,23 +171,23 @@ _TABLE += [
 _TABLE += [
     Architecture(
         "attention_unet",
+        "attention_unet",
         "umamba.networks.UMambaAttentionUNet",
         "nnUNetUMambaAttentionUNetPlans",
         "Oktay et al. 2018, arXiv:1804.03999",
         "gated skips, attention can be looked at",
-        residual_blocks=None,
+        PlainConvolutions(),
     ),
     Architecture(
+        "unetrpp",
         "unetrpp",
         "umamba.networks.UMambaUNETRPlusPlus",
         "nnUNetUMambaUNETRPlusPlusPlans",
         "Shaker et al. 2024, arXiv:2212.04497",
         "transformer with attention over space and channels",
+        EmbeddedPatches(encoder=3, decoder=3, full_resolution=1),
         {"variant": "paper"},
-        residual_blocks=(3, 3),
-        full_resolution_blocks=1,
         needs_input_size=True,
-        embeds_patches=True,
     ),
 ]
 # Three strides, whatever the network has: nnU-Net weighs its targets 1, 1/2, ... and the last one
@@ -167,22 +195,22 @@ _TABLE += [
 _TABLE += [
     Architecture(
         "segresnet",
+        "segresnet",
         "umamba.networks.UMambaSegResNet",
         "nnUNetUMambaSegResNetPlans",
         "Myronenko 2018, arXiv:1810.11654",
         "residual U-Net that the U-Mamba paper compares with, as MONAI has it",
-        own_width=32,
-        own_strides=(1, 2, 4),
+        OwnTopology(width=32, strides=(1, 2, 4)),
         extra="monai",
     ),
     Architecture(
+        "swinunetr",
         "swinunetr",
         "umamba.networks.UMambaSwinUNETR",
         "nnUNetUMambaSwinUNETRPlans",
         "Hatamizadeh et al. 2022, arXiv:2201.01266",
         "transformer that the U-Mamba paper compares with, as MONAI has it",
-        own_width=48,
-        own_strides=(1, 2, 16),
+        OwnTopology(width=48, strides=(1, 2, 16)),
         extra="monai",
     ),
 ]
@@ -190,21 +218,24 @@ _NNUNET = "dynamic_network_architectures.architectures.unet"
 _TABLE += [
     Architecture(
         "nnunet",
+        "nnunet",
         f"{_NNUNET}.PlainConvUNet",
         "nnUNetPlans",
         "Isensee et al. 2021, doi:10.1038/s41592-020-01008-z",
         "nnU-Net's plain U-Net, the baseline",
-        residual_blocks=None,
+        PlainConvolutions(),
         planner="ExperimentPlanner",
     )
 ]
 _TABLE += [
     Architecture(
         f"resenc_{size.lower()}",
+        "resenc",
         f"{_NNUNET}.ResidualEncoderUNet",
         f"nnUNetResEncUNet{size}Plans",
         "Isensee et al. 2024, arXiv:2404.09556",
         f"nnU-Net's residual U-Net, patch and batch planned for {memory} GB",
+        ResidualEncoder(),
         planner=f"nnUNetPlannerResEnc{size}",
     )
     for size, memory in (("M", 8), ("L", 24), ("XL", 40))
@@ -244,6 +275,16 @@ def find_planner(plans_name: str) -> str | None:
 
 def _choice(architecture: Architecture) -> tuple[str, dict[str, Any], str | None]:
     return architecture.class_path, architecture.keywords, architecture.parameters_of
+
+
+def architectures() -> list[Architecture]:
+    """Return all architectures."""
+    return list(_TABLE)
+
+
+def family_of(name: str) -> str | None:
+    """Return the family of an architecture; `None` if there is none of that name."""
+    return _BY_NAME[name].family if name in _BY_NAME else None
 
 
 def names() -> list[str]:

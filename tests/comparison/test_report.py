@@ -210,6 +210,7 @@ def test_families_keep_their_colour() -> None:
     def model(name: str, control_of: str | None = None) -> dict[str, str | None]:
         return {"name": name, "control_of": control_of}
 
+    assert model_styles([model("from_elsewhere")])["from_elsewhere"].colour == "#777777"
     both = model_styles([model("umamba_bot_nomamba", "umamba_bot"), model("umamba_bot")])
     assert [*both] == ["umamba_bot_nomamba", "umamba_bot"]
     alone = model_styles([model("nnunet"), model("umamba_bot")])

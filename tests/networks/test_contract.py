@@ -25,13 +25,14 @@ from umamba import registry
 from umamba.networks.contract import PlannedNetwork
 from umamba.nnunet.trainers import NestedSupervisionLoss
 from umamba.patches import fitting_patch
+from umamba.topologies import OwnTopology
 
 _ALL = [registry.find_architecture(name) for name in registry.names()]
 # nnU-Net's own classes are nnU-Net's to test, and `_matched` is `_nomamba` with other features.
 OURS = [
     architecture
     for architecture in _ALL
-    if architecture.class_path.startswith("umamba.") and not architecture.name.endswith("_matched")
+    if architecture.class_path.startswith("umamba.") and architecture.parameters_of is None
 ]
 EVERY = [
     pytest.param(
@@ -82,9 +83,9 @@ def arch_kwargs(name: str, dim: int) -> dict[str, Any]:
     """`arch_kwargs` as plans.json holds them."""
     architecture = registry.find_architecture(name)
     plan = keywords(dim) | architecture.keywords
-    if architecture.own_strides is not None:
+    if isinstance(architecture.topology, OwnTopology):
         plan["features_per_stage"] = WIDTHS[name]
-        plan["strides"] = [[stride] * dim for stride in architecture.own_strides]
+        plan["strides"] = [[stride] * dim for stride in architecture.topology.strides]
     for key in ("input_channels", "num_classes", "deep_supervision"):
         del plan[key]
     for key in ("conv_op", "norm_op", "nonlin"):
@@ -102,7 +103,7 @@ def build(name: str, dim: int, deep_supervision: bool = True) -> nn.Module:
 
 
 def patch_of(name: str, dim: int) -> tuple[int, ...]:
-    total = [registry.find_architecture(name).round_patch_to or 1] * dim
+    total = [registry.find_architecture(name).topology.patch_multiple or 1] * dim
     return tuple(fitting_patch(patch(dim), total, normalises_instances=True))
 
 

@@ -20,7 +20,7 @@ WIDTHS = {"segresnet": 8, "swinunetr": 12}
 
 
 def build(name: str, dim: int, **changes: Any) -> nn.Module:
-    strides = registry.find_architecture(name).own_strides or ()
+    strides = registry.find_architecture(name).topology.strides
     plan: dict[str, Any] = {
         "input_channels": 2,
         "num_classes": 3,
@@ -79,7 +79,7 @@ def _segresnet_parameters(width: int, channels: int, classes: int) -> int:
 @pytest.mark.parametrize("name", CLASSES)
 def test_stock_weighs_the_one_output_in_full(name: str) -> None:
     pytest.importorskip("monai")
-    strides = np.array([[s] * 2 for s in registry.find_architecture(name).own_strides or ()])
+    strides = np.array([[s] * 2 for s in registry.find_architecture(name).topology.strides])
     sizes = [tuple(np.array([64, 64]) // r) for r in np.cumprod(strides, axis=0)[:-1]]
     weights = np.array([0.5**i for i in range(len(sizes))])  # as nnU-Net's trainer has them
     weights[-1] = 0

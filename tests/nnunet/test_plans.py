@@ -56,7 +56,7 @@ def test_every_configuration_builds_in_stock_nnunet(kind: str, model: str) -> No
     plans_name = "MinePlans" if architecture.planner else None
     if architecture.extra:
         pytest.importorskip(architecture.extra)
-    features = None if architecture.own_strides is None else (24,)
+    features = None if architecture.topology.follows_plan else (24,)
     options = {"plans_name": plans_name, "features": features}
     plans = json.loads(json.dumps(derive(source, model, **options)))
     assert source == untouched
@@ -67,7 +67,7 @@ def test_every_configuration_builds_in_stock_nnunet(kind: str, model: str) -> No
         after = PlansManager(plans).get_configuration(name)
         kept = ("data_identifier", "batch_size")
         arguments: tuple[str, ...] = ("conv_op",)
-        if architecture.own_strides is None:
+        if architecture.topology.follows_plan:
             kept += ("patch_size", "pool_op_kernel_sizes")
             arguments += ("n_stages", "kernel_sizes", "strides", "norm_op")
             if architecture.parameters_of is None:

@@ -134,7 +134,8 @@ class ModelTables:
             "plans above, also resenc_m, resenc_l and resenc_xl: they differ in the patch and the "
             "batch that nnU-Net's planners choose (`--from nnUNetResEncUNetLPlans`).",
         ]
-        own = {row.model.name: row.model.round_patch_to for t in self.tables for row in t.rows}
+        models = {row.model.name: row.model for table in self.tables for row in table.rows}
+        own = {name: model.topology.patch_multiple for name, model in models.items()}
         rounded = [f"`{name}` to multiples of {n}" for name, n in own.items() if n is not None]
         if rounded:
             what = ", ".join(rounded)

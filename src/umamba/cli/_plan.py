@@ -163,7 +163,7 @@ def _small_maps(
     from umamba.nnunet.plans import resolve
     from umamba.patches import describe_small_map
 
-    if architecture.own_strides is not None:
+    if not architecture.topology.follows_plan:
         return []
     warnings = []
     for name in names:
@@ -214,9 +214,9 @@ def _rounding_note(
     """Say which patches were rounded up; "" where none was."""
     return "".join(
         f"note: patch_size of {name} is {row.patch_size} in place of {row.source_patch_size}, as "
-        f"{architecture.name} needs multiples of {architecture.round_patch_to}\n"
+        f"{architecture.name} needs multiples of {architecture.topology.patch_multiple}\n"
         for name, row in memory.items()
-        if architecture.round_patch_to
+        if architecture.topology.patch_multiple
         and tuple(row.patch_size) not in (tuple(row.source_patch_size), options.patch_size)
     )
 
@@ -273,7 +273,7 @@ def _variable(architecture: registry.Architecture) -> str:
             "Stock nnU-Net's trainer has no loss for this network; ours needs this line before "
             "training:"
         )
-    elif architecture.name.startswith("umamba_"):
+    elif architecture.has_authors_trainers:
         why = (
             "The authors' commands (-tr nnUNetTrainerUMambaBot, ...Enc, ...EncNoAMP) need this "
             "line before\ntraining, and before prediction with such a model, too:"

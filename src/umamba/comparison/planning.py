@@ -242,7 +242,7 @@ def _options(
     plans_name: str,
 ) -> PlanOptions:
     features = request.features
-    if features is not None and architecture.own_strides is not None:
+    if features is not None and not architecture.topology.follows_plan:
         features = features[:1]  # a topology of its own, which follows from its width
     return PlanOptions(
         plans_name=plans_name,

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from umamba.registry import family_of
+
 __all__ = [
     "FONT_SIZE",
     "WIDTH",
@@ -70,14 +72,14 @@ def model_styles(models: Sequence[Mapping[str, Any]]) -> dict[str, ModelStyle]:
     Args:
         models: Those of `results.json`.
     """
-    counts: dict[str, int] = {}
+    counts: dict[str | None, int] = {}
     styles = {}
     for model in sorted(models, key=lambda model: model["control_of"] is not None):
         name = model["name"]
-        family = next((f for f in _FAMILIES if name == f or name.startswith(f"{f}_")), "")
+        family = family_of(name)
         index = counts.get(family, 0)
         counts[family] = index + 1
-        colour = _FAMILIES.get(family, _OTHER)
+        colour = _FAMILIES.get(family or "", _OTHER)
         styles[name] = ModelStyle(
             colour=_lighten(colour) if index else colour,
             text=colour,

@@ -6,6 +6,7 @@ from typing import Any
 from umamba.errors import PlansError
 from umamba.patches import describe_misfit
 from umamba.registry import Architecture, find_architecture
+from umamba.topologies import PlannedUNet
 
 __all__ = ["OLD_KEYS", "check_patch", "derive_architecture", "official_architecture"]
 
@@ -21,21 +22,7 @@ OLD_KEYS = (
     "unet_max_num_features",
 )
 _SOURCES = ("PlainConvUNet", "ResidualEncoderUNet")
-_TAKEN_OVER = ("n_stages", "features_per_stage", "conv_op", "kernel_sizes", "strides")
-_STYLE = (
-    "conv_bias",
-    "norm_op",
-    "norm_op_kwargs",
-    "dropout_op",
-    "dropout_op_kwargs",
-    "nonlin",
-    "nonlin_kwargs",
-)
-# Fewer would leave less than three levels to supervise.
-_STAGES_WITH_EMBEDDING = 5
 _IMPORTED = ("conv_op", "norm_op", "dropout_op", "nonlin")
-# nnU-Net's residual blocks per encoder stage; further stages have the last.
-_RESENC_BLOCKS = (1, 3, 4, 6)
 
 
 def derive_architecture(
@@ -69,12 +56,8 @@ def derive_architecture(
             f"{' or '.join(_SOURCES)} only. Name such plans with --from."
         )
         raise PlansError(msg)
-    given = source["arch_kwargs"]
-    if architecture.own_strides is not None:
-        keywords = _own_topology(architecture, given, features)
-    else:
-        is_plain = class_name == "PlainConvUNet"
-        keywords = _planned_topology(architecture, given, features, is_plain=is_plain)
+    planned = PlannedUNet(source["arch_kwargs"], is_plain=class_name == "PlainConvUNet")
+    keywords = architecture.topology.keywords(planned, features, architecture.name)
     keywords |= architecture.keywords
     if activation_checkpointing is not None:
         if architecture.planner is not None:
@@ -91,91 +74,6 @@ def derive_architecture(
         "network_class_name": architecture.class_path,
         "arch_kwargs": keywords,
         "_kw_requires_import": [key for key in _IMPORTED if key in keywords],
-    }
-
-
-def _planned_topology(
-    architecture: Architecture,
-    given: dict[str, Any],
-    features: tuple[int, ...] | None,
-    *,
-    is_plain: bool,
-) -> dict[str, Any]:
-    """Return the keywords of a network that takes its topology from nnU-Net's plan."""
-    if architecture.embeds_patches and given["n_stages"] >= _STAGES_WITH_EMBEDDING:
-        given = _with_embedded_patches(given)
-    n_stages = given["n_stages"]
-    keywords: dict[str, Any] = {key: deepcopy(given[key]) for key in _TAKEN_OVER}
-    if features is not None:
-        keywords["features_per_stage"] = list((features + features[-1:] * n_stages)[:n_stages])
-    keywords |= _block_counts(architecture, given, is_plain=is_plain)
-    return keywords | {key: deepcopy(given[key]) for key in _STYLE if key in given}
-
-
-def _own_topology(
-    architecture: Architecture, given: dict[str, Any], features: tuple[int, ...] | None
-) -> dict[str, Any]:
-    """Return the keywords of a network that keeps its own topology."""
-    widths = features or (architecture.own_width,)
-    if len(widths) > 1:
-        msg = (
-            f"--features takes one number for {architecture.name}, the channels at full "
-            f"resolution; those of the other resolutions follow. Got {len(widths)}."
-        )
-        raise PlansError(msg)
-    dim = len(given["strides"][0])
-    return {
-        "features_per_stage": list(widths),
-        "conv_op": given["conv_op"],
-        "strides": [[stride] * dim for stride in architecture.own_strides or ()],
-    }
-
-
-def _block_counts(
-    architecture: Architecture, given: dict[str, Any], *, is_plain: bool
-) -> dict[str, Any]:
-    """Return how many blocks, or plain convolutions, the stages of the new network have.
-
-    Plain convolutions are taken over from a plain U-Net; a source of residual blocks says nothing
-    of them, and leaves nnU-Net's two. nnU-Net's own residual blocks are as its planners have them.
-    """
-    if architecture.class_path.endswith(".ResidualEncoderUNet"):
-        return _residual_encoder_blocks(given, is_plain=is_plain)
-    if architecture.residual_blocks is None and is_plain:
-        return {
-            key: deepcopy(given[key]) for key in ("n_conv_per_stage", "n_conv_per_stage_decoder")
-        }
-    blocks, blocks_decoder = architecture.residual_blocks or (2, 2)
-    n_stages = given["n_stages"]
-    encoder, decoder = [blocks] * n_stages, [blocks_decoder] * (n_stages - 1)
-    if architecture.full_resolution_blocks is not None:
-        encoder[0] = decoder[-1] = architecture.full_resolution_blocks
-    return {"n_conv_per_stage": encoder, "n_conv_per_stage_decoder": decoder}
-
-
-def _residual_encoder_blocks(given: dict[str, Any], *, is_plain: bool) -> dict[str, Any]:
-    if not is_plain:
-        return {
-            key: deepcopy(given[key]) for key in ("n_blocks_per_stage", "n_conv_per_stage_decoder")
-        }
-    n_stages = given["n_stages"]
-    blocks = _RESENC_BLOCKS + _RESENC_BLOCKS[-1:] * n_stages
-    return {
-        "n_blocks_per_stage": list(blocks[:n_stages]),
-        "n_conv_per_stage_decoder": [1] * (n_stages - 1),
-    }
-
-
-def _with_embedded_patches(given: dict[str, Any]) -> dict[str, Any]:
-    """Leave out the second resolution: one stride, the patch embedding, leads to the third."""
-    first, second, third, *rest = given["strides"]
-    embedding = [a * b for a, b in zip(second, third, strict=True)]
-    kernel, _, *kernels = given["kernel_sizes"]
-    return given | {
-        "n_stages": given["n_stages"] - 1,
-        "strides": [first, embedding, *rest],
-        "kernel_sizes": [kernel, *kernels],
-        "features_per_stage": given["features_per_stage"][:-1],
     }
 
 

@@ -201,12 +201,13 @@ def _round_patches(
     own: dict[str, Any], resolved: dict[str, Any], architecture: Architecture
 ) -> None:
     """Round the patch up to what a network of its own topology needs, in place."""
-    if architecture.round_patch_to is None:
+    multiple = architecture.topology.patch_multiple
+    if multiple is None:
         return
     for configuration in (own, resolved):
         if "patch_size" in configuration:
             patch = configuration["patch_size"]
-            total = [architecture.round_patch_to] * len(patch)
+            total = [multiple] * len(patch)
             fits = fitting_patch(patch, total, normalises_instances=True)
             configuration["patch_size"] = fits
 

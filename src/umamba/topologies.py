@@ -1,0 +1,228 @@
+"""Rules that turn the network nnU-Net planned into the topology of another one; free of torch."""
+
+import math
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+
+from umamba.errors import PlansError
+
+__all__ = [
+    "EmbeddedPatches",
+    "OwnTopology",
+    "PlainConvolutions",
+    "PlannedUNet",
+    "ResidualBlocks",
+    "ResidualEncoder",
+    "TopologyRule",
+]
+
+_Keywords = dict[str, Any]
+_STAGES = ("n_stages", "features_per_stage", "conv_op", "kernel_sizes", "strides")
+_STYLE = (
+    "conv_bias",
+    "norm_op",
+    "norm_op_kwargs",
+    "dropout_op",
+    "dropout_op_kwargs",
+    "nonlin",
+    "nonlin_kwargs",
+)
+# Fewer would leave less than three levels to supervise.
+_STAGES_WITH_EMBEDDING = 5
+# nnU-Net's residual blocks per encoder stage; further stages have the last.
+_RESENC_BLOCKS = (1, 3, 4, 6)
+
+
+class PlannedUNet(NamedTuple):
+    """nnU-Net's network of a configuration: its `arch_kwargs`, and whether it is the plain U-Net.
+
+    If it is not, it is the residual encoder.
+    """
+
+    keywords: Mapping[str, Any]
+    is_plain: bool
+
+
+@runtime_checkable
+class TopologyRule(Protocol):
+    """A rule for stages, strides, widths and blocks of a network.
+
+    Attributes:
+        follows_plan: Whether stages and strides are those that nnU-Net planned.
+    """
+
+    follows_plan: ClassVar[bool]
+
+    @property
+    def patch_multiple(self) -> int | None:
+        """Return what patches are rounded up to multiples of; `None` where they are not."""
+
+    def keywords(
+        self, planned: PlannedUNet, features: tuple[int, ...] | None, model: str
+    ) -> _Keywords:
+        """Return the network's keywords.
+
+        Args:
+            planned: What nnU-Net planned. Not changed.
+            features: Channels per stage; `None` leaves those of the plan, or of the network.
+            model: The network's name, for messages.
+
+        Raises:
+            PlansError: If the network cannot have such features.
+        """
+
+
+class _PlannedStages:
+    """The stages that nnU-Net planned, with blocks that a subclass counts."""
+
+    follows_plan: ClassVar[bool] = True
+    patch_multiple: ClassVar[int | None] = None
+
+    def keywords(
+        self,
+        planned: PlannedUNet,
+        features: tuple[int, ...] | None,
+        model: str,  # noqa: ARG002 - any features fit
+    ) -> _Keywords:
+        planned = self.stages(planned)
+        given = planned.keywords
+        n_stages = given["n_stages"]
+        keywords: _Keywords = {key: deepcopy(given[key]) for key in _STAGES}
+        if features is not None:
+            keywords["features_per_stage"] = list((features + features[-1:] * n_stages)[:n_stages])
+        keywords |= self.blocks(planned, n_stages)
+        return keywords | {key: deepcopy(given[key]) for key in _STYLE if key in given}
+
+    def stages(self, planned: PlannedUNet) -> PlannedUNet:
+        """Return the plan with the stages of this network: the same ones."""
+        return planned
+
+    def blocks(self, planned: PlannedUNet, n_stages: int) -> _Keywords:
+        """Return how many blocks, or convolutions, the stages have."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class PlainConvolutions(_PlannedStages):
+    """Plain convolutions, as many as nnU-Net's plain U-Net has.
+
+    A plan of residual blocks says nothing of them, and leaves nnU-Net's two.
+    """
+
+    def blocks(self, planned: PlannedUNet, n_stages: int) -> _Keywords:
+        """Return the convolutions per stage."""
+        if not planned.is_plain:
+            return _block_counts(n_stages, 2, 2)
+        keys = ("n_conv_per_stage", "n_conv_per_stage_decoder")
+        return {key: deepcopy(planned.keywords[key]) for key in keys}
+
+
+@dataclass(frozen=True)
+class ResidualBlocks(_PlannedStages):
+    """As many residual blocks in each stage of the encoder, and as many in each of the decoder."""
+
+    encoder: int = 2
+    decoder: int = 2
+
+    def blocks(self, planned: PlannedUNet, n_stages: int) -> _Keywords:  # noqa: ARG002
+        """Return the blocks per stage."""
+        return _block_counts(n_stages, self.encoder, self.decoder)
+
+
+@dataclass(frozen=True)
+class EmbeddedPatches(ResidualBlocks):
+    """Blocks as in `ResidualBlocks`, but in the first stage, and an embedding of patches.
+
+    The first two downsamplings of a plan with five stages or more become one, the embedding.
+
+    Args:
+        full_resolution: Blocks of the first stage, in encoder and decoder.
+    """
+
+    full_resolution: int = 1
+
+    def stages(self, planned: PlannedUNet) -> PlannedUNet:
+        """Leave out the second resolution: one stride, the embedding, leads to the third."""
+        given = planned.keywords
+        if given["n_stages"] < _STAGES_WITH_EMBEDDING:
+            return planned
+        first, second, third, *rest = given["strides"]
+        embedding = [a * b for a, b in zip(second, third, strict=True)]
+        kernel, _, *kernels = given["kernel_sizes"]
+        changed = {
+            "n_stages": given["n_stages"] - 1,
+            "strides": [first, embedding, *rest],
+            "kernel_sizes": [kernel, *kernels],
+            "features_per_stage": given["features_per_stage"][:-1],
+        }
+        return planned._replace(keywords={**given, **changed})
+
+    def blocks(self, planned: PlannedUNet, n_stages: int) -> _Keywords:
+        """Return the blocks per stage."""
+        counts = super().blocks(planned, n_stages)
+        counts["n_conv_per_stage"][0] = self.full_resolution
+        counts["n_conv_per_stage_decoder"][-1] = self.full_resolution
+        return counts
+
+
+@dataclass(frozen=True)
+class ResidualEncoder(_PlannedStages):
+    """The residual blocks that nnU-Net's planners give `ResidualEncoderUNet`."""
+
+    def blocks(self, planned: PlannedUNet, n_stages: int) -> _Keywords:
+        """Return the blocks per stage of the encoder, and convolutions of the decoder."""
+        if not planned.is_plain:
+            keys = ("n_blocks_per_stage", "n_conv_per_stage_decoder")
+            return {key: deepcopy(planned.keywords[key]) for key in keys}
+        blocks = _RESENC_BLOCKS + _RESENC_BLOCKS[-1:] * n_stages
+        return {
+            "n_blocks_per_stage": list(blocks[:n_stages]),
+            "n_conv_per_stage_decoder": [1] * (n_stages - 1),
+        }
+
+
+@dataclass(frozen=True)
+class OwnTopology:
+    """The stages of a network that keeps its own, whatever nnU-Net planned.
+
+    Args:
+        width: Channels at full resolution; those of the other resolutions follow.
+        strides: What plans say of strides, the same on every axis.
+    """
+
+    width: int
+    strides: tuple[int, ...]
+    follows_plan: ClassVar[bool] = False
+
+    @property
+    def patch_multiple(self) -> int:
+        """Return the product of the strides."""
+        return math.prod(self.strides)
+
+    def keywords(
+        self, planned: PlannedUNet, features: tuple[int, ...] | None, model: str
+    ) -> _Keywords:
+        """Return width, kind of convolution and strides."""
+        widths = features or (self.width,)
+        if len(widths) > 1:
+            msg = (
+                f"--features takes one number for {model}, the channels at full resolution; those "
+                f"of the other resolutions follow. Got {len(widths)}."
+            )
+            raise PlansError(msg)
+        given = planned.keywords
+        dim = len(given["strides"][0])
+        return {
+            "features_per_stage": list(widths),
+            "conv_op": given["conv_op"],
+            "strides": [[stride] * dim for stride in self.strides],
+        }
+
+
+def _block_counts(n_stages: int, encoder: int, decoder: int) -> _Keywords:
+    return {
+        "n_conv_per_stage": [encoder] * n_stages,
+        "n_conv_per_stage_decoder": [decoder] * (n_stages - 1),
+    }

@@ -1,0 +1,72 @@
+"""The registry says all that there is to know of a name, and rules of topologies are exact."""
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from nnunet.plans_factory import architecture
+from umamba import registry
+from umamba.errors import PlansError
+from umamba.topologies import EmbeddedPatches, OwnTopology, PlannedUNet, ResidualEncoder
+
+
+def planned(dim: int = 3, n_stages: int = 5, residual: bool = False) -> PlannedUNet:
+    return PlannedUNet(architecture(dim, n_stages, residual)["arch_kwargs"], not residual)
+
+
+def test_references_between_architectures_exist_and_end() -> None:
+    by_name = {a.name: a for a in registry.architectures()}
+    assert list(by_name) == registry.names()
+    assert len({a.plans_name for a in by_name.values()}) == len(by_name)
+    for a in by_name.values():
+        for name in filter(None, (a.control_of, a.same_as, a.parameters_of)):
+            assert by_name[name].family == a.family or a.same_as == name
+        assert a.control_of is None or by_name[a.control_of].control_of is None
+        assert a.same_as is None or by_name[a.same_as].same_as is None
+
+
+def test_families() -> None:
+    assert registry.family_of("umamba_enc_official_nomamba") == "umamba_enc"
+    assert registry.family_of("resenc_xl") == "resenc"
+    assert registry.family_of("unetpp_nested") == "unetpp"
+    assert registry.family_of("from_elsewhere") is None
+
+
+def test_embedded_patches_merge_two_strides_of_deep_plans_only() -> None:
+    rule = EmbeddedPatches(encoder=3, decoder=3, full_resolution=1)
+    given = planned()
+    made = rule.keywords(given, None, "unetrpp")
+    assert made["strides"] == [[1] * 3, [4] * 3, [2] * 3, [2] * 3]
+    assert made["features_per_stage"] == [8, 16, 32, 64]
+    assert made["n_conv_per_stage"] == [1, 3, 3, 3]
+    assert made["n_conv_per_stage_decoder"] == [3, 3, 1]
+    assert given == planned()  # not changed
+    shallow = rule.keywords(planned(n_stages=4), (4, 6), "unetrpp")
+    assert shallow["strides"] == [[1] * 3, [2] * 3, [2] * 3, [2] * 3]
+    assert shallow["features_per_stage"] == [4, 6, 6, 6]
+
+
+def test_the_residual_encoder_has_nnunets_blocks_or_those_of_its_plan() -> None:
+    made = ResidualEncoder().keywords(planned(n_stages=6), None, "resenc_m")
+    assert made["n_blocks_per_stage"] == [1, 3, 4, 6, 6, 6]
+    assert made["n_conv_per_stage_decoder"] == [1] * 5
+    own = ResidualEncoder().keywords(planned(residual=True), None, "resenc_m")
+    assert own["n_blocks_per_stage"] == [2] * 5
+
+
+@pytest.mark.parametrize("dim", [2, 3])
+def test_a_topology_of_its_own_takes_one_width(dim: int) -> None:
+    rule = OwnTopology(width=32, strides=(1, 2, 4))
+    made: dict[str, Any] = rule.keywords(planned(dim), None, "segresnet")
+    assert made["features_per_stage"] == [32]
+    assert made["strides"] == [[1] * dim, [2] * dim, [4] * dim]
+    assert rule.patch_multiple == 8
+    with pytest.raises(PlansError, match=r"takes one number for segresnet, .* Got 2\."):
+        rule.keywords(planned(dim), (8, 16), "segresnet")
+
+
+def test_the_registry_is_free_of_torch() -> None:
+    code = "import sys, umamba.registry\nassert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
