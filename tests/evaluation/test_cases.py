@@ -88,6 +88,19 @@ def test_records_are_json_without_nan():
     assert [r["stratum"] for r in instances] == ["all", "all", "small", "medium", "large"]
 
 
+@pytest.mark.parametrize("shape", [(4, 5), (3, 4, 5)])
+@pytest.mark.parametrize("labels", [{"low": 1, "high": 2}, None])
+def test_an_image_without_any_label(shape, labels):
+    nothing = np.zeros(shape, np.uint8)
+    settings = EvaluationSettings(metrics=("all",))
+    evaluation = evaluate_case(nothing, nothing, (1.0,) * len(shape), labels, settings)
+    for row in evaluation.case_records():
+        assert row["empty"] == "both"
+        assert {name for name, value in row["metrics"].items() if value is not None} == {
+            "lesion_false_positives"
+        }
+
+
 def test_a_voxel_far_away_changes_nothing_but_itself():
     prediction, reference = masks()
     prediction[11, 11, 11] = 1

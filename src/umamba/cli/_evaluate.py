@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["add_metric_arguments", "add_parser", "metric_settings", "run"]
 
 # Names of the metrics that are not standard; a test compares them with the list of all.
-_EXTRA = ("cldice", "boundary_iou", "lesion_dice", "lesion_hd95")
+_EXTRA = ("cldice", "boundary_iou", "lesion_dice", "lesion_hd95", "ece")
 
 _DESCRIPTION = """\
 Compare predicted masks with their references, files of the same name in two folders (NIfTI,
@@ -102,7 +102,8 @@ def add_metric_arguments(parser: argparse.ArgumentParser) -> "argparse._Argument
         nargs="+",
         default=(),
         metavar="NAME",
-        help=f"measure these, too, which takes longer: {', '.join(_EXTRA)}, or all of them",
+        help=f"measure these, too, which takes longer: {', '.join(_EXTRA)}, or all of them; ece "
+        "needs the probabilities (.npz) beside the masks, and FROC comes with it",
     )
     group.add_argument(
         "--surface",

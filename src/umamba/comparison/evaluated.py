@@ -10,6 +10,8 @@ from umamba.errors import EvaluationError, UMambaError
 from umamba.evaluation.cases import Labels, evaluate_case
 from umamba.evaluation.instances import find_components, object_sizes, tercile_cut_points
 from umamba.evaluation.mask_files import MaskPair, read_pair
+from umamba.evaluation.metrics import needs_probabilities
+from umamba.evaluation.probabilities import read_probabilities
 from umamba.evaluation.settings import EvaluationSettings
 from umamba.nnunet.file_names import visible_files
 from umamba.nnunet.image_contents import UnreadableFileError
@@ -47,7 +49,11 @@ def evaluate_predictions(
             case, *(folder / f"{case}{file_ending}" for folder in (predictions, references))
         )
         try:
-            evaluation = evaluate_case(*read_pair(pair), labels, settings)
+            masks = read_pair(pair)
+            probabilities = None
+            if needs_probabilities(settings):
+                probabilities = read_probabilities(pair.prediction, masks[0].shape, labels)
+            evaluation = evaluate_case(*masks, labels, settings, probabilities)
         except (UnreadableFileError, EvaluationError) as error:
             msg = f"{pair.prediction} cannot be evaluated: {error}"
             raise UMambaError(msg) from None

@@ -1,14 +1,16 @@
 """Evaluate one case: every label and region, its overlap, surfaces and objects."""
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from umamba.errors import EvaluationError
+from umamba.evaluation.froc import LesionScores, lesion_scores
 from umamba.evaluation.instances import (
     ObjectMatches,
     ObjectOverlaps,
@@ -18,6 +20,7 @@ from umamba.evaluation.instances import (
 from umamba.evaluation.label_masks import LabelledImage, LabelMasks, bounding_box
 from umamba.evaluation.layers import disjoint_layers, paint
 from umamba.evaluation.metrics import measure
+from umamba.evaluation.probabilities import Labels, Probabilities
 from umamba.evaluation.settings import EvaluationSettings
 from umamba.evaluation.voxel_counts import Emptiness
 
@@ -30,9 +33,6 @@ __all__ = [
 ]
 
 Array = npt.NDArray[Any]
-
-# A value in the masks, or several that make a region.
-Labels = Mapping[str, int | tuple[int, ...]]
 
 # The only label where masks number objects.
 OBJECT = "object"
@@ -48,6 +48,7 @@ class LabelEvaluation:
         reference_volume: In mm^3 or pixels; an area in 2D.
         prediction_volume: Likewise.
         objects: The single objects; their scores by size are `CaseEvaluation.instance_records`.
+        lesions: Their scores for FROC; `None` where probabilities are not known.
     """
 
     label: str
@@ -56,6 +57,7 @@ class LabelEvaluation:
     reference_volume: float
     prediction_volume: float
     objects: ObjectMatches
+    lesions: LesionScores | None = None
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,7 @@ def evaluate_case(
     spacing: Sequence[float],
     labels: Labels | None,
     settings: EvaluationSettings | None = None,
+    probabilities: Probabilities | None = None,
 ) -> CaseEvaluation:
     """Compare a prediction with its reference.
 
@@ -113,6 +116,7 @@ def evaluate_case(
         labels: Names, each with its value or, for a region, its values; `None` where the masks
             number single objects of one kind, which are then called `OBJECT`.
         settings: Default: those of `EvaluationSettings`.
+        probabilities: Of the labels, for metrics that need them.
 
     Returns:
         The evaluation of all labels; objects are connected components unless numbered.
@@ -122,6 +126,7 @@ def evaluate_case(
     """
     settings = settings or EvaluationSettings()
     prediction, reference, steps = _as_image(prediction, reference, spacing)
+    ignored = None
     if settings.ignore is not None:
         ignored = reference == settings.ignore
         prediction, reference = (
@@ -130,8 +135,11 @@ def evaluate_case(
     if labels is None:
         return CaseEvaluation((_evaluate_objects(prediction, reference, steps, settings),))
     found: dict[str, LabelEvaluation] = {}
+    known = None
+    if probabilities is not None:
+        known = partial(_probability, probabilities, reference.shape, ignored)
     for layer in disjoint_layers(labels):
-        found |= _evaluate_layer(layer, prediction, reference, steps, settings)
+        found |= _evaluate_layer(layer, prediction, reference, steps, settings, known)
     return CaseEvaluation(tuple(found[name] for name in labels))
 
 
@@ -163,26 +171,50 @@ def _as_image(
     return prediction.squeeze(axis), reference.squeeze(axis), kept
 
 
+def _probability(
+    probabilities: Probabilities, shape: tuple[int, ...], ignored: Array | None, name: str
+) -> Array:
+    """Return the probability of a label, NaN where voxels are left out."""
+    probability = probabilities.of(name).reshape(shape)
+    return probability if ignored is None else np.where(ignored, np.nan, probability)
+
+
 def _evaluate_layer(
     layer: Mapping[str, tuple[int, ...]],
     prediction: Array,
     reference: Array,
     spacing: tuple[float, ...],
     settings: EvaluationSettings,
+    known: Callable[[str], Array] | None,
 ) -> dict[str, LabelEvaluation]:
-    """Evaluate labels that do not overlap, all in one go through the image."""
-    predicted, referred = (paint(array, layer.values()) for array in (prediction, reference))
-    shape = reference.shape
-    box = bounding_box((predicted > 0) | (referred > 0))
-    predicted, referred = (np.ascontiguousarray(array[box]) for array in (predicted, referred))
+    """Evaluate labels that do not overlap, all in one go through the image.
+
+    Args:
+        layer: Their values.
+        prediction: The whole image.
+        reference: Likewise.
+        spacing: Distance of voxels along each axis.
+        settings: What metrics depend on.
+        known: Returns the probability of a label, of the whole image.
+    """
+    predicted, whole = (paint(array, layer.values()) for array in (prediction, reference))
+    box = bounding_box((predicted > 0) | (whole > 0))
+    predicted, referred = (np.ascontiguousarray(array[box]) for array in (predicted, whole))
     overlaps = overlaps_by_label(predicted, referred, len(layer))
     images = LabelledImage.pair(predicted, referred, settings.surface)
-    return {
-        name: _evaluation(
-            LabelMasks(name, number, images, overlaps[number - 1], spacing, settings, shape)
+    found = {}
+    for number, name in enumerate(layer, start=1):
+        masks = LabelMasks(
+            name, number, images, overlaps[number - 1], spacing, settings, whole.shape
         )
-        for number, name in enumerate(layer, start=1)
-    }
+        if known is None:
+            found[name] = _evaluation(masks)
+            continue
+        probability = known(name)
+        evaluation = _evaluation(replace(masks, probability=probability[box]))
+        lesions = lesion_scores(probability, whole == number)
+        found[name] = replace(evaluation, lesions=lesions)
+    return found
 
 
 def _evaluate_objects(

@@ -22,7 +22,8 @@ from umamba.evaluation.cases import (
 from umamba.evaluation.instances import object_sizes, tercile_cut_points
 from umamba.evaluation.labels import labels_from_values
 from umamba.evaluation.mask_files import MaskPair, find_pairs, load_pair, read_values
-from umamba.evaluation.metrics import chosen_metrics
+from umamba.evaluation.metrics import chosen_metrics, needs_probabilities
+from umamba.evaluation.probabilities import read_probabilities
 from umamba.evaluation.settings import EvaluationSettings, check_cut_points
 from umamba.nnunet.dataset_checks import short
 from umamba.nnunet.file_names import GEOMETRY_ENDINGS, split_ending
@@ -282,13 +283,21 @@ def _evaluate(
     try:
         loaded = load_pair(pair, spacing)
         prediction, reference = loaded.prediction, loaded.reference
-        evaluation = evaluate_case(prediction, reference, loaded.spacing, labels, settings)
+        probabilities, notes = None, dict(loaded.notes)
+        if labels is not None and needs_probabilities(settings):
+            probabilities = read_probabilities(pair.prediction, reference.shape, labels)
+            if probabilities is None:
+                text = f"{short(pair.prediction)}: no probabilities (.npz) lie beside it"
+                notes["no probabilities"] = f"{text}; what needs them is undefined"
+        evaluation = evaluate_case(
+            prediction, reference, loaded.spacing, labels, settings, probabilities
+        )
     except (UnreadableFileError, EvaluationError) as error:
         return _Outcome(pair.case, reason=str(error))
     except MemoryError:
         return _Outcome(pair.case, reason="memory ran out; give fewer --workers")
     values = values_in(prediction) | values_in(reference)
-    return _Outcome(pair.case, evaluation, values=values, notes=loaded.notes)
+    return _Outcome(pair.case, evaluation, values=values, notes=notes)
 
 
 def _check_tolerances(tolerances: Iterable[str], labels: Iterable[str]) -> None:

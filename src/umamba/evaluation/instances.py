@@ -186,6 +186,8 @@ def _components(labelled: Array) -> tuple[Array, Array, Array]:
     """Number connected components from 1, and return the label and the voxels of each, from 0."""
     import cc3d
 
+    if not labelled.size:  # of an image without any label, which cc3d has no statistics of
+        return labelled, np.zeros(1, labelled.dtype), np.zeros(1, np.int64)
     components = find_components(labelled)
     counts = cc3d.statistics(components, no_slice_conversion=True)["voxel_counts"].astype(np.int64)
     labels = np.zeros(len(counts), labelled.dtype)

@@ -64,6 +64,8 @@ class LabelMasks:
         spacing: Distance of voxels along each axis.
         settings: What metrics depend on.
         image_shape: Of the whole image, of which the two may be the part that holds labels.
+        probability: Of the label, of the shape of the two, NaN where voxels are left out; `None`
+            where it is not known.
     """
 
     name: str
@@ -73,6 +75,7 @@ class LabelMasks:
     spacing: tuple[float, ...]
     settings: EvaluationSettings
     image_shape: tuple[int, ...]
+    probability: Array | None = None
     _found: dict[Callable[..., Any], Any] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
@@ -117,11 +120,16 @@ class LabelMasks:
         return measure_distances(first, second, self.settings.surface)
 
     @cached_property
-    def booleans(self) -> tuple[Array, Array]:
-        """Both masks, within the smallest box that holds both; what is beyond is outside."""
+    def box(self) -> tuple[slice, ...]:
+        """The smallest box that holds both masks."""
         prediction, reference = (image.labels == self.number for image in self.images)
-        box = bounding_box(prediction | reference)
-        return prediction[box], reference[box]
+        return bounding_box(prediction | reference)
+
+    @cached_property
+    def booleans(self) -> tuple[Array, Array]:
+        """Both masks within the box; what is beyond is outside."""
+        prediction, reference = (image.labels[self.box] == self.number for image in self.images)
+        return prediction, reference
 
     @property
     def nsd_tolerance(self) -> float:

@@ -27,6 +27,7 @@ class Metric:
         is_overlap: Whether it takes the value of `--empty` where both masks are empty.
         of_surfaces: Whether it depends on what a surface is.
         is_standard: Whether it is measured unless asked otherwise: those that cost little are.
+        of_probabilities: Whether it needs the probabilities of the prediction.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Metric:
     is_overlap: bool = False
     of_surfaces: bool = False
     is_standard: bool = True
+    of_probabilities: bool = False
 
     @property
     def is_distance(self) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 
 from umamba.errors import EvaluationError
 from umamba.evaluation.boundary_iou import BOUNDARY_IOU
+from umamba.evaluation.calibration import CALIBRATION_ERROR
 from umamba.evaluation.centerline_dice import CENTERLINE_DICE
 from umamba.evaluation.label_masks import LabelMasks
 from umamba.evaluation.lesion_metrics import LESION_DICE, LESION_HD95
@@ -33,7 +34,14 @@ from umamba.evaluation.overlap_metrics import (
 from umamba.evaluation.settings import EvaluationSettings
 from umamba.evaluation.surface_metrics import ASSD, HD95, NSD
 
-__all__ = ["ALL", "METRICS", "chosen_metrics", "measure", "measured_metrics"]
+__all__ = [
+    "ALL",
+    "METRICS",
+    "chosen_metrics",
+    "measure",
+    "measured_metrics",
+    "needs_probabilities",
+]
 
 ALL = "all"  # in place of the names of all metrics
 
@@ -57,6 +65,7 @@ METRICS: Mapping[str, Metric] = {
         BOUNDARY_IOU,
         LESION_DICE,
         LESION_HD95,
+        CALIBRATION_ERROR,
     )
 }
 
@@ -74,6 +83,11 @@ def chosen_metrics(settings: EvaluationSettings) -> dict[str, Metric]:
         raise EvaluationError(msg)
     added = METRICS.keys() if ALL in settings.metrics else settings.metrics
     return {n: metric for n, metric in METRICS.items() if metric.is_standard or n in added}
+
+
+def needs_probabilities(settings: EvaluationSettings) -> bool:
+    """Return whether a metric that the settings choose needs them."""
+    return any(metric.of_probabilities for metric in chosen_metrics(settings).values())
 
 
 def measured_metrics(rows: Iterable[Mapping[str, Any]]) -> dict[str, Metric]:

@@ -4,11 +4,13 @@ import csv
 import io
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from umamba.errors import EvaluationError
 from umamba.evaluation.folders import FolderEvaluation
+from umamba.evaluation.froc import RATES, Froc, LesionScores, froc
 from umamba.evaluation.instances import ALL_SIZES, stratum_names
 from umamba.evaluation.metrics import chosen_metrics, measured_metrics
 from umamba.nnunet.whole_files import write_whole
@@ -32,7 +34,11 @@ def evaluation_data(evaluation: FolderEvaluation) -> Row:
         "settings": evaluation.settings.to_dict(),
         "cases": cases,
         "instances": instances,
-        "summary": {"labels": _summarise_labels(cases), "instances": _pool(instances)},
+        "summary": {
+            "labels": _summarise_labels(cases),
+            "instances": _pool(instances),
+            "froc": {label: asdict(curve) for label, curve in _curves(evaluation).items()},
+        },
         "failed": dict(evaluation.failed),
         "missing": list(evaluation.missing),
         "extra": list(evaluation.extra),
@@ -95,6 +101,29 @@ def _pool(instances: Sequence[Row]) -> list[Row]:
     return pooled
 
 
+def _curves(evaluation: FolderEvaluation) -> dict[str, Froc]:
+    """Return the FROC of every label that has lesions, and probabilities in all cases."""
+    scores: dict[str, list[LesionScores | None]] = {}
+    for case in evaluation.cases.values():
+        for label in case.labels:
+            scores.setdefault(label.label, []).append(label.lesions)
+    curves = {
+        label: froc([one for one in found if one is not None])
+        for label, found in scores.items()
+        if None not in found
+    }
+    return {label: curve for label, curve in curves.items() if curve is not None}
+
+
+def _froc_text(evaluation: FolderEvaluation) -> str:
+    rows = [
+        [label, str(curve.n_lesions), *map(_shown, (*curve.at_rates, curve.score))]
+        for label, curve in _curves(evaluation).items()
+    ]
+    head = ["FROC of label", "lesions", *(f"at {rate:g} per case" for rate in RATES), "mean"]
+    return _table(head, rows)
+
+
 def _grouped(rows: Iterable[Row], *keys: str) -> dict[tuple[Any, ...], list[Row]]:
     groups: dict[tuple[Any, ...], list[Row]] = {}
     for row in rows:
@@ -129,6 +158,7 @@ def evaluation_text(evaluation: FolderEvaluation) -> str:
             ["label", "objects", "size", "reference", "predicted", "matched", "F1", "Dice"],
             [_object_cells(row, evaluation) for row in _pool(instances)],
         ),
+        _froc_text(evaluation),
         _settings_text(evaluation),
     ]
     return "\n".join(filter(None, parts))
@@ -183,8 +213,9 @@ def _settings_text(evaluation: FolderEvaluation) -> str:
     if settings.size_measure == "volume":
         size = f"volume in {unit}^3 (2D: area in {unit}^2)"
     return (
-        f"- is undefined. NSD tolerance: {', '.join(tolerances)}. Objects match above IoU "
-        f"{settings.matching_iou:g}; size is the {size}; Dice of objects is that of matched ones.\n"
+        f"- is undefined. Surfaces are as in {settings.surface}. NSD tolerance: "
+        f"{', '.join(tolerances)}. Objects match above IoU {settings.matching_iou:g}; "
+        f"size is the {size}; Dice of objects is that of matched ones.\n"
     )
 
 

@@ -1,0 +1,66 @@
+"""Calibration: whether a label is where it was said to be as often as its probability says."""
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from umamba.evaluation.label_masks import LabelMasks
+from umamba.evaluation.metric import Metric
+
+__all__ = ["CALIBRATION_ERROR", "calibration_error"]
+
+Array = npt.NDArray[Any]
+_N_BINS = 15
+
+
+def calibration_error(probability: Array, is_there: Array, n_bins: int = _N_BINS) -> float:
+    """Return the expected calibration error (ECE).
+
+    Args:
+        probability: Of the label, of every voxel.
+        is_there: Whether the label is there, likewise.
+        n_bins: Of equal width; each holds its upper edge.
+
+    Returns:
+        The difference between mean probability and frequency, as a mean over the bins by their
+        voxels.
+
+    Source:
+        Guo et al. 2017, arXiv:1706.04599, for the probability of one label in place of that of
+        the predicted one.
+    """
+    edges = np.linspace(0, 1, n_bins + 1)[1:-1]
+    bins = np.searchsorted(edges, probability)
+    expected = np.bincount(bins, probability, n_bins)
+    observed = np.bincount(bins, is_there, n_bins)
+    return float(np.abs(expected - observed).sum() / len(probability))
+
+
+def _of_masks(masks: LabelMasks) -> float:
+    if masks.probability is None or masks.counts.empty == "both":
+        return math.nan
+    probability = masks.probability[masks.box].astype(np.float64)
+    known = ~np.isnan(probability)
+    return calibration_error(probability[known], masks.booleans[1][known])
+
+
+CALIBRATION_ERROR = Metric(
+    name="ece",
+    title="ECE",
+    measure=_of_masks,
+    definition=(
+        "Expected calibration error of the label's probability, in 15 bins, over the voxels of the "
+        "smallest box that holds both masks: background beyond says little. Where nnU-Net's "
+        "probabilities (`CASE.npz`) lie beside the prediction; else undefined."
+    ),
+    source=(
+        "Guo et al. 2017, arXiv:1706.04599; within a box as in Mehrtash et al. 2020, "
+        "arXiv:1911.13273"
+    ),
+    empty="both: undefined",
+    higher_is_better=False,
+    is_standard=False,
+    of_probabilities=True,
+)
