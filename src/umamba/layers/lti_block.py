@@ -8,13 +8,14 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from umamba.errors import PlansError, unknown_name
+from umamba.layers.undecayed import UndecayedParameters
 from umamba.ops.causal_conv import conv_silu
 from umamba.ops.linear_ssm import DISCRETISATIONS, diagonal_legs, diagonal_ssm
 
 __all__ = ["LTI"]
 
 
-class LTI(nn.Module):
+class LTI(UndecayedParameters):
     """Mix a sequence as Mamba does, but with dynamics that do not depend on the input.
 
     A control for Mamba: projections, short convolution, gate and skip are Mamba's, and so are the
@@ -41,6 +42,8 @@ class LTI(nn.Module):
         Gu et al. 2021, arXiv:2110.13985 (LSSL); Gu et al. 2022, arXiv:2206.11893 (S4D);
         the same exchange in Gu and Dao 2023, arXiv:2312.00752, section 4.6.1.
     """
+
+    undecayed = ("log_dt", "A_log", "A_imag", "D")
 
     def __init__(
         self,
@@ -77,6 +80,7 @@ class LTI(nn.Module):
         self.D = nn.Parameter(torch.empty(self.d_inner))
         self.out_proj = nn.Linear(self.d_inner, d_model, bias=False)
         self._reset_state_space(dt_min, dt_max)
+        self.mark_undecayed()
 
     @torch.no_grad()
     def _reset_state_space(self, dt_min: float, dt_max: float) -> None:
@@ -125,10 +129,6 @@ class LTI(nn.Module):
         run = diagonal_ssm if torch.compiler.is_compiling() else _recomputed_ssm
         y = run(u, A, C, dt, discretisation=self.discretisation)
         return y + self.D.to(dtype)[:, None] * u
-
-    def parameters_without_weight_decay(self) -> list[nn.Parameter]:
-        """Return the parameters of the recurrence, which decay would pull off its dynamics."""
-        return [self.log_dt, self.A_log, self.A_imag, self.D]
 
 
 def _recomputed_ssm(*inputs: Tensor, discretisation: str) -> Tensor:

@@ -8,20 +8,21 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from umamba.layers.lean_mixer import MixerParameters, lean_mixer, scan_inputs
+from umamba.layers.undecayed import UndecayedParameters
 from umamba.ops.backends import check_backend, resolve_backend
 from umamba.ops.dispatch import selective_scan
 
 __all__ = ["Mamba"]
 
 
-class Mamba(nn.Module):
+class Mamba(UndecayedParameters):
     """Mix a sequence in linear time with a selective state-space model.
 
     Parameter names, shapes, initialisation and meaning are those of `mamba_ssm.Mamba`, so its
-    weights load unchanged. The projections follow autocast; the recurrence runs in float32. Outside
-    autocast and torch.compile, training keeps its input, the outputs of the scan and its restart
-    states, and computes the rest again in the backward; a CPU works through long sequences in
-    pieces.
+    weights load unchanged; `A_log` and `D` carry its mark `_no_weight_decay`. The projections
+    follow autocast; the recurrence runs in float32. Outside autocast and torch.compile, training
+    keeps its input, the outputs of the scan and its restart states, and computes the rest again in
+    the backward; a CPU works through long sequences in pieces.
 
     Args:
         d_model: Width of a token.
@@ -43,6 +44,8 @@ class Mamba(nn.Module):
     Source:
         Gu and Dao 2023, arXiv:2312.00752, section 3.4 and figure 3.
     """
+
+    undecayed = ("A_log", "D")
 
     def __init__(
         self,
@@ -86,6 +89,7 @@ class Mamba(nn.Module):
         self.D = nn.Parameter(torch.empty(self.d_inner))
         self.out_proj = nn.Linear(self.d_inner, d_model, bias=bias)
         self._reset_state_space(dt_min, dt_max, dt_init_floor)
+        self.mark_undecayed()
 
     @torch.no_grad()
     def _reset_state_space(self, dt_min: float, dt_max: float, floor: float) -> None:
@@ -165,10 +169,6 @@ class Mamba(nn.Module):
             and self.D.dtype.itemsize >= 4
             and resolve_backend(self.backend, device) != "reference"
         )
-
-    def parameters_without_weight_decay(self) -> list[nn.Parameter]:
-        """Return the parameters of the recurrence, which decay would pull off its dynamics."""
-        return [self.A_log, self.D]
 
 
 def _check_sizes(**sizes: int) -> None:

@@ -13,6 +13,7 @@ from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 from torch import nn
 
 from umamba.errors import UMambaError
+from umamba.layers.undecayed import spares_decay
 from umamba.nnunet.crash_safe_trainer import CrashSafeTrainer
 from umamba.nnunet.paths import environment
 from umamba.nnunet.planned_architectures import official_architecture
@@ -79,14 +80,8 @@ class nnUNetTrainerUMamba(CrashSafeTrainer):
 
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, Any]:
         """Build nnU-Net's optimiser and schedule, sparing the recurrence weight decay."""
-        spared = [
-            parameter
-            for module in self.network.modules()
-            if hasattr(module, "parameters_without_weight_decay")
-            for parameter in module.parameters_without_weight_decay()
-        ]
-        spared_ids = {id(parameter) for parameter in spared}
-        decayed = [p for p in self.network.parameters() if id(p) not in spared_ids]
+        spared = [p for p in self.network.parameters() if spares_decay(p)]
+        decayed = [p for p in self.network.parameters() if not spares_decay(p)]
         groups: list[dict[str, Any]] = [{"params": decayed, "weight_decay": self.weight_decay}]
         if spared:
             groups.append({"params": spared, "weight_decay": 0.0})
