@@ -30,18 +30,20 @@ def main() -> None:
     parser.add_argument("--shape", type=int, nargs=3, default=(300, 512, 512))
     parser.add_argument("--labels", type=int, default=15)
     parser.add_argument("--stray", type=int, default=100, help="voxels per label and mask")
+    parser.add_argument("--metrics", nargs="+", default=[], help="besides the standard ones")
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results/evaluation.jsonl"))
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        row = _measure(Path(name), tuple(args.shape), args.labels, args.stray)
+        row = _measure(Path(name), tuple(args.shape), args.labels, args.stray, args.metrics)
     with args.output.open("a") as file:
         file.write(json.dumps(row) + "\n")
     sys.stdout.write(json.dumps(row, indent=2) + "\n")
 
 
 def _measure(
-    folder: Path, shape: tuple[int, ...], n_labels: int, n_stray: int
+    folder: Path, shape: tuple[int, ...], n_labels: int, n_stray: int, metrics: list[str]
 ) -> dict[str, object]:
+    more = ["--metrics", *metrics] if metrics else []
     # in another process, as the peak of a process begins with that of the one that starts it
     with get_context("spawn").Pool(1) as pool:
         shares = pool.apply(_write_masks, (folder, shape, n_labels, n_stray))
@@ -51,7 +53,8 @@ def _measure(
         "stray_voxels_per_label": n_stray,
         **shares,
         "cores": len(os.sched_getaffinity(0)),
-        **_run([str(folder / "predictions"), str(folder / "references")]),
+        "metrics": metrics,
+        **_run([str(folder / "predictions"), str(folder / "references"), *more]),
         **environment(),
     }
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from umamba.evaluation.instances import each_component
 from umamba.evaluation.label_masks import LabelMasks
 from umamba.evaluation.metric import Metric
 
@@ -38,9 +39,12 @@ def _boundary_iou(masks: LabelMasks) -> float:
 def _boundary(mask: Array, spacing: tuple[float, ...], width: float) -> Array:
     from scipy.ndimage import distance_transform_edt
 
-    inside = (slice(1, -1),) * mask.ndim
-    distances = distance_transform_edt(np.pad(mask, 1), spacing)[inside]
-    boundary: Array = mask & (distances <= width * (1 + _ROUNDING))
+    # The nearest voxel outside a component is outside the mask: no other component touches it.
+    boundary = np.zeros_like(mask)
+    for box, component in each_component(mask):
+        distances = distance_transform_edt(np.pad(component, 1), spacing)
+        inner = distances[(slice(1, -1),) * mask.ndim]
+        boundary[box] |= component & (inner <= width * (1 + _ROUNDING))
     return boundary
 
 

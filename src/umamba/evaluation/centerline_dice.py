@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from umamba.evaluation.instances import each_component
 from umamba.evaluation.label_masks import LabelMasks
 from umamba.evaluation.metric import Metric
 
@@ -31,8 +32,11 @@ def _share_inside(skeleton: Array, mask: Array) -> float:
 def _skeleton(mask: Array) -> Array:
     from skimage.morphology import skeletonize
 
-    skeleton: Array = skeletonize(np.pad(mask, 1))[(slice(1, -1),) * mask.ndim] > 0
-    return skeleton if skeleton.any() else mask
+    skeleton = np.zeros_like(mask)
+    for box, component in each_component(mask):
+        thin = skeletonize(np.pad(component, 1))[(slice(1, -1),) * mask.ndim] > 0
+        skeleton[box] |= thin if thin.any() else component
+    return skeleton
 
 
 CENTERLINE_DICE = Metric(
