@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from umamba.doctor import versions
 from umamba.doctor.versions import examine_versions
 
 
@@ -27,7 +26,7 @@ def test_a_checkout_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> No
             raise metadata.PackageNotFoundError(name)
         return metadata.version(name)
 
-    monkeypatch.setattr(versions, "version", version)
+    monkeypatch.setattr("umamba.system.versions.version", version)
     section = examine_versions()
     assert section.lines["llvmlite"] == "not installed"
     (warning,) = section.warnings

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from umamba.doctor import workers
-from umamba.doctor.machine import Limits
 from umamba.doctor.sections import Section
 from umamba.doctor.workers import examine_workers
+from umamba.system.limits import Limits
 
 MIB, GIB = 2**20, 2**30
 AMPLE = Limits(

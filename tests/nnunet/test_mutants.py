@@ -197,7 +197,7 @@ def test_an_image_larger_than_the_memory_is_not_read(
     else:
         SimpleITK.WriteImage(SimpleITK.GetImageFromArray(array), str(path))
     assert np.array_equal(read_image(path).array[0], array)
-    monkeypatch.setattr("umamba.nnunet.image_contents.memory_bytes", lambda: 8 * 240_000 - 1)
+    monkeypatch.setattr("umamba.nnunet.image_contents.usable_memory", lambda: 8 * 240_000 - 1)
     with pytest.raises(UnreadableFileError, match=r"claims 240...? bytes of voxels, more than fit"):
         read_image(path)
 
@@ -209,6 +209,6 @@ def test_what_follows_the_voxels_cannot_fill_the_memory(
     path = tmp_path / "tail.nii.gz"
     path.write_bytes(gzip.compress(image.to_bytes() + bytes(5_000_000)))
     assert read_image(path).array.shape == (1, 7, 6, 5)
-    monkeypatch.setattr("umamba.nnunet.nifti_files.memory_bytes", lambda: 4_000_000)
+    monkeypatch.setattr("umamba.nnunet.nifti_files.usable_memory", lambda: 4_000_000)
     with pytest.raises(UnreadableFileError, match="unpacks to more than fits into the memory"):
         read_image(path)

@@ -2,7 +2,6 @@
 
 import platform
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +9,14 @@ import torch
 
 from umamba.errors import UMambaError
 from umamba.ops.backends import resolve_backend
+from umamba.system.limits import available_memory
+from umamba.system.versions import versions
 
 __all__ = [
     "choose_device",
     "conditions",
     "describe_machine",
     "free_memory",
-    "installed_version",
     "is_out_of_memory",
 ]
 
@@ -54,8 +54,7 @@ def describe_machine(device: str) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "system": platform.system(),
         "scan_backend": resolve_backend(None, device),
-        "versions": {"python": platform.python_version()}
-        | {package: installed_version(package) for package in _PACKAGES},
+        "versions": versions(_PACKAGES),
     }
 
 
@@ -65,13 +64,13 @@ def conditions(machine: Mapping[str, Any]) -> str:
     Args:
         machine: What `describe_machine` returned.
     """
-    versions = machine["versions"]
+    used = machine["versions"]
     threads = "" if machine["device"] == "cuda" else f", {machine['threads']} thread"
     threads += "s" if threads and machine["threads"] != 1 else ""
     return (
         f"{machine['device_name']} ({machine['device']}){threads}, {machine['system']}; "
-        f"Python {versions['python']}, torch {versions['torch']}, "
-        f"llvmlite {versions['llvmlite']}, umamba {versions['umamba']}, "
+        f"Python {used['python']}, torch {used['torch']}, "
+        f"llvmlite {used['llvmlite']}, umamba {used['umamba']}, "
         f"scan backend {machine['scan_backend']}"
     )
 
@@ -89,16 +88,7 @@ def free_memory(device: str) -> int | None:
     """
     if device == "cuda":
         return torch.cuda.mem_get_info()[0]
-    available = _field("/proc/meminfo", "MemAvailable")
-    if available is None:
-        return None
-    group = Path("/sys/fs/cgroup")
-    try:  # a container's own limit, "max" where there is none
-        limit = int((group / "memory.max").read_text(encoding="ascii"))
-        used = int((group / "memory.current").read_text(encoding="ascii"))
-    except (OSError, ValueError):
-        limit, used = 2**63, 0
-    return min(int(available.split()[0]) * 1024, limit - used)
+    return available_memory()
 
 
 def _processor() -> str:
@@ -115,11 +105,3 @@ def _field(path: str, name: str) -> str | None:
         return None
     fields = (line.partition(":") for line in lines)
     return next((value.strip() for key, _, value in fields if key.strip() == name), None)
-
-
-def installed_version(package: str) -> str:
-    """Return the version of a package; "not installed" if it is not."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"

@@ -260,7 +260,7 @@ def _request(args: argparse.Namespace) -> "FolderRequest":
     from umamba.evaluation.folders import FolderRequest
     from umamba.evaluation.labels import labels_from_dataset_json
     from umamba.evaluation.settings import EvaluationSettings
-    from umamba.nnunet.paths import available_cores
+    from umamba.system.limits import available_cores
 
     labels, ignore = None, args.ignore
     if args.labels is not None:

@@ -14,7 +14,8 @@ from typing import Protocol, runtime_checkable
 
 from umamba.errors import UMambaError
 from umamba.nnunet.interruption import StopRequest
-from umamba.nnunet.paths import available_cores, child_environment, setting
+from umamba.nnunet.paths import child_environment, setting
+from umamba.system.limits import available_cores
 
 __all__ = ["Event", "Executor", "Job", "LocalExecutor", "Worker", "local_workers"]
 

@@ -1,11 +1,11 @@
 """What has to be known to do a comparison again: versions, hashes, machine, seeds, command."""
 
-import platform
 import sys
 from typing import TYPE_CHECKING, Any
 
-from umamba.benchmark.machine import describe_machine, installed_version
+from umamba.benchmark.machine import describe_machine
 from umamba.nnunet.manifest import sha256
+from umamba.system.versions import versions
 
 if TYPE_CHECKING:
     from umamba.comparison.state import Comparison
@@ -41,8 +41,7 @@ def describe_run(comparison: "Comparison") -> dict[str, Any]:
         "dataset": planned.source.dataset,
         "configuration": planned.source.configuration,
         "seeds": list(request.seeds),
-        "versions": {"python": platform.python_version()}
-        | {package: installed_version(package) for package in _PACKAGES},
+        "versions": versions(_PACKAGES),
         "machine": describe_machine(request.device),
         "sha256": {name: sha256(folder / name) for name in names if (folder / name).is_file()},
     }

@@ -1,9 +1,9 @@
 """The section on versions: what to state in a bug report."""
 
 import platform
-from importlib.metadata import PackageNotFoundError, version
 
 from umamba.doctor.sections import Section
+from umamba.system.versions import NOT_INSTALLED, installed_version
 
 __all__ = ["examine_versions"]
 
@@ -12,9 +12,9 @@ _PACKAGES = ("umamba", "torch", "nnunetv2", "numpy", "llvmlite")
 
 def examine_versions() -> Section:
     """Name the versions of what computes."""
-    found = {package: _version(package) for package in _PACKAGES}
+    found = {package: installed_version(package) for package in _PACKAGES}
     # The others have sections of their own, which say what to do.
-    missing = [name for name in ("umamba",) if found[name] == "not installed"]
+    missing = [name for name in ("umamba",) if found[name] == NOT_INSTALLED]
     return Section(
         "Versions",
         {**found, "Python": platform.python_version(), "system": platform.platform()},
@@ -23,10 +23,3 @@ def examine_versions() -> Section:
             for name in missing
         ),
     )
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"

@@ -10,7 +10,6 @@ import torch
 
 from umamba.errors import UMambaError
 from umamba.nnunet.dataset_checks import CaseFacts
-from umamba.nnunet.paths import memory_bytes
 from umamba.nnunet.prediction_inputs import input_files
 from umamba.nnunet.prediction_record import OutputClaim, clear_stale, staging_name
 from umamba.nnunet.segmentation_files import (
@@ -21,6 +20,7 @@ from umamba.nnunet.segmentation_files import (
     write_segmentation,
 )
 from umamba.nnunet.sliding_window import LogitStore, NetworkInput, predict_logits
+from umamba.system.limits import usable_memory
 
 __all__ = ["CaseError", "Workshop", "segment_case"]
 
@@ -137,7 +137,7 @@ def _check_grid(predictor: Any, facts: CaseFacts) -> None:
         )
         raise CaseError(msg)
     n_bytes = 8 * facts.n_channels * math.prod(facts.images[0].shape) * scale
-    if n_bytes > memory_bytes():
+    if n_bytes > usable_memory():
         msg = (
             f"with its voxel size of {spacing} mm the image takes {n_bytes / 2**30:.3g} GiB on the "
             "network's grid; correct the voxel size in its header, or crop the image"
@@ -202,11 +202,11 @@ def _write(
 
 def _check_memory(logits: LogitStore, properties: dict[str, Any]) -> None:
     needed = probability_bytes(logits, properties)
-    there = memory_bytes()
+    there = usable_memory()
     if needed > there:
         msg = (
             f"the probabilities of {logits.shape[0]} classes need about {needed / 2**30:.0f} GiB "
-            f"of memory, and this machine has {there / 2**30:.0f}; leave --save_probabilities "
+            f"of memory, and {there / 2**30:.3g} may be used here; leave --save_probabilities "
             "out: segmentations alone need a fraction"
         )
         raise CaseError(msg)

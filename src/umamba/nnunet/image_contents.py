@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from umamba.nnunet.paths import memory_bytes
+from umamba.system.limits import usable_memory
 
 __all__ = [
     "Geometry",
@@ -55,7 +55,7 @@ def check_size(n_bytes: int) -> None:
     Raises:
         UnreadableFileError: If they do not, with the copies that are made of them.
     """
-    if n_bytes > memory_bytes() // _COPIES:
+    if n_bytes > usable_memory() // _COPIES:
         problem = f"its header claims {n_bytes} bytes of voxels, more than fit into the memory here"
         raise UnreadableFileError(problem, "replace the file, or use a machine with more memory")
 

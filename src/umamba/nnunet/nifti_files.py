@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from umamba.nnunet.image_contents import UnreadableFileError, check_size
-from umamba.nnunet.paths import memory_bytes
+from umamba.system.limits import usable_memory
 
 __all__ = ["NOT_COMPRESSED_NOTE", "NiftiFile", "has_false_claim", "nifti_header"]
 
@@ -163,7 +163,7 @@ def _damaged(error: zlib.error) -> UnreadableFileError:
 def _unpack(packed: bytes) -> bytes:
     """Unpack all members of a gzip file; like zlib's own gzread, ignore what follows them."""
     parts = []
-    left = memory_bytes() // 2  # behind the voxels anything may follow
+    left = usable_memory() // 2  # behind the voxels anything may follow
     while packed.startswith(_GZIP):
         member = zlib.decompressobj(wbits=31)
         try:

@@ -11,20 +11,19 @@ from pathlib import Path
 
 from umamba.errors import UMambaError
 from umamba.nnunet.file_names import is_utf8, shown
+from umamba.system.limits import available_cores
 
 __all__ = [
     "VARIABLES",
     "Paths",
     "add_path_arguments",
     "augmentation_workers",
-    "available_cores",
     "cache_folder",
     "check_utf8",
     "check_writable",
     "child_environment",
     "default_workers",
     "environment",
-    "memory_bytes",
     "set_default_workers",
     "setting",
     "share_cores",
@@ -199,18 +198,6 @@ def cache_folder() -> Path | None:
         return (Path(named) if named else Path.home() / ".cache") / "umamba"
     except RuntimeError:
         return None
-
-
-def available_cores() -> int:
-    """Return how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def memory_bytes() -> int:
-    """Return how much memory this machine has."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def share_cores() -> None:

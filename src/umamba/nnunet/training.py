@@ -12,7 +12,7 @@ from umamba.errors import UMambaError, closest
 from umamba.nnunet.checkpoints import only_safe_loading, read_checkpoint
 from umamba.nnunet.interruption import STOP_FILE, StopRequest, how_to_go_on, resumable
 from umamba.nnunet.json_files import load_json, load_json_list
-from umamba.nnunet.paths import Paths, available_cores, check_writable
+from umamba.nnunet.paths import Paths, check_writable
 from umamba.nnunet.planned_networks import build_network
 from umamba.nnunet.plans import next_stages, resolve
 from umamba.nnunet.plans_files import read_plans
@@ -23,6 +23,7 @@ from umamba.nnunet.training_record import check_other_folds
 from umamba.nnunet.training_state import CHECKPOINTS, newest_checkpoint
 from umamba.nnunet.trust import read_trusted_plans
 from umamba.numerals import whole_number
+from umamba.system.limits import available_cores
 
 __all__ = [
     "TrainingRequest",
