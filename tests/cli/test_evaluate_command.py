@@ -157,7 +157,7 @@ def test_only_strangers_among_the_files_are_noted(folders, capsys):
 
 def test_the_definition_of_surfaces_stands_where_distances_do(folders, capsys):
     assert evaluate(folders, "--surface", "voxels", "--csv", f"{folders}/scores.csv") == 0
-    assert "HD95 (voxels), px" in capsys.readouterr().out
+    assert "Surfaces (NSD, HD95, ASSD): voxels." in capsys.readouterr().out
     with (folders / "scores.csv").open() as file:
         assert {row["surface"] for row in csv.DictReader(file)} == {"voxels"}
     assert evaluate(folders, "--json") == 0

@@ -142,7 +142,9 @@ def test_evaluate_reports_calibration_and_froc(case, capsys):
     command = ["evaluate", f"{folder}/p", f"{folder}/r", "--workers", "1", "--metrics", "ece"]
     command += ["--labels", "organ=1", "tumour=2"]
     assert main([*command, "--json"]) == 0
-    content = json.loads(capsys.readouterr().out)
+    shown = capsys.readouterr()
+    assert "not masks" not in shown.err
+    content = json.loads(shown.out)
     assert 0 < content["cases"][0]["metrics"]["ece"] < 1
     curve = content["summary"]["froc"]["organ"]
     assert 0 <= curve["score"] <= 1

@@ -21,6 +21,9 @@ __all__ = ["add_metric_arguments", "add_parser", "metric_settings", "run"]
 # Names of the metrics that are not standard; a test compares them with the list of all.
 _EXTRA = ("cldice", "boundary_iou", "lesion_dice", "lesion_hd95", "ece")
 
+# What nnU-Net writes with --save_probabilities.
+_PROBABILITIES = (".npz", ".pkl")
+
 _DESCRIPTION = """\
 Compare predicted masks with their references, files of the same name in two folders (NIfTI,
 NRRD, MHA, PNG, TIFF). Per case and label or region: Dice, IoU, normalised surface distance
@@ -232,7 +235,11 @@ def _report(evaluation: "FolderEvaluation") -> None:
     ):
         if cases:
             sys.stderr.write(f"{text}: {len(cases)} ({one_line(', '.join(cases))})\n")
-    strangers = [name for name in evaluation.unused if Path(name).name not in COMPANIONS]
+    strangers = [
+        name
+        for name in evaluation.unused
+        if Path(name).name not in COMPANIONS and Path(name).suffix not in _PROBABILITIES
+    ]
     if strangers:
         sys.stderr.write(f"note: these files are not masks: {listed(strangers)}\n")
     for note in evaluation.notes:

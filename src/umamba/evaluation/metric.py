@@ -49,12 +49,16 @@ class Metric:
         """Whether it is a length."""
         return self.unit == "length"
 
-    def heading(self, length: str, surface: SurfaceDefinition) -> str:
+    def heading(self, length: str, surface: SurfaceDefinition | None = None) -> str:
         """Return the title with the unit, and with the definition of surfaces if it depends on it.
 
         Args:
             length: The unit of lengths, such as `mm`.
-            surface: What a surface was.
+            surface: What a surface was; `None` where the table says so elsewhere.
         """
         units = {None: "", "length": f", {length}", "volume": f", {length}^3"}
-        return self.title + (f" ({surface})" if self.of_surfaces else "") + units[self.unit]
+        return (
+            self.title
+            + (f" ({surface})" if surface and self.of_surfaces else "")
+            + units[self.unit]
+        )

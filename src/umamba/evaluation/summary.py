@@ -136,8 +136,9 @@ def evaluation_text(evaluation: FolderEvaluation) -> str:
     cases, instances = _rows(evaluation)
     summary = _summarise_labels(cases)
     settings, unit = evaluation.settings, evaluation.unit
-    headings = [m.heading(unit, settings.surface) for m in chosen_metrics(settings).values()]
+    headings = [m.heading(unit) for m in chosen_metrics(settings).values()]
     parts = [
+        f"Surfaces (NSD, HD95, ASSD): {settings.surface}.\n",
         _table(
             ["case", "label", *headings, "empty"],
             [
@@ -213,7 +214,7 @@ def _settings_text(evaluation: FolderEvaluation) -> str:
     if settings.size_measure == "volume":
         size = f"volume in {unit}^3 (2D: area in {unit}^2)"
     return (
-        f"- is undefined. Surfaces are as in {settings.surface}. NSD tolerance: "
+        f"- is undefined. NSD tolerance: "
         f"{', '.join(tolerances)}. Objects match above IoU {settings.matching_iou:g}; "
         f"size is the {size}; Dice of objects is that of matched ones.\n"
     )
