@@ -12,9 +12,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from umamba.errors import PlansError
+from umamba.layers.activation_checkpointing import apply_blocks
 from umamba.layers.attention_gate import AttentionGate
 from umamba.layers.conv_blocks import ConvStyle, plain_stage
-from umamba.layers.recompute import apply_blocks
 from umamba.networks.contract import Topology
 from umamba.networks.plain_unet import PlainUNet
 
@@ -29,7 +29,7 @@ class GatedDecoder(nn.Module):
         style: What the convolutions are made of.
         num_classes: Channels of the logits.
         deep_supervision: Whether logits of all levels are returned.
-        recompute: For every resolution, whether the backward computes the convolutions again.
+        checkpointed: For every resolution, whether the backward computes the convolutions again.
     """
 
     def __init__(
@@ -39,11 +39,11 @@ class GatedDecoder(nn.Module):
         num_classes: int,
         *,
         deep_supervision: bool,
-        recompute: Sequence[bool],
+        checkpointed: Sequence[bool],
     ) -> None:
         super().__init__()
         self.deep_supervision = deep_supervision
-        self.recompute = tuple(recompute[-2::-1])
+        self.checkpointed = tuple(checkpointed[-2::-1])
         gates, upsample_layers, stages, seg_layers = [], [], [], []
         for level in reversed(range(topology.n_stages - 1)):
             below, features = topology.features[level + 1], topology.features[level]
@@ -81,7 +81,7 @@ class GatedDecoder(nn.Module):
                 coefficients.append(self.gates[s](skip, x))
                 skip = skip * coefficients[-1]
             x = torch.cat((upsample(x), skip), dim=1)
-            x = apply_blocks(stage.children(), x, recompute=self.recompute[s])
+            x = apply_blocks(stage.children(), x, checkpointed=self.checkpointed[s])
             if self.deep_supervision or s == last:
                 logits.append(self.seg_layers[s](x))
         return logits[::-1] if self.deep_supervision else logits[-1], coefficients[::-1]
@@ -120,14 +120,14 @@ class UMambaAttentionUNet(PlainUNet):
         style: ConvStyle,
         num_classes: int,
         deep_supervision: bool,  # noqa: FBT001 - as in the base
-        recompute: list[bool],
+        checkpointed: list[bool],
     ) -> GatedDecoder:
         return GatedDecoder(
             self.topology,
             style,
             num_classes,
             deep_supervision=deep_supervision,
-            recompute=recompute,
+            checkpointed=checkpointed,
         )
 
     def attention_maps(

@@ -97,7 +97,7 @@ class Topology:
         reduction //= math.prod(self.strides[0])
         return self.features[level] / self.features[0] / reduction
 
-    def levels_to_recompute(self, activation_checkpointing: str) -> list[bool]:
+    def checkpointed_levels(self, activation_checkpointing: str) -> list[bool]:
         """Return for every stage whether its blocks are computed again in the backward.
 
         The stages that are left out hold little, yet cost as much time as others.

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from umamba.errors import PlansError
-from umamba.layers.recompute import check_activation_checkpointing
+from umamba.layers.activation_checkpointing import check_activation_checkpointing
 from umamba.networks.contract import PlannedNetwork, Topology, check_counts
 from umamba.networks.paired_parts import Supervision
 from umamba.patches import total_stride
@@ -61,7 +61,7 @@ class MonaiNetwork(PlannedNetwork):
 
     reduction: ClassVar[int]  # of the deepest feature map, on every axis
     width_step: ClassVar[int]  # what divides the channels at full resolution
-    recomputes_blocks: ClassVar[bool]
+    can_checkpoint: ClassVar[bool]
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class MonaiNetwork(PlannedNetwork):
         **without_effect: Any,
     ) -> None:
         super().__init__()
-        choices = ("none", "blocks") if self.recomputes_blocks else ("none",)
+        choices = ("none", "blocks") if self.can_checkpoint else ("none",)
         check_activation_checkpointing(activation_checkpointing, self, choices)
         unknown = sorted(set(without_effect) - _WITHOUT_EFFECT)
         if unknown:
@@ -100,7 +100,7 @@ class MonaiNetwork(PlannedNetwork):
             out_channels=num_classes,
             spatial_dims=self.topology.dim,
             width=self._checked_width(features_per_stage),
-            recompute=activation_checkpointing == "blocks",
+            checkpointed=activation_checkpointing == "blocks",
         )
         self.decoder = Supervision(deep_supervision=deep_supervision)
 
@@ -111,7 +111,7 @@ class MonaiNetwork(PlannedNetwork):
         out_channels: int,
         spatial_dims: int,
         width: int,
-        recompute: bool,
+        checkpointed: bool,
     ) -> nn.Module:
         """Return MONAI's module."""
         raise NotImplementedError
@@ -179,7 +179,7 @@ class UMambaSegResNet(MonaiNetwork):
 
     reduction = 8
     width_step = 8
-    recomputes_blocks = False
+    can_checkpoint = False
 
     def _build(
         self,
@@ -188,7 +188,7 @@ class UMambaSegResNet(MonaiNetwork):
         out_channels: int,
         spatial_dims: int,
         width: int,
-        recompute: bool,  # noqa: ARG002 - refused before
+        checkpointed: bool,  # noqa: ARG002 - refused before
     ) -> nn.Module:
         network: nn.Module = _monai().SegResNet(
             in_channels=in_channels,
@@ -216,7 +216,7 @@ class UMambaSwinUNETR(MonaiNetwork):
 
     reduction = 32
     width_step = 12
-    recomputes_blocks = True
+    can_checkpoint = True
     normalises_instances = True
 
     def _build(
@@ -226,7 +226,7 @@ class UMambaSwinUNETR(MonaiNetwork):
         out_channels: int,
         spatial_dims: int,
         width: int,
-        recompute: bool,
+        checkpointed: bool,
     ) -> nn.Module:
         device = torch.get_default_device()
         with torch.device("cpu"):  # it reads numbers from tensors, which those on meta have not
@@ -235,7 +235,7 @@ class UMambaSwinUNETR(MonaiNetwork):
                 out_channels=out_channels,
                 spatial_dims=spatial_dims,
                 feature_size=width,
-                use_checkpoint=recompute,
+                use_checkpoint=checkpointed,
             )
         return network.to(device)
 

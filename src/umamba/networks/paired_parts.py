@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from umamba.layers.activation_checkpointing import apply_blocks
 from umamba.layers.conv_blocks import INSTANCE_NORM, ConvStyle
 from umamba.layers.paired_block import PairedAttentionBlock, SlimResidualBlock, wrapped
-from umamba.layers.recompute import apply_blocks
 from umamba.networks.contract import Topology
 
 __all__ = ["PairedEncoder", "PairedParts", "PairedUpBlock", "Supervision"]
@@ -92,13 +92,13 @@ class PairedEncoder(nn.Module):
         input_channels: int,
         projection_sizes: Sequence[int],
         *,
-        recompute: bool,
+        checkpointed: bool,
     ) -> None:
         super().__init__()
         topology = parts.topology
         channels = (input_channels, *topology.features[1:])
         levels = range(1, topology.n_stages)
-        self.recompute = recompute
+        self.checkpointed = checkpointed
         self.downsample_layers = nn.ModuleList(
             parts.downsampling(level, channels[level - 1]) for level in levels
         )
@@ -111,7 +111,7 @@ class PairedEncoder(nn.Module):
         """Return the output of every level, finest first."""
         outputs = []
         for downsample, stage in zip(self.downsample_layers, self.stages, strict=True):
-            x = apply_blocks(stage.children(), downsample(x), recompute=self.recompute)
+            x = apply_blocks(stage.children(), downsample(x), checkpointed=self.checkpointed)
             outputs.append(x)
         return outputs
 
@@ -120,10 +120,10 @@ class PairedUpBlock(nn.Module):
     """Transposed convolution, addition of the skip, then blocks."""
 
     def __init__(
-        self, upsampling: nn.Module, blocks: nn.Sequential, *, nested: bool, recompute: bool
+        self, upsampling: nn.Module, blocks: nn.Sequential, *, nested: bool, checkpointed: bool
     ) -> None:
         super().__init__()
-        self.recompute = recompute
+        self.checkpointed = checkpointed
         self.nested = nested  # as the authors' keys of transformer blocks are
         self.transp_conv = wrapped(upsampling)
         self.decoder_block = nn.Sequential(blocks) if nested else blocks
@@ -133,7 +133,9 @@ class PairedUpBlock(nn.Module):
     ) -> Float[Tensor, "batch _ *_"]:
         """Return the finer map."""
         blocks = self.decoder_block[0] if self.nested else self.decoder_block
-        return apply_blocks(blocks.children(), self.transp_conv(x) + skip, recompute=self.recompute)
+        return apply_blocks(
+            blocks.children(), self.transp_conv(x) + skip, checkpointed=self.checkpointed
+        )
 
 
 class Supervision(nn.Module):

@@ -7,8 +7,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.modules.instancenorm import _InstanceNorm
 
+from umamba.layers.activation_checkpointing import apply_blocks, check_activation_checkpointing
 from umamba.layers.conv_blocks import ConvStyle, plain_stage
-from umamba.layers.recompute import apply_blocks, check_activation_checkpointing
 from umamba.networks.contract import (
     PlannedNetwork,
     Topology,
@@ -26,17 +26,21 @@ class PlainEncoder(nn.Module):
         topology: Stages, features, kernels, strides.
         style: What the convolutions are made of.
         input_channels: Channels of the image.
-        recompute: For every stage, whether the backward computes its blocks again.
+        checkpointed: For every stage, whether the backward computes its blocks again.
 
     Source:
         Isensee et al. 2021, doi:10.1038/s41592-020-01008-z.
     """
 
     def __init__(
-        self, topology: Topology, style: ConvStyle, input_channels: int, recompute: Sequence[bool]
+        self,
+        topology: Topology,
+        style: ConvStyle,
+        input_channels: int,
+        checkpointed: Sequence[bool],
     ) -> None:
         super().__init__()
-        self.recompute = tuple(recompute)
+        self.checkpointed = tuple(checkpointed)
         stages: list[nn.Sequential] = []
         channels = input_channels
         for features, kernel, stride, n in zip(
@@ -53,8 +57,10 @@ class PlainEncoder(nn.Module):
     def forward(self, x: Float[Tensor, "batch _ *_"], n_stages: int | None = None) -> list[Tensor]:
         """Return the outputs of the first `n_stages` stages (default: all), finest first."""
         skips = []
-        for stage, recompute in list(zip(self.stages, self.recompute, strict=True))[:n_stages]:
-            x = apply_blocks(stage.children(), x, recompute=recompute)
+        for stage, checkpointed in list(zip(self.stages, self.checkpointed, strict=True))[
+            :n_stages
+        ]:
+            x = apply_blocks(stage.children(), x, checkpointed=checkpointed)
             skips.append(x)
         return skips
 
@@ -140,16 +146,16 @@ class PlainUNet(PlannedNetwork):
         )
         self.input_channels = input_channels
         self.normalises_instances = isinstance(style.norm(1), _InstanceNorm)
-        recompute = self.topology.levels_to_recompute(activation_checkpointing)
-        self.encoder = PlainEncoder(self.topology, style, input_channels, recompute)
-        self.decoder = self._build_decoder(style, num_classes, deep_supervision, recompute)
+        checkpointed = self.topology.checkpointed_levels(activation_checkpointing)
+        self.encoder = PlainEncoder(self.topology, style, input_channels, checkpointed)
+        self.decoder = self._build_decoder(style, num_classes, deep_supervision, checkpointed)
 
     def _build_decoder(
         self,
         style: ConvStyle,
         num_classes: int,
         deep_supervision: bool,  # noqa: FBT001 - internal, always from the constructor
-        recompute: list[bool],
+        checkpointed: list[bool],
     ) -> nn.Module:
         """Return what maps the encoder's outputs, finest first, to logits."""
         raise NotImplementedError

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from umamba.layers.activation_checkpointing import apply_blocks
 from umamba.layers.conv_blocks import ConvStyle, residual_stage
-from umamba.layers.recompute import apply_blocks
 from umamba.networks.contract import Topology
 
 __all__ = ["ResidualDecoder", "ResidualEncoder"]
@@ -44,8 +44,8 @@ class ResidualEncoder(nn.Module):
         activation_checkpointing: str,
     ) -> None:
         super().__init__()
-        self.recompute_blocks = topology.levels_to_recompute(activation_checkpointing)
-        self.recompute_mamba = activation_checkpointing != "none"
+        self.checkpoint_blocks = topology.checkpointed_levels(activation_checkpointing)
+        self.checkpoint_mamba = activation_checkpointing != "none"
         # The authors' blocks with a projection have a bias whatever the plan says.
         conv_bias = True if official else None
         channels = input_channels
@@ -74,12 +74,12 @@ class ResidualEncoder(nn.Module):
     def forward(self, x: Float[Tensor, "batch _ *_"]) -> list[Tensor]:
         """Return the output of every stage, full resolution first."""
         if self.stem is not None:
-            x = apply_blocks(self.stem, x, recompute=self.recompute_blocks[0])
+            x = apply_blocks(self.stem, x, checkpointed=self.checkpoint_blocks[0])
         skips = []
         for s, stage in enumerate(self.stages):
-            x = apply_blocks(stage.children(), x, recompute=self.recompute_blocks[s])
+            x = apply_blocks(stage.children(), x, checkpointed=self.checkpoint_blocks[s])
             if self.mamba_layers is not None:
-                x = apply_blocks([self.mamba_layers[s]], x, recompute=self.recompute_mamba)
+                x = apply_blocks([self.mamba_layers[s]], x, checkpointed=self.checkpoint_mamba)
             skips.append(x)
         return skips
 
@@ -99,8 +99,8 @@ class ResidualDecoder(nn.Module):
         activation_checkpointing: str,
     ) -> None:
         super().__init__()
-        levels = topology.levels_to_recompute(activation_checkpointing)
-        self.recompute_blocks = levels[-2::-1]
+        levels = topology.checkpointed_levels(activation_checkpointing)
+        self.checkpoint_blocks = levels[-2::-1]
         self.deep_supervision = deep_supervision
         # In the authors' 2D code the last decoder stage has no skip.
         self.uses_top_skip = not (official and topology.dim == 2)
@@ -141,7 +141,7 @@ class ResidualDecoder(nn.Module):
             x = upsample(x)
             if s < last or self.uses_top_skip:
                 x = torch.cat((x, skips[-(s + 2)]), dim=1)
-            x = apply_blocks(stage.children(), x, recompute=self.recompute_blocks[s])
+            x = apply_blocks(stage.children(), x, checkpointed=self.checkpoint_blocks[s])
             if self.deep_supervision or s == last:
                 outputs.append(self.seg_layers[s](x))
         return outputs[::-1] if self.deep_supervision else outputs[-1]

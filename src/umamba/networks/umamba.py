@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from umamba.errors import PlansError, unknown_name
-from umamba.layers.conv_blocks import ConvStyle
-from umamba.layers.mixer_layer import MIXERS, SCANS, MixerLayer
-from umamba.layers.recompute import (
+from umamba.layers.activation_checkpointing import (
     ACTIVATION_CHECKPOINTING,
     apply_blocks,
     check_activation_checkpointing,
 )
+from umamba.layers.conv_blocks import ConvStyle
+from umamba.layers.mixer_layer import MIXERS, SCANS, MixerLayer
 from umamba.networks.contract import (
     PlannedNetwork,
     Topology,
@@ -133,7 +133,7 @@ class _UMamba(PlannedNetwork):
         self.topology = topology
         self.input_channels = input_channels
         self.variant = variant
-        self.recompute_mamba = activation_checkpointing != "none"
+        self.checkpoint_mamba = activation_checkpointing != "none"
         build = None
         if mixer != "none":
             build = partial(MixerLayer, mixer=mixer, scan=scan, backend=backend)
@@ -249,7 +249,7 @@ class UMambaBot(_UMamba):
     def _bottleneck(self, x: Float[Tensor, "batch _ *_"]) -> Float[Tensor, "batch _ *_"]:
         if self.mamba_layer is None:
             return x
-        return apply_blocks([self.mamba_layer], x, recompute=self.recompute_mamba)
+        return apply_blocks([self.mamba_layer], x, checkpointed=self.checkpoint_mamba)
 
 
 class UMambaEnc(_UMamba):

@@ -11,8 +11,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from umamba.errors import PlansError
+from umamba.layers.activation_checkpointing import apply_blocks
 from umamba.layers.conv_blocks import ConvStyle, plain_stage
-from umamba.layers.recompute import apply_blocks
 from umamba.networks.contract import Topology
 from umamba.networks.plain_unet import PlainUNet
 
@@ -31,7 +31,7 @@ class NestedDecoder(nn.Module):
         deep_supervision: Whether all heads are returned, or the first only.
         nested_supervision: Whether the heads are on X(0, J), ..., X(0, 1), all at full
             resolution, or on X(0, J), X(1, J - 1), ..., X(J - 1, 1).
-        recompute: For every resolution, whether the backward computes the nodes again.
+        checkpointed: For every resolution, whether the backward computes the nodes again.
     """
 
     def __init__(
@@ -42,12 +42,12 @@ class NestedDecoder(nn.Module):
         *,
         deep_supervision: bool,
         nested_supervision: bool,
-        recompute: Sequence[bool],
+        checkpointed: Sequence[bool],
     ) -> None:
         super().__init__()
         self.deep_supervision = deep_supervision
         self.nested_supervision = nested_supervision
-        self.recompute = tuple(recompute)
+        self.checkpointed = tuple(checkpointed)
         self.depth = self.full_depth = topology.n_stages - 1
         self.nodes = nn.ModuleDict()
         self.upsample_layers = nn.ModuleDict()
@@ -91,7 +91,7 @@ class NestedDecoder(nn.Module):
             computed[level, column] = apply_blocks(
                 self.nodes[name].children(),
                 torch.cat((*inputs, below), dim=1),
-                recompute=self.recompute[level],
+                checkpointed=self.checkpointed[level],
             )
         heads = self._heads() if self.deep_supervision else self._heads()[:1]
         logits: list[Tensor] = [self.seg_layers[_name(*node)](computed[node]) for node in heads]
@@ -139,7 +139,7 @@ class UMambaUNetPlusPlus(PlainUNet):
         style: ConvStyle,
         num_classes: int,
         deep_supervision: bool,  # noqa: FBT001 - as in the base
-        recompute: list[bool],
+        checkpointed: list[bool],
     ) -> NestedDecoder:
         return NestedDecoder(
             self.topology,
@@ -147,7 +147,7 @@ class UMambaUNetPlusPlus(PlainUNet):
             num_classes,
             deep_supervision=deep_supervision,
             nested_supervision=self._nested_supervision,
-            recompute=recompute,
+            checkpointed=checkpointed,
         )
 
     def prune(self, depth: int) -> None:

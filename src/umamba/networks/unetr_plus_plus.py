@@ -13,9 +13,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from umamba.errors import CheckpointError, PlansError, unknown_name
+from umamba.layers.activation_checkpointing import apply_blocks, check_activation_checkpointing
 from umamba.layers.conv_blocks import ConvStyle
 from umamba.layers.paired_block import wrapped
-from umamba.layers.recompute import apply_blocks, check_activation_checkpointing
 from umamba.networks.contract import (
     PlannedNetwork,
     Topology,
@@ -152,8 +152,8 @@ class UMambaUNETRPlusPlus(PlannedNetwork):
         self.input_channels = input_channels
         self.normalises_instances = norm_op is not None and issubclass(norm_op, _InstanceNorm)
         self.patch_size = self._checked_patch(input_size)
-        self.recompute = recompute = activation_checkpointing == "blocks"
-        if recompute and (norm_op is None or issubclass(norm_op, _BatchNorm)):
+        self.checkpointed = checkpointed = activation_checkpointing == "blocks"
+        if checkpointed and (norm_op is None or issubclass(norm_op, _BatchNorm)):
             msg = (
                 "activation_checkpointing 'blocks' would update the statistics of BatchNorm twice "
                 "a step; give another norm_op, as nnU-Net's plans do, or leave it out"
@@ -168,8 +168,8 @@ class UMambaUNETRPlusPlus(PlannedNetwork):
             channel_dropout,
             scrambles_tokens=variant == "synapse",
         )
-        self._build_encoder(parts, projection_sizes, recompute=recompute)
-        self._build_decoder(parts, num_classes, decoder_projection_size, recompute=recompute)
+        self._build_encoder(parts, projection_sizes, checkpointed=checkpointed)
+        self._build_decoder(parts, num_classes, decoder_projection_size, checkpointed=checkpointed)
         self.decoder = Supervision(deep_supervision=deep_supervision)
 
     @staticmethod
@@ -227,7 +227,7 @@ class UMambaUNETRPlusPlus(PlannedNetwork):
         return tuple(input_size)
 
     def _build_encoder(
-        self, parts: PairedParts, projection_sizes: Sequence[int] | None, *, recompute: bool
+        self, parts: PairedParts, projection_sizes: Sequence[int] | None, *, checkpointed: bool
     ) -> None:
         n_levels = self.topology.n_stages - 1
         sizes = tuple(projection_sizes or (64,) * (n_levels - 1) + (32,))
@@ -238,14 +238,14 @@ class UMambaUNETRPlusPlus(PlannedNetwork):
             )
             raise PlansError(msg)
         self.unetr_pp_encoder = PairedEncoder(
-            parts, self.input_channels, sizes, recompute=recompute
+            parts, self.input_channels, sizes, checkpointed=checkpointed
         )
         first, *rest = parts.convolutions(self.topology.n_conv[0], self.input_channels)
         self.encoder1 = first
         self.encoder1_rest = nn.Sequential(*rest)
 
     def _build_decoder(
-        self, parts: PairedParts, num_classes: int, projection_size: int, *, recompute: bool
+        self, parts: PairedParts, num_classes: int, projection_size: int, *, checkpointed: bool
     ) -> None:
         topology = self.topology
         for level in reversed(range(topology.n_stages - 1)):
@@ -257,7 +257,9 @@ class UMambaUNETRPlusPlus(PlannedNetwork):
                 if level > 0
                 else nn.Sequential(*parts.convolutions(n_blocks, features))
             )
-            up_block = PairedUpBlock(upsampling, blocks, nested=level > 0, recompute=recompute)
+            up_block = PairedUpBlock(
+                upsampling, blocks, nested=level > 0, checkpointed=checkpointed
+            )
             self.add_module(f"decoder{level + 2}", up_block)
         for level in range(min(_N_OUTPUTS, topology.n_stages - 1)):
             head = parts.style.pointwise(topology.features[level], num_classes)
@@ -279,7 +281,7 @@ class UMambaUNETRPlusPlus(PlannedNetwork):
         """
         self._check_input(x)
         convolutions = [self.encoder1, *self.encoder1_rest]
-        full_resolution = apply_blocks(convolutions, x, recompute=self.recompute)
+        full_resolution = apply_blocks(convolutions, x, checkpointed=self.checkpointed)
         skips = [full_resolution, *self.unetr_pp_encoder(x)]
         y = skips.pop()
         deep = self.decoder.deep_supervision

@@ -37,20 +37,20 @@ def check_activation_checkpointing(
         raise PlansError(msg)
 
 
-def apply_blocks(blocks: Iterable[nn.Module], x: Tensor, *, recompute: bool) -> Tensor:
+def apply_blocks(blocks: Iterable[nn.Module], x: Tensor, *, checkpointed: bool) -> Tensor:
     """Apply blocks in order.
 
     Args:
         blocks: Modules that map a tensor to a tensor.
         x: The first one's input.
-        recompute: Whether only the inputs of the blocks are kept for the backward, which then
+        checkpointed: Whether only the inputs of the blocks are kept for the backward, which then
             computes each block once more. Results and gradients are the same.
 
     Source:
         Chen et al. 2016, arXiv:1604.06174.
     """
     for block in blocks:
-        if recompute and torch.is_grad_enabled():
+        if checkpointed and torch.is_grad_enabled():
             x = cast("Tensor", checkpoint(block, x, use_reentrant=False))
         else:
             x = block(x)
