@@ -9,7 +9,7 @@ import pytest
 from nnunet.plans_factory import architecture
 from umamba import registry
 from umamba.errors import PlansError
-from umamba.topologies import EmbeddedPatches, OwnTopology, PlannedUNet, ResidualEncoder
+from umamba.topologies import EmbeddedPatches, OwnTopology, PlannedUNet, ResidualEncoderBlocks
 
 
 def planned(dim: int = 3, n_stages: int = 5, residual: bool = False) -> PlannedUNet:
@@ -49,10 +49,10 @@ def test_embedded_patches_merge_two_strides_of_deep_plans_only() -> None:
 
 
 def test_the_residual_encoder_has_nnunets_blocks_or_those_of_its_plan() -> None:
-    made = ResidualEncoder().keywords(planned(n_stages=6), None, "resenc_m")
+    made = ResidualEncoderBlocks().keywords(planned(n_stages=6), None, "resenc_m")
     assert made["n_blocks_per_stage"] == [1, 3, 4, 6, 6, 6]
     assert made["n_conv_per_stage_decoder"] == [1] * 5
-    own = ResidualEncoder().keywords(planned(residual=True), None, "resenc_m")
+    own = ResidualEncoderBlocks().keywords(planned(residual=True), None, "resenc_m")
     assert own["n_blocks_per_stage"] == [2] * 5
 
 

@@ -9,7 +9,7 @@ from umamba.topologies import (
     OwnTopology,
     PlainConvolutions,
     ResidualBlocks,
-    ResidualEncoder,
+    ResidualEncoderBlocks,
     TopologyRule,
 )
 
@@ -235,7 +235,7 @@ _TABLE += [
         f"nnUNetResEncUNet{size}Plans",
         "Isensee et al. 2024, arXiv:2404.09556",
         f"nnU-Net's residual U-Net, patch and batch planned for {memory} GB",
-        ResidualEncoder(),
+        ResidualEncoderBlocks(),
         planner=f"nnUNetPlannerResEnc{size}",
     )
     for size, memory in (("M", 8), ("L", 24), ("XL", 40))

@@ -14,7 +14,7 @@ __all__ = [
     "PlainConvolutions",
     "PlannedUNet",
     "ResidualBlocks",
-    "ResidualEncoder",
+    "ResidualEncoderBlocks",
     "TopologyRule",
 ]
 
@@ -168,7 +168,7 @@ class EmbeddedPatches(ResidualBlocks):
 
 
 @dataclass(frozen=True)
-class ResidualEncoder(_PlannedStages):
+class ResidualEncoderBlocks(_PlannedStages):
     """The residual blocks that nnU-Net's planners give `ResidualEncoderUNet`."""
 
     def blocks(self, planned: PlannedUNet, n_stages: int) -> _Keywords:

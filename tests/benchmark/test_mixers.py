@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from conftest import relative_l2
-from umamba.benchmark.mixers import MIXERS, Mixer, SelfAttention, SequenceConvolution
+from umamba.benchmark.mixers import MIXERS, Mixer, ProjectedAttention, SequenceConvolution
 
 
 def test_attention_is_the_softmax_of_the_paper() -> None:
-    layer = SelfAttention(8, n_heads=2).double()
+    layer = ProjectedAttention(8, n_heads=2).double()
     x = torch.randn(3, 7, 8, dtype=torch.float64)
     q, k, v = layer.qkv_proj(x).chunk(3, dim=-1)
     heads = []

@@ -18,7 +18,7 @@ from umamba.benchmark import models
 from umamba.cli.main import main
 from umamba.errors import PlansError
 from umamba.nnunet.example_plans import example_plans
-from umamba.nnunet.planned_networks import PlannedNetwork, build_network
+from umamba.nnunet.planned_networks import BuiltNetwork, build_network
 
 
 @pytest.fixture
@@ -144,7 +144,7 @@ def test_a_model_that_cannot_be_built_says_why(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def build(plans: dict[str, Any], *arguments: str) -> PlannedNetwork:
+    def build(plans: dict[str, Any], *arguments: str) -> BuiltNetwork:
         if "UNETR" in plans["configurations"]["2d"]["architecture"]["network_class_name"]:
             msg = "it needs pip install 'umamba[extra]'"
             raise PlansError(msg)

@@ -11,7 +11,7 @@ from umamba.comparison.budget import Budget
 from umamba.comparison.cells import Cell, CellState
 from umamba.comparison.executor import Event, Job
 from umamba.comparison.planning import Asked, ComparisonRequest, Planned, Source
-from umamba.comparison.progress import Progress, format_hours
+from umamba.comparison.progress import ComparisonProgress, format_hours
 from umamba.comparison.state import Comparison
 from umamba.nnunet.paths import Paths
 
@@ -38,7 +38,7 @@ def test_a_table_replaces_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(sys, "stderr", terminal)
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs" / "nnunet_fold0_seed0.log").write_text("start\nepoch 3/9  loss 0.5\nmore\n")
-    progress, comparison = Progress(), comparison_in(tmp_path)
+    progress, comparison = ComparisonProgress(), comparison_in(tmp_path)
     progress.update(comparison, None)
     shown = terminal.getvalue()
     assert "2 cells: 1 running, 1 failed" in shown
@@ -58,7 +58,7 @@ def test_cells_of_earlier_calls_are_told_apart(
     earlier = (Asked(("nnunet", "unetpp"), (0,), (0,)),)
     now = Asked(("nnunet",), (0,), (0,))
     comparison.request = replace(comparison.request, earlier=earlier, now=now)
-    Progress().update(comparison, None)
+    ComparisonProgress().update(comparison, None)
     told = capsys.readouterr().err
     assert "2 cells: 1 running, 1 failed; this call trains 1 of them, and leaves 1 of" in told
 
@@ -70,7 +70,7 @@ def test_no_line_of_the_table_wraps(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (tmp_path / "logs").mkdir()
     line = f"epoch 3/9  pseudo Dice {'0.512 ' * 20}"
     (tmp_path / "logs" / "nnunet_fold0_seed0.log").write_text(f"{line}\n")
-    Progress().update(comparison_in(tmp_path), None)
+    ComparisonProgress().update(comparison_in(tmp_path), None)
     table = terminal.getvalue().splitlines()[1:]
     assert len(table) == 4
     assert max(map(len, table)) == 39

@@ -9,7 +9,7 @@ import torch
 from ops.scan_cases import replace_backend
 from umamba.doctor import scan
 from umamba.doctor.scan import examine_scan
-from umamba.doctor.sections import Section
+from umamba.doctor.section import Section
 from umamba.errors import BackendError
 from umamba.ops import backends, cpu
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from umamba.doctor import workers
-from umamba.doctor.sections import Section
+from umamba.doctor.section import Section
 from umamba.doctor.workers import examine_workers
 from umamba.system.limits import Limits
 

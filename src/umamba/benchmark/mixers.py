@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from umamba.layers.mamba_block import Mamba
 
-__all__ = ["MIXERS", "Mixer", "SelfAttention", "SequenceConvolution"]
+__all__ = ["MIXERS", "Mixer", "ProjectedAttention", "SequenceConvolution"]
 
 
-class SelfAttention(nn.Module):
+class ProjectedAttention(nn.Module):
     """Mix a sequence by multi-head self-attention, with projections before and after.
 
     Args:
@@ -80,6 +80,6 @@ class Mixer:
 
 MIXERS = (
     Mixer("mamba", "Mamba", Mamba, 1),
-    Mixer("attention", "self-attention", SelfAttention, 2),
+    Mixer("attention", "self-attention", ProjectedAttention, 2),
     Mixer("convolution", "convolution", SequenceConvolution, 1),
 )

@@ -209,7 +209,7 @@ def run(args: argparse.Namespace) -> int:
     from umamba.comparison.executor import LocalExecutor, local_workers
     from umamba.comparison.opening import comparing, open_comparison
     from umamba.comparison.planning import ComparisonRequest
-    from umamba.comparison.progress import Progress
+    from umamba.comparison.progress import ComparisonProgress
     from umamba.evaluation.settings import EvaluationSettings
     from umamba.nnunet.preparation import find_dataset
     from umamba.nnunet.training import pick_device
@@ -243,7 +243,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     with comparing(request.output):
         comparison = open_comparison(request, paths, n_threads, dry=False)
-        progress = Progress()
+        progress = ComparisonProgress()
         collector = Collector(1 if device == "cpu" else len(workers))
         try:
             results = run_comparison(comparison, LocalExecutor(workers), progress.update, collector)

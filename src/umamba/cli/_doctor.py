@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     """Look at everything, and print."""
     from dataclasses import asdict
 
-    from umamba.doctor.sections import examine
+    from umamba.doctor.report import examine
 
     sections = examine(Paths.from_arguments(args))
     if args.json:

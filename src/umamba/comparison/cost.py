@@ -15,7 +15,7 @@ from umamba.comparison.planning import Planned
 from umamba.errors import UMambaError
 from umamba.nnunet.json_files import load_json
 from umamba.nnunet.pace import estimate_seconds, with_validation
-from umamba.nnunet.planned_networks import PlannedNetwork, build_network
+from umamba.nnunet.planned_networks import BuiltNetwork, build_network
 from umamba.nnunet.plans import Plans, resolve
 from umamba.nnunet.sliding_window import count_windows
 from umamba.nnunet.whole_files import make_folder, write_whole
@@ -231,7 +231,7 @@ def _too_large(cost: Cost, device: str) -> str:
 
 
 def _with_peak(
-    cost: Cost, network: PlannedNetwork, device: str
+    cost: Cost, network: BuiltNetwork, device: str
 ) -> tuple[Cost, dict[str, Callable[[], object]]]:
     """Measure the peak of a training step; return the steps that are to be timed, too."""
     train = training_step(*network)

@@ -23,8 +23,8 @@ from umamba.comparison.collecting import (
 )
 from umamba.comparison.executor import Event, Executor, Job
 from umamba.comparison.existing import StockTraining, find_stock_trainings
-from umamba.comparison.manifest import describe_run
 from umamba.comparison.opening import comparing
+from umamba.comparison.provenance import describe_run
 from umamba.comparison.state import Comparison
 from umamba.errors import ResumableInterruptError, UMambaError
 from umamba.nnunet.interruption import StopRequest

@@ -11,14 +11,14 @@ from umamba.comparison.executor import Event
 from umamba.comparison.state import Comparison
 from umamba.terminal import write_control
 
-__all__ = ["Progress", "format_hours"]
+__all__ = ["ComparisonProgress", "format_hours"]
 
 _STATUSES = ("done", "running", "pending", "interrupted", "failed")
 _SECONDS_BETWEEN_DRAWINGS = 1.0
 _TAIL_BYTES = 4096
 
 
-class Progress:
+class ComparisonProgress:
     """Tell of a comparison on stderr; its `update` is what `run_comparison` calls."""
 
     def __init__(self) -> None:

@@ -5,7 +5,7 @@ import sys
 import sysconfig
 from pathlib import Path
 
-from umamba.doctor.sections import Section
+from umamba.doctor.section import Section
 from umamba.nnunet.paths import setting
 
 __all__ = ["examine_compilation"]

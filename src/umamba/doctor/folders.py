@@ -4,7 +4,7 @@ import os
 import shutil
 from pathlib import Path
 
-from umamba.doctor.sections import Section
+from umamba.doctor.section import Section
 from umamba.errors import UMambaError
 from umamba.nnunet.paths import VARIABLES, Paths, check_writable
 

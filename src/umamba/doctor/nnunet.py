@@ -7,7 +7,7 @@ from importlib.metadata import Distribution, PackageNotFoundError, PackagePath, 
 from importlib.util import find_spec
 from pathlib import Path
 
-from umamba.doctor.sections import Section
+from umamba.doctor.section import Section
 
 __all__ = ["examine_nnunet"]
 

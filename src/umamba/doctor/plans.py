@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
-from umamba.doctor.sections import Section
+from umamba.doctor.section import Section
 from umamba.errors import PlansError
 from umamba.nnunet.paths import Paths
 from umamba.nnunet.plans_files import read_plans

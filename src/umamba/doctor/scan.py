@@ -6,7 +6,7 @@ from warnings import catch_warnings, simplefilter
 
 import torch
 
-from umamba.doctor.sections import Section
+from umamba.doctor.section import Section
 from umamba.ops.backends import (
     VARIABLE,
     backends,

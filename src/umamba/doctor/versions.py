@@ -2,7 +2,7 @@
 
 import platform
 
-from umamba.doctor.sections import Section
+from umamba.doctor.section import Section
 from umamba.system.versions import NOT_INSTALLED, installed_version
 
 __all__ = ["examine_versions"]

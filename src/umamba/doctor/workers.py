@@ -1,6 +1,6 @@
 """The section on augmentation workers: whether the machine can carry them all."""
 
-from umamba.doctor.sections import Section
+from umamba.doctor.section import Section
 from umamba.errors import UMambaError
 from umamba.nnunet.paths import augmentation_workers, setting
 from umamba.system.limits import Limits, measure_limits

@@ -7,8 +7,8 @@ from itertools import combinations, product
 from typing import Any
 
 from umamba.errors import PlansError
+from umamba.nnunet.plan_values import Plans
 from umamba.nnunet.planned_networks import build_network
-from umamba.nnunet.plans import Plans
 
 __all__ = ["TOLERANCE", "match_parameters"]
 

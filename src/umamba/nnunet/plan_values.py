@@ -9,7 +9,14 @@ from unicodedata import category
 
 from umamba.errors import PlansError, quoted
 
-__all__ = ["check_configuration_values", "check_description_values", "check_plan_values"]
+__all__ = [
+    "Plans",
+    "check_configuration_values",
+    "check_description_values",
+    "check_plan_values",
+]
+
+Plans = dict[str, Any]
 
 # Far above what anybody trains, and far below what would take a machine down.
 _MOST_CONFIGURATIONS = 100

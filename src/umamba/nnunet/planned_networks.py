@@ -14,9 +14,9 @@ from torch.nn.modules.module import (
 from torch.nn.parallel import DistributedDataParallel
 
 from umamba.errors import PlansError, UMambaError, quoted
-from umamba.nnunet.plans import Plans
+from umamba.nnunet.plan_values import Plans
 
-__all__ = ["PlannedNetwork", "bare_network", "build_network", "building"]
+__all__ = ["BuiltNetwork", "bare_network", "build_network", "building"]
 
 MOST_WEIGHTS = 20_000  # and layers: the largest networks of today have a few thousand
 # What constructors of networks, and nnU-Net's readers of plans, raise on values that do not fit.
@@ -33,7 +33,7 @@ _UNBUILDABLE = (
 )
 
 
-class PlannedNetwork(NamedTuple):
+class BuiltNetwork(NamedTuple):
     """A network and the batches that it is trained on, in the order in which profiling wants it."""
 
     network: nn.Module
@@ -48,7 +48,7 @@ def build_network(
     name: str,
     device: str = "meta",
     file: Path = Path("plans.json"),
-) -> PlannedNetwork:
+) -> BuiltNetwork:
     """Build the network of one configuration for training, with deep supervision.
 
     Args:
@@ -79,7 +79,7 @@ def build_network(
             deep_supervision=True,
         )
         patch_size, batch_size = tuple(configuration.patch_size), configuration.batch_size
-    return PlannedNetwork(network, channels, patch_size, batch_size)
+    return BuiltNetwork(network, channels, patch_size, batch_size)
 
 
 def bare_network(network: nn.Module) -> nn.Module:

@@ -11,18 +11,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from umamba.errors import PlansError, closest
+from umamba.nnunet.plan_values import Plans
 from umamba.nnunet.planned_architectures import OLD_KEYS, derive_architecture
 from umamba.patches import fitting_patch
 from umamba.registry import Architecture, find_architecture, find_planner
 
 __all__ = [
     "PlanOptions",
+    "Plans",
     "derive_plans",
     "next_stages",
     "resolve",
 ]
-
-Plans = dict[str, Any]
 
 
 @dataclass(frozen=True)
