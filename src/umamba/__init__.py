@@ -7,18 +7,46 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["Mamba", "UMambaBot", "UMambaEnc", "__version__", "selective_scan"]
+__all__ = [
+    "Mamba",
+    "Paths",
+    "PlanResult",
+    "PredictionResult",
+    "TrainingResult",
+    "UMambaBot",
+    "UMambaEnc",
+    "UMambaError",
+    "UserInterruptError",
+    "__version__",
+    "plan",
+    "predict",
+    "selective_scan",
+    "train",
+]
 
 if TYPE_CHECKING:
+    from umamba.api import plan, predict, train
+    from umamba.errors import UMambaError, UserInterruptError
     from umamba.layers.mamba_block import Mamba
     from umamba.networks.umamba import UMambaBot, UMambaEnc
+    from umamba.nnunet.paths import Paths
     from umamba.ops.dispatch import selective_scan
+    from umamba.results import PlanResult, PredictionResult, TrainingResult
 
 _HOMES = {
     "Mamba": "umamba.layers.mamba_block",
+    "Paths": "umamba.nnunet.paths",
+    "PlanResult": "umamba.results",
+    "PredictionResult": "umamba.results",
+    "TrainingResult": "umamba.results",
     "UMambaBot": "umamba.networks.umamba",
     "UMambaEnc": "umamba.networks.umamba",
+    "UMambaError": "umamba.errors",
+    "UserInterruptError": "umamba.errors",
+    "plan": "umamba.api",
+    "predict": "umamba.api",
     "selective_scan": "umamba.ops.dispatch",
+    "train": "umamba.api",
 }
 
 

@@ -15,6 +15,7 @@ __all__ = [
     "ResumableInterruptError",
     "TrainingError",
     "UMambaError",
+    "UserInterruptError",
     "closest",
     "quoted",
     "unknown_name",
@@ -70,6 +71,10 @@ class ResumableInterruptError(SystemExit):
     def __init__(self, message: str) -> None:
         super().__init__(message)
         self.code = self.EXIT_CODE
+
+
+class UserInterruptError(KeyboardInterrupt):
+    """The user interrupted a function of the Python API; the message says how to go on."""
 
 
 class UMambaError(ValueError):

@@ -5,12 +5,17 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-__all__ = ["print_json", "progress_bar"]
+__all__ = ["print_json", "print_line", "progress_bar"]
 
 
 def print_json(content: Mapping[str, object]) -> None:
     """Write a result to stdout."""
     sys.stdout.write(json.dumps(content, indent=2) + "\n")
+
+
+def print_line(content: Mapping[str, object]) -> None:
+    """Write a result to stdout, on one line."""
+    sys.stdout.write(json.dumps(content) + "\n")
 
 
 def progress_bar(items: Sequence[Any], title: str) -> Iterable[Any]:

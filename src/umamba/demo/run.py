@@ -25,7 +25,8 @@ from umamba.nnunet.plans import PlanOptions, derive_plans
 from umamba.nnunet.plans_files import read_plans, write_plans
 from umamba.nnunet.prediction import PredictionOptions, predict
 from umamba.nnunet.preparation import ensure_plans
-from umamba.nnunet.training import TrainingRequest, pick_device, train
+from umamba.nnunet.requests import TrainingRequest
+from umamba.nnunet.training import pick_device, train
 from umamba.registry import find_architecture
 
 __all__ = ["DemoRequest", "DemoResult", "Recipe", "run_demo"]
@@ -336,13 +337,14 @@ def _train(request: DemoRequest, device: str, paths: Paths) -> Path:
         dataset=_DATASET,
         configuration=_CONFIGURATION,
         fold=_FOLD,
-        plans_name=find_architecture(_MODEL).plans_name,
+        model=_MODEL,
         device=device,
         epochs=request.recipe.epochs,
         iterations=request.recipe.iterations,
         seed=request.seed,
+        paths=paths,
     )
-    return train(training, paths)
+    return train(training)
 
 
 def _score(brain: data.Brain, output: Path) -> tuple[dict[str, float], dict[str, float]]:

@@ -28,6 +28,8 @@ _SIGNALS = [
     if hasattr(signal, name)
 ]
 
+_LIMIT = "the limit of --hours"
+
 # `timeout` and terminals send a signal more than once; a user who repeats Ctrl-C is slower.
 _SECONDS_OF_ONE_REQUEST = 1.0
 
@@ -81,6 +83,9 @@ class StopRequest:
         """Return why to stop, if a stop was asked for."""
         if self._received is None and self._stop_file is not None and self._stop_file.exists():
             return f"the file {self._stop_file}"
+        # Outside the main thread no timer interrupts.
+        if self._deadline is not None and time.monotonic() >= self._deadline:
+            self._note(_LIMIT)
         return self._received
 
     def honour(self) -> None:
@@ -258,7 +263,7 @@ def _leave_lost_terminal() -> None:
 
 def _name(number: int) -> str:
     if hasattr(signal, "SIGALRM") and number == signal.SIGALRM:
-        return "the limit of --hours"
+        return _LIMIT
     return signal.Signals(number).name
 
 

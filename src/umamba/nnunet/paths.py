@@ -4,13 +4,14 @@ import argparse
 import os
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from umamba.errors import UMambaError
 from umamba.nnunet.file_names import is_utf8, shown
+from umamba.options import OPTION, Compound
 from umamba.system.limits import available_cores
 
 __all__ = [
@@ -24,6 +25,8 @@ __all__ = [
     "child_environment",
     "default_workers",
     "environment",
+    "path_options",
+    "patient_threads",
     "set_default_workers",
     "setting",
     "share_cores",
@@ -132,6 +135,16 @@ def add_path_arguments(parser: argparse.ArgumentParser, *names: str) -> None:
         )
 
 
+def path_options(*names: str) -> Mapping[str, Compound]:
+    """Return the metadata of a field `paths`: the options of `add_path_arguments`."""
+    text = "nnU-Net's folders (default: those of its environment variables)"
+    return {
+        OPTION: Compound(
+            text, lambda parser: add_path_arguments(parser, *names), Paths.from_arguments
+        )
+    }
+
+
 def check_utf8(folder: Path, option: str) -> None:
     """Check that libraries can read and write below a folder: other paths end the interpreter.
 
@@ -200,13 +213,19 @@ def cache_folder() -> Path | None:
         return None
 
 
-def share_cores() -> None:
-    """Let OpenMP threads sleep while they wait; to be called before torch is imported.
+def patient_threads() -> dict[str, str]:
+    """Return a variable that lets OpenMP threads sleep while they wait, unless it is set.
 
-    Beside augmentation workers some threads always wait for a core, and by default the others
-    spin until they come: on two busy cores a training step took up to ten times as long.
+    Torch heeds it when it is imported. Beside augmentation workers some threads always wait for a
+    core, and by default the others spin until they come: on two busy cores a training step took up
+    to ten times as long.
     """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    return {} if "OMP_WAIT_POLICY" in os.environ else {"OMP_WAIT_POLICY": "PASSIVE"}
+
+
+def share_cores() -> None:
+    """Set this variable for the rest of the process."""
+    os.environ.update(patient_threads())
 
 
 def default_workers(device: str) -> dict[str, str]:

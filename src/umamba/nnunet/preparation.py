@@ -18,7 +18,7 @@ from umamba.nnunet.interruption import resumable
 from umamba.nnunet.json_files import load_json, load_json_list
 from umamba.nnunet.paths import Paths, check_writable, environment
 from umamba.nnunet.planned_architectures import check_patch
-from umamba.nnunet.plans import resolve
+from umamba.nnunet.plans import Plans, resolve
 from umamba.nnunet.plans_files import read_plans
 from umamba.nnunet.raw_dataset import open_raw_dataset
 from umamba.nnunet.run_lock import only_training
@@ -160,7 +160,13 @@ def _plan(dataset: str, raw: Path, planner: str, *, keeps_fingerprint: bool) -> 
 
 
 def ensure_preprocessed(
-    dataset: str, plans_name: str, configuration: str, paths: Paths, *, with_splits: bool = True
+    dataset: str,
+    plans_name: str,
+    configuration: str,
+    paths: Paths,
+    *,
+    plans: Plans | None = None,
+    with_splits: bool = True,
 ) -> None:
     """Run nnU-Net's preprocessing where it is missing or was not finished.
 
@@ -169,15 +175,16 @@ def ensure_preprocessed(
         plans_name: Name of the plans.
         configuration: The configuration to train.
         paths: nnU-Net's folders.
+        plans: What their file held when it was checked; `None` reads it.
         with_splits: Whether the training that follows needs the folds of `splits_final.json`.
 
     Raises:
-        PlansError: If the plans lack the configuration.
+        PlansError: If the plans lack the configuration, or their file has others by now.
         DatasetError: If raw data are needed, and missing or damaged, or if labels or folds cannot
             be trained with.
     """
     folder = paths.require("preprocessed") / dataset
-    plans = read_plans(folder, plans_name)
+    plans = read_plans(folder, plans_name) if plans is None else plans
     resolved = resolve(plans, configuration)
     check_patch(configuration, resolved)
     file = folder / "dataset.json"
@@ -199,8 +206,16 @@ def ensure_preprocessed(
             cases = _check_raw(raw)
             if with_splits and cases:
                 require_splits(folder, cases)
+            _check_unchanged(folder, plans_name, plans)
             with paths.in_use():
                 _preprocess(dataset, plans_name, configuration, _mark_of(data))
+
+
+def _check_unchanged(folder: Path, plans_name: str, plans: Plans) -> None:
+    """Check the file of plans again, as nnU-Net's preprocessing reads it itself."""
+    if read_plans(folder, plans_name) != plans:
+        msg = f"{folder / plans_name}.json was changed meanwhile; start the command again"
+        raise PlansError(msg)
 
 
 def _preprocessed(data: Path) -> set[str]:

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from dataclasses import dataclass
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,12 @@ from umamba.errors import UMambaError, closest
 from umamba.nnunet.checkpoints import only_safe_loading, read_checkpoint
 from umamba.nnunet.interruption import STOP_FILE, StopRequest, how_to_go_on, resumable
 from umamba.nnunet.json_files import load_json, load_json_list
-from umamba.nnunet.paths import Paths, check_writable
+from umamba.nnunet.paths import check_writable
 from umamba.nnunet.planned_networks import build_network
-from umamba.nnunet.plans import next_stages, resolve
-from umamba.nnunet.plans_files import read_plans
+from umamba.nnunet.plans import Plans, next_stages, resolve
 from umamba.nnunet.preparation import ensure_preprocessed, find_dataset, talk_to_stderr
 from umamba.nnunet.pretrained import load_pretrained
+from umamba.nnunet.requests import TrainingRequest
 from umamba.nnunet.run_lock import only_training, refuse_if_at_work
 from umamba.nnunet.training_record import check_other_folds
 from umamba.nnunet.training_state import CHECKPOINTS, newest_checkpoint
@@ -26,57 +26,16 @@ from umamba.numerals import whole_number
 from umamba.system.limits import available_cores
 
 __all__ = [
-    "TrainingRequest",
     "ext_trainer_folder",
     "find_trainer",
     "pick_device",
     "train",
+    "validation_dice",
 ]
 
 
 _FINAL = CHECKPOINTS[0]
 _FOLDS = 5  # of the splits that nnU-Net makes
-
-
-@dataclass(frozen=True)
-class TrainingRequest:
-    """One fold to train.
-
-    Args:
-        dataset: `DatasetXXX_Name` or its number.
-        configuration: `2d`, `3d_fullres`, ...
-        fold: A number, or `all`.
-        plans_name: Name of the plans.
-        trainer: Name of a trainer, ours or nnU-Net's.
-        device: `cpu`, `cuda` or `mps`.
-        epochs: Number of epochs; our recipe only.
-        iterations: Training iterations in all; our recipe only.
-        seed: Seed; our recipe only.
-        hours: After how many hours to save and stop; `None` is without limit.
-        continue_training: Whether to go on from the newest checkpoint.
-        only_validate: Whether to validate a finished training again.
-        overwrite: Whether a training that is there is begun anew.
-        pretrained_weights: Checkpoint to start from.
-        save_probabilities: Whether validation writes probabilities, for ensembles.
-        trust_plans: Whether plans may have anything imported.
-    """
-
-    dataset: str
-    configuration: str
-    fold: str
-    plans_name: str
-    trainer: str = "nnUNetTrainerUMamba"
-    device: str = "cpu"
-    epochs: int | None = None
-    iterations: int | None = None
-    seed: int | None = None
-    hours: float | None = None
-    continue_training: bool = False
-    only_validate: bool = False
-    overwrite: bool = False
-    pretrained_weights: Path | None = None
-    save_probabilities: bool = False
-    trust_plans: bool = False
 
 
 def pick_device(name: str | None) -> str:
@@ -131,12 +90,11 @@ def find_trainer(name: str) -> Any:
         raise UMambaError(msg) from None
 
 
-def train(request: TrainingRequest, paths: Paths) -> Path:
+def train(request: TrainingRequest) -> Path:
     """Train one fold and predict its validation cases.
 
     Args:
         request: What to train.
-        paths: nnU-Net's folders.
 
     Returns:
         The folder of the fold.
@@ -145,27 +103,29 @@ def train(request: TrainingRequest, paths: Paths) -> Path:
         UMambaError: If anything that the request names is missing or does not fit.
         ResumableInterruptError: If the user interrupts a training that can be continued.
     """
-    dataset = find_dataset(request.dataset, paths)
+    paths = request.paths.completed()
+    dataset = find_dataset(str(request.dataset), paths)
     preprocessed = paths.require("preprocessed") / dataset
-    fold = _parse_fold(request.fold, preprocessed)
+    fold = _parse_fold(str(request.fold), preprocessed)
+    device = pick_device(request.device)
     trainer_class = find_trainer(request.trainer)
     _check_length(request, trainer_class)
     results = paths.require("results") / dataset
-    name = f"{trainer_class.__name__}__{request.plans_name}__{request.configuration}"
+    name = f"{trainer_class.__name__}__{request.plans}__{request.configuration}"
     folder = results / name / f"fold_{fold}"
     refuse_if_at_work(folder)  # whose state changes meanwhile
     _check_state(request, folder)
     check_writable(folder, "--results")
-    read_trusted_plans(preprocessed, request.plans_name, trusted=request.trust_plans)
-    plans = read_plans(preprocessed, request.plans_name)
+    # Read once: what was checked is what is trained.
+    plans = read_trusted_plans(preprocessed, request.plans, trusted=request.trust_plans)
     following = next_stages(plans, request.configuration)  # which are predicted for
     if not request.trust_plans:  # else the trainer may build another network
         description = load_json(preprocessed / "dataset.json")
-        file = preprocessed / f"{request.plans_name}.json"
+        file = preprocessed / f"{request.plans}.json"
         build_network(plans, description, request.configuration, file=file)
     for configuration in (request.configuration, *following):
         ensure_preprocessed(
-            dataset, request.plans_name, configuration, paths, with_splits=fold != "all"
+            dataset, request.plans, configuration, paths, plans=plans, with_splits=fold != "all"
         )
     check_other_folds(
         folder.parent,
@@ -174,7 +134,7 @@ def train(request: TrainingRequest, paths: Paths) -> Path:
         plans,
         load_json(preprocessed / "dataset.json"),
     )
-    _check_first_stage(request, results, preprocessed)
+    _check_first_stage(request, plans, results, preprocessed)
     stop = StopRequest(folder / STOP_FILE, request.hours)
     advice = resumable(lambda: how_to_go_on(folder))
     with paths.in_use(), talk_to_stderr(), only_training(folder), advice, stop.listening():
@@ -182,9 +142,10 @@ def train(request: TrainingRequest, paths: Paths) -> Path:
         if request.overwrite:
             _set_aside(folder)
         _remove_stale_stop_file(folder)
-        if request.continue_training and (folder / _FINAL).is_file():
+        if request.resume and (folder / _FINAL).is_file():
             sys.stderr.write("note: this training is finished; only its validation is done again\n")
-        trainer = _build_trainer(request, trainer_class, fold, preprocessed)
+        description = load_json(preprocessed / "dataset.json")
+        trainer = _build_trainer(request, trainer_class, fold, (plans, description), device)
         with only_safe_loading():
             _load(trainer, request, folder)
         trainer.stop = stop
@@ -192,6 +153,26 @@ def train(request: TrainingRequest, paths: Paths) -> Path:
             trainer.run_training()
         trainer.perform_actual_validation(request.save_probabilities)
     return folder
+
+
+def validation_dice(folder: Path) -> tuple[dict[str, float], float]:
+    """Return the mean Dice of a fold's validation, per label or region, and over the foreground.
+
+    Args:
+        folder: The folder of a fold whose validation is done.
+
+    Returns:
+        Dice by name, NaN for a label that is in no validation case, and the mean, as nnU-Net has
+        it.
+    """
+    summary = load_json(folder / "validation" / "summary.json")
+    labels = load_json(folder.parent / "dataset.json")["labels"]
+    names = {  # by the keys that nnU-Net's summary gives labels and regions
+        str(tuple(value) if isinstance(value, list) else value): name
+        for name, value in labels.items()
+    }
+    dice = {names.get(key, key): float(row["Dice"]) for key, row in summary["mean"].items()}
+    return dice, float(summary["foreground_mean"]["Dice"])
 
 
 def _remove_stale_stop_file(folder: Path) -> None:
@@ -203,13 +184,13 @@ def _remove_stale_stop_file(folder: Path) -> None:
 
 def _load(trainer: Any, request: TrainingRequest, folder: Path) -> None:
     """Load what the request begins with: a checkpoint, other weights, or nothing."""
-    if request.continue_training:
+    if request.resume:
         trainer.load_checkpoint(str(newest_checkpoint(folder)))
     elif request.only_validate:
         trainer.load_checkpoint(str(folder / _FINAL))
     elif request.pretrained_weights is not None:
         trainer.initialize()
-        load_pretrained(trainer, request.pretrained_weights)
+        load_pretrained(trainer, Path(request.pretrained_weights))
 
 
 def _parse_fold(fold: str, preprocessed: Path) -> int | str:
@@ -236,7 +217,7 @@ def _check_length(request: TrainingRequest, trainer_class: Any) -> None:
     """Check the length and the seed before anything is written."""
     if all(value is None for value in (request.epochs, request.iterations, request.seed)):
         return
-    if request.continue_training:
+    if request.resume:
         msg = (
             "--resume goes on with the length and the seed that the training was begun with; leave "
             "--epochs, --iterations and --seed out"
@@ -262,11 +243,11 @@ def _check_state(request: TrainingRequest, folder: Path) -> None:
         msg = f"{folder} holds no finished training to validate; train it first"
         raise UMambaError(msg)
     if request.pretrained_weights is not None:
-        read_checkpoint(request.pretrained_weights)
-    if request.continue_training and not begun:
+        read_checkpoint(Path(request.pretrained_weights))
+    if request.resume and not begun:
         msg = f"there is nothing to continue in {folder}; leave --resume out"
         raise UMambaError(msg)
-    if not begun or request.continue_training or request.only_validate or request.overwrite:
+    if not begun or request.resume or request.only_validate or request.overwrite:
         return
     what = (
         "a finished training; --val validates it again"
@@ -290,13 +271,14 @@ def _set_aside(folder: Path) -> None:
     sys.stderr.write(f"the earlier training is kept as {kept}\n")
 
 
-def _check_first_stage(request: TrainingRequest, results: Path, preprocessed: Path) -> None:
+def _check_first_stage(
+    request: TrainingRequest, plans: Plans, results: Path, preprocessed: Path
+) -> None:
     """Check that a cascade's first stage has predicted what the second one needs."""
-    plans = read_plans(preprocessed, request.plans_name)
     stage = resolve(plans, request.configuration).get("previous_stage")
     if stage is None:
         return
-    model = f"{request.trainer}__{request.plans_name}__{stage}"
+    model = f"{request.trainer}__{request.plans}__{stage}"
     folder = results / model / "predicted_next_stage" / request.configuration
     data = preprocessed / resolve(plans, request.configuration)["data_identifier"]
     there = {path.stem for path in folder.iterdir()} if folder.is_dir() else set()
@@ -312,22 +294,20 @@ def _check_first_stage(request: TrainingRequest, results: Path, preprocessed: Pa
 
 
 def _build_trainer(
-    request: TrainingRequest, trainer_class: Any, fold: int | str, preprocessed: Path
+    request: TrainingRequest,
+    trainer_class: Any,
+    fold: int | str,
+    planned: tuple[Plans, dict[str, Any]],
+    device: str,
 ) -> Any:
-    if request.device == "cpu":
+    if device == "cpu":
         torch.set_num_threads(available_cores())
-    elif request.device == "cuda":
+    elif device == "cuda":
         torch.set_num_threads(1)
         torch.backends.cudnn.benchmark = request.seed is None
-    plans = read_plans(preprocessed, request.plans_name)
-    plans["continue_training"] = request.continue_training
-    trainer = trainer_class(
-        plans,
-        request.configuration,
-        fold,
-        load_json(preprocessed / "dataset.json"),
-        torch.device(request.device),
-    )
+    plans, description = planned
+    plans = deepcopy(plans) | {"continue_training": request.resume}
+    trainer = trainer_class(plans, request.configuration, fold, description, torch.device(device))
     if hasattr(trainer, "set_budget"):
         trainer.quiet_console = True
         trainer.set_budget(request.epochs, request.iterations)

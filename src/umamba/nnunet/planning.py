@@ -1,0 +1,155 @@
+"""Derive and write plans for one of our networks, planning the data set first if need be."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from umamba import registry
+from umamba.nnunet.attention_cost import check_attention
+from umamba.nnunet.json_files import load_json
+from umamba.nnunet.memory import MemoryComparison, compare_memory
+from umamba.nnunet.pace import describe_days, estimate_seconds, remedy, with_validation
+from umamba.nnunet.planned_networks import build_network
+from umamba.nnunet.plans import PlanOptions, Plans, derive_plans, resolve
+from umamba.nnunet.plans_files import keep_others, write_plans
+from umamba.nnunet.preparation import ensure_plans, find_dataset
+from umamba.nnunet.requests import PlanRequest
+from umamba.nnunet.training import pick_device
+from umamba.nnunet.trust import check_plans, read_trusted_plans
+from umamba.patches import describe_small_map
+from umamba.profiling import profile_network
+
+__all__ = ["WrittenPlans", "plan", "preferred_configuration"]
+
+Item = TypeVar("Item")
+_EPOCHS, _ITERATIONS = 1000, 250  # nnU-Net's defaults
+
+
+class WrittenPlans(NamedTuple):
+    """Plans in their file, and the memory of training with them by configuration."""
+
+    dataset: str
+    model: str
+    path: Path
+    plans: Plans
+    memory: dict[str, MemoryComparison]
+
+
+def plan(request: PlanRequest) -> WrittenPlans:
+    """Derive plans and write them; warnings and notes go to stderr.
+
+    Raises:
+        UMambaError: If the request cannot be met, or other plans of that name are there.
+    """
+    architecture = registry.with_keywords(
+        registry.find_architecture(request.model),
+        variant=request.variant,
+        mixer=request.mixer,
+        scan=request.scan,
+    )
+    paths = request.paths.completed()
+    dataset = find_dataset(str(request.dataset), paths)
+    folder = paths.require("preprocessed") / dataset
+    dataset_json, source, plans = _derive(request, architecture, dataset, folder)
+    memory = compare_memory(source, plans, dataset_json)
+    names = _options(request).configurations or tuple(memory)
+    warnings = check_attention(plans, dataset_json, memory, names)
+    for warning in [*warnings, *_small_maps(plans, architecture, names)]:
+        sys.stderr.write(f"warning: {warning}\n")
+    path = write_plans(folder, plans, overwrite=request.overwrite)
+    sys.stderr.write(_rounding_note(memory, architecture, _options(request)))
+    sys.stderr.write(_duration_note(plans, dataset_json, preferred_configuration(names)))
+    return WrittenPlans(dataset, architecture.name, path, plans, memory)
+
+
+def preferred_configuration(names: Sequence[str]) -> str:
+    """Return the configuration that is trained first."""
+    return "3d_fullres" if "3d_fullres" in names else names[0]
+
+
+def _derive(
+    request: PlanRequest, architecture: registry.Architecture, dataset: str, folder: Path
+) -> tuple[dict[str, Any], Plans, Plans]:
+    """Return `dataset.json`, the source plans and the derived ones, which may be the same."""
+    own_plans = architecture.plans_name if architecture.planner else None
+    source_name = request.source or own_plans or "nnUNetPlans"
+    ensure_plans(dataset, source_name, request.paths.completed())
+    source = read_trusted_plans(folder, source_name, trusted=request.trust_plans)
+    options = _options(request)
+    dataset_json = load_json(folder / "dataset.json")
+    plans = source
+    if source_name != own_plans or options != PlanOptions():
+        plans = derive_plans(source, architecture, options, dataset_json)
+    if options.configurations is not None:
+        plans = keep_others(folder, plans, options.configurations)
+        check_plans(plans, folder / f"{plans['plans_name']}.json", trusted=request.trust_plans)
+    return dataset_json, source, plans
+
+
+def _tuple(items: Sequence[Item] | None) -> tuple[Item, ...] | None:
+    return None if items is None else tuple(items)
+
+
+def _options(request: PlanRequest) -> PlanOptions:
+    return PlanOptions(
+        plans_name=request.plans_name,
+        features=_tuple(request.features),
+        patch_size=_tuple(request.patch_size),
+        batch_size=request.batch_size,
+        activation_checkpointing=request.activation_checkpointing,
+        configurations=_tuple(request.configurations),
+    )
+
+
+def _small_maps(
+    plans: dict[str, Any], architecture: registry.Architecture, names: Sequence[str]
+) -> list[str]:
+    """Say where a patch leaves too little in the deepest stage; the stages are the source's."""
+    if not architecture.topology.follows_plan:
+        return []
+    warnings = []
+    for name in names:
+        configuration = resolve(plans, name)
+        patch, keywords = configuration["patch_size"], configuration["architecture"]["arch_kwargs"]
+        small = describe_small_map(patch, keywords["strides"])
+        if small:
+            mixer = keywords.get("mixer", "none")
+            there = "" if mixer == "none" else f" ({mixer} mixes no more tokens than that there)"
+            warnings.append(
+                f"patch_size {patch} of {name} {small}{there}. Plan with a larger --patch-size, or "
+                "have nnU-Net plan for less memory (nnUNetv2_plan_experiment -gpu_memory_target, "
+                "which drops stages) and derive --from those plans"
+            )
+    return warnings
+
+
+def _duration_note(plans: dict[str, Any], dataset_json: dict[str, Any], name: str) -> str:
+    """Say how long a training takes on a CPU, where that is days; "" elsewhere."""
+    if pick_device(None) != "cpu":
+        return ""
+    network = build_network(plans, dataset_json, name)
+    batch = network[-1]
+    step = estimate_seconds(profile_network(*network).multiply_adds * batch)
+    days = describe_days(with_validation(step * _EPOCHS * _ITERATIONS))
+    if not days:
+        return ""
+    return (
+        f"note: on this CPU the default {_EPOCHS} epochs of {name} would take {days}, roughly, by "
+        f"the network's multiply-adds; {remedy('cpu')}\n"
+    )
+
+
+def _rounding_note(
+    memory: dict[str, MemoryComparison],
+    architecture: registry.Architecture,
+    options: PlanOptions,
+) -> str:
+    """Say which patches were rounded up; "" where none was."""
+    return "".join(
+        f"note: patch_size of {name} is {row.patch_size} in place of {row.source_patch_size}, as "
+        f"{architecture.name} needs multiples of {architecture.topology.patch_multiple}\n"
+        for name, row in memory.items()
+        if architecture.topology.patch_multiple
+        and tuple(row.patch_size) not in (tuple(row.source_patch_size), options.patch_size)
+    )

@@ -1,0 +1,380 @@
+"""What to plan, train and predict: keywords of the Python API, and options of the commands."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from umamba.nnunet.paths import Paths, path_options
+from umamba.option_checks import (
+    folder_or_file,
+    model_name,
+    natural,
+    number_list,
+    numbers,
+    part,
+    positive,
+    positive_hours,
+    text,
+    texts,
+)
+from umamba.options import OneOf, Request, argument, option
+from umamba.registry import find_architecture
+
+__all__ = [
+    "BATCH_SIZE",
+    "CONFIGURATION",
+    "DATASET",
+    "DEVICE",
+    "PATCH_SIZE",
+    "TRUST",
+    "PlanRequest",
+    "PredictionRequest",
+    "TrainingRequest",
+]
+
+Folder = str | Path
+
+_AS_SET = Paths()  # by nnU-Net's variables
+_NEEDED = OneOf(required=True)
+_NAMED = OneOf()
+_BEGINNING = OneOf()
+_EXISTING = OneOf()
+
+DATASET = argument("DatasetXXX_Name, or its number", check=text)
+CONFIGURATION = argument(
+    "2d, 3d_fullres, 3d_lowres or 3d_cascade_fullres, as far as the plans have it; the cascade "
+    "needs all folds of 3d_lowres trained first"
+)
+DEVICE = option(
+    "where to compute (default: cuda where there is one, else cpu)",
+    "-device",
+    "--device",
+    choices=("cpu", "cuda", "mps"),
+)
+TRUST = option("import whatever classes plans and checkpoints name; only for files that you trust")
+PATCH_SIZE = option(
+    "voxels along each axis, for the configurations with as many axes (default: those of the "
+    "plans); each divisible by the product of the strides along its axis, and a size that is not "
+    "is answered with one that fits",
+    nargs="+",
+    check=number_list,
+    metavar="N",
+)
+BATCH_SIZE = option("patches in a batch (default: the plans')", check=positive, metavar="N")
+_TRAINER = option(
+    "trainer that the model is, or was, trained by (default: nnUNetTrainerUMamba)",
+    "-tr",
+    metavar="TRAINER",
+)
+_PLANS = "name of the plans"
+_MODEL = "the model's default plans, as `umamba plan` wrote them; `umamba models` lists models"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanRequest(Request):
+    """Plans to derive for a network from nnU-Net's plans."""
+
+    dataset: str | int = field(metadata=DATASET)
+    model: str = field(
+        metadata=option(
+            "name of the network, such as umamba_bot, unetpp or nnunet; `umamba models` lists all",
+            check=model_name,
+            metavar="NAME",
+        )
+    )
+    source: str | None = field(
+        default=None,
+        metadata=option(
+            "plans to derive from (default: nnUNetPlans; for nnU-Net's own networks, which need no "
+            "derived plans without further options, those of nnU-Net's planner)",
+            "--from",
+            metavar="PLANS",
+        ),
+    )
+    plans_name: str | None = field(
+        default=None,
+        metadata=option(
+            "name of the new plans (default: the model's, such as nnUNetUMambaBotPlans)",
+            metavar="P",
+        ),
+    )
+    variant: str | None = field(
+        default=None,
+        metadata=option(
+            "paper: the network of the paper; official: the authors' code (U-Mamba only; default: "
+            "as the model's name says)",
+            choices=("paper", "official"),
+        ),
+    )
+    mixer: str | None = field(
+        default=None,
+        metadata=option(
+            "what stands where U-Mamba has Mamba (default: as the model's name says); with "
+            "--variant and --scan another way to name a model",
+            choices=("mamba", "none", "attention", "lti"),
+        ),
+    )
+    scan: str | None = field(
+        default=None,
+        metadata=option(
+            "in which orders Mamba sees the voxels (default: as the model's name says)",
+            choices=("forward", "bidirectional", "axes"),
+        ),
+    )
+    features: Sequence[int] | None = field(
+        default=None,
+        metadata=option(
+            "channels per stage, the last for further stages, too (default: the source plans'); "
+            "fewer need less memory and time",
+            check=numbers,
+            metavar="8,16,...",
+        ),
+    )
+    patch_size: Sequence[int] | None = field(default=None, metadata=PATCH_SIZE)
+    batch_size: int | None = field(default=None, metadata=BATCH_SIZE)
+    activation_checkpointing: str | None = field(
+        default=None,
+        metadata=option(
+            "what training computes again instead of keeping it: less memory, more time "
+            "(default: none)",
+            choices=("none", "mamba", "blocks"),
+        ),
+    )
+    configurations: Sequence[str] | None = field(
+        default=None,
+        metadata=option(
+            "configurations that features, patch and batch size are for (default: all); the "
+            "others stay as plans of ours that have the same name have them",
+            nargs="+",
+            check=texts,
+            metavar="C",
+        ),
+    )
+    overwrite: bool = field(
+        default=False, metadata=option("replace plans of ours that have the same name")
+    )
+    trust_plans: bool = field(default=False, metadata=TRUST)
+    paths: Paths = field(default=_AS_SET, metadata=path_options())
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingRequest(Request):
+    """One fold to train."""
+
+    dataset: str | int = field(metadata=DATASET)
+    configuration: str = field(metadata=CONFIGURATION)
+    fold: str | int = field(
+        metadata=argument(
+            "which part of the cases validates: 0 to 4; or all, to train on all cases", check=text
+        )
+    )
+    plans_name: str | None = field(
+        default=None, metadata=option(_PLANS, "-p", metavar="PLANS", one_of=_NEEDED)
+    )
+    model: str | None = field(
+        default=None,
+        metadata=option(_MODEL, check=model_name, metavar="NAME", one_of=_NEEDED),
+    )
+    trainer: str = field(default="nnUNetTrainerUMamba", metadata=_TRAINER)
+    device: str | None = field(default=None, metadata=DEVICE)
+    epochs: int | None = field(
+        default=None,
+        metadata=option("default: 1000, of 250 iterations", check=positive, metavar="N"),
+    )
+    iterations: int | None = field(
+        default=None,
+        metadata=option(
+            "training iterations in all, spread evenly over the epochs and rounded up to the same "
+            "number in each; without --epochs, an epoch has at most 250 (default: 250 per epoch)",
+            check=positive,
+            metavar="N",
+        ),
+    )
+    seed: int | None = field(
+        default=None,
+        metadata=option(
+            "make the training repeatable (default: it differs every time)",
+            check=natural,
+            metavar="N",
+        ),
+    )
+    hours: float | None = field(
+        default=None,
+        metadata=option(
+            "after so many hours save and exit with 75, as when a file `stop` in the fold's "
+            "folder, Ctrl-C or a scheduler's signal asks for it; --resume continues",
+            check=positive_hours,
+            metavar="H",
+        ),
+    )
+    save_probabilities: bool = field(
+        default=False, metadata=option("save validation probabilities, too", "--npz")
+    )
+    pretrained_weights: Folder | None = field(
+        default=None,
+        metadata=option(
+            "checkpoint to start from",
+            "-pretrained_weights",
+            check=folder_or_file,
+            metavar="FILE",
+            one_of=_BEGINNING,
+        ),
+    )
+    resume: bool = field(
+        default=False,
+        metadata=option(
+            "continue from the newest checkpoint, with the length and seed it was begun with",
+            "--resume",
+            "--c",
+            one_of=_BEGINNING,
+        ),
+    )
+    only_validate: bool = field(
+        default=False,
+        metadata=option("only validate a finished training", "--val", one_of=_BEGINNING),
+    )
+    overwrite: bool = field(
+        default=False,
+        metadata=option("begin a fold anew; the old one is kept", one_of=_BEGINNING),
+    )
+    trust_plans: bool = field(default=False, metadata=TRUST)
+    paths: Paths = field(default=_AS_SET, metadata=path_options())
+
+    @property
+    def plans(self) -> str:
+        """Return the name of the plans, given as such or by the model."""
+        return str(_plans_name(self.plans_name, self.model))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictionRequest(Request):
+    """A folder of images to segment."""
+
+    images: Folder = field(
+        metadata=option(
+            "images, named case_0000.nii.gz, case_0001.nii.gz, ... by channel; a model of one "
+            "channel takes case.nii.gz, too",
+            "-i",
+            check=folder_or_file,
+            metavar="DIR",
+        )
+    )
+    output: Folder = field(
+        metadata=option(
+            "where segmentations go: a folder of its own for each model",
+            "-o",
+            check=folder_or_file,
+            metavar="DIR",
+        )
+    )
+    model_folder: Folder | None = field(
+        default=None,
+        metadata=option(
+            "model folder, or exported folder or zip file; or name it by -d -c -p -tr",
+            "-m",
+            check=folder_or_file,
+            metavar="MODEL",
+        ),
+    )
+    dataset: str | int | None = field(
+        default=None, metadata=option("DatasetXXX_Name, or its number", "-d", check=text)
+    )
+    configuration: str | None = field(
+        default=None, metadata=option("2d, 3d_fullres, ..., as it was trained", "-c")
+    )
+    plans_name: str | None = field(
+        default=None, metadata=option(_PLANS, "-p", metavar="PLANS", one_of=_NAMED)
+    )
+    model: str | None = field(
+        default=None, metadata=option(_MODEL, check=model_name, metavar="NAME", one_of=_NAMED)
+    )
+    trainer: str = field(default="nnUNetTrainerUMamba", metadata=_TRAINER)
+    device: str | None = field(default=None, metadata=DEVICE)
+    folds: Sequence[str | int] = field(
+        default=(),
+        metadata=option(
+            "folds to ensemble (default: all that are trained)",
+            "-f",
+            nargs="+",
+            check=texts,
+            metavar="FOLD",
+        ),
+    )
+    checkpoint: str = field(
+        default="checkpoint_final.pth",
+        metadata=option(
+            "which file in the folds' folders: checkpoint_best.pth or checkpoint_latest.pth of a "
+            "training that is not finished (default: checkpoint_final.pth)",
+            "-chk",
+            metavar="FILE",
+        ),
+    )
+    step_size: float = field(
+        default=0.5,
+        metadata=option(
+            "step from patch to patch, as a part of the patch, above 0 and at most 1: smaller is "
+            "slower and perhaps better (default: 0.5)",
+            "-step_size",
+            check=part,
+            metavar="PART",
+        ),
+    )
+    disable_tta: bool = field(
+        default=False, metadata=option("no mirroring; 4 to 8x faster", "--disable_tta")
+    )
+    save_probabilities: bool = field(
+        default=False,
+        metadata=option(
+            "write the probabilities of all classes, too, as nnU-Net's ensembling reads them",
+            "--save_probabilities",
+        ),
+    )
+    overwrite: bool = field(
+        default=False,
+        metadata=option("predict cases that have an output anew", one_of=_EXISTING),
+    )
+    continue_prediction: bool = field(
+        default=False,
+        metadata=option(
+            "leave cases that have an output: the default, here as nnU-Net has this option",
+            "--continue_prediction",
+            one_of=_EXISTING,
+        ),
+    )
+    previous_stage: Folder | None = field(
+        default=None,
+        metadata=option(
+            "output folder of predicting with 3d_lowres, for a model of 3d_cascade_fullres",
+            "-prev_stage_predictions",
+            check=folder_or_file,
+            metavar="DIR",
+        ),
+    )
+    prune_to: int | None = field(
+        default=None,
+        metadata=option(
+            "compute only so many poolings of a unetpp_nested: faster, and perhaps as good "
+            "(default: all)",
+            check=positive,
+            metavar="DEPTH",
+        ),
+    )
+    attention_maps: Folder | None = field(
+        default=None,
+        metadata=option(
+            "draw what the gates of an attention_unet let through, a picture per case",
+            check=folder_or_file,
+            metavar="DIR",
+        ),
+    )
+    trust_plans: bool = field(default=False, metadata=TRUST)
+    paths: Paths = field(default=_AS_SET, metadata=path_options())
+
+    @property
+    def plans(self) -> str | None:
+        """Return the name of the plans, given as such or by the model."""
+        return _plans_name(self.plans_name, self.model)
+
+
+def _plans_name(plans_name: str | None, model: str | None) -> str | None:
+    return plans_name if model is None else find_architecture(model).plans_name

@@ -1,0 +1,146 @@
+"""Checks of options: each takes a text of the command line, or a value, and returns the value."""
+
+import math
+import os
+from collections.abc import Sequence
+from operator import index
+from pathlib import Path
+from typing import Any
+
+from umamba import registry
+from umamba.errors import UMambaError, unknown_name
+from umamba.numerals import integer, whole_number
+
+__all__ = [
+    "folder_or_file",
+    "model_name",
+    "model_names",
+    "natural",
+    "number_list",
+    "numbers",
+    "part",
+    "positive",
+    "positive_hours",
+    "positive_points",
+    "text",
+    "texts",
+]
+
+
+def positive(given: str | int) -> int:
+    """Return a number of at least one."""
+    number = _whole(given)
+    if not number:
+        msg = f"{given!r} is not a positive number"
+        raise UMambaError(msg)
+    return number
+
+
+def natural(given: str | int) -> int:
+    """Return a number of at least zero."""
+    number = _whole(given)
+    if number is None:
+        msg = f"{given!r} is not zero or a positive number"
+        raise UMambaError(msg)
+    return number
+
+
+def positive_hours(given: str | float) -> float:
+    """Return a length of time in hours, such as 0.5."""
+    hours = _real(given)
+    if not 0 < hours < math.inf:
+        msg = f"{given!r} is not a positive number of hours"
+        raise UMambaError(msg)
+    return hours
+
+
+def part(given: str | float) -> float:
+    """Return a part of a whole, above 0 and at most 1."""
+    value = _real(given)
+    if not 0 < value <= 1:
+        msg = f"{given!r} is not a number above 0 and at most 1"
+        raise UMambaError(msg)
+    return value
+
+
+def positive_points(given: str | float) -> float:
+    """Return a difference in points of a hundred, such as 1.0."""
+    points = _real(given)
+    if not 0 < points < 100:
+        msg = f"{given!r} is not a number of points between 0 and 100"
+        raise UMambaError(msg)
+    return points
+
+
+def numbers(given: str | Sequence[int]) -> tuple[int, ...]:
+    """Return a list of numbers of at least one, such as 8,16,32."""
+    items = given.split(",") if isinstance(given, str) else given
+    try:
+        found = tuple(integer(n.strip()) if isinstance(n, str) else int(n) for n in items)
+    except (TypeError, ValueError):
+        found = ()
+    if not found or min(found) < 1:
+        msg = f"{given!r} is not a list of positive numbers such as 8,16,32"
+        raise UMambaError(msg)
+    return found
+
+
+def number_list(given: Sequence[str] | Sequence[int]) -> tuple[int, ...]:
+    """Return the numbers of several lists as one: `32 40 32` is what `32,40,32` is."""
+    if isinstance(given, str) or not any(isinstance(item, str) for item in given):
+        return numbers(given)  # type: ignore[arg-type] # numbers, or one text
+    return tuple(number for item in given for number in numbers(str(item)))
+
+
+def model_names(given: str | Sequence[str]) -> tuple[str, ...]:
+    """Return names of models, separated by commas; each counts once."""
+    items = given.split(",") if isinstance(given, str) else given
+    names = tuple(dict.fromkeys(name.strip() for name in items if name.strip()))
+    unknown = [name for name in names if name not in registry.names()]
+    if unknown or not names:
+        raise UMambaError(_no_model(unknown[0] if unknown else str(given)))
+    return names
+
+
+def model_name(given: str) -> str:
+    """Return the name of a model."""
+    if given not in registry.names():
+        raise UMambaError(_no_model(given))
+    return given
+
+
+def folder_or_file(given: str | os.PathLike[str]) -> Path:
+    """Return a path; a `~` is the user's home."""
+    return Path(given).expanduser()
+
+
+def text(given: object) -> str:
+    """Return a name or number as a text."""
+    return str(given)
+
+
+def texts(given: Any) -> tuple[str, ...]:
+    """Return one or several names or numbers as texts."""
+    items = (given,) if isinstance(given, str | int) else given
+    return tuple(str(item) for item in items)
+
+
+def _whole(given: str | int) -> int | None:
+    if isinstance(given, str):
+        return whole_number(given)
+    try:
+        number = index(given)  # NumPy's integers, too
+    except TypeError:
+        return None
+    return None if isinstance(given, bool) or number < 0 else number
+
+
+def _real(given: str | float) -> float:
+    try:
+        return math.nan if isinstance(given, bool) else float(given)
+    except (TypeError, ValueError):
+        return math.nan
+
+
+def _no_model(name: str) -> str:
+    return unknown_name("model", name, registry.names(), "`umamba models` lists all")

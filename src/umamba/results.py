@@ -1,0 +1,157 @@
+"""What the functions of the Python API return: fields, a pandas table, a table in Jupyter."""
+
+import html
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import isnan
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from umamba.errors import UMambaError
+
+if TYPE_CHECKING:
+    import pandas
+
+    from umamba.nnunet.memory import MemoryComparison
+
+__all__ = ["PlanResult", "PredictionResult", "Tabular", "TrainingResult"]
+
+Row = Mapping[str, Any]
+_GIB = 2**30
+
+
+class Tabular:
+    """A result that is a table, too."""
+
+    def rows(self) -> Sequence[Row]:
+        """Return the table: a mapping of names to values per row, with the same names in each."""
+        raise NotImplementedError
+
+    def to_pandas(self) -> "pandas.DataFrame":
+        """Return the table as a `pandas.DataFrame`.
+
+        Raises:
+            UMambaError: If pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError:
+            msg = "to_pandas() needs pandas, which is not installed; run `pip install pandas`"
+            raise UMambaError(msg) from None
+        return pandas.DataFrame([dict(row) for row in self.rows()])
+
+    def _repr_html_(self) -> str:
+        """Return the table for Jupyter."""
+        rows = self.rows()
+        head = "".join(f"<th>{html.escape(str(name))}</th>" for name in (rows[0] if rows else ()))
+        body = "".join(
+            "<tr>" + "".join(f"<td>{_cell(value)}</td>" for value in row.values()) + "</tr>"
+            for row in rows
+        )
+        caption = html.escape(str(self))
+        return f"<table><caption>{caption}</caption><tr>{head}</tr>{body}</table>"
+
+
+def _cell(value: object) -> str:
+    if value is None or (isinstance(value, float) and isnan(value)):
+        return ""
+    return html.escape(f"{value:.4g}" if isinstance(value, float) else str(value))
+
+
+@dataclass(frozen=True)
+class PlanResult(Tabular):
+    """Plans that are written, or nnU-Net's own where a model needs no others.
+
+    Attributes:
+        dataset: Full name of the data set.
+        model: Name of the model.
+        path: The file of the plans.
+        plans: What is in it.
+        memory: What a training step of each configuration holds, by estimate, beside the plans
+            that these are derived from.
+    """
+
+    dataset: str
+    model: str
+    path: Path
+    plans: dict[str, Any] = field(repr=False)
+    memory: "Mapping[str, MemoryComparison]" = field(repr=False)
+
+    def __str__(self) -> str:
+        return f"{self.model} for {self.dataset}: {self.path}"
+
+    @property
+    def plans_name(self) -> str:
+        """Return the name by which training and prediction find the plans."""
+        return str(self.plans["plans_name"])
+
+    @property
+    def configurations(self) -> tuple[str, ...]:
+        """Return the configurations that can be trained."""
+        return tuple(self.memory)
+
+    def rows(self) -> list[Row]:
+        """Return a row per configuration: patch in voxels, batch, memory in GiB."""
+        return [
+            {
+                "configuration": name,
+                "patch_size": "x".join(map(str, row.patch_size)),
+                "batch_size": row.batch_size,
+                "memory_gib": row.derived.total_bytes / _GIB,
+                "source_memory_gib": row.source.total_bytes / _GIB,
+            }
+            for name, row in self.memory.items()
+        ]
+
+
+@dataclass(frozen=True)
+class TrainingResult(Tabular):
+    """A trained fold.
+
+    Attributes:
+        folder: The folder of the fold: checkpoints, log, `validation` with its segmentations.
+        dice: Mean Dice over the validation cases by label or region; NaN for one that no
+            validation case has.
+        mean_dice: Their mean over the foreground, as nnU-Net computes it.
+    """
+
+    folder: Path
+    dice: Mapping[str, float] = field(default_factory=dict)
+    mean_dice: float = float("nan")
+
+    def __str__(self) -> str:
+        return f"{self.folder}: validation Dice {self.mean_dice:.4f}"
+
+    def rows(self) -> list[Row]:
+        """Return a row per label."""
+        return [{"label": label, "dice": value} for label, value in self.dice.items()]
+
+
+@dataclass(frozen=True)
+class PredictionResult(Tabular):
+    """What became of a folder of images.
+
+    Attributes:
+        output: The folder of the segmentations.
+        predicted: Cases that were segmented.
+        skipped: Cases that had been before.
+        failed: Cases that were left out, and why.
+        notes: What is odd about the images: the first of every kind.
+    """
+
+    output: Path
+    predicted: Sequence[str] = ()
+    skipped: Sequence[str] = ()
+    failed: Mapping[str, str] = field(default_factory=dict)
+    notes: Mapping[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        n_cases = len(self.predicted), len(self.skipped), len(self.failed)
+        return "{}: {} predicted, {} already there, {} left out".format(self.output, *n_cases)
+
+    def rows(self) -> list[Row]:
+        """Return a row per case."""
+        done = [(case, "predicted", "") for case in self.predicted]
+        done += [(case, "already there", "") for case in self.skipped]
+        done += [(case, "left out", why) for case, why in self.failed.items()]
+        return [{"case": case, "status": what, "reason": why} for case, what, why in sorted(done)]
