@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 __all__ = [
+    "ComparisonResult",
+    "EvaluationResult",
     "Mamba",
+    "ModelsResult",
     "Paths",
     "PlanResult",
     "PredictionResult",
@@ -18,6 +21,10 @@ __all__ = [
     "UMambaError",
     "UserInterruptError",
     "__version__",
+    "build",
+    "compare",
+    "evaluate",
+    "models",
     "plan",
     "predict",
     "selective_scan",
@@ -25,16 +32,27 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from umamba.api import plan, predict, train
+    from umamba.api import compare, evaluate, models, plan, predict, train
     from umamba.errors import UMambaError, UserInterruptError
     from umamba.layers.mamba_block import Mamba
     from umamba.networks.umamba import UMambaBot, UMambaEnc
+    from umamba.nnunet.building import build
     from umamba.nnunet.paths import Paths
     from umamba.ops.dispatch import selective_scan
-    from umamba.results import PlanResult, PredictionResult, TrainingResult
+    from umamba.results import (
+        ComparisonResult,
+        EvaluationResult,
+        ModelsResult,
+        PlanResult,
+        PredictionResult,
+        TrainingResult,
+    )
 
 _HOMES = {
+    "ComparisonResult": "umamba.results",
+    "EvaluationResult": "umamba.results",
     "Mamba": "umamba.layers.mamba_block",
+    "ModelsResult": "umamba.results",
     "Paths": "umamba.nnunet.paths",
     "PlanResult": "umamba.results",
     "PredictionResult": "umamba.results",
@@ -43,6 +61,10 @@ _HOMES = {
     "UMambaEnc": "umamba.networks.umamba",
     "UMambaError": "umamba.errors",
     "UserInterruptError": "umamba.errors",
+    "build": "umamba.nnunet.building",
+    "compare": "umamba.api",
+    "evaluate": "umamba.api",
+    "models": "umamba.api",
     "plan": "umamba.api",
     "predict": "umamba.api",
     "selective_scan": "umamba.ops.dispatch",

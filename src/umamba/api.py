@@ -7,23 +7,55 @@ as they were. What the user could do about is raised as a `UMambaError`; Ctrl-C 
 """
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
+from umamba.benchmark.requests import CostsRequest
+from umamba.comparison.requests import CompareRequest
 from umamba.errors import ResumableInterruptError, UserInterruptError
-from umamba.nnunet.paths import Paths, default_workers, environment, patient_threads
+from umamba.evaluation.requests import EvaluationRequest
+from umamba.nnunet.paths import (
+    Paths,
+    default_workers,
+    environment,
+    patient_threads,
+)
 from umamba.nnunet.requests import PlanRequest, PredictionRequest, TrainingRequest
 from umamba.options import Request, describe_options
-from umamba.results import PlanResult, PredictionResult, TrainingResult
+from umamba.results import (
+    ComparisonResult,
+    EvaluationResult,
+    ModelsResult,
+    PlanResult,
+    PredictionResult,
+    TrainingResult,
+)
+from umamba.system.limits import available_cores
 
-__all__ = ["plan", "predict", "run_planning", "run_prediction", "run_training", "train"]
+if TYPE_CHECKING:
+    from umamba.comparison.state import Comparison
+
+__all__ = [
+    "compare",
+    "evaluate",
+    "open_comparison",
+    "plan",
+    "predict",
+    "run_comparison",
+    "run_evaluation",
+    "run_planning",
+    "run_prediction",
+    "run_training",
+    "train",
+]
 
 P = ParamSpec("P")
 Asked = TypeVar("Asked", bound=Request)
 Result = TypeVar("Result")
+Progress = Callable[[Sequence[Any], str], Iterable[Any]]
 
 
 def _function(
@@ -118,6 +150,128 @@ def run_prediction(request: PredictionRequest) -> PredictionResult:
     return PredictionResult(Path(request.output), **vars(report))
 
 
+def run_evaluation(
+    request: EvaluationRequest, progress: Progress = lambda items, _: items
+) -> EvaluationResult:
+    """Compare predicted masks with their references, files of the same name in two folders.
+
+    Returns:
+        The metrics of every case and label, and of objects by size.
+
+    Raises:
+        UMambaError: If nothing can be evaluated, or the settings do not fit.
+    """
+    from umamba.evaluation.folders import FolderRequest, evaluate_folders
+    from umamba.evaluation.labels import labels_from_dataset_json
+    from umamba.evaluation.settings import EvaluationSettings
+
+    labels, ignore = request.labels, request.ignore
+    if request.dataset_json is not None:
+        labels, own_ignore = labels_from_dataset_json(Path(request.dataset_json))
+        ignore = own_ignore if ignore is None else ignore
+    settings = EvaluationSettings(
+        **request.metric_settings(),
+        size_measure=cast("Any", request.size_measure),
+        matching_iou=request.matching_iou,
+        ignore=ignore,
+    )
+    folders = FolderRequest(
+        predictions=Path(request.predictions),
+        references=Path(request.references),
+        labels=cast("Any", labels),
+        instances=request.instances,
+        settings=settings,
+        cut_points=None if request.size_cuts is None else tuple(request.size_cuts),
+        spacing=None if request.spacing is None else tuple(request.spacing),
+        n_workers=request.workers or available_cores(),
+    )
+    return EvaluationResult(evaluate_folders(folders, progress))
+
+
+def run_comparison(request: CompareRequest) -> ComparisonResult:
+    """Train models on every fold from every seed, evaluate the validation cases, and compare.
+
+    The same call goes on after an interrupt; with more models, folds or seeds, it adds them.
+
+    Returns:
+        The verdicts, the trainings, and the folder of the results.
+
+    Raises:
+        UMambaError: If anything that is asked for is missing or does not fit.
+    """
+    # Workers as beside a GPU: for preprocessing; trainings on a CPU count their own cores.
+    with _at_work(request.paths) as paths, environment(**default_workers("cuda")):
+        from umamba.comparison.calls import compare
+
+        output, results = compare(request, paths)
+    return ComparisonResult(output, results["cells"], results["verdicts"], results)
+
+
+@contextmanager
+def open_comparison(
+    request: CompareRequest, *, measured: bool
+) -> Iterator[tuple["Comparison", int]]:
+    """Show what a comparison would train: `umamba compare --dry-run`.
+
+    Args:
+        request: What to compare.
+        measured: Whether costs that are not known are measured, which takes minutes.
+
+    Yields:
+        The comparison, and how many trainings it would run at a time.
+
+    Raises:
+        UMambaError: If anything that is asked for is missing or does not fit.
+    """
+    with _at_work(request.paths) as paths, environment(**default_workers("cuda")):
+        from umamba.comparison.calls import open_dry
+
+        yield open_dry(request, paths, measured=measured)
+
+
+def run_models(request: CostsRequest) -> ModelsResult:
+    """List the models: paper, purpose, parameters, multiply-adds, memory that training keeps.
+
+    Returns:
+        A table per configuration.
+
+    Raises:
+        UMambaError: If anything that is asked for is missing or does not fit.
+    """
+    from umamba import registry
+    from umamba.benchmark.models import ModelsRequest, profile_models
+    from umamba.nnunet.example_plans import EXAMPLE_DATASET, EXAMPLE_TITLE, example_plans
+    from umamba.nnunet.json_files import load_json
+    from umamba.nnunet.preparation import find_dataset
+    from umamba.nnunet.trust import read_trusted_plans
+
+    if request.dataset is None:
+        source, dataset_json, title = example_plans(), EXAMPLE_DATASET, EXAMPLE_TITLE
+    else:
+        paths = request.paths.completed()
+        dataset = find_dataset(str(request.dataset), paths)
+        folder = paths.require("preprocessed") / dataset
+        source = read_trusted_plans(folder, request.source, trusted=request.trust_plans)
+        dataset_json, title = load_json(folder / "dataset.json"), f"{request.source} of {dataset}"
+    models = [registry.find_architecture(name) for name in request.models or registry.names()]
+    patch_size = request.patch_size
+    asked = ModelsRequest(
+        models=models,
+        source=source,
+        dataset_json=dataset_json,
+        title=title,
+        configurations=request.configurations,
+        patch_size=None if patch_size is None else tuple(patch_size),
+        batch_size=request.batch_size,
+        times_steps=request.time,
+        device=request.device,
+    )
+    return ModelsResult(profile_models(asked))
+
+
+compare = _function("compare", CompareRequest, run_comparison)
+evaluate = _function("evaluate", EvaluationRequest, run_evaluation)
+models = _function("models", CostsRequest, run_models)
 plan = _function("plan", PlanRequest, run_planning)
 predict = _function("predict", PredictionRequest, run_prediction)
 train = _function("train", TrainingRequest, run_training)

@@ -24,6 +24,7 @@ __all__ = [
     "describe_options",
     "from_namespace",
     "option",
+    "parsed",
 ]
 
 OPTION = "umamba.option"  # the key in the metadata of a field
@@ -59,6 +60,7 @@ class Option:
         nargs: As argparse has it; `check` then takes the list of texts.
         section: The part of the help that it stands in.
         one_of: The options that it excludes, itself among them.
+        is_late: Whether the request checks it, and not the parser: its message names the option.
     """
 
     help: str
@@ -70,6 +72,7 @@ class Option:
     nargs: str | None = None
     section: Section | None = None
     one_of: OneOf | None = None
+    is_late: bool = False
 
     def accept(self, value: Any) -> Any:
         """Return a value as it is meant.
@@ -129,7 +132,8 @@ class Request:
                 try:
                     object.__setattr__(self, name, stated.accept(value))
                 except UMambaError as error:
-                    msg = f"{name}: {error}"
+                    is_named = isinstance(stated, Option) and stated.is_late
+                    msg = str(error) if is_named else f"{name}: {error}"
                     raise type(error)(msg) from None
             one_of = stated.one_of if isinstance(stated, Option) else None
             if one_of is not None:
@@ -176,6 +180,18 @@ def from_namespace(request: type[R], args: argparse.Namespace) -> R:
         for name, (_, stated) in _options(request).items()
     }
     return request(**values)
+
+
+def parsed(check: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Return a check as argparse's `type`, for options that belong to no request."""
+
+    def parse(text: str) -> Any:
+        try:
+            return check(text)
+        except UMambaError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return parse
 
 
 def describe_options(request: type[Request]) -> str:
@@ -230,7 +246,7 @@ class _Accept(argparse.Action):
         values: Any,
         _option: str | None = None,
     ) -> None:
-        if values is not None:
+        if values is not None and not self._stated.is_late:
             try:
                 values = self._stated.accept(values)
             except UMambaError as error:

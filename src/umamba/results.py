@@ -1,5 +1,6 @@
 """What the functions of the Python API return: fields, a pandas table, a table in Jupyter."""
 
+import csv
 import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,9 +13,18 @@ from umamba.errors import UMambaError
 if TYPE_CHECKING:
     import pandas
 
+    from umamba.benchmark.model_table import ModelTables
+    from umamba.evaluation.folders import FolderEvaluation
     from umamba.nnunet.memory import MemoryComparison
 
-__all__ = ["PlanResult", "PredictionResult", "Tabular", "TrainingResult"]
+__all__ = [
+    "ComparisonResult",
+    "EvaluationResult",
+    "PlanResult",
+    "PredictionResult",
+    "Tabular",
+    "TrainingResult",
+]
 
 Row = Mapping[str, Any]
 _GIB = 2**30
@@ -155,3 +165,99 @@ class PredictionResult(Tabular):
         done += [(case, "already there", "") for case in self.skipped]
         done += [(case, "left out", why) for case, why in self.failed.items()]
         return [{"case": case, "status": what, "reason": why} for case, what, why in sorted(done)]
+
+
+@dataclass(frozen=True)
+class EvaluationResult(Tabular):
+    """What came of comparing two folders of masks.
+
+    Attributes:
+        evaluation: All of it: `cases`, what `failed` and why, what is `missing`, `notes`.
+    """
+
+    evaluation: "FolderEvaluation" = field(repr=False)
+
+    def __str__(self) -> str:
+        found = self.evaluation
+        n_cases = len(found.cases), len(found.failed), len(found.missing)
+        return "{} cases evaluated, {} left out, {} without prediction".format(*n_cases)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what `umamba evaluate --json` prints: settings, cases, objects, summary."""
+        from umamba.evaluation.summary import evaluation_data
+
+        return evaluation_data(self.evaluation)
+
+    def rows(self) -> list[Row]:
+        """Return a row per case and label; `None` where a metric is undefined."""
+        return [
+            {"case": row["case"], "label": row["label"], "empty": row["empty"], **row["metrics"]}
+            for row in self.to_dict()["cases"]
+        ]
+
+
+@dataclass(frozen=True)
+class ComparisonResult(Tabular):
+    """What came of a comparison.
+
+    Attributes:
+        output: The folder of the results: `summary.md`, figures, tables, gallery.
+        cells: The trainings: model, fold, seed and status of each.
+        verdicts: A sentence per model that is compared with the baseline.
+        data: All that `results.json` holds.
+    """
+
+    output: Path
+    cells: Sequence[Mapping[str, Any]] = field(repr=False)
+    verdicts: Mapping[str, str]
+    data: Mapping[str, Any] = field(repr=False)
+
+    def __str__(self) -> str:
+        return " ".join([*self.verdicts.values(), str(self.output / "summary.md")])
+
+    @property
+    def failed(self) -> list[Mapping[str, Any]]:
+        """Return the trainings that failed."""
+        return [cell for cell in self.cells if cell["status"] == "failed"]
+
+    def rows(self) -> list[Row]:
+        """Return the rows of `cases.csv`: one per training, case and label, as texts."""
+        with (self.output / "cases.csv").open(encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
+
+    def _repr_html_(self) -> str:
+        """Return the verdicts for Jupyter; the cases may be thousands."""
+        lines = "".join(f"<li>{html.escape(line)}</li>" for line in self.verdicts.values())
+        return f"<ul>{lines}</ul><p>{html.escape(str(self.output / 'summary.md'))}</p>"
+
+
+@dataclass(frozen=True)
+class ModelsResult(Tabular):
+    """What the models cost.
+
+    Attributes:
+        tables: The plans, a table per configuration, and where times were measured.
+    """
+
+    tables: "ModelTables" = field(repr=False)
+
+    def __str__(self) -> str:
+        return f"What the models cost, derived from {self.tables.plans}"
+
+    def rows(self) -> list[Row]:
+        """Return a row per model and configuration; `None` is what is not known."""
+        return [
+            {
+                "configuration": table.configuration,
+                "model": row.model.name,
+                "parameters": row.profile and row.profile.n_parameters,
+                "multiply_adds": row.profile and row.profile.multiply_adds,
+                "saved_bytes": row.profile and row.profile.saved_bytes,
+                "step_seconds": row.step and row.step.seconds,
+                "peak_bytes": row.step and row.step.peak_bytes,
+                "purpose": row.model.purpose,
+                "problem": row.problem,
+            }
+            for table in self.tables.tables
+            for row in table.rows
+        ]

@@ -6,24 +6,26 @@ from typing import Any
 
 import pytest
 
-from umamba.cli.arguments import add_patch_arguments, natural, positive
 from umamba.cli.main import build_parser
+from umamba.errors import UMambaError
+from umamba.nnunet.requests import PlanRequest
+from umamba.option_checks import natural, positive
 
 
 @pytest.mark.parametrize("given", [["32", "40", "24"], ["32,40,24"], ["32,40", "24"]])
 def test_a_patch_size_may_have_spaces_or_commas(given: list[str]) -> None:
-    parser = argparse.ArgumentParser()
-    add_patch_arguments(parser)
-    assert parser.parse_args(["--patch-size", *given]).patch_size == (32, 40, 24)
-    assert parser.parse_args([]).patch_size is None
+    plan = ["plan", "4", "--model", "umamba_bot"]
+    parser = build_parser()
+    assert parser.parse_args([*plan, "--patch-size", *given]).patch_size == (32, 40, 24)
+    assert parser.parse_args(plan).patch_size is None
+    asked = PlanRequest(dataset=4, model="umamba_bot", patch_size=[32, 40, 24])
+    assert asked.patch_size == (32, 40, 24)
 
 
 @pytest.mark.parametrize("given", ["0", "32,", "32x40", "-1"])
 def test_a_patch_size_of_something_else_is_refused(given: str, capsys: Any) -> None:
-    parser = argparse.ArgumentParser()
-    add_patch_arguments(parser)
     with pytest.raises(SystemExit):
-        parser.parse_args([f"--patch-size={given}"])
+        build_parser().parse_args(["plan", "4", "--model=umamba_bot", f"--patch-size={given}"])
     assert f"{given!r} is not a list of positive numbers" in capsys.readouterr().err
 
 
@@ -32,7 +34,7 @@ def test_a_patch_size_of_something_else_is_refused(given: str, capsys: Any) -> N
 )
 def test_only_ascii_digits_are_numbers(given: str) -> None:
     for parse in (natural, positive):
-        with pytest.raises(argparse.ArgumentTypeError, match="positive number"):
+        with pytest.raises(UMambaError, match="positive number"):
             parse(given)
     assert natural("0") == 0
     assert positive("012") == 12
@@ -56,7 +58,9 @@ def test_every_option_says_what_it_is_and_its_default() -> None:
         if not said or (chosen and "default" not in said):
             unsaid.append(f"{command} {action.option_strings or action.dest}")
         if chosen and isinstance(action.default, str | int | float):
-            assert str(action.default) in said, (command, action.option_strings)
+            default = action.default
+            shown = f"{default:g}" if isinstance(default, float) else str(default)
+            assert shown in said, (command, action.option_strings)
     assert not unsaid
 
 

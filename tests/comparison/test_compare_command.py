@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+import umamba
 from comparison.faked_trainings import CASES, FakeExecutor, InlineProcess, write_dataset
 from nnunet.toy import folder_options, prepare_toy
 from umamba.cli import main as cli
@@ -99,6 +100,40 @@ def test_results_and_exit_codes(
     # The median case is 32 wide, a patch 16: 3 positions per axis, mirrored along 3 axes.
     assert cost["multiply_adds"] > 0
     assert cost["problem"] is None
+
+
+def test_the_function_returns_what_the_command_prints(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    use_fake_executor(monkeypatch, paths)
+    before = dict(os.environ)
+    result = umamba.compare(
+        dataset=901,
+        models=["nnunet", "unetpp"],
+        folds=[0, 1],
+        seeds=1,
+        budget="epochs:2",
+        features=[4, 8],
+        patch_size=[16, 16, 16],
+        batch_size=2,
+        device="cpu",
+        output=paths.require("results").parent / "out",
+        paths=paths,
+    )
+    assert dict(os.environ) == before
+    assert capsys.readouterr().out == ""
+    assert cli.main(command(paths, "--json")) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown == {"output": str(result.output), "cells": result.cells} | {
+        "verdicts": result.verdicts
+    }
+    assert not result.failed
+    assert result.verdicts["unetpp"] in result._repr_html_()
+    table = result.to_pandas()
+    assert set(table["model"]) == {"nnunet", "unetpp"}
+    assert len(table) == 2 * 4 * 2  # models, validation cases of two folds, labels
+    with pytest.raises(umamba.UMambaError, match="folds: '0-x' are no folds such as 0-4 or 0,2"):
+        umamba.compare(dataset=901, models="unetpp", budget="epochs:2", folds="0-x", paths=paths)
 
 
 @pytest.mark.parametrize(

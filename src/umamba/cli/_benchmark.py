@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from umamba.cli.arguments import positive
+from umamba.option_checks import positive
+from umamba.options import parsed
 
 if TYPE_CHECKING:
     from umamba.benchmark.results import ScalingResult
@@ -57,23 +58,25 @@ def _add_scaling_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--budget",
-        type=positive,
+        type=parsed(positive),
         default=60,
         metavar="SECONDS",
         help="time to spend, a third on each layer (default: 60)",
     )
     parser.add_argument(
         "--lengths",
-        type=positive,
+        type=parsed(positive),
         nargs="+",
         metavar="N",
         help="tokens (default: 1024, doubled up to 262144, which are 64 x 64 x 64 voxels)",
     )
     parser.add_argument(
-        "--d-model", type=positive, default=64, metavar="N", help="width (default: 64)"
+        "--d-model", type=parsed(positive), default=64, metavar="N", help="width (default: 64)"
     )
     parser.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda if there is one")
-    parser.add_argument("--threads", type=positive, metavar="N", help="default: torch's own number")
+    parser.add_argument(
+        "--threads", type=parsed(positive), metavar="N", help="default: torch's own number"
+    )
     parser.add_argument(
         "--clock",
         choices=("wall", "cpu"),

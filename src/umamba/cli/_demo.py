@@ -5,7 +5,8 @@ import json
 import sys
 from pathlib import Path
 
-from umamba.cli.arguments import natural
+from umamba.option_checks import natural
+from umamba.options import parsed
 
 __all__ = ["add_parser", "run"]
 
@@ -31,7 +32,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     parser.add_argument(
         "--seed",
-        type=natural,
+        type=parsed(natural),
         default=0,
         metavar="N",
         help="of scans and training; default: 0",

@@ -1,14 +1,52 @@
 """`umamba export`: a trained model to a folder or zip file that can be shared."""
 
 import argparse
-import json
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from umamba.cli.arguments import add_model_arguments, add_trust_argument, plans_name
-from umamba.nnunet.paths import Paths, add_path_arguments
+from umamba.cli.output import print_line
+from umamba.nnunet.paths import Paths, path_options
+from umamba.nnunet.requests import DATASET, MODEL, PLANS, TRAINER, TRUST, plans_of
+from umamba.option_checks import texts
+from umamba.options import Request, add_options, argument, from_namespace, option
 
 __all__ = ["add_parser", "run"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Request(Request):
+    """A trained model, and where it goes."""
+
+    dataset: str = field(metadata=DATASET)
+    configuration: str = field(metadata=argument("2d, 3d_fullres, 3d_lowres, 3d_cascade_fullres"))
+    plans_name: str | None = field(default=None, metadata=PLANS)
+    model: str | None = field(default=None, metadata=MODEL)
+    trainer: str = field(default="nnUNetTrainerUMamba", metadata=TRAINER)
+    folds: Sequence[str] = field(
+        default=(),
+        metadata=option(
+            "folds to export (default: all that are trained)",
+            "-f",
+            nargs="+",
+            check=texts,
+            metavar="FOLD",
+        ),
+    )
+    checkpoint: str = field(
+        default="checkpoint_final.pth",
+        metadata=option(
+            "which file in the folds' folders (default: checkpoint_final.pth)",
+            "-chk",
+            metavar="FILE",
+        ),
+    )
+    output: str = field(
+        metadata=option("a new folder, or a new file that ends in .zip", "-o", metavar="OUT")
+    )
+    trust_plans: bool = field(default=False, metadata=TRUST)
+    paths: Paths = field(default=Paths(), metadata=path_options())
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -22,57 +60,31 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         ),
         epilog="example: umamba export 4 3d_fullres --model umamba_bot -o hippocampus.zip",
     )
-    parser.add_argument("dataset", help="DatasetXXX_Name, or its number")
-    parser.add_argument("configuration", help="2d, 3d_fullres, 3d_lowres, 3d_cascade_fullres")
-    add_model_arguments(parser, required=True)
-    parser.add_argument(
-        "-f",
-        dest="folds",
-        nargs="+",
-        default=(),
-        metavar="FOLD",
-        help="folds to export (default: all that are trained)",
-    )
-    parser.add_argument(
-        "-chk",
-        dest="checkpoint",
-        default="checkpoint_final.pth",
-        metavar="FILE",
-        help="which file in the folds' folders (default: checkpoint_final.pth)",
-    )
-    parser.add_argument(
-        "-o",
-        dest="output",
-        type=Path,
-        required=True,
-        metavar="OUT",
-        help="a new folder, or a new file that ends in .zip",
-    )
-    add_trust_argument(parser)
+    add_options(parser, _Request)
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
-    add_path_arguments(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Export, and say what to complete."""
-    paths = Paths.from_arguments(args)
     from umamba.nnunet.export import ExportRequest, export_model
 
+    asked = from_namespace(_Request, args)
+    output = Path(asked.output)
     request = ExportRequest(
-        dataset=args.dataset,
-        configuration=args.configuration,
-        plans_name=str(plans_name(args)),
-        trainer=args.trainer,
-        folds=tuple(args.folds),
-        checkpoint_name=args.checkpoint,
-        trust_plans=args.trust_plans,
+        dataset=asked.dataset,
+        configuration=asked.configuration,
+        plans_name=str(plans_of(asked.plans_name, asked.model)),
+        trainer=asked.trainer,
+        folds=tuple(asked.folds),
+        checkpoint_name=asked.checkpoint,
+        trust_plans=asked.trust_plans,
     )
-    manifest = export_model(request, args.output, paths)
+    manifest = export_model(request, output, asked.paths)
     if args.json:
-        result = {"output": str(args.output), "model": manifest.folder_name}
-        sys.stdout.write(json.dumps(result | {"folds": list(manifest.folds)}) + "\n")
+        shown = {"output": str(output), "model": manifest.folder_name}
+        print_line(shown | {"folds": list(manifest.folds)})
     else:
         folds = f"fold{'s' * (len(manifest.folds) > 1)} {', '.join(manifest.folds)}"
-        sys.stdout.write(f"wrote {args.output} ({folds}); complete README.md in it\n")
+        sys.stdout.write(f"wrote {output} ({folds}); complete README.md in it\n")
     return 0

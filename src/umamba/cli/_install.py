@@ -1,15 +1,30 @@
 """`umamba install`: a shared model into nnU-Net's results."""
 
 import argparse
-import json
 import shlex
 import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from umamba.cli.arguments import add_trust_argument
-from umamba.nnunet.paths import Paths, add_path_arguments
+from umamba.cli.output import print_line
+from umamba.nnunet.paths import Paths, path_options
+from umamba.nnunet.requests import TRUST
+from umamba.options import Request, add_options, argument, from_namespace
 
 __all__ = ["add_parser", "run"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Request(Request):
+    """A model to install."""
+
+    source: str = field(
+        metadata=argument(
+            "zip file or folder that holds an exported model", metavar="FILE_OR_FOLDER"
+        )
+    )
+    trust_plans: bool = field(default=False, metadata=TRUST)
+    paths: Paths = field(default=Paths(), metadata=path_options("results"))
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -24,26 +39,19 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         ),
         epilog="example: umamba install hippocampus.zip --results data/results",
     )
-    parser.add_argument(
-        "source",
-        type=Path,
-        metavar="FILE_OR_FOLDER",
-        help="zip file or folder that holds an exported model",
-    )
-    add_trust_argument(parser)
+    add_options(parser, _Request)
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
-    add_path_arguments(parser, "results")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Install, and print how to predict."""
-    paths = Paths.from_arguments(args)
     from umamba.nnunet.installation import install_model
 
-    folders = install_model(args.source, paths, trust_plans=args.trust_plans)
+    asked = from_namespace(_Request, args)
+    folders = install_model(Path(asked.source), asked.paths, trust_plans=asked.trust_plans)
     if args.json:
-        sys.stdout.write(json.dumps({"folders": [str(folder) for folder in folders]}) + "\n")
+        print_line({"folders": [str(folder) for folder in folders]})
         return 0
     for folder in folders:
         trainer, plans, configuration = folder.name.split("__", 2)

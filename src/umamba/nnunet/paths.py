@@ -27,7 +27,6 @@ __all__ = [
     "environment",
     "path_options",
     "patient_threads",
-    "set_default_workers",
     "setting",
     "share_cores",
 ]
@@ -238,11 +237,6 @@ def default_workers(device: str) -> dict[str, str]:
     if device == "cpu":
         sizes["nnUNet_n_proc_DA"] = str(_workers_beside_cpu())
     return {name: size for name, size in sizes.items() if name not in os.environ}
-
-
-def set_default_workers(device: str) -> None:
-    """Set these variables for the rest of the process."""
-    os.environ.update(default_workers(device))
 
 
 def augmentation_workers(device: str) -> int:

@@ -1,6 +1,6 @@
 """What to plan, train and predict: keywords of the Python API, and options of the commands."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from umamba.option_checks import (
     text,
     texts,
 )
-from umamba.options import OneOf, Request, argument, option
+from umamba.options import OneOf, Option, Request, argument, option
 from umamba.registry import find_architecture
 
 __all__ = [
@@ -25,18 +25,19 @@ __all__ = [
     "CONFIGURATION",
     "DATASET",
     "DEVICE",
+    "MODEL",
     "PATCH_SIZE",
+    "PLANS",
+    "TRAINER",
     "TRUST",
     "PlanRequest",
     "PredictionRequest",
     "TrainingRequest",
+    "plans_of",
 ]
 
 Folder = str | Path
 
-_AS_SET = Paths()  # by nnU-Net's variables
-_NEEDED = OneOf(required=True)
-_NAMED = OneOf()
 _BEGINNING = OneOf()
 _EXISTING = OneOf()
 
@@ -61,13 +62,28 @@ PATCH_SIZE = option(
     metavar="N",
 )
 BATCH_SIZE = option("patches in a batch (default: the plans')", check=positive, metavar="N")
-_TRAINER = option(
+TRAINER = option(
     "trainer that the model is, or was, trained by (default: nnUNetTrainerUMamba)",
     "-tr",
     metavar="TRAINER",
 )
-_PLANS = "name of the plans"
-_MODEL = "the model's default plans, as `umamba plan` wrote them; `umamba models` lists models"
+
+
+def _named_by(one_of: OneOf) -> tuple[Mapping[str, Option], Mapping[str, Option]]:
+    """Return the options that name plans: as such, or by the model."""
+    return (
+        option("name of the plans", "-p", metavar="PLANS", one_of=one_of),
+        option(
+            "the model's default plans, as `umamba plan` wrote them; `umamba models` lists models",
+            check=model_name,
+            metavar="NAME",
+            one_of=one_of,
+        ),
+    )
+
+
+PLANS, MODEL = _named_by(OneOf(required=True))
+_KNOWN_PLANS, _KNOWN_MODEL = _named_by(OneOf())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,7 +170,7 @@ class PlanRequest(Request):
         default=False, metadata=option("replace plans of ours that have the same name")
     )
     trust_plans: bool = field(default=False, metadata=TRUST)
-    paths: Paths = field(default=_AS_SET, metadata=path_options())
+    paths: Paths = field(default=Paths(), metadata=path_options())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,14 +184,9 @@ class TrainingRequest(Request):
             "which part of the cases validates: 0 to 4; or all, to train on all cases", check=text
         )
     )
-    plans_name: str | None = field(
-        default=None, metadata=option(_PLANS, "-p", metavar="PLANS", one_of=_NEEDED)
-    )
-    model: str | None = field(
-        default=None,
-        metadata=option(_MODEL, check=model_name, metavar="NAME", one_of=_NEEDED),
-    )
-    trainer: str = field(default="nnUNetTrainerUMamba", metadata=_TRAINER)
+    plans_name: str | None = field(default=None, metadata=PLANS)
+    model: str | None = field(default=None, metadata=MODEL)
+    trainer: str = field(default="nnUNetTrainerUMamba", metadata=TRAINER)
     device: str | None = field(default=None, metadata=DEVICE)
     epochs: int | None = field(
         default=None,
@@ -238,12 +249,12 @@ class TrainingRequest(Request):
         metadata=option("begin a fold anew; the old one is kept", one_of=_BEGINNING),
     )
     trust_plans: bool = field(default=False, metadata=TRUST)
-    paths: Paths = field(default=_AS_SET, metadata=path_options())
+    paths: Paths = field(default=Paths(), metadata=path_options())
 
     @property
     def plans(self) -> str:
         """Return the name of the plans, given as such or by the model."""
-        return str(_plans_name(self.plans_name, self.model))
+        return str(plans_of(self.plans_name, self.model))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -282,13 +293,9 @@ class PredictionRequest(Request):
     configuration: str | None = field(
         default=None, metadata=option("2d, 3d_fullres, ..., as it was trained", "-c")
     )
-    plans_name: str | None = field(
-        default=None, metadata=option(_PLANS, "-p", metavar="PLANS", one_of=_NAMED)
-    )
-    model: str | None = field(
-        default=None, metadata=option(_MODEL, check=model_name, metavar="NAME", one_of=_NAMED)
-    )
-    trainer: str = field(default="nnUNetTrainerUMamba", metadata=_TRAINER)
+    plans_name: str | None = field(default=None, metadata=_KNOWN_PLANS)
+    model: str | None = field(default=None, metadata=_KNOWN_MODEL)
+    trainer: str = field(default="nnUNetTrainerUMamba", metadata=TRAINER)
     device: str | None = field(default=None, metadata=DEVICE)
     folds: Sequence[str | int] = field(
         default=(),
@@ -368,13 +375,14 @@ class PredictionRequest(Request):
         ),
     )
     trust_plans: bool = field(default=False, metadata=TRUST)
-    paths: Paths = field(default=_AS_SET, metadata=path_options())
+    paths: Paths = field(default=Paths(), metadata=path_options())
 
     @property
     def plans(self) -> str | None:
         """Return the name of the plans, given as such or by the model."""
-        return _plans_name(self.plans_name, self.model)
+        return plans_of(self.plans_name, self.model)
 
 
-def _plans_name(plans_name: str | None, model: str | None) -> str | None:
+def plans_of(plans_name: str | None, model: str | None) -> str | None:
+    """Return the name of plans, given as such or by the model."""
     return plans_name if model is None else find_architecture(model).plans_name

@@ -1,0 +1,256 @@
+"""What to evaluate: keywords of the Python API, and options of the command."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from umamba.errors import EvaluationError
+from umamba.numerals import integer
+from umamba.option_checks import folder_or_file, positive, texts
+from umamba.options import OneOf, Request, Section, argument, option
+
+__all__ = ["EvaluationRequest", "MetricRequest"]
+
+Folder = str | Path
+
+# Names of the metrics that are not standard; a test compares them with the list of all.
+_EXTRA = ("cldice", "boundary_iou", "lesion_dice", "lesion_hd95", "ece")
+
+_METRICS = Section("metrics")
+_LABELS = Section("labels (default: every value in the references)")
+_KIND = OneOf(section=_LABELS)
+
+
+def _label_values(given: Any) -> dict[str, int | tuple[int, ...]]:
+    """Return the values of labels, of texts such as whole=1,2 or a mapping."""
+    if isinstance(given, Mapping):
+        pairs: Iterable[tuple[str, Any]] = given.items()
+    else:
+        pairs = [(text.rpartition("=")[0], text.rpartition("=")[2]) for text in texts(given)]
+    labels: dict[str, int | tuple[int, ...]] = {}
+    for name, right in pairs:
+        items = right.split(",") if isinstance(right, str) else right
+        items = items if isinstance(items, Sequence) else [items]
+        try:
+            values = tuple(integer(str(item).strip()) for item in items)
+        except ValueError:
+            values = ()
+        if not name or not values or name in labels:
+            said = f"{name}={right}" if name else right
+            msg = f"--labels {said}: give each once, as NAME=VALUE or NAME=VALUE,VALUE"
+            raise EvaluationError(msg)
+        labels[name] = values[0] if len(values) == 1 else values
+    return labels
+
+
+def _tolerances(given: Any) -> dict[str, float]:
+    """Return distances by label, and that of all others by "": of texts, numbers or a mapping."""
+    if isinstance(given, Mapping):
+        pairs: Iterable[tuple[str, Any]] = given.items()
+    else:
+        pairs = [(text.rpartition("=")[0], text.rpartition("=")[2]) for text in _texts(given)]
+    found: dict[str, float] = {}
+    for name, distance in pairs:
+        try:
+            value = float(distance)
+        except ValueError:
+            value = -1.0
+        if value < 0 or name in found:
+            said = f"{name}={distance}" if name else distance
+            msg = f"--tolerance {said}: give each once, as DISTANCE or NAME=DISTANCE, e.g. liver=2"
+            raise EvaluationError(msg)
+        found[name] = value
+    return found
+
+
+def _texts(given: Any) -> tuple[str, ...]:
+    return texts((given,) if isinstance(given, float) else given)
+
+
+def _value(given: str | int) -> int:
+    try:
+        return integer(str(given))
+    except ValueError as error:
+        raise EvaluationError(str(error)) from None
+
+
+def _distances(given: Any) -> tuple[float, ...]:
+    items = given if isinstance(given, Sequence) and not isinstance(given, str) else (given,)
+    try:
+        return tuple(float(item) for item in items)
+    except ValueError:
+        msg = f"{' '.join(map(str, items))} are not numbers"
+        raise EvaluationError(msg) from None
+
+
+def _distance(given: str | float) -> float:
+    return _distances(given)[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricRequest(Request):
+    """What metrics depend on, alike for an evaluation and for a comparison."""
+
+    metrics: Sequence[str] = field(
+        default=(),
+        metadata=option(
+            f"measure these, too, which takes longer: {', '.join(_EXTRA)}, or all of them; ece "
+            "needs the probabilities (.npz) beside the masks, and FROC comes with it",
+            nargs="+",
+            check=texts,
+            metavar="NAME",
+            section=_METRICS,
+        ),
+    )
+    surface: str = field(
+        default="surface-distance",
+        metadata=option(
+            "what a surface is in NSD, HD95 and ASSD: elements between voxels, weighted by their "
+            "area, as in DeepMind's surface-distance, or the voxels at the border of a mask, as in "
+            "MONAI (default: surface-distance)",
+            choices=("surface-distance", "voxels"),
+            section=_METRICS,
+        ),
+    )
+    tolerance: float | Sequence[str] | Mapping[str, float] = field(
+        default=(),
+        metadata=option(
+            "up to which surfaces agree in NSD: of all labels, or of one (default: 1)",
+            nargs="+",
+            check=_tolerances,
+            is_late=True,
+            metavar="[NAME=]DISTANCE",
+            section=_METRICS,
+        ),
+    )
+    lesion_dilation: int = field(
+        default=3,
+        metadata=option(
+            "in lesion-wise metrics: by how much reference lesions grow before they are joined and "
+            "looked for; BraTS 2023 has 1 for meningiomas and metastases (default: 3)",
+            check=_value,
+            metavar="VOXELS",
+            section=_METRICS,
+        ),
+    )
+    lesion_penalty: float = field(
+        default=374.0,
+        metadata=option(
+            "HD95 of a lesion that is missed, or falsely predicted (default: 374)",
+            check=_distance,
+            metavar="DISTANCE",
+            section=_METRICS,
+        ),
+    )
+    lesion_volume: float = field(
+        default=0.0,
+        metadata=option(
+            "leave out reference lesions that are not larger; BraTS 2023 has 50, for metastases 2 "
+            "(default: 0)",
+            check=_distance,
+            metavar="VOLUME",
+            section=_METRICS,
+        ),
+    )
+
+    def metric_settings(self) -> dict[str, Any]:
+        """Return what `EvaluationSettings` takes of these."""
+        by_label = dict(_tolerances(self.tolerance))
+        return {
+            "nsd_tolerance": by_label.pop("", 1.0),
+            "nsd_tolerances": by_label,
+            "surface": self.surface,
+            "metrics": tuple(self.metrics),
+            "lesion_dilation": self.lesion_dilation,
+            "lesion_penalty": self.lesion_penalty,
+            "lesion_volume": self.lesion_volume,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationRequest(MetricRequest):
+    """Two folders of masks to compare."""
+
+    predictions: Folder = field(
+        metadata=argument("folder of masks", check=folder_or_file, metavar="PRED")
+    )
+    references: Folder = field(
+        metadata=argument("folder of masks", check=folder_or_file, metavar="REF")
+    )
+    labels: Sequence[str] | Mapping[str, int | Sequence[int]] | None = field(
+        default=None,
+        metadata=option(
+            "labels; regions have several values: whole=1,2",
+            nargs="+",
+            check=_label_values,
+            is_late=True,
+            metavar="NAME=VALUE",
+            one_of=_KIND,
+        ),
+    )
+    dataset_json: Folder | None = field(
+        default=None,
+        metadata=option(
+            "take them from nnU-Net's dataset.json",
+            check=folder_or_file,
+            metavar="FILE",
+            one_of=_KIND,
+        ),
+    )
+    instances: bool = field(
+        default=False,
+        metadata=option(
+            "both folders number objects of one kind; a network's masks do not", one_of=_KIND
+        ),
+    )
+    ignore: int | None = field(
+        default=None,
+        metadata=option(
+            "leave out voxels that have this value in the reference",
+            check=_value,
+            metavar="VALUE",
+            section=_LABELS,
+        ),
+    )
+    size_measure: str = field(
+        default="diameter",
+        metadata=option(
+            "of objects: equivalent diameter, or volume, in 2D area (default: diameter)",
+            choices=("diameter", "volume"),
+            section=_METRICS,
+        ),
+    )
+    size_cuts: Sequence[float] | None = field(
+        default=None,
+        metadata=option(
+            "between small and large objects (default: terciles of each label's references)",
+            nargs="+",
+            check=_distances,
+            metavar="SIZE",
+            section=_METRICS,
+        ),
+    )
+    matching_iou: float = field(
+        default=0.5,
+        metadata=option(
+            "above which two objects match (default: 0.5)",
+            check=_distance,
+            metavar="IOU",
+            section=_METRICS,
+        ),
+    )
+    spacing: Sequence[float] | None = field(
+        default=None,
+        metadata=option(
+            "voxel size of PNG and TIFF, which carry none, in the order z y x",
+            nargs="+",
+            check=_distances,
+            metavar="MM",
+            section=_METRICS,
+        ),
+    )
+    workers: int | None = field(
+        default=None,
+        metadata=option("cases at a time (default: one per core)", check=positive, metavar="N"),
+    )
