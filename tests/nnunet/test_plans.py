@@ -466,8 +466,8 @@ def test_days_on_a_cpu_are_told_when_planning(
         ("cuda", 3.0, ""),
         ("cpu", 3.0, "the default 1000 epochs of 3d_fullres would take about 9 days, roughly"),
     ):
-        monkeypatch.setattr("umamba.nnunet.training.pick_device", lambda _, d=device: d)
-        monkeypatch.setattr("umamba.nnunet.pace.estimate_seconds", lambda _, s=seconds: s)
+        monkeypatch.setattr("umamba.nnunet.planning.pick_device", lambda _, d=device: d)
+        monkeypatch.setattr("umamba.nnunet.planning.estimate_seconds", lambda _, s=seconds: s)
         assert main(command) == 0
         said = capsys.readouterr().err
         assert answer in said
