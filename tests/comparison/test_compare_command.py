@@ -16,7 +16,7 @@ import umamba
 from comparison.faked_trainings import CASES, FakeExecutor, InlineProcess, write_dataset
 from nnunet.toy import folder_options, prepare_toy
 from umamba.cli import main as cli
-from umamba.comparison import collecting, cost, executor
+from umamba.comparison import calls, collecting, cost
 from umamba.nnunet.paths import Paths
 
 SMALL = ["--features", "4,8", "--patch-size", "16", "16", "16", "--batch-size", "2"]
@@ -39,8 +39,8 @@ def use_fake_executor(
 ) -> FakeExecutor:
     fake = FakeExecutor(paths, **options)
     inline = partial(collecting.Collector, make=InlineProcess)
-    monkeypatch.setattr(collecting, "Collector", inline)
-    monkeypatch.setattr(executor, "LocalExecutor", lambda _: fake)
+    monkeypatch.setattr(calls.collecting, "Collector", inline)
+    monkeypatch.setattr(calls.executor, "LocalExecutor", lambda _: fake)
     return fake
 
 
