@@ -95,7 +95,7 @@ class UMambaAttentionUNet(PlainUNet):
     has no gate; so there must be three stages at least.
 
     Args:
-        **plan: Keywords of nnU-Net's plans, as in `PlainUNet`.
+        **plan: Keywords of plans (`PLAN_KEYWORDS`), as in `PlainUNet`.
 
     Raises:
         PlansError: If the keywords do not fit together.

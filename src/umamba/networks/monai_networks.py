@@ -41,10 +41,9 @@ class MonaiNetwork(PlannedNetwork):
     nnU-Net trains them with SGD and mixed precision; the U-Mamba paper's comparison trained
     SegResNet with Adam and SwinUNETR with AdamW, without.
 
+    Arguments that are not here are documented in `PLAN_KEYWORDS`.
+
     Args:
-        input_channels: Channels of the image.
-        num_classes: Segmentation heads: classes with background, or regions.
-        conv_op: `torch.nn.Conv2d` or `Conv3d`; decides the number of image axes.
         features_per_stage: Channels at full resolution, or a sequence that begins with them; those
             of the other resolutions follow from them.
         strides: Stride per entry and axis, whose product is `reduction` on every axis. nnU-Net

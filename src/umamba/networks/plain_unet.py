@@ -71,27 +71,13 @@ class PlainUNet(PlannedNetwork):
     A subclass builds its decoder, a module that maps the encoder's outputs to logits, in
     `_build_decoder`.
 
+    Arguments that are not here are documented in `PLAN_KEYWORDS`.
+
     Args:
-        input_channels: Channels of the image.
-        num_classes: Segmentation heads: classes with background, or regions.
-        n_stages: Number of resolutions.
-        features_per_stage: Channels at every resolution.
-        conv_op: `torch.nn.Conv2d` or `Conv3d`; decides the number of image axes.
-        kernel_sizes: Kernel size per stage and axis.
-        strides: Stride per stage and axis; the product must divide the patch.
         n_conv_per_stage: Convolutions per encoder stage.
         n_conv_per_stage_decoder: Convolutions per decoder stage, deepest first.
-        conv_bias: Whether convolutions have a bias.
-        norm_op: Normalisation; `None` is affine instance normalisation.
-        norm_op_kwargs: Its keywords.
         dropout_op: Dropout after every convolution; `None` is no dropout.
-        dropout_op_kwargs: Its keywords.
-        nonlin: Nonlinearity; `None` is a leaky ReLU of slope 0.01.
-        nonlin_kwargs: Its keywords.
-        deep_supervision: Whether `forward` returns a list of logits.
-        activation_checkpointing: `blocks` computes the convolutions of the stages whose feature
-            maps are at least an eighth of the first stage's again in the backward, instead of
-            keeping their outputs; `none` does not. Numbers stay the same.
+        activation_checkpointing: `none`, or `blocks`, which are the convolutions of a stage.
 
     Raises:
         PlansError: If the keywords do not fit together.

@@ -40,25 +40,13 @@ VARIANTS = ("official", "paper")
 class _UMamba(PlannedNetwork):
     """What `UMambaBot` and `UMambaEnc` share: everything but where Mamba stands.
 
+    Arguments that are not here are documented in `PLAN_KEYWORDS`.
+
     Args:
-        input_channels: Channels of the image.
-        num_classes: Segmentation heads: classes with background, or regions.
-        n_stages: Number of resolutions.
-        features_per_stage: Channels at every resolution.
-        conv_op: `torch.nn.Conv2d` or `Conv3d`; decides the number of image axes.
-        kernel_sizes: Kernel size per stage and axis.
-        strides: Stride per stage and axis; the product must divide the patch.
         n_conv_per_stage: Residual blocks per encoder stage.
         n_conv_per_stage_decoder: Residual blocks per decoder stage, deepest first.
         input_size: Patch size, where the weights depend on it: `official` `UMambaEnc`.
-        conv_bias: Whether convolutions have a bias.
-        norm_op: Normalisation; `None` is affine instance normalisation.
-        norm_op_kwargs: Its keywords.
         dropout_op: Dropout after the first convolution of a block; `None` is no dropout.
-        dropout_op_kwargs: Its keywords.
-        nonlin: Nonlinearity; `None` is a leaky ReLU of slope 0.01.
-        nonlin_kwargs: Its keywords.
-        deep_supervision: Whether `forward` returns logits at every decoder level.
         variant: `paper` or `official`.
         mixer: What stands where Mamba does: `mamba`, `attention` (multi-head self-attention) or
             `lti` (a linear time-invariant state-space layer); `none` is the same network without
@@ -66,10 +54,8 @@ class _UMamba(PlannedNetwork):
         scan: Order of the tokens: `forward`, `bidirectional`, or both ways along all `axes`; see
             `MixerLayer`. Only for mixers that depend on it, `mamba` and `lti`.
         backend: Backend of `umamba.selective_scan`.
-        activation_checkpointing: What the backward computes again instead of keeping it: `none`,
-            the `mamba` layers (or what stands there), or as well the residual `blocks` of the
-            stages whose feature maps are at least an eighth of the first stage's. Numbers stay
-            the same.
+        activation_checkpointing: `none`, `mamba` (or what stands there), or `blocks`, the residual
+            ones and those layers.
 
     Raises:
         PlansError: If the keywords do not fit together.

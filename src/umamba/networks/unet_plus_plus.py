@@ -115,7 +115,7 @@ class UMambaUNetPlusPlus(PlainUNet):
     Args:
         nested_supervision: Which nodes have heads.
         prune_to: Depth of the network that is computed; see `prune`.
-        **plan: Keywords of nnU-Net's plans, as in `PlainUNet`.
+        **plan: Keywords of plans (`PLAN_KEYWORDS`), as in `PlainUNet`.
 
     Raises:
         PlansError: If the keywords do not fit together.

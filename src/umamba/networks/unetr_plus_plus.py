@@ -50,24 +50,15 @@ class UMambaUNETRPlusPlus(PlannedNetwork):
     affine at full resolution, GroupNorm after every downsampling, BatchNorm in the transformer
     blocks. Plans name one, and that is everywhere.
 
+    Arguments that are not here are documented in `PLAN_KEYWORDS`.
+
     Args:
-        input_channels: Channels of the image.
-        num_classes: Segmentation heads: classes with background, or regions.
-        n_stages: Number of resolutions.
-        features_per_stage: Channels at every resolution.
-        conv_op: `torch.nn.Conv2d` or `Conv3d`; decides the number of image axes.
-        kernel_sizes: Kernel size per stage and axis.
         strides: Stride per stage and axis, the first one 1; the product must divide the patch.
         input_size: Patch size, which the weights depend on.
         n_conv_per_stage: Residual blocks of the first stage, transformer blocks of the others.
         n_conv_per_stage_decoder: Likewise in the decoder, deepest first.
-        conv_bias: Whether convolutions have a bias.
         norm_op: Normalisation; `None` is the authors' choice.
-        norm_op_kwargs: Its keywords.
         dropout_op: Dropout after the first convolution of a residual block; `None` is no dropout.
-        dropout_op_kwargs: Its keywords.
-        nonlin: Nonlinearity; `None` is a leaky ReLU of slope 0.01.
-        nonlin_kwargs: Its keywords.
         deep_supervision: Whether `forward` returns logits at the first three stages.
         variant: `paper` or `synapse`.
         num_heads: Attention heads; in a stage whose channels they do not divide, the greatest
