@@ -11,13 +11,9 @@ import numpy as np
 
 from umamba.comparison.detection import with_rates
 from umamba.comparison.ranks import rank_stability
+from umamba.comparison.records import ALPHA, ModelComparison
 from umamba.comparison.scores import CaseScore, Structure
-from umamba.comparison.statistics import (
-    ALPHA,
-    ModelComparison,
-    compare_models,
-    summarize_models,
-)
+from umamba.comparison.statistics import compare_models, summarize_models
 from umamba.comparison.verdicts import outcome
 
 __all__ = [

@@ -7,18 +7,16 @@ Cases, cases by model, and trainings are random effects, estimated by restricted
 Printed beside it is what `results.json` says; both in Dice points.
 """
 
-import json
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from umamba.comparison.analysis import analyse, compared_scores, models_with_shared_seeds
+from umamba.comparison.results import Results, read_results
 
 __all__ = ["main", "mixed_model"]
 
 
-def mixed_model(results: Mapping[str, Any], model: str, baseline: str) -> tuple[float, float]:
+def mixed_model(results: Results, model: str, baseline: str) -> tuple[float, float]:
     """Return the mean difference of two models in Dice, and its standard error."""
     import pandas as pd
     from statsmodels.formula.api import mixedlm
@@ -44,12 +42,12 @@ def mixed_model(results: Mapping[str, Any], model: str, baseline: str) -> tuple[
 
 def main() -> int:
     """Print both opinions on every comparison."""
-    results = json.loads(Path(sys.argv[1]).read_text())
-    dice = analyse(results)["statistics"]["dice"]
-    for comparison in [*dice["comparisons"], *dice["controls"]]:
-        pair, ours = (comparison["model"], comparison["baseline"]), comparison["difference"]
+    results = read_results(Path(sys.argv[1]))
+    dice = analyse(results).dice
+    for comparison in (*dice.comparisons, *dice.controls):
+        pair, ours = (comparison.model, comparison.baseline), comparison.difference
         mean, error = (100 * number for number in mixed_model(results, *pair))
-        own = 100 * ours["mean"], 100 * ours["standard_error"]
+        own = 100 * ours.mean, 100 * ours.standard_error
         print(  # noqa: T201
             f"{pair[0]} against {pair[1]}: {own[0]:.2f}, standard error {own[1]:.2f}; "
             f"mixed model {mean:.2f}, {error:.2f}",

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from umamba.benchmark.markdown import aligned
 
 from benchmarks.environment import environment
-from umamba.benchmark.markdown import aligned
 
 _DATASET = "Dataset004_Hippocampus"
 _OURS = ("-c", "from umamba.cli.main import main; import sys; sys.exit(main(sys.argv[1:]))")

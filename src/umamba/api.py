@@ -204,7 +204,7 @@ def run_comparison(request: CompareRequest) -> ComparisonResult:
         from umamba.comparison.calls import compare
 
         output, results = compare(request, paths)
-    return ComparisonResult(output, results["cells"], results["verdicts"], results)
+    return ComparisonResult(output, results)
 
 
 @contextmanager

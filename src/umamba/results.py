@@ -1,6 +1,5 @@
 """What the functions of the Python API return: fields, a pandas table, a table in Jupyter."""
 
-import csv
 import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +13,8 @@ if TYPE_CHECKING:
     import pandas
 
     from umamba.benchmark.model_table import ModelTables
+    from umamba.comparison import rows
+    from umamba.comparison.results import Results
     from umamba.evaluation.folders import FolderEvaluation
     from umamba.nnunet.memory import MemoryComparison
 
@@ -202,33 +203,40 @@ class ComparisonResult(Tabular):
 
     Attributes:
         output: The folder of the results: `summary.md`, figures, tables, gallery.
-        cells: The trainings: model, fold, seed and status of each.
-        verdicts: A sentence per model that is compared with the baseline.
-        data: All that `results.json` holds.
+        results: All that was found, as `results.json` holds it.
     """
 
     output: Path
-    cells: Sequence[Mapping[str, Any]] = field(repr=False)
-    verdicts: Mapping[str, str]
-    data: Mapping[str, Any] = field(repr=False)
+    results: "Results" = field(repr=False)
 
     def __str__(self) -> str:
         return " ".join([*self.verdicts.values(), str(self.output / "summary.md")])
 
     @property
-    def failed(self) -> list[Mapping[str, Any]]:
-        """Return the trainings that failed."""
-        return [cell for cell in self.cells if cell["status"] == "failed"]
+    def verdicts(self) -> Mapping[str, str]:
+        """Return a sentence per model that is compared with the baseline."""
+        return self.results.verdicts
 
-    def rows(self) -> list[Row]:
-        """Return the rows of `cases.csv`: one per training, case and label, as texts."""
-        with (self.output / "cases.csv").open(encoding="utf-8", newline="") as file:
-            return list(csv.DictReader(file))
+    @property
+    def trainings(self) -> "Sequence[rows.TrainingResult]":
+        """Return the trainings: model, fold, seed and status of each."""
+        return self.results.trainings
+
+    @property
+    def failed(self) -> "list[rows.TrainingResult]":
+        """Return the trainings that failed."""
+        return [training for training in self.trainings if training.status == "failed"]
+
+    def rows(self) -> Sequence[Row]:
+        """Return the rows of `cases.csv`: one per training, case and label."""
+        from umamba.comparison.presentation import case_rows
+
+        return case_rows(self.results)
 
     def _repr_html_(self) -> str:
-        """Return the verdicts for Jupyter; the cases may be thousands."""
-        lines = "".join(f"<li>{html.escape(line)}</li>" for line in self.verdicts.values())
-        return f"<ul>{lines}</ul><p>{html.escape(str(self.output / 'summary.md'))}</p>"
+        """Return verdicts and means for Jupyter; the cases may be thousands."""
+        summary = html.escape(str(self.output / "summary.md"))
+        return f"{self.results._repr_html_()}<p>{summary}</p>"
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import SimpleITK
 from skimage.io import imsave
 
 from umamba.comparison.analysis import analyse
+from umamba.comparison.results import Results, from_plain, save_results
 from umamba.evaluation.cases import evaluate_case
 from umamba.evaluation.labels import labels_from_dataset_json
 from umamba.evaluation.settings import EvaluationSettings
@@ -69,13 +70,13 @@ def write_comparison(root: Path, *, is_3d: bool = False, n_cases: int = 8) -> tu
     labels, _ = labels_from_dataset_json(raw / "dataset.json")
     settings = EvaluationSettings(size_cut_points=CUTS)
     spacing = SPACING[::-1] if is_3d else (1.0, 1.0)
-    rows: dict[str, list[Any]] = {"cells": [], "cases": [], "instances": [], "curves": []}
+    rows: dict[str, list[Any]] = {"trainings": [], "cases": [], "instances": [], "curves": []}
     for strength, model in enumerate(MODELS):
         for fold in FOLDS:
             for seed in SEEDS:
                 head = {"model": model, "fold": fold, "seed": seed}
                 folder = results / f"{model}_s{seed}" / f"fold_{fold}"
-                rows["cells"].append(_cell(head, folder))
+                rows["trainings"].append(_training(head, folder))
                 rows["curves"].append(head | _curve(strength, rng))
                 for case in list(references)[fold :: len(FOLDS)]:
                     moved = np.roll(references[case], 3 - strength + int(rng.integers(2)), axis=-1)
@@ -88,8 +89,6 @@ def write_comparison(root: Path, *, is_3d: bool = False, n_cases: int = 8) -> tu
     output = root / "umamba-compare"
     output.mkdir()
     content = {
-        "schema": "umamba-comparison",
-        "schema_version": 1,
         "dataset": {
             "name": NAME,
             "configuration": "3d_fullres" if is_3d else "2d",
@@ -106,26 +105,28 @@ def write_comparison(root: Path, *, is_3d: bool = False, n_cases: int = 8) -> tu
             "features": None,
             "patch_size": None,
             "batch_size": None,
-            **settings.to_dict(),
+            "evaluation": settings.to_dict(),
         },
         "models": [_model(name) for name in MODELS],
         **rows,
         "cost": {name: _cost(strength) for strength, name in enumerate(MODELS)},
     }
-    write_results(output, content | analyse(content))
+    save_results(output / "results.json", analyse(from_plain(content, Results)))
     return output, Paths(raw=root / "raw", results=root / "results")
 
 
-def write_results(output: Path, content: dict[str, Any]) -> None:
+def write_content(output: Path, content: dict[str, Any]) -> None:
+    """Write results, whatever their form."""
     (output / "results.json").write_text(json.dumps(content, allow_nan=False))
 
 
-def read_results(output: Path) -> dict[str, Any]:
+def read_content(output: Path) -> dict[str, Any]:
+    """Read results as plain data."""
     content: dict[str, Any] = json.loads((output / "results.json").read_text())
     return content
 
 
-def _cell(head: dict[str, Any], folder: Path) -> dict[str, Any]:
+def _training(head: dict[str, Any], folder: Path) -> dict[str, Any]:
     return head | {
         "status": "done",
         "reason": None,

@@ -1,12 +1,8 @@
 """Scores sorted into a table; records as plain data."""
 
-import json
-from dataclasses import dataclass
-
 import numpy as np
 import pytest
 
-from umamba.comparison.records import Record
 from umamba.comparison.scores import CaseScore, ScoreTable
 from umamba.errors import ComparisonError
 
@@ -40,20 +36,3 @@ def test_folds_that_share_a_case_are_refused() -> None:
     scores = [CaseScore("a", 0, 1, "case_1", 0.5), CaseScore("b", 3, 1, "case_1", 0.5)]
     with pytest.raises(ComparisonError, match="folds 0 and 3"):
         ScoreTable.from_scores(scores)
-
-
-def test_records_are_plain_data_without_nan() -> None:
-    @dataclass(frozen=True)
-    class Inner(Record):
-        low: float
-
-    @dataclass(frozen=True)
-    class Outer(Record):
-        inner: Inner
-        counts: dict[int, np.ndarray]
-        pair: tuple[float, np.float64]
-
-    record = Outer(Inner(float("nan")), {3: np.array([1, 2])}, (float("inf"), np.float64(0.5)))
-    plain = record.to_dict()
-    assert plain == {"inner": {"low": None}, "counts": {"3": [1, 2]}, "pair": [None, 0.5]}
-    json.dumps(plain, allow_nan=False)

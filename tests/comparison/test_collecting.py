@@ -13,11 +13,11 @@ from comparison.faked_trainings import FakeExecutor, InlineProcess, write_datase
 from umamba.comparison import collecting, engine, opening
 from umamba.comparison.budget import Budget
 from umamba.comparison.collecting import Collector, Outcome
-from umamba.comparison.cost import Cost
 from umamba.comparison.engine import run_comparison
 from umamba.comparison.executor import Event, Job
 from umamba.comparison.opening import open_comparison
 from umamba.comparison.planning import ComparisonRequest
+from umamba.comparison.rows import Cost
 from umamba.comparison.state import Comparison
 from umamba.errors import ResumableInterruptError, UMambaError
 from umamba.nnunet.interruption import StopRequest
@@ -117,7 +117,7 @@ def test_jobs_begin_and_stops_are_heard_while_a_case_is_evaluated(
     assert compared(tmp_path) == []  # what was trained is evaluated, and not trained again
 
 
-def test_the_work_for_each_cell_does_not_grow_with_their_number(
+def test_the_work_for_each_training_does_not_grow_with_their_number(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: dict[str, int] = {}

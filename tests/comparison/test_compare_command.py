@@ -17,6 +17,7 @@ from comparison.faked_trainings import CASES, FakeExecutor, InlineProcess, write
 from nnunet.toy import folder_options, prepare_toy
 from umamba.cli import main as cli
 from umamba.comparison import calls, collecting, cost
+from umamba.comparison.results import to_plain
 from umamba.nnunet.paths import Paths
 
 SMALL = ["--features", "4,8", "--patch-size", "16", "16", "16", "--batch-size", "2"]
@@ -50,15 +51,17 @@ def test_a_dry_run_shows_models_with_time_and_memory(
     before = sorted(paths.require("results").parent.rglob("*"))
     assert cli.main(command(paths, "--dry-run", "--measure", "--json")) == 0
     plan = json.loads(capsys.readouterr().out)
-    assert [(c["model"], c["fold"], c["seed"]) for c in plan["cells"]] == [
+    assert [(c["model"], c["fold"], c["seed"]) for c in plan["trainings"]] == [
         ("nnunet", 0, 0),
         ("unetpp", 0, 0),
         ("nnunet", 1, 0),
         ("unetpp", 1, 0),
     ]
-    assert all(cell["memory_bytes"] > 0 for cell in plan["cells"])
-    assert plan["hours"] == pytest.approx(sum(cell["hours_left"] for cell in plan["cells"]))
-    assert plan["cells"][1]["hours_left"] > 0
+    assert all(training["memory_bytes"] > 0 for training in plan["trainings"])
+    assert plan["hours"] == pytest.approx(
+        sum(training["hours_left"] for training in plan["trainings"])
+    )
+    assert plan["trainings"][1]["hours_left"] > 0
 
     def fail(*_: object) -> None:
         pytest.fail("measured")
@@ -67,11 +70,11 @@ def test_a_dry_run_shows_models_with_time_and_memory(
     options = ("--dry-run", "--seeds", "5", "--folds", "0-4")
     assert cli.main(command(paths, *options)) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 1 + 2 + 2  # models, not cells
+    assert len(lines) == 1 + 2 + 2  # models, not trainings
     assert lines[1].split()[:5] == ["nnunet", "25", "0", "0", "2"]
     assert lines[1].endswith("  estimated from its multiply-adds")
     assert "?" not in lines[1]
-    assert lines[3].startswith("50 cells, a training each: about ")
+    assert lines[3].startswith("50 trainings: about ")
     assert lines[4].startswith("--measure measures")
     assert sorted(paths.require("results").parent.rglob("*")) == before
 
@@ -92,7 +95,7 @@ def test_results_and_exit_codes(
     assert cli.main(command(paths, "--json")) == 0
     captured = capsys.readouterr()
     results = json.loads(captured.out)
-    assert {cell["status"] for cell in results["cells"]} == {"done"}
+    assert {training["status"] for training in results["trainings"]} == {"done"}
     assert results["verdicts"]["unetpp"].startswith("unetpp against nnunet")
     assert f"- {results['verdicts']['unetpp']}" in summary.read_text()
     cost = json.loads((Path(results["output"]) / "results.json").read_text())["cost"]["unetpp"]
@@ -124,8 +127,10 @@ def test_the_function_returns_what_the_command_prints(
     assert capsys.readouterr().out == ""
     assert cli.main(command(paths, "--json")) == 0
     shown = json.loads(capsys.readouterr().out)
-    assert shown == {"output": str(result.output), "cells": result.cells} | {
-        "verdicts": result.verdicts
+    assert shown == {
+        "output": str(result.output),
+        "trainings": to_plain(result.trainings),
+        "verdicts": result.verdicts,
     }
     assert not result.failed
     assert result.verdicts["unetpp"] in result._repr_html_()
@@ -174,8 +179,8 @@ def test_cases_that_belong_together_are_checked_before_any_training(
     table.write_text("\n".join(["case,cluster", *lines]))
     assert cli.main(command(paths, "--clusters", str(table), "--empty", "one")) == 0
     results = json.loads((table.parent / "out" / "results.json").read_text())
-    assert results["settings"]["clusters"]["case_01"] == "Anna"
-    assert results["settings"]["empty"] == "one"
+    assert results["settings"]["analysis"]["clusters"]["case_01"] == "Anna"
+    assert results["settings"]["analysis"]["empty"] == "one"
     (comparison,) = results["statistics"]["dice"]["comparisons"]
     assert (comparison["n_cases"], comparison["n_clusters"]) == (4, 2)
 
@@ -203,7 +208,7 @@ def test_a_real_comparison_is_interrupted_and_goes_on(tmp_path: Path) -> None:
     assert again.returncode == 0, again.stderr
     assert "1 interrupted" in again.stderr
     results = json.loads((tmp_path / "out" / "results.json").read_text())
-    assert {cell["status"] for cell in results["cells"]} == {"done"}
+    assert {training["status"] for training in results["trainings"]} == {"done"}
     assert all(len(curve["epoch"]) == 20 for curve in results["curves"])
     third = subprocess.run(run, capture_output=True, text=True, timeout=300, check=False)
     assert third.returncode == 0

@@ -1,17 +1,19 @@
 """Labels seen where there are none, and missed: they count, whatever Dice is said to be."""
 
-import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from scipy import stats
 
+from comparison.small_results import finished, results_of, scored
 from umamba.comparison.analysis import analyse
-from umamba.comparison.bootstrap import Interval, MeanEstimate
 from umamba.comparison.detection import rate_interval
-from umamba.comparison.variance import VariancePart
+from umamba.comparison.records import Interval, MeanEstimate, VariancePart
+from umamba.comparison.results import Results
+from umamba.comparison.rows import Cost, Training
 from umamba.evaluation.metrics import METRICS
 
 Happens = Callable[[str, int, int], bool]
@@ -23,15 +25,20 @@ def never(model: str, seed: int, case: int) -> bool:
 
 
 def results_with(
-    alarm: Happens = never, miss: Happens = never, *, seeds: int = 3, **settings: Any
-) -> dict[str, Any]:
+    alarm: Happens = never,
+    miss: Happens = never,
+    *,
+    seeds: int = 3,
+    cost: dict[str, Cost] | None = None,
+    **analysis: Any,
+) -> Results:
     """Return results of two models alike in 30 cases with the label; 20 are without it."""
     rng = np.random.default_rng(0)
-    cells, rows = [], []
+    trainings, rows = [], []
     for model in ("net", "new"):
         for fold, seed in np.ndindex(5, seeds):
-            head = {"model": model, "fold": fold, "seed": seed}
-            cells.append(head | {"compared": True, "seeds": "independent"})
+            training = Training(model, fold, seed)
+            trainings.append(finished(training))
             for case in range(fold, N_CASES, 5):
                 if case < N_EMPTY:
                     empty = "reference" if alarm(model, seed, case) else "both"
@@ -40,17 +47,8 @@ def results_with(
                     empty = "prediction" if miss(model, seed, case) else None
                     value = 0.0 if empty else 0.8 + 0.002 * case + rng.normal(0, 0.02)
                 metrics = dict.fromkeys(METRICS, value)
-                row = head | {"case": f"case_{case:02d}", "label": "tumour", "metrics": metrics}
-                rows.append(row | {"empty": empty})
-    models = [{"name": "net"}, {"name": "new"}]
-    return {
-        "cells": cells,
-        "cases": rows,
-        "instances": [],
-        "curves": [],
-        "models": models,
-        "settings": {"baseline": "net", **settings},
-    }
+                rows.append(scored(training, f"case_{case:02d}", "tumour", empty, **metrics))
+    return results_of(trainings, rows, cost=cost, **analysis)
 
 
 def always_new(model: str, seed: int, case: int) -> bool:
@@ -60,40 +58,39 @@ def always_new(model: str, seed: int, case: int) -> bool:
 @pytest.mark.parametrize("empty", ["undefined", "one", "zero"])
 def test_false_alarms_of_one_model_alone_are_a_difference(empty: str) -> None:
     analysed = analyse(results_with(always_new, empty=empty))
-    sentence = analysed["verdicts"]["new"]
+    sentence = analysed.verdicts["new"]
     said = "more false alarms in 60 of 60 predictions of a label that is not there against 0 of 60"
     assert said in sentence
     assert "no difference shown" not in sentence
     assert "would have been" not in sentence
-    old, new = analysed["statistics"]["false_alarm"]["rates"]
-    assert (old["n_events"], new["n_events"], new["n_predictions"]) == (0, 60, 60)
+    old, new = analysed.statistics["false_alarm"].rates
+    assert (old.n_events, new.n_events, new.n_predictions) == (0, 60, 60)
     # of 20 cases, not of 60 predictions
     exact = stats.binomtest(20, 20).proportion_ci(0.95, method="exact")
-    assert new["interval"]["low"] == pytest.approx(exact.low)
-    assert old["interval"]["high"] == pytest.approx(1 - exact.low)
-    (comparison,) = analysed["statistics"]["false_alarm"]["comparisons"]
+    assert new.interval.low == pytest.approx(exact.low)
+    assert old.interval.high == pytest.approx(1 - exact.low)
+    (comparison,) = analysed.statistics["false_alarm"].comparisons
     low = 1 - np.hypot(1 - exact.low, 1 - exact.low)  # Newcombe's, by hand
-    assert comparison["difference"]["interval"]["low"] == pytest.approx(low)
-    json.dumps(analysed, allow_nan=False)
+    assert comparison.difference.interval.low == pytest.approx(low)
 
 
 def test_dice_of_two_empty_masks_is_what_was_asked_for() -> None:
     for empty, of_empty in (("one", 1.0), ("zero", 0.0)):
         results = results_with(empty=empty)
-        of_cases = [r["metrics"]["dice"] or of_empty for r in results["cases"]]
-        summary = analyse(results)["statistics"]["dice"]["summaries"][0]
-        assert summary["n_cases"] == N_CASES
-        assert summary["estimate"]["mean"] == pytest.approx(np.mean(of_cases[: len(of_cases) // 2]))
+        of_cases = [r.metrics["dice"] or of_empty for r in results.cases]
+        summary = analyse(results).statistics["dice"].summaries[0]
+        assert summary.n_cases == N_CASES
+        assert summary.estimate.mean == pytest.approx(np.mean(of_cases[: len(of_cases) // 2]))
     for settings in ({}, {"empty": "undefined"}):
-        statistics = analyse(results_with(**settings))["statistics"]
-        assert statistics["dice"]["summaries"][0]["n_cases"] == N_CASES - N_EMPTY
+        statistics = analyse(results_with(**settings)).statistics
+        assert statistics["dice"].summaries[0].n_cases == N_CASES - N_EMPTY
 
 
 def test_misses_of_one_model_are_named() -> None:
     def miss(model: str, seed: int, case: int) -> bool:
         return model == "new" and case % 3 > 0
 
-    sentence = analyse(results_with(miss=miss))["verdicts"]["new"]
+    sentence = analyse(results_with(miss=miss)).verdicts["new"]
     assert (
         "more misses in 60 of 90 predictions of a label that is there against 0 of 90" in sentence
     )
@@ -105,11 +102,11 @@ def test_a_case_with_an_alarm_in_one_of_three_trainings_is_left_out_and_counted(
         return model == "new" and seed == 0 and case < 5
 
     analysed = analyse(results_with(alarm))
-    summary = analysed["statistics"]["dice"]["summaries"][1]
-    assert (summary["n_cases"], summary["n_partly_defined"]) == (30, 5)
-    (comparison,) = analysed["statistics"]["dice"]["comparisons"]
-    assert comparison["n_informative_left_out"] == 5
-    sentence = analysed["verdicts"]["new"]
+    summary = analysed.statistics["dice"].summaries[1]
+    assert (summary.n_cases, summary.n_partly_defined) == (30, 5)
+    (comparison,) = analysed.statistics["dice"].comparisons
+    assert comparison.n_informative_left_out == 5
+    sentence = analysed.verdicts["new"]
     assert "would have been" not in sentence
     assert "no difference shown in the cases that both have a score of" in sentence
     assert sentence.endswith(
@@ -119,24 +116,25 @@ def test_a_case_with_an_alarm_in_one_of_three_trainings_is_left_out_and_counted(
 
 
 def test_cases_without_the_label_that_all_get_right_leave_the_power_as_it_is() -> None:
-    sentence = analyse(results_with())["verdicts"]["new"]
+    sentence = analyse(results_with()).verdicts["new"]
     assert "would have been" in sentence
     assert "false alarms" not in sentence
 
 
 def test_networks_trained_once_get_no_verdict_on_false_alarms() -> None:
-    sentence = analyse(results_with(always_new, seeds=1))["verdicts"]["new"]
+    sentence = analyse(results_with(always_new, seeds=1)).verdicts["new"]
     assert "these trained networks: more false alarms in 20 of 20" in sentence
 
 
 def test_labels_of_a_case_count_as_one_case() -> None:
     results = results_with(always_new)
-    results["cases"] += [row | {"label": "cyst"} for row in results["cases"]]
-    statistics = analyse(results)["statistics"]["false_alarm"]
-    assert statistics["rates"][1]["n_events"] == 120
-    assert statistics["comparisons"][0]["n_clusters"] == N_EMPTY
+    cysts = (replace(row, label="cyst") for row in results.cases)
+    results = replace(results, cases=(*results.cases, *cysts))
+    statistics = analyse(results).statistics["false_alarm"]
+    assert statistics.rates[1].n_events == 120
+    assert statistics.comparisons[0].n_clusters == N_EMPTY
     exact = stats.binomtest(20, 20).proportion_ci(0.95, method="exact")
-    assert statistics["rates"][1]["interval"]["low"] == pytest.approx(exact.low)
+    assert statistics.rates[1].interval.low == pytest.approx(exact.low)
 
 
 def test_rates_have_the_exact_interval_of_as_many_cases_as_have_their_variance() -> None:

@@ -23,15 +23,14 @@ from comparison.faked_trainings import (
     write_mask,
     write_training,
 )
-from umamba.comparison import cells, collecting, engine, opening
+from umamba.comparison import collecting, engine, opening, training_states
 from umamba.comparison.budget import Budget
-from umamba.comparison.cells import Cell
 from umamba.comparison.collecting import Collector
-from umamba.comparison.cost import Cost
 from umamba.comparison.engine import run_comparison
 from umamba.comparison.executor import Event, Job
 from umamba.comparison.opening import open_comparison
 from umamba.comparison.planning import ComparisonRequest
+from umamba.comparison.rows import Cost, Training
 from umamba.errors import PlansError, ResumableInterruptError, UMambaError
 from umamba.evaluation.settings import EvaluationSettings
 from umamba.nnunet.checkpoints import write_checkpoint
@@ -84,12 +83,12 @@ def read_results(paths: Paths, output: Path | None = None) -> dict[str, Any]:
     return results
 
 
-def test_every_cell_trains_and_is_evaluated(paths: Paths) -> None:
+def test_every_training_trains_and_is_evaluated(paths: Paths) -> None:
     results, jobs = compare(paths)
     assert jobs[:3] == ["nnunet_fold0_seed0", "unetpp_fold0_seed0", "nnunet_fold1_seed0"]
     assert len(jobs) == 8
     assert results["schema"] == "umamba-comparison"
-    assert {cell["status"] for cell in results["cells"]} == {"done"}
+    assert {training["status"] for training in results["trainings"]} == {"done"}
     # 2 models x 2 seeds x 2 folds of 2 cases x 2 labels
     assert len(results["cases"]) == 2 * 2 * 4 * 2
     # The big box is 7 wide and contains the small one; moved by 1 or by 2 of 12 columns.
@@ -108,7 +107,9 @@ def test_every_cell_trains_and_is_evaluated(paths: Paths) -> None:
     # Small boxes of 2, 3 and 4 slices of 3 x 3 voxels of 2 mm^3, 4 and 4 and 2 of them: the first
     # tercile is the size of the smallest, below which there is nothing.
     diameter = 2 * (3 * 54 / (4 * math.pi)) ** (1 / 3)
-    assert results["settings"]["size_cut_points"]["small"] == pytest.approx([diameter])
+    assert results["settings"]["evaluation"]["size_cut_points"]["small"] == pytest.approx(
+        [diameter]
+    )
 
 
 def test_tables_and_manifest(paths: Paths) -> None:
@@ -132,7 +133,7 @@ def test_tables_and_manifest(paths: Paths) -> None:
         assert manifest["versions"][package] == version(package)
 
 
-def test_the_command_of_a_cell(paths: Paths) -> None:
+def test_the_command_of_a_training(paths: Paths) -> None:
     executor = FakeExecutor(paths)
     compare(paths, executor, folds=(1,), seeds=(4,), models=("unetpp",), batch_size=3)
     (job,) = executor.jobs
@@ -164,38 +165,40 @@ def test_a_model_is_added_later(paths: Paths) -> None:
     results, jobs = compare(paths, seeds=(0,), models=("attention_unet",))
     assert jobs == ["attention_unet_fold0_seed0", "attention_unet_fold1_seed0"]
     assert results["settings"]["models"] == ["nnunet", "unetpp", "attention_unet"]
-    assert len(results["cells"]) == 6
+    assert len(results["trainings"]) == 6
     results, jobs = compare(paths, seeds=(0, 1), folds=(0,), models=("unetpp",))
     assert jobs == ["unetpp_fold0_seed1"]  # and not what nobody has asked for
-    assert len(results["cells"]) == 7
+    assert len(results["trainings"]) == 7
 
 
-def test_a_failed_cell_is_reported_and_the_rest_goes_on(paths: Paths) -> None:
+def test_a_failed_training_is_reported_and_the_rest_goes_on(paths: Paths) -> None:
     executor = FakeExecutor(paths, failing=["unetpp_fold0_seed1"])
     results, jobs = compare(paths, executor)
     assert len(jobs) == 8
-    failed = [cell for cell in results["cells"] if cell["status"] == "failed"]
+    failed = [training for training in results["trainings"] if training["status"] == "failed"]
     assert [(c["model"], c["fold"], c["seed"]) for c in failed] == [("unetpp", 0, 1)]
     assert failed[0]["reason"] == "umamba train: out of luck"
     dry = open_comparison(request_for(paths), paths, dry=True)
-    assert dry.states[Cell("unetpp", 0, 1)].reason == "umamba train: out of luck"
+    assert dry.states[Training("unetpp", 0, 1)].reason == "umamba train: out of luck"
     results, jobs = compare(paths)
     assert jobs == ["unetpp_fold0_seed1"]
-    assert {cell["status"] for cell in results["cells"]} == {"done"}
+    assert {training["status"] for training in results["trainings"]} == {"done"}
 
 
-def test_a_prediction_that_cannot_be_read_fails_its_cell_only(paths: Paths) -> None:
+def test_a_prediction_that_cannot_be_read_fails_its_training_only(paths: Paths) -> None:
     compare(paths)
     comparison = open_comparison(request_for(paths), paths, dry=True)
-    cell = Cell("unetpp", 0, 0)
+    training = Training("unetpp", 0, 0)
     case = min(comparison.cases[0])
-    broken = comparison.folder(cell) / "validation" / f"{case}.nii.gz"
+    broken = comparison.folder(training) / "validation" / f"{case}.nii.gz"
     broken.write_bytes(b"no image")
-    comparison.cache(str(cell)).unlink()
+    comparison.cache(str(training)).unlink()
     for _ in range(2):
         results, jobs = compare(paths)
         assert jobs == []  # it is trained
-        (failed,) = [cell for cell in results["cells"] if cell["status"] == "failed"]
+        (failed,) = [
+            training for training in results["trainings"] if training["status"] == "failed"
+        ]
         assert str(broken) in failed["reason"]
         assert "cannot be evaluated" in failed["reason"]
 
@@ -218,7 +221,7 @@ def test_an_interrupted_comparison_goes_on(paths: Paths) -> None:
     with pytest.raises(ResumableInterruptError, match="the same command goes on"):
         compare(paths, FakeExecutor(paths, stop_after=2))
     results = read_results(paths)
-    statuses = [cell["status"] for cell in results["cells"]]
+    statuses = [training["status"] for training in results["trainings"]]
     assert statuses == ["done", "done", "interrupted", *["pending"] * 5]
     executor = FakeExecutor(paths)
     results, jobs = compare(paths, executor)
@@ -226,7 +229,7 @@ def test_an_interrupted_comparison_goes_on(paths: Paths) -> None:
     assert "--resume" in executor.jobs[0].command
     assert "--seed" not in executor.jobs[0].command
     assert len(jobs) == 6
-    assert {cell["status"] for cell in results["cells"]} == {"done"}
+    assert {training["status"] for training in results["trainings"]} == {"done"}
 
 
 def test_a_second_interrupt_leaves_valid_results(paths: Paths) -> None:
@@ -237,7 +240,7 @@ def test_a_second_interrupt_leaves_valid_results(paths: Paths) -> None:
     comparison = open_comparison(request_for(paths), paths, dry=False)
     with pytest.raises(ResumableInterruptError):
         run_comparison(comparison, FakeExecutor(paths), interrupt, Collector(make=InlineProcess))
-    statuses = [cell["status"] for cell in read_results(paths)["cells"]]
+    statuses = [training["status"] for training in read_results(paths)["trainings"]]
     assert statuses == ["done", "done", "interrupted", *["pending"] * 5]
 
 
@@ -261,10 +264,10 @@ def test_trainings_that_a_killed_call_left_behind_may_save(
     waits: bool,
 ) -> None:
     first = open_comparison(request_for(paths), paths, dry=False)
-    folder = first.folder(Cell("unetpp", 0, 0))
+    folder = first.folder(Training("unetpp", 0, 0))
     folder.mkdir(parents=True)
     if not waits:
-        monkeypatch.setattr(cells, "_LONGEST_WAIT_SECONDS", 0.1)
+        monkeypatch.setattr(training_states, "_LONGEST_WAIT_SECONDS", 0.1)
     command = [sys.executable, "-c", _HOLD, str(folder), str(seconds)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as orphan:
         assert orphan.stdout is not None
@@ -278,7 +281,7 @@ def test_trainings_that_a_killed_call_left_behind_may_save(
 def test_a_training_without_its_validation_is_validated(paths: Paths) -> None:
     compare(paths)
     comparison = open_comparison(request_for(paths), paths, dry=True)
-    folder = comparison.folder(Cell("unetpp", 0, 0))
+    folder = comparison.folder(Training("unetpp", 0, 0))
     (folder / "validation" / "summary.json").unlink()
     executor = FakeExecutor(paths)
     compare(paths, executor)
@@ -315,25 +318,25 @@ def test_settings_that_cannot_be_read_are_refused(paths: Paths, text: str, messa
 
 def test_a_training_of_another_length_is_refused(paths: Paths) -> None:
     comparison = open_comparison(request_for(paths), paths, dry=False)
-    cell = Cell("unetpp", 0, 0)
+    training = Training("unetpp", 0, 0)
     settings = {"epochs": 7, "iterations_per_epoch": 250, "seed": 0}
     cases = validation_cases(paths, 0)
-    write_training(comparison.folder(cell), cases, settings)
+    write_training(comparison.folder(training), cases, settings)
     with pytest.raises(UMambaError, match="7 epochs of 250 iterations from seed 0, and this"):
         open_comparison(request_for(paths), paths, dry=False)
-    write_training(comparison.folder(cell), cases, settings | {"epochs": 3, "seed": 1})
+    write_training(comparison.folder(training), cases, settings | {"epochs": 3, "seed": 1})
     with pytest.raises(UMambaError, match="from seed 1, and this comparison needs 3 epochs"):
         open_comparison(request_for(paths), paths, dry=False)
 
 
 def test_trainings_say_whether_their_seed_is_shared_by_folds(paths: Paths) -> None:
     comparison = open_comparison(request_for(paths), paths, dry=False)
-    older = Cell("unetpp", 1, 0)
+    older = Training("unetpp", 1, 0)
     settings = {"epochs": 3, "iterations_per_epoch": 250, "seed": 0}  # of before it was said
     write_training(comparison.folder(older), validation_cases(paths, 1), settings, 3)
     results, jobs = compare(paths)
     assert len(jobs) == 7
-    seeds = {Cell(c["model"], c["fold"], c["seed"]): c["seeds"] for c in results["cells"]}
+    seeds = {Training(c["model"], c["fold"], c["seed"]): c["seeds"] for c in results["trainings"]}
     assert seeds.pop(older) == "shared by folds"
     assert set(seeds.values()) == {"independent"}
 
@@ -349,7 +352,7 @@ def test_trainings_of_stock_nnunet_are_taken_in(paths: Paths, epochs: int, compa
     (model / "plans.json").write_text(plans)
     results, jobs = compare(paths)
     assert len(jobs) == 8
-    stock = [cell for cell in results["cells"] if cell["source"] == "stock"]
+    stock = [training for training in results["trainings"] if training["source"] == "stock"]
     assert [(c["model"], c["fold"], c["seed"], c["epochs"]) for c in stock] == [
         ("nnunet", 0, None, epochs)
     ]
@@ -369,7 +372,7 @@ def test_of_stock_trainings_that_of_the_same_length_is_taken_in(paths: Paths) ->
         write_training(model / "fold_0", validation_cases(paths, 0), None, epochs)
         (model / "plans.json").write_text(plans)
     results, _ = compare(paths)
-    (stock,) = (cell for cell in results["cells"] if cell["source"] == "stock")
+    (stock,) = (training for training in results["trainings"] if training["source"] == "stock")
     assert (stock["epochs"], stock["compared"]) == (3, True)
 
 
@@ -387,7 +390,7 @@ def test_a_stock_training_without_a_log_is_left_out(
     write_checkpoint(checkpoint, file, keep_previous=False)
     results, _ = compare(paths)
     assert f"not taken in: {file} lacks the log of a training" in capsys.readouterr().err
-    assert {cell["source"] for cell in results["cells"]} == {"compare"}
+    assert {training["source"] for training in results["trainings"]} == {"compare"}
 
 
 @pytest.mark.parametrize("configurations", [[], {"3d_fullres": []}, {"3d_fullres": None}])
@@ -397,7 +400,7 @@ def test_plans_that_are_none_are_no_stock_training(paths: Paths, configurations:
     write_training(model / "fold_0", validation_cases(paths, 0), None, 3)
     (model / "plans.json").write_text(json.dumps({"configurations": configurations}))
     results, _ = compare(paths, seeds=(0,), folds=(0,))
-    assert {cell["source"] for cell in results["cells"]} == {"compare"}
+    assert {training["source"] for training in results["trainings"]} == {"compare"}
 
 
 def test_a_dry_run_writes_nothing(paths: Paths) -> None:
@@ -439,7 +442,7 @@ def test_another_tolerance_evaluates_anew_and_trains_nothing(paths: Paths) -> No
     assert jobs == []
     assert "cldice" not in first["cases"][0]["metrics"]
     assert all(row["metrics"]["cldice"] is not None for row in second["cases"])
-    assert second["settings"]["surface"] == "voxels"
+    assert second["settings"]["evaluation"]["surface"] == "voxels"
     table = (paths.results.parent / "out" / "cases.csv").read_text(encoding="utf-8")
     assert table.startswith("model,fold,seed,case,label,dice,")
     assert ",cldice,surface,empty\n" in table

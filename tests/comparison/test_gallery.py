@@ -1,7 +1,6 @@
 """The gallery shows the right cases and slices, at the right aspect."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -10,33 +9,35 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 from skimage.io import imsave
 
-from comparison.report_results import read_results, write_comparison
+from comparison.report_results import write_comparison
+from comparison.small_results import finished, results_of, scored
 from umamba.comparison import gallery_drawing
 from umamba.comparison.gallery import choose_cases, draw_gallery
 from umamba.comparison.gallery_views import CaseImages, cut_views, read_case
+from umamba.comparison.results import Results, read_results
+from umamba.comparison.rows import Training
 from umamba.nnunet.dataset_checks import Case
 
 
-def results_of(dice: dict[str, dict[str, float | None]]) -> dict[str, Any]:
+def dice_of(dice: dict[str, dict[str, float | None]]) -> Results:
     rows = [
-        {"model": m, "fold": 0, "seed": 0, "case": c, "label": "a", "metrics": {"dice": v}}
-        for m, of_case in dice.items()
-        for c, v in of_case.items()
+        scored(Training(model, 0, 0), case, "a", dice=value)
+        for model, of_case in dice.items()
+        for case, value in of_case.items()
     ]
-    cells = [{"model": model, "fold": 0, "seed": 0, "compared": True} for model in dice]
-    return {"cases": rows, "cells": cells}
+    return results_of([finished(Training(model, 0, 0)) for model in dice], rows)
 
 
 def test_cases_are_chosen_by_their_means_and_spread() -> None:
     one = {"a": 0.9, "b": 0.8, "c": 0.7, "d": 0.2, "e": 0.95}
     other = {"a": 0.9, "b": 0.8, "c": 0.1, "d": 0.2, "e": None}
-    chosen = choose_cases(results_of({"one": one, "other": other}))
+    chosen = choose_cases(dice_of({"one": one, "other": other}))
     assert chosen == {"a": "best", "c": "median and most disputed", "d": "worst"}
-    assert choose_cases(results_of({"one": {"a": None}})) == {}
+    assert choose_cases(dice_of({"one": {"a": None}})) == {}
 
 
 def test_one_case_is_everything() -> None:
-    assert choose_cases(results_of({"one": {"a": 0.5}})) == {"a": "best and median and worst"}
+    assert choose_cases(dice_of({"one": {"a": 0.5}})) == {"a": "best and median and worst"}
 
 
 @pytest.fixture(scope="module")
@@ -164,7 +165,7 @@ def test_images_that_are_gone_are_named(tmp_path: Path) -> None:
     output, paths = write_comparison(tmp_path, n_cases=4)
     results = read_results(output)
     case = next(iter(choose_cases(results)))
-    image = paths.require("raw") / results["dataset"]["name"] / "imagesTr" / f"{case}_0000.png"
+    image = paths.require("raw") / results.dataset.name / "imagesTr" / f"{case}_0000.png"
     image.write_bytes(b"no picture")
     gallery = draw_gallery(results, tmp_path / "gallery", paths)
     assert [note.startswith(case) for note in gallery.notes] == [True]

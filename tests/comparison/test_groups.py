@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from umamba.comparison.groups import GroupComparison, compare_groups
+from umamba.comparison.groups import compare_groups
+from umamba.comparison.records import GroupComparison
 from umamba.comparison.scores import CaseScore, Structure
 from umamba.comparison.statistics import compare_models
 

@@ -10,15 +10,13 @@ from comparison.test_detection import results_with
 from comparison.test_verdicts import BETTER, changed
 from umamba.comparison.analysis import analyse
 from umamba.comparison.margins import against_margin, margin_verdict
-from umamba.comparison.model_records import ModelComparison
+from umamba.comparison.records import ModelComparison
+from umamba.comparison.rows import Cost
 from umamba.comparison.scores import CaseScore
 from umamba.comparison.statistics import compare_models
 
 ALONE = replace(BETTER, n_comparisons=1)
-COST = {
-    "new": {"seconds_per_iteration": 0.5, "peak_memory_bytes": 900},
-    "net": {"seconds_per_iteration": 1.0, "peak_memory_bytes": 1000},
-}
+COST = {"new": Cost(1, 1, 1, 900, 0.5), "net": Cost(1, 1, 1, 1000, 1.0)}
 
 
 @pytest.mark.parametrize(
@@ -90,9 +88,9 @@ def test_the_same_quality_at_less_cost() -> None:
     )
     for cost in (
         {"net": COST["net"]},
-        COST | {"new": COST["new"] | {"peak_memory_bytes": 1200}},  # faster, and larger
-        COST | {"new": COST["new"] | {"peak_memory_bytes": None}},  # not known
-        COST | {"new": {"seconds_per_iteration": 0.97, "peak_memory_bytes": 990}},
+        COST | {"new": replace(COST["new"], peak_memory_bytes=1200)},  # faster, and larger
+        COST | {"new": replace(COST["new"], peak_memory_bytes=None)},  # not known
+        COST | {"new": Cost(1, 1, 1, 990, 0.97)},
     ):
         judged = against_margin(alike, 0.01, cost)
         assert judged is not None
@@ -136,8 +134,8 @@ def test_undecided_says_what_would_settle_it() -> None:
 
 
 def test_a_margin_is_in_results_and_verdicts() -> None:
-    analysed = analyse(results_with(margin=5.0) | {"cost": COST})
-    (judged,) = analysed["statistics"]["dice"]["margins"]
-    assert (judged["model"], judged["outcome"], judged["margin"]) == ("new", "equivalent", 0.05)
-    assert "by a margin of 5 Dice points: equivalent" in analysed["verdicts"]["new"]
-    assert "margins" not in analyse(results_with())["statistics"]["dice"]
+    analysed = analyse(results_with(margin=5.0, cost=COST))
+    (judged,) = analysed.dice.margins
+    assert (judged.model, judged.outcome, judged.margin) == ("new", "equivalent", 0.05)
+    assert "by a margin of 5 Dice points: equivalent" in analysed.verdicts["new"]
+    assert analyse(results_with()).dice.margins == ()

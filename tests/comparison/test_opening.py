@@ -17,10 +17,10 @@ from comparison.faked_trainings import FakeExecutor, InlineProcess, write_datase
 from umamba.comparison import collecting, opening
 from umamba.comparison.budget import Budget
 from umamba.comparison.collecting import Collector
-from umamba.comparison.cost import Cost
 from umamba.comparison.engine import run_comparison
 from umamba.comparison.opening import comparing, open_comparison
 from umamba.comparison.planning import ComparisonRequest
+from umamba.comparison.rows import Cost
 from umamba.errors import UMambaError
 from umamba.nnunet import whole_files
 from umamba.nnunet.paths import Paths
@@ -91,7 +91,7 @@ def test_a_rerun_puts_right_what_a_kill_left(
         with pytest.raises(Killed):
             compare(paths)
     compare(paths)
-    assert {cell["status"] for cell in results(paths)["cells"]} == {"done"}
+    assert {training["status"] for training in results(paths)["trainings"]} == {"done"}
     assert len(results(paths)["cases"]) == 2 * 4 * 2
 
 
@@ -156,9 +156,9 @@ def test_a_call_runs_what_it_asks_for_and_says_what_else_there_is(
     ]
     assert "compares: models unetpp; seeds 1\n" in capsys.readouterr().err
     # Not the product of all models, folds and seeds: only what was asked for.
-    cells = {(c["model"], c["fold"], c["seed"]) for c in results(paths)["cells"]}
-    assert len(cells) == 2 + 3
-    assert ("unetpp", 1, 0) not in cells
+    trainings = {(c["model"], c["fold"], c["seed"]) for c in results(paths)["trainings"]}
+    assert len(trainings) == 2 + 3
+    assert ("unetpp", 1, 0) not in trainings
     assert compare(paths, folds=(0,)) == []
 
 
@@ -169,7 +169,7 @@ def test_folders_of_before_calls_were_told_apart_go_on(paths: Paths) -> None:
     del settings["asked"]
     file.write_text(json.dumps(settings))
     assert compare(paths, folds=(0,), seeds=(1,)) == ["nnunet_fold0_seed1", "unetpp_fold0_seed1"]
-    assert len(results(paths)["cells"]) == 4 + 2
+    assert len(results(paths)["trainings"]) == 4 + 2
 
 
 def test_a_full_disk_is_one_line_and_keeps_what_is_done(
@@ -187,7 +187,7 @@ def test_a_full_disk_is_one_line_and_keeps_what_is_done(
         with pytest.raises(UMambaError, match=r"cannot write .*results\.json: No space left"):
             compare(paths)
     assert compare(paths) == []
-    assert {cell["status"] for cell in results(paths)["cells"]} == {"done"}
+    assert {training["status"] for training in results(paths)["trainings"]} == {"done"}
 
 
 _COMPARE = """

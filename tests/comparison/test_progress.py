@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from umamba.comparison.budget import Budget
-from umamba.comparison.cells import Cell, CellState
 from umamba.comparison.executor import Event, Job
 from umamba.comparison.planning import Asked, ComparisonRequest, Planned, Source
 from umamba.comparison.progress import ComparisonProgress, format_hours
+from umamba.comparison.rows import Training
 from umamba.comparison.state import Comparison
+from umamba.comparison.training_states import TrainingState
 from umamba.nnunet.paths import Paths
 
 
@@ -27,8 +28,8 @@ def comparison_in(folder: Path) -> Comparison:
     source = Source("Dataset901_Toy", "2d", {}, {}, {"all": 1}, None)
     comparison = Comparison(request, Paths(), Planned(source, models, {}), {})
     comparison.states = {
-        Cell("nnunet", 0, 0): CellState("running"),
-        Cell("unetpp", 0, 0): CellState("failed", reason="no luck"),
+        Training("nnunet", 0, 0): TrainingState("running"),
+        Training("unetpp", 0, 0): TrainingState("failed", reason="no luck"),
     }
     return comparison
 
@@ -41,7 +42,7 @@ def test_a_table_replaces_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     progress, comparison = ComparisonProgress(), comparison_in(tmp_path)
     progress.update(comparison, None)
     shown = terminal.getvalue()
-    assert "2 cells: 1 running, 1 failed" in shown
+    assert "2 trainings: 1 running, 1 failed" in shown
     assert "  fold 0 seed 0: epoch 3/9  loss 0.5\n" in shown
     job = Job("unetpp_fold0_seed0", (), tmp_path / "unetpp_fold0_seed0.log")
     progress.update(comparison, Event(job, "ended", 2))
@@ -51,7 +52,7 @@ def test_a_table_replaces_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert terminal.getvalue().endswith("\x1b[4A\x1b[0J")
 
 
-def test_cells_of_earlier_calls_are_told_apart(
+def test_trainings_of_earlier_calls_are_told_apart(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     comparison = comparison_in(tmp_path)
@@ -60,7 +61,7 @@ def test_cells_of_earlier_calls_are_told_apart(
     comparison.request = replace(comparison.request, earlier=earlier, now=now)
     ComparisonProgress().update(comparison, None)
     told = capsys.readouterr().err
-    assert "2 cells: 1 running, 1 failed; this call trains 1 of them, and leaves 1 of" in told
+    assert "2 trainings: 1 running, 1 failed; this call trains 1 of them, and leaves 1 of" in told
 
 
 def test_no_line_of_the_table_wraps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

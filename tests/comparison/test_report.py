@@ -2,18 +2,21 @@
 
 import re
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
-
-from comparison.report_results import read_results, write_comparison, write_results
 from umamba.benchmark.figure_files import house_style
+
+from comparison.report_results import read_content, write_comparison, write_content
 from umamba.comparison.analysis import analyse
 from umamba.comparison.figures import FIGURES, draw_figures
 from umamba.comparison.plotting import FONT_SIZE, model_styles, spread_apart
 from umamba.comparison.report import write_report
-from umamba.errors import ComparisonError, UMambaError
+from umamba.comparison.results import Results, from_plain, read_results, save_results
+from umamba.comparison.rows import ComparedModel
+from umamba.errors import UMambaError
 from umamba.nnunet.paths import Paths
 
 
@@ -27,12 +30,12 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Paths]:
 @pytest.fixture
 def output(reported: tuple[Path, Paths], tmp_path: Path) -> Path:
     """A folder that has only the results."""
-    write_results(tmp_path, read_results(reported[0]))
+    write_content(tmp_path, read_content(reported[0]))
     return tmp_path
 
 
 def test_verdicts_come_first_and_tables_have_their_numbers(reported: tuple[Path, Paths]) -> None:
-    results, text = read_results(reported[0]), (reported[0] / "summary.md").read_text()
+    results, text = read_content(reported[0]), (reported[0] / "summary.md").read_text()
     head = text[: text.index("## Models")]
     for sentences in results["verdicts"].values():
         for sentence in re.findall(r"better by [^;]*|worse by [^;]*", sentences):
@@ -75,9 +78,10 @@ def test_the_same_results_make_the_same_files(reported: tuple[Path, Paths], outp
 
 def test_titles_and_falling_curves_are_within_their_pictures(output: Path) -> None:
     results = read_results(output)
-    for curve in results["curves"]:
-        curve["dice"] = [0.9 - 0.01 * n for n in range(len(curve["dice"]))]
-    styles = model_styles(results["models"])
+    falling = tuple(0.9 - 0.01 * n for n in range(20))
+    curves = tuple(replace(curve, dice=falling) for curve in results.curves)
+    results = replace(results, curves=curves)
+    styles = model_styles(results.models)
     with house_style(FONT_SIZE):
         for draw in FIGURES.values():
             figure = draw(results, styles)
@@ -92,16 +96,16 @@ def test_titles_and_falling_curves_are_within_their_pictures(output: Path) -> No
 
 
 def test_what_is_missing_is_a_dash_or_a_note(output: Path) -> None:
-    results = read_results(output)
+    results = read_content(output)
     results["cost"]["umamba_bot"] |= {"peak_memory_bytes": None, "seconds_per_iteration": None}
     results["cost"]["umamba_bot"]["problem"] = "not measured: its step would not fit"
-    results["cells"][0] |= {
+    results["trainings"][0] |= {
         "status": "failed",
         "compared": False,
         "reason": "out of\nluck | memory",
         "train_hours": None,
     }
-    write_results(output, results)
+    write_content(output, results)
     write_report(output, Paths())
     text = (output / "summary.md").read_text()
     cost = text[text.index("## Cost") : text.index("## Training")]
@@ -115,14 +119,14 @@ def test_what_is_missing_is_a_dash_or_a_note(output: Path) -> None:
 
 
 def test_a_comparison_without_results_yet_has_a_report(output: Path) -> None:
-    results = read_results(output)
-    for cell in results["cells"]:
-        cell |= {"status": "pending", "compared": False, "train_hours": None}
+    results = read_content(output)
+    for training in results["trainings"]:
+        training |= {"status": "pending", "compared": False, "train_hours": None}
     results |= {"cases": [], "instances": [], "curves": [], "cost": {}}
     results |= {"statistics": {}, "dynamics": {}, "verdicts": {}}
     (output / "figures").mkdir()
     (output / "figures" / "learning_curves.png").touch()
-    write_results(output, results)
+    write_content(output, results)
     write_report(output, Paths())
     text = (output / "summary.md").read_text()
     assert "**No verdict:**" in text
@@ -131,47 +135,16 @@ def test_a_comparison_without_results_yet_has_a_report(output: Path) -> None:
     assert not list((output / "figures").iterdir())
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"schema_version": 0}, r"version 0; this umamba reads 'umamba-comparison', version 1"),
-        ({"schema": "other"}, r"schema 'other'"),
-        ({"cases": None, "cost": []}, r"lacks cases, cost"),
-    ],
-)
-def test_results_of_another_form(output: Path, change: dict[str, object], message: str) -> None:
-    write_results(output, read_results(output) | change)
-    with pytest.raises(ComparisonError, match=message):
-        write_report(output, Paths())
-    assert [path.name for path in output.iterdir()] == ["results.json"]
-
-
-def test_results_of_older_versions_have_a_report(output: Path) -> None:
-    results = read_results(output)
-    dice = results["statistics"]["dice"]
-    for comparison in [*dice["comparisons"], *dice["controls"]]:
-        for key in ("pooled", "unpooled", "fold_test", "corrected_interval", "n_clusters"):
-            del comparison[key]
-    for summary in dice["summaries"]:
-        del summary["n_partly_defined"]
-    del results["statistics"]["missed"]
-    write_results(output, results)
-    write_report(output, Paths())
-    text = (output / "summary.md").read_text()
-    assert "As other assumptions would have it" not in text
-    assert "## Models" in text
-
-
 def test_what_was_asked_of_the_statistics_is_in_the_summary(output: Path) -> None:
-    results = read_results(output)
+    results = read_content(output)
     cases = sorted({row["case"] for row in results["cases"]})
-    results["settings"] |= {
+    results["settings"]["analysis"] = {
         "margin": 2.5,
         "empty": "one",
         "clusters": {case: case[-1] for case in cases},
         "groups": {case: "GE" if i % 2 else "Siemens" for i, case in enumerate(cases)},
     }
-    write_results(output, results | analyse(results))
+    save_results(output / "results.json", analyse(from_plain(results, Results)))
     write_report(output, Paths())
     text = (output / "summary.md").read_text()
     assert "by a margin of 2.5 Dice points: " in text[: text.index("## Models")]
@@ -182,14 +155,6 @@ def test_what_was_asked_of_the_statistics_is_in_the_summary(output: Path) -> Non
     assert "Cases that belong together: 8 cases of 8 clusters" in text
     assert "Subgroups: 8 cases of 2 groups" in text
     assert "Empty masks: Dice, IoU and NSD of two are one" in text
-
-
-@pytest.mark.parametrize("text", [None, "{", "[]"])
-def test_results_that_cannot_be_read(tmp_path: Path, text: str | None) -> None:
-    if text is not None:
-        (tmp_path / "results.json").write_text(text)
-    with pytest.raises(ComparisonError, match="umamba compare` again"):
-        write_report(tmp_path, Paths())
 
 
 def test_a_folder_that_cannot_be_written(output: Path) -> None:
@@ -207,8 +172,8 @@ def test_names_in_figures(output: Path) -> None:
 
 
 def test_families_keep_their_colour() -> None:
-    def model(name: str, control_of: str | None = None) -> dict[str, str | None]:
-        return {"name": name, "control_of": control_of}
+    def model(name: str, control_of: str | None = None) -> ComparedModel:
+        return ComparedModel(name, name, control_of, "none")
 
     assert model_styles([model("from_elsewhere")])["from_elsewhere"].colour == "#777777"
     both = model_styles([model("umamba_bot_nomamba", "umamba_bot"), model("umamba_bot")])

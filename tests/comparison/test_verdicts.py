@@ -4,10 +4,13 @@ from dataclasses import replace
 
 import pytest
 
-from umamba.comparison.bootstrap import Interval, MeanEstimate
-from umamba.comparison.model_records import ModelComparison
-from umamba.comparison.paired_tests import FoldTest
-from umamba.comparison.variance import VariancePart
+from umamba.comparison.records import (
+    FoldTest,
+    Interval,
+    MeanEstimate,
+    ModelComparison,
+    VariancePart,
+)
 from umamba.comparison.verdicts import Unit, outcome, verdict
 
 DICE = Unit("Dice points", 100)

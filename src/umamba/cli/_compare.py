@@ -59,9 +59,10 @@ def run(args: argparse.Namespace) -> int:
         return 0
     result = run_comparison(request)
     if args.json:
-        print_json(
-            {"output": str(result.output), "cells": result.cells, "verdicts": result.verdicts}
-        )
+        from umamba.comparison.results import to_plain
+
+        found = {"trainings": to_plain(result.trainings), "verdicts": dict(result.verdicts)}
+        print_json({"output": str(result.output), **found})
     else:
         lines = [*result.verdicts.values(), str(result.output / "summary.md")]
         sys.stdout.write("\n".join(lines) + "\n")
@@ -69,36 +70,36 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _show_plan(comparison: "Comparison", n_workers: int, *, as_json: bool) -> None:
-    from umamba.comparison.estimates import estimate_cells, estimate_models
+    from umamba.comparison.estimates import estimate_models, estimate_trainings
     from umamba.comparison.progress import format_hours
 
     models = estimate_models(comparison)
     known = [model["hours_left"] for model in models if model["hours_left"] is not None]
     hours = sum(known) / n_workers if known else None
     if as_json:
-        cells = estimate_cells(comparison)
-        print_json({"cells": cells, "models": models, "workers": n_workers, "hours": hours})
+        rows = estimate_trainings(comparison)
+        print_json({"trainings": rows, "models": models, "workers": n_workers, "hours": hours})
         return
     width = max(len(model["model"]) for model in models)
     sys.stdout.write(
-        f"{'model':<{width}}{'cells':>7}{'done':>6}{'failed':>8}{'epochs':>8}{'memory GiB':>12}"
-        f"{'to do':>10}\n"
+        f"{'model':<{width}}{'trainings':>11}{'done':>6}{'failed':>8}{'epochs':>8}"
+        f"{'memory GiB':>12}{'to do':>10}\n"
     )
     for model in models:
         statuses, note = model["statuses"], model["note"]
         sys.stdout.write(
-            f"{model['model']:<{width}}{model['cells']:>7}{statuses.get('done', 0):>6}"
+            f"{model['model']:<{width}}{model['trainings']:>11}{statuses.get('done', 0):>6}"
             f"{statuses.get('failed', 0):>8}{model['epochs'] or '?':>8}"
             f"{model['memory_bytes'] / _GIB:>12.2f}{format_hours(model['hours_left']):>10}"
             f"{f'  {note}' if note else ''}\n"
         )
-    n_cells = sum(model["cells"] for model in models)
+    n_trainings = sum(model["trainings"] for model in models)
     duration = "how long they take is not known"
     if hours is not None:
         some = "" if len(known) == len(models) else ", and the time of some is not known"
         duration = f"about {format_hours(hours)} with {n_workers} at a time{some}"
     sys.stdout.write(
-        f"{n_cells} cells, a training each: {duration}; validation of whole cases comes on top\n"
+        f"{n_trainings} trainings: {duration}; validation of whole cases comes on top\n"
     )
     if any(model["note"] for model in models):
         sys.stdout.write("--measure measures the times, which takes minutes\n")

@@ -1,226 +1,208 @@
-"""Statistics, learning dynamics and verdicts, from the contents of `results.json` alone."""
+"""Statistics, learning dynamics and verdicts, from the results of trainings alone."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 from statistics import fmean
-from typing import Any
 
-from umamba.comparison.analysis_settings import AnalysisSettings
 from umamba.comparison.controls import controls_of
 from umamba.comparison.detection import KINDS, Kind, detection_scores, rates, with_rates
-from umamba.comparison.dynamics import Curve, learning_dynamics
+from umamba.comparison.dynamics import learning_dynamics
 from umamba.comparison.groups import compare_groups
+from umamba.comparison.learning_records import Dynamics
 from umamba.comparison.margins import against_margin, margin_verdict
 from umamba.comparison.ranks import rank_stability
-from umamba.comparison.records import to_plain
+from umamba.comparison.records import MetricStatistics, ModelComparison
+from umamba.comparison.results import Results
+from umamba.comparison.rows import CaseResult, ObjectResult, Training
 from umamba.comparison.scores import CaseScore, Structure
 from umamba.comparison.statistics import (
-    ModelComparison,
     compare_models,
     compare_with_controls,
     summarize_models,
 )
 from umamba.comparison.verdicts import Unit, detection_differs, detection_verdict, verdict
-from umamba.evaluation.metrics import METRICS, measured_metrics
-from umamba.nnunet.seed_streams import SHARED
+from umamba.evaluation.metrics import METRICS
 
 __all__ = ["analyse", "compared_scores", "models_with_shared_seeds"]
 
-_OBJECT_METRICS = ("f1", "dice")
 _VERDICT_METRIC, _VERDICT_UNIT = "dice", Unit("Dice points", 100.0)
+_OF_EMPTY = {"undefined": None, "one": 1.0, "zero": 0.0}
 
 
-def analyse(results: Mapping[str, Any]) -> dict[str, Any]:
+def analyse(results: Results) -> Results:
     """Compare the models of a comparison.
 
     Trainings of another length than the budget are left out.
 
     Args:
-        results: The contents of `results.json`; `dynamics`, `statistics`, `verdicts` are ignored.
+        results: What the trainings have to tell; `dynamics`, `statistics`, `verdicts` are ignored.
 
     Returns:
-        `dynamics` by model, `statistics` by metric, `verdicts` by model, as plain data. Statistics
-        of objects are called by metric and size, such as `object_f1_small`; those of labels seen
-        where there are none, or not seen, `false_alarm` and `missed`.
+        The same with `dynamics`, `statistics` and `verdicts`.
     """
-    structure = _structure(results)
-    statistics: dict[str, dict[str, Any]] = {}
-    settings = AnalysisSettings.from_results(results.get("settings", {}))
-    for metric, scores in _scores_by_metric(results).items():
-        statistics[metric] = found = _statistics(results, metric, scores, structure)
-        families = (found["comparisons"], found["controls"])
-        if settings.groups and metric in METRICS:
-            found["groups"] = [
-                comparison
-                for family in families
-                for comparison in compare_groups(scores, family, settings.groups, structure)
-            ]
-        if settings.margin is not None and metric == _VERDICT_METRIC:
-            margin, cost = settings.margin / _VERDICT_UNIT.factor, results.get("cost", {})
-            judged = [against_margin(c, margin, cost) for c in chain(*families)]
-            found["margins"] = [margin for margin in judged if margin is not None]
+    structure = Structure(
+        results.settings.analysis.clusters, frozenset(models_with_shared_seeds(results))
+    )
+    statistics = {
+        metric: _statistics(results, metric, scores, structure)
+        for metric, scores in _scores_by_metric(results).items()
+    }
     for kind in KINDS:
-        rows, compared = results["cases"], _compared_trainings(results)
-        scores, parts = detection_scores(rows, compared, kind, structure)
+        scores, parts = detection_scores(results.cases, results.compared, kind, structure)
         if scores:
             statistics[kind] = _rate_statistics(results, kind, scores, parts)
-    plain: dict[str, Any] = to_plain(
-        {
-            "dynamics": _dynamics(results),
-            "statistics": statistics,
-            "verdicts": _verdicts(statistics),
-        }
+    return replace(
+        results,
+        dynamics=_dynamics(results),
+        statistics=statistics,
+        verdicts=_verdicts(statistics),
     )
-    return plain
 
 
-def models_with_shared_seeds(results: Mapping[str, Any]) -> list[str]:
+def models_with_shared_seeds(results: Results) -> list[str]:
     """Return the models of which trainings of one seed have something in common in all folds."""
     folds: dict[str, set[int]] = {}
-    for cell in results["cells"]:
-        if cell["compared"] and cell["seed"] is not None and cell.get("seeds", SHARED) == SHARED:
-            folds.setdefault(cell["model"], set()).add(cell["fold"])
+    for training in results.trainings:
+        if training.compared and training.shares_seed:
+            folds.setdefault(training.model, set()).add(training.fold)
     return [model for model, found in folds.items() if len(found) > 1]
 
 
-def _structure(results: Mapping[str, Any]) -> Structure:
-    """Find out which cases, and which trainings, belong together."""
-    clusters = AnalysisSettings.from_results(results.get("settings", {})).clusters
-    return Structure(clusters, frozenset(models_with_shared_seeds(results)))
-
-
 def _statistics(
-    results: Mapping[str, Any], metric: str, scores: Sequence[CaseScore], structure: Structure
-) -> dict[str, Any]:
-    found: dict[str, Any] = {"summaries": summarize_models(scores, structure)}
-    higher = _higher_is_better(metric)
+    results: Results, metric: str, scores: Sequence[CaseScore], structure: Structure
+) -> MetricStatistics:
+    settings = results.settings.analysis
+    found = _compare(results, metric, scores, structure)
+    both = [*found.comparisons, *found.controls]
+    if settings.groups and metric in METRICS:
+        families = (found.comparisons, found.controls)
+        compared = (compare_groups(scores, f, settings.groups, structure) for f in families)
+        found = replace(found, groups=tuple(chain.from_iterable(compared)))
+    if settings.margin is not None and metric == _VERDICT_METRIC:
+        margin = settings.margin / _VERDICT_UNIT.factor
+        judged = (against_margin(comparison, margin, results.cost) for comparison in both)
+        found = replace(found, margins=tuple(m for m in judged if m is not None))
+    return found
+
+
+def _compare(
+    results: Results, metric: str, scores: Sequence[CaseScore], structure: Structure
+) -> MetricStatistics:
+    """Compare with the baseline, and models with their controls, as far as there are scores."""
+    summaries = tuple(summarize_models(scores, structure))
+    higher = METRICS[metric].higher_is_better if metric in METRICS else metric not in KINDS
     if higher is None:  # of a signed difference: no model is better for more of it, or for less
-        return found | {"comparisons": [], "controls": [], "rank_stability": None}
-    comparisons, controls = _compare(results, scores, structure, higher_is_better=higher)
-    ranks = rank_stability(scores, structure, higher_is_better=higher)
-    return found | {"comparisons": comparisons, "controls": controls, "rank_stability": ranks}
-
-
-def _higher_is_better(metric: str) -> bool | None:
-    """Tell so of a metric, of one of objects, or of a kind of error."""
-    return METRICS[metric].higher_is_better if metric in METRICS else metric not in KINDS
+        return MetricStatistics(summaries)
+    scored = {score.model for score in scores}
+    baseline = results.settings.baseline
+    names = [name for name in results.model_names if name in scored]
+    controls = {name: found for name in names if (found := controls_of(name, names))}
+    comparisons: list[ModelComparison] = []
+    if baseline in scored:
+        comparisons = compare_models(scores, baseline, structure, higher_is_better=higher)
+    return MetricStatistics(
+        summaries=summaries,
+        comparisons=tuple(comparisons),
+        controls=tuple(compare_with_controls(scores, controls, structure, higher_is_better=higher)),
+        rank_stability=rank_stability(scores, structure, higher_is_better=higher),
+    )
 
 
 def _rate_statistics(
-    results: Mapping[str, Any], kind: Kind, scores: Sequence[CaseScore], structure: Structure
-) -> dict[str, Any]:
-    found = _statistics(results, kind, scores, structure)
-    summaries = found["summaries"]
-    families = {name: with_rates(found[name], summaries) for name in ("comparisons", "controls")}
-    return found | families | {"rates": rates(scores, summaries)}
+    results: Results, kind: Kind, scores: Sequence[CaseScore], structure: Structure
+) -> MetricStatistics:
+    found = _compare(results, kind, scores, structure)
+    return replace(
+        found,
+        comparisons=tuple(with_rates(found.comparisons, found.summaries)),
+        controls=tuple(with_rates(found.controls, found.summaries)),
+        rates=tuple(rates(scores, found.summaries)),
+    )
 
 
-def _scores_by_metric(results: Mapping[str, Any]) -> dict[str, list[CaseScore]]:
-    strata = dict.fromkeys(row["stratum"] for row in results["instances"])
-    found = {
-        metric: compared_scores(results, metric) for metric in measured_metrics(results["cases"])
-    }
-    for metric in _OBJECT_METRICS:
+def _scores_by_metric(results: Results) -> dict[str, list[CaseScore]]:
+    strata = dict.fromkeys(row.stratum for row in results.instances)
+    found = {metric: compared_scores(results, metric) for metric in results.metrics}
+    for metric in ("f1", "dice"):
         for stratum in strata:
-            rows = (row for row in results["instances"] if row["stratum"] == stratum)
+            rows = (row for row in results.instances if row.stratum == stratum)
             found[f"object_{metric}_{stratum}"] = _mean_over_labels(
-                results, ((row, row[metric]) for row in rows)
+                results, ((row, row.f1 if metric == "f1" else row.dice) for row in rows)
             )
     return {metric: scores for metric, scores in found.items() if scores}
 
 
-def compared_scores(results: Mapping[str, Any], metric: str) -> list[CaseScore]:
+def compared_scores(results: Results, metric: str) -> list[CaseScore]:
     """Return a metric of all cases, its mean over the labels for which it is defined.
 
     Where it is undefined because the prediction misses a label, as distances are, it is undefined
     for the case: the mean over the other labels would reward a model for what it missed.
 
     Args:
-        results: The contents of `results.json`.
-        metric: One of those of `cases`.
+        results: What the trainings have to tell.
+        metric: One of those of `cases`; results of earlier versions may lack it.
     """
-    empty = AnalysisSettings.from_results(results.get("settings", {})).empty
-    values = {"undefined": None, "one": 1.0, "zero": 0.0}
-    of_empty = values[empty] if METRICS[metric].is_overlap else None
-    rows = ((row, _of_label(row, metric, of_empty)) for row in results["cases"])
-    return _mean_over_labels(results, rows)
+    of_empty = _OF_EMPTY[results.settings.analysis.empty] if METRICS[metric].is_overlap else None
+    rows = (row for row in results.cases if metric in row.metrics)
+    return _mean_over_labels(results, ((row, _of_label(row, metric, of_empty)) for row in rows))
 
 
-def _of_label(row: Mapping[str, Any], metric: str, of_empty: float | None) -> float | None:
+def _of_label(row: CaseResult, metric: str, of_empty: float | None) -> float | None:
     """Return `None` where there is nothing to measure, nan where what there is was missed.
 
     Args:
-        row: One of `cases`.
+        row: A label in a case.
         metric: One of its metrics.
         of_empty: What the metric is where both masks are empty.
     """
-    value: float | None = row["metrics"].get(metric)  # which older results may lack
-    if row.get("empty") == "both" and of_empty is not None:
+    value = row.metrics[metric]
+    if row.empty == "both" and of_empty is not None:
         return of_empty
-    return math.nan if value is None and row.get("empty") == "prediction" else value
+    return math.nan if value is None and row.empty == "prediction" else value
 
 
 def _mean_over_labels(
-    results: Mapping[str, Any], values: Iterable[tuple[Mapping[str, Any], float | None]]
+    results: Results, values: Iterable[tuple[CaseResult | ObjectResult, float | None]]
 ) -> list[CaseScore]:
-    compared = _compared_trainings(results)
-    of_labels: dict[tuple[str, int, int | None, str], list[float]] = {}
+    of_labels: dict[tuple[Training, str], list[float]] = {}
     for row, value in values:
-        if (row["model"], row["fold"], row["seed"]) in compared:
-            key = (row["model"], row["fold"], row["seed"], row["case"])
+        if row.training in results.compared:
+            key = (row.training, row.case)
             of_labels.setdefault(key, []).extend([] if value is None else [value])
-    return [CaseScore(*key, fmean(v) if v else math.nan) for key, v in of_labels.items()]
+    return [
+        CaseScore(t.model, t.fold, t.seed, case, fmean(v) if v else math.nan)
+        for (t, case), v in of_labels.items()
+    ]
 
 
-def _compared_trainings(results: Mapping[str, Any]) -> set[tuple[str, int, int | None]]:
-    cells = (cell for cell in results["cells"] if cell["compared"])
-    return {(cell["model"], cell["fold"], cell["seed"]) for cell in cells}
-
-
-def _compare(
-    results: Mapping[str, Any],
-    scores: Sequence[CaseScore],
-    structure: Structure,
-    *,
-    higher_is_better: bool,
-) -> tuple[list[ModelComparison], list[ModelComparison]]:
-    """Compare with the baseline, and models with their controls, as far as there are scores."""
-    scored = {score.model for score in scores}
-    baseline = results["settings"]["baseline"]
-    names = [model["name"] for model in results["models"] if model["name"] in scored]
-    controls = {name: found for name in names if (found := controls_of(name, names))}
-    comparisons = []
-    if baseline in scored:
-        comparisons = compare_models(scores, baseline, structure, higher_is_better=higher_is_better)
-    return comparisons, compare_with_controls(
-        scores, controls, structure, higher_is_better=higher_is_better
-    )
-
-
-def _verdicts(statistics: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+def _verdicts(statistics: Mapping[str, MetricStatistics]) -> dict[str, str]:
     """Say of each model what Dice shows, and whether it sees more that is not there, or misses."""
     sentences: dict[str, list[str]] = {}
-    for family in ("comparisons", "controls"):
-        for comparison in statistics.get(_VERDICT_METRIC, {}).get(family, ()):
-            parts = _clauses(statistics, family, comparison)
-            sentence = f"{comparison.model} against {comparison.baseline}: {'; '.join(parts)}."
-            of_model = sentences.setdefault(comparison.model, [])
-            if sentence not in of_model:
-                of_model.append(sentence)
+    of_dice = statistics.get(_VERDICT_METRIC, MetricStatistics())
+    for is_control, comparison in (
+        *((False, c) for c in of_dice.comparisons),
+        *((True, c) for c in of_dice.controls),
+    ):
+        parts = _clauses(statistics, comparison, is_control=is_control)
+        sentence = f"{comparison.model} against {comparison.baseline}: {'; '.join(parts)}."
+        of_model = sentences.setdefault(comparison.model, [])
+        if sentence not in of_model:
+            of_model.append(sentence)
     return {model: " ".join(said) for model, said in sentences.items()}
 
 
 def _clauses(
-    statistics: Mapping[str, Mapping[str, Any]], family: str, of_dice: ModelComparison
+    statistics: Mapping[str, MetricStatistics], of_dice: ModelComparison, *, is_control: bool
 ) -> list[str]:
     """Say what false alarms and misses show, where they show a difference, then what Dice does."""
     differing: list[str] = []
     others: list[str] = []
     for kind in KINDS:
-        found = statistics.get(kind, {})
-        by_model = {rate.model: rate for rate in found.get("rates", ())}
-        for comparison in found.get(family, ()):
+        found = statistics.get(kind, MetricStatistics())
+        by_model = {rate.model: rate for rate in found.rates}
+        for comparison in found.controls if is_control else found.comparisons:
             if (comparison.model, comparison.baseline) == (of_dice.model, of_dice.baseline):
                 pair = by_model[comparison.model], by_model[comparison.baseline]
                 said = differing if detection_differs(comparison) else others
@@ -229,7 +211,7 @@ def _clauses(
     by_dice = verdict(of_dice, _VERDICT_UNIT, differ_otherwise=bool(differing))
     margins = [
         margin_verdict(m, m.margin * _VERDICT_UNIT.factor, repeated=_repeated(of_dice))
-        for m in statistics[_VERDICT_METRIC].get("margins", ())
+        for m in statistics[_VERDICT_METRIC].margins
         if (m.model, m.baseline) == (of_dice.model, of_dice.baseline)
     ]
     others = others if of_dice.n_informative_left_out else []
@@ -240,19 +222,7 @@ def _repeated(comparison: ModelComparison) -> bool:
     return comparison.difference.includes_seed_variance
 
 
-def _dynamics(results: Mapping[str, Any]) -> dict[str, Any]:
-    compared = _compared_trainings(results)
-    curves = [
-        Curve(
-            curve["model"],
-            curve["fold"],
-            curve["seed"],
-            epochs=curve["epoch"],
-            hours=curve["hours"],
-            values=[math.nan if value is None else value for value in curve["dice"]],
-        )
-        for curve in results["curves"]
-        if (curve["model"], curve["fold"], curve["seed"]) in compared
-    ]
-    records = learning_dynamics(curves, results["settings"]["baseline"])
+def _dynamics(results: Results) -> dict[str, Dynamics]:
+    curves = [curve for curve in results.curves if curve.training in results.compared]
+    records = learning_dynamics(curves, results.settings.baseline)
     return {record.model: record for record in records}

@@ -1,19 +1,16 @@
 """Bootstrap of means over cases, and intervals that hold with few cases and few trainings."""
 
-from dataclasses import dataclass
-
 import numpy as np
 from jaxtyping import Float, Int
 from scipy import stats
 
-from umamba.comparison.records import Record
-from umamba.comparison.variance import MeanVariance, VariancePart, cluster_sums
+from umamba.comparison.records import Interval, MeanEstimate
+from umamba.comparison.variance import MeanVariance, cluster_sums
 
 __all__ = [
     "CONFIDENCE",
-    "Interval",
-    "MeanEstimate",
     "estimate_mean",
+    "interval_at",
     "no_estimate",
     "resample_means",
 ]
@@ -22,47 +19,17 @@ CONFIDENCE = 0.95
 _CHUNK = 2**22  # numbers drawn at a time, so that memory stays small with many cases
 
 
-@dataclass(frozen=True)
-class Interval(Record):
-    """A confidence interval."""
-
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
-class MeanEstimate(Record):
-    """A mean over cases with its uncertainty; below two cases all of it is nan.
-
-    Attributes:
-        mean: The estimate.
-        interval: 95 % interval.
-        standard_error: Of the mean, from all `parts`.
-        degrees_of_freedom: Of the standard error.
-        includes_seed_variance: Whether trainings of every model in it were repeated, so that the
-            uncertainty holds for the models; else it is over cases alone, and holds for these
-            trained networks only.
-        parts: What the variance of the mean is made of.
-    """
-
-    mean: float
-    interval: Interval
-    standard_error: float
-    degrees_of_freedom: float
-    includes_seed_variance: bool
-    parts: tuple[VariancePart, ...] = ()
-
-    def interval_at(self, confidence: float) -> Interval:
-        """Return the interval of another confidence: its arms go by Student's quantiles."""
-        if confidence == CONFIDENCE:
-            return self.interval
-        ordinary, asked = (
-            stats.t.ppf((1 + level) / 2, self.degrees_of_freedom)
-            for level in (CONFIDENCE, confidence)
-        )
-        stretch = float(asked / ordinary)
-        ends = (self.interval.low, self.interval.high)
-        return Interval(*(self.mean + (end - self.mean) * stretch for end in ends))
+def interval_at(estimate: MeanEstimate, confidence: float) -> Interval:
+    """Return the interval of another confidence: its arms go by Student's quantiles."""
+    if confidence == CONFIDENCE:
+        return estimate.interval
+    ordinary, asked = (
+        stats.t.ppf((1 + level) / 2, estimate.degrees_of_freedom)
+        for level in (CONFIDENCE, confidence)
+    )
+    stretch = float(asked / ordinary)
+    ends = (estimate.interval.low, estimate.interval.high)
+    return Interval(*(estimate.mean + (end - estimate.mean) * stretch for end in ends))
 
 
 def no_estimate() -> MeanEstimate:

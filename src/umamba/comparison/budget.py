@@ -1,4 +1,4 @@
-"""How long every cell of a comparison trains; free of torch."""
+"""The length of every training of a comparison; free of torch."""
 
 import math
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ _KINDS = ("epochs", "iterations", "hours")
 
 @dataclass(frozen=True)
 class Length:
-    """How long a cell trains."""
+    """The length of a training."""
 
     epochs: int
     iterations_per_epoch: int = _EPOCH_ITERATIONS
@@ -28,7 +28,7 @@ class Length:
 
 @dataclass(frozen=True)
 class Budget:
-    """What every cell may use: `epochs`, `iterations` or `hours`.
+    """What every training may use: `epochs`, `iterations` or `hours`.
 
     Hours become iterations, as many as fit by the time that a training step of the model was
     measured to take, so that the schedule of learning rates is complete when they are over.
@@ -62,7 +62,7 @@ class Budget:
         return {self.kind: int(self.amount) if self.amount.is_integer() else self.amount}
 
     def length(self, seconds_per_iteration: float | None = None) -> Length:
-        """Return how long a cell trains.
+        """Return the length of a training.
 
         Args:
             seconds_per_iteration: What a training iteration takes, validation included; for hours.

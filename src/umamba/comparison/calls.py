@@ -6,13 +6,14 @@ from typing import Any, cast
 import torch
 
 from umamba.comparison import collecting, executor
-from umamba.comparison.analysis_settings import AnalysisSettings, read_case_table
+from umamba.comparison.case_tables import read_case_table
 from umamba.comparison.controls import with_controls
 from umamba.comparison.engine import run_comparison
 from umamba.comparison.opening import comparing, open_comparison
 from umamba.comparison.planning import ComparisonRequest
 from umamba.comparison.progress import ComparisonProgress
 from umamba.comparison.requests import CompareRequest
+from umamba.comparison.results import AnalysisSettings, Results
 from umamba.comparison.state import Comparison
 from umamba.evaluation.settings import EvaluationSettings
 from umamba.nnunet.paths import Paths
@@ -22,11 +23,11 @@ from umamba.nnunet.training import pick_device
 __all__ = ["compare", "open_dry"]
 
 
-def compare(request: CompareRequest, paths: Paths) -> tuple[Path, dict[str, Any]]:
+def compare(request: CompareRequest, paths: Paths) -> tuple[Path, Results]:
     """Train, evaluate and compare.
 
     Returns:
-        The folder of the results, and what its `results.json` holds.
+        The folder of the results, and the results.
 
     Raises:
         UMambaError: If the request cannot be met.

@@ -11,24 +11,26 @@ from typing import Any, NamedTuple, Protocol
 
 from umamba.comparison.analysis import analyse
 from umamba.comparison.budget import Length
-from umamba.comparison.cells import Cell, CellState, inspect_cell
+from umamba.comparison.building import build_results, write_results
 from umamba.comparison.evaluated import evaluate_predictions
 from umamba.comparison.finished import Finished, read_finished, recall_finished
 from umamba.comparison.report import write_report
-from umamba.comparison.results import build_results, write_results
+from umamba.comparison.results import Results
+from umamba.comparison.rows import Training
 from umamba.comparison.state import Comparison
+from umamba.comparison.training_states import TrainingState, inspect_training
 from umamba.errors import UMambaError
 from umamba.evaluation.cases import Labels
 from umamba.evaluation.settings import EvaluationSettings
 from umamba.nnunet.workers import become_worker
 
 __all__ = [
-    "CellTask",
     "Collector",
     "EvaluationTask",
     "Outcome",
     "Process",
     "SpawnedProcess",
+    "TrainingTask",
     "conclude",
     "evaluate_training",
     "publish",
@@ -62,22 +64,22 @@ class EvaluationTask:
 
 
 @dataclass(frozen=True)
-class CellTask:
-    """A cell whose training has ended, one way or another."""
+class TrainingTask:
+    """A training that has ended, one way or another."""
 
-    cell: Cell
+    training: Training
     length: Length
     evaluation: EvaluationTask
 
 
-def conclude(task: CellTask) -> tuple[CellState, Finished | None]:
-    """Find out what has become of a cell, and evaluate it if it is done.
+def conclude(task: TrainingTask) -> tuple[TrainingState, Finished | None]:
+    """Find out what has become of a training, and evaluate it if it is done.
 
     Raises:
         UMambaError: If its folder holds another training, or a file cannot be read or written.
     """
     todo = task.evaluation
-    state = inspect_cell(todo.folder, task.cell, task.length, todo.cases, todo.file_ending)
+    state = inspect_training(todo.folder, task.training, task.length, todo.cases, todo.file_ending)
     return state, evaluate_training(todo) if state.status == "done" else None
 
 
@@ -99,21 +101,17 @@ def evaluate_training(task: EvaluationTask) -> Finished:
     return read_finished(task.folder, task.cache, task.evaluated_as, evaluate)
 
 
-def publish(comparison: Comparison, manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Write results with statistics, figures and summary.
-
-    Returns:
-        `cells` and `verdicts` of the results.
+def publish(comparison: Comparison, manifest: Mapping[str, Any]) -> Results:
+    """Write results with statistics, figures and summary, and return them.
 
     Raises:
         UMambaError: If a file cannot be read or written.
     """
     output = comparison.request.output
-    results = build_results(comparison)
-    results |= analyse(results)
+    results = analyse(build_results(comparison))
     write_results(output, results, manifest)
     write_report(output, comparison.paths, results)
-    return {key: results[key] for key in ("cells", "verdicts")}
+    return results
 
 
 def publish_interim(comparison: Comparison, manifest: Mapping[str, Any]) -> None:

@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -12,6 +12,7 @@ import torch
 
 from umamba.benchmark.machine import describe_machine, free_memory, is_out_of_memory
 from umamba.comparison.planning import Planned
+from umamba.comparison.rows import Cost
 from umamba.errors import UMambaError
 from umamba.nnunet.json_files import load_json
 from umamba.nnunet.pace import estimate_seconds, with_validation
@@ -28,46 +29,16 @@ from umamba.profiling import (
     training_step,
 )
 
-__all__ = ["Cost", "estimate_costs", "measure_costs"]
+__all__ = ["estimate_costs", "measure_costs", "seconds_with_validation"]
 
 _ROUNDS = 5
 _RESERVE = 0.8  # of the free memory; the rest is left to others
 
 
-@dataclass(frozen=True)
-class Cost:
-    """What a model costs.
-
-    Attributes:
-        n_parameters: Weights.
-        multiply_adds: Of predicting one patch.
-        memory_bytes: What a training step holds, estimated: saved activations, weights, gradients
-            and momentum, in float32.
-        peak_memory_bytes: What a training step needs at its peak, measured; `None` where it
-            cannot be.
-        seconds_per_iteration: Median of a training step; `None` if it does not fit into memory.
-        seconds_per_case: Of predicting the median case with mirroring: the median of a patch times
-            the number of patches; without reading, resampling and writing, alike for all.
-        problem: Why nothing was measured.
-    """
-
-    n_parameters: int
-    multiply_adds: int
-    memory_bytes: int
-    peak_memory_bytes: int | None = None
-    seconds_per_iteration: float | None = None
-    seconds_per_case: float | None = None
-    problem: str | None = None
-
-    @property
-    def seconds_with_validation(self) -> float | None:
-        """Return the time of an iteration with its share of validation on patches."""
-        seconds = self.seconds_per_iteration
-        return None if seconds is None else with_validation(seconds)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain data."""
-        return asdict(self)
+def seconds_with_validation(cost: Cost) -> float | None:
+    """Return the time of an iteration with its share of validation on patches."""
+    seconds = cost.seconds_per_iteration
+    return None if seconds is None else with_validation(seconds)
 
 
 def measure_costs(
@@ -98,7 +69,7 @@ def measure_costs(
             torch.cuda.empty_cache()  # trainings need it, and run in other processes
     if keep:
         make_folder(cache.parent)
-        content = {"key": key, "costs": {model: cost.to_dict() for model, cost in costs.items()}}
+        content = {"key": key, "costs": {model: asdict(cost) for model, cost in costs.items()}}
         write_whole(cache, json.dumps(content, indent=2) + "\n")
     return costs
 

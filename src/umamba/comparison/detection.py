@@ -4,20 +4,27 @@ An overlap cannot tell these apart: it is undefined where reference and predicti
 and 0 where one is, however large the other.
 """
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 from scipy import stats
 
-from umamba.comparison.bootstrap import CONFIDENCE, Interval, MeanEstimate
-from umamba.comparison.model_records import ALPHA, ModelComparison, ModelSummary
+from umamba.comparison.bootstrap import CONFIDENCE, interval_at
 from umamba.comparison.paired_tests import holm_steps
-from umamba.comparison.records import Record
+from umamba.comparison.records import (
+    ALPHA,
+    Interval,
+    MeanEstimate,
+    ModelComparison,
+    ModelSummary,
+    Rate,
+)
+from umamba.comparison.rows import CaseResult, Training
 from umamba.comparison.scores import CaseScore, Structure
 
-__all__ = ["KINDS", "Kind", "Rate", "detection_scores", "rate_interval", "rates", "with_rates"]
+__all__ = ["KINDS", "Kind", "detection_scores", "rate_interval", "rates", "with_rates"]
 
 Kind = Literal["false_alarm", "missed"]
 
@@ -28,30 +35,9 @@ KINDS: dict[Kind, dict[str | None, float]] = {
 }
 
 
-@dataclass(frozen=True)
-class Rate(Record):
-    """How often a model saw a label where there is none, or missed one altogether.
-
-    Attributes:
-        model: Name.
-        n_events: Predictions of a label in which it happened.
-        n_predictions: Predictions of a label in which it could, over all trainings.
-        n_cases: Pairs of case and label behind them.
-        rate: Mean over those pairs of the share of trainings.
-        interval: Its 95 % interval.
-    """
-
-    model: str
-    n_events: int
-    n_predictions: int
-    n_cases: int
-    rate: float
-    interval: Interval
-
-
 def detection_scores(
-    rows: Sequence[Mapping[str, Any]],
-    compared: Collection[tuple[str, int, int | None]],
+    rows: Sequence[CaseResult],
+    compared: Collection[Training],
     kind: Kind,
     structure: Structure,
 ) -> tuple[list[CaseScore], Structure]:
@@ -59,7 +45,7 @@ def detection_scores(
 
     Args:
         rows: `cases` of the results.
-        compared: Model, fold and seed of the trainings that count.
+        compared: The trainings that count.
         kind: What happened.
         structure: What belongs together.
 
@@ -69,11 +55,11 @@ def detection_scores(
     """
     happened, scores, clusters = KINDS[kind], [], {}
     for row in rows:
-        training = (row["model"], row["fold"], row["seed"])
-        if training in compared and row["empty"] in happened:
-            item = f"{row['case']}, {row['label']}"
-            clusters[item] = structure.clusters.get(row["case"], row["case"])
-            scores.append(CaseScore(*training, item, happened[row["empty"]]))
+        if row.training in compared and row.empty in happened:
+            item = f"{row.case}, {row.label}"
+            clusters[item] = structure.clusters.get(row.case, row.case)
+            value = happened[row.empty]
+            scores.append(CaseScore(row.model, row.fold, row.seed, item, value))
     return scores, Structure(clusters, structure.shared_seeds)
 
 
@@ -154,7 +140,7 @@ def with_rates(
 def _interval(
     difference: MeanEstimate, rates_of: tuple[MeanEstimate, MeanEstimate], confidence: float
 ) -> Interval:
-    own = difference.interval_at(confidence)
+    own = interval_at(difference, confidence)
     if all(0 < rate.mean < 1 for rate in rates_of) or not np.isfinite(difference.mean):
         return Interval(max(own.low, -1.0), min(own.high, 1.0))
     (p, ends), (q, others) = ((r.mean, rate_interval(r, confidence)) for r in rates_of)

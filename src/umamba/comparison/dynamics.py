@@ -1,103 +1,19 @@
 """How soon a training gets good: epochs and hours to shares of the best validation Dice."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
 from scipy import integrate
 
-from umamba.comparison.records import Record
+from umamba.comparison.learning_records import Dynamics, Reached, Spread
+from umamba.comparison.rows import LearningCurve
 from umamba.errors import ComparisonError
 
-__all__ = ["SHARES", "Curve", "Dynamics", "Reached", "Spread", "learning_dynamics", "smooth"]
+__all__ = ["SHARES", "learning_dynamics", "smooth"]
 
 SHARES = (0.9, 0.95, 0.99)
 _MEMORY = 0.9  # of nnU-Net's `ema_fg_dice`
-
-
-@dataclass(frozen=True)
-class Curve:
-    """Validation Dice of one training.
-
-    Attributes:
-        model: Name of the model.
-        fold: Fold.
-        seed: Seed, `None` where none is on record.
-        epochs: Epochs completed at each point, ascending.
-        hours: Hours trained at each point; nan where unknown.
-        values: nnU-Net's pseudo Dice of the epoch, not smoothed; nan where undefined.
-    """
-
-    model: str
-    fold: int
-    seed: int | None
-    epochs: Sequence[int]
-    hours: Sequence[float]
-    values: Sequence[float]
-
-
-@dataclass(frozen=True)
-class Spread(Record):
-    """A number of every training, in short; nan where there is none.
-
-    Attributes:
-        n: Trainings that have it.
-        mean: Their mean.
-        minimum: The least.
-        maximum: The largest.
-        seed_standard_deviation: Between trainings of one fold that differ in the seed, pooled over
-            folds; trainings without a seed are left out.
-    """
-
-    n: int
-    mean: float
-    minimum: float
-    maximum: float
-    seed_standard_deviation: float
-
-
-@dataclass(frozen=True)
-class Reached(Record):
-    """When a share of a best Dice was reached.
-
-    Attributes:
-        share: Share of the best.
-        n_trainings: Trainings of the model that there is a best for.
-        epochs: Epochs until then, of the trainings that got there: `epochs.n` of `n_trainings`.
-        hours: Hours until then.
-    """
-
-    share: float
-    n_trainings: int
-    epochs: Spread
-    hours: Spread
-
-
-@dataclass(frozen=True)
-class Dynamics(Record):
-    """How one model's trainings went; Dice is smoothed as by `smooth`.
-
-    Attributes:
-        model: Name.
-        best: Best Dice of each training.
-        own_best: When each training reached shares of its own best.
-        baseline_best: When it reached shares of the baseline's best, the mean over the baseline's
-            trainings of the same fold.
-        area_over_epochs: Mean Dice up to `epochs_compared`: area under the curve over its length.
-        area_over_hours: Mean Dice up to `hours_compared`.
-        epochs_compared: Epochs that all trainings of all models have.
-        hours_compared: Hours that all trainings with known hours have.
-    """
-
-    model: str
-    best: Spread
-    own_best: tuple[Reached, ...]
-    baseline_best: tuple[Reached, ...]
-    area_over_epochs: Spread
-    area_over_hours: Spread
-    epochs_compared: float
-    hours_compared: float
 
 
 def smooth(values: Sequence[float]) -> Float[np.ndarray, " points"]:
@@ -119,7 +35,7 @@ def smooth(values: Sequence[float]) -> Float[np.ndarray, " points"]:
     return smoothed
 
 
-def learning_dynamics(curves: Sequence[Curve], baseline: str) -> list[Dynamics]:
+def learning_dynamics(curves: Sequence[LearningCurve], baseline: str) -> list[Dynamics]:
     """Measure how soon the trainings of each model get good.
 
     Args:
@@ -135,7 +51,7 @@ def learning_dynamics(curves: Sequence[Curve], baseline: str) -> list[Dynamics]:
     """
     for curve in curves:
         _check(curve)
-    trainings = [_Training(curve) for curve in curves if np.isfinite(curve.values).any()]
+    trainings = [_Training(curve) for curve in curves if np.isfinite(curve.dice).any()]
     epochs = min((training.epochs[-1] for training in trainings), default=float("nan"))
     ends = [training.hours[-1] for training in trainings if np.isfinite(training.hours).all()]
     hours = min(ends, default=float("nan"))
@@ -149,12 +65,12 @@ def learning_dynamics(curves: Sequence[Curve], baseline: str) -> list[Dynamics]:
 class _Training:
     """A curve as arrays, without the points before the first defined one."""
 
-    def __init__(self, curve: Curve) -> None:
-        smoothed = smooth(curve.values)
+    def __init__(self, curve: LearningCurve) -> None:
+        smoothed = smooth(curve.dice)
         defined = np.isfinite(smoothed)
         self.curve = curve
         self.dice = smoothed[defined]
-        self.epochs = np.asarray(curve.epochs, dtype=float)[defined]
+        self.epochs = np.asarray(curve.epoch, dtype=float)[defined]
         self.hours = np.asarray(curve.hours, dtype=float)[defined]
         self.best = float(self.dice.max())
 
@@ -174,13 +90,13 @@ class _Training:
         return float(integrate.trapezoid(dice, points) / length) if length > 0 else float(dice[-1])
 
 
-def _check(curve: Curve) -> None:
+def _check(curve: LearningCurve) -> None:
     training = f"the curve of model {curve.model}, fold {curve.fold}, seed {curve.seed}"
-    lengths = len(curve.epochs), len(curve.hours), len(curve.values)
+    lengths = len(curve.epoch), len(curve.hours), len(curve.dice)
     if len(set(lengths)) > 1:
         msg = f"{training} has {lengths[0]} epochs, {lengths[1]} hours and {lengths[2]} values"
         raise ComparisonError(msg)
-    if (np.diff(curve.epochs) <= 0).any() or (np.diff(curve.hours) < 0).any():
+    if (np.diff(curve.epoch) <= 0).any() or (np.diff(curve.hours) < 0).any():
         msg = f"{training} goes backwards: epochs and hours must ascend"
         raise ComparisonError(msg)
 

@@ -8,14 +8,12 @@ from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from umamba.comparison.cells import Cell, CellState
 from umamba.comparison.collecting import (
-    CellTask,
     Collector,
     EvaluationTask,
     Outcome,
+    TrainingTask,
     conclude,
     evaluate_training,
     publish,
@@ -25,7 +23,10 @@ from umamba.comparison.executor import Event, Executor, Job
 from umamba.comparison.existing import StockTraining, find_stock_trainings
 from umamba.comparison.opening import comparing
 from umamba.comparison.provenance import describe_run
+from umamba.comparison.results import Results
+from umamba.comparison.rows import Training
 from umamba.comparison.state import Comparison
+from umamba.comparison.training_states import TrainingState
 from umamba.errors import ResumableInterruptError, UMambaError
 from umamba.nnunet.interruption import StopRequest
 from umamba.nnunet.whole_files import make_folder, write_whole
@@ -33,7 +34,7 @@ from umamba.nnunet.whole_files import make_folder, write_whole
 __all__ = ["Listener", "run_comparison"]
 
 # Is told of what is there at the beginning, and of every event; of the end of a job once it is
-# known what has become of its cell.
+# known what has become of its training.
 Listener = Callable[[Comparison, Event | None], None]
 
 _LONGEST_REASON = 500
@@ -49,7 +50,7 @@ def run_comparison(
     executor: Executor,
     listener: Listener,
     collector: Collector | None = None,
-) -> dict[str, Any]:
+) -> Results:
     """Train what is asked for and not done, evaluate, and write results, figures and summary.
 
     This process only schedules: what has ended is evaluated, and results are written, in others.
@@ -61,7 +62,7 @@ def run_comparison(
         collector: Evaluates, and writes results.
 
     Returns:
-        `cells` and `verdicts` of `results.json`.
+        The results, as `results.json` has them.
 
     Raises:
         ResumableInterruptError: If it was interrupted; the same call goes on.
@@ -92,25 +93,25 @@ class _Run:
         self._published_at, self._pause = time.monotonic(), _SECONDS_BETWEEN_RESULTS
 
     def begin(self) -> None:
-        """Have finished cells and trainings of stock nnU-Net read and evaluated."""
+        """Have finished trainings and trainings of stock nnU-Net read and evaluated."""
         comparison = self.comparison
-        for cell, state in comparison.states.items():
-            if state.status == "done" and cell not in comparison.finished:
-                self._conclude(cell, None)
-        for training in find_stock_trainings(
+        for training, state in comparison.states.items():
+            if state.status == "done" and training not in comparison.finished:
+                self._conclude(training, None)
+        for stock in find_stock_trainings(
             comparison.planned, comparison.lengths, comparison.cases, comparison.paths
         ):
-            task = _evaluation(comparison, training, training.folder)
-            self.collector.submit(partial(self._take_in, training), evaluate_training, task)
+            task = _evaluation(comparison, stock, stock.folder)
+            self.collector.submit(partial(self._take_in, stock), evaluate_training, task)
         self.listener(comparison, None)
 
     def train(self, executor: Executor) -> None:
         """Run the jobs, and collect what comes of them."""
         comparison = self.comparison
         jobs = {
-            _job(comparison, cell): cell
-            for cell in comparison.asked
-            if comparison.states[cell].status != "done"
+            _job(comparison, training): training
+            for training in comparison.asked
+            if comparison.states[training].status != "done"
         }
         with closing(executor.run(list(jobs), self.stop)) as events:
             for event in events:
@@ -121,7 +122,7 @@ class _Run:
             self.collector.poll()
             time.sleep(_POLL_SECONDS)
 
-    def finish(self) -> dict[str, Any]:
+    def finish(self) -> Results:
         """Write what there is, and return it.
 
         Raises:
@@ -130,10 +131,10 @@ class _Run:
         """
         comparison = self.comparison
         self.collector.drop()  # nothing is left, unless a stop was asked for
-        for cell, state in comparison.states.items():
-            unread = state.status == "done" and cell not in comparison.finished
+        for training, state in comparison.states.items():
+            unread = state.status == "done" and training not in comparison.finished
             if unread or state.status == "running":
-                comparison.states[cell] = CellState("interrupted")
+                comparison.states[training] = TrainingState("interrupted")
         results = self._write()
         states = comparison.states.values()
         if results is None:
@@ -146,7 +147,7 @@ class _Run:
     def _is_stopped(self) -> bool:
         return self.interrupted or self.stop.reason() is not None
 
-    def _write(self) -> dict[str, Any] | None:
+    def _write(self) -> Results | None:
         """Write the final results; after a stop, only as far as that takes little time."""
         outcomes: list[Outcome] = []
         self.collector.submit(outcomes.append, publish, self.comparison, self._manifest)
@@ -160,7 +161,7 @@ class _Run:
             time.sleep(_POLL_SECONDS)
         if outcomes[0].error is not None:
             raise outcomes[0].error
-        results: dict[str, Any] = outcomes[0].value
+        results: Results = outcomes[0].value
         return results
 
     def _publish_now_and_then(self) -> None:
@@ -188,43 +189,43 @@ class _Run:
         left_out = f", and not compared: it was {reason}" if reason else ""
         sys.stderr.write(f"taken in from nnU-Net: {training.folder}{left_out}\n")
 
-    def _take_note(self, cell: Cell, event: Event) -> None:
+    def _take_note(self, training: Training, event: Event) -> None:
         if event.kind == "started":
-            self.comparison.failure(cell).unlink(missing_ok=True)
-            self.comparison.states[cell] = CellState("running")
+            self.comparison.failure(training).unlink(missing_ok=True)
+            self.comparison.states[training] = TrainingState("running")
         if event.kind == "ended" and not self._is_stopped():
-            self._conclude(cell, event)  # and tell then
+            self._conclude(training, event)  # and tell then
             return
         if event.kind == "ended":
-            self.comparison.states[cell] = CellState("interrupted")
+            self.comparison.states[training] = TrainingState("interrupted")
         self.listener(self.comparison, event)
 
-    def _conclude(self, cell: Cell, event: Event | None) -> None:
-        """Find out what has become of a cell."""
+    def _conclude(self, training: Training, event: Event | None) -> None:
+        """Find out what has become of a training."""
         comparison = self.comparison
-        evaluation = _evaluation(comparison, cell, comparison.folder(cell))
-        task = CellTask(cell, comparison.lengths[cell.model], evaluation)
-        self.collector.submit(partial(self._concluded, cell, event), conclude, task)
+        evaluation = _evaluation(comparison, training, comparison.folder(training))
+        task = TrainingTask(training, comparison.lengths[training.model], evaluation)
+        self.collector.submit(partial(self._concluded, training, event), conclude, task)
 
-    def _concluded(self, cell: Cell, event: Event | None, outcome: Outcome) -> None:
+    def _concluded(self, training: Training, event: Event | None, outcome: Outcome) -> None:
         comparison = self.comparison
         if outcome.error is not None and self._is_stopped():
-            comparison.states[cell] = CellState("interrupted")
+            comparison.states[training] = TrainingState("interrupted")
         elif outcome.error is not None:
-            self._fail(cell, str(outcome.error))
+            self._fail(training, str(outcome.error))
         else:
             state, finished = outcome.value
-            comparison.states[cell] = state
+            comparison.states[training] = state
             if finished is not None:
-                comparison.finished[cell] = finished
+                comparison.finished[training] = finished
             elif event is not None and event.exit_code not in _INTERRUPTED:
-                self._fail(cell, _why(event))
+                self._fail(training, _why(event))
         if event is not None:
             self.listener(comparison, event)
 
-    def _fail(self, cell: Cell, reason: str) -> None:
-        self.comparison.states[cell] = CellState("failed", reason=reason)
-        file = self.comparison.failure(cell)
+    def _fail(self, training: Training, reason: str) -> None:
+        self.comparison.states[training] = TrainingState("failed", reason=reason)
+        file = self.comparison.failure(training)
         try:
             make_folder(file.parent)
             write_whole(file, reason)
@@ -238,16 +239,16 @@ def _copy(comparison: Comparison) -> Comparison:
     return replace(comparison, states=states, finished=finished, stock=dict(comparison.stock))
 
 
-def _job(comparison: Comparison, cell: Cell) -> Job:
-    """Return the command that trains a cell, or goes on with it."""
+def _job(comparison: Comparison, training: Training) -> Job:
+    """Return the command that runs a training, or goes on with it."""
     request, source = comparison.request, comparison.planned.source
-    plans_name, length = comparison.planned.plans_name(cell), comparison.lengths[cell.model]
-    command = ["train", source.dataset, source.configuration, str(cell.fold), "-p", plans_name]
+    plans_name, length = comparison.planned.plans_name(training), comparison.lengths[training.model]
+    command = ["train", source.dataset, source.configuration, str(training.fold), "-p", plans_name]
     command += ["-device", request.device]
-    option = comparison.states[cell].option
+    option = comparison.states[training].option
     if option is None:
         command += ["--epochs", str(length.epochs), "--iterations", str(length.iterations)]
-        command += ["--seed", str(cell.seed)]
+        command += ["--seed", str(training.seed)]
     else:
         command.append(option)
     if request.trust_plans:
@@ -255,11 +256,11 @@ def _job(comparison: Comparison, cell: Cell) -> Job:
     for name, folder in vars(comparison.paths).items():
         if folder is not None:
             command += [f"--{name}", str(folder)]
-    return Job(str(cell), tuple(command), comparison.log(cell))
+    return Job(str(training), tuple(command), comparison.log(training))
 
 
 def _evaluation(
-    comparison: Comparison, training: Cell | StockTraining, folder: Path
+    comparison: Comparison, training: Training | StockTraining, folder: Path
 ) -> EvaluationTask:
     source = comparison.planned.source
     return EvaluationTask(

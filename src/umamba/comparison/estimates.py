@@ -5,17 +5,18 @@ from collections.abc import Iterable
 from statistics import fmean
 from typing import Any
 
+from umamba.comparison.cost import seconds_with_validation
 from umamba.comparison.state import Comparison
 
-__all__ = ["estimate_cells", "estimate_models"]
+__all__ = ["estimate_models", "estimate_trainings"]
 
 
-def estimate_cells(comparison: Comparison) -> list[dict[str, Any]]:
-    """Return a row per cell that is asked for: where it stands, and about what it takes.
+def estimate_trainings(comparison: Comparison) -> list[dict[str, Any]]:
+    """Return a row per training that is asked for: where it stands, and about what it takes.
 
-    Hours are those of the model's finished cells, else they follow from the time of a training
+    Hours are those of the model's finished trainings, else they follow from the time of a training
     step, measured or estimated, to which augmentation adds where it is slower than the network.
-    What an interrupted cell has behind it is not subtracted.
+    What an interrupted training has behind it is not subtracted.
 
     Returns:
         `model`, `fold`, `seed`, `status`, `reason`, `epochs`, `memory_bytes`, `hours_left`.
@@ -24,39 +25,39 @@ def estimate_cells(comparison: Comparison) -> list[dict[str, Any]]:
     lengths = comparison.lengths
     return [
         {
-            **vars(cell),
+            **vars(training),
             "status": state.status,
             "reason": state.reason,
-            "epochs": lengths[cell.model].epochs if cell.model in lengths else None,
-            "memory_bytes": comparison.costs[cell.model].memory_bytes,
-            "hours_left": 0.0 if state.status == "done" else hours[cell.model],
+            "epochs": lengths[training.model].epochs if training.model in lengths else None,
+            "memory_bytes": comparison.costs[training.model].memory_bytes,
+            "hours_left": 0.0 if state.status == "done" else hours[training.model],
         }
-        for cell in comparison.asked
-        for state in [comparison.states[cell]]
+        for training in comparison.asked
+        for state in [comparison.states[training]]
     ]
 
 
 def estimate_models(comparison: Comparison) -> list[dict[str, Any]]:
-    """Return a row per model that is asked for, which sums up its cells.
+    """Return a row per model that is asked for, which sums up its trainings.
 
     Returns:
-        `model`, `cells`, `statuses` (how many cells have each), `epochs` of one cell,
+        `model`, `trainings`, `statuses` (how many trainings have each), `epochs` of one training,
         `memory_bytes` of one, `hours_left` of all, and `note`, what is to be said of its cost.
     """
     by_model: dict[str, list[dict[str, Any]]] = {}
-    for cell in estimate_cells(comparison):
-        by_model.setdefault(cell["model"], []).append(cell)
+    for training in estimate_trainings(comparison):
+        by_model.setdefault(training["model"], []).append(training)
     return [
         {
             "model": model,
-            "cells": len(cells),
-            "statuses": dict(Counter(cell["status"] for cell in cells)),
-            "epochs": cells[0]["epochs"],
-            "memory_bytes": cells[0]["memory_bytes"],
-            "hours_left": _sum(cell["hours_left"] for cell in cells),
+            "trainings": len(trainings),
+            "statuses": dict(Counter(training["status"] for training in trainings)),
+            "epochs": trainings[0]["epochs"],
+            "memory_bytes": trainings[0]["memory_bytes"],
+            "hours_left": _sum(training["hours_left"] for training in trainings),
             "note": comparison.costs[model].problem,
         }
-        for model, cells in by_model.items()
+        for model, trainings in by_model.items()
     ]
 
 
@@ -66,11 +67,13 @@ def _sum(hours: Iterable[float | None]) -> float | None:
 
 
 def _hours(comparison: Comparison, model: str) -> float | None:
-    finished = [f.train_hours for cell, f in comparison.finished.items() if cell.model == model]
+    finished = [
+        f.train_hours for training, f in comparison.finished.items() if training.model == model
+    ]
     if finished:
         return fmean(finished)
     budget = comparison.request.budget
     if model not in comparison.lengths:
         return budget.amount if budget.kind == "hours" else None
-    seconds = comparison.costs[model].seconds_with_validation
+    seconds = seconds_with_validation(comparison.costs[model])
     return None if seconds is None else seconds * comparison.lengths[model].iterations / 3600

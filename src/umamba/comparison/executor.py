@@ -30,7 +30,7 @@ class Job:
     """One command of ours to run.
 
     Args:
-        name: Name of the cell.
+        name: Name of the training.
         command: The arguments of `umamba`.
         log: Where its output goes, after what is there.
     """

@@ -8,8 +8,9 @@ from typing import Any
 
 from umamba import registry
 from umamba.comparison.budget import Length
-from umamba.comparison.cells import FINAL, is_validated
 from umamba.comparison.planning import Planned
+from umamba.comparison.rows import Training
+from umamba.comparison.training_states import FINAL, is_validated
 from umamba.errors import UMambaError
 from umamba.nnunet.json_files import load_json
 from umamba.nnunet.paths import Paths
@@ -31,6 +32,11 @@ class StockTraining:
     fold: int
     folder: Path
 
+    @property
+    def training(self) -> Training:
+        """Return what results call it by: no seed is on record."""
+        return Training(self.model, self.fold, seed=None)
+
     def __str__(self) -> str:
         return f"{self.model}_fold{self.fold}_stock"
 
@@ -47,7 +53,7 @@ def find_stock_trainings(
 
     Args:
         planned: The comparison.
-        lengths: How long each model's cells train.
+        lengths: How long the trainings of each model are.
         folds: The validation cases of each fold.
         paths: nnU-Net's folders.
 

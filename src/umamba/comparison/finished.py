@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from umamba.comparison.budget import Length
-from umamba.comparison.cells import FINAL
-from umamba.comparison.records import to_plain
+from umamba.comparison.results import to_plain
+from umamba.comparison.training_states import FINAL
 from umamba.errors import UMambaError
 from umamba.nnunet.checkpoints import read_checkpoint
 from umamba.nnunet.seed_streams import SHARED
@@ -116,7 +116,7 @@ def read_finished(
     length, seed, seeds, curve = _read_log(folder / FINAL)
     rows = evaluate(folder / "validation")
     finished = Finished(length, seed, seeds, curve["hours"][-1], _mean_dice(rows["cases"]))
-    details = json.dumps(to_plain({"curve": curve, **rows}), allow_nan=False) + "\n"
+    details = json.dumps(to_plain({"curve": curve, **rows})) + "\n"
     head = {
         "key": key,
         "finished": asdict(finished),

@@ -3,17 +3,19 @@
 As in figure 2 of the U-Mamba paper (arXiv:2401.04722), with contours and Dice.
 """
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from umamba.comparison.analysis import compared_scores
 from umamba.comparison.gallery_drawing import Block, draw_blocks
 from umamba.comparison.gallery_views import cut_views, label_values, read_case
+from umamba.comparison.results import Results
+from umamba.comparison.rows import TrainingResult
 from umamba.comparison.scores import ScoreTable
 from umamba.errors import UMambaError
 from umamba.nnunet.dataset_checks import Case
@@ -41,7 +43,7 @@ class Gallery:
     notes: tuple[str, ...]
 
 
-def choose_cases(results: Mapping[str, Any]) -> dict[str, str]:
+def choose_cases(results: Results) -> dict[str, str]:
     """Choose the best, median, worst and most disputed case.
 
     Best to worst go by the mean Dice of all models that are compared; most disputed is the case
@@ -49,7 +51,7 @@ def choose_cases(results: Mapping[str, Any]) -> dict[str, str]:
     Dice of are left out.
 
     Args:
-        results: The contents of `results.json`.
+        results: What was found.
 
     Returns:
         By case what it was chosen as, such as `worst and most disputed`.
@@ -73,11 +75,11 @@ def choose_cases(results: Mapping[str, Any]) -> dict[str, str]:
     return {case: " and ".join(names) for case, names in roles.items()}
 
 
-def draw_gallery(results: Mapping[str, Any], folder: Path, paths: Paths) -> Gallery:
+def draw_gallery(results: Results, folder: Path, paths: Paths) -> Gallery:
     """Draw the chosen cases, and remove the pictures that an earlier call drew of others.
 
     Args:
-        results: The contents of `results.json`.
+        results: What was found.
         folder: Where the pictures go; made if it is not there.
         paths: nnU-Net's folders; images and references are those of the raw data set.
 
@@ -100,12 +102,12 @@ def _name_of(role: str) -> str:
     return f"{role.replace(' ', '_')}.png"
 
 
-def _draw(results: Mapping[str, Any], folder: Path, paths: Paths) -> Gallery:
+def _draw(results: Results, folder: Path, paths: Paths) -> Gallery:
     chosen = choose_cases(results)
     if not chosen:
         return Gallery({}, ("no case has a Dice of every model",))
     try:
-        raw = open_raw_dataset(paths.require("raw") / results["dataset"]["name"])
+        raw = open_raw_dataset(paths.require("raw") / results.dataset.name)
     except UMambaError as error:
         return Gallery({}, (f"the images are not there: {error}",))
     files = {case.case_id: case for case in raw.cases}
@@ -124,9 +126,7 @@ def _draw(results: Mapping[str, Any], folder: Path, paths: Paths) -> Gallery:
     return Gallery(pictures, notes)
 
 
-def _try_block(
-    results: Mapping[str, Any], role: str, name: str, files: Mapping[str, Case]
-) -> Block | str:
+def _try_block(results: Results, role: str, name: str, files: Mapping[str, Case]) -> Block | str:
     """Return a case as it is drawn, or why it cannot be."""
     if name not in files:
         return f"{name} ({role}) is not in the raw data set"
@@ -136,29 +136,29 @@ def _try_block(
         return f"{name} ({role}) cannot be drawn: {error}"
 
 
-def _labels(results: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    return label_values(results["dataset"]["labels"])
+def _labels(results: Results) -> dict[str, tuple[int, ...]]:
+    return label_values(results.dataset.labels)
 
 
-def _block(results: Mapping[str, Any], role: str, case: Case) -> Block:
+def _block(results: Results, role: str, case: Case) -> Block:
     shown = _shown_trainings(results, case.case_id)
     ending = split_ending(case.images[0])[1]
     predictions = {
-        model: Path(cell["folder"]) / "validation" / f"{case.case_id}{ending}"
-        for model, cell in shown.items()
+        model: Path(training.folder) / "validation" / f"{case.case_id}{ending}"
+        for model, training in shown.items()
     }
     dice = {
         (score.model, score.seed): score.value
         for score in compared_scores(results, "dice")
         if score.case == case.case_id
     }
-    images = read_case(case, predictions, results["settings"].get("ignore"))
+    images = read_case(case, predictions, results.settings.evaluation.ignore)
     return Block(
         role=role,
         case=case.case_id,
         views=cut_views(images),
-        dice={model: dice.get((model, cell["seed"])) for model, cell in shown.items()},
-        seed=_seed_text({cell["seed"] for cell in shown.values()}),
+        dice={model: dice.get((model, training.seed)) for model, training in shown.items()},
+        seed=_seed_text({training.seed for training in shown.values()}),
     )
 
 
@@ -167,16 +167,14 @@ def _seed_text(seeds: set[int | None]) -> str:
     return " or ".join(sorted(named))
 
 
-def _shown_trainings(results: Mapping[str, Any], case: str) -> dict[str, Mapping[str, Any]]:
+def _shown_trainings(results: Results, case: str) -> dict[str, TrainingResult]:
     """Return of each model the compared training with the lowest seed that has the case."""
-    scored = {(r["model"], r["fold"], r["seed"]) for r in results["cases"] if r["case"] == case}
-    cells: Sequence[Mapping[str, Any]] = sorted(
-        (c for c in results["cells"] if c["compared"]),
-        key=lambda cell: (cell["seed"] is None, cell["seed"]),
-    )
-    found: dict[str, Mapping[str, Any]] = {}
-    for cell in cells:
-        if (cell["model"], cell["fold"], cell["seed"]) in scored:
-            found.setdefault(cell["model"], cell)
-    order = [model["name"] for model in results["models"]]
-    return {model: found[model] for model in order if model in found}
+    scored = {row.training for row in results.cases if row.case == case}
+    found: dict[str, TrainingResult] = {}
+    # A training without a seed is shown where there is no other.
+    for result in sorted(
+        (t for t in results.trainings if t.compared and t.training in scored),
+        key=lambda t: math.inf if t.seed is None else t.seed,
+    ):
+        found.setdefault(result.model, result)
+    return {model: found[model] for model in results.model_names if model in found}

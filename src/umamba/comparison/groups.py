@@ -1,60 +1,17 @@
 """Subgroups of cases, such as scanners: a difference for each, and whether they differ in it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Int
 
-from umamba.comparison.bootstrap import MeanEstimate
-from umamba.comparison.model_records import ModelComparison
 from umamba.comparison.paired_tests import holm, t_test
 from umamba.comparison.pairs import estimate_contrast, estimate_difference, make_pair, most_careful
-from umamba.comparison.records import Record
+from umamba.comparison.records import GroupComparison, GroupDifference, ModelComparison
 from umamba.comparison.scores import CaseScore, ScoreTable, Structure
 
-__all__ = ["GroupComparison", "GroupDifference", "compare_groups"]
-
-
-@dataclass(frozen=True)
-class GroupDifference(Record):
-    """A model against a baseline in one subgroup of the cases.
-
-    Attributes:
-        group: Its name.
-        n_cases: Cases of it that both have a score of.
-        n_clusters: What they belong to.
-        difference: Model less baseline in these cases.
-        contrast: The difference in these cases less that in all others.
-        p_contrast: Of that being zero.
-    """
-
-    group: str
-    n_cases: int
-    n_clusters: int
-    difference: MeanEstimate
-    contrast: MeanEstimate
-    p_contrast: float
-
-
-@dataclass(frozen=True)
-class GroupComparison(Record):
-    """A model against a baseline in every subgroup.
-
-    Attributes:
-        model: Name.
-        baseline: Name of what it is compared with.
-        groups: The subgroups, by name.
-        p_interaction: Of the difference being the same in all of them: the least `p_contrast`,
-            after Bonferroni's correction for their number; with two groups there is one contrast.
-        p_interaction_holm: The same after Holm's correction for the number of comparisons.
-    """
-
-    model: str
-    baseline: str
-    groups: tuple[GroupDifference, ...]
-    p_interaction: float
-    p_interaction_holm: float
+__all__ = ["compare_groups"]
 
 
 def compare_groups(

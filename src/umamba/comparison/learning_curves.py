@@ -1,10 +1,11 @@
 """The figure of the learning curves: mean over folds, band over repeated trainings."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Real
 
 from umamba.comparison.dynamics import smooth
 from umamba.comparison.plotting import (
@@ -14,19 +15,30 @@ from umamba.comparison.plotting import (
     name_width,
     style_axes,
 )
+from umamba.comparison.results import Results
 
 __all__ = ["draw_learning_curves"]
 
+_Line = Float[np.ndarray, " points"]
 _TITLES = {"hours": ("Over time", "hours"), "epoch": ("Over epochs", "epoch")}
 _N_POINTS = 200
 _SHOWN_FROM = 0.2  # of a training; what is below all Dice from that time on is left out
 
 
-def draw_learning_curves(results: Mapping[str, Any], styles: Mapping[str, ModelStyle]) -> Any:
+@dataclass(frozen=True)
+class _Points:
+    """The smoothed Dice of a training, and when it was reached: after epochs, and after hours."""
+
+    fold: int
+    times: Mapping[str, Real[np.ndarray, " points"]]
+    dice: _Line
+
+
+def draw_learning_curves(results: Results, styles: Mapping[str, ModelStyle]) -> Any:
     """Draw the smoothed validation Dice over epochs and over hours.
 
     Args:
-        results: The contents of `results.json`.
+        results: What was found.
         styles: By model.
 
     Returns:
@@ -57,19 +69,19 @@ def draw_learning_curves(results: Mapping[str, Any], styles: Mapping[str, ModelS
     return figure
 
 
-def _in_order(curves: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
+def _in_order(curves: Mapping[str, Sequence[_Points]]) -> list[str]:
     """Return `epoch` and `hours`; last the one where trainings end together, beside the names."""
 
     def spread(time: str) -> float:
-        ends = [curve[time][-1] for of_model in curves.values() for curve in of_model]
+        ends = [curve.times[time][-1] for of_model in curves.values() for curve in of_model]
         return float((max(ends) - min(ends)) / max(ends))
 
     return sorted(_TITLES, key=spread, reverse=True)
 
 
 def _draw_model(
-    axes: Any, curves: Sequence[Mapping[str, Any]], time: str, style: ModelStyle
-) -> tuple[Float[np.ndarray, " points"], Float[np.ndarray, " points"]]:
+    axes: Any, curves: Sequence[_Points], time: str, style: ModelStyle
+) -> tuple[_Line, _Line]:
     times, mean, band = _mean_over_folds(curves, time)
     axes.plot(times, mean, color=style.colour, ls=style.line, lw=1.9)
     if band is not None:
@@ -77,27 +89,26 @@ def _draw_model(
     return times, mean
 
 
-def _curves_by_model(results: Mapping[str, Any]) -> dict[str, list[Mapping[str, Any]]]:
+def _curves_by_model(results: Results) -> dict[str, list[_Points]]:
     """Return the curves of compared trainings that have a point, smoothed."""
-    compared = {(c["model"], c["fold"], c["seed"]) for c in results["cells"] if c["compared"]}
-    curves: dict[str, list[Mapping[str, Any]]] = {}
-    for curve in results["curves"]:
-        values = smooth([np.nan if value is None else value for value in curve["dice"]])
+    curves: dict[str, list[_Points]] = {}
+    for curve in results.curves:
+        values = smooth(curve.dice)
         defined = np.isfinite(values)
-        is_compared = (curve["model"], curve["fold"], curve["seed"]) in compared
-        if is_compared and defined.any():
-            columns = {"epoch": curve["epoch"], "hours": curve["hours"], "dice": values}
-            points = {name: np.asarray(column)[defined] for name, column in columns.items()}
-            curves.setdefault(curve["model"], []).append({**curve, **points})
+        if curve.training in results.compared and defined.any():
+            times = {"epoch": curve.epoch, "hours": curve.hours}
+            points = {name: np.asarray(column)[defined] for name, column in times.items()}
+            of_model = curves.setdefault(curve.model, [])
+            of_model.append(_Points(curve.fold, points, values[defined]))
     return curves
 
 
 def _mean_over_folds(
-    curves: Sequence[Mapping[str, Any]], time: str
+    curves: Sequence[_Points], time: str
 ) -> tuple[
-    Float[np.ndarray, " points"],
-    Float[np.ndarray, " points"],
-    tuple[Float[np.ndarray, " points"], Float[np.ndarray, " points"]] | None,
+    _Line,
+    _Line,
+    tuple[_Line, _Line] | None,
 ]:
     """Average trainings per fold, and the folds, on common points in time.
 
@@ -105,12 +116,12 @@ def _mean_over_folds(
         The times, the mean, and a band from the mean of the lowest training of each fold to that of
         the highest: a seed is not the same in another fold. `None` where nothing was repeated.
     """
-    begin = max(curve[time][0] for curve in curves)
-    times = np.linspace(begin, min(curve[time][-1] for curve in curves), _N_POINTS)
-    by_fold: dict[int, list[Float[np.ndarray, " points"]]] = {}
+    begin = max(curve.times[time][0] for curve in curves)
+    times = np.linspace(begin, min(curve.times[time][-1] for curve in curves), _N_POINTS)
+    by_fold: dict[int, list[_Line]] = {}
     for curve in curves:
-        values = np.interp(times, curve[time], curve["dice"])
-        by_fold.setdefault(curve["fold"], []).append(values)
+        values = np.interp(times, curve.times[time], curve.dice)
+        by_fold.setdefault(curve.fold, []).append(values)
     low, mean, high = (
         np.mean([part(of_fold, axis=0) for of_fold in by_fold.values()], axis=0)
         for part in (np.min, np.mean, np.max)

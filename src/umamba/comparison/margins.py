@@ -2,25 +2,22 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
 
 from scipy import stats
 
-from umamba.comparison.bootstrap import Interval
-from umamba.comparison.model_records import ALPHA, POWER, ModelComparison
-from umamba.comparison.records import Record
-from umamba.comparison.variance import VariancePart, mean_variance
+from umamba.comparison.pairs import interval_of
+from umamba.comparison.records import (
+    ALPHA,
+    POWER,
+    Margin,
+    MarginOutcome,
+    ModelComparison,
+    VariancePart,
+)
+from umamba.comparison.rows import Cost
+from umamba.comparison.variance import mean_variance
 
-__all__ = ["Margin", "MarginOutcome", "against_margin", "margin_verdict"]
-
-MarginOutcome = Literal[
-    "superior by the margin",
-    "equivalent",
-    "not inferior",
-    "inferior by the margin",
-    "undecided",
-]
+__all__ = ["against_margin", "margin_verdict"]
 
 _SAME_COST = 0.05  # measured times and memory differ by that much between runs
 _COSTS = {"seconds_per_iteration": "time of a training step", "peak_memory_bytes": "memory"}
@@ -29,37 +26,8 @@ _MOST = {"seeds": 100, "folds": 100, "cases": 100_000}
 _STEP = 1.05  # large numbers are found to 5 %
 
 
-@dataclass(frozen=True)
-class Margin(Record):
-    """A model against a baseline, by the smallest difference that matters.
-
-    Attributes:
-        model: Name.
-        baseline: Name of what it is compared with.
-        margin: That difference, in the metric's own unit.
-        interval: Of the difference, by which the outcome is judged.
-        outcome: What it shows; of the trained networks where a model was not repeated.
-        probability: That the model is better by more than the margin: the share of the confidence
-            distribution of the difference beyond it.
-        cheaper: Per cost its ratio to the baseline's, if none is higher and one is lower.
-        same_at_less_cost: Whether it is equivalent or not inferior, and cheaper.
-        to_settle: How many seeds per fold, folds, or cases in all would settle it, each with all
-            else as it is; `None` where no number would, and empty where it is settled.
-    """
-
-    model: str
-    baseline: str
-    margin: float
-    interval: Interval
-    outcome: MarginOutcome
-    probability: float
-    cheaper: dict[str, float]
-    same_at_less_cost: bool
-    to_settle: dict[str, int | None]
-
-
 def against_margin(
-    comparison: ModelComparison, margin: float, cost: Mapping[str, Mapping[str, Any]]
+    comparison: ModelComparison, margin: float, cost: Mapping[str, Cost]
 ) -> Margin | None:
     """Judge a comparison by a margin.
 
@@ -76,14 +44,14 @@ def against_margin(
     Returns:
         The judgement; `None` where there is no interval.
     """
-    interval = comparison.interval_at(1 - ALPHA / max(comparison.n_comparisons, 1))
+    interval = interval_of(comparison, 1 - ALPHA / max(comparison.n_comparisons, 1))
     if not math.isfinite(interval.low):
         return None
     sign = 1 if comparison.higher_is_better else -1
     low, high = sorted((sign * interval.low, sign * interval.high))
     mean = sign * comparison.difference.mean
     outcome = _outcome(low, high, margin)
-    cheaper = _cheaper(cost.get(comparison.model, {}), cost.get(comparison.baseline, {}))
+    cheaper = _cheaper(cost.get(comparison.model), cost.get(comparison.baseline))
     alike = outcome in ("equivalent", "not inferior")
     return Margin(
         model=comparison.model,
@@ -139,14 +107,15 @@ def _probability(comparison: ModelComparison, beyond: float) -> float:
     return float(stats.t.cdf(t, difference.degrees_of_freedom))
 
 
-def _cheaper(model: Mapping[str, Any], baseline: Mapping[str, Any]) -> dict[str, float]:
+def _cheaper(model: Cost | None, baseline: Cost | None) -> dict[str, float]:
     """Return ratios of costs, if all that matter were measured, none is higher and one lower."""
+    if model is None or baseline is None:
+        return {}
+    pairs = {name: (getattr(model, name), getattr(baseline, name)) for name in _COSTS}
     ratios = {
-        name: model[name] / baseline[name]
-        for name in _COSTS
-        if model.get(name) is not None and baseline.get(name)
+        name: own / other for name, (own, other) in pairs.items() if own is not None and other
     }
-    known = len(ratios) == len(_COSTS) or (ratios and not baseline.get("peak_memory_bytes"))
+    known = len(ratios) == len(_COSTS) or (ratios and not baseline.peak_memory_bytes)
     higher = any(ratio > 1 + _SAME_COST for ratio in ratios.values())
     lower = any(ratio < 1 - _SAME_COST for ratio in ratios.values())
     return ratios if known and lower and not higher else {}

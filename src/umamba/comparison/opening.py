@@ -7,16 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from umamba.comparison.analysis_settings import check_cases
 from umamba.comparison.budget import Length
-from umamba.comparison.cells import (
-    Cell,
-    CellState,
-    check_length,
-    inspect_cell,
-    wait_for_trainings,
-)
-from umamba.comparison.cost import estimate_costs, measure_costs
+from umamba.comparison.case_tables import check_cases
+from umamba.comparison.cost import estimate_costs, measure_costs, seconds_with_validation
 from umamba.comparison.evaluated import size_cut_points
 from umamba.comparison.finished import file_marks, recall_finished
 from umamba.comparison.planning import (
@@ -27,6 +20,7 @@ from umamba.comparison.planning import (
     prepare,
     validation_cases,
 )
+from umamba.comparison.rows import Training
 from umamba.comparison.settings import (
     check_output,
     extend_request,
@@ -35,6 +29,12 @@ from umamba.comparison.settings import (
     write_settings,
 )
 from umamba.comparison.state import Comparison
+from umamba.comparison.training_states import (
+    TrainingState,
+    check_length,
+    inspect_training,
+    wait_for_trainings,
+)
 from umamba.errors import UMambaError
 from umamba.evaluation.metrics import chosen_metrics
 from umamba.nnunet.interruption import StopRequest, resumable
@@ -202,18 +202,18 @@ def _lengths(comparison: Comparison, models: Iterable[str]) -> dict[str, Length]
         if model in lengths:
             continue
         cost = comparison.costs[model]
-        if budget.kind == "hours" and cost.seconds_with_validation is None:
+        if budget.kind == "hours" and seconds_with_validation(cost) is None:
             msg = f"hours cannot be budgeted for {model}: {cost.problem}; give --budget epochs:N"
             raise UMambaError(msg)
-        lengths[model] = budget.length(cost.seconds_with_validation)
+        lengths[model] = budget.length(seconds_with_validation(cost))
     return lengths
 
 
 def _inspect_all(comparison: Comparison) -> None:
     folds = comparison.request.folds
     comparison.evaluated_as = {fold: _evaluated_as(comparison, fold) for fold in folds}
-    for cell in comparison.cells:
-        comparison.states[cell] = _inspect(comparison, cell)
+    for training in comparison.trainings:
+        comparison.states[training] = _inspect(comparison, training)
 
 
 def _evaluated_as(comparison: Comparison, fold: int) -> Mapping[str, Any]:
@@ -229,20 +229,20 @@ def _evaluated_as(comparison: Comparison, fold: int) -> Mapping[str, Any]:
     }
 
 
-def _inspect(comparison: Comparison, cell: Cell) -> CellState:
-    folder, length = comparison.folder(cell), comparison.lengths.get(cell.model)
+def _inspect(comparison: Comparison, training: Training) -> TrainingState:
+    folder, length = comparison.folder(training), comparison.lengths.get(training.model)
     if length is None:  # of a dry run, which does not know how many iterations fit into hours
-        return CellState("pending")
+        return TrainingState("pending")
     finished = recall_finished(
-        folder, comparison.cache(str(cell)), comparison.evaluated_as[cell.fold]
+        folder, comparison.cache(str(training)), comparison.evaluated_as[training.fold]
     )
     if finished is not None:
-        check_length(folder, cell, length, finished.length, finished.seed)
-        comparison.finished[cell] = finished
-        return CellState("done")
-    cases, ending = comparison.cases[cell.fold], comparison.planned.source.file_ending
-    state = inspect_cell(folder, cell, length, cases, ending)
-    failure = comparison.failure(cell)
+        check_length(folder, training, length, finished.length, finished.seed)
+        comparison.finished[training] = finished
+        return TrainingState("done")
+    cases, ending = comparison.cases[training.fold], comparison.planned.source.file_ending
+    state = inspect_training(folder, training, length, cases, ending)
+    failure = comparison.failure(training)
     if state.status != "done" and failure.is_file():
         reason = failure.read_text(encoding="utf-8", errors="replace")
         return replace(state, status="failed", reason=reason)

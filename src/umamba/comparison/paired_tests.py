@@ -1,34 +1,16 @@
 """Tests and effect sizes of paired differences, and the correction for several tests."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
 from scipy import stats
 
-from umamba.comparison.bootstrap import CONFIDENCE, Interval, MeanEstimate
-from umamba.comparison.records import Record
+from umamba.comparison.bootstrap import CONFIDENCE
+from umamba.comparison.records import FoldTest, Interval, MeanEstimate
 
-__all__ = ["FoldTest", "cohen_d_z", "fold_test", "holm", "holm_steps", "rank_biserial", "t_test"]
+__all__ = ["cohen_d_z", "fold_test", "holm", "holm_steps", "rank_biserial", "t_test"]
 __all__ += ["wilcoxon"]
-
-
-@dataclass(frozen=True)
-class FoldTest(Record):
-    """Each fold's mean difference taken as one number; nan below two folds.
-
-    Attributes:
-        n_folds: How many.
-        mean: Mean over folds, each counting the same.
-        interval: Its 95 % interval.
-        p: Of the mean being zero, by the two-sided one-sample t test.
-    """
-
-    n_folds: int
-    mean: float
-    interval: Interval
-    p: float
 
 
 def t_test(difference: MeanEstimate) -> float:

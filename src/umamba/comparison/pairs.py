@@ -10,17 +10,17 @@ from scipy import stats
 
 from umamba.comparison.bootstrap import (
     CONFIDENCE,
-    MeanEstimate,
     estimate_mean,
+    interval_at,
     no_estimate,
     resample_means,
 )
+from umamba.comparison.records import Interval, MeanEstimate, ModelComparison, VariancePart
 from umamba.comparison.scores import ScoreTable
 from umamba.comparison.variance import (
     MeanVariance,
     TrainingSpread,
     TrainingWeights,
-    VariancePart,
     case_part,
     cluster_sums,
     fold_part,
@@ -35,6 +35,7 @@ __all__ = [
     "difference_variances",
     "estimate_contrast",
     "estimate_difference",
+    "interval_of",
     "make_pair",
     "most_careful",
 ]
@@ -165,6 +166,13 @@ def most_careful(estimates: Iterable[_Uncertain], confidence: float = CONFIDENCE
     return max(
         estimates, key=lambda e: stats.t.ppf(quantile, e.degrees_of_freedom) * e.standard_error
     )
+
+
+def interval_of(comparison: ModelComparison, confidence: float) -> Interval:
+    """Return the interval of another confidence: that of the estimate that is widest there."""
+    estimates = [e for e in (comparison.pooled, comparison.unpooled) if e is not None]
+    widest = most_careful(estimates or [comparison.difference], confidence)
+    return interval_at(widest, confidence)
 
 
 def estimate_difference(pair: Pair, n_bootstrap: int, seed: int) -> dict[str, MeanEstimate]:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from umamba import registry
-from umamba.comparison.analysis_settings import AnalysisSettings
 from umamba.comparison.budget import Budget
-from umamba.comparison.cells import Cell
+from umamba.comparison.results import AnalysisSettings
+from umamba.comparison.rows import Training
 from umamba.errors import PlansError, UMambaError
 from umamba.evaluation.cases import Labels
 from umamba.evaluation.labels import labels_from_dataset_json
@@ -40,15 +40,19 @@ _SOURCE = "nnUNetPlans"
 
 @dataclass(frozen=True)
 class Asked:
-    """The cells that one call asks for: every model on every fold from every seed."""
+    """The trainings that one call asks for: every model on every fold from every seed."""
 
     models: tuple[str, ...]
     folds: tuple[int, ...]
     seeds: tuple[int, ...]
 
-    def includes(self, model: str, fold: int, seed: int) -> bool:
-        """Return whether a cell is one of them."""
-        return model in self.models and fold in self.folds and seed in self.seeds
+    def includes(self, training: Training) -> bool:
+        """Return whether a training is one of them."""
+        return (
+            training.model in self.models
+            and training.fold in self.folds
+            and training.seed in self.seeds
+        )
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ class ComparisonRequest:
         models: Names of models, controls among them; those that `output` has from before are added.
         folds: Numbers of folds, likewise.
         seeds: Seeds, likewise.
-        budget: How long every cell trains.
+        budget: How long every training is.
         output: The folder of the results.
         baseline: The model that the others are compared with; `None` is `nnunet` where it is among
             them, else the first.
@@ -140,16 +144,16 @@ class Planned:
 
     source: Source
     models: tuple[str, ...]
-    plans: dict[tuple[str, int], Plans]
+    plans: dict[tuple[str, int | None], Plans]
 
-    def plans_name(self, cell: Cell) -> str:
-        """Return the name of a cell's plans."""
-        return str(self.plans[cell.model, cell.seed]["plans_name"])
+    def plans_name(self, training: Training) -> str:
+        """Return the name of a training's plans."""
+        return str(self.plans[training.model, training.seed]["plans_name"])
 
-    def folder(self, cell: Cell, paths: Paths) -> Path:
-        """Return where a cell trains, as nnU-Net names it."""
-        model = f"nnUNetTrainerUMamba__{self.plans_name(cell)}__{self.source.configuration}"
-        return paths.require("results") / self.source.dataset / model / f"fold_{cell.fold}"
+    def folder(self, training: Training, paths: Paths) -> Path:
+        """Return the folder of a training, as nnU-Net names it."""
+        model = f"nnUNetTrainerUMamba__{self.plans_name(training)}__{self.source.configuration}"
+        return paths.require("results") / self.source.dataset / model / f"fold_{training.fold}"
 
 
 def find_source(request: ComparisonRequest, paths: Paths) -> Source:
@@ -178,7 +182,7 @@ def derive_all(request: ComparisonRequest, source: Source, paths: Paths) -> Plan
         PlansError: If a model does not exist, an option does not fit it, or it would need data
             that are preprocessed in another way.
     """
-    plans = {}
+    plans: dict[tuple[str, int | None], Plans] = {}
     for model in request.models:
         architecture = registry.find_architecture(model)
         own = _own_source(architecture, request, source, paths)

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from umamba.comparison.rows import ComparedModel
 from umamba.registry import family_of
 
 __all__ = [
@@ -66,7 +67,7 @@ class ModelStyle:
         return {"marker": self.marker, "color": self.colour, "mfc": face, "mec": self.colour}
 
 
-def model_styles(models: Sequence[Mapping[str, Any]]) -> dict[str, ModelStyle]:
+def model_styles(models: Sequence[ComparedModel]) -> dict[str, ModelStyle]:
     """Give every model a style.
 
     Args:
@@ -74,8 +75,8 @@ def model_styles(models: Sequence[Mapping[str, Any]]) -> dict[str, ModelStyle]:
     """
     counts: dict[str | None, int] = {}
     styles = {}
-    for model in sorted(models, key=lambda model: model["control_of"] is not None):
-        name = model["name"]
+    for model in sorted(models, key=lambda model: model.control_of is not None):
+        name = model.name
         family = family_of(name)
         index = counts.get(family, 0)
         counts[family] = index + 1
@@ -87,7 +88,7 @@ def model_styles(models: Sequence[Mapping[str, Any]]) -> dict[str, ModelStyle]:
             marker=_MARKERS[index % len(_MARKERS)],
             filled=index == 0,
         )
-    return {model["name"]: styles[model["name"]] for model in models}
+    return {model.name: styles[model.name] for model in models}
 
 
 def _lighten(colour: str) -> str:

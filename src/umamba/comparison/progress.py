@@ -6,8 +6,8 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from umamba.comparison.cells import Cell
 from umamba.comparison.executor import Event
+from umamba.comparison.rows import Training
 from umamba.comparison.state import Comparison
 from umamba.terminal import write_control
 
@@ -59,16 +59,18 @@ class ComparisonProgress:
         counts = Counter(state.status for state in comparison.states.values())
         if event is None:
             counted = ", ".join(f"{counts[s]} {s}" for s in _STATUSES if counts[s])
-            return f"{len(comparison.states)} cells: {counted}{_others(comparison)}"
+            return f"{len(comparison.states)} trainings: {counted}{_others(comparison)}"
         total = f"[{counts['done']}/{len(comparison.states)}]"
         if event.kind == "started":
             return f"{total} {event.job.name} started, log in {event.job.log}"
-        cell = next(cell for cell in comparison.states if str(cell) == event.job.name)
-        state = comparison.states[cell]
+        training = next(
+            training for training in comparison.states if str(training) == event.job.name
+        )
+        state = comparison.states[training]
         now = time.monotonic()
         seconds = now - self._started.get(event.job.name, now)
         reason = f": {state.reason} (log in {event.job.log})" if state.reason else ""
-        took = f"{format_hours(seconds / 3600)}{_dice(comparison, cell)}"
+        took = f"{format_hours(seconds / 3600)}{_dice(comparison, training)}"
         return f"{total} {event.job.name} {state.status} after {took}{reason}"
 
     def _table(self, comparison: Comparison) -> list[str]:
@@ -79,11 +81,10 @@ class ComparisonProgress:
             states = {c: s for c, s in comparison.states.items() if c.model == model}
             counts = Counter(state.status for state in states.values())
             row = f"{model:<{width}}" + "".join(f"{counts[s]:>12}" for s in _STATUSES)
-            running = [cell for cell, state in states.items() if state.status == "running"]
+            running = [training for training, state in states.items() if state.status == "running"]
             lines.append(row)
             lines += [
-                f"  fold {cell.fold} seed {cell.seed}: {_last_epoch(comparison.log(cell))}"
-                for cell in running
+                f"  fold {t.fold} seed {t.seed}: {_last_epoch(comparison.log(t))}" for t in running
             ]
         return lines
 
@@ -91,7 +92,7 @@ class ComparisonProgress:
 def _others(comparison: Comparison) -> str:
     """Say what this call leaves alone that earlier ones asked for."""
     asked = set(comparison.asked)
-    left = [state.status for cell, state in comparison.states.items() if cell not in asked]
+    left = [state.status for training, state in comparison.states.items() if training not in asked]
     undone = len(left) - left.count("done")
     if not undone:
         return ""
@@ -101,8 +102,8 @@ def _others(comparison: Comparison) -> str:
     )
 
 
-def _dice(comparison: Comparison, cell: Cell) -> str:
-    finished = comparison.finished.get(cell)
+def _dice(comparison: Comparison, training: Training) -> str:
+    finished = comparison.finished.get(training)
     return "" if finished is None or finished.dice is None else f", Dice {finished.dice:.3f}"
 
 

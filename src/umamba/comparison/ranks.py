@@ -1,7 +1,6 @@
 """How stable the ranking of models is over bootstraps, as in challengeR."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
@@ -10,7 +9,7 @@ from scipy import stats
 
 from umamba.comparison.bootstrap import CONFIDENCE, resample_means
 from umamba.comparison.pairs import difference_variances, make_pair, most_careful
-from umamba.comparison.records import Record
+from umamba.comparison.records import ModelRank, RankStability
 from umamba.comparison.scores import CaseScore, ScoreTable, Structure
 from umamba.comparison.variance import (
     MeanVariance,
@@ -19,57 +18,7 @@ from umamba.comparison.variance import (
     training_weights,
 )
 
-__all__ = ["ModelRank", "RankStability", "rank_stability"]
-
-
-@dataclass(frozen=True)
-class ModelRank(Record):
-    """The place of one model; ranks start at 1, and equal means share the better one.
-
-    Attributes:
-        model: Name.
-        mean: Mean over the cases.
-        rank: Rank by that mean.
-        rank_low: One more than there are models that are better beyond doubt: those whose interval
-            against this one, corrected for the number of others, leaves out zero.
-        rank_high: The number of models, less those that are worse beyond doubt.
-        shares: Share of the bootstraps in which it has rank 1, 2, ...
-    """
-
-    model: str
-    mean: float
-    rank: int
-    rank_low: int
-    rank_high: int
-    shares: tuple[float, ...]
-
-    @property
-    def first_share(self) -> float:
-        """Return the share of the bootstraps in which the model comes first."""
-        return self.shares[0]
-
-
-@dataclass(frozen=True)
-class RankStability(Record):
-    """Ranking of all models over bootstraps.
-
-    Attributes:
-        n_cases: Cases that all models have scores of.
-        n_cases_left_out: The others.
-        includes_seed_variance: Whether every model has repeated trainings.
-        models: Per model its ranks, the best first.
-        kendall_tau: Mean over bootstraps of Kendall's tau-b with the ranking observed.
-        kendall_tau_low: 2.5 % quantile.
-        kendall_tau_high: 97.5 % quantile.
-    """
-
-    n_cases: int
-    n_cases_left_out: int
-    includes_seed_variance: bool
-    models: tuple[ModelRank, ...]
-    kendall_tau: float
-    kendall_tau_low: float
-    kendall_tau_high: float
+__all__ = ["rank_stability"]
 
 
 def rank_stability(

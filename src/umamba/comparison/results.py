@@ -1,176 +1,329 @@
-"""The files of a comparison: `results.json`, tables, and a manifest.
+"""The results of a comparison: their types, and the one place that reads and writes `results.json`.
 
-`docs/reference/comparison-results.md` describes `results.json`.
+`docs/reference/comparison-results.md` describes the file.
 """
 
+import dataclasses
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import chain, repeat
 from pathlib import Path
-from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from umamba import registry
-from umamba.comparison.analysis import compared_scores
-from umamba.comparison.controls import control_of
-from umamba.comparison.finished import read_details
-from umamba.comparison.records import to_plain
+import msgspec
+import numpy as np
+from msgspec import inspect
+
+from umamba.comparison.learning_records import Dynamics
+from umamba.comparison.records import MetricStatistics
+from umamba.comparison.rows import (
+    CaseResult,
+    ComparedDataset,
+    ComparedModel,
+    Cost,
+    LearningCurve,
+    ObjectResult,
+    Training,
+    TrainingResult,
+)
+from umamba.errors import ComparisonError, UMambaError
+from umamba.evaluation.metric import Metric
 from umamba.evaluation.metrics import measured_metrics
-from umamba.evaluation.summary import as_csv
-from umamba.nnunet.file_names import GEOMETRY_ENDINGS
+from umamba.evaluation.settings import EvaluationSettings
+from umamba.nnunet.json_files import load_json
+from umamba.nnunet.seed_streams import SHARED
 from umamba.nnunet.whole_files import write_whole
 
 if TYPE_CHECKING:
-    from umamba.comparison.state import Comparison
+    import pandas as pd
 
-__all__ = ["build_results", "write_results"]
+__all__ = [
+    "AnalysisSettings",
+    "Empty",
+    "Results",
+    "ResultsSettings",
+    "from_plain",
+    "read_results",
+    "save_results",
+    "to_plain",
+]
+
+Empty = Literal["undefined", "one", "zero"]
 
 _SCHEMA = "umamba-comparison"
-_VERSION = 1
+_VERSION = 2
+_NONE_SAID = {"low": None, "high": None}
+# What the first results of version 1 did not know yet.
+_LATER_COMPARED: dict[str, Any] = {
+    "n_informative_left_out": 0,
+    "pooled": None,
+    "unpooled": None,
+    "corrected_interval": _NONE_SAID,
+    "fold_test": {"n_folds": 0, "mean": None, "interval": _NONE_SAID, "p": None},
+}
+_T = TypeVar("_T")
 
 
-def build_results(comparison: "Comparison") -> dict[str, Any]:
-    """Return the contents of `results.json`, without statistics."""
-    request, source = comparison.request, comparison.planned.source
-    rows: dict[str, list[dict[str, Any]]] = {"cases": [], "instances": [], "curves": []}
-    for head, cache in _trainings(comparison):
-        details = read_details(cache)
-        rows["cases"] += [head | row for row in details["cases"]]
-        rows["instances"] += [head | row for row in details["instances"]]
-        rows["curves"].append(head | details["curve"])
-    content = {
-        "schema": _SCHEMA,
-        "schema_version": _VERSION,
-        "dataset": {
-            "name": source.dataset,
-            "configuration": source.configuration,
-            "labels": source.dataset_json["labels"],
-            "n_cases": len(frozenset().union(*comparison.cases.values())),
-            "spacing_unit": "mm" if source.file_ending in GEOMETRY_ENDINGS else "px",
-        },
-        "settings": {
-            "models": comparison.planned.models,
-            "baseline": comparison.baseline,
-            "folds": request.folds,
-            "seeds": request.seeds,
-            "budget": request.budget.to_dict(),
-            "features": request.features,
-            "patch_size": request.patch_size,
-            "batch_size": request.batch_size,
-            **request.evaluation.to_dict(),
-            **request.analysis.to_dict(),
-        },
-        "models": [_model(comparison, name) for name in comparison.planned.models],
-        "cells": [*_cells(comparison), *_stock_cells(comparison)],
-        "cost": {model: cost.to_dict() for model, cost in comparison.costs.items()},
-        "dynamics": {},
-        "statistics": {},
-        "verdicts": {},
-    }
-    plain: dict[str, Any] = to_plain(content)
-    return plain | rows
+@dataclass(frozen=True)
+class AnalysisSettings:
+    """What the statistics are told.
+
+    Attributes:
+        empty: What Dice, IoU and NSD are where reference and prediction both are empty.
+        margin: The smallest difference that matters, in Dice points; `None` if nothing is said.
+        clusters: Per case what it belongs to, such as a patient; empty if cases stand alone.
+        groups: Per case its subgroup, such as a scanner; empty if there are none.
+    """
+
+    empty: Empty = "undefined"
+    margin: float | None = None
+    clusters: Mapping[str, str] = field(default_factory=dict)
+    groups: Mapping[str, str] = field(default_factory=dict)
 
 
-def _model(comparison: "Comparison", name: str) -> dict[str, Any]:
-    architecture = registry.find_architecture(name)
-    length = comparison.lengths[name]
-    return {
-        "name": name,
-        "plans_name": architecture.plans_name,
-        "control_of": control_of(name),
-        "paper": architecture.paper,
-        "epochs": length.epochs,
-        "iterations": length.iterations,
-    }
+@dataclass(frozen=True)
+class ResultsSettings:
+    """What the numbers of a comparison depend on.
+
+    Attributes:
+        models: Names of the models, in their order.
+        baseline: The one that the others are compared with.
+        folds: Folds of the cross-validation.
+        seeds: Seeds of the trainings.
+        budget: What each training may use, by its kind.
+        features: Channels per stage; `None` is as planned, as for the next two.
+        patch_size: Voxels per axis.
+        batch_size: Patches.
+        evaluation: What metrics depend on.
+        analysis: What statistics depend on.
+    """
+
+    models: tuple[str, ...]
+    baseline: str
+    folds: tuple[int, ...]
+    seeds: tuple[int, ...]
+    budget: dict[str, int | float]
+    features: tuple[int, ...] | None = None
+    patch_size: tuple[int, ...] | None = None
+    batch_size: int | None = None
+    evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
+    analysis: AnalysisSettings = field(default_factory=AnalysisSettings)
 
 
-def _cells(comparison: "Comparison") -> Iterable[dict[str, Any]]:
-    for cell, state in comparison.states.items():
-        finished = comparison.finished.get(cell)
-        yield vars(cell) | {
-            "status": state.status,
-            "reason": state.reason,
-            "seeds": None if finished is None else finished.seeds,
-            "folder": str(comparison.folder(cell)),
-            "source": "compare",
-            "train_hours": None if finished is None else finished.train_hours,
-            "epochs": comparison.lengths[cell.model].epochs,
-            "compared": finished is not None,
-        }
+@dataclass(frozen=True)
+class Results:
+    """Everything that a comparison has found.
+
+    Attributes:
+        dataset: The data set.
+        settings: What the numbers depend on.
+        models: The models, in their order.
+        trainings: How far each training has come.
+        cases: Metrics by training, case and label.
+        instances: Objects found, by training, case, label and size.
+        curves: The log of each training.
+        cost: What each model costs, as far as that is known.
+        dynamics: How soon each model gets good.
+        statistics: By metric. Those of objects are called by metric and size, such as
+            `object_f1_small`; those of labels seen where there are none, or not seen,
+            `false_alarm` and `missed`.
+        verdicts: What Dice shows, in words, by model.
+    """
+
+    dataset: ComparedDataset
+    settings: ResultsSettings
+    models: tuple[ComparedModel, ...]
+    trainings: tuple[TrainingResult, ...]
+    cases: tuple[CaseResult, ...]
+    instances: tuple[ObjectResult, ...]
+    curves: tuple[LearningCurve, ...]
+    cost: dict[str, Cost] = field(default_factory=dict)
+    dynamics: dict[str, Dynamics] = field(default_factory=dict)
+    statistics: dict[str, MetricStatistics] = field(default_factory=dict)
+    verdicts: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def model_names(self) -> list[str]:
+        """Return the names of the models, in their order."""
+        return [model.name for model in self.models]
+
+    @cached_property
+    def metrics(self) -> dict[str, Metric]:
+        """Return the metrics that the cases were measured by."""
+        return measured_metrics(row.metrics for row in self.cases)
+
+    @cached_property
+    def compared(self) -> frozenset[Training]:
+        """Return the trainings that count in the statistics."""
+        return frozenset(result.training for result in self.trainings if result.compared)
+
+    def of(self, metric: str) -> MetricStatistics:
+        """Return the statistics of a metric; empty while models train, and of unknown metrics."""
+        return self.statistics.get(metric, MetricStatistics())
+
+    @property
+    def dice(self) -> MetricStatistics:
+        """Return the statistics of Dice, by which models are judged."""
+        return self.of("dice")
+
+    def to_pandas(self) -> "pd.DataFrame":
+        """Return the metrics of all cases as a table.
+
+        Returns:
+            A row per training, case and label, with the columns of `cases.csv`: `model`, `fold`,
+            `seed`, `case`, `label`, a column per metric, and `empty`.
+
+        Raises:
+            ComparisonError: If pandas is not installed.
+        """
+        from umamba.comparison.presentation import as_data_frame
+
+        return as_data_frame(self)
+
+    def _repr_html_(self) -> str:
+        """Return what Jupyter shows: the verdicts, and the mean Dice of each model."""
+        from umamba.comparison.presentation import as_html
+
+        return as_html(self)
 
 
-def _stock_cells(comparison: "Comparison") -> Iterable[dict[str, Any]]:
-    for training, finished in comparison.stock.items():
-        reason = comparison.why_not_compared(training)
-        yield {
-            "model": training.model,
-            "fold": training.fold,
-            "seed": None,
-            "seeds": None,
-            "status": "done",
-            "reason": reason,
-            "folder": str(training.folder),
-            "source": "stock",
-            "train_hours": finished.train_hours,
-            "epochs": finished.length.epochs,
-            "compared": reason is None,
-        }
+def read_results(path: Path) -> Results:
+    """Read the results of a comparison, of this version or an earlier one.
+
+    Args:
+        path: `results.json`, or the folder that it is in.
+
+    Raises:
+        ComparisonError: If it is missing, damaged, or of a later version.
+    """
+    file = path / "results.json" if path.is_dir() else path
+    do_again = "run the same `umamba compare` again: it trains nothing that is done"
+    try:
+        content = load_json(file)
+    except UMambaError as error:
+        msg = f"{error}; {do_again}"
+        raise ComparisonError(msg) from None
+    schema, version = content.get("schema"), content.get("schema_version")
+    if schema != _SCHEMA or version not in range(1, _VERSION + 1):
+        msg = (
+            f"{file} is of schema {schema!r}, version {version!r}; this umamba reads {_SCHEMA!r} "
+            f"up to version {_VERSION}: update umamba, or {do_again}"
+        )
+        raise ComparisonError(msg)
+    try:
+        return from_plain(_from_version_1(content) if version == 1 else content, Results)
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        msg = f"{file} is damaged ({error}); {do_again}"
+        raise ComparisonError(msg) from None
 
 
-def _trainings(comparison: "Comparison") -> Iterator[tuple[dict[str, Any], Path]]:
-    """Yield what has been evaluated: its model, fold and seed, and where the rest is kept."""
-    for cell in comparison.cells:  # in the same order, whichever ended first
-        if cell in comparison.finished:
-            yield dict(vars(cell)), comparison.cache(str(cell))
-    for training in comparison.stock:
-        head = {"model": training.model, "fold": training.fold, "seed": None}
-        yield head, comparison.cache(str(training))
+def save_results(file: Path, results: Results) -> None:
+    """Write `results.json`, whole or not at all.
+
+    Args:
+        file: Where to.
+        results: What it is to hold.
+
+    Raises:
+        UMambaError: If it cannot be written.
+    """
+    head = {"schema": _SCHEMA, "schema_version": _VERSION}
+    fields = {f.name: getattr(results, f.name) for f in dataclasses.fields(results)}
+    write_whole(file, "".join(_as_json(head | fields)))
 
 
-def write_results(output: Path, results: Mapping[str, Any], manifest: Mapping[str, Any]) -> None:
-    """Write all files, each whole or not at all."""
-    write_whole(output / "results.json", "".join(_as_json(results)))
-    write_whole(output / "manifest.json", json.dumps(manifest, indent=2, allow_nan=False) + "\n")
-    surface = {"surface": results["settings"]["surface"]}
-    cases = [
-        {**{k: v for k, v in row.items() if k != "metrics"}, **row["metrics"], **surface}
-        for row in results["cases"]
-    ]
-    metrics = measured_metrics(results["cases"])
-    columns = ("model", "fold", "seed", "case", "label", *metrics, "surface", "empty")
-    write_whole(output / "cases.csv", as_csv(columns, cases))
-    models = [_model_row(results, model) for model in results["models"]]
-    write_whole(output / "models.csv", as_csv(list(models[0]), models))
-
-
-def _as_json(results: Mapping[str, Any]) -> Iterator[str]:
+def _as_json(content: Mapping[str, Any]) -> Iterator[str]:
     """Write a row of a table on a line, which takes far less time and room than a line per key."""
-    for opens, (key, value) in zip(chain("{", repeat(",")), results.items(), strict=False):
+    for opens, (key, value) in zip(chain("{", repeat(",")), content.items(), strict=False):
         yield f"{opens}\n{json.dumps(key)}: "
-        if isinstance(value, list) and value:
+        if isinstance(value, tuple) and value:
             for between, row in zip(chain("[", repeat(",")), value, strict=False):
-                yield f"{between}\n {json.dumps(row, allow_nan=False)}"
+                yield f"{between}\n {_encode(row).decode()}"
             yield "\n]"
         else:
-            yield json.dumps(value, indent=1, allow_nan=False)
+            yield msgspec.json.format(_encode(value), indent=1).decode()
     yield "\n}\n"
 
 
-def _model_row(results: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str, Any]:
-    name = model["name"]
-    cells = [c for c in results["cells"] if c["model"] == name and c["compared"]]
-    row = {
-        "model": name,
-        "control_of": model["control_of"],
-        "trainings": len(cells),
-        "epochs": model["epochs"],
-        "iterations": model["iterations"],
-        "train_hours": fmean([c["train_hours"] for c in cells]) if cells else None,
+def _encode(value: object) -> bytes:
+    return msgspec.json.encode(value, enc_hook=_of_numpy)
+
+
+def _of_numpy(value: object) -> Any:
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    msg = f"{type(value).__name__} has no place in JSON"
+    raise TypeError(msg)
+
+
+def to_plain(value: object) -> Any:
+    """Turn records, arrays and numbers of numpy into what JSON knows.
+
+    Args:
+        value: A record, a mapping, a sequence, an array or a scalar.
+
+    Returns:
+        The same as dicts with string keys, lists and scalars; nan and infinity as `None`.
+    """
+    return json.loads(_encode(value))
+
+
+def from_plain(value: Any, kind: type[_T]) -> _T:
+    """Return what JSON has of a type, checked; numbers that are `null` are nan.
+
+    Args:
+        value: Dicts, lists and scalars.
+        kind: A dataclass.
+
+    Raises:
+        ValueError: If the value has another form; says where.
+    """
+    filled = _with_nan(value, inspect.type_info(kind))
+    return msgspec.convert(filled, kind, str_keys=True)
+
+
+def _with_nan(value: Any, kind: inspect.Type) -> Any:
+    """Put nan where a number is `null` that cannot be `None`."""
+    if isinstance(kind, inspect.UnionType):
+        kinds = [k for k in kind.types if not isinstance(k, inspect.NoneType)]
+        return value if value is None or len(kinds) > 1 else _with_nan(value, kinds[0])
+    if isinstance(kind, inspect.FloatType):
+        return math.nan if value is None else value
+    if isinstance(kind, inspect.DataclassType) and isinstance(value, dict):
+        known = {f.encode_name: f.type for f in kind.fields}
+        return {k: _with_nan(v, known[k]) if k in known else v for k, v in value.items()}
+    if isinstance(kind, inspect.DictType) and isinstance(value, dict):
+        return {k: _with_nan(v, kind.value_type) for k, v in value.items()}
+    if isinstance(kind, inspect.VarTupleType) and isinstance(value, list):
+        return [_with_nan(v, kind.item_type) for v in value]
+    return value
+
+
+def _from_version_1(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Bring results of version 1 into today's form; no number changes."""
+    settings = dict(content["settings"])
+    for name, kind in (("evaluation", EvaluationSettings), ("analysis", AnalysisSettings)):
+        known = [f.name for f in dataclasses.fields(kind) if f.name in settings]
+        settings[name] = {key: settings.pop(key) for key in known}
+    trainings = [
+        {"seeds": None if cell["seed"] is None else SHARED} | cell for cell in content["cells"]
+    ]
+    statistics = {name: _later(found) for name, found in content["statistics"].items()}
+    changed = {"settings": settings, "trainings": trainings, "statistics": statistics}
+    return {**content, **changed}
+
+
+def _later(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Fill in what the first statistics of version 1 did not know."""
+    families = {
+        family: [
+            _LATER_COMPARED | {"n_clusters": comparison["n_cases"]} | comparison
+            for comparison in found[family]
+        ]
+        for family in ("comparisons", "controls")
     }
-    for metric in measured_metrics(results["cases"]):
-        values = [s.value for s in compared_scores(results, metric) if s.model == name]
-        defined = [value for value in values if math.isfinite(value)]
-        row[metric] = fmean(defined) if defined else None
-    cost = results["cost"].get(name, {})
-    return row | {key: value for key, value in cost.items() if not isinstance(value, dict)}
+    summaries = [{"n_partly_defined": 0} | summary for summary in found["summaries"]]
+    return {**found, **families, "summaries": summaries}

@@ -48,7 +48,7 @@ def extend_request(
         configuration: The configuration that is asked for, or chosen.
 
     Raises:
-        UMambaError: If what all cells have in common, such as the budget, is not the same.
+        UMambaError: If what all trainings have in common, such as the budget, is not the same.
     """
     now = Asked(request.models, request.folds, request.seeds)
     before = _read(request.output)
@@ -159,7 +159,7 @@ def _union(before: Iterable[Any], now: Iterable[Any]) -> tuple[Any, ...]:
 
 
 def read_lengths(output: Path) -> dict[str, Length]:
-    """Return how long each model's cells train, as far as earlier calls have settled it."""
+    """Return how long the trainings of each model are, as far as earlier calls have settled it."""
     before = _read(output) if is_begun(output) else None
     return {model: Length(*length) for model, length in before["lengths"].items()} if before else {}
 
@@ -176,8 +176,8 @@ def write_settings(
         request: What is compared.
         dataset: Full name of the data set.
         configuration: The configuration that is trained.
-        lengths: How long each model's cells train; `None` where that is not settled: the folder is
-            claimed then, unless it is already, and nothing has been asked for.
+        lengths: How long the trainings of each model are; `None` where that is not settled: the
+            folder is claimed then, unless it is already, and nothing has been asked for.
     """
     make_folder(request.output)
     if lengths is None:
@@ -200,7 +200,7 @@ def write_settings(
 
 
 def _common(request: ComparisonRequest, dataset: str, configuration: str) -> dict[str, Any]:
-    """Return what all cells have in common, as JSON gives it back."""
+    """Return what all trainings have in common, as JSON gives it back."""
     common = {
         "dataset": dataset,
         "configuration": configuration,

@@ -1,6 +1,7 @@
 """The figure of objects by size: how many are found, and how well they are outlined."""
 
 import itertools
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,16 +14,18 @@ from umamba.comparison.plotting import (
     name_width,
     style_axes,
 )
+from umamba.comparison.records import MeanEstimate
+from umamba.comparison.results import Results
 from umamba.evaluation.instances import stratum_names
 
 __all__ = ["draw_size_strata"]
 
 
-def draw_size_strata(results: Mapping[str, Any], styles: Mapping[str, ModelStyle]) -> Any:
+def draw_size_strata(results: Results, styles: Mapping[str, ModelStyle]) -> Any:
     """Draw how well objects of each size are found and outlined.
 
     Args:
-        results: The contents of `results.json`.
+        results: What was found.
         styles: By model.
 
     Returns:
@@ -30,7 +33,7 @@ def draw_size_strata(results: Mapping[str, Any], styles: Mapping[str, ModelStyle
     """
     from matplotlib.figure import Figure
 
-    strata = [s for s in dict.fromkeys(r["stratum"] for r in results["instances"]) if s != "all"]
+    strata = [s for s in dict.fromkeys(r.stratum for r in results.instances) if s != "all"]
     panels = {
         title: _estimates_by_stratum(results, metric, strata)
         for title, metric in (("Found: F1 of objects", "f1"), ("Outlined: Dice of matches", "dice"))
@@ -47,14 +50,14 @@ def draw_size_strata(results: Mapping[str, Any], styles: Mapping[str, ModelStyle
     ticks = [_stratum_title(results, stratum) for stratum in strata]
     size = "size of the reference object"
     if _size_range(results, strata[-1]):
-        size = f"diameter of the reference object, {results['dataset']['spacing_unit']}"
+        size = f"diameter of the reference object, {results.dataset.spacing_unit}"
     for axes, (title, by_model) in zip(all_axes, panels.items(), strict=True):
         for index, (model, estimates) in enumerate(by_model.items()):
             shift = 0.45 * ((index + 0.5) / len(by_model) - 0.5)
             places = np.array([strata.index(stratum) for stratum in estimates]) + shift
-            means = np.array([e["mean"] for e in estimates.values()])
+            means = np.array([e.mean for e in estimates.values()])
             low, high = (
-                np.clip([e["interval"][end] for e in estimates.values()], 0, 1)
+                np.clip([getattr(e.interval, end) for e in estimates.values()], 0, 1)
                 for end in ("low", "high")
             )
             arms = np.maximum([means - low, high - means], 0)
@@ -69,32 +72,31 @@ def draw_size_strata(results: Mapping[str, Any], styles: Mapping[str, ModelStyle
 
 
 def _estimates_by_stratum(
-    results: Mapping[str, Any], metric: str, strata: list[str]
-) -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = {}
+    results: Results, metric: str, strata: list[str]
+) -> dict[str, dict[str, MeanEstimate]]:
+    found: dict[str, dict[str, MeanEstimate]] = {}
     for stratum in strata:
-        statistics = results["statistics"].get(f"object_{metric}_{stratum}", {})
-        for summary in statistics.get("summaries", ()):
-            if summary["estimate"]["mean"] is not None:
-                found.setdefault(summary["model"], {})[stratum] = summary["estimate"]
+        for summary in results.of(f"object_{metric}_{stratum}").summaries:
+            if math.isfinite(summary.estimate.mean):
+                found.setdefault(summary.model, {})[stratum] = summary.estimate
     return found
 
 
-def _stratum_title(results: Mapping[str, Any], stratum: str) -> str:
+def _stratum_title(results: Results, stratum: str) -> str:
     """Name a size with the number of reference objects, that any one training has met."""
-    counts: dict[tuple[Any, ...], int] = {}
-    for row in results["instances"]:
-        if row["stratum"] == stratum:
-            counts[row["case"], row["label"]] = row["n_reference"]
+    counts: dict[tuple[str, str], int] = {}
+    for row in results.instances:
+        if row.stratum == stratum:
+            counts[row.case, row.label] = row.n_reference
     lines = (stratum.replace("_", " "), _size_range(results, stratum))
     return "\n".join([*filter(None, lines), f"n = {sum(counts.values()):,}"])
 
 
-def _size_range(results: Mapping[str, Any], stratum: str) -> str:
+def _size_range(results: Results, stratum: str) -> str:
     """Return the diameters in a stratum, where these are the same for all labels, or nothing."""
-    settings = results["settings"]
-    cuts = {tuple(cuts) for cuts in (settings.get("size_cut_points") or {}).values() if cuts}
-    if len(cuts) != 1 or settings.get("size_measure") != "diameter":
+    settings = results.settings.evaluation
+    cuts = {cuts for cuts in settings.size_cut_points.values() if cuts}
+    if len(cuts) != 1 or settings.size_measure != "diameter":
         return ""
     ends = [f"{cut:.3g}" for cut in cuts.pop()]
     ranges = [f"< {ends[0]}", *map(" to ".join, itertools.pairwise(ends)), f"> {ends[-1]}"]

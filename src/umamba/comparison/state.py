@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from umamba.comparison.budget import Length
-from umamba.comparison.cells import Cell, CellState
-from umamba.comparison.cost import Cost
 from umamba.comparison.existing import StockTraining
 from umamba.comparison.finished import Finished
 from umamba.comparison.planning import ComparisonRequest, Planned
+from umamba.comparison.rows import Cost, Training
+from umamba.comparison.training_states import TrainingState
 from umamba.nnunet.paths import Paths
 
 __all__ = ["Comparison"]
@@ -28,9 +28,9 @@ class Comparison:
         cases: The validation cases of each fold.
         evaluated_as: All that the evaluation of a fold depends on besides the predictions.
         costs: What each model costs, as far as it was measured.
-        lengths: How long each model's cells train.
-        states: How far each cell has come.
-        finished: What finished cells have to tell.
+        lengths: How long the trainings of each model are.
+        states: How far each training has come.
+        finished: What finished trainings have to tell.
         stock: Trainings of stock nnU-Net that are taken in, and what they have to tell.
     """
 
@@ -41,28 +41,29 @@ class Comparison:
     evaluated_as: dict[int, Mapping[str, Any]] = field(default_factory=dict)
     costs: dict[str, Cost] = field(default_factory=dict)
     lengths: dict[str, Length] = field(default_factory=dict)
-    states: dict[Cell, CellState] = field(default_factory=dict)
-    finished: dict[Cell, Finished] = field(default_factory=dict)
+    states: dict[Training, TrainingState] = field(default_factory=dict)
+    finished: dict[Training, Finished] = field(default_factory=dict)
     stock: dict[StockTraining, Finished] = field(default_factory=dict)
 
     @property
-    def cells(self) -> list[Cell]:
-        """Return all cells of this call and earlier ones, in the order in which they train.
+    def trainings(self) -> list[Training]:
+        """Return all trainings of this call and earlier ones, in the order in which they train.
 
         Models vary fastest.
         """
         request = self.request
         return [
-            Cell(model, fold, seed)
+            training
             for seed, fold, model in product(request.seeds, request.folds, self.planned.models)
-            if any(asked.includes(model, fold, seed) for asked in request.asked)
+            for training in [Training(model, fold, seed)]
+            if any(asked.includes(training) for asked in request.asked)
         ]
 
     @property
-    def asked(self) -> list[Cell]:
-        """Return the cells that this call asks for."""
+    def asked(self) -> list[Training]:
+        """Return the trainings that this call asks for."""
         now = self.request.asked[-1]
-        return [cell for cell in self.cells if now.includes(cell.model, cell.fold, cell.seed)]
+        return [training for training in self.trainings if now.includes(training)]
 
     @property
     def baseline(self) -> str:
@@ -70,26 +71,27 @@ class Comparison:
         models = self.planned.models
         return self.request.baseline or ("nnunet" if "nnunet" in models else models[0])
 
-    def folder(self, cell: Cell) -> Path:
-        """Return where a cell trains."""
-        return self.planned.folder(cell, self.paths)
+    def folder(self, training: Training) -> Path:
+        """Return the folder of a training."""
+        return self.planned.folder(training, self.paths)
 
     @property
     def references(self) -> Path:
         """Return where the masks are that predictions should be."""
         return self.paths.require("preprocessed") / self.planned.source.dataset / "gt_segmentations"
 
-    def log(self, cell: Cell) -> Path:
-        """Return where the output of a cell's training goes."""
-        return self.request.output / "logs" / f"{cell}.log"
+    def log(self, training: Training) -> Path:
+        """Return where the output of a training goes."""
+        return self.request.output / "logs" / f"{training}.log"
 
     def cache(self, name: str) -> Path:
         """Return where it is kept what a training has to tell."""
+        # Comparisons of earlier versions have this folder: their trainings are not evaluated again.
         return self.request.output / "cells" / f"{name}.json"
 
-    def failure(self, cell: Cell) -> Path:
-        """Return where it is kept why a cell failed."""
-        return self.cache(str(cell)).with_suffix(".failed.txt")
+    def failure(self, training: Training) -> Path:
+        """Return where it is kept why a training failed."""
+        return self.cache(str(training)).with_suffix(".failed.txt")
 
     def why_not_compared(self, training: StockTraining) -> str | None:
         """Return why a training of stock nnU-Net is left out of the statistics, if it is."""

@@ -7,13 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy import stats
 
-from umamba.comparison.bootstrap import (
-    MeanEstimate,
-    estimate_mean,
-    no_estimate,
-    resample_means,
-)
-from umamba.comparison.model_records import ALPHA, POWER, ModelComparison, ModelSummary
+from umamba.comparison.bootstrap import estimate_mean, no_estimate, resample_means
 from umamba.comparison.paired_tests import (
     cohen_d_z,
     fold_test,
@@ -23,7 +17,8 @@ from umamba.comparison.paired_tests import (
     t_test,
     wilcoxon,
 )
-from umamba.comparison.pairs import estimate_difference, make_pair, most_careful
+from umamba.comparison.pairs import estimate_difference, interval_of, make_pair, most_careful
+from umamba.comparison.records import ALPHA, POWER, MeanEstimate, ModelComparison, ModelSummary
 from umamba.comparison.scores import CaseScore, ScoreTable, Structure
 from umamba.comparison.variance import (
     case_part,
@@ -35,10 +30,6 @@ from umamba.comparison.variance import (
 from umamba.errors import ComparisonError
 
 __all__ = [
-    "ALPHA",
-    "POWER",
-    "ModelComparison",
-    "ModelSummary",
     "compare_models",
     "compare_with_controls",
     "summarize_models",
@@ -212,7 +203,7 @@ def _compare_pairs(
             n_comparisons=int(n_comparisons),
             p_difference_holm=p_difference[index],
             p_wilcoxon_holm=p_wilcoxon[index],
-            corrected_interval=comparison.interval_at(1 - ALPHA / steps[index]),
+            corrected_interval=interval_of(comparison, 1 - ALPHA / steps[index]),
         )
         smallest = _smallest_detectable_difference(counted)
         comparisons.append(replace(counted, smallest_detectable_difference=smallest))

@@ -7,6 +7,7 @@ from umamba.comparison import summary_costs as costs
 from umamba.comparison import summary_notes as notes
 from umamba.comparison import summary_tables as tables
 from umamba.comparison.gallery import Gallery
+from umamba.comparison.results import Results
 
 __all__ = ["summarize"]
 
@@ -32,7 +33,7 @@ _CAPTIONS = {
 
 
 def summarize(
-    results: Mapping[str, Any],
+    results: Results,
     manifest: Mapping[str, Any],
     figures: Sequence[str],
     gallery: Gallery,
@@ -40,7 +41,7 @@ def summarize(
     """Write the summary.
 
     Args:
-        results: The contents of `results.json`.
+        results: What was found.
         manifest: The contents of `manifest.json`; empty where there is none.
         figures: Names of the figures in `figures`.
         gallery: The pictures in `gallery`.
@@ -48,9 +49,9 @@ def summarize(
     Returns:
         Markdown, with paths relative to the folder of results.
     """
-    dataset, baseline = results["dataset"], results["settings"]["baseline"]
+    dataset, baseline = results.dataset, results.settings.baseline
     parts = [
-        f"# {dataset['name']}, {dataset['configuration']}: models against {baseline}",
+        f"# {dataset.name}, {dataset.configuration}: models against {baseline}",
         _verdicts(results),
         _figure(figures, "paired_differences"),
         "## Models",
@@ -68,7 +69,7 @@ def summarize(
         ),
         _gallery(gallery),
         "## Trainings",
-        notes.cells_text(results),
+        notes.trainings_text(results),
         "## Settings",
         notes.settings_text(results, manifest),
         "## What this does not show",
@@ -79,8 +80,8 @@ def summarize(
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _verdicts(results: Mapping[str, Any]) -> str:
-    verdicts = results["verdicts"]
+def _verdicts(results: Results) -> str:
+    verdicts = results.verdicts
     if not verdicts:
         return "**No verdict:** fewer than two models have results on the same cases."
     lines = []

@@ -1,17 +1,23 @@
 """How numbers and tables of a summary are written."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+import math
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
 
 from umamba.benchmark.markdown import aligned
+from umamba.comparison.records import (
+    FoldTest,
+    MeanEstimate,
+    ModelComparison,
+    ModelRank,
+    ModelSummary,
+)
 
 __all__ = [
     "MISSING",
     "POINTS",
-    "Results",
     "by_model",
     "difference",
-    "model_names",
     "number",
     "p_value",
     "share",
@@ -20,47 +26,47 @@ __all__ = [
 
 MISSING = "\N{EN DASH}"
 POINTS = 100.0  # Dice points in a Dice of 1
-Results = Mapping[str, Any]
+_OfModel = TypeVar("_OfModel", ModelSummary, ModelComparison, ModelRank)
 
 
 def number(
     value: float | int | None, decimals: int, *, sign: bool = False, factor: float = 1.0
 ) -> str:
     """Write a number with a true minus sign; a dash where it is missing."""
-    if value is None:
+    if value is None or not math.isfinite(value):
         return MISSING
     text = f"{value * factor:{'+' if sign else ''},.{decimals}f}"
     return text.replace("-", "\N{MINUS SIGN}")
 
 
-def share(estimate: Mapping[str, Any] | None) -> str:
+def share(estimate: MeanEstimate | None) -> str:
     """Write a mean of a metric from 0 to 1; its interval ends there, too."""
-    if estimate is None or estimate["mean"] is None:
+    if estimate is None or not math.isfinite(estimate.mean):
         return MISSING
-    low, high = (min(max(estimate["interval"][end], 0.0), 1.0) for end in ("low", "high"))
-    return f"{number(estimate['mean'], 3)} [{number(low, 3)}, {number(high, 3)}]"
+    low, high = (min(max(end, 0.0), 1.0) for end in (estimate.interval.low, estimate.interval.high))
+    return f"{number(estimate.mean, 3)} [{number(low, 3)}, {number(high, 3)}]"
 
 
-def difference(estimate: Mapping[str, Any]) -> str:
+def difference(estimate: MeanEstimate | FoldTest) -> str:
     """Write a mean difference in Dice points."""
-    if estimate["mean"] is None:
+    if not math.isfinite(estimate.mean):
         return MISSING
-    if estimate["interval"]["low"] is None:
-        return number(estimate["mean"], 2, sign=True, factor=POINTS)
+    if not math.isfinite(estimate.interval.low):
+        return number(estimate.mean, 2, sign=True, factor=POINTS)
     mean, low, high = (
         number(value, 2, sign=sign, factor=POINTS)
         for value, sign in (
-            (estimate["mean"], True),
-            (estimate["interval"]["low"], False),
-            (estimate["interval"]["high"], False),
+            (estimate.mean, True),
+            (estimate.interval.low, False),
+            (estimate.interval.high, False),
         )
     )
     return f"{mean} [{low}, {high}]"
 
 
-def p_value(p: float | int | None) -> str:
+def p_value(p: float) -> str:
     """Write a p value; a dash where it is missing."""
-    if p is None:
+    if not math.isfinite(p):
         return MISSING
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
@@ -76,11 +82,6 @@ def table(rows: Sequence[Sequence[str]], texts: Iterable[int] = (0,)) -> str:
     return "\n".join(aligned(kept, [known.index(text) for text in texts if text in known]))
 
 
-def by_model(rows: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+def by_model(rows: Iterable[_OfModel]) -> dict[str, _OfModel]:
     """Return records by the model that they are about."""
-    return {row["model"]: row for row in rows}
-
-
-def model_names(results: Results) -> list[str]:
-    """Return the names of the models, in their order."""
-    return [model["name"] for model in results["models"]]
+    return {row.model: row for row in rows}

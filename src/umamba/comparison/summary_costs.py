@@ -1,9 +1,12 @@
 """The tables of a summary on what models cost, and on how soon they get good."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+import math
+from collections.abc import Callable, Sequence
 
-from umamba.comparison.summary_cells import MISSING, Results, model_names, number, table
+from umamba.comparison.learning_records import Reached
+from umamba.comparison.results import Results
+from umamba.comparison.rows import Cost
+from umamba.comparison.summary_cells import MISSING, number, table
 
 __all__ = ["cost_table", "dynamics_table"]
 
@@ -11,24 +14,30 @@ __all__ = ["cost_table", "dynamics_table"]
 def cost_table(results: Results) -> str:
     """Return what the models need."""
     hours: dict[str, list[float]] = {}
-    for cell in results["cells"]:
-        if cell["compared"] and cell["train_hours"] is not None:
-            hours.setdefault(cell["model"], []).append(cell["train_hours"])
-    columns: dict[str, Callable[[Mapping[str, Any]], str]] = {
-        "parameters, M": lambda c: number(c.get("n_parameters"), 2, factor=1e-6),
-        "multiply-adds of a patch, G": lambda c: number(c.get("multiply_adds"), 2, factor=1e-9),
+    for training in results.trainings:
+        if training.compared and training.train_hours is not None:
+            hours.setdefault(training.model, []).append(training.train_hours)
+    columns: dict[str, Callable[[Cost], str]] = {
+        "parameters, M": lambda c: number(c.n_parameters, 2, factor=1e-6),
+        "multiply-adds of a patch, G": lambda c: number(c.multiply_adds, 2, factor=1e-9),
         "memory of a training step, estimated, GiB": lambda c: number(
-            c.get("memory_bytes"), 2, factor=2**-30
+            c.memory_bytes, 2, factor=2**-30
         ),
-        "measured, GiB": lambda c: number(c.get("peak_memory_bytes"), 2, factor=2**-30),
-        "s per iteration": lambda c: number(c.get("seconds_per_iteration"), 3),
-        "s per predicted case": lambda c: number(c.get("seconds_per_case"), 2),
+        "measured, GiB": lambda c: number(c.peak_memory_bytes, 2, factor=2**-30),
+        "s per iteration": lambda c: number(c.seconds_per_iteration, 3),
+        "s per predicted case": lambda c: number(c.seconds_per_case, 2),
     }
     rows = [["model", *columns, "hours of a training"]]
-    for name in model_names(results):
-        cost, trained = results["cost"].get(name, {}), hours.get(name)
+    for name in results.model_names:
+        cost, trained = results.cost.get(name), hours.get(name)
         mean_hours = sum(trained) / len(trained) if trained else None
-        rows.append([name, *(column(cost) for column in columns.values()), number(mean_hours, 2)])
+        rows.append(
+            [
+                name,
+                *(column(cost) if cost else MISSING for column in columns.values()),
+                number(mean_hours, 2),
+            ]
+        )
     explained = (
         "Memory and seconds were measured before the first training, all models in turn, in "
         "float32 on random data. The hours are those of the trainings, whatever else the machine "
@@ -40,10 +49,10 @@ def cost_table(results: Results) -> str:
 
 def dynamics_table(results: Results) -> str:
     """Return how soon the models get good."""
-    dynamics = results["dynamics"]
-    shares = [f"{r['share'] * 100:.0f} %" for d in dynamics.values() for r in d["own_best"]]
+    dynamics = results.dynamics
+    shares = [f"{r.share * 100:.0f} %" for d in dynamics.values() for r in d.own_best]
     shares = list(dict.fromkeys(shares))
-    baseline = results["settings"]["baseline"]
+    baseline = results.settings.baseline
     tables = [
         _reached_table(results, "own_best", "Epochs (hours) to a share of its own best", shares),
         _reached_table(
@@ -57,32 +66,34 @@ def dynamics_table(results: Results) -> str:
 def _reached_table(results: Results, key: str, title: str, shares: Sequence[str]) -> str:
     rows = [["model", *shares]]
     rows += [
-        [name, *(_reached(r) for r in results["dynamics"][name][key])]
-        for name in model_names(results)
-        if name in results["dynamics"]
+        [name, *(_reached(r) for r in getattr(results.dynamics[name], key))]
+        for name in results.model_names
+        if name in results.dynamics
     ]
     body = table(rows)
     return f"{title}:\n\n{body}" if body else ""
 
 
-def _reached(reached: Mapping[str, Any]) -> str:
-    epochs, hours, n = reached["epochs"], reached["hours"], reached["n_trainings"]
-    if not epochs["n"]:
+def _reached(reached: Reached) -> str:
+    epochs, hours, n = reached.epochs, reached.hours, reached.n_trainings
+    if not epochs.n:
         return f"never ({n} trainings)" if n else MISSING
-    spread = epochs["seed_standard_deviation"]
-    text = number(epochs["mean"], 1)
-    text += f" ± {number(spread, 1)}" if spread is not None else ""
-    text += f" ({number(hours['mean'], 2)} h)" if hours["mean"] is not None else ""
-    return text if epochs["n"] == n else f"{text}, {epochs['n']} of {n}"
+    spread = epochs.seed_standard_deviation
+    text = number(epochs.mean, 1)
+    text += f" ± {number(spread, 1)}" if math.isfinite(spread) else ""
+    text += f" ({number(hours.mean, 2)} h)" if math.isfinite(hours.mean) else ""
+    return text if epochs.n == n else f"{text}, {epochs.n} of {n}"
 
 
 def _area_table(results: Results) -> str:
     """Return the best Dice and the areas under the curves."""
-    dynamics = results["dynamics"]
+    dynamics = results.dynamics
     first = next(iter(dynamics.values()), None)
     if first is None:
         return ""
-    epochs, hours = (number(first[f"{t}_compared"], d) for t, d in (("epochs", 0), ("hours", 2)))
+    epochs, hours = (
+        number(getattr(first, f"{t}_compared"), d) for t, d in (("epochs", 0), ("hours", 2))
+    )
     head = [
         "model",
         "best Dice",
@@ -93,14 +104,16 @@ def _area_table(results: Results) -> str:
         "SD over seeds",
     ]
     rows = [head]
-    for name in model_names(results):
+    for name in results.model_names:
         if name in dynamics:
-            spreads = (dynamics[name][k] for k in ("best", "area_over_epochs", "area_over_hours"))
+            spreads = (
+                getattr(dynamics[name], k) for k in ("best", "area_over_epochs", "area_over_hours")
+            )
             rows.append(
                 [
                     name,
                     *(
-                        number(spread[part], 3)
+                        number(getattr(spread, part), 3)
                         for spread in spreads
                         for part in ("mean", "seed_standard_deviation")
                     ),

@@ -5,28 +5,27 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from umamba.benchmark.markdown import aligned
+from umamba.comparison.results import Results
 from umamba.comparison.variance import FEWEST_FOLDS
-from umamba.nnunet.seed_streams import SHARED
+from umamba.evaluation.settings import EvaluationSettings
 
-__all__ = ["cells_text", "limits_text", "settings_text"]
-
-Results = Mapping[str, Any]
+__all__ = ["limits_text", "settings_text", "trainings_text"]
 
 
-def cells_text(results: Results) -> str:
+def trainings_text(results: Results) -> str:
     """Say how many trainings there are, and list those that are missing or left out, and why."""
-    cells = results["cells"]
-    counts = Counter(cell["status"] for cell in cells if cell["source"] == "compare")
+    trainings = results.trainings
+    counts = Counter(t.status for t in trainings if t.source == "compare")
     counted = ", ".join(f"{counts[status]} {status}" for status in sorted(counts))
-    n_stock = sum(cell["source"] == "stock" for cell in cells)
+    n_stock = sum(t.source == "stock" for t in trainings)
     stock = (
         f"; {n_stock} taken in from stock nnU-Net, without a seed on record and so left out of "
         "the spread over seeds"
         if n_stock
         else ""
     )
-    missing = [cell for cell in cells if not cell["compared"]]
-    n_shared = sum(c["seed"] is not None and c.get("seeds", SHARED) == SHARED for c in cells)
+    missing = [t for t in trainings if not t.compared]
+    n_shared = sum(t.shares_seed for t in trainings)
     shared = (
         f" {n_shared} began alike in all folds, as an older version had it: what seeds differ "
         "in is common to the folds, and was analysed so."
@@ -39,13 +38,13 @@ def cells_text(results: Results) -> str:
     rows = [["model", "fold", "seed", "status", "why it is not compared"]]
     rows += [
         [
-            cell["model"],
-            str(cell["fold"]),
-            "none" if cell["seed"] is None else str(cell["seed"]),
-            cell["status"],
-            _one_line(cell["reason"] or "not finished"),
+            t.model,
+            str(t.fold),
+            "none" if t.seed is None else str(t.seed),
+            t.status,
+            _one_line(t.reason or "not finished"),
         ]
-        for cell in missing
+        for t in missing
     ]
     return "\n".join([text, "", *aligned(rows, (0, 3, 4))])
 
@@ -57,29 +56,29 @@ def _one_line(text: str) -> str:
 
 def settings_text(results: Results, manifest: Mapping[str, Any]) -> str:
     """List what the numbers depend on."""
-    settings, dataset = results["settings"], results["dataset"]
-    unit = dataset["spacing_unit"]
-    budget = ", ".join(f"{amount:,} {kind}" for kind, amount in settings["budget"].items())
-    lengths = {(m.get("epochs"), m.get("iterations")) for m in results["models"]}
+    settings, dataset = results.settings, results.dataset
+    evaluation, analysis, unit = settings.evaluation, settings.analysis, dataset.spacing_unit
+    budget = ", ".join(f"{amount:,} {kind}" for kind, amount in settings.budget.items())
+    lengths = {(m.epochs, m.iterations) for m in results.models}
     if len(lengths) == 1 and None not in (length := lengths.pop()):
         budget += f" (each {length[0]:,} epochs, {length[1]:,} iterations in all)"
     items = {
-        "Data": f"{dataset['name']}, configuration {dataset['configuration']}, "
-        f"{dataset['n_cases']} validation cases, labels {_labels(dataset['labels'])}",
-        "Folds": ", ".join(map(str, settings["folds"])),
-        "Seeds": ", ".join(map(str, settings["seeds"])),
+        "Data": f"{dataset.name}, configuration {dataset.configuration}, "
+        f"{dataset.n_cases} validation cases, labels {_labels(dataset.labels)}",
+        "Folds": ", ".join(map(str, settings.folds)),
+        "Seeds": ", ".join(map(str, settings.seeds)),
         "Budget of a training": budget,
-        "Features": _listed(settings.get("features")),
-        "Patch size": _listed(settings.get("patch_size")),
-        "Batch size": settings.get("batch_size"),
-        "Tolerance of NSD": _tolerances(settings, unit),
-        "Surfaces": f"as defined by {settings.get('surface', 'surface-distance')}",
-        "Objects": _objects(settings),
-        "Cut points of sizes": _cut_points(settings, unit),
-        "Empty masks": f"Dice, IoU and NSD of two are {settings.get('empty', 'undefined')}",
-        "Margin": f"{settings['margin']:g} Dice points" if settings.get("margin") else "",
-        "Cases that belong together": _counted(settings, "clusters"),
-        "Subgroups": _counted(settings, "groups"),
+        "Features": _listed(settings.features),
+        "Patch size": _listed(settings.patch_size),
+        "Batch size": settings.batch_size,
+        "Tolerance of NSD": _tolerances(evaluation, unit),
+        "Surfaces": f"as defined by {evaluation.surface}",
+        "Objects": f"connected components; two match above an IoU of {evaluation.matching_iou:g}",
+        "Cut points of sizes": _cut_points(evaluation, unit),
+        "Empty masks": f"Dice, IoU and NSD of two are {analysis.empty}",
+        "Margin": f"{analysis.margin:g} Dice points" if analysis.margin else "",
+        "Cases that belong together": _counted(analysis.clusters, "clusters"),
+        "Subgroups": _counted(analysis.groups, "groups"),
         "Machine": _machine(manifest),
         "Versions": ", ".join(f"{n} {v}" for n, v in sorted(manifest.get("versions", {}).items())),
     }
@@ -94,31 +93,29 @@ def _listed(values: Iterable[Any] | None) -> str:
     return ", ".join(map(str, values or ()))
 
 
-def _tolerances(settings: Mapping[str, Any], unit: str) -> str:
-    if settings.get("nsd_tolerance") is None:
-        return ""
-    own = settings.get("nsd_tolerances") or {}
-    texts = [f"{settings['nsd_tolerance']:g} {unit}"]
-    return ", ".join(texts + [f"{label} {value:g} {unit}" for label, value in own.items()])
+def _tolerances(settings: EvaluationSettings, unit: str) -> str:
+    texts = [f"{settings.nsd_tolerance:g} {unit}"]
+    return ", ".join(
+        texts + [f"{label} {value:g} {unit}" for label, value in settings.nsd_tolerances.items()]
+    )
 
 
-def _objects(settings: Mapping[str, Any]) -> str:
-    if settings.get("matching_iou") is None:
-        return ""
-    return f"connected components; two match above an IoU of {settings['matching_iou']:g}"
-
-
-def _counted(settings: Mapping[str, Any], name: str) -> str:
+def _counted(named: Mapping[str, str], name: str) -> str:
     """Say how many clusters or groups there are of how many cases."""
-    named = settings.get(name) or {}
     return f"{len(named)} cases of {len(set(named.values()))} {name}" if named else ""
 
 
-def _cut_points(settings: Mapping[str, Any], unit: str) -> str:
-    measure = settings.get("size_measure")
-    what = f"equivalent diameter in {unit}" if measure == "diameter" else f"volume in {unit}^3"
-    cuts = settings.get("size_cut_points") or {}
-    texts = [f"{label} {', '.join(f'{cut:.4g}' for cut in c)}" for label, c in cuts.items() if c]
+def _cut_points(settings: EvaluationSettings, unit: str) -> str:
+    what = (
+        f"equivalent diameter in {unit}"
+        if settings.size_measure == "diameter"
+        else f"volume in {unit}^3"
+    )
+    texts = [
+        f"{label} {', '.join(f'{cut:.4g}' for cut in c)}"
+        for label, c in settings.size_cut_points.items()
+        if c
+    ]
     return f"{'; '.join(texts)} ({what})" if texts else ""
 
 
@@ -130,7 +127,7 @@ def _machine(manifest: Mapping[str, Any]) -> str:
 
 
 def _few_folds(results: Results) -> str:
-    n_folds = len({cell["fold"] for cell in results["cells"] if cell["compared"]})
+    n_folds = len({t.fold for t in results.trainings if t.compared})
     if n_folds >= FEWEST_FOLDS:
         return ""
     return (
@@ -141,25 +138,13 @@ def _few_folds(results: Results) -> str:
 
 def limits_text(results: Results) -> str:
     """Say what the numbers do not show."""
-    dice = results["statistics"].get("dice", {})
-    unsure = [
-        s["model"] for s in dice.get("summaries", ()) if not s["estimate"]["includes_seed_variance"]
-    ]
-    partial = [
-        f"{c['model']} {c['n_cases_left_out']}"
-        for c in dice.get("comparisons", ())
-        if c["n_cases_left_out"]
-    ]
-    problems = {m: c["problem"] for m, c in results["cost"].items() if c.get("problem")}
-    lacking = [m["name"] for m in results["models"] if m["name"] not in results["cost"]]
-    partly = [
-        f"{s['model']} {s['n_partly_defined']}"
-        for s in dice.get("summaries", ())
-        if s.get("n_partly_defined")
-    ]
-    undefined = [
-        f"{s['model']} {s['n_undefined']}" for s in dice.get("summaries", ()) if s["n_undefined"]
-    ]
+    dice = results.dice
+    unsure = [s.model for s in dice.summaries if not s.estimate.includes_seed_variance]
+    partial = [f"{c.model} {c.n_cases_left_out}" for c in dice.comparisons if c.n_cases_left_out]
+    problems = {m: c.problem for m, c in results.cost.items() if c.problem}
+    lacking = [m.name for m in results.models if m.name not in results.cost]
+    partly = [f"{s.model} {s.n_partly_defined}" for s in dice.summaries if s.n_partly_defined]
+    undefined = [f"{s.model} {s.n_undefined}" for s in dice.summaries if s.n_undefined]
     items = [
         "The cases are the validation cases of cross-validation on one data set: what holds for "
         "them need not hold for other scanners, sites or organs, or for longer trainings.",

@@ -1,23 +1,27 @@
 """The tables of a summary on how well models segment."""
 
+import math
 from collections import Counter
-from collections.abc import Mapping
-from typing import Any
 
-from umamba.comparison.model_records import ALPHA
+from umamba.comparison.records import (
+    ALPHA,
+    GroupComparison,
+    MetricStatistics,
+    ModelComparison,
+    ModelSummary,
+    Rate,
+)
+from umamba.comparison.results import Results
 from umamba.comparison.summary_cells import (
     MISSING,
     POINTS,
-    Results,
     by_model,
     difference,
-    model_names,
     number,
     p_value,
     share,
     table,
 )
-from umamba.evaluation.metrics import measured_metrics
 
 __all__ = [
     "controls_table",
@@ -27,17 +31,16 @@ __all__ = [
     "models_table",
     "sensitivity_table",
     "strata_table",
-    "surface_definition",
 ]
 
 
 def models_table(results: Results) -> str:
     """Return mean Dice, difference to the baseline and its evidence, for each model."""
-    statistics = results["statistics"].get("dice", {})
-    summaries = by_model(statistics.get("summaries", ()))
-    comparisons = by_model(statistics.get("comparisons", ()))
-    ranks = by_model((statistics.get("rank_stability") or {}).get("models", ()))
-    baseline = results["settings"]["baseline"]
+    summaries = by_model(results.dice.summaries)
+    comparisons = by_model(results.dice.comparisons)
+    stability = results.dice.rank_stability
+    ranks = by_model(stability.models) if stability else {}
+    baseline = results.settings.baseline
     head = [
         "model",
         "Dice [95 % interval]",
@@ -52,18 +55,18 @@ def models_table(results: Results) -> str:
         "cases",
     ]
     rows = [head]
-    for name in model_names(results):
+    for name in results.model_names:
         summary, comparison = summaries.get(name), comparisons.get(name)
         rank = ranks.get(name)
         rows.append(
             [
                 f"**{name}** (baseline)" if name == baseline else name,
-                share(summary["estimate"] if summary else None),
+                share(summary.estimate if summary else None),
                 *_evidence(comparison),
-                f"{rank['rank']} [{rank['rank_low']}, {rank['rank_high']}]" if rank else MISSING,
+                f"{rank.rank} [{rank.rank_low}, {rank.rank_high}]" if rank else MISSING,
                 _seeds(summary),
-                number(summary["seed_standard_deviation"] if summary else None, 2, factor=POINTS),
-                str(summary["n_cases"]) if summary else MISSING,
+                number(summary.seed_standard_deviation if summary else None, 2, factor=POINTS),
+                str(summary.n_cases) if summary else MISSING,
             ]
         )
     explained = (
@@ -76,22 +79,22 @@ def models_table(results: Results) -> str:
     return f"{table(rows)}\n\n{explained}"
 
 
-def _evidence(comparison: Mapping[str, Any] | None) -> list[str]:
+def _evidence(comparison: ModelComparison | None) -> list[str]:
     if comparison is None:
         return [MISSING] * 5
     return [
-        difference(comparison["difference"]),
-        p_value(comparison["p_difference_holm"]),
-        p_value(comparison["p_wilcoxon_holm"]),
-        number(comparison["cohen_d_z"], 2, sign=True),
-        number(comparison["rank_biserial"], 2, sign=True),
+        difference(comparison.difference),
+        p_value(comparison.p_difference_holm),
+        p_value(comparison.p_wilcoxon_holm),
+        number(comparison.cohen_d_z, 2, sign=True),
+        number(comparison.rank_biserial, 2, sign=True),
     ]
 
 
-def _seeds(summary: Mapping[str, Any] | None) -> str:
+def _seeds(summary: ModelSummary | None) -> str:
     if summary is None:
         return MISSING
-    named = ["no seed" if seed is None else str(seed) for seed in summary["seeds"]]
+    named = ["no seed" if seed is None else str(seed) for seed in summary.seeds]
     return ", ".join(named)
 
 
@@ -108,10 +111,7 @@ def controls_table(results: Results) -> str:
         "cases",
     ]
     rows = [head]
-    rows += [
-        [c["model"], c["baseline"], *_evidence(c), str(c["n_cases"])]
-        for c in results["statistics"].get("dice", {}).get("controls", ())
-    ]
+    rows += [[c.model, c.baseline, *_evidence(c), str(c.n_cases)] for c in results.dice.controls]
     return table(rows, (0, 1))
 
 
@@ -126,20 +126,18 @@ def sensitivity_table(results: Results) -> str:
         "p of folds",
         "folds",
     ]
-    statistics = results["statistics"].get("dice", {})
     rows = [head]
     rows += [
         [
-            c["model"],
-            c["baseline"],
-            *(difference(c[name]) if c[name] else MISSING for name in ("pooled", "unpooled")),
-            difference(c["fold_test"]),
-            p_value(c["fold_test"]["p"]),
-            str(c["fold_test"]["n_folds"]),
+            c.model,
+            c.baseline,
+            *(difference(e) if e else MISSING for e in (c.pooled, c.unpooled)),
+            difference(c.fold_test),
+            p_value(c.fold_test.p),
+            str(c.fold_test.n_folds),
         ]
-        for family in ("comparisons", "controls")
-        for c in statistics.get(family, ())
-        if "fold_test" in c  # which results of older versions lack
+        for c in (*results.dice.comparisons, *results.dice.controls)
+        if c.fold_test.n_folds  # which the first results lack
     ]
     explained = (
         "Dice points with 95 % intervals, none corrected for the number of models. The wider of "
@@ -164,12 +162,11 @@ def detection_table(results: Results) -> str:
         ]
     ]
     for kind, title in (("false_alarm", "false alarm"), ("missed", "missed")):
-        statistics = results["statistics"].get(kind, {})
-        comparisons = by_model(statistics.get("comparisons", ()))
-        found = statistics.get("rates", ())
-        if any(rate["n_events"] for rate in found):
+        comparisons = by_model(results.of(kind).comparisons)
+        found = results.of(kind).rates
+        if any(rate.n_events for rate in found):
             rows += [
-                [title, rate["model"], *_rate(rate), *_evidence(comparisons.get(rate["model"]))[:3]]
+                [title, rate.model, *_rate(rate), *_evidence(comparisons.get(rate.model))[:3]]
                 for rate in found
             ]
     explained = (
@@ -180,31 +177,31 @@ def detection_table(results: Results) -> str:
     return f"{body}\n\n{explained}" if body else ""
 
 
-def _rate(rate: Mapping[str, Any]) -> list[str]:
-    of = f"{rate['n_events']} of {rate['n_predictions']}"
-    if rate["rate"] is None:
+def _rate(rate: Rate) -> list[str]:
+    of = f"{rate.n_events} of {rate.n_predictions}"
+    if not math.isfinite(rate.rate):
         return [of, MISSING]
-    low, high = (number(rate["interval"][end], 1, factor=POINTS) for end in ("low", "high"))
-    return [of, f"{number(rate['rate'], 1, factor=POINTS)} [{low}, {high}]"]
+    low, high = (number(end, 1, factor=POINTS) for end in (rate.interval.low, rate.interval.high))
+    return [of, f"{number(rate.rate, 1, factor=POINTS)} [{low}, {high}]"]
 
 
 def groups_table(results: Results) -> str:
     """Return differences in Dice by subgroup, and whether these differ in it."""
-    found = results["statistics"].get("dice", {}).get("groups", ())
+    found = results.dice.groups
     rows = [
         ["model", "against", "group", "cases", "Dice points [95 % interval]", "p against others"]
     ]
     rows += [
         [
-            comparison["model"],
-            comparison["baseline"],
-            group["group"],
-            str(group["n_cases"]),
-            difference(group["difference"]),
-            p_value(group["p_contrast"]),
+            comparison.model,
+            comparison.baseline,
+            group.group,
+            str(group.n_cases),
+            difference(group.difference),
+            p_value(group.p_contrast),
         ]
         for comparison in found
-        for group in comparison["groups"]
+        for group in comparison.groups
     ]
     says = [_interaction(comparison) for comparison in found]
     body = table(rows, (0, 1, 2))
@@ -216,10 +213,10 @@ def groups_table(results: Results) -> str:
     return "\n\n".join([body, "\n".join(says), explained]) if body else ""
 
 
-def _interaction(comparison: Mapping[str, Any]) -> str:
-    p = comparison["p_interaction_holm"]
-    pair = f"{comparison['model']} against {comparison['baseline']}"
-    if p is None:
+def _interaction(comparison: GroupComparison) -> str:
+    p = comparison.p_interaction_holm
+    pair = f"{comparison.model} against {comparison.baseline}"
+    if not math.isfinite(p):
         return f"- {pair}: too few cases to tell whether the difference depends on the group."
     depends = "depends" if p < ALPHA else "was not shown to depend"
     return f"- {pair}: the difference {depends} on the group (p of interaction {p_value(p)})."
@@ -227,15 +224,13 @@ def _interaction(comparison: Mapping[str, Any]) -> str:
 
 def metrics_table(results: Results) -> str:
     """Return the means of all metrics, and how often a mask was empty."""
-    unit, surface = results["dataset"]["spacing_unit"], surface_definition(results)
-    metrics = measured_metrics(results["cases"])
-    means = {
-        name: by_model(results["statistics"].get(name, {}).get("summaries", ())) for name in metrics
-    }
+    unit, surface = results.dataset.spacing_unit, results.settings.evaluation.surface
+    metrics = results.metrics
+    means = {name: by_model(results.of(name).summaries) for name in metrics}
     rows = [["model", *(metric.heading(unit, surface) for metric in metrics.values())]]
-    for name in model_names(results):
+    for name in results.model_names:
         cells = [
-            number(means[key][name]["estimate"]["mean"], metric.decimals)
+            number(means[key][name].estimate.mean, metric.decimals)
             if name in means[key]
             else MISSING
             for key, metric in metrics.items()
@@ -244,19 +239,12 @@ def metrics_table(results: Results) -> str:
     return "\n\n".join(filter(None, [table(rows), _empty_text(results)]))
 
 
-def surface_definition(results: Results) -> Any:
-    """Return what a surface was; older results do not say, and had no choice."""
-    return results["settings"].get("surface", "surface-distance")
-
-
 def _empty_text(results: Results) -> str:
     """Count empty masks: what they make of the metrics is easily overlooked."""
     counts: dict[str, Counter[str]] = {}
-    compared = {(c["model"], c["fold"], c["seed"]) for c in results["cells"] if c["compared"]}
-    for row in results["cases"]:
-        is_compared = (row["model"], row["fold"], row["seed"]) in compared
-        if row["empty"] is not None and is_compared:
-            counts.setdefault(row["empty"], Counter())[row["model"]] += 1
+    for row in results.cases:
+        if row.empty is not None and row.training in results.compared:
+            counts.setdefault(row.empty, Counter())[row.model] += 1
     says = {
         "prediction": "Nothing predicted where the reference has something (Dice 0, HD95 and ASSD "
         "undefined)",
@@ -267,7 +255,7 @@ def _empty_text(results: Results) -> str:
     lines = [
         f"- {text}: "
         + ", ".join(
-            f"{name} {counts[kind][name]}" for name in model_names(results) if counts[kind][name]
+            f"{name} {counts[kind][name]}" for name in results.model_names if counts[kind][name]
         )
         + "."
         for kind, text in says.items()
@@ -278,8 +266,8 @@ def _empty_text(results: Results) -> str:
 
 def strata_table(results: Results) -> str:
     """Return F1 and Dice of objects by size."""
-    strata = list(dict.fromkeys(row["stratum"] for row in results["instances"]))
-    baseline = results["settings"]["baseline"]
+    strata = list(dict.fromkeys(row.stratum for row in results.instances))
+    baseline = results.settings.baseline
     rows = [
         [
             "size",
@@ -293,12 +281,10 @@ def strata_table(results: Results) -> str:
         ]
     ]
     for stratum in strata:
-        found, outlined = (
-            results["statistics"].get(f"object_{metric}_{stratum}", {}) for metric in ("f1", "dice")
-        )
+        found, outlined = (results.of(f"object_{metric}_{stratum}") for metric in ("f1", "dice"))
         rows += [
             [stratum, name, *_stratum(found, name), *_stratum(outlined, name)[:2]]
-            for name in model_names(results)
+            for name in results.model_names
         ]
     rows = [rows[0], *(row for row in rows[1:] if set(row[2:]) != {MISSING})]
     explained = (
@@ -309,10 +295,10 @@ def strata_table(results: Results) -> str:
     return f"{body}\n\n{explained}" if body else ""
 
 
-def _stratum(statistics: Mapping[str, Any], model: str) -> list[str]:
-    summary = by_model(statistics.get("summaries", ())).get(model)
-    comparison = by_model(statistics.get("comparisons", ())).get(model)
+def _stratum(statistics: MetricStatistics, model: str) -> list[str]:
+    summary = by_model(statistics.summaries).get(model)
+    comparison = by_model(statistics.comparisons).get(model)
     return [
-        share(summary["estimate"] if summary else None),
+        share(summary.estimate if summary else None),
         *_evidence(comparison)[:3],
     ]

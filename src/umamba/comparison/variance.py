@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from umamba.comparison.records import Record
+from umamba.comparison.records import VariancePart
 from umamba.comparison.scores import ScoreTable
 
 __all__ = [
@@ -15,7 +14,6 @@ __all__ = [
     "MeanVariance",
     "TrainingSpread",
     "TrainingWeights",
-    "VariancePart",
     "case_part",
     "cluster_sums",
     "fold_part",
@@ -26,24 +24,6 @@ __all__ = [
 ]
 
 FEWEST_FOLDS = 3  # of two, the variance would have one degree of freedom: no interval is that wide
-
-
-@dataclass(frozen=True)
-class VariancePart(Record):
-    """What one source contributes to the variance of a mean over cases.
-
-    Attributes:
-        source: What varies.
-        variance: Its contribution, never below zero.
-        mean_square: What the contribution is estimated from, before other sources are taken off:
-            for the degrees of freedom of the whole.
-        degrees_of_freedom: Of the mean square.
-    """
-
-    source: Literal["cases", "trainings", "folds"]
-    variance: float
-    mean_square: float
-    degrees_of_freedom: float
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from umamba.comparison.detection import Kind, Rate
-from umamba.comparison.model_records import ALPHA, ModelComparison
+from umamba.comparison.detection import Kind
+from umamba.comparison.records import ALPHA, ModelComparison, Rate
 from umamba.comparison.variance import FEWEST_FOLDS
 
 __all__ = ["Outcome", "Unit", "detection_differs", "detection_verdict", "outcome", "verdict"]

@@ -9,7 +9,6 @@ Source: Maier-Hein et al. 2024, arXiv:2206.01653, on empty references and predic
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from umamba.errors import EvaluationError
 from umamba.evaluation.boundary_iou import BOUNDARY_IOU
@@ -90,13 +89,13 @@ def needs_probabilities(settings: EvaluationSettings) -> bool:
     return any(metric.of_probabilities for metric in chosen_metrics(settings).values())
 
 
-def measured_metrics(rows: Iterable[Mapping[str, Any]]) -> dict[str, Metric]:
-    """Return the metrics that some rows of cases have.
+def measured_metrics(rows: Iterable[Mapping[str, float | None]]) -> dict[str, Metric]:
+    """Return the metrics that some cases have.
 
     Args:
-        rows: With `metrics` by name.
+        rows: Of each case its metrics, by name.
     """
-    names = {name for row in rows for name in row["metrics"]}
+    names = {name for row in rows for name in row}
     return {name: metric for name, metric in METRICS.items() if name in names}
 
 

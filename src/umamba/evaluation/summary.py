@@ -64,7 +64,7 @@ def _rows(evaluation: FolderEvaluation) -> tuple[list[Row], list[Row]]:
 def _summarise_labels(cases: Sequence[Row]) -> list[Row]:
     """Return mean, median and number of the defined values per label, and count empty masks."""
     summary = []
-    names = list(measured_metrics(cases))
+    names = list(measured_metrics(case["metrics"] for case in cases))
     for label, rows in _grouped(cases, "label").items():
         metrics = {}
         for name in names:

@@ -1,43 +1,12 @@
-"""What the statistics of a comparison are told: empty masks, margin, clusters and groups."""
+"""Tables of users that say which cases belong together."""
 
 import csv
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
 
 from umamba.errors import ComparisonError
 
-__all__ = ["AnalysisSettings", "Empty", "check_cases", "read_case_table"]
-
-Empty = Literal["undefined", "one", "zero"]
-
-
-@dataclass(frozen=True)
-class AnalysisSettings:
-    """What the statistics are told.
-
-    Attributes:
-        empty: What Dice, IoU and NSD are where reference and prediction both are empty.
-        margin: The smallest difference that matters, in Dice points; `None` if nothing is said.
-        clusters: Per case what it belongs to, such as a patient; empty if cases stand alone.
-        groups: Per case its subgroup, such as a scanner; empty if there are none.
-    """
-
-    empty: Empty = "undefined"
-    margin: float | None = None
-    clusters: Mapping[str, str] = field(default_factory=dict)
-    groups: Mapping[str, str] = field(default_factory=dict)
-
-    @classmethod
-    def from_results(cls, settings: Mapping[str, Any]) -> "AnalysisSettings":
-        """Read them from `settings` of `results.json`, which older ones lack."""
-        known = {name: settings[name] for name in cls.__dataclass_fields__ if name in settings}
-        return cls(**known)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain data."""
-        return asdict(self)
+__all__ = ["check_cases", "read_case_table"]
 
 
 def read_case_table(file: Path, column: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The cells of a comparison, models x folds x seeds, and how far each has come."""
+"""The trainings of a comparison, models x folds x seeds, and how far each has come."""
 
 import sys
 import time
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from umamba.comparison.budget import Length
+from umamba.comparison.rows import Training
 from umamba.errors import CheckpointError, UMambaError
 from umamba.nnunet.checkpoints import read_checkpoint
 from umamba.nnunet.file_names import visible_files
@@ -16,10 +17,9 @@ from umamba.nnunet.training_state import CHECKPOINTS, newest_checkpoint
 
 __all__ = [
     "FINAL",
-    "Cell",
-    "CellState",
+    "TrainingState",
     "check_length",
-    "inspect_cell",
+    "inspect_training",
     "is_validated",
     "wait_for_trainings",
 ]
@@ -30,21 +30,9 @@ _LONGEST_WAIT_SECONDS = 120.0
 _POLL_SECONDS = 0.5
 
 
-@dataclass(frozen=True, order=True)
-class Cell:
-    """One training: a model, on one fold, from one seed."""
-
-    model: str
-    fold: int
-    seed: int
-
-    def __str__(self) -> str:
-        return f"{self.model}_fold{self.fold}_seed{self.seed}"
-
-
 @dataclass(frozen=True)
-class CellState:
-    """How far a cell has come.
+class TrainingState:
+    """How far a training has come.
 
     Attributes:
         status: `done`, `interrupted`, `pending`, or `failed`, as results show it.
@@ -57,14 +45,14 @@ class CellState:
     reason: str | None = None
 
 
-def inspect_cell(
-    folder: Path, cell: Cell, length: Length, cases: frozenset[str], file_ending: str
-) -> CellState:
-    """Find out from its files how far a cell has come.
+def inspect_training(
+    folder: Path, training: Training, length: Length, cases: frozenset[str], file_ending: str
+) -> TrainingState:
+    """Find out from its files how far a training has come.
 
     Args:
         folder: Where it trains, which need not be there.
-        cell: The cell.
+        training: The training.
         length: How long it is to train.
         cases: The validation cases of its fold.
         file_ending: That of the data set.
@@ -76,19 +64,21 @@ def inspect_cell(
         UMambaError: If the folder holds a training of another length or seed.
     """
     if not any((folder / name).is_file() for name in CHECKPOINTS):
-        return CellState("pending")
+        return TrainingState("pending")
     try:
         checkpoint = read_checkpoint(newest_checkpoint(folder))
     except CheckpointError:
-        return CellState("interrupted", "--resume")  # the training says what is wrong, and fails
+        return TrainingState(
+            "interrupted", "--resume"
+        )  # the training says what is wrong, and fails
     settings = checkpoint.get("umamba") or {}
     found = Length(settings.get("epochs", 0), settings.get("iterations_per_epoch", 0))
-    check_length(folder, cell, length, found, settings.get("seed"))
+    check_length(folder, training, length, found, settings.get("seed"))
     if not (folder / FINAL).is_file():
-        return CellState("interrupted", "--resume")
+        return TrainingState("interrupted", "--resume")
     if not is_validated(folder, cases, file_ending):
-        return CellState("interrupted", "--val")
-    return CellState("done")
+        return TrainingState("interrupted", "--val")
+    return TrainingState("done")
 
 
 def is_validated(folder: Path, cases: frozenset[str], file_ending: str) -> bool:
@@ -103,17 +93,18 @@ def is_validated(folder: Path, cases: frozenset[str], file_ending: str) -> bool:
 
 
 def check_length(
-    folder: Path, cell: Cell, length: Length, found: Length, found_seed: int | None
+    folder: Path, training: Training, length: Length, found: Length, found_seed: int | None
 ) -> None:
-    """Check that a training is the one that a cell stands for.
+    """Check that a folder holds the training that is wanted.
 
     Raises:
         UMambaError: If its length or seed is another one.
     """
-    if (length, cell.seed) != (found, found_seed):
+    if (length, training.seed) != (found, found_seed):
         msg = (
             f"{folder} holds a training of {found} from seed {found_seed}, and this comparison "
-            f"needs {length} from seed {cell.seed}; rename that folder, or give another --results"
+            f"needs {length} from seed {training.seed}; rename that folder, or give another "
+            "--results"
         )
         raise UMambaError(msg)
 

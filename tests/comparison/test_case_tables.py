@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from umamba.comparison.analysis_settings import AnalysisSettings, check_cases, read_case_table
+from umamba.comparison.case_tables import check_cases, read_case_table
 from umamba.errors import ComparisonError
 
 
@@ -52,9 +52,3 @@ def test_all_cases_are_named_and_no_other() -> None:
         check_cases("--groups", {"a": "x", "z": "x"}, {"a"}, known)
     with pytest.raises(ComparisonError, match=r"cases b, c, d and 2 more are missing; name every"):
         check_cases("--groups", {"a": "x"}, known, known)
-
-
-def test_results_of_older_versions_say_nothing_of_it() -> None:
-    assert AnalysisSettings.from_results({"baseline": "net"}) == AnalysisSettings()
-    settings = AnalysisSettings("one", clusters={"a": "x"})
-    assert AnalysisSettings.from_results(settings.to_dict() | {"folds": [0]}) == settings
