@@ -1,5 +1,9 @@
 """Bootstrap of means over cases, and intervals that hold with few cases and few trainings."""
 
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
 import numpy as np
 from jaxtyping import Float, Int
 from scipy import stats
@@ -42,8 +46,8 @@ def resample_means(
     values: Float[np.ndarray, "rows cases"],
     clusters: Int[np.ndarray, " cases"],
     n_bootstrap: int,
-    rng: np.random.Generator,
-) -> Float[np.ndarray, "rows n_bootstrap"]:
+    seed: int,
+) -> tuple[Float[np.ndarray, "rows n_bootstrap"], np.random.Generator]:
     """Draw clusters of cases with replacement, the same for all rows, and take the means.
 
     One cluster less than there are is drawn, which makes the variance of the means that of the
@@ -53,21 +57,45 @@ def resample_means(
         values: Scores, at least two clusters.
         clusters: Number of each case's cluster.
         n_bootstrap: Number of bootstraps.
-        rng: Random numbers.
+        seed: Seed of the draws; the same draws the same clusters.
 
     Returns:
-        The means over the cases that were drawn.
+        The means over the cases that were drawn, and the random numbers that follow.
     """
     sums = cluster_sums(values, clusters)
     sizes = cluster_sums(np.ones((1, values.shape[1])), clusters)[0]
     n_clusters = len(sizes)
     means = np.empty((len(values), n_bootstrap))
+    rng = np.random.default_rng(seed)
     step = max(_CHUNK // n_clusters, 1)
+    if n_bootstrap <= step:
+        counts, rng.bit_generator.state = _draw_once(n_clusters, n_bootstrap, seed)
+        means[:] = sums @ counts / (sizes @ counts)
+        return means, rng
     for start in range(0, n_bootstrap, step):
-        size = min(step, n_bootstrap - start)
-        counts = rng.multinomial(n_clusters - 1, np.full(n_clusters, 1 / n_clusters), size=size)
-        means[:, start : start + size] = sums @ counts.T / (counts @ sizes)
-    return means
+        counts = _draw(n_clusters, min(step, n_bootstrap - start), rng)
+        means[:, start : start + counts.shape[1]] = sums @ counts / (sizes @ counts)
+    return means, rng
+
+
+def _draw(
+    n_clusters: int, n_draws: int, rng: np.random.Generator
+) -> Float[np.ndarray, "n_clusters n_draws"]:
+    """Return how often each cluster is drawn."""
+    shares = np.full(n_clusters, 1 / n_clusters)
+    counts = rng.multinomial(n_clusters - 1, shares, size=n_draws)
+    return np.ascontiguousarray(counts.T, dtype=float)
+
+
+@lru_cache(maxsize=4)
+def _draw_once(
+    n_clusters: int, n_draws: int, seed: int
+) -> tuple[Float[np.ndarray, "n_clusters n_draws"], Mapping[str, Any]]:
+    """Return the same draws as before for all models and metrics, and the generator's state."""
+    rng = np.random.default_rng(seed)
+    counts = _draw(n_clusters, n_draws, rng)
+    counts.setflags(write=False)
+    return counts, rng.bit_generator.state
 
 
 def estimate_mean(

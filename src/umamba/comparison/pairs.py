@@ -188,8 +188,7 @@ def estimate_difference(pair: Pair, n_bootstrap: int, seed: int) -> dict[str, Me
     """
     if pair.n_clusters < 2:
         return {"networks": no_estimate()}
-    rng = np.random.default_rng(seed)
-    draws = resample_means(pair.differences[None], pair.clusters, n_bootstrap, rng)[0]
+    (draws,), rng = resample_means(pair.differences[None], pair.clusters, n_bootstrap, seed)
     noise = rng.standard_normal(n_bootstrap)
     mean = float(pair.differences.mean())
     return {
@@ -236,13 +235,13 @@ def estimate_contrast(
             for name in (model, baseline)
         ]
         variance += training_parts(spreads, [weights.factor for weights in pair.weights])
-    rng = np.random.default_rng(seed)
     side_means = np.array([pair.differences[sides == side].mean() for side in (0, 1)])
     mean, centred = float(pair.differences.mean()), pair.differences - side_means[sides]
+    (draws,), rng = resample_means(centred[None], pair.clusters, n_bootstrap, seed)
     return estimate_mean(
         mean,
         mean_variance(variance),
-        mean + resample_means(centred[None], pair.clusters, n_bootstrap, rng)[0],
+        mean + draws,
         rng.standard_normal(n_bootstrap),
         includes_seed_variance=pair.both_repeated,
     )

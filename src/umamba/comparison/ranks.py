@@ -114,9 +114,8 @@ def _draw(
     seed: int,
 ) -> Float[np.ndarray, "models n_bootstrap"]:
     """Draw means of all models, as far from those observed as the least known pair demands."""
-    rng = np.random.default_rng(seed)
     means = np.array([table.case_means(model)[used] for model in table.models])
-    draws = resample_means(means, table.clusters[used], n_bootstrap, rng)
+    draws, rng = resample_means(means, table.clusters[used], n_bootstrap, seed)
     for row, model in zip(draws, table.models, strict=True):
         shared = model in table.shared_seeds
         factor = training_weights(table, model, used, shared_seeds=shared).factor

@@ -167,11 +167,11 @@ def _estimate_summary(table: ScoreTable, model: str, n_bootstrap: int, seed: int
         return no_estimate()
     spread = training_spread(table, [model], shared_seeds=shared)
     weights = training_weights(table, model, used, shared_seeds=shared)
-    rng = np.random.default_rng(seed)
+    draws, rng = resample_means(values[None], clusters, n_bootstrap, seed)
     return estimate_mean(
         float(values.mean()),
         mean_variance([case_part(values, clusters), *training_parts([spread], [weights.factor])]),
-        resample_means(values[None], clusters, n_bootstrap, rng)[0],
+        draws[0],
         rng.standard_normal(n_bootstrap),
         includes_seed_variance=spread.degrees_of_freedom > 0,
     )
