@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from umamba.benchmark.markdown import aligned
 
 from benchmarks.environment import environment
+from umamba.reporting.tables import markdown_table
 
 _DATASET = "Dataset004_Hippocampus"
 _OURS = ("-c", "from umamba.cli.main import main; import sys; sys.exit(main(sys.argv[1:]))")
@@ -177,7 +177,7 @@ def _to_markdown(rows: list[dict[str, Any]]) -> str:
         shape = [f"{row['parameters']:,}", row["features"], row["patch_size"]]
         body.append([row["model"], str(row["iterations"]), *figures, peak, *shape])
     notes = [f"- {row['model']}: {row['note']}" for row in rows if "note" in row]
-    lines = ["# Rivals", "", conditions, "", *aligned(body, [0, 6, 7])]
+    lines = ["# Rivals", "", conditions, "", *markdown_table(body, [0, 6, 7])]
     return "\n".join([*lines, *([""] if notes else []), *notes]) + "\n"
 
 

@@ -121,7 +121,9 @@ def test_volumes_have_a_picture_each_with_the_right_aspect(
     figures = []
     save = gallery_drawing.save_figure
     monkeypatch.setattr(
-        gallery_drawing, "save_figure", lambda *args: figures.append(args[0]) or save(*args)
+        gallery_drawing,
+        "save_figure",
+        lambda *args, **kw: figures.append(args[0]) or save(*args, **kw),
     )
     gallery = draw_gallery(results, tmp_path / "gallery", paths)
     assert gallery.notes == ()
@@ -149,7 +151,7 @@ def test_the_legend_of_many_labels_has_room(
     block = gallery_drawing.Block("best", "a", cut_views(images), {"nnunet": None}, "seed 0")
     labels = {f"a long name {value}": (value,) for value in range(1, 16)}
     figures = []
-    monkeypatch.setattr(gallery_drawing, "save_figure", lambda *args: figures.append(args[0]))
+    monkeypatch.setattr(gallery_drawing, "save_figure", lambda *args, **_: figures.append(args[0]))
     gallery_drawing.draw_blocks([block], labels, tmp_path / "a.png")
     canvas = FigureCanvasAgg(figures[0])
     canvas.draw()

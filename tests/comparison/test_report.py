@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from umamba.benchmark.figure_files import house_style
 
 from comparison.report_results import read_content, write_comparison, write_content
 from umamba.comparison.analysis import analyse
@@ -18,6 +17,7 @@ from umamba.comparison.results import Results, from_plain, read_results, save_re
 from umamba.comparison.rows import ComparedModel
 from umamba.errors import UMambaError
 from umamba.nnunet.paths import Paths
+from umamba.reporting.figures import house_style
 
 
 @pytest.fixture(scope="module")

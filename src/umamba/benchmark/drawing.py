@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from umamba.benchmark.figure_files import TEXT, house_style, save_figure
 from umamba.benchmark.machine import conditions
 from umamba.benchmark.results import LayerScaling, Point, ScalingResult
+from umamba.reporting.figures import TEXT, house_style, save_figure
 
 __all__ = ["draw_scaling"]
 
@@ -61,8 +61,7 @@ def draw_scaling(result: ScalingResult, folder: Path) -> list[Path]:
             _draw_panel(one, result, panel)
         figure.text(0.02, 0.945, headline, fontsize=17, weight="bold")
         figure.text(0.02, 0.03, _caption(result), fontsize=10.5, linespacing=1.5)
-        for path in paths:
-            save_figure(figure, path, 120)
+        save_figure(figure, *paths, dpi=120)
     return paths
 
 

@@ -4,9 +4,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from umamba.benchmark.machine import conditions
-from umamba.benchmark.markdown import aligned
 from umamba.profiling import NetworkProfile
 from umamba.registry import Architecture
+from umamba.reporting.tables import markdown_table
 
 __all__ = ["MeasuredStep", "ModelRow", "ModelTables", "PlanTable"]
 
@@ -83,7 +83,13 @@ class PlanTable:
         rows = [_cells(row, measured=measured) for row in self.rows]
         title = f"## {self.configuration}: patch {_by(self.patch_size)}, batch {self.batch_size}"
         notes = [note for row in self.rows for note in self._notes(row)]
-        return [title, "", *aligned([header, *rows], texts), *([""] if notes else []), *notes]
+        return [
+            title,
+            "",
+            *markdown_table([header, *rows], texts),
+            *([""] if notes else []),
+            *notes,
+        ]
 
     def _notes(self, row: ModelRow) -> list[str]:
         notes = [row.problem] if row.problem else []

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from umamba.benchmark.machine import conditions
-from umamba.benchmark.markdown import aligned
+from umamba.reporting.tables import markdown_table
 
 __all__ = ["LayerScaling", "Point", "ScalingResult", "fit_exponent"]
 
@@ -133,7 +133,7 @@ class ScalingResult:
         ]
         last = ["exponent", *("-" if x is None else f"**{x:.2f}**" for x in exponents)]
         rows = [header, *map(self._row, self.lengths), last]
-        return "\n".join([*aligned(rows), "", *self._notes(), ""])
+        return "\n".join([*markdown_table(rows), "", *self._notes(), ""])
 
     def _row(self, length: int) -> list[str]:
         times, peaks = [], []

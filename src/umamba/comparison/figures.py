@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from umamba.benchmark.figure_files import TEXT, house_style, save_figure
 from umamba.comparison.analysis import compared_scores
 from umamba.comparison.learning_curves import draw_learning_curves
 from umamba.comparison.plotting import (
@@ -24,6 +23,7 @@ from umamba.comparison.records import MeanEstimate, ModelComparison
 from umamba.comparison.results import Results
 from umamba.comparison.scores import ScoreTable
 from umamba.comparison.size_figure import draw_size_strata
+from umamba.reporting.figures import TEXT, house_style, save_figure
 
 __all__ = ["FIGURES", "draw_figures"]
 
@@ -49,13 +49,13 @@ def draw_figures(results: Results, folder: Path) -> list[str]:
     for name, draw in FIGURES.items():
         with house_style(FONT_SIZE):
             figure = draw(results, styles)
-            for path in (folder / f"{name}.svg", folder / f"{name}.png"):
-                if figure is None:
-                    path.unlink(missing_ok=True)  # of results that had the numbers
-                else:
-                    save_figure(figure, path, 130)
-        if figure is not None:
-            drawn.append(name)
+            paths = folder / f"{name}.svg", folder / f"{name}.png"
+            if figure is not None:
+                save_figure(figure, *paths, dpi=130)
+                drawn.append(name)
+        if figure is None:
+            for path in paths:
+                path.unlink(missing_ok=True)  # of results that had the numbers
     return drawn
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from umamba.benchmark.figure_files import TEXT, house_style, save_figure
 from umamba.comparison.gallery_views import View
+from umamba.reporting.figures import TEXT, house_style, save_figure
 
 __all__ = ["Block", "draw_blocks"]
 
@@ -77,7 +77,7 @@ def draw_blocks(blocks: Sequence[Block], labels: Mapping[str, tuple[int, ...]], 
             _draw_block(figure, block, labels, n_columns, side, top)
             top -= _block_height(block, n_columns, side)
         _draw_legend(figure, labels)
-        save_figure(figure, path, _DPI)
+        save_figure(figure, path, dpi=_DPI)
 
 
 def _panel_height(view: View, side: float) -> float:

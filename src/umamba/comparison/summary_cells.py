@@ -4,7 +4,6 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
-from umamba.benchmark.markdown import aligned
 from umamba.comparison.records import (
     FoldTest,
     MeanEstimate,
@@ -12,6 +11,7 @@ from umamba.comparison.records import (
     ModelRank,
     ModelSummary,
 )
+from umamba.reporting.tables import markdown_table
 
 __all__ = [
     "MISSING",
@@ -79,7 +79,7 @@ def table(rows: Sequence[Sequence[str]], texts: Iterable[int] = (0,)) -> str:
         column for column in range(len(rows[0])) if any(row[column] != MISSING for row in rows[1:])
     ]
     kept = [[row[column] for column in known] for row in rows]
-    return "\n".join(aligned(kept, [known.index(text) for text in texts if text in known]))
+    return "\n".join(markdown_table(kept, [known.index(text) for text in texts if text in known]))
 
 
 def by_model(rows: Iterable[_OfModel]) -> dict[str, _OfModel]:

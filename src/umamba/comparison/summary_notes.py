@@ -4,10 +4,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from umamba.benchmark.markdown import aligned
 from umamba.comparison.results import Results
 from umamba.comparison.variance import FEWEST_FOLDS
 from umamba.evaluation.settings import EvaluationSettings
+from umamba.reporting.tables import markdown_table
 
 __all__ = ["limits_text", "settings_text", "trainings_text"]
 
@@ -42,16 +42,11 @@ def trainings_text(results: Results) -> str:
             str(t.fold),
             "none" if t.seed is None else str(t.seed),
             t.status,
-            _one_line(t.reason or "not finished"),
+            t.reason or "not finished",
         ]
         for t in missing
     ]
-    return "\n".join([text, "", *aligned(rows, (0, 3, 4))])
-
-
-def _one_line(text: str) -> str:
-    """Return a text that does not break a table."""
-    return " ".join(text.split()).replace("|", "\\|")
+    return "\n".join([text, "", *markdown_table(rows, (0, 3, 4))])
 
 
 def settings_text(results: Results, manifest: Mapping[str, Any]) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from umamba.demo.data import HELD_OUT, LABELS, TRAINING, Brain
+from umamba.reporting.figures import TEXT, house_style, save_figure
 
 __all__ = ["Panel", "draw_segmentation", "draw_training"]
 
@@ -16,7 +17,6 @@ Volume = npt.NDArray[Any]
 
 _COLOURS = {"grey_matter": "#f28e2b", "white_matter": "#4e9fd1"}
 _PARTS = {"training": (TRAINING, "#59a14f"), "held out": (HELD_OUT, "#e15759")}
-_TEXT = "#333333"
 _PLANES_MM = (20, 40)
 _DPI = 130
 
@@ -34,6 +34,7 @@ class Panel:
     labels: Volume | None = None
 
 
+@house_style(10.0)
 def draw_segmentation(
     path: Path, brain: Brain, scan: Brain, panels: Sequence[Panel], caption: str
 ) -> None:
@@ -46,11 +47,9 @@ def draw_segmentation(
         panels: One for every column.
         caption: What else to say, below.
     """
-    from matplotlib import rcdefaults
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
-    rcdefaults()  # nnU-Net's own plots leave other fonts behind
     figure = Figure(figsize=(3.1 + 2.75 * len(panels), 6.45), facecolor="white")
     grid = figure.add_gridspec(
         len(_PLANES_MM),
@@ -69,7 +68,7 @@ def draw_segmentation(
             axes = figure.add_subplot(grid[row, 1 + column])
             _draw_slice(axes, scan, panel.labels, plane_mm)
             if row == 0:
-                axes.set_title(panel.title, fontsize=12, color=_TEXT, pad=7)
+                axes.set_title(panel.title, fontsize=12, color=TEXT, pad=7)
             if column == 0:
                 _note(axes, 0.03, 0.965, f"y = {plane_mm:+d} mm", va="top")
     handles = [
@@ -83,8 +82,8 @@ def draw_segmentation(
         frameon=False,
         fontsize=12,
     )
-    figure.text(0.012, 0.025, caption, fontsize=9.5, color=_TEXT, va="bottom", linespacing=1.45)
-    figure.savefig(path, dpi=_DPI)
+    figure.text(0.012, 0.025, caption, fontsize=9.5, color=TEXT, va="bottom", linespacing=1.45)
+    save_figure(figure, path, dpi=_DPI)
 
 
 def _draw_locator(axes: Any, brain: Brain) -> None:
@@ -103,7 +102,7 @@ def _draw_locator(axes: Any, brain: Brain) -> None:
     axes.set_xlim(-118, 84)
     axes.set_ylim(-76, 98)
     axes.set_facecolor("black")
-    axes.set_title("The template, seen from the right", fontsize=12, color=_TEXT, pad=7)
+    axes.set_title("The template, seen from the right", fontsize=12, color=TEXT, pad=7)
     _note(axes, 0.03, 0.04, "back")
     _note(axes, 0.97, 0.04, "front", ha="right")
     _hide_frame(axes)
@@ -127,6 +126,7 @@ def _draw_slice(axes: Any, scan: Brain, labels: Volume | None, plane_mm: int) ->
     _hide_frame(axes)
 
 
+@house_style(10.0)
 def draw_training(path: Path, curves: Mapping[str, Any]) -> None:
     """Draw losses and Dice over the epochs.
 
@@ -134,30 +134,28 @@ def draw_training(path: Path, curves: Mapping[str, Any]) -> None:
         path: The PNG to write.
         curves: What nnU-Net logged: `train_losses`, `val_losses`, `dice_per_class_or_region`.
     """
-    from matplotlib import rcdefaults
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    rcdefaults()  # nnU-Net's own plots leave other fonts behind
     figure = Figure(figsize=(10, 4), facecolor="white", layout="constrained")
     losses, dice = figure.subplots(1, 2)
     epochs = np.arange(1, len(curves["train_losses"]) + 1)
     style: dict[str, Any] = {"marker": "o", "ms": 4, "lw": 2}
     losses.plot(epochs, curves["train_losses"], color="#59a14f", label="training", **style)
     losses.plot(epochs, curves["val_losses"], color="#b07aa1", label="validation", **style)
-    losses.set_title("Loss (Dice and cross-entropy; lower is better)", fontsize=11, color=_TEXT)
+    losses.set_title("Loss (Dice and cross-entropy; lower is better)", fontsize=11, color=TEXT)
     per_label = np.array(curves["dice_per_class_or_region"], dtype=float).T
     for (name, colour), values in zip(_COLOURS.items(), per_label, strict=True):
         dice.plot(epochs, values, color=colour, label=name.replace("_", " "), **style)
-    dice.set_title("Dice on patches of the validation scans", fontsize=11, color=_TEXT)
+    dice.set_title("Dice on patches of the validation scans", fontsize=11, color=TEXT)
     for axes in (losses, dice):
-        axes.set_xlabel("epoch", color=_TEXT)
+        axes.set_xlabel("epoch", color=TEXT)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(color="#e6e6e6")
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False)
-    figure.savefig(path, dpi=_DPI)
+    save_figure(figure, path, dpi=_DPI)
 
 
 def _index(affine: Volume, axis: int, position_mm: int) -> int:

@@ -1,4 +1,4 @@
-"""The look that our figures share, and how they become files."""
+"""The look that all figures share, and how they become files."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,18 +29,19 @@ def house_style(font_size: float) -> Iterator[None]:
         yield
 
 
-def save_figure(figure: Any, path: Path, dpi: int) -> None:
-    """Write a figure whole or not at all, the same bytes for the same figure.
+def save_figure(figure: Any, *paths: Path, dpi: int) -> None:
+    """Write a figure atomically, the same bytes for the same figure.
 
     Args:
         figure: Of matplotlib.
-        path: Ends in `.png` or `.svg`.
+        paths: Where to; each ends in `.png` or `.svg`.
         dpi: Pixels per inch.
 
     Raises:
         UMambaError: If it cannot be written.
     """
-    kind = path.suffix.removeprefix(".")
-    metadata = {"Date": None} if kind == "svg" else None
-    with whole_file(path) as partial:
-        figure.savefig(partial, dpi=dpi, format=kind, metadata=metadata)
+    for path in paths:
+        kind = path.suffix.removeprefix(".")
+        metadata = {"Date": None} if kind == "svg" else None
+        with whole_file(path) as partial:
+            figure.savefig(partial, dpi=dpi, format=kind, metadata=metadata)

@@ -4,17 +4,17 @@ from collections.abc import Collection, Sequence
 
 from umamba.terminal import one_line
 
-__all__ = ["aligned"]
+__all__ = ["markdown_table"]
 
 
-def aligned(rows: Sequence[Sequence[str]], texts: Collection[int] = ()) -> list[str]:
-    """Lay rows out as the lines of a table.
+def markdown_table(rows: Sequence[Sequence[str]], texts: Collection[int] = ()) -> list[str]:
+    """Lay rows out as the lines of a table; nothing in a cell breaks it.
 
     Args:
         rows: The header, then the body.
-        texts: Columns that are aligned to the left; the others, of figures, to the right.
+        texts: Columns that are aligned to the left; the others, of numbers, to the right.
     """
-    columns = list(zip(*(map(one_line, row) for row in rows), strict=True))
+    columns = list(zip(*(map(_cell, row) for row in rows), strict=True))
     widths = [max(map(len, column)) for column in columns]
     laid_out = [
         [cell.ljust(width) if i in texts else cell.rjust(width) for cell in column]
@@ -23,3 +23,7 @@ def aligned(rows: Sequence[Sequence[str]], texts: Collection[int] = ()) -> list[
     rule = ["-" * (w - 1) + ("-" if i in texts else ":") for i, w in enumerate(widths)]
     head, *body = zip(*laid_out, strict=True)
     return [f"| {' | '.join(line)} |" for line in (head, rule, *body)]
+
+
+def _cell(text: str) -> str:
+    return one_line(" ".join(text.split())).replace("|", "\\|")

@@ -1,0 +1,1 @@
+"""Tables and figures as all reports show them."""
