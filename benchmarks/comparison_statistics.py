@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from umamba.comparison.detection import with_rates
-from umamba.comparison.ranks import rank_stability
 from umamba.comparison.records import ALPHA, ModelComparison
-from umamba.comparison.scores import CaseScore, Structure
-from umamba.comparison.statistics import compare_models, summarize_models
-from umamba.comparison.verdicts import outcome
+from umamba.comparison.statistics.detection import with_rates
+from umamba.comparison.statistics.models import compare_models, summarize_models
+from umamba.comparison.statistics.ranks import rank_stability
+from umamba.comparison.statistics.scores import CaseScore, Structure
+from umamba.comparison.statistics.verdicts import outcome
 
 __all__ = [
     "ALARM_DESIGNS",

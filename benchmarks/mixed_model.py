@@ -10,8 +10,8 @@ Printed beside it is what `results.json` says; both in Dice points.
 import sys
 from pathlib import Path
 
-from umamba.comparison.analysis import analyse, compared_scores, models_with_shared_seeds
 from umamba.comparison.results import Results, read_results
+from umamba.comparison.statistics.analysis import analyse, compared_scores, models_with_shared_seeds
 
 __all__ = ["main", "mixed_model"]
 

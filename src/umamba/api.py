@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 from umamba.benchmark.requests import CostsRequest
-from umamba.comparison.requests import CompareRequest
+from umamba.comparison.runs.requests import CompareRequest
 from umamba.errors import ResumableInterruptError, UserInterruptError
 from umamba.evaluation.requests import EvaluationRequest
 from umamba.nnunet.paths import (
@@ -36,7 +36,7 @@ from umamba.results import (
 from umamba.system.limits import available_cores
 
 if TYPE_CHECKING:
-    from umamba.comparison.state import Comparison
+    from umamba.comparison.runs.state import Comparison
 
 __all__ = [
     "compare",
@@ -201,7 +201,7 @@ def run_comparison(request: CompareRequest) -> ComparisonResult:
     """
     # Workers as beside a GPU: for preprocessing; trainings on a CPU count their own cores.
     with _at_work(request.paths) as paths, environment(**default_workers("cuda")):
-        from umamba.comparison.calls import compare
+        from umamba.comparison.runs.calls import compare
 
         output, results = compare(request, paths)
     return ComparisonResult(output, results)
@@ -224,7 +224,7 @@ def open_comparison(
         UMambaError: If anything that is asked for is missing or does not fit.
     """
     with _at_work(request.paths) as paths, environment(**default_workers("cuda")):
-        from umamba.comparison.calls import open_dry
+        from umamba.comparison.runs.calls import open_dry
 
         yield open_dry(request, paths, measured=measured)
 

@@ -9,8 +9,8 @@ import numpy as np
 import SimpleITK
 
 from nnunet.plans_factory import stock_plans
-from umamba.comparison.collecting import Outcome
-from umamba.comparison.executor import Event, Job
+from umamba.comparison.runs.collecting import Outcome
+from umamba.comparison.runs.executor import Event, Job
 from umamba.errors import UMambaError
 from umamba.nnunet.checkpoints import write_checkpoint
 from umamba.nnunet.interruption import StopRequest

@@ -9,8 +9,8 @@ import numpy as np
 import SimpleITK
 from skimage.io import imsave
 
-from umamba.comparison.analysis import analyse
 from umamba.comparison.results import Results, from_plain, save_results
+from umamba.comparison.statistics.analysis import analyse
 from umamba.evaluation.cases import evaluate_case
 from umamba.evaluation.labels import labels_from_dataset_json
 from umamba.evaluation.settings import EvaluationSettings

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from comparison.small_results import finished, results_of, scored
-from umamba.comparison.analysis import analyse, compared_scores
 from umamba.comparison.rows import Training
+from umamba.comparison.statistics.analysis import analyse, compared_scores
 from umamba.evaluation.metrics import METRICS
 from umamba.nnunet.seed_streams import SHARED
 

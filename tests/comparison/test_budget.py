@@ -2,7 +2,7 @@
 
 import pytest
 
-from umamba.comparison.budget import Budget, Length
+from umamba.comparison.runs.budget import Budget, Length
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from umamba.comparison.scores import CaseScore, ScoreTable
+from umamba.comparison.statistics.scores import CaseScore, ScoreTable
 from umamba.errors import ComparisonError
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from umamba.comparison.case_tables import check_cases, read_case_table
+from umamba.comparison.runs.case_tables import check_cases, read_case_table
 from umamba.errors import ComparisonError
 
 

@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 
 from comparison.faked_trainings import FakeExecutor, InlineProcess, write_dataset
-from umamba.comparison import collecting, engine, opening
-from umamba.comparison.budget import Budget
-from umamba.comparison.collecting import Collector, Outcome
-from umamba.comparison.engine import run_comparison
-from umamba.comparison.executor import Event, Job
-from umamba.comparison.opening import open_comparison
-from umamba.comparison.planning import ComparisonRequest
 from umamba.comparison.rows import Cost
-from umamba.comparison.state import Comparison
+from umamba.comparison.runs import collecting, engine, opening
+from umamba.comparison.runs.budget import Budget
+from umamba.comparison.runs.collecting import Collector, Outcome
+from umamba.comparison.runs.engine import run_comparison
+from umamba.comparison.runs.executor import Event, Job
+from umamba.comparison.runs.opening import open_comparison
+from umamba.comparison.runs.planning import ComparisonRequest
+from umamba.comparison.runs.state import Comparison
 from umamba.errors import ResumableInterruptError, UMambaError
 from umamba.nnunet.interruption import StopRequest
 from umamba.nnunet.paths import Paths

@@ -16,8 +16,8 @@ import umamba
 from comparison.faked_trainings import CASES, FakeExecutor, InlineProcess, write_dataset
 from nnunet.toy import folder_options, prepare_toy
 from umamba.cli import main as cli
-from umamba.comparison import calls, collecting, cost
 from umamba.comparison.results import to_plain
+from umamba.comparison.runs import calls, collecting, cost
 from umamba.nnunet.paths import Paths
 
 SMALL = ["--features", "4,8", "--patch-size", "16", "16", "16", "--batch-size", "2"]

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from nnunet.plans_factory import DATASET_JSON, stock_plans
-from umamba.comparison import cost
-from umamba.comparison.cost import measure_costs, seconds_with_validation
-from umamba.comparison.planning import Planned, Source
 from umamba.comparison.rows import Cost
+from umamba.comparison.runs import cost
+from umamba.comparison.runs.cost import measure_costs, seconds_with_validation
+from umamba.comparison.runs.planning import Planned, Source
 from umamba.nnunet.plans import PlanOptions, derive_plans
 from umamba.nnunet.sliding_window import count_windows
 from umamba.registry import find_architecture

@@ -9,11 +9,11 @@ import pytest
 from scipy import stats
 
 from comparison.small_results import finished, results_of, scored
-from umamba.comparison.analysis import analyse
-from umamba.comparison.detection import rate_interval
 from umamba.comparison.records import Interval, MeanEstimate, VariancePart
 from umamba.comparison.results import Results
 from umamba.comparison.rows import Cost, Training
+from umamba.comparison.statistics.analysis import analyse
+from umamba.comparison.statistics.detection import rate_interval
 from umamba.evaluation.metrics import METRICS
 
 Happens = Callable[[str, int, int], bool]

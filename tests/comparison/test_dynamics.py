@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from umamba.comparison.dynamics import learning_dynamics, smooth
 from umamba.comparison.rows import LearningCurve
+from umamba.comparison.statistics.dynamics import learning_dynamics, smooth
 from umamba.errors import ComparisonError
 
 NAN = float("nan")

@@ -23,14 +23,14 @@ from comparison.faked_trainings import (
     write_mask,
     write_training,
 )
-from umamba.comparison import collecting, engine, opening, training_states
-from umamba.comparison.budget import Budget
-from umamba.comparison.collecting import Collector
-from umamba.comparison.engine import run_comparison
-from umamba.comparison.executor import Event, Job
-from umamba.comparison.opening import open_comparison
-from umamba.comparison.planning import ComparisonRequest
 from umamba.comparison.rows import Cost, Training
+from umamba.comparison.runs import collecting, engine, opening, training_states
+from umamba.comparison.runs.budget import Budget
+from umamba.comparison.runs.collecting import Collector
+from umamba.comparison.runs.engine import run_comparison
+from umamba.comparison.runs.executor import Event, Job
+from umamba.comparison.runs.opening import open_comparison
+from umamba.comparison.runs.planning import ComparisonRequest
 from umamba.errors import PlansError, ResumableInterruptError, UMambaError
 from umamba.evaluation.settings import EvaluationSettings
 from umamba.nnunet.checkpoints import write_checkpoint

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from umamba.comparison.evaluated import evaluate_predictions, size_cut_points
+from umamba.comparison.runs.evaluated import evaluate_predictions, size_cut_points
 from umamba.errors import UMambaError
 from umamba.evaluation.settings import EvaluationSettings
 

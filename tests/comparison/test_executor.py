@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from umamba.comparison import executor
-from umamba.comparison.executor import Executor, Job, LocalExecutor, Worker, local_workers
+from umamba.comparison.runs import executor
+from umamba.comparison.runs.executor import Executor, Job, LocalExecutor, Worker, local_workers
 from umamba.errors import UMambaError
 from umamba.nnunet.interruption import StopRequest
 
@@ -105,7 +105,7 @@ runpy.run_module("umamba.cli.job", run_name="__main__")
 """
     parent = f"""
 from pathlib import Path
-from umamba.comparison import executor
+from umamba.comparison.runs import executor
 from umamba.nnunet.interruption import StopRequest
 executor._CHILD = ("-c", {waiting!r})
 job = executor.Job("a", ({str(tmp_path / "pid")!r},), Path({str(tmp_path / "log")!r}))

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from umamba.comparison.groups import compare_groups
 from umamba.comparison.records import GroupComparison
-from umamba.comparison.scores import CaseScore, Structure
-from umamba.comparison.statistics import compare_models
+from umamba.comparison.statistics.groups import compare_groups
+from umamba.comparison.statistics.models import compare_models
+from umamba.comparison.statistics.scores import CaseScore, Structure
 
 N_CASES = 24
 NAMES = [f"case_{case:02d}" for case in range(N_CASES)]

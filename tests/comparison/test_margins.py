@@ -8,12 +8,12 @@ from scipy import stats
 
 from comparison.test_detection import results_with
 from comparison.test_verdicts import BETTER, changed
-from umamba.comparison.analysis import analyse
-from umamba.comparison.margins import against_margin, margin_verdict
 from umamba.comparison.records import ModelComparison
 from umamba.comparison.rows import Cost
-from umamba.comparison.scores import CaseScore
-from umamba.comparison.statistics import compare_models
+from umamba.comparison.statistics.analysis import analyse
+from umamba.comparison.statistics.margins import against_margin, margin_verdict
+from umamba.comparison.statistics.models import compare_models
+from umamba.comparison.statistics.scores import CaseScore
 
 ALONE = replace(BETTER, n_comparisons=1)
 COST = {"new": Cost(1, 1, 1, 900, 0.5), "net": Cost(1, 1, 1, 1000, 1.0)}

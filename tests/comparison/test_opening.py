@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 
 from comparison.faked_trainings import FakeExecutor, InlineProcess, write_dataset
-from umamba.comparison import collecting, opening
-from umamba.comparison.budget import Budget
-from umamba.comparison.collecting import Collector
-from umamba.comparison.engine import run_comparison
-from umamba.comparison.opening import comparing, open_comparison
-from umamba.comparison.planning import ComparisonRequest
 from umamba.comparison.rows import Cost
+from umamba.comparison.runs import collecting, opening
+from umamba.comparison.runs.budget import Budget
+from umamba.comparison.runs.collecting import Collector
+from umamba.comparison.runs.engine import run_comparison
+from umamba.comparison.runs.opening import comparing, open_comparison
+from umamba.comparison.runs.planning import ComparisonRequest
 from umamba.errors import UMambaError
 from umamba.nnunet import whole_files
 from umamba.nnunet.paths import Paths
@@ -98,7 +98,7 @@ def test_a_rerun_puts_right_what_a_kill_left(
 _HOLD = """
 import sys, time
 from pathlib import Path
-from umamba.comparison.opening import comparing
+from umamba.comparison.runs.opening import comparing
 with comparing(Path(sys.argv[1])):
     print("holds", flush=True)
     time.sleep(60)
@@ -193,8 +193,8 @@ def test_a_full_disk_is_one_line_and_keeps_what_is_done(
 _COMPARE = """
 import signal, sys, time
 from pathlib import Path
-from umamba.comparison import engine, opening
-from umamba.comparison.cost import Cost
+from umamba.comparison.runs import engine, opening
+from umamba.comparison.runs.cost import Cost
 
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # who runs tests may ignore it
 step, ready = sys.argv[1:3]

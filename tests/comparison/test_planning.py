@@ -9,8 +9,8 @@ import pytest
 
 from comparison.faked_trainings import NAME, write_dataset
 from nnunet.plans_factory import stock_plans
-from umamba.comparison.budget import Budget
-from umamba.comparison.planning import (
+from umamba.comparison.runs.budget import Budget
+from umamba.comparison.runs.planning import (
     ComparisonRequest,
     derive_all,
     find_source,

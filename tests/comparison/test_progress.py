@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from umamba.comparison.budget import Budget
-from umamba.comparison.executor import Event, Job
-from umamba.comparison.planning import Asked, ComparisonRequest, Planned, Source
-from umamba.comparison.progress import ComparisonProgress, format_hours
 from umamba.comparison.rows import Training
-from umamba.comparison.state import Comparison
-from umamba.comparison.training_states import TrainingState
+from umamba.comparison.runs.budget import Budget
+from umamba.comparison.runs.executor import Event, Job
+from umamba.comparison.runs.planning import Asked, ComparisonRequest, Planned, Source
+from umamba.comparison.runs.progress import ComparisonProgress, format_hours
+from umamba.comparison.runs.state import Comparison
+from umamba.comparison.runs.training_states import TrainingState
 from umamba.nnunet.paths import Paths
 
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from umamba.comparison.ranks import _kendall_tau, rank_stability
-from umamba.comparison.scores import CaseScore
-from umamba.comparison.statistics import compare_models
+from umamba.comparison.statistics.models import compare_models
+from umamba.comparison.statistics.ranks import _kendall_tau, rank_stability
+from umamba.comparison.statistics.scores import CaseScore
 
 
 def scores_of(means: dict[str, float], noise: float) -> list[CaseScore]:

@@ -9,12 +9,12 @@ import pytest
 from PIL import Image
 
 from comparison.report_results import read_content, write_comparison, write_content
-from umamba.comparison.analysis import analyse
-from umamba.comparison.figures import FIGURES, draw_figures
-from umamba.comparison.plotting import FONT_SIZE, model_styles, spread_apart
-from umamba.comparison.report import write_report
+from umamba.comparison.report.figures import FIGURES, draw_figures
+from umamba.comparison.report.plotting import FONT_SIZE, model_styles, spread_apart
+from umamba.comparison.report.writing import write_report
 from umamba.comparison.results import Results, from_plain, read_results, save_results
 from umamba.comparison.rows import ComparedModel
+from umamba.comparison.statistics.analysis import analyse
 from umamba.errors import UMambaError
 from umamba.nnunet.paths import Paths
 from umamba.reporting.figures import house_style

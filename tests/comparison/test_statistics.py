@@ -4,8 +4,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from umamba.comparison.bootstrap import resample_means
-from umamba.comparison.paired_tests import (
+from umamba.comparison.records import ModelComparison
+from umamba.comparison.results import to_plain
+from umamba.comparison.statistics.bootstrap import resample_means
+from umamba.comparison.statistics.models import (
+    compare_models,
+    compare_with_controls,
+    summarize_models,
+)
+from umamba.comparison.statistics.paired_tests import (
     cohen_d_z,
     fold_test,
     holm,
@@ -13,11 +20,8 @@ from umamba.comparison.paired_tests import (
     rank_biserial,
     wilcoxon,
 )
-from umamba.comparison.records import ModelComparison
-from umamba.comparison.results import to_plain
-from umamba.comparison.scores import CaseScore, ScoreTable, Structure
-from umamba.comparison.statistics import compare_models, compare_with_controls, summarize_models
-from umamba.comparison.variance import case_part, training_spread, training_weights
+from umamba.comparison.statistics.scores import CaseScore, ScoreTable, Structure
+from umamba.comparison.statistics.variance import case_part, training_spread, training_weights
 from umamba.errors import ComparisonError
 
 NAN = float("nan")

@@ -11,7 +11,7 @@ from umamba.comparison.records import (
     ModelComparison,
     VariancePart,
 )
-from umamba.comparison.verdicts import Unit, outcome, verdict
+from umamba.comparison.statistics.verdicts import Unit, outcome, verdict
 
 DICE = Unit("Dice points", 100)
 BETTER = ModelComparison(

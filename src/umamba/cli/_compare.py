@@ -5,11 +5,11 @@ import sys
 from typing import TYPE_CHECKING
 
 from umamba.cli.output import print_json
-from umamba.comparison.requests import CompareRequest
+from umamba.comparison.runs.requests import CompareRequest
 from umamba.options import add_options, from_namespace
 
 if TYPE_CHECKING:
-    from umamba.comparison.state import Comparison
+    from umamba.comparison.runs.state import Comparison
 
 __all__ = ["add_parser", "run"]
 
@@ -70,8 +70,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _show_plan(comparison: "Comparison", n_workers: int, *, as_json: bool) -> None:
-    from umamba.comparison.estimates import estimate_models, estimate_trainings
-    from umamba.comparison.progress import format_hours
+    from umamba.comparison.runs.estimates import estimate_models, estimate_trainings
+    from umamba.comparison.runs.progress import format_hours
 
     models = estimate_models(comparison)
     known = [model["hours_left"] for model in models if model["hours_left"] is not None]

@@ -1,0 +1,232 @@
+"""The figures of a comparison, drawn from its results alone."""
+
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from umamba.comparison.records import MeanEstimate, ModelComparison
+from umamba.comparison.report.learning_curves import draw_learning_curves
+from umamba.comparison.report.plotting import (
+    FONT_SIZE,
+    WIDTH,
+    ModelStyle,
+    draw_key,
+    interval_arms,
+    model_styles,
+    name_width,
+    style_axes,
+)
+from umamba.comparison.report.size_figure import draw_size_strata
+from umamba.comparison.results import Results
+from umamba.comparison.statistics.analysis import compared_scores
+from umamba.comparison.statistics.scores import ScoreTable
+from umamba.reporting.figures import TEXT, house_style, save_figure
+
+__all__ = ["FIGURES", "draw_figures"]
+
+_Styles = Mapping[str, ModelStyle]
+_POINTS = 100  # Dice points in a Dice of 1
+_GIB = 2**30
+_LOG_FROM = 8  # ratio of the largest to the smallest cost
+
+
+def draw_figures(results: Results, folder: Path) -> list[str]:
+    """Draw what the results have the numbers for.
+
+    Args:
+        results: What was found, with statistics.
+        folder: Where each figure goes as SVG and PNG; made if it is not there.
+
+    Returns:
+        The names of the figures, in the order of `FIGURES`; those without numbers are left out.
+    """
+    styles = model_styles(results.models)
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn = []
+    for name, draw in FIGURES.items():
+        with house_style(FONT_SIZE):
+            figure = draw(results, styles)
+            paths = folder / f"{name}.svg", folder / f"{name}.png"
+            if figure is not None:
+                save_figure(figure, *paths, dpi=130)
+                drawn.append(name)
+        if figure is None:
+            for path in paths:
+                path.unlink(missing_ok=True)  # of results that had the numbers
+    return drawn
+
+
+def _draw_paired_differences(results: Results, styles: _Styles) -> Any:
+    """Draw each case's difference to the baseline, and the means with their intervals."""
+    from matplotlib.figure import Figure
+
+    comparisons = [
+        comparison
+        for comparison in results.dice.comparisons
+        if math.isfinite(comparison.difference.mean)
+    ]
+    if not comparisons:
+        return None
+    baseline = results.settings.baseline
+    table = ScoreTable.from_scores(compared_scores(results, "dice"))
+    names = [comparison.model for comparison in comparisons]
+    height = 1.7 + 0.55 * len(names)
+    figure = Figure(figsize=(WIDTH, height), facecolor="white")
+    cases, means = figure.subplots(1, 2, sharey=True)
+    left = name_width(names) / WIDTH
+    figure.subplots_adjust(left, 0.75 / height, 0.985, 1 - 0.45 / height, wspace=0.09)
+    for row, comparison in enumerate(comparisons):
+        style = styles[comparison.model]
+        differences = table.case_means(comparison.model) - table.case_means(baseline)
+        differences = np.sort(differences[np.isfinite(differences)]) * _POINTS
+        # Multiples of the golden ratio, modulo 1: as even as a jitter can be.
+        jitter = (np.arange(len(differences)) * 0.618034 % 1 - 0.5) * 0.5
+        cases.scatter(differences, row + jitter, s=13, color=style.colour, alpha=0.55, lw=0)
+        _draw_mean(means, row, comparison, style)
+    for axes, title in ((cases, "Every case"), (means, "Mean with 95 % interval")):
+        style_axes(axes, title, f"Dice points above {baseline}")
+        axes.axvline(0, color=TEXT, lw=1, zorder=1)
+        axes.grid(visible=False, axis="y")
+    cases.set_yticks(range(len(names)), names)
+    cases.set_ylim(len(names) - 0.4, -0.6)
+    for label, name in zip(cases.get_yticklabels(), names, strict=True):
+        label.set_color(styles[name].text)
+    means.tick_params(labelleft=False)
+    return figure
+
+
+def _draw_mean(axes: Any, row: int, comparison: ModelComparison, style: ModelStyle) -> None:
+    difference = comparison.difference
+    mean, low, high = (
+        value * _POINTS
+        for value in (
+            difference.mean,
+            difference.interval.low,
+            difference.interval.high,
+        )
+    )
+    arms = interval_arms(mean, low, high)
+    axes.errorbar(mean, row, xerr=arms, **style.points, ms=7, lw=2.2, mew=1.8)
+    text = f"{mean:+.1f}  [{low:.1f}, {high:.1f}]".replace("-", "\N{MINUS SIGN}")
+    axes.annotate(
+        text,
+        (mean, row),
+        xytext=(0, -9),
+        textcoords="offset points",
+        ha="center",
+        va="top",
+        fontsize="small",
+        bbox={"facecolor": "white", "lw": 0, "pad": 1},
+    )
+
+
+def _draw_dice_against_cost(results: Results, styles: _Styles) -> Any:
+    """Draw what the models reach over what they need."""
+    from matplotlib.figure import Figure
+
+    summaries = {
+        summary.model: summary.estimate
+        for summary in results.dice.summaries
+        if math.isfinite(summary.estimate.mean)
+    }
+    panels = [
+        (title, label, costs)
+        for title, label, costs in (_memory(results), _time(results))
+        if costs.keys() & summaries.keys()
+    ]
+    if not panels:
+        return None
+    by_dice = sorted(summaries, key=lambda model: -summaries[model].mean)
+    beside = (name_width(by_dice) + 0.3) / WIDTH
+    figure = Figure(figsize=(WIDTH, 4.4), facecolor="white")
+    all_axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    figure.subplots_adjust(0.075, 0.14, 0.985 - beside, 0.91, wspace=0.1)
+    for axes, (title, label, costs) in zip(all_axes, panels, strict=True):
+        shown = {model: costs[model] for model in summaries if model in costs}
+        _draw_costs(axes, shown, summaries, styles)
+        style_axes(axes, title, label)
+    all_axes[0].set_ylabel("Dice, mean with 95 % interval")
+    draw_key(figure, {model: styles[model] for model in by_dice})
+    return figure
+
+
+def _memory(results: Results) -> tuple[str, str, dict[str, float]]:
+    """Return the measured peaks, or where one is missing what all are estimated to need."""
+    measured = _costs(results, "peak_memory_bytes", 1 / _GIB)
+    if len(measured) == len(results.cost):
+        return "Memory", "peak of a training step, GiB", measured
+    estimated = _costs(results, "memory_bytes", 1 / _GIB)
+    return "Memory", "training step, estimated, GiB", estimated
+
+
+def _time(results: Results) -> tuple[str, str, dict[str, float]]:
+    return "Time", "training iteration, s", _costs(results, "seconds_per_iteration", 1.0)
+
+
+def _costs(results: Results, name: str, factor: float) -> dict[str, float]:
+    """Return one kind of cost of those models of which it is known."""
+    found = {model: getattr(cost, name) for model, cost in results.cost.items()}
+    return {model: cost * factor for model, cost in found.items() if cost is not None}
+
+
+def _draw_costs(
+    axes: Any, costs: Mapping[str, float], estimates: Mapping[str, MeanEstimate], styles: _Styles
+) -> None:
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
+    for model, cost in costs.items():
+        mean, interval = estimates[model].mean, estimates[model].interval
+        arms = interval_arms(mean, max(interval.low, 0.0), min(interval.high, 1.0))
+        axes.errorbar(cost, mean, yerr=arms, **styles[model].points, ms=8, lw=1.4, mew=1.8)
+    least, most = min(costs.values()), max(costs.values())
+    if most > _LOG_FROM * least:
+        axes.set_xscale("log", base=2)
+        axes.set_xlim(least / 1.6, most * 1.6)
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    else:
+        axes.set_xlim(0, most * 1.12)
+
+
+def _draw_rank_stability(results: Results, styles: _Styles) -> Any:
+    """Draw in how many of the bootstraps each model has each rank."""
+    from matplotlib.figure import Figure
+
+    stability = results.dice.rank_stability
+    if stability is None:
+        return None
+    models = stability.models
+    height = 1.5 + 0.5 * len(models)
+    beside = name_width([model.model for model in models])
+    width = min(beside + max(0.75 * len(models), 3.7), WIDTH)  # the title needs 3.5
+    figure = Figure(figsize=(width, height), facecolor="white")
+    axes = figure.subplots()
+    left = beside / width
+    figure.subplots_adjust(left, 0.7 / height, 0.98, 1 - 0.45 / height)
+    for row, model in enumerate(models):
+        colour = styles[model.model].colour
+        for rank, share in enumerate(model.shares, start=1):
+            if share >= 0.005:
+                axes.scatter(rank, row, s=900 * share, color=colour, alpha=0.45, lw=0)
+                axes.annotate(f"{share * 100:.0f}", (rank, row), ha="center", va="center")
+    style_axes(axes, "Rank by mean Dice, % of bootstraps", "rank")
+    axes.set_xticks(range(1, len(models) + 1))
+    axes.set_yticks(range(len(models)), [model.model for model in models])
+    axes.set_xlim(0.4, len(models) + 0.6)
+    axes.set_ylim(len(models) - 0.4, -0.6)
+    for label, model in zip(axes.get_yticklabels(), models, strict=True):
+        label.set_color(styles[model.model].text)
+    return figure
+
+
+# A figure is `None` where the results lack its numbers.
+FIGURES: dict[str, Callable[[Results, _Styles], Any]] = {
+    "paired_differences": _draw_paired_differences,
+    "dice_against_cost": _draw_dice_against_cost,
+    "learning_curves": draw_learning_curves,
+    "size_strata": draw_size_strata,
+    "rank_stability": _draw_rank_stability,
+}

@@ -1,0 +1,114 @@
+"""A comparison in Markdown: verdicts first, then figures, tables, and what was not measured."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from umamba.comparison.report import summary_costs as costs
+from umamba.comparison.report import summary_notes as notes
+from umamba.comparison.report import summary_tables as tables
+from umamba.comparison.report.gallery import Gallery
+from umamba.comparison.results import Results
+
+__all__ = ["summarize"]
+
+_CAPTIONS = {
+    "paired_differences": (
+        "Differences in Dice to the baseline. Left: each case, mean over trainings. Right: the "
+        "means with their 95 % intervals, over cases and, where trainings were repeated, seeds; "
+        "not corrected for the number of models, unlike the p values below."
+    ),
+    "dice_against_cost": "Mean Dice with its 95 % interval against memory and time of training.",
+    "learning_curves": (
+        "nnU-Net's pseudo Dice on validation patches, smoothed as nnU-Net does: mean over folds; "
+        "the bands go from the lowest to the highest training of each fold. It is not the Dice of "
+        "whole cases."
+    ),
+    "size_strata": (
+        "Objects by size, mean over cases with 95 % interval; n is the number of reference objects."
+    ),
+    "rank_stability": (
+        "How often each model has each rank, in bootstraps over cases and trainings."
+    ),
+}
+
+
+def summarize(
+    results: Results,
+    manifest: Mapping[str, Any],
+    figures: Sequence[str],
+    gallery: Gallery,
+) -> str:
+    """Write the summary.
+
+    Args:
+        results: What was found.
+        manifest: The contents of `manifest.json`; empty where there is none.
+        figures: Names of the figures in `figures`.
+        gallery: The pictures in `gallery`.
+
+    Returns:
+        Markdown, with paths relative to the folder of results.
+    """
+    dataset, baseline = results.dataset, results.settings.baseline
+    parts = [
+        f"# {dataset.name}, {dataset.configuration}: models against {baseline}",
+        _verdicts(results),
+        _figure(figures, "paired_differences"),
+        "## Models",
+        tables.models_table(results),
+        _figure(figures, "rank_stability"),
+        _section("### Models and their controls", tables.controls_table(results)),
+        _section("### False alarms and misses", tables.detection_table(results)),
+        _section("### Subgroups", tables.groups_table(results)),
+        _section("### As other assumptions would have it", tables.sensitivity_table(results)),
+        _section("### All metrics", tables.metrics_table(results)),
+        _section("## Cost", _figure(figures, "dice_against_cost"), costs.cost_table(results)),
+        _section("## Training", _figure(figures, "learning_curves"), costs.dynamics_table(results)),
+        _section(
+            "## Objects by size", _figure(figures, "size_strata"), tables.strata_table(results)
+        ),
+        _gallery(gallery),
+        "## Trainings",
+        notes.trainings_text(results),
+        "## Settings",
+        notes.settings_text(results, manifest),
+        "## What this does not show",
+        notes.limits_text(results),
+        "Files: [results.json](results.json), [cases.csv](cases.csv), [models.csv](models.csv), "
+        "[manifest.json](manifest.json).",
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _verdicts(results: Results) -> str:
+    verdicts = results.verdicts
+    if not verdicts:
+        return "**No verdict:** fewer than two models have results on the same cases."
+    lines = []
+    for model, sentences in verdicts.items():
+        lines.append("- " + sentences.replace(f" {model} against ", f"\n- {model} against "))
+    return "\n".join(lines)
+
+
+def _figure(figures: Sequence[str], name: str) -> str:
+    if name not in figures:
+        return ""
+    title = name.replace("_", " ").capitalize()
+    return f"[![{title}](figures/{name}.png)](figures/{name}.svg)\n\n<sub>{_CAPTIONS[name]}</sub>"
+
+
+def _section(heading: str, *parts: str) -> str:
+    """Return a section; nothing where all its parts are empty."""
+    return "\n\n".join([heading, *filter(None, parts)]) if any(parts) else ""
+
+
+def _gallery(gallery: Gallery) -> str:
+    pictures = [f"![{shows}](gallery/{name})" for name, shows in gallery.pictures.items()]
+    left_out = [f"Left out: {note}." for note in gallery.notes]
+    explained = (
+        "<sub>Best, median and worst go by the mean Dice of all models; most disputed is the case "
+        "with the largest spread between them. Dice is that of the training shown, for the "
+        "whole case. In 3D the planes go through the slices in which the reference is largest; of "
+        "large 2D images the detail is shown in which the models err most.</sub>"
+    )
+    return _section("## Cases", *pictures, explained if pictures else "", *left_out)

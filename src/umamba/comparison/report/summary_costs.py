@@ -1,0 +1,126 @@
+"""The tables of a summary on what models cost, and on how soon they get good."""
+
+import math
+from collections.abc import Callable, Sequence
+
+from umamba.comparison.learning_records import Reached
+from umamba.comparison.report.summary_cells import MISSING, number, table
+from umamba.comparison.results import Results
+from umamba.comparison.rows import Cost
+
+__all__ = ["cost_table", "dynamics_table"]
+
+
+def cost_table(results: Results) -> str:
+    """Return what the models need."""
+    hours: dict[str, list[float]] = {}
+    for training in results.trainings:
+        if training.compared and training.train_hours is not None:
+            hours.setdefault(training.model, []).append(training.train_hours)
+    columns: dict[str, Callable[[Cost], str]] = {
+        "parameters, M": lambda c: number(c.n_parameters, 2, factor=1e-6),
+        "multiply-adds of a patch, G": lambda c: number(c.multiply_adds, 2, factor=1e-9),
+        "memory of a training step, estimated, GiB": lambda c: number(
+            c.memory_bytes, 2, factor=2**-30
+        ),
+        "measured, GiB": lambda c: number(c.peak_memory_bytes, 2, factor=2**-30),
+        "s per iteration": lambda c: number(c.seconds_per_iteration, 3),
+        "s per predicted case": lambda c: number(c.seconds_per_case, 2),
+    }
+    rows = [["model", *columns, "hours of a training"]]
+    for name in results.model_names:
+        cost, trained = results.cost.get(name), hours.get(name)
+        mean_hours = sum(trained) / len(trained) if trained else None
+        rows.append(
+            [
+                name,
+                *(column(cost) if cost else MISSING for column in columns.values()),
+                number(mean_hours, 2),
+            ]
+        )
+    explained = (
+        "Memory and seconds were measured before the first training, all models in turn, in "
+        "float32 on random data. The hours are those of the trainings, whatever else the machine "
+        "did meanwhile: compare models by the seconds."
+    )
+    body = table(rows)
+    return f"{body}\n\n{explained}" if body else ""
+
+
+def dynamics_table(results: Results) -> str:
+    """Return how soon the models get good."""
+    dynamics = results.dynamics
+    shares = [f"{r.share * 100:.0f} %" for d in dynamics.values() for r in d.own_best]
+    shares = list(dict.fromkeys(shares))
+    baseline = results.settings.baseline
+    tables = [
+        _reached_table(results, "own_best", "Epochs (hours) to a share of its own best", shares),
+        _reached_table(
+            results, "baseline_best", f"Epochs (hours) to a share of {baseline}'s best", shares
+        ),
+        _area_table(results),
+    ]
+    return "\n\n".join(filter(None, tables))
+
+
+def _reached_table(results: Results, key: str, title: str, shares: Sequence[str]) -> str:
+    rows = [["model", *shares]]
+    rows += [
+        [name, *(_reached(r) for r in getattr(results.dynamics[name], key))]
+        for name in results.model_names
+        if name in results.dynamics
+    ]
+    body = table(rows)
+    return f"{title}:\n\n{body}" if body else ""
+
+
+def _reached(reached: Reached) -> str:
+    epochs, hours, n = reached.epochs, reached.hours, reached.n_trainings
+    if not epochs.n:
+        return f"never ({n} trainings)" if n else MISSING
+    spread = epochs.seed_standard_deviation
+    text = number(epochs.mean, 1)
+    text += f" ± {number(spread, 1)}" if math.isfinite(spread) else ""
+    text += f" ({number(hours.mean, 2)} h)" if math.isfinite(hours.mean) else ""
+    return text if epochs.n == n else f"{text}, {epochs.n} of {n}"
+
+
+def _area_table(results: Results) -> str:
+    """Return the best Dice and the areas under the curves."""
+    dynamics = results.dynamics
+    first = next(iter(dynamics.values()), None)
+    if first is None:
+        return ""
+    epochs, hours = (
+        number(getattr(first, f"{t}_compared"), d) for t, d in (("epochs", 0), ("hours", 2))
+    )
+    head = [
+        "model",
+        "best Dice",
+        "SD over seeds",
+        f"mean Dice over {epochs} epochs",
+        "SD over seeds",
+        f"mean Dice over {hours} h",
+        "SD over seeds",
+    ]
+    rows = [head]
+    for name in results.model_names:
+        if name in dynamics:
+            spreads = (
+                getattr(dynamics[name], k) for k in ("best", "area_over_epochs", "area_over_hours")
+            )
+            rows.append(
+                [
+                    name,
+                    *(
+                        number(getattr(spread, part), 3)
+                        for spread in spreads
+                        for part in ("mean", "seed_standard_deviation")
+                    ),
+                ]
+            )
+    explained = (
+        "All of the smoothed pseudo Dice on validation patches. ± is the standard deviation over "
+        "seeds; the mean Dice over a time is the area under the curve divided by it."
+    )
+    return f"{table(rows)}\n\n{explained}"

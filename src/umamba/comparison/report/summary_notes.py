@@ -1,0 +1,171 @@
+"""What stands below the tables of a summary: trainings, settings, and what the numbers lack."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from umamba.comparison.results import Results
+from umamba.comparison.statistics.variance import FEWEST_FOLDS
+from umamba.evaluation.settings import EvaluationSettings
+from umamba.reporting.tables import markdown_table
+
+__all__ = ["limits_text", "settings_text", "trainings_text"]
+
+
+def trainings_text(results: Results) -> str:
+    """Say how many trainings there are, and list those that are missing or left out, and why."""
+    trainings = results.trainings
+    counts = Counter(t.status for t in trainings if t.source == "compare")
+    counted = ", ".join(f"{counts[status]} {status}" for status in sorted(counts))
+    n_stock = sum(t.source == "stock" for t in trainings)
+    stock = (
+        f"; {n_stock} taken in from stock nnU-Net, without a seed on record and so left out of "
+        "the spread over seeds"
+        if n_stock
+        else ""
+    )
+    missing = [t for t in trainings if not t.compared]
+    n_shared = sum(t.shares_seed for t in trainings)
+    shared = (
+        f" {n_shared} began alike in all folds, as an older version had it: what seeds differ "
+        "in is common to the folds, and was analysed so."
+        if n_shared
+        else ""
+    )
+    text = f"{counted}{stock}.{shared}"
+    if not missing:
+        return text
+    rows = [["model", "fold", "seed", "status", "why it is not compared"]]
+    rows += [
+        [
+            t.model,
+            str(t.fold),
+            "none" if t.seed is None else str(t.seed),
+            t.status,
+            t.reason or "not finished",
+        ]
+        for t in missing
+    ]
+    return "\n".join([text, "", *markdown_table(rows, (0, 3, 4))])
+
+
+def settings_text(results: Results, manifest: Mapping[str, Any]) -> str:
+    """List what the numbers depend on."""
+    settings, dataset = results.settings, results.dataset
+    evaluation, analysis, unit = settings.evaluation, settings.analysis, dataset.spacing_unit
+    budget = ", ".join(f"{amount:,} {kind}" for kind, amount in settings.budget.items())
+    lengths = {(m.epochs, m.iterations) for m in results.models}
+    if len(lengths) == 1 and None not in (length := lengths.pop()):
+        budget += f" (each {length[0]:,} epochs, {length[1]:,} iterations in all)"
+    items = {
+        "Data": f"{dataset.name}, configuration {dataset.configuration}, "
+        f"{dataset.n_cases} validation cases, labels {_labels(dataset.labels)}",
+        "Folds": ", ".join(map(str, settings.folds)),
+        "Seeds": ", ".join(map(str, settings.seeds)),
+        "Budget of a training": budget,
+        "Features": _listed(settings.features),
+        "Patch size": _listed(settings.patch_size),
+        "Batch size": settings.batch_size,
+        "Tolerance of NSD": _tolerances(evaluation, unit),
+        "Surfaces": f"as defined by {evaluation.surface}",
+        "Objects": f"connected components; two match above an IoU of {evaluation.matching_iou:g}",
+        "Cut points of sizes": _cut_points(evaluation, unit),
+        "Empty masks": f"Dice, IoU and NSD of two are {analysis.empty}",
+        "Margin": f"{analysis.margin:g} Dice points" if analysis.margin else "",
+        "Cases that belong together": _counted(analysis.clusters, "clusters"),
+        "Subgroups": _counted(analysis.groups, "groups"),
+        "Machine": _machine(manifest),
+        "Versions": ", ".join(f"{n} {v}" for n, v in sorted(manifest.get("versions", {}).items())),
+    }
+    return "\n".join(f"- {title}: {says}" for title, says in items.items() if says)
+
+
+def _labels(labels: Mapping[str, Any]) -> str:
+    return ", ".join(name for name in labels if name not in ("background", "ignore"))
+
+
+def _listed(values: Iterable[Any] | None) -> str:
+    return ", ".join(map(str, values or ()))
+
+
+def _tolerances(settings: EvaluationSettings, unit: str) -> str:
+    texts = [f"{settings.nsd_tolerance:g} {unit}"]
+    return ", ".join(
+        texts + [f"{label} {value:g} {unit}" for label, value in settings.nsd_tolerances.items()]
+    )
+
+
+def _counted(named: Mapping[str, str], name: str) -> str:
+    """Say how many clusters or groups there are of how many cases."""
+    return f"{len(named)} cases of {len(set(named.values()))} {name}" if named else ""
+
+
+def _cut_points(settings: EvaluationSettings, unit: str) -> str:
+    what = (
+        f"equivalent diameter in {unit}"
+        if settings.size_measure == "diameter"
+        else f"volume in {unit}^3"
+    )
+    texts = [
+        f"{label} {', '.join(f'{cut:.4g}' for cut in c)}"
+        for label, c in settings.size_cut_points.items()
+        if c
+    ]
+    return f"{'; '.join(texts)} ({what})" if texts else ""
+
+
+def _machine(manifest: Mapping[str, Any]) -> str:
+    machine = manifest.get("machine") or {}
+    # Versions have a line of their own.
+    told = {name: value for name, value in machine.items() if value and name != "versions"}
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in told.items())
+
+
+def _few_folds(results: Results) -> str:
+    n_folds = len({t.fold for t in results.trainings if t.compared})
+    if n_folds >= FEWEST_FOLDS:
+        return ""
+    return (
+        "How much the training data matter cannot be told from fewer than three folds: verdicts "
+        "hold for other trainings on these data."
+    )
+
+
+def limits_text(results: Results) -> str:
+    """Say what the numbers do not show."""
+    dice = results.dice
+    unsure = [s.model for s in dice.summaries if not s.estimate.includes_seed_variance]
+    partial = [f"{c.model} {c.n_cases_left_out}" for c in dice.comparisons if c.n_cases_left_out]
+    problems = {m: c.problem for m, c in results.cost.items() if c.problem}
+    lacking = [m.name for m in results.models if m.name not in results.cost]
+    partly = [f"{s.model} {s.n_partly_defined}" for s in dice.summaries if s.n_partly_defined]
+    undefined = [f"{s.model} {s.n_undefined}" for s in dice.summaries if s.n_undefined]
+    items = [
+        "The cases are the validation cases of cross-validation on one data set: what holds for "
+        "them need not hold for other scanners, sites or organs, or for longer trainings.",
+        "No difference shown is not equality: a verdict says how large a difference would have "
+        "been seen, where that can be said.",
+        _few_folds(results),
+        "The verdicts are about Dice, false alarms and misses; other metrics, sizes of objects and "
+        "learning curves describe, and were not corrected for one another.",
+        "All models were trained by one recipe, nnU-Net's (SGD from a learning rate of 0.01, its "
+        "loss and augmentation); networks that were published with another, such as transformers "
+        "with AdamW, may do better with theirs.",
+        f"Trainings were not repeated of {', '.join(unsure)}: their intervals hold for these "
+        "trained networks, not for the models."
+        if unsure
+        else "",
+        f"Cases without a partner in the comparison with the baseline: {', '.join(partial)}."
+        if partial
+        else "",
+        f"Predictions without a defined Dice, left out: {', '.join(undefined)}."
+        if undefined
+        else "",
+        "Cases left out as their Dice is defined for some of the trainings, not all: "
+        f"{', '.join(partly)}."
+        if partly
+        else "",
+        *(f"Cost of {model} {problem}." for model, problem in problems.items()),
+        f"Cost was not measured of {', '.join(lacking)}." if lacking else "",
+    ]
+    return "\n".join(f"- {item}" for item in items if item)

@@ -1,0 +1,304 @@
+"""The tables of a summary on how well models segment."""
+
+import math
+from collections import Counter
+
+from umamba.comparison.records import (
+    ALPHA,
+    GroupComparison,
+    MetricStatistics,
+    ModelComparison,
+    ModelSummary,
+    Rate,
+)
+from umamba.comparison.report.summary_cells import (
+    MISSING,
+    POINTS,
+    by_model,
+    difference,
+    number,
+    p_value,
+    share,
+    table,
+)
+from umamba.comparison.results import Results
+
+__all__ = [
+    "controls_table",
+    "detection_table",
+    "groups_table",
+    "metrics_table",
+    "models_table",
+    "sensitivity_table",
+    "strata_table",
+]
+
+
+def models_table(results: Results) -> str:
+    """Return mean Dice, difference to the baseline and its evidence, for each model."""
+    summaries = by_model(results.dice.summaries)
+    comparisons = by_model(results.dice.comparisons)
+    stability = results.dice.rank_stability
+    ranks = by_model(stability.models) if stability else {}
+    baseline = results.settings.baseline
+    head = [
+        "model",
+        "Dice [95 % interval]",
+        f"Dice points above {baseline} [95 % interval]",
+        "p of mean",
+        "p of ranks",
+        "d_z",
+        "rank-biserial",
+        "rank [95 %]",
+        "seeds",
+        "SD over seeds",
+        "cases",
+    ]
+    rows = [head]
+    for name in results.model_names:
+        summary, comparison = summaries.get(name), comparisons.get(name)
+        rank = ranks.get(name)
+        rows.append(
+            [
+                f"**{name}** (baseline)" if name == baseline else name,
+                share(summary.estimate if summary else None),
+                *_evidence(comparison),
+                f"{rank.rank} [{rank.rank_low}, {rank.rank_high}]" if rank else MISSING,
+                _seeds(summary),
+                number(summary.seed_standard_deviation if summary else None, 2, factor=POINTS),
+                str(summary.n_cases) if summary else MISSING,
+            ]
+        )
+    explained = (
+        "Dice is the mean over cases of the mean over trainings and labels. The p values are after "
+        "Holm's correction for the number of models: of the mean difference (t test, over cases "
+        "and seeds) and of the ranks of the cases (Wilcoxon's signed-rank test, for these trained "
+        "networks). d_z and the rank-biserial correlation are effect sizes of the differences per "
+        "case; SD over seeds is that of the mean, in Dice points."
+    )
+    return f"{table(rows)}\n\n{explained}"
+
+
+def _evidence(comparison: ModelComparison | None) -> list[str]:
+    if comparison is None:
+        return [MISSING] * 5
+    return [
+        difference(comparison.difference),
+        p_value(comparison.p_difference_holm),
+        p_value(comparison.p_wilcoxon_holm),
+        number(comparison.cohen_d_z, 2, sign=True),
+        number(comparison.rank_biserial, 2, sign=True),
+    ]
+
+
+def _seeds(summary: ModelSummary | None) -> str:
+    if summary is None:
+        return MISSING
+    named = ["no seed" if seed is None else str(seed) for seed in summary.seeds]
+    return ", ".join(named)
+
+
+def controls_table(results: Results) -> str:
+    """Return each model against its own controls."""
+    head = [
+        "model",
+        "control",
+        "Dice points above the control [95 % interval]",
+        "p of mean",
+        "p of ranks",
+        "d_z",
+        "rank-biserial",
+        "cases",
+    ]
+    rows = [head]
+    rows += [[c.model, c.baseline, *_evidence(c), str(c.n_cases)] for c in results.dice.controls]
+    return table(rows, (0, 1))
+
+
+def sensitivity_table(results: Results) -> str:
+    """Return the differences in Dice as other assumptions would have them."""
+    head = [
+        "model",
+        "against",
+        "one variance of trainings for both",
+        "one for each",
+        "folds as single numbers",
+        "p of folds",
+        "folds",
+    ]
+    rows = [head]
+    rows += [
+        [
+            c.model,
+            c.baseline,
+            *(difference(e) if e else MISSING for e in (c.pooled, c.unpooled)),
+            difference(c.fold_test),
+            p_value(c.fold_test.p),
+            str(c.fold_test.n_folds),
+        ]
+        for c in (*results.dice.comparisons, *results.dice.controls)
+        if c.fold_test.n_folds  # which the first results lack
+    ]
+    explained = (
+        "Dice points with 95 % intervals, none corrected for the number of models. The wider of "
+        "the first two decides above. The last takes the mean of each fold as one number: "
+        "what would be left were training data all that varied."
+    )
+    body = table(rows, (0, 1))
+    return f"{body}\n\n{explained}" if body else ""
+
+
+def detection_table(results: Results) -> str:
+    """Return how often models see a label where there is none, or miss one altogether."""
+    rows = [
+        [
+            "what",
+            "model",
+            "predictions",
+            "rate, % [95 % interval]",
+            "points above the baseline [95 % interval]",
+            "p of mean",
+            "p of ranks",
+        ]
+    ]
+    for kind, title in (("false_alarm", "false alarm"), ("missed", "missed")):
+        comparisons = by_model(results.of(kind).comparisons)
+        found = results.of(kind).rates
+        if any(rate.n_events for rate in found):
+            rows += [
+                [title, rate.model, *_rate(rate), *_evidence(comparisons.get(rate.model))[:3]]
+                for rate in found
+            ]
+    explained = (
+        "A false alarm is a label predicted in a case without it, a miss a label of a case that is "
+        "not predicted at all; per case, label and training."
+    )
+    body = table(rows, (0, 1))
+    return f"{body}\n\n{explained}" if body else ""
+
+
+def _rate(rate: Rate) -> list[str]:
+    of = f"{rate.n_events} of {rate.n_predictions}"
+    if not math.isfinite(rate.rate):
+        return [of, MISSING]
+    low, high = (number(end, 1, factor=POINTS) for end in (rate.interval.low, rate.interval.high))
+    return [of, f"{number(rate.rate, 1, factor=POINTS)} [{low}, {high}]"]
+
+
+def groups_table(results: Results) -> str:
+    """Return differences in Dice by subgroup, and whether these differ in it."""
+    found = results.dice.groups
+    rows = [
+        ["model", "against", "group", "cases", "Dice points [95 % interval]", "p against others"]
+    ]
+    rows += [
+        [
+            comparison.model,
+            comparison.baseline,
+            group.group,
+            str(group.n_cases),
+            difference(group.difference),
+            p_value(group.p_contrast),
+        ]
+        for comparison in found
+        for group in comparison.groups
+    ]
+    says = [_interaction(comparison) for comparison in found]
+    body = table(rows, (0, 1, 2))
+    explained = (
+        "The intervals of subgroups are not corrected for their number. The sentences say whether "
+        "a model does better in one than in others; that one interval leaves out 0, and another "
+        "does not, is no sign of it."
+    )
+    return "\n\n".join([body, "\n".join(says), explained]) if body else ""
+
+
+def _interaction(comparison: GroupComparison) -> str:
+    p = comparison.p_interaction_holm
+    pair = f"{comparison.model} against {comparison.baseline}"
+    if not math.isfinite(p):
+        return f"- {pair}: too few cases to tell whether the difference depends on the group."
+    depends = "depends" if p < ALPHA else "was not shown to depend"
+    return f"- {pair}: the difference {depends} on the group (p of interaction {p_value(p)})."
+
+
+def metrics_table(results: Results) -> str:
+    """Return the means of all metrics, and how often a mask was empty."""
+    unit, surface = results.dataset.spacing_unit, results.settings.evaluation.surface
+    metrics = results.metrics
+    means = {name: by_model(results.of(name).summaries) for name in metrics}
+    rows = [["model", *(metric.heading(unit, surface) for metric in metrics.values())]]
+    for name in results.model_names:
+        cells = [
+            number(means[key][name].estimate.mean, metric.decimals)
+            if name in means[key]
+            else MISSING
+            for key, metric in metrics.items()
+        ]
+        rows.append([name, *cells])
+    return "\n\n".join(filter(None, [table(rows), _empty_text(results)]))
+
+
+def _empty_text(results: Results) -> str:
+    """Count empty masks: what they make of the metrics is easily overlooked."""
+    counts: dict[str, Counter[str]] = {}
+    for row in results.cases:
+        if row.empty is not None and row.training in results.compared:
+            counts.setdefault(row.empty, Counter())[row.model] += 1
+    says = {
+        "prediction": "Nothing predicted where the reference has something (Dice 0, HD95 and ASSD "
+        "undefined)",
+        "reference": "Something predicted where the reference has nothing (Dice 0, HD95 and ASSD "
+        "undefined)",
+        "both": "Nothing predicted where the reference has nothing (all undefined and left out)",
+    }
+    lines = [
+        f"- {text}: "
+        + ", ".join(
+            f"{name} {counts[kind][name]}" for name in results.model_names if counts[kind][name]
+        )
+        + "."
+        for kind, text in says.items()
+        if kind in counts
+    ]
+    return "\n".join(["Masks of a label in a case, over all trainings:", *lines]) if lines else ""
+
+
+def strata_table(results: Results) -> str:
+    """Return F1 and Dice of objects by size."""
+    strata = list(dict.fromkeys(row.stratum for row in results.instances))
+    baseline = results.settings.baseline
+    rows = [
+        [
+            "size",
+            "model",
+            "F1 [95 % interval]",
+            f"F1 points above {baseline}",
+            "p of mean",
+            "p of ranks",
+            "Dice of matches [95 % interval]",
+            f"Dice points above {baseline}",
+        ]
+    ]
+    for stratum in strata:
+        found, outlined = (results.of(f"object_{metric}_{stratum}") for metric in ("f1", "dice"))
+        rows += [
+            [stratum, name, *_stratum(found, name), *_stratum(outlined, name)[:2]]
+            for name in results.model_names
+        ]
+    rows = [rows[0], *(row for row in rows[1:] if set(row[2:]) != {MISSING})]
+    explained = (
+        "Holm's correction is over the models of one size and metric, not over the sizes: a single "
+        "small p value among many sizes is a hint, not a proof."
+    )
+    body = table(rows, (0, 1))
+    return f"{body}\n\n{explained}" if body else ""
+
+
+def _stratum(statistics: MetricStatistics, model: str) -> list[str]:
+    summary = by_model(statistics.summaries).get(model)
+    comparison = by_model(statistics.comparisons).get(model)
+    return [
+        share(summary.estimate if summary else None),
+        *_evidence(comparison)[:3],
+    ]

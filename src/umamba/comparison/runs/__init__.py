@@ -1,0 +1,1 @@
+"""Planning, running and collecting the trainings of a comparison."""

@@ -1,0 +1,175 @@
+"""The results of a comparison, from what its trainings have left, and the files that hold them."""
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from umamba import registry
+from umamba.comparison.controls import control_of
+from umamba.comparison.presentation import case_columns, case_rows
+from umamba.comparison.results import Results, ResultsSettings, from_plain, save_results
+from umamba.comparison.rows import (
+    CaseResult,
+    ComparedDataset,
+    ComparedModel,
+    LearningCurve,
+    ObjectResult,
+    Training,
+    TrainingResult,
+)
+from umamba.comparison.runs.finished import read_details
+from umamba.comparison.runs.state import Comparison
+from umamba.comparison.statistics.analysis import compared_scores
+from umamba.evaluation.summary import as_csv
+from umamba.nnunet.file_names import GEOMETRY_ENDINGS
+from umamba.nnunet.whole_files import write_whole
+
+__all__ = ["build_results", "write_results"]
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """What the trainings have to tell, as it is kept."""
+
+    cases: tuple[CaseResult, ...]
+    instances: tuple[ObjectResult, ...]
+    curves: tuple[LearningCurve, ...]
+
+
+def build_results(comparison: Comparison) -> Results:
+    """Return the results without statistics."""
+    source = comparison.planned.source
+    kept: dict[str, list[dict[str, Any]]] = {"cases": [], "instances": [], "curves": []}
+    for training, cache in _evaluated(comparison):
+        head, details = vars(training), read_details(cache)
+        kept["cases"] += [head | row for row in details["cases"]]
+        kept["instances"] += [head | row for row in details["instances"]]
+        kept["curves"].append(head | details["curve"])
+    rows = from_plain(kept, _Rows)
+    return Results(
+        dataset=ComparedDataset(
+            name=source.dataset,
+            configuration=source.configuration,
+            labels=source.dataset_json["labels"],
+            n_cases=len(frozenset().union(*comparison.cases.values())),
+            spacing_unit="mm" if source.file_ending in GEOMETRY_ENDINGS else "px",
+        ),
+        settings=_settings(comparison),
+        models=tuple(_model(comparison, name) for name in comparison.planned.models),
+        trainings=(*_trainings(comparison), *_stock_trainings(comparison)),
+        cases=rows.cases,
+        instances=rows.instances,
+        curves=rows.curves,
+        cost=dict(comparison.costs),
+    )
+
+
+def _settings(comparison: Comparison) -> ResultsSettings:
+    request = comparison.request
+    return ResultsSettings(
+        models=tuple(comparison.planned.models),
+        baseline=comparison.baseline,
+        folds=tuple(request.folds),
+        seeds=tuple(request.seeds),
+        budget=request.budget.to_dict(),
+        features=request.features,
+        patch_size=request.patch_size,
+        batch_size=request.batch_size,
+        evaluation=request.evaluation,
+        analysis=request.analysis,
+    )
+
+
+def _model(comparison: Comparison, name: str) -> ComparedModel:
+    architecture = registry.find_architecture(name)
+    length = comparison.lengths[name]
+    return ComparedModel(
+        name=name,
+        plans_name=architecture.plans_name,
+        control_of=control_of(name),
+        paper=architecture.paper,
+        epochs=length.epochs,
+        iterations=length.iterations,
+    )
+
+
+def _trainings(comparison: Comparison) -> Iterable[TrainingResult]:
+    for training, state in comparison.states.items():
+        finished = comparison.finished.get(training)
+        yield TrainingResult(
+            **vars(training),
+            status=state.status,
+            reason=state.reason,
+            seeds=None if finished is None else finished.seeds,
+            folder=str(comparison.folder(training)),
+            source="compare",
+            train_hours=None if finished is None else finished.train_hours,
+            epochs=comparison.lengths[training.model].epochs,
+            compared=finished is not None,
+        )
+
+
+def _stock_trainings(comparison: Comparison) -> Iterable[TrainingResult]:
+    for stock, finished in comparison.stock.items():
+        reason = comparison.why_not_compared(stock)
+        yield TrainingResult(
+            **vars(stock.training),
+            status="done",
+            reason=reason,
+            seeds=None,
+            folder=str(stock.folder),
+            source="stock",
+            train_hours=finished.train_hours,
+            epochs=finished.length.epochs,
+            compared=reason is None,
+        )
+
+
+def _evaluated(comparison: Comparison) -> Iterator[tuple[Training, Path]]:
+    """Yield what has been evaluated, and where the rest of it is kept."""
+    for training in comparison.trainings:  # in the same order, whichever ended first
+        if training in comparison.finished:
+            yield training, comparison.cache(str(training))
+    for stock in comparison.stock:
+        yield stock.training, comparison.cache(str(stock))
+
+
+def write_results(output: Path, results: Results, manifest: Mapping[str, Any]) -> None:
+    """Write `results.json`, `manifest.json`, `cases.csv` and `models.csv`, each atomically.
+
+    Args:
+        output: The folder of results.
+        results: The results, with statistics or without.
+        manifest: What describes the run.
+
+    Raises:
+        UMambaError: If a file cannot be written.
+    """
+    save_results(output / "results.json", results)
+    write_whole(output / "manifest.json", json.dumps(manifest, indent=2, allow_nan=False) + "\n")
+    write_whole(output / "cases.csv", as_csv(case_columns(results), case_rows(results)))
+    models = [_model_row(results, model) for model in results.models]
+    write_whole(output / "models.csv", as_csv(list(models[0]), models))
+
+
+def _model_row(results: Results, model: ComparedModel) -> dict[str, Any]:
+    trained = [t.train_hours for t in results.trainings if t.model == model.name and t.compared]
+    hours = [h for h in trained if h is not None]
+    row = {
+        "model": model.name,
+        "control_of": model.control_of,
+        "trainings": len(trained),
+        "epochs": model.epochs,
+        "iterations": model.iterations,
+        "train_hours": fmean(hours) if hours else None,
+    }
+    for metric in results.metrics:
+        values = [s.value for s in compared_scores(results, metric) if s.model == model.name]
+        defined = [value for value in values if math.isfinite(value)]
+        row[metric] = fmean(defined) if defined else None
+    cost = results.cost.get(model.name)
+    return row | ({} if cost is None else asdict(cost))

@@ -1,0 +1,220 @@
+"""What every model of a comparison costs: measured in turn on a machine at rest, or estimated."""
+
+import json
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+from umamba.benchmark.machine import describe_machine, free_memory, is_out_of_memory
+from umamba.comparison.rows import Cost
+from umamba.comparison.runs.planning import Planned
+from umamba.errors import UMambaError
+from umamba.nnunet.json_files import load_json
+from umamba.nnunet.pace import estimate_seconds, with_validation
+from umamba.nnunet.planned_networks import BuiltNetwork, build_network
+from umamba.nnunet.plans import Plans, resolve
+from umamba.nnunet.sliding_window import count_windows
+from umamba.nnunet.whole_files import make_folder, write_whole
+from umamba.profiling import (
+    TrainingMemory,
+    peak_memory,
+    prediction_step,
+    profile_network,
+    time_interleaved,
+    training_step,
+)
+
+__all__ = ["estimate_costs", "measure_costs", "seconds_with_validation"]
+
+_ROUNDS = 5
+_RESERVE = 0.8  # of the free memory; the rest is left to others
+
+
+def seconds_with_validation(cost: Cost) -> float | None:
+    """Return the time of an iteration with its share of validation on patches."""
+    seconds = cost.seconds_per_iteration
+    return None if seconds is None else with_validation(seconds)
+
+
+def measure_costs(
+    planned: Planned, device: str, n_threads: int | None, cache: Path, *, keep: bool = True
+) -> dict[str, Cost]:
+    """Measure all models in turn, so that what else the machine does meets all of them alike.
+
+    Args:
+        planned: The comparison.
+        device: `cpu`, `cuda` or `mps`; on the last nothing is measured.
+        n_threads: Threads that a training has on a CPU; `None` is as torch chooses.
+        cache: Where results are taken from if plans and device are the same.
+        keep: Whether to keep them there.
+    """
+    plans = _by_model(planned)
+    key = _key(planned, plans, device, n_threads)
+    known = _recall(cache, key)
+    if len(known) == len(plans):
+        return known
+    sys.stderr.write(f"measuring what {len(plans)} models cost, up to a few minutes each\n")
+    before = torch.get_num_threads()
+    torch.set_num_threads(n_threads or before)
+    try:
+        costs = _measure(planned, plans, device)
+    finally:
+        torch.set_num_threads(before)
+        if device == "cuda":
+            torch.cuda.empty_cache()  # trainings need it, and run in other processes
+    if keep:
+        make_folder(cache.parent)
+        content = {"key": key, "costs": {model: asdict(cost) for model, cost in costs.items()}}
+        write_whole(cache, json.dumps(content, indent=2) + "\n")
+    return costs
+
+
+def estimate_costs(
+    planned: Planned, device: str, n_threads: int | None, cache: Path
+) -> dict[str, Cost]:
+    """Return what was measured before, and of other models what can be told without measuring.
+
+    Parameters, multiply-adds and memory are counted. Times follow from the multiply-adds by the
+    times of models that were measured; where there is none, on a CPU by that of a convolution, and
+    elsewhere they are not known. `problem` says so.
+
+    Args:
+        planned: The comparison.
+        device: `cpu`, `cuda` or `mps`.
+        n_threads: Threads that a training has on a CPU; `None` is as torch chooses.
+        cache: Where `measure_costs` has kept results.
+    """
+    plans = _by_model(planned)
+    known = _recall(cache, _key(planned, plans, device, n_threads))
+    name = planned.source.configuration
+    pace = [
+        cost.seconds_per_iteration / _work(cost, plans[model], name)
+        for model, cost in known.items()
+        if cost.seconds_per_iteration is not None
+    ]
+    costs = {}
+    for model, derived in plans.items():
+        cost = known.get(model) or _count(planned, derived)
+        if model not in known and (pace or device == "cpu"):
+            work = _work(cost, derived, name)
+            seconds = median(pace) * work if pace else _estimate(work, n_threads)
+            how = "estimated from its multiply-adds"
+            cost = replace(cost, seconds_per_iteration=seconds, problem=how)
+        elif model not in known:
+            cost = replace(cost, problem="not measured yet")
+        costs[model] = cost
+    return costs
+
+
+def _estimate(multiply_adds: int, n_threads: int | None) -> float:
+    before = torch.get_num_threads()
+    torch.set_num_threads(n_threads or before)
+    try:
+        return estimate_seconds(multiply_adds)
+    finally:
+        torch.set_num_threads(before)
+
+
+def _work(cost: Cost, plans: Plans, configuration: str) -> int:
+    return cost.multiply_adds * int(resolve(plans, configuration)["batch_size"])
+
+
+def _by_model(planned: Planned) -> dict[str, Plans]:
+    plans: dict[str, Plans] = {}
+    for (model, _), derived in planned.plans.items():
+        plans.setdefault(model, derived)  # those of other seeds are called otherwise, and no more
+    return plans
+
+
+def _recall(cache: Path, key: Mapping[str, Any]) -> dict[str, Cost]:
+    """Return what was measured before of the same networks on the same machine."""
+    try:
+        kept = load_json(cache)
+        if kept["key"]["machine"] != key["machine"]:
+            return {}
+        return {
+            model: Cost(**kept["costs"][model])
+            for model, network in key["networks"].items()
+            if kept["key"]["networks"].get(model) == network
+        }
+    except (UMambaError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def _key(
+    planned: Planned, plans: Mapping[str, Plans], device: str, n_threads: int | None
+) -> dict[str, Any]:
+    networks = {m: resolve(p, planned.source.configuration) for m, p in plans.items()}
+    machine = describe_machine(device) | {"threads": n_threads}
+    key: dict[str, Any] = json.loads(json.dumps({"networks": networks, "machine": machine}))
+    return key
+
+
+def _measure(planned: Planned, plans: Mapping[str, Plans], device: str) -> dict[str, Cost]:
+    """Count on the meta device, measure memory one by one, then the times of all in turn."""
+    name = planned.source.configuration
+    costs = {}
+    steps: dict[str, Callable[[], object]] = {}
+    for model, derived in plans.items():
+        cost = _count(planned, derived)
+        problem = _too_large(cost, device)
+        if not problem:
+            network = build_network(derived, planned.source.dataset_json, name, device)
+            try:
+                cost, own_steps = _with_peak(cost, network, device)
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                problem = "its step does not fit into the memory"
+            else:
+                steps |= {f"{model} {kind}": step for kind, step in own_steps.items()}
+        costs[model] = replace(cost, problem=f"not measured: {problem}") if problem else cost
+    timings = time_interleaved(steps, _ROUNDS)
+    for model, cost in costs.items():
+        if not cost.problem:
+            costs[model] = replace(
+                cost,
+                seconds_per_iteration=timings[f"{model} trains"].median,
+                seconds_per_case=timings[f"{model} predicts"].median
+                * _patches_per_case(plans[model], name),
+            )
+    return costs
+
+
+def _count(planned: Planned, plans: Plans) -> Cost:
+    source = planned.source
+    profile = profile_network(*build_network(plans, source.dataset_json, source.configuration))
+    memory = TrainingMemory(profile.n_parameters, profile.saved_bytes).total_bytes
+    return Cost(profile.n_parameters, profile.multiply_adds, memory)
+
+
+def _too_large(cost: Cost, device: str) -> str:
+    """Say why nothing can be measured; "" where it can."""
+    free = None if device == "mps" else free_memory(device)
+    if free is None:
+        return "the free memory is not known"
+    return "its step would not fit into the memory" if cost.memory_bytes > _RESERVE * free else ""
+
+
+def _with_peak(
+    cost: Cost, network: BuiltNetwork, device: str
+) -> tuple[Cost, dict[str, Callable[[], object]]]:
+    """Measure the peak of a training step; return the steps that are to be timed, too."""
+    train = training_step(*network)
+    train()  # loads and compiles what is no part of the peak
+    cost = replace(cost, peak_memory_bytes=peak_memory(train, device))
+    return cost, {"trains": train, "predicts": prediction_step(*network)}
+
+
+def _patches_per_case(plans: Plans, name: str) -> int:
+    """Return how often the network predicts a patch of the median case, mirrored ones included."""
+    configuration = resolve(plans, name)
+    patch = configuration["patch_size"]
+    shape = [round(size) for size in configuration["median_image_size_in_voxels"]]
+    slices = plans["original_median_shape_after_transp"][0] if len(patch) == 2 else 1
+    return int(count_windows(shape, patch) * round(slices) * 2 ** len(patch))

@@ -1,0 +1,192 @@
+"""What a finished training has to tell, read once and kept in the folder of results."""
+
+import json
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+from umamba.comparison.results import to_plain
+from umamba.comparison.runs.budget import Length
+from umamba.comparison.runs.training_states import FINAL
+from umamba.errors import UMambaError
+from umamba.nnunet.checkpoints import read_checkpoint
+from umamba.nnunet.seed_streams import SHARED
+from umamba.nnunet.whole_files import make_folder, write_whole
+
+__all__ = ["Finished", "file_marks", "read_details", "read_finished", "recall_finished"]
+
+_VERSION = 2
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A finished and evaluated training, in short; `read_details` has the rest.
+
+    Attributes:
+        length: How long it was.
+        seed: Its seed; `None` if it had none.
+        seeds: Whether trainings of that seed in other folds are `INDEPENDENT` of it, or drew the
+            same (`SHARED`); `None` without a seed.
+        train_hours: Hours of all its epochs, without pauses and without the final validation.
+        dice: Mean over cases and labels, where it is defined; `None` where it is nowhere.
+    """
+
+    length: Length
+    seed: int | None
+    seeds: str | None
+    train_hours: float
+    dice: float | None
+
+
+def recall_finished(folder: Path, cache: Path, evaluated_as: Mapping[str, Any]) -> Finished | None:
+    """Return what was read of a training before, if it and its evaluation are still the same.
+
+    Args:
+        folder: The folder of the fold.
+        cache: Where it is kept.
+        evaluated_as: All that the evaluation depends on besides the predictions.
+    """
+    try:
+        head, _ = _read_cache(cache)
+        if head["key"] != _key(folder, evaluated_as):
+            return None
+        values = head["finished"]
+        return Finished(**values | {"length": Length(**values["length"])})
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return None
+
+
+def read_details(cache: Path) -> dict[str, Any]:
+    """Return what a finished training has to tell besides `Finished`.
+
+    Args:
+        cache: Where it is kept.
+
+    Returns:
+        `curve`: `epoch`, `hours` since the start, `dice` (nnU-Net's pseudo Dice on validation
+        patches, not smoothed), `train_loss` and `val_loss`, a value per epoch. `cases` and
+        `instances`: rows of metrics.
+
+    Raises:
+        UMambaError: If it cannot be read any more.
+    """
+    try:
+        details: dict[str, Any] = json.loads(_read_cache(cache)[1])
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        msg = f"{cache} cannot be read ({error}); the same command evaluates that training again"
+        raise UMambaError(msg) from None
+    return details
+
+
+def _read_cache(cache: Path) -> tuple[Any, bytes]:
+    """Return the head of a file, and the line of details that it vouches for."""
+    line, _, details = cache.read_bytes().partition(b"\n")
+    head = json.loads(line)
+    if head["checksum"] != zlib.crc32(details):
+        msg = "its checksum does not fit"
+        raise ValueError(msg)
+    return head, details
+
+
+def read_finished(
+    folder: Path,
+    cache: Path,
+    evaluated_as: Mapping[str, Any],
+    evaluate: Callable[[Path], dict[str, list[dict[str, Any]]]],
+) -> Finished:
+    """Read and evaluate a finished training, and keep what comes out.
+
+    Args:
+        folder: The folder of the fold.
+        cache: Where to keep it.
+        evaluated_as: All that the evaluation depends on besides the predictions.
+        evaluate: Evaluates a folder of predictions.
+
+    Raises:
+        UMambaError: If the checkpoint or a prediction cannot be read, or nothing can be kept.
+    """
+    try:
+        key = _key(folder, evaluated_as)  # of what is there before it is read
+    except OSError as error:
+        msg = f"{folder} cannot be read: {error}"
+        raise UMambaError(msg) from None
+    length, seed, seeds, curve = _read_log(folder / FINAL)
+    rows = evaluate(folder / "validation")
+    finished = Finished(length, seed, seeds, curve["hours"][-1], _mean_dice(rows["cases"]))
+    details = json.dumps(to_plain({"curve": curve, **rows})) + "\n"
+    head = {
+        "key": key,
+        "finished": asdict(finished),
+        "checksum": zlib.crc32(details.encode()),
+    }
+    make_folder(cache.parent)
+    write_whole(cache, json.dumps(head) + "\n" + details)
+    return finished
+
+
+def _mean_dice(rows: Iterable[Mapping[str, Any]]) -> float | None:
+    values = [row["metrics"]["dice"] for row in rows]
+    defined = [value for value in values if value is not None]
+    return sum(defined) / len(defined) if defined else None
+
+
+def _read_log(file: Path) -> tuple[Length, int | None, str | None, dict[str, list[Any]]]:
+    """Return length, seed, what it has in common with other folds, and curve of a training.
+
+    Raises:
+        UMambaError: If the checkpoint cannot be read, or is not that of a training.
+    """
+    checkpoint = read_checkpoint(file)
+    try:
+        settings = checkpoint.get("umamba") or {}
+        if settings:
+            length = Length(settings["epochs"], settings["iterations_per_epoch"])
+        else:
+            length = Length(checkpoint["current_epoch"])
+        curve = _curve(checkpoint["logging"])
+        seed, _ = settings.get("seed"), curve["hours"][-1]
+        seeds = None if seed is None else settings.get("seeds", SHARED)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        msg = f"{file} lacks the log of a training ({type(error).__name__}: {error})"
+        raise UMambaError(msg) from None
+    return length, seed, seeds, curve
+
+
+def _curve(logged: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
+    """Return nnU-Net's log, a value per epoch; it may lack the end of an interrupted one."""
+    seconds = [
+        max(end - start, 0.0)  # clocks are set back at times
+        for start, end in zip(
+            logged["epoch_start_timestamps"], logged["epoch_end_timestamps"], strict=False
+        )
+    ]
+    columns = {"dice": "mean_fg_dice", "train_loss": "train_losses", "val_loss": "val_losses"}
+    return {
+        "epoch": list(range(1, len(seconds) + 1)),
+        "hours": [total / 3600 for total in accumulate(seconds)],
+    } | {
+        name: [float(value) for value in logged[key][: len(seconds)]]
+        for name, key in columns.items()
+    }
+
+
+def file_marks(files: Iterable[Path]) -> list[list[Any]]:
+    """Return what tells whether files have changed: path, size and time of each.
+
+    Raises:
+        OSError: If one is not there.
+    """
+    stats = [(path, path.stat()) for path in files]
+    return [[str(path), stat.st_size, stat.st_mtime_ns] for path, stat in stats]
+
+
+def _key(folder: Path, evaluated_as: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what tells whether a training, or how it is evaluated, has changed."""
+    return {
+        "version": _VERSION,
+        "files": file_marks((folder / FINAL, folder / "validation" / "summary.json")),
+        "evaluated_as": dict(evaluated_as),
+    }

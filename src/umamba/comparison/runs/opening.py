@@ -1,0 +1,249 @@
+"""Open a comparison: plan it, claim its folder, and find out how far it has come."""
+
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from umamba.comparison.rows import Training
+from umamba.comparison.runs.budget import Length
+from umamba.comparison.runs.case_tables import check_cases
+from umamba.comparison.runs.cost import estimate_costs, measure_costs, seconds_with_validation
+from umamba.comparison.runs.evaluated import size_cut_points
+from umamba.comparison.runs.finished import file_marks, recall_finished
+from umamba.comparison.runs.planning import (
+    ComparisonRequest,
+    Source,
+    derive_all,
+    find_source,
+    prepare,
+    validation_cases,
+)
+from umamba.comparison.runs.settings import (
+    check_output,
+    extend_request,
+    is_begun,
+    read_lengths,
+    write_settings,
+)
+from umamba.comparison.runs.state import Comparison
+from umamba.comparison.runs.training_states import (
+    TrainingState,
+    check_length,
+    inspect_training,
+    wait_for_trainings,
+)
+from umamba.errors import UMambaError
+from umamba.evaluation.metrics import chosen_metrics
+from umamba.nnunet.interruption import StopRequest, resumable
+from umamba.nnunet.paths import Paths
+from umamba.nnunet.run_lock import only_training
+
+__all__ = ["comparing", "open_comparison"]
+
+_COST = "cost.json"
+_STOP_FILE = "stop"
+
+
+@contextmanager
+def comparing(output: Path) -> Iterator[StopRequest]:
+    """Keep other comparisons from a folder of results, and listen to signals.
+
+    Args:
+        output: The folder.
+
+    Yields:
+        What asks to stop.
+
+    Raises:
+        UMambaError: If the folder is not one for a comparison, or another one is at work in it.
+        ResumableInterruptError: If it was interrupted; the same call goes on.
+    """
+    check_output(output)
+    stop = StopRequest(output / _STOP_FILE)
+
+    def advice() -> str | None:
+        (output / _STOP_FILE).unlink(missing_ok=True)  # it has served
+        if not is_begun(output):
+            return None
+        return f"the same command goes on, and {output} has what is done"
+
+    with (
+        only_training(output, "give another --output", inside=True),
+        resumable(advice, as_a_whole=True),
+        stop.listening(),
+    ):
+        yield stop
+
+
+def open_comparison(
+    request: ComparisonRequest,
+    paths: Paths,
+    n_threads: int | None = None,
+    *,
+    dry: bool,
+    measured: bool = False,
+) -> Comparison:
+    """Plan a comparison, and find out how far it has come.
+
+    Args:
+        request: What to compare.
+        paths: nnU-Net's folders.
+        n_threads: Threads of a training on a CPU, for the measurement of cost.
+        dry: Whether nothing is written, but nnU-Net's own plans where there are none.
+        measured: Whether costs that are not known are measured even so.
+
+    Raises:
+        UMambaError: If anything does not fit, or trainings that are there are others.
+    """
+    source = find_source(request, paths)
+    unknown = sorted(request.evaluation.nsd_tolerances.keys() - source.labels.keys())
+    if unknown:
+        msg = f"--tolerance: {unknown[0]} is not a label; there are {', '.join(source.labels)}"
+        raise UMambaError(msg)
+    chosen_metrics(request.evaluation)
+    evaluation = replace(request.evaluation, ignore=source.ignore)
+    request = replace(request, evaluation=evaluation)
+    if dry:
+        return _open_dry(request, source, paths, n_threads, measured=measured)
+    with comparing(request.output):
+        return _open(request, source, paths, n_threads)
+
+
+def _open_dry(
+    request: ComparisonRequest,
+    source: Source,
+    paths: Paths,
+    n_threads: int | None,
+    *,
+    measured: bool,
+) -> Comparison:
+    comparison = _plan(request, source, paths)
+    planned, cache = comparison.planned, request.output / _COST
+    if measured:
+        costs = measure_costs(planned, request.device, n_threads, cache, keep=False)
+    else:
+        costs = estimate_costs(planned, request.device, n_threads, cache)
+    comparison.costs = costs
+    in_hours = request.budget.kind == "hours"
+    settled = read_lengths(request.output)
+    comparison.lengths = _lengths(
+        comparison,
+        [m for m in planned.models if not in_hours or m in settled or costs[m].problem is None],
+    )
+    _inspect_all(comparison)
+    return comparison
+
+
+def _open(
+    request: ComparisonRequest, source: Source, paths: Paths, n_threads: int | None
+) -> Comparison:
+    comparison = _plan(request, source, paths)
+    prepare(comparison.planned, paths)
+    comparison.cases = validation_cases(source, comparison.request.folds, paths)
+    _check_tables(comparison)
+    # The claim on the folder comes before anything else in it.
+    write_settings(comparison.request, source.dataset, source.configuration)
+    comparison.request = request = _with_cut_points(comparison)
+    wait_for_trainings(map(comparison.folder, comparison.asked))
+    cache = request.output / _COST
+    comparison.costs = measure_costs(comparison.planned, request.device, n_threads, cache)
+    comparison.lengths = _lengths(comparison, comparison.planned.models)
+    write_settings(request, source.dataset, source.configuration, comparison.lengths)
+    _inspect_all(comparison)
+    return comparison
+
+
+def _plan(request: ComparisonRequest, source: Source, paths: Paths) -> Comparison:
+    request = extend_request(request, source.dataset, source.configuration)
+    planned = derive_all(request, source, paths)
+    if request.baseline is not None and request.baseline not in planned.models:
+        known = ", ".join(planned.models)
+        msg = f"--baseline {request.baseline} is not compared; give one of {known}"
+        raise UMambaError(msg)
+    cases = validation_cases(source, request.folds, paths)
+    comparison = Comparison(request, paths, planned, cases)
+    _check_tables(comparison)  # before hours of preprocessing, where the splits are there
+    return comparison
+
+
+def _check_tables(comparison: Comparison) -> None:
+    """Check clusters and groups against the cases, if these are known."""
+    compared = frozenset().union(*comparison.cases.values())
+    ending = comparison.planned.source.file_ending
+    known = compared | {
+        file.name.removesuffix(ending) for file in comparison.references.glob(f"*{ending}")
+    }
+    analysis = comparison.request.analysis
+    if compared:
+        check_cases("--clusters", analysis.clusters, compared, known)
+        check_cases("--groups", analysis.groups, compared, known)
+
+
+def _with_cut_points(comparison: Comparison) -> ComparisonRequest:
+    """Part the objects of each label by size, the same way for all trainings."""
+    request, source = comparison.request, comparison.planned.source
+    cut_points = request.evaluation.size_cut_points
+    if not cut_points:
+        sys.stderr.write(f"measuring the objects in {comparison.references}\n")
+        cut_points = size_cut_points(
+            comparison.references, source.file_ending, source.labels, request.evaluation
+        )
+    evaluation = replace(request.evaluation, size_cut_points=cut_points)
+    return replace(request, evaluation=evaluation)
+
+
+def _lengths(comparison: Comparison, models: Iterable[str]) -> dict[str, Length]:
+    """Settle how long models train; for a budget in hours once and for all."""
+    budget, lengths = comparison.request.budget, read_lengths(comparison.request.output)
+    for model in models:
+        if model in lengths:
+            continue
+        cost = comparison.costs[model]
+        if budget.kind == "hours" and seconds_with_validation(cost) is None:
+            msg = f"hours cannot be budgeted for {model}: {cost.problem}; give --budget epochs:N"
+            raise UMambaError(msg)
+        lengths[model] = budget.length(seconds_with_validation(cost))
+    return lengths
+
+
+def _inspect_all(comparison: Comparison) -> None:
+    folds = comparison.request.folds
+    comparison.evaluated_as = {fold: _evaluated_as(comparison, fold) for fold in folds}
+    for training in comparison.trainings:
+        comparison.states[training] = _inspect(comparison, training)
+
+
+def _evaluated_as(comparison: Comparison, fold: int) -> Mapping[str, Any]:
+    """Return all that the evaluation depends on besides predictions."""
+    source, cases = comparison.planned.source, sorted(comparison.cases[fold])
+    files = (comparison.references / f"{case}{source.file_ending}" for case in cases)
+    return {
+        "cases": cases,
+        "references": file_marks(file for file in files if file.is_file()),
+        "labels": source.dataset_json["labels"],
+        "options": comparison.request.evaluation.to_dict(),
+        "metrics": list(chosen_metrics(comparison.request.evaluation)),
+    }
+
+
+def _inspect(comparison: Comparison, training: Training) -> TrainingState:
+    folder, length = comparison.folder(training), comparison.lengths.get(training.model)
+    if length is None:  # of a dry run, which does not know how many iterations fit into hours
+        return TrainingState("pending")
+    finished = recall_finished(
+        folder, comparison.cache(str(training)), comparison.evaluated_as[training.fold]
+    )
+    if finished is not None:
+        check_length(folder, training, length, finished.length, finished.seed)
+        comparison.finished[training] = finished
+        return TrainingState("done")
+    cases, ending = comparison.cases[training.fold], comparison.planned.source.file_ending
+    state = inspect_training(folder, training, length, cases, ending)
+    failure = comparison.failure(training)
+    if state.status != "done" and failure.is_file():
+        reason = failure.read_text(encoding="utf-8", errors="replace")
+        return replace(state, status="failed", reason=reason)
+    return state

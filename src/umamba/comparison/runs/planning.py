@@ -1,0 +1,329 @@
+"""Plan every model of a comparison on the same fingerprint, preprocessing and splits."""
+
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from umamba import registry
+from umamba.comparison.results import AnalysisSettings
+from umamba.comparison.rows import Training
+from umamba.comparison.runs.budget import Budget
+from umamba.errors import PlansError, UMambaError
+from umamba.evaluation.cases import Labels
+from umamba.evaluation.labels import labels_from_dataset_json
+from umamba.evaluation.settings import EvaluationSettings
+from umamba.nnunet.dataset_splits import ensure_splits, read_splits
+from umamba.nnunet.json_files import load_json
+from umamba.nnunet.paths import Paths
+from umamba.nnunet.plans import PlanOptions, Plans, derive_plans, resolve
+from umamba.nnunet.plans_files import read_plans, write_plans
+from umamba.nnunet.preparation import ensure_plans, ensure_preprocessed, find_dataset
+from umamba.nnunet.trust import read_trusted_plans
+
+__all__ = [
+    "Asked",
+    "ComparisonRequest",
+    "Planned",
+    "Source",
+    "derive_all",
+    "find_source",
+    "prepare",
+    "validation_cases",
+]
+
+_PREFERRED = ("3d_fullres", "2d")
+_SOURCE = "nnUNetPlans"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The trainings that one call asks for: every model on every fold from every seed."""
+
+    models: tuple[str, ...]
+    folds: tuple[int, ...]
+    seeds: tuple[int, ...]
+
+    def includes(self, training: Training) -> bool:
+        """Return whether a training is one of them."""
+        return (
+            training.model in self.models
+            and training.fold in self.folds
+            and training.seed in self.seeds
+        )
+
+
+@dataclass(frozen=True)
+class ComparisonRequest:
+    """What to compare.
+
+    Args:
+        dataset: `DatasetXXX_Name` or its number.
+        models: Names of models, controls among them; those that `output` has from before are added.
+        folds: Numbers of folds, likewise.
+        seeds: Seeds, likewise.
+        budget: How long every training is.
+        output: The folder of the results.
+        baseline: The model that the others are compared with; `None` is `nnunet` where it is among
+            them, else the first.
+        configuration: `2d`, `3d_fullres`, ...; `None` is `3d_fullres`, else `2d`.
+        source: Plans to derive from.
+        features: Channels per stage, of every model; `None` is as the source has them.
+        patch_size: Patch size of every model; `None` is as the source has it.
+        batch_size: Patches in a batch of every model; `None` is as the source has it.
+        device: `cpu`, `cuda` or `mps`.
+        evaluation: What metrics depend on; the cut points of sizes are found, and kept.
+        analysis: What the statistics are told; that of this call, whatever earlier ones said.
+        trust_plans: Whether plans may have anything imported.
+        earlier: What earlier calls asked for.
+        now: What this call asks for, once models, folds and seeds of earlier ones are added above.
+    """
+
+    dataset: str
+    models: tuple[str, ...]
+    folds: tuple[int, ...]
+    seeds: tuple[int, ...]
+    budget: Budget
+    output: Path
+    baseline: str | None = None
+    configuration: str | None = None
+    source: str = _SOURCE
+    features: tuple[int, ...] | None = None
+    patch_size: tuple[int, ...] | None = None
+    batch_size: int | None = None
+    device: str = "cpu"
+    evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
+    analysis: AnalysisSettings = field(default_factory=AnalysisSettings)
+    trust_plans: bool = False
+    earlier: tuple[Asked, ...] = ()
+    now: Asked | None = None
+
+    @property
+    def asked(self) -> tuple[Asked, ...]:
+        """Return what all calls have asked for, this one last."""
+        return (*self.earlier, self.now or Asked(self.models, self.folds, self.seeds))
+
+
+@dataclass(frozen=True)
+class Source:
+    """What all models are planned from.
+
+    Attributes:
+        dataset: Full name of the data set.
+        configuration: The configuration that is trained.
+        plans: nnU-Net's plans.
+        dataset_json: The data set's `dataset.json`.
+        labels: Labels or regions to evaluate.
+        ignore: The value in references that marks voxels to leave out.
+    """
+
+    dataset: str
+    configuration: str
+    plans: Plans
+    dataset_json: dict[str, Any]
+    labels: Labels
+    ignore: int | None
+
+    @property
+    def file_ending(self) -> str:
+        """Return how files of images and masks end."""
+        return str(self.dataset_json["file_ending"])
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A comparison whose plans are derived; nothing of it need be on the disk.
+
+    Attributes:
+        source: What the plans are derived from.
+        models: The models, with their controls.
+        plans: The plans of every model and seed.
+    """
+
+    source: Source
+    models: tuple[str, ...]
+    plans: dict[tuple[str, int | None], Plans]
+
+    def plans_name(self, training: Training) -> str:
+        """Return the name of a training's plans."""
+        return str(self.plans[training.model, training.seed]["plans_name"])
+
+    def folder(self, training: Training, paths: Paths) -> Path:
+        """Return the folder of a training, as nnU-Net names it."""
+        model = f"nnUNetTrainerUMamba__{self.plans_name(training)}__{self.source.configuration}"
+        return paths.require("results") / self.source.dataset / model / f"fold_{training.fold}"
+
+
+def find_source(request: ComparisonRequest, paths: Paths) -> Source:
+    """Find the data set and the plans to derive from; nnU-Net makes its own where there are none.
+
+    Raises:
+        UMambaError: If the data set, the plans or the configuration are not there.
+    """
+    dataset = find_dataset(request.dataset, paths)
+    folder = paths.require("preprocessed") / dataset
+    ensure_plans(dataset, request.source, paths)
+    plans = read_trusted_plans(folder, request.source, trusted=request.trust_plans)
+    configuration = _choose_configuration(plans, request.configuration)
+    labels, ignore = labels_from_dataset_json(folder / "dataset.json")
+    dataset_json = load_json(folder / "dataset.json")
+    return Source(dataset, configuration, plans, dataset_json, labels, ignore)
+
+
+def derive_all(request: ComparisonRequest, source: Source, paths: Paths) -> Planned:
+    """Derive the plans of every model and seed.
+
+    Models that nnU-Net has a planner for, such as `resenc_m`, derive from what that one plans,
+    unless the request names other plans than nnU-Net's default.
+
+    Raises:
+        PlansError: If a model does not exist, an option does not fit it, or it would need data
+            that are preprocessed in another way.
+    """
+    plans: dict[tuple[str, int | None], Plans] = {}
+    for model in request.models:
+        architecture = registry.find_architecture(model)
+        own = _own_source(architecture, request, source, paths)
+        names = {s: _plans_name(architecture.plans_name, request, source, s) for s in request.seeds}
+        options = _options(request, architecture, source.configuration, names[request.seeds[0]])
+        derived = derive_plans(own, architecture, options, source.dataset_json)
+        for seed, name in names.items():  # seeds have the same plans under names of their own
+            plans[model, seed] = deepcopy(derived) | {"plans_name": name}
+    return Planned(source, request.models, plans)
+
+
+def _own_source(
+    architecture: registry.Architecture,
+    request: ComparisonRequest,
+    source: Source,
+    paths: Paths,
+) -> Plans:
+    """Return the plans of a model's own planner, if it has one that is asked for."""
+    own_name = architecture.plans_name
+    if architecture.planner is None or request.source != _SOURCE or own_name == _SOURCE:
+        return source.plans
+    ensure_plans(source.dataset, own_name, paths)
+    folder = paths.require("preprocessed") / source.dataset
+    plans = read_trusted_plans(folder, own_name, trusted=request.trust_plans)
+    configuration = source.configuration
+    if configuration not in plans["configurations"]:
+        msg = (
+            f"{own_name}, those of {architecture.name}, lack {configuration}; leave that model out"
+        )
+        raise PlansError(msg)
+    theirs, ours = (resolve(p, configuration)["data_identifier"] for p in (plans, source.plans))
+    if theirs != ours:
+        msg = f"{architecture.name} needs the data {theirs}, not {ours}; leave that model out"
+        raise PlansError(msg)
+    return plans
+
+
+def _choose_configuration(source: Plans, asked: str | None) -> str:
+    available = source["configurations"]
+    chosen = asked or _default_configuration(source)
+    if chosen is None or chosen not in available:
+        msg = (
+            f"{asked or ' or '.join(_PREFERRED)} is not in plans {source.get('plans_name')!r}; "
+            f"give one of {', '.join(available)} as --configuration"
+        )
+        raise PlansError(msg)
+    if resolve(source, chosen).get("previous_stage") is not None:
+        msg = f"{chosen} needs another stage's predictions; compare a configuration without"
+        raise PlansError(msg)
+    return str(chosen)
+
+
+def _default_configuration(source: Plans) -> str | None:
+    return next((name for name in _PREFERRED if name in source["configurations"]), None)
+
+
+def _options(
+    request: ComparisonRequest,
+    architecture: registry.Architecture,
+    configuration: str,
+    plans_name: str,
+) -> PlanOptions:
+    features = request.features
+    if features is not None and not architecture.topology.follows_plan:
+        features = features[:1]  # a topology of its own, which follows from its width
+    return PlanOptions(
+        plans_name=plans_name,
+        features=features,
+        patch_size=request.patch_size,
+        batch_size=request.batch_size,
+        configurations=(configuration,),
+    )
+
+
+def _plans_name(default: str, request: ComparisonRequest, source: Source, seed: int) -> str:
+    """Name the plans of a model by all that tells its trainings from others of this data set."""
+    parts = [default]
+    if source.configuration != _default_configuration(source.plans):
+        parts.append(source.configuration)  # options are for it alone
+    if request.source != _SOURCE:
+        parts.append(f"from-{request.source}")
+    if request.features is not None:
+        parts.append("features" + "-".join(map(str, request.features)))
+    if request.patch_size is not None:
+        parts.append("patch" + "x".join(map(str, request.patch_size)))
+    if request.batch_size is not None:
+        parts.append(f"batch{request.batch_size}")
+    return "_".join([*parts, request.budget.tag, f"s{seed}"])
+
+
+def prepare(planned: Planned, paths: Paths) -> None:
+    """Write the plans, and have nnU-Net preprocess and split what is not yet.
+
+    Raises:
+        UMambaError: If other plans have the name of one.
+    """
+    source = planned.source
+    folder = paths.require("preprocessed") / source.dataset
+    for plans in planned.plans.values():
+        _check_same(folder, plans)
+    for plans in planned.plans.values():
+        write_plans(folder, plans)
+    first = next(iter(planned.plans.values()))["plans_name"]
+    ensure_preprocessed(source.dataset, first, source.configuration, paths)
+    ensure_splits(folder, folder / resolve(source.plans, source.configuration)["data_identifier"])
+
+
+def validation_cases(
+    source: Source, folds: Sequence[int], paths: Paths
+) -> dict[int, frozenset[str]]:
+    """Return the validation cases of each fold; none where nnU-Net has not split the data yet.
+
+    Raises:
+        UMambaError: If the splits lack a fold, or two folds share a case.
+    """
+    file = paths.require("preprocessed") / source.dataset / "splits_final.json"
+    splits, _ = read_splits(file, ()) if file.is_file() else (None, [])
+    if splits is None:
+        return {fold: frozenset() for fold in folds}
+    n_folds = len(splits.folds)
+    missing = [fold for fold in folds if fold >= n_folds]
+    if missing:
+        msg = f"there is no fold {missing[0]}: the splits have {n_folds}, 0 to {n_folds - 1}"
+        raise UMambaError(msg)
+    cases = {fold: splits.folds[fold][1] for fold in folds}
+    for first, second in combinations(folds, 2):
+        if both := cases[first] & cases[second]:
+            msg = (
+                f"case {min(both)} is validated in folds {first} and {second} of {file}: every "
+                "case can be compared once; leave one of these folds out"
+            )
+            raise UMambaError(msg)
+    return cases
+
+
+def _check_same(folder: Path, plans: Plans) -> None:
+    path = folder / f"{plans['plans_name']}.json"
+    if path.is_file() and read_plans(folder, plans["plans_name"]) != plans:
+        msg = (
+            f"{path} has other contents than this comparison derives: the plans it comes from, or "
+            "our networks, have changed since. Rename it with the results that belong to it to "
+            "train anew"
+        )
+        raise PlansError(msg)

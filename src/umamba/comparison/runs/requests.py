@@ -1,0 +1,177 @@
+"""What to compare: keywords of the Python API, and options of the command."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from umamba.comparison.runs.budget import Budget
+from umamba.errors import UMambaError
+from umamba.evaluation.requests import MetricRequest
+from umamba.nnunet.paths import Paths, path_options
+from umamba.nnunet.requests import BATCH_SIZE, DATASET, DEVICE, PATCH_SIZE, TRUST
+from umamba.numerals import whole_number
+from umamba.option_checks import (
+    folder_or_file,
+    model_names,
+    numbers,
+    positive,
+    positive_points,
+)
+from umamba.options import Section, option
+
+__all__ = ["CompareRequest"]
+
+Folder = str | Path
+
+_MOST_FOLDS = 10_000
+_STATISTICS = Section("statistics", "of this call: given again with others, they are computed anew")
+
+
+def _folds(given: str | Iterable[int]) -> tuple[int, ...]:
+    """Return numbers of folds, such as 0-4 or 0,2."""
+    folds: set[int] = set()
+    text = given if isinstance(given, str) else ",".join(map(str, given))
+    for part in text.split(","):
+        first, dash, last = part.partition("-")
+        begin, end = whole_number(first), whole_number(last if dash else first)
+        if begin is None or end is None or end >= _MOST_FOLDS:
+            msg = f"{given!r} are no folds such as 0-4 or 0,2"
+            raise UMambaError(msg)
+        folds |= set(range(begin, end + 1))
+    if not folds:
+        msg = f"{given!r} are no folds such as 0-4 or 0,2"
+        raise UMambaError(msg)
+    return tuple(sorted(folds))
+
+
+def _budget(given: str | Budget) -> Budget:
+    if isinstance(given, Budget):
+        return given
+    try:
+        return Budget.parse(given)
+    except ValueError:
+        msg = f"{given!r} is none of epochs:100, iterations:25000, hours:1.5"
+        raise UMambaError(msg) from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareRequest(MetricRequest):
+    """Models to train alike, and how to compare them."""
+
+    dataset: str | int = field(metadata=DATASET)
+    models: Sequence[str] = field(
+        metadata=option(
+            "models, separated by commas, such as nnunet,unetpp,umamba_bot; `umamba models` lists "
+            "all",
+            check=model_names,
+            metavar="NAME,...",
+        )
+    )
+    folds: str | Iterable[int] = field(
+        default=(0, 1, 2, 3, 4),
+        metadata=option(
+            "folds of the cross-validation, such as 0-4 or 0,2 (default: 0-4)",
+            check=_folds,
+            metavar="0-4",
+        ),
+    )
+    seeds: int = field(
+        default=3,
+        metadata=option("how many, from 0 on (default: 3)", check=positive, metavar="N"),
+    )
+    budget: str | Budget = field(
+        metadata=option(
+            "what each training may use: epochs:N, iterations:N or hours:N",
+            check=_budget,
+            metavar="KIND:N",
+        )
+    )
+    baseline: str | None = field(
+        default=None,
+        metadata=option("default: nnunet if it is compared, else the first", metavar="NAME"),
+    )
+    no_controls: bool = field(
+        default=False,
+        metadata=option(
+            "leave out the controls that models of U-Mamba bring along: without Mamba, and without "
+            "it at the same size (without Mamba, bot and enc are one network: once)"
+        ),
+    )
+    configuration: str | None = field(
+        default=None,
+        metadata=option("default: 3d_fullres where there is one, else 2d", metavar="C"),
+    )
+    source: str = field(
+        default="nnUNetPlans",
+        metadata=option("plans to derive from (default: nnUNetPlans)", "--from", metavar="PLANS"),
+    )
+    features: Sequence[int] | None = field(
+        default=None,
+        metadata=option(
+            "channels per stage, of every model (default: the source plans')",
+            check=numbers,
+            metavar="8,16,...",
+        ),
+    )
+    patch_size: Sequence[int] | None = field(default=None, metadata=PATCH_SIZE)
+    batch_size: int | None = field(default=None, metadata=BATCH_SIZE)
+    empty: str = field(
+        default="undefined",
+        metadata=option(
+            "what Dice, IoU and NSD are where reference and prediction are empty: undefined and "
+            "left out, as nnU-Net has it, one, as BraTS has it, or zero; false alarms are compared "
+            "in any case (default: undefined)",
+            choices=("undefined", "one", "zero"),
+            section=_STATISTICS,
+        ),
+    )
+    margin: float | None = field(
+        default=None,
+        metadata=option(
+            "the smallest difference in Dice points that matters, such as 1.0: verdicts say "
+            "whether a model is equivalent, not inferior or superior by it, or what would settle "
+            "it (default: none)",
+            check=positive_points,
+            metavar="POINTS",
+            section=_STATISTICS,
+        ),
+    )
+    clusters: Folder | None = field(
+        default=None,
+        metadata=option(
+            "columns case,cluster: which cases belong together, such as slices of a patient "
+            "(default: none do)",
+            check=folder_or_file,
+            metavar="FILE.csv",
+            section=_STATISTICS,
+        ),
+    )
+    groups: Folder | None = field(
+        default=None,
+        metadata=option(
+            "columns case,group: subgroups, such as scanners, to look at one by one (default: "
+            "none)",
+            check=folder_or_file,
+            metavar="FILE.csv",
+            section=_STATISTICS,
+        ),
+    )
+    device: str | None = field(default=None, metadata=DEVICE)
+    workers: int | None = field(
+        default=None,
+        metadata=option(
+            "trainings at a time (default: one per GPU; on a CPU one)", check=positive, metavar="N"
+        ),
+    )
+    output: Folder | None = field(
+        default=None,
+        metadata=option(
+            "folder of the results (default: umamba-compare/DATASET)",
+            "-o",
+            "--output",
+            check=folder_or_file,
+            metavar="DIR",
+        ),
+    )
+    trust_plans: bool = field(default=False, metadata=TRUST)
+    paths: Paths = field(default=Paths(), metadata=path_options())

@@ -1,0 +1,214 @@
+"""What a folder of results was begun with, so that later calls go on with the same."""
+
+import json
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from umamba.comparison.runs.budget import Length
+from umamba.comparison.runs.planning import Asked, ComparisonRequest
+from umamba.errors import UMambaError
+from umamba.nnunet.json_files import load_json
+from umamba.nnunet.paths import check_writable
+from umamba.nnunet.run_lock import LOCK_INSIDE
+from umamba.nnunet.whole_files import make_folder, write_whole
+
+__all__ = [
+    "check_output",
+    "extend_request",
+    "is_begun",
+    "read_lengths",
+    "write_settings",
+]
+
+_FILE = "comparison.json"
+_VERSION = 1
+_OPTIONS = {
+    "configuration": "--configuration",
+    "source": "--from",
+    "budget": "--budget",
+    "features": "--features",
+    "patch_size": "--patch-size",
+    "batch_size": "--batch-size",
+}
+_ASKED = ("models", "folds", "seeds")
+_KEYS = {"dataset", "models", "folds", "seeds", "baseline", "size_cut_points", "lengths", *_OPTIONS}
+
+
+def extend_request(
+    request: ComparisonRequest, dataset: str, configuration: str
+) -> ComparisonRequest:
+    """Add the models, folds and seeds that the folder of results has from earlier calls.
+
+    Args:
+        request: What is asked for now.
+        dataset: Full name of the data set.
+        configuration: The configuration that is asked for, or chosen.
+
+    Raises:
+        UMambaError: If what all trainings have in common, such as the budget, is not the same.
+    """
+    now = Asked(request.models, request.folds, request.seeds)
+    before = _read(request.output)
+    if before is None:
+        return replace(request, now=now)
+    _check_same(request, before, dataset, configuration)
+    earlier = tuple(Asked(*(tuple(asked[k]) for k in _ASKED)) for asked in before["asked"])
+    extended = replace(
+        request,
+        models=_union(before["models"], request.models),
+        folds=tuple(sorted(_union(before["folds"], request.folds))),
+        seeds=tuple(sorted(_union(before["seeds"], request.seeds))),
+        earlier=tuple(asked for asked in earlier if asked != now),
+        now=now,
+        baseline=request.baseline or before["baseline"],
+        evaluation=replace(
+            request.evaluation,
+            size_cut_points={k: tuple(v) for k, v in before["size_cut_points"].items()},
+        ),
+    )
+    _tell_added(extended, before)
+    return extended
+
+
+def _read(output: Path) -> dict[str, Any] | None:
+    """Return what earlier calls have written; `None` where none has asked for anything yet.
+
+    Raises:
+        UMambaError: If it cannot be used.
+    """
+    file = output / _FILE
+    if not file.is_file():
+        check_output(output)
+        return None
+    before = load_json(file)
+    if before.get("schema_version") != _VERSION:
+        msg = f"{file} is of another version of umamba; give another --output"
+        raise UMambaError(msg)
+    lacks = sorted(_KEYS - before.keys())
+    if lacks:
+        msg = f"{file} is damaged, it lacks {lacks[0]!r}; give another --output"
+        raise UMambaError(msg)
+    before.setdefault("asked", [{key: before[key] for key in _ASKED}])
+    return before if before["models"] else None
+
+
+def _check_same(
+    request: ComparisonRequest, before: Mapping[str, Any], dataset: str, configuration: str
+) -> None:
+    now = _common(request, dataset, configuration)
+    if before["dataset"] != dataset:
+        msg = f"{request.output} compares models on {before['dataset']}; give another --output"
+        raise UMambaError(msg)
+    for key, option in _OPTIONS.items():
+        if before[key] != now[key]:
+            msg = (
+                f"{request.output} was begun with {option} {_as_option(before[key])}, not "
+                f"{_as_option(now[key])}; give that, or another --output"
+            )
+            raise UMambaError(msg)
+
+
+def _tell_added(request: ComparisonRequest, before: Mapping[str, Any]) -> None:
+    """Say what this call adds to earlier ones."""
+    added = {
+        key: [str(value) for value in getattr(request.now, key) if value not in before[key]]
+        for key in _ASKED
+    }
+    told = "; ".join(f"{key} {', '.join(values)}" for key, values in added.items() if values)
+    if told:
+        sys.stderr.write(f"added to what {request.output} compares: {told}\n")
+
+
+def is_begun(output: Path) -> bool:
+    """Return whether a folder has a comparison to go on with."""
+    return (output / _FILE).is_file()
+
+
+def check_output(output: Path) -> None:
+    """Check that a folder is there for a comparison: writable, and empty or one already.
+
+    Raises:
+        UMambaError: If it is not.
+    """
+    check_writable(output, "--output")
+    if is_begun(output) or not output.exists():
+        return
+    if not output.is_dir() or any(not _is_ours(path) for path in output.iterdir()):
+        msg = f"{output} is there and holds no comparison; give another --output"
+        raise UMambaError(msg)
+
+
+def _is_ours(path: Path) -> bool:
+    """Return whether a comparison left a file that was killed before it had begun."""
+    return path.name == LOCK_INSIDE or path.name.startswith(f".{_FILE}.partial-")
+
+
+def _as_option(value: Any) -> str:
+    if value is None:
+        return "left out"
+    if isinstance(value, dict):
+        return ", ".join(f"{key}:{item}" for key, item in value.items())
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _union(before: Iterable[Any], now: Iterable[Any]) -> tuple[Any, ...]:
+    return tuple(dict.fromkeys([*before, *now]))
+
+
+def read_lengths(output: Path) -> dict[str, Length]:
+    """Return how long the trainings of each model are, as far as earlier calls have settled it."""
+    before = _read(output) if is_begun(output) else None
+    return {model: Length(*length) for model, length in before["lengths"].items()} if before else {}
+
+
+def write_settings(
+    request: ComparisonRequest,
+    dataset: str,
+    configuration: str,
+    lengths: Mapping[str, Length] | None = None,
+) -> None:
+    """Write what `extend_request` and `read_lengths` read.
+
+    Args:
+        request: What is compared.
+        dataset: Full name of the data set.
+        configuration: The configuration that is trained.
+        lengths: How long the trainings of each model are; `None` where that is not settled: the
+            folder is claimed then, unless it is already, and nothing has been asked for.
+    """
+    make_folder(request.output)
+    if lengths is None:
+        if _read(request.output) is not None:
+            return
+        nothing = Asked((), (), ())
+        request = replace(request, models=(), folds=(), seeds=(), earlier=(), now=nothing)
+    content = {
+        "schema_version": _VERSION,
+        **_common(request, dataset, configuration),
+        "models": request.models,
+        "folds": request.folds,
+        "seeds": request.seeds,
+        "baseline": request.baseline,
+        "size_cut_points": request.evaluation.size_cut_points,
+        "lengths": {m: [n.epochs, n.iterations_per_epoch] for m, n in (lengths or {}).items()},
+        "asked": [asdict(asked) for asked in request.asked if asked.models],
+    }
+    write_whole(request.output / _FILE, json.dumps(content, indent=2) + "\n")
+
+
+def _common(request: ComparisonRequest, dataset: str, configuration: str) -> dict[str, Any]:
+    """Return what all trainings have in common, as JSON gives it back."""
+    common = {
+        "dataset": dataset,
+        "configuration": configuration,
+        "source": request.source,
+        "budget": request.budget.to_dict(),
+        "features": request.features,
+        "patch_size": request.patch_size,
+        "batch_size": request.batch_size,
+    }
+    plain: dict[str, Any] = json.loads(json.dumps(common))
+    return plain

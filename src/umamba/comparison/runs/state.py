@@ -1,0 +1,101 @@
+"""A comparison and how far it has come."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from umamba.comparison.rows import Cost, Training
+from umamba.comparison.runs.budget import Length
+from umamba.comparison.runs.existing import StockTraining
+from umamba.comparison.runs.finished import Finished
+from umamba.comparison.runs.planning import ComparisonRequest, Planned
+from umamba.comparison.runs.training_states import TrainingState
+from umamba.nnunet.paths import Paths
+
+__all__ = ["Comparison"]
+
+
+@dataclass
+class Comparison:
+    """A comparison and how far it has come.
+
+    Attributes:
+        request: What to compare, earlier calls included.
+        paths: nnU-Net's folders.
+        planned: The plans of all models.
+        cases: The validation cases of each fold.
+        evaluated_as: All that the evaluation of a fold depends on besides the predictions.
+        costs: What each model costs, as far as it was measured.
+        lengths: How long the trainings of each model are.
+        states: How far each training has come.
+        finished: What finished trainings have to tell.
+        stock: Trainings of stock nnU-Net that are taken in, and what they have to tell.
+    """
+
+    request: ComparisonRequest
+    paths: Paths
+    planned: Planned
+    cases: dict[int, frozenset[str]]
+    evaluated_as: dict[int, Mapping[str, Any]] = field(default_factory=dict)
+    costs: dict[str, Cost] = field(default_factory=dict)
+    lengths: dict[str, Length] = field(default_factory=dict)
+    states: dict[Training, TrainingState] = field(default_factory=dict)
+    finished: dict[Training, Finished] = field(default_factory=dict)
+    stock: dict[StockTraining, Finished] = field(default_factory=dict)
+
+    @property
+    def trainings(self) -> list[Training]:
+        """Return all trainings of this call and earlier ones, in the order in which they train.
+
+        Models vary fastest.
+        """
+        request = self.request
+        return [
+            training
+            for seed, fold, model in product(request.seeds, request.folds, self.planned.models)
+            for training in [Training(model, fold, seed)]
+            if any(asked.includes(training) for asked in request.asked)
+        ]
+
+    @property
+    def asked(self) -> list[Training]:
+        """Return the trainings that this call asks for."""
+        now = self.request.asked[-1]
+        return [training for training in self.trainings if now.includes(training)]
+
+    @property
+    def baseline(self) -> str:
+        """Return the model that the others are compared with."""
+        models = self.planned.models
+        return self.request.baseline or ("nnunet" if "nnunet" in models else models[0])
+
+    def folder(self, training: Training) -> Path:
+        """Return the folder of a training."""
+        return self.planned.folder(training, self.paths)
+
+    @property
+    def references(self) -> Path:
+        """Return where the masks are that predictions should be."""
+        return self.paths.require("preprocessed") / self.planned.source.dataset / "gt_segmentations"
+
+    def log(self, training: Training) -> Path:
+        """Return where the output of a training goes."""
+        return self.request.output / "logs" / f"{training}.log"
+
+    def cache(self, name: str) -> Path:
+        """Return where it is kept what a training has to tell."""
+        # Comparisons of earlier versions have this folder: their trainings are not evaluated again.
+        return self.request.output / "cells" / f"{name}.json"
+
+    def failure(self, training: Training) -> Path:
+        """Return where it is kept why a training failed."""
+        return self.cache(str(training)).with_suffix(".failed.txt")
+
+    def why_not_compared(self, training: StockTraining) -> str | None:
+        """Return why a training of stock nnU-Net is left out of the statistics, if it is."""
+        found, wanted = self.stock[training].length, self.lengths[training.model]
+        if found.iterations == wanted.iterations:
+            return None
+        return f"trained {found}, and this comparison {wanted}"

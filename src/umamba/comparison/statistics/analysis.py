@@ -1,0 +1,233 @@
+"""Statistics, learning dynamics and verdicts, from the results of trainings alone."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from itertools import chain
+from statistics import fmean
+
+from umamba.comparison.controls import controls_of
+from umamba.comparison.learning_records import Dynamics
+from umamba.comparison.records import MetricStatistics, ModelComparison
+from umamba.comparison.results import Results
+from umamba.comparison.rows import CaseResult, ObjectResult, Training
+from umamba.comparison.statistics.detection import KINDS, Kind, detection_scores, rates, with_rates
+from umamba.comparison.statistics.dynamics import learning_dynamics
+from umamba.comparison.statistics.groups import compare_groups
+from umamba.comparison.statistics.margins import against_margin, margin_verdict
+from umamba.comparison.statistics.models import (
+    compare_models,
+    compare_with_controls,
+    summarize_models,
+)
+from umamba.comparison.statistics.ranks import rank_stability
+from umamba.comparison.statistics.scores import CaseScore, Structure
+from umamba.comparison.statistics.verdicts import (
+    Unit,
+    detection_differs,
+    detection_verdict,
+    verdict,
+)
+from umamba.evaluation.metrics import METRICS
+
+__all__ = ["analyse", "compared_scores", "models_with_shared_seeds"]
+
+_VERDICT_METRIC, _VERDICT_UNIT = "dice", Unit("Dice points", 100.0)
+_OF_EMPTY = {"undefined": None, "one": 1.0, "zero": 0.0}
+
+
+def analyse(results: Results) -> Results:
+    """Compare the models of a comparison.
+
+    Trainings of another length than the budget are left out.
+
+    Args:
+        results: What the trainings have to tell; `dynamics`, `statistics`, `verdicts` are ignored.
+
+    Returns:
+        The same with `dynamics`, `statistics` and `verdicts`.
+    """
+    structure = Structure(
+        results.settings.analysis.clusters, frozenset(models_with_shared_seeds(results))
+    )
+    statistics = {
+        metric: _statistics(results, metric, scores, structure)
+        for metric, scores in _scores_by_metric(results).items()
+    }
+    for kind in KINDS:
+        scores, parts = detection_scores(results.cases, results.compared, kind, structure)
+        if scores:
+            statistics[kind] = _rate_statistics(results, kind, scores, parts)
+    return replace(
+        results,
+        dynamics=_dynamics(results),
+        statistics=statistics,
+        verdicts=_verdicts(statistics),
+    )
+
+
+def models_with_shared_seeds(results: Results) -> list[str]:
+    """Return the models of which trainings of one seed have something in common in all folds."""
+    folds: dict[str, set[int]] = {}
+    for training in results.trainings:
+        if training.compared and training.shares_seed:
+            folds.setdefault(training.model, set()).add(training.fold)
+    return [model for model, found in folds.items() if len(found) > 1]
+
+
+def _statistics(
+    results: Results, metric: str, scores: Sequence[CaseScore], structure: Structure
+) -> MetricStatistics:
+    settings = results.settings.analysis
+    found = _compare(results, metric, scores, structure)
+    both = [*found.comparisons, *found.controls]
+    if settings.groups and metric in METRICS:
+        families = (found.comparisons, found.controls)
+        compared = (compare_groups(scores, f, settings.groups, structure) for f in families)
+        found = replace(found, groups=tuple(chain.from_iterable(compared)))
+    if settings.margin is not None and metric == _VERDICT_METRIC:
+        margin = settings.margin / _VERDICT_UNIT.factor
+        judged = (against_margin(comparison, margin, results.cost) for comparison in both)
+        found = replace(found, margins=tuple(m for m in judged if m is not None))
+    return found
+
+
+def _compare(
+    results: Results, metric: str, scores: Sequence[CaseScore], structure: Structure
+) -> MetricStatistics:
+    """Compare with the baseline, and models with their controls, as far as there are scores."""
+    summaries = tuple(summarize_models(scores, structure))
+    higher = METRICS[metric].higher_is_better if metric in METRICS else metric not in KINDS
+    if higher is None:  # of a signed difference: no model is better for more of it, or for less
+        return MetricStatistics(summaries)
+    scored = {score.model for score in scores}
+    baseline = results.settings.baseline
+    names = [name for name in results.model_names if name in scored]
+    controls = {name: found for name in names if (found := controls_of(name, names))}
+    comparisons: list[ModelComparison] = []
+    if baseline in scored:
+        comparisons = compare_models(scores, baseline, structure, higher_is_better=higher)
+    return MetricStatistics(
+        summaries=summaries,
+        comparisons=tuple(comparisons),
+        controls=tuple(compare_with_controls(scores, controls, structure, higher_is_better=higher)),
+        rank_stability=rank_stability(scores, structure, higher_is_better=higher),
+    )
+
+
+def _rate_statistics(
+    results: Results, kind: Kind, scores: Sequence[CaseScore], structure: Structure
+) -> MetricStatistics:
+    found = _compare(results, kind, scores, structure)
+    return replace(
+        found,
+        comparisons=tuple(with_rates(found.comparisons, found.summaries)),
+        controls=tuple(with_rates(found.controls, found.summaries)),
+        rates=tuple(rates(scores, found.summaries)),
+    )
+
+
+def _scores_by_metric(results: Results) -> dict[str, list[CaseScore]]:
+    strata = dict.fromkeys(row.stratum for row in results.instances)
+    found = {metric: compared_scores(results, metric) for metric in results.metrics}
+    for metric in ("f1", "dice"):
+        for stratum in strata:
+            rows = (row for row in results.instances if row.stratum == stratum)
+            found[f"object_{metric}_{stratum}"] = _mean_over_labels(
+                results, ((row, row.f1 if metric == "f1" else row.dice) for row in rows)
+            )
+    return {metric: scores for metric, scores in found.items() if scores}
+
+
+def compared_scores(results: Results, metric: str) -> list[CaseScore]:
+    """Return a metric of all cases, its mean over the labels for which it is defined.
+
+    Where it is undefined because the prediction misses a label, as distances are, it is undefined
+    for the case: the mean over the other labels would reward a model for what it missed.
+
+    Args:
+        results: What the trainings have to tell.
+        metric: One of those of `cases`; results of earlier versions may lack it.
+    """
+    of_empty = _OF_EMPTY[results.settings.analysis.empty] if METRICS[metric].is_overlap else None
+    rows = (row for row in results.cases if metric in row.metrics)
+    return _mean_over_labels(results, ((row, _of_label(row, metric, of_empty)) for row in rows))
+
+
+def _of_label(row: CaseResult, metric: str, of_empty: float | None) -> float | None:
+    """Return `None` where there is nothing to measure, nan where what there is was missed.
+
+    Args:
+        row: A label in a case.
+        metric: One of its metrics.
+        of_empty: What the metric is where both masks are empty.
+    """
+    value = row.metrics[metric]
+    if row.empty == "both" and of_empty is not None:
+        return of_empty
+    return math.nan if value is None and row.empty == "prediction" else value
+
+
+def _mean_over_labels(
+    results: Results, values: Iterable[tuple[CaseResult | ObjectResult, float | None]]
+) -> list[CaseScore]:
+    of_labels: dict[tuple[Training, str], list[float]] = {}
+    for row, value in values:
+        if row.training in results.compared:
+            key = (row.training, row.case)
+            of_labels.setdefault(key, []).extend([] if value is None else [value])
+    return [
+        CaseScore(t.model, t.fold, t.seed, case, fmean(v) if v else math.nan)
+        for (t, case), v in of_labels.items()
+    ]
+
+
+def _verdicts(statistics: Mapping[str, MetricStatistics]) -> dict[str, str]:
+    """Say of each model what Dice shows, and whether it sees more that is not there, or misses."""
+    sentences: dict[str, list[str]] = {}
+    of_dice = statistics.get(_VERDICT_METRIC, MetricStatistics())
+    for is_control, comparison in (
+        *((False, c) for c in of_dice.comparisons),
+        *((True, c) for c in of_dice.controls),
+    ):
+        parts = _clauses(statistics, comparison, is_control=is_control)
+        sentence = f"{comparison.model} against {comparison.baseline}: {'; '.join(parts)}."
+        of_model = sentences.setdefault(comparison.model, [])
+        if sentence not in of_model:
+            of_model.append(sentence)
+    return {model: " ".join(said) for model, said in sentences.items()}
+
+
+def _clauses(
+    statistics: Mapping[str, MetricStatistics], of_dice: ModelComparison, *, is_control: bool
+) -> list[str]:
+    """Say what false alarms and misses show, where they show a difference, then what Dice does."""
+    differing: list[str] = []
+    others: list[str] = []
+    for kind in KINDS:
+        found = statistics.get(kind, MetricStatistics())
+        by_model = {rate.model: rate for rate in found.rates}
+        for comparison in found.controls if is_control else found.comparisons:
+            if (comparison.model, comparison.baseline) == (of_dice.model, of_dice.baseline):
+                pair = by_model[comparison.model], by_model[comparison.baseline]
+                said = differing if detection_differs(comparison) else others
+                if any(rate.n_events for rate in pair):
+                    said.append(detection_verdict(kind, comparison, pair))
+    by_dice = verdict(of_dice, _VERDICT_UNIT, differ_otherwise=bool(differing))
+    margins = [
+        margin_verdict(m, m.margin * _VERDICT_UNIT.factor, repeated=_repeated(of_dice))
+        for m in statistics[_VERDICT_METRIC].margins
+        if (m.model, m.baseline) == (of_dice.model, of_dice.baseline)
+    ]
+    others = others if of_dice.n_informative_left_out else []
+    return [*differing, by_dice, *margins, *others]
+
+
+def _repeated(comparison: ModelComparison) -> bool:
+    return comparison.difference.includes_seed_variance
+
+
+def _dynamics(results: Results) -> dict[str, Dynamics]:
+    curves = [curve for curve in results.curves if curve.training in results.compared]
+    records = learning_dynamics(curves, results.settings.baseline)
+    return {record.model: record for record in records}

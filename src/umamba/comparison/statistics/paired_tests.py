@@ -1,0 +1,108 @@
+"""Tests and effect sizes of paired differences, and the correction for several tests."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float
+from scipy import stats
+
+from umamba.comparison.records import FoldTest, Interval, MeanEstimate
+from umamba.comparison.statistics.bootstrap import CONFIDENCE
+
+__all__ = ["cohen_d_z", "fold_test", "holm", "holm_steps", "rank_biserial", "t_test"]
+__all__ += ["wilcoxon"]
+
+
+def t_test(difference: MeanEstimate) -> float:
+    """Return the two-sided p of a mean difference being zero, by its standard error."""
+    if difference.mean == difference.standard_error == 0:
+        return 1.0
+    t = abs(difference.mean) / difference.standard_error if difference.standard_error else np.inf
+    return float(2 * stats.t.sf(t, difference.degrees_of_freedom))
+
+
+def fold_test(differences: Float[np.ndarray, " folds"]) -> FoldTest:
+    """Test the folds' mean differences: what a statement on other training data rests on.
+
+    Folds of a cross-validation share training data, so even this test is a little too sure
+    (Bengio & Grandvalet, No unbiased estimator of the variance of k-fold cross-validation, 2004).
+    """
+    mean = float(differences.mean()) if differences.size else float("nan")
+    if differences.size < 2 or np.ptp(differences) == 0:
+        nan = float("nan")
+        return FoldTest(differences.size, mean, Interval(nan, nan), nan)
+    error, degrees = float(stats.sem(differences)), differences.size - 1
+    reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, degrees)) * error
+    p = float(2 * stats.t.sf(abs(mean) / error, degrees))
+    return FoldTest(differences.size, mean, Interval(mean - reach, mean + reach), p)
+
+
+def wilcoxon(differences: Float[np.ndarray, " cases"]) -> float:
+    """Return the two-sided p of Wilcoxon's signed-rank test; nan below two cases.
+
+    Cases without a difference are ranked, too, but take no side (Pratt 1959).
+    """
+    if differences.size < 2:
+        return float("nan")
+    if not differences.any():
+        return 1.0
+    return float(stats.wilcoxon(differences, zero_method="pratt").pvalue)
+
+
+def rank_biserial(differences: Float[np.ndarray, " cases"]) -> float:
+    """Return the matched-pairs rank-biserial correlation (Kerby 2014), from -1 to 1.
+
+    Ranks of the positive differences, less those of the negative ones, as share of all ranks; cases
+    without a difference are ranked, too. Without cases: nan.
+    """
+    if not differences.size:
+        return float("nan")
+    ranks = stats.rankdata(np.abs(differences))
+    return float((np.sign(differences) * ranks).sum() / ranks.sum())
+
+
+def cohen_d_z(differences: Float[np.ndarray, " cases"]) -> float:
+    """Return the mean over the standard deviation; nan where that is zero, or below two cases."""
+    if differences.size < 2 or np.ptp(differences) == 0:
+        return float("nan")
+    return float(differences.mean() / differences.std(ddof=1))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Correct p values for their number (Holm 1979).
+
+    Args:
+        p_values: Uncorrected p values; those that are nan do not count.
+
+    Returns:
+        Corrected p values in the same order. That any of those below 0.05 is false has a
+        probability of at most 5 %.
+    """
+    corrected = [float("nan")] * len(p_values)
+    tested = [index for index, p in enumerate(p_values) if np.isfinite(p)]
+    largest = 0.0
+    for rank, index in enumerate(sorted(tested, key=lambda i: p_values[i])):
+        largest = max(largest, min((len(tested) - rank) * p_values[index], 1.0))
+        corrected[index] = largest
+    return corrected
+
+
+def holm_steps(p_values: Sequence[float], alpha: float) -> list[int]:
+    """Return what Holm's method divides 5 % by for each of several tests.
+
+    An interval of that confidence leaves out zero where the corrected p is below 5 %, and only
+    there: tests after the first that fails have its level (Strassburger & Bretz 2008).
+
+    Args:
+        p_values: Uncorrected p values; those that are nan get 1.
+        alpha: The level of all of them together.
+    """
+    steps = [1] * len(p_values)
+    tested = sorted((i for i, p in enumerate(p_values) if np.isfinite(p)), key=p_values.__getitem__)
+    divisor = len(tested)
+    failed = False
+    for index in tested:
+        steps[index] = divisor
+        failed = failed or p_values[index] * divisor >= alpha
+        divisor -= not failed
+    return steps
