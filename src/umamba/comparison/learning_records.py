@@ -27,7 +27,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class Reached:
-    """When a share of a best Dice was reached.
+    """The time until a share of a best Dice was reached.
 
     Attributes:
         share: Share of the best.
@@ -44,7 +44,7 @@ class Reached:
 
 @dataclass(frozen=True)
 class Dynamics:
-    """How one model's trainings went; Dice is smoothed as by `smooth`.
+    """The course of one model's trainings; Dice is smoothed as by `smooth`.
 
     Attributes:
         model: Name.

@@ -44,7 +44,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class VariancePart:
-    """What one source contributes to the variance of a mean over cases.
+    """The contribution of one source to the variance of a mean over cases.
 
     Attributes:
         source: What varies.
@@ -102,7 +102,7 @@ class FoldTest:
 
 @dataclass(frozen=True)
 class ModelSummary:
-    """What one model reached; numbers that are undefined are nan.
+    """The results of one model by itself; numbers that are undefined are nan.
 
     Attributes:
         model: Name.
@@ -253,7 +253,7 @@ class RankStability:
 
 @dataclass(frozen=True)
 class Rate:
-    """How often a model saw a label where there is none, or missed one altogether.
+    """The rate at which a model saw a label where there is none, or missed one altogether.
 
     Attributes:
         model: Name.

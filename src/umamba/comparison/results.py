@@ -69,7 +69,7 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class AnalysisSettings:
-    """What the statistics are told.
+    """Settings of the statistics.
 
     Attributes:
         empty: What Dice, IoU and NSD are where reference and prediction both are empty.
@@ -86,7 +86,7 @@ class AnalysisSettings:
 
 @dataclass(frozen=True)
 class ResultsSettings:
-    """What the numbers of a comparison depend on.
+    """Settings of a comparison: everything that its numbers depend on.
 
     Attributes:
         models: Names of the models, in their order.

@@ -51,7 +51,7 @@ class _OfTraining:
 
 @dataclass(frozen=True)
 class TrainingResult(_OfTraining):
-    """How far a training has come.
+    """The state of a training.
 
     Attributes:
         status: `done`, `failed`, `interrupted`, `pending`, or `running`.
@@ -103,7 +103,7 @@ class CaseResult(_OfTraining):
 
 @dataclass(frozen=True)
 class ObjectResult(_OfTraining):
-    """How well objects of one size were found in a case.
+    """The objects of one size in a case, and how well they were found.
 
     Attributes:
         case: Name of the case.
@@ -147,7 +147,7 @@ class LearningCurve(_OfTraining):
 
 @dataclass(frozen=True)
 class Cost:
-    """What a model costs.
+    """The cost of a model: its size, work, memory and time.
 
     Attributes:
         n_parameters: Weights.

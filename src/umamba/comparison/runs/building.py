@@ -33,7 +33,7 @@ __all__ = ["build_results", "write_results"]
 
 @dataclass(frozen=True)
 class _Rows:
-    """What the trainings have to tell, as it is kept."""
+    """The rows of all trainings that were evaluated."""
 
     cases: tuple[CaseResult, ...]
     instances: tuple[ObjectResult, ...]
