@@ -218,12 +218,12 @@ class ComparisonResult(Tabular):
         return self.results.verdicts
 
     @property
-    def trainings(self) -> "Sequence[rows.TrainingResult]":
+    def trainings(self) -> "Sequence[rows.TrainingRow]":
         """Return the trainings: model, fold, seed and status of each."""
         return self.results.trainings
 
     @property
-    def failed(self) -> "list[rows.TrainingResult]":
+    def failed(self) -> "list[rows.TrainingRow]":
         """Return the trainings that failed."""
         return [training for training in self.trainings if training.status == "failed"]
 

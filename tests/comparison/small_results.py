@@ -5,18 +5,18 @@ from typing import Any
 
 from umamba.comparison.results import AnalysisSettings, Results, ResultsSettings
 from umamba.comparison.rows import (
-    CaseResult,
+    CaseRow,
     ComparedDataset,
     ComparedModel,
     Cost,
-    ObjectResult,
+    ObjectRow,
     Training,
-    TrainingResult,
+    TrainingRow,
 )
 
 
-def finished(training: Training, seeds: str | None = "independent") -> TrainingResult:
-    return TrainingResult(
+def finished(training: Training, seeds: str | None = "independent") -> TrainingRow:
+    return TrainingRow(
         **vars(training),
         status="done",
         reason=None,
@@ -31,8 +31,8 @@ def finished(training: Training, seeds: str | None = "independent") -> TrainingR
 
 def scored(
     training: Training, case: str, label: str, empty: Any = None, **metrics: float | None
-) -> CaseResult:
-    return CaseResult(
+) -> CaseRow:
+    return CaseRow(
         **vars(training),
         case=case,
         label=label,
@@ -44,10 +44,10 @@ def scored(
 
 
 def results_of(
-    trainings: Sequence[TrainingResult],
-    cases: Sequence[CaseResult],
+    trainings: Sequence[TrainingRow],
+    cases: Sequence[CaseRow],
     *,
-    instances: Sequence[ObjectResult] = (),
+    instances: Sequence[ObjectRow] = (),
     cost: dict[str, Cost] | None = None,
     **analysis: Any,
 ) -> Results:

@@ -20,14 +20,14 @@ from msgspec import inspect
 from umamba.comparison.learning_records import Dynamics
 from umamba.comparison.records import MetricStatistics
 from umamba.comparison.rows import (
-    CaseResult,
+    CaseRow,
     ComparedDataset,
     ComparedModel,
     Cost,
     LearningCurve,
-    ObjectResult,
+    ObjectRow,
     Training,
-    TrainingResult,
+    TrainingRow,
 )
 from umamba.errors import ComparisonError, UMambaError
 from umamba.evaluation.metric import Metric
@@ -136,9 +136,9 @@ class Results:
     dataset: ComparedDataset
     settings: ResultsSettings
     models: tuple[ComparedModel, ...]
-    trainings: tuple[TrainingResult, ...]
-    cases: tuple[CaseResult, ...]
-    instances: tuple[ObjectResult, ...]
+    trainings: tuple[TrainingRow, ...]
+    cases: tuple[CaseRow, ...]
+    instances: tuple[ObjectRow, ...]
     curves: tuple[LearningCurve, ...]
     cost: dict[str, Cost] = field(default_factory=dict)
     dynamics: dict[str, Dynamics] = field(default_factory=dict)

@@ -6,14 +6,14 @@ from typing import Any, Literal
 from umamba.nnunet.seed_streams import SHARED
 
 __all__ = [
-    "CaseResult",
+    "CaseRow",
     "ComparedDataset",
     "ComparedModel",
     "Cost",
     "LearningCurve",
-    "ObjectResult",
+    "ObjectRow",
     "Training",
-    "TrainingResult",
+    "TrainingRow",
 ]
 
 
@@ -50,7 +50,7 @@ class _OfTraining:
 
 
 @dataclass(frozen=True)
-class TrainingResult(_OfTraining):
+class TrainingRow(_OfTraining):
     """The state of a training.
 
     Attributes:
@@ -81,7 +81,7 @@ class TrainingResult(_OfTraining):
 
 
 @dataclass(frozen=True)
-class CaseResult(_OfTraining):
+class CaseRow(_OfTraining):
     """The metrics of a label in a validation case.
 
     Attributes:
@@ -102,7 +102,7 @@ class CaseResult(_OfTraining):
 
 
 @dataclass(frozen=True)
-class ObjectResult(_OfTraining):
+class ObjectRow(_OfTraining):
     """The objects of one size in a case, and how well they were found.
 
     Attributes:

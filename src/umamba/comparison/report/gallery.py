@@ -14,7 +14,7 @@ import numpy as np
 from umamba.comparison.report.gallery_drawing import Block, draw_blocks
 from umamba.comparison.report.gallery_views import cut_views, label_values, read_case
 from umamba.comparison.results import Results
-from umamba.comparison.rows import TrainingResult
+from umamba.comparison.rows import TrainingRow
 from umamba.comparison.statistics.analysis import compared_scores
 from umamba.comparison.statistics.scores import ScoreTable
 from umamba.errors import UMambaError
@@ -167,10 +167,10 @@ def _seed_text(seeds: set[int | None]) -> str:
     return " or ".join(sorted(named))
 
 
-def _shown_trainings(results: Results, case: str) -> dict[str, TrainingResult]:
+def _shown_trainings(results: Results, case: str) -> dict[str, TrainingRow]:
     """Return of each model the compared training with the lowest seed that has the case."""
     scored = {row.training for row in results.cases if row.case == case}
-    found: dict[str, TrainingResult] = {}
+    found: dict[str, TrainingRow] = {}
     # A training without a seed is shown where there is no other.
     for result in sorted(
         (t for t in results.trainings if t.compared and t.training in scored),

@@ -13,13 +13,13 @@ from umamba.comparison.controls import control_of
 from umamba.comparison.presentation import case_columns, case_rows
 from umamba.comparison.results import Results, ResultsSettings, from_plain, save_results
 from umamba.comparison.rows import (
-    CaseResult,
+    CaseRow,
     ComparedDataset,
     ComparedModel,
     LearningCurve,
-    ObjectResult,
+    ObjectRow,
     Training,
-    TrainingResult,
+    TrainingRow,
 )
 from umamba.comparison.runs.finished import read_details
 from umamba.comparison.runs.state import Comparison
@@ -35,8 +35,8 @@ __all__ = ["build_results", "write_results"]
 class _Rows:
     """The rows of all trainings that were evaluated."""
 
-    cases: tuple[CaseResult, ...]
-    instances: tuple[ObjectResult, ...]
+    cases: tuple[CaseRow, ...]
+    instances: tuple[ObjectRow, ...]
     curves: tuple[LearningCurve, ...]
 
 
@@ -97,10 +97,10 @@ def _model(comparison: Comparison, name: str) -> ComparedModel:
     )
 
 
-def _trainings(comparison: Comparison) -> Iterable[TrainingResult]:
+def _trainings(comparison: Comparison) -> Iterable[TrainingRow]:
     for training, state in comparison.states.items():
         finished = comparison.finished.get(training)
-        yield TrainingResult(
+        yield TrainingRow(
             **vars(training),
             status=state.status,
             reason=state.reason,
@@ -113,10 +113,10 @@ def _trainings(comparison: Comparison) -> Iterable[TrainingResult]:
         )
 
 
-def _stock_trainings(comparison: Comparison) -> Iterable[TrainingResult]:
+def _stock_trainings(comparison: Comparison) -> Iterable[TrainingRow]:
     for stock, finished in comparison.stock.items():
         reason = comparison.why_not_compared(stock)
-        yield TrainingResult(
+        yield TrainingRow(
             **vars(stock.training),
             status="done",
             reason=reason,

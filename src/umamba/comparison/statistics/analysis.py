@@ -10,7 +10,7 @@ from umamba.comparison.controls import controls_of
 from umamba.comparison.learning_records import Dynamics
 from umamba.comparison.records import MetricStatistics, ModelComparison
 from umamba.comparison.results import Results
-from umamba.comparison.rows import CaseResult, ObjectResult, Training
+from umamba.comparison.rows import CaseRow, ObjectRow, Training
 from umamba.comparison.statistics.detection import KINDS, Kind, detection_scores, rates, with_rates
 from umamba.comparison.statistics.dynamics import learning_dynamics
 from umamba.comparison.statistics.groups import compare_groups
@@ -154,7 +154,7 @@ def compared_scores(results: Results, metric: str) -> list[CaseScore]:
     return _mean_over_labels(results, ((row, _of_label(row, metric, of_empty)) for row in rows))
 
 
-def _of_label(row: CaseResult, metric: str, of_empty: float | None) -> float | None:
+def _of_label(row: CaseRow, metric: str, of_empty: float | None) -> float | None:
     """Return `None` where there is nothing to measure, nan where what there is was missed.
 
     Args:
@@ -169,7 +169,7 @@ def _of_label(row: CaseResult, metric: str, of_empty: float | None) -> float | N
 
 
 def _mean_over_labels(
-    results: Results, values: Iterable[tuple[CaseResult | ObjectResult, float | None]]
+    results: Results, values: Iterable[tuple[CaseRow | ObjectRow, float | None]]
 ) -> list[CaseScore]:
     of_labels: dict[tuple[Training, str], list[float]] = {}
     for row, value in values:

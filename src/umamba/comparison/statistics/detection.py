@@ -19,7 +19,7 @@ from umamba.comparison.records import (
     ModelSummary,
     Rate,
 )
-from umamba.comparison.rows import CaseResult, Training
+from umamba.comparison.rows import CaseRow, Training
 from umamba.comparison.statistics.bootstrap import CONFIDENCE, interval_at
 from umamba.comparison.statistics.paired_tests import holm_steps
 from umamba.comparison.statistics.scores import CaseScore, Structure
@@ -36,7 +36,7 @@ KINDS: dict[Kind, dict[str | None, float]] = {
 
 
 def detection_scores(
-    rows: Sequence[CaseResult],
+    rows: Sequence[CaseRow],
     compared: Collection[Training],
     kind: Kind,
     structure: Structure,
