@@ -20,6 +20,7 @@ __all__ = [
     "RankStability",
     "Rate",
     "VariancePart",
+    "VolumeAgreement",
 ]
 
 ALPHA = 0.05
@@ -343,6 +344,32 @@ class Margin:
 
 
 @dataclass(frozen=True)
+class VolumeAgreement:
+    """How far a model's volumes of a label are from the reference's; nan below two cases.
+
+    Attributes:
+        model: Name.
+        label: Name.
+        n_cases: Cases, with those in which it is absent.
+        bias: Mean over cases of the predicted volume, mean over trainings, less the reference's;
+            in cubes of the unit of the spacing, in 2D squares.
+        interval: Its 95 % interval, over cases alone.
+        standard_deviation: Of the differences of the cases.
+        low: Lower limit of agreement, the bias less 1.96 standard deviations.
+        high: Upper limit.
+    """
+
+    model: str
+    label: str
+    n_cases: int
+    bias: float
+    interval: Interval
+    standard_deviation: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
 class MetricStatistics:
     """All that is said of the models by one metric.
 
@@ -354,6 +381,7 @@ class MetricStatistics:
         groups: The comparisons in subgroups of the cases; empty if there are none.
         margins: The comparisons by the smallest difference that matters; empty without a margin.
         rates: Of labels seen where there are none, or not seen; empty for other metrics.
+        agreement: Of volumes, by model and label; empty but for `volume_bias`.
     """
 
     summaries: tuple[ModelSummary, ...] = ()
@@ -363,3 +391,4 @@ class MetricStatistics:
     groups: tuple[GroupComparison, ...] = ()
     margins: tuple[Margin, ...] = ()
     rates: tuple[Rate, ...] = ()
+    agreement: tuple[VolumeAgreement, ...] = ()

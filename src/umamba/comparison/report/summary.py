@@ -62,6 +62,7 @@ def summarize(
         _section("### Subgroups", tables.groups_table(results)),
         _section("### As other assumptions would have it", tables.sensitivity_table(results)),
         _section("### All metrics", tables.metrics_table(results)),
+        _section("### Agreement of volumes", tables.volumes_table(results)),
         _section("## Cost", _figure(figures, "dice_against_cost"), costs.cost_table(results)),
         _section("## Training", _figure(figures, "learning_curves"), costs.dynamics_table(results)),
         _section(

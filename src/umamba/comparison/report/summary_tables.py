@@ -31,6 +31,7 @@ __all__ = [
     "models_table",
     "sensitivity_table",
     "strata_table",
+    "volumes_table",
 ]
 
 
@@ -262,6 +263,41 @@ def _empty_text(results: Results) -> str:
         if kind in counts
     ]
     return "\n".join(["Masks of a label in a case, over all trainings:", *lines]) if lines else ""
+
+
+def volumes_table(results: Results) -> str:
+    """Return how far predicted volumes are from the references', by label."""
+    unit = results.dataset.spacing_unit
+    head = ["label", "model", "cases", "bias [95 % interval]", "SD", "95 % limits of agreement"]
+    found = results.of("volume_bias").agreement
+    labels = dict.fromkeys(one.label for one in found)
+    rows = [head]
+    rows += [
+        [
+            one.label,
+            one.model,
+            str(one.n_cases),
+            f"{_volume(one.bias)} [{_volume(one.interval.low)}, {_volume(one.interval.high)}]",
+            _volume(one.standard_deviation),
+            f"{_volume(one.low)} to {_volume(one.high)}",
+        ]
+        for label in labels
+        for one in found
+        if one.label == label and math.isfinite(one.bias)
+    ]
+    explained = (
+        f"Predicted volume less the reference's, in {unit}\N{SUPERSCRIPT THREE} (2D: areas in "
+        f"{unit}\N{SUPERSCRIPT TWO}), of all cases; a case is the mean over its trainings. The "
+        "limits hold 95 % of such differences where these are normal (Bland and Altman 1986)."
+    )
+    body = table(rows, (0, 1))
+    return f"{body}\n\n{explained}" if body else ""
+
+
+def _volume(value: float) -> str:
+    """Write a volume to about four digits."""
+    decimals = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2
+    return number(value, decimals)
 
 
 def strata_table(results: Results) -> str:

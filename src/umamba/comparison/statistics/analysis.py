@@ -11,6 +11,7 @@ from umamba.comparison.learning_records import Dynamics
 from umamba.comparison.records import MetricStatistics, ModelComparison
 from umamba.comparison.results import Results
 from umamba.comparison.rows import CaseRow, ObjectRow, Training
+from umamba.comparison.statistics.agreement import volume_agreement
 from umamba.comparison.statistics.detection import KINDS, Kind, detection_scores, rates, with_rates
 from umamba.comparison.statistics.dynamics import learning_dynamics
 from umamba.comparison.statistics.groups import compare_groups
@@ -29,6 +30,7 @@ from umamba.comparison.statistics.verdicts import (
     verdict,
 )
 from umamba.evaluation.metrics import METRICS
+from umamba.evaluation.overlap_metrics import VOLUME_BIAS
 
 __all__ = ["analyse", "compared_scores", "models_with_shared_seeds"]
 
@@ -89,6 +91,8 @@ def _statistics(
         margin = settings.margin / _VERDICT_UNIT.factor
         judged = (against_margin(comparison, margin, results.cost) for comparison in both)
         found = replace(found, margins=tuple(m for m in judged if m is not None))
+    if metric == VOLUME_BIAS.name:
+        found = replace(found, agreement=volume_agreement(results.cases, results.compared))
     return found
 
 
