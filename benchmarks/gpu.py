@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             _write(report, args.output)
     if "networks" in args.parts:
         from benchmarks.gpu_networks import measure_networks  # needs nnU-Net
-        from umamba.nnunet.example_plans import example_plans
+        from umamba.nnunet.plans.example import example_plans
 
         for row in measure_networks(example_plans()):
             report["networks"].append(row)

@@ -14,9 +14,9 @@ from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from nnunetv2.training.loss.dice import MemoryEfficientSoftDiceLoss
 from torch.profiler import ProfilerActivity, profile
 
-from umamba.nnunet.example_plans import EXAMPLE_DATASET
-from umamba.nnunet.planned_networks import build_network
-from umamba.nnunet.plans import PlanOptions, Plans, derive_plans
+from umamba.nnunet.plans.derivation import PlanOptions, Plans, derive_plans
+from umamba.nnunet.plans.example import EXAMPLE_DATASET
+from umamba.nnunet.plans.networks import build_network
 from umamba.ops.backends import resolve_backend
 from umamba.profiling import peak_memory, time_interleaved
 from umamba.registry import find_architecture

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from nnunet.plans_factory import architecture
+from plans_factory import architecture
 from umamba import registry
 from umamba.errors import PlansError
 from umamba.topologies import EmbeddedPatches, OwnTopology, PlannedUNet, ResidualEncoderBlocks

@@ -13,17 +13,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
-from umamba.benchmark.requests import CostsRequest
 from umamba.comparison.runs.requests import CompareRequest
+from umamba.costs.requests import CostsRequest
 from umamba.errors import ResumableInterruptError, UserInterruptError
 from umamba.evaluation.requests import EvaluationRequest
-from umamba.nnunet.paths import (
-    Paths,
-    default_workers,
-    environment,
-    patient_threads,
-)
+from umamba.nnunet.paths import Paths
 from umamba.nnunet.requests import PlanRequest, PredictionRequest, TrainingRequest
+from umamba.nnunet.workers import default_workers
 from umamba.options import Request, describe_options
 from umamba.results import (
     ComparisonResult,
@@ -33,6 +29,7 @@ from umamba.results import (
     PredictionResult,
     TrainingResult,
 )
+from umamba.system.environment import environment, patient_threads
 from umamba.system.limits import available_cores
 
 if TYPE_CHECKING:
@@ -120,7 +117,7 @@ def run_training(request: TrainingRequest) -> TrainingResult:
         UMambaError: If anything that is asked for is missing or does not fit.
     """
     with _at_work(request.paths) as paths:
-        from umamba.nnunet.training import pick_device, train, validation_dice
+        from umamba.nnunet.training.folds import pick_device, train, validation_dice
 
         device = pick_device(request.device)
         with environment(**default_workers(device)):
@@ -141,8 +138,8 @@ def run_prediction(request: PredictionRequest) -> PredictionResult:
             written.
     """
     with _at_work(request.paths) as paths:
-        from umamba.nnunet.prediction_of_models import predict_with
-        from umamba.nnunet.training import pick_device
+        from umamba.nnunet.prediction.models import predict_with
+        from umamba.nnunet.training.folds import pick_device
 
         device = pick_device(request.device)
         with environment(**default_workers(device)):
@@ -239,11 +236,11 @@ def run_models(request: CostsRequest) -> ModelsResult:
         UMambaError: If anything that is asked for is missing or does not fit.
     """
     from umamba import registry
-    from umamba.benchmark.models import ModelsRequest, profile_models
-    from umamba.nnunet.example_plans import EXAMPLE_DATASET, EXAMPLE_TITLE, example_plans
-    from umamba.nnunet.json_files import load_json
+    from umamba.costs.models import ModelsRequest, profile_models
+    from umamba.nnunet.plans.example import EXAMPLE_DATASET, EXAMPLE_TITLE, example_plans
     from umamba.nnunet.preparation import find_dataset
     from umamba.nnunet.trust import read_trusted_plans
+    from umamba.system.json_files import load_json
 
     if request.dataset is None:
         source, dataset_json, title = example_plans(), EXAMPLE_DATASET, EXAMPLE_TITLE

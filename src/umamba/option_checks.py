@@ -9,7 +9,7 @@ from typing import Any
 
 from umamba import registry
 from umamba.errors import UMambaError, unknown_name
-from umamba.numerals import integer, whole_number
+from umamba.system.numerals import integer, whole_number
 
 __all__ = [
     "folder_or_file",

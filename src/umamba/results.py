@@ -12,11 +12,11 @@ from umamba.errors import UMambaError
 if TYPE_CHECKING:
     import pandas
 
-    from umamba.benchmark.model_table import ModelTables
     from umamba.comparison import rows
     from umamba.comparison.results import Results
+    from umamba.costs.model_table import ModelTables
     from umamba.evaluation.folders import FolderEvaluation
-    from umamba.nnunet.memory import MemoryComparison
+    from umamba.nnunet.plans.memory import MemoryComparison
 
 __all__ = [
     "ComparisonResult",
@@ -229,9 +229,7 @@ class ComparisonResult(Tabular):
 
     def rows(self) -> Sequence[Row]:
         """Return the rows of `cases.csv`: one per training, case and label."""
-        from umamba.comparison.presentation import case_rows
-
-        return case_rows(self.results)
+        return self.results.case_rows()
 
     def _repr_html_(self) -> str:
         """Return verdicts and means for Jupyter; the cases may be thousands."""

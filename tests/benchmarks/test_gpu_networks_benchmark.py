@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks import gpu_networks
 from benchmarks.gpu_report import to_markdown
-from nnunet.plans_factory import configuration, stock_plans
+from plans_factory import configuration, stock_plans
 
 
 def tiny_plans() -> dict[str, Any]:

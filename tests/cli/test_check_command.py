@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from nnunet.dataset_files import make_folders, save_raw
+from dataset_files import make_folders, save_raw
 from umamba.cli.main import main
 
 

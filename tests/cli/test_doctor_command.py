@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.scan_cases import replace_backend
+from scan_cases import replace_backend
 from umamba.cli.main import main
 from umamba.doctor import folders
 

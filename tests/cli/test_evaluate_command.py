@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from nnunet.dataset_files import save
+from dataset_files import save
 from umamba.cli.main import main
 from umamba.evaluation.metrics import METRICS
 

@@ -11,14 +11,14 @@ from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner
     ExperimentPlanner,
 )
 
-from conftest import REPOSITORY
-from nnunet.plans_factory import DATASET_JSON, stock_plans
+from plans_factory import DATASET_JSON, stock_plans
+from reference_cases import REPOSITORY
 from umamba import registry
-from umamba.benchmark import models
 from umamba.cli.main import main
+from umamba.costs import models
 from umamba.errors import PlansError
-from umamba.nnunet.example_plans import example_plans
-from umamba.nnunet.planned_networks import BuiltNetwork, build_network
+from umamba.nnunet.plans.example import example_plans
+from umamba.nnunet.plans.networks import BuiltNetwork, build_network
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from comparison.small_results import finished, results_of, scored
+from small_results import finished, results_of, scored
 from umamba.comparison.report.summary_tables import volumes_table
 from umamba.comparison.results import Results, from_plain, to_plain
 from umamba.comparison.rows import CaseRow, Training

@@ -7,11 +7,11 @@ from itertools import product
 import numpy as np
 import pytest
 
-from comparison.small_results import finished, results_of, scored
+from small_results import finished, results_of, scored
 from umamba.comparison.rows import Training
 from umamba.comparison.statistics.analysis import analyse, compared_scores
 from umamba.evaluation.metrics import METRICS
-from umamba.nnunet.seed_streams import SHARED
+from umamba.nnunet.training.seed_streams import SHARED
 
 
 def test_a_model_gains_nothing_by_missing_a_label() -> None:

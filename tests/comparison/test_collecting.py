@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from comparison.faked_trainings import FakeExecutor, InlineProcess, write_dataset
+from faked_trainings import FakeExecutor, InlineProcess, write_dataset
 from umamba.comparison.rows import Cost
 from umamba.comparison.runs import collecting, engine, opening
 from umamba.comparison.runs.budget import Budget
@@ -20,8 +20,8 @@ from umamba.comparison.runs.opening import open_comparison
 from umamba.comparison.runs.planning import ComparisonRequest
 from umamba.comparison.runs.state import Comparison
 from umamba.errors import ResumableInterruptError, UMambaError
-from umamba.nnunet.interruption import StopRequest
 from umamba.nnunet.paths import Paths
+from umamba.system.interruption import StopRequest
 
 
 @pytest.fixture(autouse=True)

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 import umamba
-from comparison.faked_trainings import CASES, FakeExecutor, InlineProcess, write_dataset
-from nnunet.toy import folder_options, prepare_toy
+from faked_trainings import CASES, FakeExecutor, InlineProcess, write_dataset
+from toy import folder_options, prepare_toy
 from umamba.cli import main as cli
 from umamba.comparison.results import to_plain
 from umamba.comparison.runs import calls, collecting, cost

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from nnunet.plans_factory import DATASET_JSON, stock_plans
+from plans_factory import DATASET_JSON, stock_plans
 from umamba import registry
 from umamba.comparison.controls import control_of, controls_of, with_controls
-from umamba.nnunet.planned_networks import build_network
-from umamba.nnunet.plans import PlanOptions, derive_plans
+from umamba.nnunet.plans.derivation import PlanOptions, derive_plans
+from umamba.nnunet.plans.networks import build_network
 
 BOT = ("umamba_bot", "umamba_bot_nomamba", "umamba_bot_matched")
 

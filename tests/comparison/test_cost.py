@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 import torch
 
-from nnunet.plans_factory import DATASET_JSON, stock_plans
+from plans_factory import DATASET_JSON, stock_plans
 from umamba.comparison.rows import Cost
 from umamba.comparison.runs import cost
 from umamba.comparison.runs.cost import measure_costs, seconds_with_validation
 from umamba.comparison.runs.planning import Planned, Source
-from umamba.nnunet.plans import PlanOptions, derive_plans
-from umamba.nnunet.sliding_window import count_windows
+from umamba.nnunet.plans.derivation import PlanOptions, derive_plans
+from umamba.nnunet.prediction.sliding_window import count_windows
 from umamba.registry import find_architecture
 
 

@@ -1,54 +1,15 @@
 """Labels seen where there are none, and missed: they count, whatever Dice is said to be."""
 
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from comparison.small_results import finished, results_of, scored
+from small_results import N_CASES, N_EMPTY, results_with
 from umamba.comparison.records import Interval, MeanEstimate, VariancePart
-from umamba.comparison.results import Results
-from umamba.comparison.rows import Cost, Training
 from umamba.comparison.statistics.analysis import analyse
 from umamba.comparison.statistics.detection import rate_interval
-from umamba.evaluation.metrics import METRICS
-
-Happens = Callable[[str, int, int], bool]
-N_CASES, N_EMPTY = 50, 20
-
-
-def never(model: str, seed: int, case: int) -> bool:
-    return False
-
-
-def results_with(
-    alarm: Happens = never,
-    miss: Happens = never,
-    *,
-    seeds: int = 3,
-    cost: dict[str, Cost] | None = None,
-    **analysis: Any,
-) -> Results:
-    """Return results of two models alike in 30 cases with the label; 20 are without it."""
-    rng = np.random.default_rng(0)
-    trainings, rows = [], []
-    for model in ("net", "new"):
-        for fold, seed in np.ndindex(5, seeds):
-            training = Training(model, fold, seed)
-            trainings.append(finished(training))
-            for case in range(fold, N_CASES, 5):
-                if case < N_EMPTY:
-                    empty = "reference" if alarm(model, seed, case) else "both"
-                    value = 0.0 if empty == "reference" else None
-                else:
-                    empty = "prediction" if miss(model, seed, case) else None
-                    value = 0.0 if empty else 0.8 + 0.002 * case + rng.normal(0, 0.02)
-                metrics = dict.fromkeys(METRICS, value)
-                rows.append(scored(training, f"case_{case:02d}", "tumour", empty, **metrics))
-    return results_of(trainings, rows, cost=cost, **analysis)
 
 
 def always_new(model: str, seed: int, case: int) -> bool:

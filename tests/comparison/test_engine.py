@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from comparison.faked_trainings import (
+from faked_trainings import (
     CASES,
     NAME,
     FakeExecutor,
@@ -33,7 +33,7 @@ from umamba.comparison.runs.opening import open_comparison
 from umamba.comparison.runs.planning import ComparisonRequest
 from umamba.errors import PlansError, ResumableInterruptError, UMambaError
 from umamba.evaluation.settings import EvaluationSettings
-from umamba.nnunet.checkpoints import write_checkpoint
+from umamba.nnunet.checkpoints.files import write_checkpoint
 from umamba.nnunet.paths import Paths
 
 
@@ -247,7 +247,7 @@ def test_a_second_interrupt_leaves_valid_results(paths: Paths) -> None:
 _HOLD = """
 import sys, time
 from pathlib import Path
-from umamba.nnunet.run_lock import only_training
+from umamba.system.run_lock import only_training
 with only_training(Path(sys.argv[1])):
     print("holds", flush=True)
     time.sleep(float(sys.argv[2]))

@@ -11,7 +11,7 @@ import pytest
 from umamba.comparison.runs import executor
 from umamba.comparison.runs.executor import Executor, Job, LocalExecutor, Worker, local_workers
 from umamba.errors import UMambaError
-from umamba.nnunet.interruption import StopRequest
+from umamba.system.interruption import StopRequest
 
 # A job of one of these words; the second argument is a file that says that it listens.
 CHILD = """
@@ -106,7 +106,7 @@ runpy.run_module("umamba.cli.job", run_name="__main__")
     parent = f"""
 from pathlib import Path
 from umamba.comparison.runs import executor
-from umamba.nnunet.interruption import StopRequest
+from umamba.system.interruption import StopRequest
 executor._CHILD = ("-c", {waiting!r})
 job = executor.Job("a", ({str(tmp_path / "pid")!r},), Path({str(tmp_path / "log")!r}))
 list(executor.LocalExecutor([executor.Worker()]).run([job], StopRequest()))

@@ -9,14 +9,14 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 from skimage.io import imsave
 
-from comparison.report_results import write_comparison
-from comparison.small_results import finished, results_of, scored
+from report_results import write_comparison
+from small_results import finished, results_of, scored
 from umamba.comparison.report import gallery_drawing
 from umamba.comparison.report.gallery import choose_cases, draw_gallery
 from umamba.comparison.report.gallery_views import CaseImages, cut_views, read_case
 from umamba.comparison.results import Results, read_results
 from umamba.comparison.rows import Training
-from umamba.nnunet.dataset_checks import Case
+from umamba.datasets.checks import Case
 
 
 def dice_of(dice: dict[str, dict[str, float | None]]) -> Results:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from comparison.test_detection import results_with
-from comparison.test_verdicts import BETTER, changed
+from model_comparisons import BETTER, changed
+from small_results import results_with
 from umamba.comparison.records import ModelComparison
 from umamba.comparison.rows import Cost
 from umamba.comparison.statistics.analysis import analyse

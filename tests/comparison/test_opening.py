@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from comparison.faked_trainings import FakeExecutor, InlineProcess, write_dataset
+from faked_trainings import FakeExecutor, InlineProcess, write_dataset
 from umamba.comparison.rows import Cost
 from umamba.comparison.runs import collecting, opening
 from umamba.comparison.runs.budget import Budget
@@ -22,8 +22,8 @@ from umamba.comparison.runs.engine import run_comparison
 from umamba.comparison.runs.opening import comparing, open_comparison
 from umamba.comparison.runs.planning import ComparisonRequest
 from umamba.errors import UMambaError
-from umamba.nnunet import whole_files
 from umamba.nnunet.paths import Paths
+from umamba.system import atomic_files as whole_files
 
 MODELS = ("nnunet", "unetpp")
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from comparison.faked_trainings import NAME, write_dataset
-from nnunet.plans_factory import stock_plans
+from faked_trainings import NAME, write_dataset
+from plans_factory import stock_plans
 from umamba.comparison.runs.budget import Budget
 from umamba.comparison.runs.planning import (
     ComparisonRequest,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from comparison.report_results import read_content, write_comparison, write_content
+from report_results import read_content, write_comparison, write_content
 from umamba.comparison.report.figures import FIGURES, draw_figures
 from umamba.comparison.report.plotting import FONT_SIZE, model_styles, spread_apart
 from umamba.comparison.report.writing import write_report

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from comparison.small_results import finished, results_of, scored
+from small_results import finished, results_of, scored
 from umamba.comparison.report.writing import write_report
 from umamba.comparison.results import Results, read_results, save_results, to_plain
 from umamba.comparison.rows import Training
 from umamba.comparison.statistics.analysis import analyse
 from umamba.errors import ComparisonError
 from umamba.nnunet.paths import Paths
-from umamba.nnunet.seed_streams import SHARED
+from umamba.nnunet.training.seed_streams import SHARED
 
 FIRST = Path("docs/examples/nuclei/results.json")  # without all that version 1 learnt later
 LAST = Path("tests/golden/comparison_v1.json")

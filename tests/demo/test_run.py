@@ -10,7 +10,7 @@ import pytest
 from umamba.cli.main import build_parser
 from umamba.demo.run import DemoRequest, DemoResult, Recipe, run_demo
 from umamba.errors import ResumableInterruptError, UMambaError
-from umamba.nnunet.paths import environment
+from umamba.system.environment import environment
 
 TINY = Recipe(n_training=5, n_held_out=1, features=(4, 8), batch_size=2, epochs=1, iterations=2)
 USERS = {name: f"/nowhere/{name}" for name in ("nnUNet_raw", "nnUNet_preprocessed")}

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from ops.scan_cases import replace_backend
+from scan_cases import replace_backend
 from umamba.doctor import scan
 from umamba.doctor.scan import examine_scan
 from umamba.doctor.section import Section

@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from nnunet.dataset_files import save
+from dataset_files import save
 from umamba.errors import EvaluationError
 from umamba.evaluation.folders import FolderRequest, evaluate_folders
 from umamba.evaluation.labels import labels_from_dataset_json, labels_from_values

@@ -7,7 +7,7 @@ import pytest
 import surface_distance
 from scipy import ndimage
 
-from evaluation.masks_of_metrics import EMPTY, ONE_VOXEL, blobs, filled, measured
+from masks_of_metrics import EMPTY, ONE_VOXEL, blobs, filled, measured
 
 
 def by_the_rules_of_brats(prediction, reference, spacing, dilation, penalty, smallest):

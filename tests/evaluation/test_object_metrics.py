@@ -9,7 +9,7 @@ import SimpleITK
 import torch
 from scipy import ndimage
 
-from evaluation.masks_of_metrics import EMPTY, ONE_VOXEL, blobs, filled, measured
+from masks_of_metrics import EMPTY, ONE_VOXEL, blobs, filled, measured
 
 
 def components(mask):

@@ -8,7 +8,7 @@ import SimpleITK
 from scipy.spatial.distance import cdist
 from skimage.morphology import skeletonize
 
-from evaluation.masks_of_metrics import EMPTY, ONE_VOXEL, blobs, filled, measured
+from masks_of_metrics import EMPTY, ONE_VOXEL, blobs, filled, measured
 from umamba.evaluation.boundary_iou import boundary_width
 
 

@@ -9,14 +9,14 @@ import pytest
 from scipy import ndimage
 from sklearn.calibration import calibration_curve
 
-from nnunet.dataset_files import save
+from dataset_files import save
 from umamba.cli.main import main
 from umamba.evaluation.calibration import calibration_error
 from umamba.evaluation.cases import evaluate_case
 from umamba.evaluation.froc import RATES, LesionScores, froc, lesion_scores
 from umamba.evaluation.probabilities import Probabilities, read_probabilities
 from umamba.evaluation.settings import EvaluationSettings
-from umamba.nnunet.image_contents import UnreadableFileError
+from umamba.images.contents import UnreadableFileError
 
 
 def test_calibration_is_that_of_scikit_learn_and_of_sums():

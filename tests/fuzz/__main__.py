@@ -1,4 +1,4 @@
-"""Fuzz every reader of files from elsewhere: `PYTHONPATH=tests:tests/nnunet python -m fuzz`.
+"""Fuzz every reader of files from elsewhere: `PYTHONPATH=tests:tests/support python -m fuzz`.
 
 Each round is a process of its own with a limit on its memory, and each input has a limit of
 time. An input must be read, or be refused by an error that explains it; anything else is kept as a
@@ -22,10 +22,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from fuzz.targets import EXPLAINED, Target, Targets
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
-
-from fuzz.targets import EXPLAINED, Target, Targets
 
 _SECONDS = 10  # for one input
 _MEMORY = 16 * 2**30  # of addresses, which torch alone takes many of

@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hypothesis import strategies as st
-
 from fuzz.mutation import (
     SCALARS,
     Draw,
@@ -23,20 +21,22 @@ from fuzz.mutation import (
     records_of,
     to_json,
 )
+from hypothesis import strategies as st
+
 from plans_factory import DATASET_JSON, old_plans, stock_plans
 from toy import NAME
 from toy_model import MODEL, toy_plans, write_toy_model
+from umamba.datasets.checks import Case, inspect_case
 from umamba.errors import UMambaError
-from umamba.nnunet.checkpoints import read_checkpoint
-from umamba.nnunet.dataset_checks import Case, inspect_case
-from umamba.nnunet.dataset_images import UnreadableFileError
-from umamba.nnunet.installation import install_model
-from umamba.nnunet.manifest import sha256
+from umamba.images.files import UnreadableFileError
+from umamba.nnunet.checkpoints.files import read_checkpoint
 from umamba.nnunet.model_loading import read_model
 from umamba.nnunet.paths import Paths
-from umamba.nnunet.planned_networks import build_network
-from umamba.nnunet.plans import resolve
-from umamba.nnunet.prediction_inputs import check_case
+from umamba.nnunet.plans.derivation import resolve
+from umamba.nnunet.plans.networks import build_network
+from umamba.nnunet.prediction.inputs import check_case
+from umamba.nnunet.sharing.installation import install_model
+from umamba.nnunet.sharing.manifest import sha256
 from umamba.nnunet.trust import check_dataset_json, check_plans
 
 EXPLAINED = (UMambaError, UnreadableFileError)

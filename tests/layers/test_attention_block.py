@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from conftest import relative_l2, relative_max
+from reference_cases import relative_l2, relative_max
 from umamba.layers.attention_block import SelfAttention
 from umamba.profiling import saved_bytes
 

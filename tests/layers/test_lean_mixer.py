@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from conftest import relative_l2
+from reference_cases import relative_l2
 from umamba import Mamba
 from umamba.layers import lean_mixer, mamba_block
 from umamba.layers.mixer_layer import MixerLayer

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from conftest import relative_l2, relative_max
+from reference_cases import relative_l2, relative_max
 from umamba.errors import PlansError
 from umamba.layers.lti_block import LTI
 from umamba.ops.linear_ssm import DISCRETISATIONS, diagonal_ssm

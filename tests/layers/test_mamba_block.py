@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from conftest import golden, golden_loss, relative_l2, relative_max
+from reference_cases import golden, golden_loss, relative_l2, relative_max
 from umamba import Mamba
 from umamba.errors import BackendError, PlansError
 from umamba.layers.mixer_layer import MixerLayer

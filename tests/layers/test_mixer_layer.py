@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from conftest import relative_l2
+from reference_cases import relative_l2
 from umamba.layers.mixer_layer import MixerLayer
 from umamba.profiling import saved_bytes
 

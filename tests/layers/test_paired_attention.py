@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from conftest import golden, golden_loss, relative_l2, relative_max
+from reference_cases import golden, golden_loss, relative_l2, relative_max
 from umamba.layers.paired_attention import EfficientPairedAttention
 
 CASES = [(8, 12, 4), (6, 5, 2), (5, 7, 1)]  # channels, tokens, heads; 5 channels: uneven halves

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from conftest import golden, golden_loss, relative_max
+from reference_cases import golden, golden_loss, relative_max
 from umamba.layers.conv_blocks import ConvStyle
 from umamba.layers.paired_block import PairedAttentionBlock, SlimResidualBlock
 

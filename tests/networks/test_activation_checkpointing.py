@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from conftest import keywords, patch, relative_l2
+from reference_cases import keywords, patch, relative_l2
 from umamba.errors import PlansError
 from umamba.networks import UMambaBot, UMambaEnc
 from umamba.networks.contract import Topology

@@ -5,7 +5,7 @@ import torch
 from dynamic_network_architectures.architectures.unet import PlainConvUNet
 from torch import nn
 
-from conftest import keywords, patch
+from reference_cases import keywords, patch
 from umamba.errors import PlansError
 from umamba.networks import UMambaAttentionUNet
 

@@ -20,10 +20,10 @@ from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from conftest import keywords, patch, relative_l2
+from reference_cases import keywords, patch, relative_l2
 from umamba import registry
 from umamba.networks.contract import PlannedNetwork
-from umamba.nnunet.trainers import NestedSupervisionLoss
+from umamba.nnunet.training.trainers import NestedSupervisionLoss
 from umamba.patches import fitting_patch
 from umamba.topologies import OwnTopology
 

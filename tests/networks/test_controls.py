@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from conftest import keywords, patch
+from reference_cases import keywords, patch
 from umamba.errors import PlansError
 from umamba.networks import UMambaBot, UMambaEnc
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from conftest import golden, golden_loss, keywords, patch
+from reference_cases import golden, golden_loss, keywords, patch
 from umamba.errors import PlansError
 from umamba.networks import UMambaBot, UMambaEnc
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from conftest import keywords, patch, relative_l2
+from reference_cases import keywords, patch, relative_l2
 from umamba.errors import PlansError
 from umamba.networks import UMambaUNetPlusPlus
 from umamba.profiling import saved_bytes

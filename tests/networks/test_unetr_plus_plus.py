@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from conftest import golden, golden_loss, keywords, patch, relative_max
+from reference_cases import golden, golden_loss, keywords, patch, relative_max
 from umamba.errors import CheckpointError, PlansError
 from umamba.networks import UMambaUNETRPlusPlus
 

@@ -18,15 +18,16 @@ import pytest
 import torch
 
 import umamba
-from conftest import REPOSITORY
+from reference_cases import REPOSITORY
 from toy import PLANS, read_json, write_toy_images
 from umamba import api
 from umamba.cli.main import main
 from umamba.errors import ResumableInterruptError
-from umamba.nnunet.checkpoints import read_checkpoint
-from umamba.nnunet.paths import VARIABLES, environment
+from umamba.nnunet.checkpoints.files import read_checkpoint
+from umamba.nnunet.paths import VARIABLES
 from umamba.nnunet.requests import TrainingRequest
 from umamba.results import TrainingResult
+from umamba.system.environment import environment
 
 PAGE = REPOSITORY / "docs" / "reference" / "python-api.md"
 NAME = "Dataset004_Toy"
@@ -234,8 +235,8 @@ def test_keywords_are_checked_as_options_are(changes: dict[str, Any], message: s
 
 
 def test_trainers_are_trainers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from umamba.nnunet import trainers
-    from umamba.nnunet.training import ext_trainer_folder, find_trainer
+    from umamba.nnunet.training import trainers
+    from umamba.nnunet.training.folds import ext_trainer_folder, find_trainer
 
     monkeypatch.setenv("nnUNet_extTrainer", str(ext_trainer_folder()))
     for name in ("NestedSupervisionLoss", "environment", "__doc__", "CrashSafeTrainer"):

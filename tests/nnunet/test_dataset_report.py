@@ -8,7 +8,7 @@ import pytest
 
 from dataset_files import disc, findings_of, make_folders, noise, save, save_raw, save_raw_case
 from umamba.errors import UMambaError
-from umamba.nnunet import file_facts
+from umamba.images import facts as file_facts
 from umamba.nnunet.dataset_report import check_dataset
 from umamba.nnunet.paths import Paths
 

@@ -17,7 +17,7 @@ from dataset_files import (
     save_raw_case,
 )
 from umamba.errors import DatasetError, UMambaError
-from umamba.nnunet.dataset_splits import ensure_splits
+from umamba.nnunet.splits import ensure_splits
 
 
 @pytest.fixture

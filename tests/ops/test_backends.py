@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ops.scan_cases import replace_backend, run_with_gradients, scan_inputs
+from scan_cases import replace_backend, run_with_gradients, scan_inputs
 from umamba import selective_scan
 from umamba.errors import BackendError
 from umamba.ops import backends, cpu, portable

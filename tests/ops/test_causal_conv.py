@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from conftest import relative_l2
+from reference_cases import relative_l2
 from umamba import Mamba
 from umamba.errors import BackendError
 from umamba.layers import lean_mixer, mamba_block

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from conftest import relative_l2
-from ops.scan_cases import TOLERANCE, run_with_gradients, scan_inputs
+from reference_cases import relative_l2
+from scan_cases import TOLERANCE, run_with_gradients, scan_inputs
 from umamba import selective_scan
 from umamba.errors import BackendError
 from umamba.ops.cpu import cpu_scan, cpu_scan_backward, why_unavailable

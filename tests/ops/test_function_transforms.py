@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, grad, jvp, vmap
 
-from ops.scan_cases import run_with_gradients, scan_inputs
+from scan_cases import run_with_gradients, scan_inputs
 from umamba import Mamba, selective_scan
 
 BACKENDS = ["reference", "torch", "cpu"]

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from conftest import golden, golden_loss, relative_l2, relative_max
+from reference_cases import golden, golden_loss, relative_l2, relative_max
 from umamba.ops.linear_ssm import (
     DISCRETISATIONS,
     causal_convolution,

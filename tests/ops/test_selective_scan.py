@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from conftest import golden, golden_loss, relative_l2, relative_max
-from ops.scan_cases import TOLERANCE, run_with_gradients, scan_inputs
+from reference_cases import golden, golden_loss, relative_l2, relative_max
+from scan_cases import TOLERANCE, run_with_gradients, scan_inputs
 from umamba import Mamba, selective_scan
 from umamba.ops import chunked
 

@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from conftest import REPOSITORY, relative_l2
-from ops.scan_cases import run_with_gradients, scan_inputs
+from reference_cases import REPOSITORY, relative_l2
+from scan_cases import run_with_gradients, scan_inputs
 from umamba import selective_scan
 from umamba.ops import triton as ours
 from umamba.ops.scan_backend import ScanTensors
@@ -22,7 +22,7 @@ from umamba.ops.triton.tiling import Tiling
 
 triton = pytest.importorskip("triton")
 
-CASES = Path(__file__).with_name("triton_cases.py")
+CASES = Path(__file__).parents[1] / "support" / "triton_cases.py"
 POINTERS = {torch.float32: "*fp32", torch.bfloat16: "*bf16", torch.float16: "*fp16"}
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 

@@ -11,7 +11,7 @@ from umamba.option_checks import positive
 from umamba.options import parsed
 
 if TYPE_CHECKING:
-    from umamba.benchmark.results import ScalingResult
+    from umamba.costs.results import ScalingResult
 
 __all__ = ["add_parser", "run_scaling"]
 
@@ -88,8 +88,8 @@ def _add_scaling_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_scaling(args: argparse.Namespace) -> int:
     """Measure, write, draw and print."""
-    from umamba.benchmark.scaling import DEFAULT_LENGTHS, ScalingRequest, measure_scaling
-    from umamba.nnunet.paths import check_writable
+    from umamba.costs.scaling import DEFAULT_LENGTHS, ScalingRequest, measure_scaling
+    from umamba.system.path_names import check_writable
 
     output: Path = args.output.expanduser()
     check_writable(output, "--output")
@@ -111,8 +111,8 @@ def run_scaling(args: argparse.Namespace) -> int:
 
 
 def _write(result: "ScalingResult", output: Path) -> None:
-    from umamba.benchmark.drawing import draw_scaling
-    from umamba.nnunet.whole_files import write_whole
+    from umamba.costs.drawing import draw_scaling
+    from umamba.system.atomic_files import write_whole
 
     output.mkdir(parents=True, exist_ok=True)
     data = json.dumps(result.to_dict(), indent=2) + "\n"

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from umamba.cli.output import print_json, progress_bar
 from umamba.errors import DatasetError, UMambaError
 from umamba.nnunet.paths import Paths, add_path_arguments
-from umamba.numerals import integer
+from umamba.system.numerals import integer
 
 if TYPE_CHECKING:
-    from umamba.nnunet.dataset import CreatedDataset
+    from umamba.datasets.creation import CreatedDataset
 
 __all__ = ["add_parser", "run"]
 
@@ -152,9 +152,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _create(args: argparse.Namespace) -> "CreatedDataset":
-    from umamba.nnunet.dataset import DatasetRequest, create_dataset
-    from umamba.nnunet.dataset_cases import FileNaming
-    from umamba.nnunet.dataset_labels import LabelRules
+    from umamba.datasets.cases import FileNaming
+    from umamba.datasets.creation import DatasetRequest, create_dataset
+    from umamba.datasets.labels import LabelRules
 
     channels = [text.partition("=") for text in args.channels]
     request = DatasetRequest(

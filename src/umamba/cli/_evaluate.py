@@ -9,7 +9,7 @@ from umamba.cli.output import print_json, progress_bar
 from umamba.errors import UMambaError
 from umamba.evaluation.requests import EvaluationRequest
 from umamba.options import add_options, from_namespace
-from umamba.terminal import one_line
+from umamba.system.terminal import one_line
 
 if TYPE_CHECKING:
     from umamba.evaluation.folders import FolderEvaluation
@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
         evaluation_text,
         write_tables,
     )
-    from umamba.nnunet.paths import check_writable
+    from umamba.system.path_names import check_writable
 
     try:
         if args.csv is not None:
@@ -93,7 +93,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _report(evaluation: "FolderEvaluation") -> None:
-    from umamba.nnunet.file_names import COMPANIONS, listed
+    from umamba.images.file_names import COMPANIONS
+    from umamba.system.path_names import listed
 
     for case, reason in evaluation.failed.items():
         sys.stderr.write(one_line(f"case {case} was left out: {reason}") + "\n")

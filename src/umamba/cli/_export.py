@@ -67,7 +67,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def run(args: argparse.Namespace) -> int:
     """Export, and say what to complete."""
-    from umamba.nnunet.export import ExportRequest, export_model
+    from umamba.nnunet.sharing.export import ExportRequest, export_model
 
     asked = from_namespace(_Request, args)
     output = Path(asked.output)

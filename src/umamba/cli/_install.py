@@ -46,7 +46,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def run(args: argparse.Namespace) -> int:
     """Install, and print how to predict."""
-    from umamba.nnunet.installation import install_model
+    from umamba.nnunet.sharing.installation import install_model
 
     asked = from_namespace(_Request, args)
     folders = install_model(Path(asked.source), asked.paths, trust_plans=asked.trust_plans)

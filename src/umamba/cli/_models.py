@@ -3,8 +3,8 @@
 import argparse
 import sys
 
-from umamba.benchmark.requests import CostsRequest
 from umamba.cli.output import print_json
+from umamba.costs.requests import CostsRequest
 from umamba.options import add_options, from_namespace
 
 __all__ = ["add_parser", "run"]

@@ -52,9 +52,9 @@ def run(args: argparse.Namespace) -> int:
 def _as_text(
     result: "PlanResult",
 ) -> str:
-    from umamba.nnunet.memory import memory_table
     from umamba.nnunet.planning import preferred_configuration
-    from umamba.nnunet.training import pick_device
+    from umamba.nnunet.plans.memory import memory_table
+    from umamba.nnunet.training.folds import pick_device
 
     architecture = registry.find_architecture(result.model)
 
@@ -83,7 +83,7 @@ def _needs_our_loss(architecture: registry.Architecture) -> bool:
 
 def _variable(architecture: registry.Architecture) -> str:
     """Return the line that shows stock nnU-Net our trainers, and when it is needed; or nothing."""
-    from umamba.nnunet.training import ext_trainer_folder
+    from umamba.nnunet.training.folds import ext_trainer_folder
 
     if _needs_our_loss(architecture):
         why = (

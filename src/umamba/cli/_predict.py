@@ -6,7 +6,7 @@ import sys
 from umamba.cli.output import print_line
 from umamba.nnunet.requests import PredictionRequest
 from umamba.options import add_options, from_namespace
-from umamba.terminal import one_line
+from umamba.system.terminal import one_line
 
 __all__ = ["add_parser", "run"]
 

@@ -11,7 +11,7 @@ import traceback
 from contextlib import suppress
 from typing import Any
 
-from umamba.terminal import one_line
+from umamba.system.terminal import one_line
 
 __all__ = [
     "EXIT_BROKEN_PIPE",

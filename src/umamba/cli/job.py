@@ -6,7 +6,7 @@ A module, so that the pools of nnU-Net find it: their workers import the program
 import sys
 
 from umamba.cli.main import main
-from umamba.nnunet.workers import stop_with_parent
+from umamba.system.processes import stop_with_parent
 
 if __name__ == "__main__":
     stop_with_parent()

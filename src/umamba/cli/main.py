@@ -16,10 +16,10 @@ from umamba.cli.failures import (
 )
 from umamba.cli.parser import CommandParser
 from umamba.errors import ResumableInterruptError, UMambaError
-from umamba.nnunet.interruption import EXIT_INTERRUPTED, StopRequest, resumable
-from umamba.nnunet.paths import share_cores
-from umamba.nnunet.workers import become_pool_worker
-from umamba.terminal import filter_streams, filtered_streams
+from umamba.system.environment import share_cores
+from umamba.system.interruption import EXIT_INTERRUPTED, StopRequest, resumable
+from umamba.system.processes import become_pool_worker
+from umamba.system.terminal import filter_streams, filtered_streams
 
 __all__ = ["build_parser", "main"]
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from umamba.errors import closest
-from umamba.terminal import one_line
+from umamba.system.terminal import one_line
 
 __all__ = ["CommandParser"]
 

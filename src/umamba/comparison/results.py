@@ -18,6 +18,7 @@ import numpy as np
 from msgspec import inspect
 
 from umamba.comparison.learning_records import Dynamics
+from umamba.comparison.presentation import as_data_frame, as_html
 from umamba.comparison.records import MetricStatistics
 from umamba.comparison.rows import (
     CaseRow,
@@ -33,9 +34,9 @@ from umamba.errors import ComparisonError, UMambaError
 from umamba.evaluation.metric import Metric
 from umamba.evaluation.metrics import measured_metrics
 from umamba.evaluation.settings import EvaluationSettings
-from umamba.nnunet.json_files import load_json
-from umamba.nnunet.seed_streams import SHARED
-from umamba.nnunet.whole_files import write_whole
+from umamba.nnunet.training.seed_streams import SHARED
+from umamba.system.atomic_files import write_whole
+from umamba.system.json_files import load_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -179,15 +180,33 @@ class Results:
         Raises:
             ComparisonError: If pandas is not installed.
         """
-        from umamba.comparison.presentation import as_data_frame
+        return as_data_frame(self.case_rows(), self.case_columns())
 
-        return as_data_frame(self)
+    def case_columns(self) -> tuple[str, ...]:
+        """Return the columns of `cases.csv`."""
+        head = ("model", "fold", "seed", "case", "label")
+        return (*head, *self.metrics, "surface", "empty")
+
+    def case_rows(self) -> list[dict[str, Any]]:
+        """Return a row per training, case and label, with `case_columns`."""
+        return [
+            {
+                "model": row.model,
+                "fold": row.fold,
+                "seed": row.seed,
+                "case": row.case,
+                "label": row.label,
+                **{metric: row.metrics.get(metric) for metric in self.metrics},
+                "surface": self.settings.evaluation.surface,
+                "empty": row.empty,
+            }
+            for row in self.cases
+        ]
 
     def _repr_html_(self) -> str:
         """Return what Jupyter shows: the verdicts, and the mean Dice of each model."""
-        from umamba.comparison.presentation import as_html
-
-        return as_html(self)
+        title = f"{self.dataset.name}, {self.dataset.configuration}"
+        return as_html(title, self.verdicts.values(), self.dice.summaries)
 
 
 def read_results(path: Path) -> Results:

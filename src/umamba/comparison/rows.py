@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from umamba.nnunet.seed_streams import SHARED
+from umamba.nnunet.training.seed_streams import SHARED
 
 __all__ = [
     "CaseRow",

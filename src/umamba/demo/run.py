@@ -11,23 +11,25 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from umamba.datasets.cases import FileNaming
+from umamba.datasets.creation import DatasetRequest, create_dataset
+from umamba.datasets.labels import LabelRules
 from umamba.demo import data, pictures
 from umamba.demo.quiet import quiet
 from umamba.demo.scores import Thresholds, dice_per_label, fit_thresholds, mean_dice
 from umamba.errors import UMambaError
-from umamba.nnunet.checkpoints import read_checkpoint
-from umamba.nnunet.dataset import DatasetRequest, create_dataset
-from umamba.nnunet.dataset_cases import FileNaming
-from umamba.nnunet.dataset_labels import LabelRules
-from umamba.nnunet.interruption import resumable
-from umamba.nnunet.paths import Paths, default_workers, environment
-from umamba.nnunet.plans import PlanOptions, derive_plans
-from umamba.nnunet.plans_files import read_plans, write_plans
-from umamba.nnunet.prediction import PredictionOptions, predict
+from umamba.nnunet.checkpoints.files import read_checkpoint
+from umamba.nnunet.paths import Paths
+from umamba.nnunet.plans.derivation import PlanOptions, derive_plans
+from umamba.nnunet.plans.files import read_plans, write_plans
+from umamba.nnunet.prediction.folders import PredictionOptions, predict
 from umamba.nnunet.preparation import ensure_plans
 from umamba.nnunet.requests import TrainingRequest
-from umamba.nnunet.training import pick_device, train
+from umamba.nnunet.training.folds import pick_device, train
+from umamba.nnunet.workers import default_workers
 from umamba.registry import find_architecture
+from umamba.system.environment import environment
+from umamba.system.interruption import resumable
 
 __all__ = ["DemoRequest", "DemoResult", "Recipe", "run_demo"]
 

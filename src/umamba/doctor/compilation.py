@@ -6,7 +6,7 @@ import sysconfig
 from pathlib import Path
 
 from umamba.doctor.section import Section
-from umamba.nnunet.paths import setting
+from umamba.system.environment import setting
 
 __all__ = ["examine_compilation"]
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from umamba.doctor.section import Section
 from umamba.errors import UMambaError
-from umamba.nnunet.paths import VARIABLES, Paths, check_writable
+from umamba.nnunet.paths import VARIABLES, Paths
+from umamba.system.path_names import check_writable
 
 __all__ = ["examine_folders"]
 

@@ -10,7 +10,7 @@ from torch import nn
 from umamba.doctor.section import Section
 from umamba.errors import PlansError
 from umamba.nnunet.paths import Paths
-from umamba.nnunet.plans_files import read_plans
+from umamba.nnunet.plans.files import read_plans
 
 __all__ = ["examine_plans"]
 

@@ -2,7 +2,8 @@
 
 from umamba.doctor.section import Section
 from umamba.errors import UMambaError
-from umamba.nnunet.paths import augmentation_workers, setting
+from umamba.nnunet.workers import augmentation_workers
+from umamba.system.environment import setting
 from umamba.system.limits import Limits, measure_limits
 
 __all__ = ["examine_workers"]

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from umamba.datasets.checks import short
 from umamba.errors import EvaluationError
 from umamba.evaluation.cases import (
     OBJECT,
@@ -25,13 +26,12 @@ from umamba.evaluation.mask_files import MaskPair, find_pairs, load_pair, read_v
 from umamba.evaluation.metrics import chosen_metrics, needs_probabilities
 from umamba.evaluation.probabilities import read_probabilities
 from umamba.evaluation.settings import EvaluationSettings, check_cut_points
-from umamba.nnunet.dataset_checks import short
-from umamba.nnunet.file_names import GEOMETRY_ENDINGS, split_ending
-from umamba.nnunet.image_contents import UnreadableFileError
-from umamba.nnunet.interruption import StopRequest
-from umamba.nnunet.mask_values import values_in
-from umamba.nnunet.workers import become_worker, kill_children
-from umamba.terminal import one_line
+from umamba.images.contents import UnreadableFileError
+from umamba.images.file_names import GEOMETRY_ENDINGS, split_ending
+from umamba.images.mask_values import values_in
+from umamba.system.interruption import StopRequest
+from umamba.system.processes import become_worker, kill_children
+from umamba.system.terminal import one_line
 
 __all__ = ["FolderEvaluation", "FolderRequest", "evaluate_folders"]
 

@@ -4,10 +4,10 @@ import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
+from umamba.datasets.description import read_labels, reversed_labels
 from umamba.errors import EvaluationError, UMambaError
 from umamba.evaluation.cases import Labels
-from umamba.nnunet.dataset_description import read_labels, reversed_labels
-from umamba.nnunet.json_files import load_json
+from umamba.system.json_files import load_json
 
 __all__ = ["labels_from_dataset_json", "labels_from_values"]
 

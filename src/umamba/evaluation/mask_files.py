@@ -7,27 +7,19 @@ from typing import Any
 
 import numpy.typing as npt
 
+from umamba.datasets.checks import short
 from umamba.errors import EvaluationError
-from umamba.nnunet.dataset_checks import short
-from umamba.nnunet.dataset_images import read_image
-from umamba.nnunet.file_names import (
-    ENDINGS,
-    is_image,
-    listed,
-    path_below,
-    shown,
-    split_ending,
-    visible_files,
-    why_no_name,
-)
-from umamba.nnunet.image_contents import (
+from umamba.images.contents import (
     Geometry,
     LoadedImage,
     SkewedAxesError,
     UnreadableFileError,
     numbers,
 )
-from umamba.nnunet.mask_values import rounded_layer, values_in
+from umamba.images.file_names import ENDINGS, is_image, split_ending, visible_files, why_no_name
+from umamba.images.files import read_image
+from umamba.images.mask_values import rounded_layer, values_in
+from umamba.system.path_names import listed, path_below, shown
 
 __all__ = [
     "LoadedPair",

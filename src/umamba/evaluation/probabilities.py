@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from umamba.nnunet.dataset_checks import short
-from umamba.nnunet.file_names import split_ending
-from umamba.nnunet.image_contents import UnreadableFileError
+from umamba.datasets.checks import short
+from umamba.images.contents import UnreadableFileError
+from umamba.images.file_names import split_ending
 
 __all__ = ["Labels", "Probabilities", "read_probabilities"]
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from umamba.errors import EvaluationError
-from umamba.numerals import integer
 from umamba.option_checks import folder_or_file, positive, texts
 from umamba.options import OneOf, Request, Section, argument, option
+from umamba.system.numerals import integer
 
 __all__ = ["EvaluationRequest", "MetricRequest"]
 

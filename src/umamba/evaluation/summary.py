@@ -13,8 +13,8 @@ from umamba.evaluation.folders import FolderEvaluation
 from umamba.evaluation.froc import RATES, Froc, LesionScores, froc
 from umamba.evaluation.instances import ALL_SIZES, stratum_names
 from umamba.evaluation.metrics import chosen_metrics, measured_metrics
-from umamba.nnunet.whole_files import write_whole
-from umamba.terminal import one_line
+from umamba.system.atomic_files import write_whole
+from umamba.system.terminal import one_line
 
 __all__ = ["as_csv", "check_tables", "evaluation_data", "evaluation_text", "write_tables"]
 

@@ -11,7 +11,7 @@ from umamba.errors import PlansError, UMambaError, closest
 if TYPE_CHECKING:
     from torch import nn
 
-    from umamba.nnunet.plans import Plans
+    from umamba.nnunet.plans.derivation import Plans
 
 __all__ = ["build"]
 
@@ -47,7 +47,7 @@ def build(
     Raises:
         UMambaError: If there is no such model or configuration, or it cannot be built.
     """
-    from umamba.nnunet.planned_networks import build_network
+    from umamba.nnunet.plans.networks import build_network
 
     if input_channels < 1 or num_classes < 2:
         msg = (
@@ -88,8 +88,8 @@ def _planned(
     dataset_json: Mapping[str, Any],
 ) -> "Plans":
     """Return plans for a model, of nnU-Net's plans for a typical data set."""
-    from umamba.nnunet.example_plans import example_plans
-    from umamba.nnunet.plans import PlanOptions, derive_plans
+    from umamba.nnunet.plans.derivation import PlanOptions, derive_plans
+    from umamba.nnunet.plans.example import example_plans
 
     source = example_plans()
     known = source["configurations"]
@@ -104,8 +104,8 @@ def _planned(
 
 def _given(model: "str | os.PathLike[str] | Plans", *, trust_plans: bool) -> "tuple[Plans, Path]":
     """Return plans that are given, or read from a file."""
-    from umamba.nnunet.json_files import load_json
     from umamba.nnunet.trust import check_plans
+    from umamba.system.json_files import load_json
 
     if isinstance(model, Mapping):
         plans, file = dict(model), Path("plans")

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from umamba.nnunet.checked_files import CheckedFiles, Reading, remembered_note
-from umamba.nnunet.dataset_checks import Case, CaseFacts, Problem, errors_of, inspect_case, short
-from umamba.nnunet.dataset_comparison import check_across, check_channel_count, duplicates
-from umamba.nnunet.dataset_splits import check_splits, read_splits
+from umamba.datasets.checks import Case, CaseFacts, Problem, errors_of, inspect_case, short
+from umamba.datasets.comparison import check_across, check_channel_count, duplicates
+from umamba.images.checked_files import CheckedFiles, Reading, remembered_note
 from umamba.nnunet.paths import Paths
 from umamba.nnunet.preparation import find_dataset
 from umamba.nnunet.raw_dataset import RawDataset, open_raw_dataset
-from umamba.terminal import one_line
+from umamba.nnunet.splits import check_splits, read_splits
+from umamba.system.terminal import one_line
 
 __all__ = ["DatasetReport", "check_dataset"]
 

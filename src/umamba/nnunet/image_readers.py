@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from umamba.nnunet.file_names import shown, split_ending
-from umamba.nnunet.nifti_files import has_false_claim
-from umamba.nnunet.volume_files import silent_libraries
+from umamba.images.file_names import split_ending
+from umamba.images.nifti import has_false_claim
+from umamba.images.volumes import silent_libraries
+from umamba.system.path_names import shown
 
 __all__ = ["nnunet_reader"]
 

@@ -13,14 +13,14 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor, nn
 
+from umamba.datasets.description import channel_names, check_trained_regions
 from umamba.errors import CheckpointError, PlansError, UMambaError, quoted, unknown_name
-from umamba.nnunet.checkpoint_contents import check_finite
-from umamba.nnunet.checkpoints import read_checkpoint
-from umamba.nnunet.dataset_description import check_trained_regions
-from umamba.nnunet.plan_values import check_configuration_values
-from umamba.nnunet.planned_networks import building
-from umamba.nnunet.plans import Plans, resolve
-from umamba.nnunet.training import find_trainer
+from umamba.nnunet.checkpoints.contents import check_finite
+from umamba.nnunet.checkpoints.files import read_checkpoint
+from umamba.nnunet.plans.derivation import Plans, resolve
+from umamba.nnunet.plans.networks import building
+from umamba.nnunet.plans.values import check_configuration_values
+from umamba.nnunet.training.folds import find_trainer, our_trainers
 from umamba.nnunet.trust import check_resampling_options, check_trainer, read_model_description
 
 __all__ = ["TrainedModel", "find_folds", "read_model"]
@@ -110,10 +110,11 @@ def read_model(
     except KeyError as error:
         msg = f"a checkpoint in {folder} lacks {error}; it was not written by nnU-Net v2"
         raise CheckpointError(msg) from None
-    check_trainer(trainer, folder, trusted=trust_plans)
-    channels = dataset_json.get("channel_names") or dataset_json["modality"]
+    check_trainer(trainer, folder, our_trainers(), trusted=trust_plans)
     resolved = resolve(plans, name)
-    check_configuration_values(plans, name, resolved, len(channels), folder / "plans.json")
+    check_configuration_values(
+        plans, name, resolved, len(channel_names(dataset_json)), folder / "plans.json"
+    )
     if note := check_trained_regions(dataset_json, folder / "dataset.json"):
         sys.stderr.write(f"warning: {note}\n")
     check_resampling_options(resolved, f"configurations.{name}", folder / "plans.json")

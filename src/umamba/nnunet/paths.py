@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,25 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from umamba.errors import UMambaError
-from umamba.nnunet.file_names import is_utf8, shown
 from umamba.options import OPTION, Compound
-from umamba.system.limits import available_cores
+from umamba.system.environment import environment, setting
+from umamba.system.path_names import check_utf8
 
 __all__ = [
     "VARIABLES",
     "Paths",
     "add_path_arguments",
-    "augmentation_workers",
-    "cache_folder",
-    "check_utf8",
-    "check_writable",
-    "child_environment",
-    "default_workers",
-    "environment",
     "path_options",
-    "patient_threads",
-    "setting",
-    "share_cores",
 ]
 
 VARIABLES = {
@@ -142,123 +131,3 @@ def path_options(*names: str) -> Mapping[str, Compound]:
             text, lambda parser: add_path_arguments(parser, *names), Paths.from_arguments
         )
     }
-
-
-def check_utf8(folder: Path, option: str) -> None:
-    """Check that libraries can read and write below a folder: other paths end the interpreter.
-
-    Raises:
-        UMambaError: If its path is not UTF-8.
-    """
-    path = folder.absolute()
-    if not is_utf8(path):
-        msg = f"{option} {shown(path)}: this path is not UTF-8; rename the folder, or give another"
-        raise UMambaError(msg)
-
-
-def check_writable(folder: Path, option: str) -> None:
-    """Check that a folder, which need not be there yet, can be written to; nothing is left there.
-
-    Args:
-        folder: The folder.
-        option: Where the user can name another one, for the message.
-
-    Raises:
-        UMambaError: If it cannot.
-    """
-    check_utf8(folder, option)
-    ancestry = (folder, *folder.absolute().parents)
-    try:
-        there = next(path for path in ancestry if os.path.lexists(path))
-        with tempfile.NamedTemporaryFile(prefix=".umamba-", dir=there):
-            pass
-    except OSError as error:
-        msg = (
-            f"nothing can be written to {folder} ({error.strerror or error}); give another folder "
-            f"as {option}, or make this one writable"
-        )
-        raise UMambaError(msg) from None
-
-
-@contextmanager
-def environment(**variables: str) -> Iterator[None]:
-    """Set environment variables, and put them back on leaving."""
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-
-
-def child_environment(**variables: str) -> dict[str, str]:
-    """Return the environment for a child process: ours, with some variables set."""
-    return {**os.environ, **variables}
-
-
-def cache_folder() -> Path | None:
-    """Return where the user's programs keep what they can make again; `None` if there is no home.
-
-    Nothing is made there.
-    """
-    named = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA")
-    try:
-        return (Path(named) if named else Path.home() / ".cache") / "umamba"
-    except RuntimeError:
-        return None
-
-
-def patient_threads() -> dict[str, str]:
-    """Return a variable that lets OpenMP threads sleep while they wait, unless it is set.
-
-    Torch heeds it when it is imported. Beside augmentation workers some threads always wait for a
-    core, and by default the others spin until they come: on two busy cores a training step took up
-    to ten times as long.
-    """
-    return {} if "OMP_WAIT_POLICY" in os.environ else {"OMP_WAIT_POLICY": "PASSIVE"}
-
-
-def share_cores() -> None:
-    """Set this variable for the rest of the process."""
-    os.environ.update(patient_threads())
-
-
-def default_workers(device: str) -> dict[str, str]:
-    """Return variables that size nnU-Net's worker pools for this machine, as far as none do.
-
-    On a CPU the workers share the cores with the network, so half of the cores augment;
-    beside a GPU nnU-Net's own rule is right for augmentation.
-    """
-    sizes = {"nnUNet_def_n_proc": str(min(8, available_cores()))}
-    if device == "cpu":
-        sizes["nnUNet_n_proc_DA"] = str(_workers_beside_cpu())
-    return {name: size for name, size in sizes.items() if name not in os.environ}
-
-
-def augmentation_workers(device: str) -> int:
-    """Return how many workers will augment: as the user says, or by default.
-
-    Raises:
-        UMambaError: If what the user says is no number.
-    """
-    text = setting("nnUNet_n_proc_DA")
-    if text is None and device == "cpu":
-        return _workers_beside_cpu()
-    try:
-        return min(int(text or 12), os.cpu_count() or 1)  # as nnU-Net does
-    except ValueError:
-        msg = f"nnUNet_n_proc_DA is {text!r}, which is not a number"
-        raise UMambaError(msg) from None
-
-
-def _workers_beside_cpu() -> int:
-    return max(1, min(12, available_cores() // 2))
-
-
-def setting(name: str) -> str | None:
-    """Return an environment variable that other programs read, too; `None` if it is empty."""
-    return os.environ.get(name) or None

@@ -6,19 +6,19 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from umamba import registry
-from umamba.nnunet.attention_cost import check_attention
-from umamba.nnunet.json_files import load_json
-from umamba.nnunet.memory import MemoryComparison, compare_memory
-from umamba.nnunet.pace import describe_days, estimate_seconds, remedy, with_validation
-from umamba.nnunet.planned_networks import build_network
-from umamba.nnunet.plans import PlanOptions, Plans, derive_plans, resolve
-from umamba.nnunet.plans_files import keep_others, write_plans
+from umamba.nnunet.plans.attention_cost import check_attention
+from umamba.nnunet.plans.derivation import PlanOptions, Plans, derive_plans, resolve
+from umamba.nnunet.plans.files import keep_others, write_plans
+from umamba.nnunet.plans.memory import MemoryComparison, compare_memory
+from umamba.nnunet.plans.networks import build_network
 from umamba.nnunet.preparation import ensure_plans, find_dataset
 from umamba.nnunet.requests import PlanRequest
-from umamba.nnunet.training import pick_device
+from umamba.nnunet.training.folds import pick_device
+from umamba.nnunet.training.pace import describe_days, estimate_seconds, remedy, with_validation
 from umamba.nnunet.trust import check_plans, read_trusted_plans
 from umamba.patches import describe_small_map
 from umamba.profiling import profile_network
+from umamba.system.json_files import load_json
 
 __all__ = ["WrittenPlans", "plan", "preferred_configuration"]
 

@@ -1,45 +1,39 @@
 """Find a data set and its files, and have nnU-Net plan and preprocess what is missing."""
 
-import contextlib
 import json
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
+from umamba.datasets.checks import DatasetProblemsError, Problem, errors_of, inspect_case
+from umamba.datasets.description import check_description
 from umamba.errors import DatasetError, PlansError, closest
-from umamba.nnunet.checked_files import CheckedFiles, Reading, remembered_note
-from umamba.nnunet.dataset_checks import DatasetProblemsError, Problem, errors_of, inspect_case
-from umamba.nnunet.dataset_description import check_description
-from umamba.nnunet.dataset_splits import require_splits
-from umamba.nnunet.file_names import ENDINGS
-from umamba.nnunet.interruption import resumable
-from umamba.nnunet.json_files import load_json, load_json_list
-from umamba.nnunet.paths import Paths, check_writable, environment
-from umamba.nnunet.planned_architectures import check_patch
-from umamba.nnunet.plans import Plans, resolve
-from umamba.nnunet.plans_files import read_plans
+from umamba.images.checked_files import CheckedFiles, Reading, remembered_note
+from umamba.images.file_names import ENDINGS
+from umamba.nnunet.paths import Paths
+from umamba.nnunet.plans.architectures import check_patch
+from umamba.nnunet.plans.derivation import Plans, resolve
+from umamba.nnunet.plans.files import read_plans
 from umamba.nnunet.raw_dataset import open_raw_dataset
-from umamba.nnunet.run_lock import only_training
-from umamba.numerals import whole_number
+from umamba.nnunet.splits import require_splits
 from umamba.registry import find_planner
+from umamba.system.environment import environment
+from umamba.system.interruption import resumable
+from umamba.system.json_files import load_json, load_json_list
+from umamba.system.numerals import whole_number
+from umamba.system.path_names import check_writable
+from umamba.system.run_lock import only_training
+from umamba.system.terminal import talk_to_stderr
 
 __all__ = [
     "ensure_plans",
     "ensure_preprocessed",
     "find_dataset",
-    "talk_to_stderr",
 ]
 
 _DATASET = re.compile(r"Dataset\d{3}_", re.ASCII)
-
-
-@contextlib.contextmanager
-def talk_to_stderr() -> Iterator[None]:
-    """Send what nnU-Net prints to stderr; stdout is for results."""
-    with contextlib.redirect_stdout(sys.stderr):
-        yield
 
 
 def find_dataset(dataset: str, paths: Paths) -> str:

@@ -9,28 +9,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from umamba.errors import DatasetError
-from umamba.nnunet.dataset_cases import FileNaming, find_cases, other_files
-from umamba.nnunet.dataset_checks import Case, CaseFacts, Problem
-from umamba.nnunet.dataset_description import (
+from umamba.datasets.cases import FileNaming, find_cases, other_files
+from umamba.datasets.checks import Case, CaseFacts, Problem
+from umamba.datasets.description import (
     DescribedLabels,
     check_description,
     file_ending,
     named_channels,
     read_labels,
 )
-from umamba.nnunet.dataset_labels import LabelRules
-from umamba.nnunet.file_names import (
-    is_hidden,
-    listed,
-    shown,
-    split_ending,
-    visible_files,
-    why_no_case,
-    why_no_name,
-)
+from umamba.datasets.labels import LabelRules
+from umamba.errors import DatasetError
+from umamba.images.file_names import split_ending, visible_files, why_no_case, why_no_name
 from umamba.nnunet.image_readers import nnunet_reader
-from umamba.nnunet.json_files import load_json
+from umamba.system.json_files import load_json
+from umamba.system.path_names import is_hidden, listed, shown
 
 __all__ = ["RawDataset", "open_raw_dataset"]
 

@@ -8,7 +8,7 @@ import inspect
 import os
 import pydoc
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -17,11 +17,11 @@ from typing import Any
 from torch import nn
 
 from umamba.errors import PlansError, quoted
-from umamba.nnunet.json_files import load_json
-from umamba.nnunet.plan_values import check_description_values, check_plan_values
-from umamba.nnunet.plans import Plans
-from umamba.nnunet.plans_files import read_plans
-from umamba.nnunet.preparation import talk_to_stderr
+from umamba.nnunet.plans.derivation import Plans
+from umamba.nnunet.plans.files import read_plans
+from umamba.nnunet.plans.values import check_description_values, check_plan_values
+from umamba.system.json_files import load_json
+from umamba.system.terminal import talk_to_stderr
 
 __all__ = [
     "check_dataset_json",
@@ -187,17 +187,21 @@ def check_dataset_json(
         _check_slot(dataset_json, "overwrite_image_reader_writer", _READER, file)
 
 
-def check_trainer(name: Any, file: Path, *, trusted: bool = False) -> None:
+def check_trainer(name: Any, file: Path, ours: Collection[str], *, trusted: bool = False) -> None:
     """Check the trainer that a checkpoint names: one of ours, or one that comes with nnU-Net.
+
+    Args:
+        name: What the checkpoint names.
+        file: Where the checkpoint is, for the message.
+        ours: The names of our trainers.
+        trusted: Whether the user takes any trainer.
 
     Raises:
         PlansError: If it is neither.
     """
-    from umamba.nnunet import trainers
-
-    if trusted or name in trainers.__all__ or _is_class_of_nnunet(name, *_TRAINER):
+    if trusted or name in ours or _is_class_of_nnunet(name, *_TRAINER):
         return
-    _refuse(name, "trainer_name", file, f"{_TRAINER[0]} or {', '.join(trainers.__all__)}")
+    _refuse(name, "trainer_name", file, f"{_TRAINER[0]} or {', '.join(ours)}")
 
 
 def check_file_name(name: Any, place: str, file: Path) -> None:

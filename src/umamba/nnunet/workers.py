@@ -1,72 +1,41 @@
-"""Worker processes: they end with the process that they work for, and leave signals to it."""
+"""Sizes of nnU-Net's worker pools: as the user says, else as fits the machine."""
 
-import multiprocessing
 import os
-import signal
-import threading
-import time
-from collections.abc import Callable, Container
-from multiprocessing.process import BaseProcess
 
-__all__ = [
-    "become_pool_worker",
-    "become_worker",
-    "end_with_parent",
-    "kill_children",
-    "stop_with_parent",
-]
+from umamba.errors import UMambaError
+from umamba.system.environment import setting
+from umamba.system.limits import available_cores
 
-_SECONDS_BETWEEN_LOOKS = 1.0
+__all__ = ["augmentation_workers", "default_workers"]
 
 
-def end_with_parent() -> None:
-    """End this worker when its parent is gone: one that was killed cannot tell it to."""
-    _watch_parent(lambda: os._exit(1))
+def default_workers(device: str) -> dict[str, str]:
+    """Return variables that size nnU-Net's worker pools for this machine, as far as none do.
 
-
-def stop_with_parent() -> None:
-    """Ask this process to stop, as by SIGTERM, when its parent is gone."""
-    _watch_parent(lambda: os.kill(os.getpid(), signal.SIGTERM))
-
-
-def become_pool_worker() -> None:
-    """Work in one of nnU-Net's pools, which end their workers by SIGTERM."""
-    _ignore("SIGINT", "SIGHUP", "SIGUSR1")
-    end_with_parent()
-
-
-def become_worker() -> None:
-    """Work for a parent that ends its workers by a message, or kills them.
-
-    Users, terminals and schedulers signal all processes of a command, but the parent needs its
-    workers until it has found an end. One that dies of the signal may take the lock of a queue with
-    it, for which the parent would wait forever.
+    On a CPU the workers share the cores with the network, so half of the cores augment;
+    beside a GPU nnU-Net's own rule is right for augmentation.
     """
-    _ignore("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
-    end_with_parent()
+    sizes = {"nnUNet_def_n_proc": str(min(8, available_cores()))}
+    if device == "cpu":
+        sizes["nnUNet_n_proc_DA"] = str(_workers_beside_cpu())
+    return {name: size for name, size in sizes.items() if name not in os.environ}
 
 
-def _ignore(*names: str) -> None:
-    for name in names:
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
+def augmentation_workers(device: str) -> int:
+    """Return how many workers will augment: as the user says, or by default.
+
+    Raises:
+        UMambaError: If what the user says is no number.
+    """
+    text = setting("nnUNet_n_proc_DA")
+    if text is None and device == "cpu":
+        return _workers_beside_cpu()
+    try:
+        return min(int(text or 12), os.cpu_count() or 1)  # as nnU-Net does
+    except ValueError:
+        msg = f"nnUNet_n_proc_DA is {text!r}, which is not a number"
+        raise UMambaError(msg) from None
 
 
-def kill_children(but: Container[BaseProcess] = ()) -> None:
-    """Kill the processes that multiprocessing has begun here, but for some."""
-    for child in multiprocessing.active_children():
-        if child not in but:
-            child.kill()
-
-
-def _watch_parent(act: Callable[[], object]) -> None:
-    threading.Thread(target=_act_without, args=(os.getppid(), act), daemon=True).start()
-
-
-def _act_without(parent_id: int, act: Callable[[], object]) -> None:
-    while os.getppid() == parent_id:
-        parent = multiprocessing.parent_process()
-        if parent is not None and not parent.is_alive():  # Windows does not forget a dead parent
-            break
-        time.sleep(_SECONDS_BETWEEN_LOOKS)
-    act()
+def _workers_beside_cpu() -> int:
+    return max(1, min(12, available_cores() // 2))

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from umamba.nnunet.whole_files import whole_file
+from umamba.system.atomic_files import whole_file
 
 __all__ = ["TEXT", "house_style", "save_figure"]
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 
-from umamba.terminal import one_line
+from umamba.system.terminal import one_line
 
 __all__ = ["markdown_table"]
 

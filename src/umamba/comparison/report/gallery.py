@@ -17,10 +17,10 @@ from umamba.comparison.results import Results
 from umamba.comparison.rows import TrainingRow
 from umamba.comparison.statistics.analysis import compared_scores
 from umamba.comparison.statistics.scores import ScoreTable
+from umamba.datasets.checks import Case
 from umamba.errors import UMambaError
-from umamba.nnunet.dataset_checks import Case
-from umamba.nnunet.file_names import split_ending
-from umamba.nnunet.image_contents import UnreadableFileError
+from umamba.images.contents import UnreadableFileError
+from umamba.images.file_names import split_ending
 from umamba.nnunet.paths import Paths
 from umamba.nnunet.raw_dataset import open_raw_dataset
 

@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import uniform_filter
 
+from umamba.datasets.checks import Case
 from umamba.evaluation.mask_files import MaskPair, read_pair
-from umamba.nnunet.dataset_checks import Case
-from umamba.nnunet.dataset_images import read_image
-from umamba.nnunet.image_contents import Geometry, UnreadableFileError
+from umamba.images.contents import Geometry, UnreadableFileError
+from umamba.images.files import read_image
 
 __all__ = ["CaseImages", "View", "cut_views", "label_values", "read_case"]
 

@@ -9,9 +9,9 @@ from umamba.comparison.report.gallery import draw_gallery
 from umamba.comparison.report.summary import summarize
 from umamba.comparison.results import Results, read_results
 from umamba.errors import UMambaError
-from umamba.nnunet.json_files import load_json
 from umamba.nnunet.paths import Paths
-from umamba.nnunet.whole_files import write_whole
+from umamba.system.atomic_files import write_whole
+from umamba.system.json_files import load_json
 
 __all__ = ["write_report"]
 

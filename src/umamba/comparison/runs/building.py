@@ -10,7 +10,6 @@ from typing import Any
 
 from umamba import registry
 from umamba.comparison.controls import control_of
-from umamba.comparison.presentation import case_columns, case_rows
 from umamba.comparison.results import Results, ResultsSettings, from_plain, save_results
 from umamba.comparison.rows import (
     CaseRow,
@@ -25,8 +24,8 @@ from umamba.comparison.runs.finished import read_details
 from umamba.comparison.runs.state import Comparison
 from umamba.comparison.statistics.analysis import compared_scores
 from umamba.evaluation.summary import as_csv
-from umamba.nnunet.file_names import GEOMETRY_ENDINGS
-from umamba.nnunet.whole_files import write_whole
+from umamba.images.file_names import GEOMETRY_ENDINGS
+from umamba.system.atomic_files import write_whole
 
 __all__ = ["build_results", "write_results"]
 
@@ -151,7 +150,7 @@ def write_results(output: Path, results: Results, manifest: Mapping[str, Any]) -
     """
     save_results(output / "results.json", results)
     write_whole(output / "manifest.json", json.dumps(manifest, indent=2, allow_nan=False) + "\n")
-    write_whole(output / "cases.csv", as_csv(case_columns(results), case_rows(results)))
+    write_whole(output / "cases.csv", as_csv(results.case_columns(), results.case_rows()))
     models = [_model_row(results, model) for model in results.models]
     write_whole(output / "models.csv", as_csv(list(models[0]), models))
 

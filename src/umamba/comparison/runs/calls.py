@@ -18,7 +18,7 @@ from umamba.comparison.runs.state import Comparison
 from umamba.evaluation.settings import EvaluationSettings
 from umamba.nnunet.paths import Paths
 from umamba.nnunet.preparation import find_dataset
-from umamba.nnunet.training import pick_device
+from umamba.nnunet.training.folds import pick_device
 
 __all__ = ["compare", "open_dry"]
 

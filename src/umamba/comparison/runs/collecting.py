@@ -22,7 +22,7 @@ from umamba.comparison.statistics.analysis import analyse
 from umamba.errors import UMambaError
 from umamba.evaluation.cases import Labels
 from umamba.evaluation.settings import EvaluationSettings
-from umamba.nnunet.workers import become_worker
+from umamba.system.processes import become_worker
 
 __all__ = [
     "Collector",

@@ -10,16 +10,14 @@ from typing import Any
 
 import torch
 
-from umamba.benchmark.machine import describe_machine, free_memory, is_out_of_memory
 from umamba.comparison.rows import Cost
 from umamba.comparison.runs.planning import Planned
+from umamba.costs.machine import describe_machine, free_memory, is_out_of_memory
 from umamba.errors import UMambaError
-from umamba.nnunet.json_files import load_json
-from umamba.nnunet.pace import estimate_seconds, with_validation
-from umamba.nnunet.planned_networks import BuiltNetwork, build_network
-from umamba.nnunet.plans import Plans, resolve
-from umamba.nnunet.sliding_window import count_windows
-from umamba.nnunet.whole_files import make_folder, write_whole
+from umamba.nnunet.plans.derivation import Plans, resolve
+from umamba.nnunet.plans.networks import BuiltNetwork, build_network
+from umamba.nnunet.prediction.sliding_window import count_windows
+from umamba.nnunet.training.pace import estimate_seconds, with_validation
 from umamba.profiling import (
     TrainingMemory,
     peak_memory,
@@ -28,6 +26,8 @@ from umamba.profiling import (
     time_interleaved,
     training_step,
 )
+from umamba.system.atomic_files import make_folder, write_whole
+from umamba.system.json_files import load_json
 
 __all__ = ["estimate_costs", "measure_costs", "seconds_with_validation"]
 

@@ -28,8 +28,8 @@ from umamba.comparison.runs.provenance import describe_run
 from umamba.comparison.runs.state import Comparison
 from umamba.comparison.runs.training_states import TrainingState
 from umamba.errors import ResumableInterruptError, UMambaError
-from umamba.nnunet.interruption import StopRequest
-from umamba.nnunet.whole_files import make_folder, write_whole
+from umamba.system.atomic_files import make_folder, write_whole
+from umamba.system.interruption import StopRequest
 
 __all__ = ["Listener", "run_comparison"]
 

@@ -13,8 +13,8 @@ from umamba.evaluation.mask_files import MaskPair, read_pair
 from umamba.evaluation.metrics import needs_probabilities
 from umamba.evaluation.probabilities import read_probabilities
 from umamba.evaluation.settings import EvaluationSettings
-from umamba.nnunet.file_names import visible_files
-from umamba.nnunet.image_contents import UnreadableFileError
+from umamba.images.contents import UnreadableFileError
+from umamba.images.file_names import visible_files
 
 __all__ = ["evaluate_predictions", "size_cut_points"]
 

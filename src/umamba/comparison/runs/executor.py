@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from umamba.errors import UMambaError
-from umamba.nnunet.interruption import StopRequest
-from umamba.nnunet.paths import child_environment, setting
+from umamba.system.environment import child_environment, setting
+from umamba.system.interruption import StopRequest
 from umamba.system.limits import available_cores
 
 __all__ = ["Event", "Executor", "Job", "LocalExecutor", "Worker", "local_workers"]

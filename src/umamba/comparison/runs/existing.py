@@ -12,9 +12,9 @@ from umamba.comparison.runs.budget import Length
 from umamba.comparison.runs.planning import Planned
 from umamba.comparison.runs.training_states import FINAL, is_validated
 from umamba.errors import UMambaError
-from umamba.nnunet.json_files import load_json
 from umamba.nnunet.paths import Paths
-from umamba.nnunet.plans import Plans, resolve
+from umamba.nnunet.plans.derivation import Plans, resolve
+from umamba.system.json_files import load_json
 
 __all__ = ["StockTraining", "find_stock_trainings"]
 

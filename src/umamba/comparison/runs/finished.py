@@ -12,9 +12,9 @@ from umamba.comparison.results import to_plain
 from umamba.comparison.runs.budget import Length
 from umamba.comparison.runs.training_states import FINAL
 from umamba.errors import UMambaError
-from umamba.nnunet.checkpoints import read_checkpoint
-from umamba.nnunet.seed_streams import SHARED
-from umamba.nnunet.whole_files import make_folder, write_whole
+from umamba.nnunet.checkpoints.files import read_checkpoint
+from umamba.nnunet.training.seed_streams import SHARED
+from umamba.system.atomic_files import make_folder, write_whole
 
 __all__ = ["Finished", "file_marks", "read_details", "read_finished", "recall_finished"]
 

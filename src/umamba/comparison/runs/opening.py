@@ -37,9 +37,9 @@ from umamba.comparison.runs.training_states import (
 )
 from umamba.errors import UMambaError
 from umamba.evaluation.metrics import chosen_metrics
-from umamba.nnunet.interruption import StopRequest, resumable
 from umamba.nnunet.paths import Paths
-from umamba.nnunet.run_lock import only_training
+from umamba.system.interruption import StopRequest, resumable
+from umamba.system.run_lock import only_training
 
 __all__ = ["comparing", "open_comparison"]
 

@@ -15,13 +15,13 @@ from umamba.errors import PlansError, UMambaError
 from umamba.evaluation.cases import Labels
 from umamba.evaluation.labels import labels_from_dataset_json
 from umamba.evaluation.settings import EvaluationSettings
-from umamba.nnunet.dataset_splits import ensure_splits, read_splits
-from umamba.nnunet.json_files import load_json
 from umamba.nnunet.paths import Paths
-from umamba.nnunet.plans import PlanOptions, Plans, derive_plans, resolve
-from umamba.nnunet.plans_files import read_plans, write_plans
+from umamba.nnunet.plans.derivation import PlanOptions, Plans, derive_plans, resolve
+from umamba.nnunet.plans.files import read_plans, write_plans
 from umamba.nnunet.preparation import ensure_plans, ensure_preprocessed, find_dataset
+from umamba.nnunet.splits import ensure_splits, read_splits
 from umamba.nnunet.trust import read_trusted_plans
+from umamba.system.json_files import load_json
 
 __all__ = [
     "Asked",

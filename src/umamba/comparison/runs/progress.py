@@ -9,7 +9,7 @@ from pathlib import Path
 from umamba.comparison.rows import Training
 from umamba.comparison.runs.executor import Event
 from umamba.comparison.runs.state import Comparison
-from umamba.terminal import write_control
+from umamba.system.terminal import write_control
 
 __all__ = ["ComparisonProgress", "format_hours"]
 

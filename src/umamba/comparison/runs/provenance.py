@@ -3,8 +3,8 @@
 import sys
 from typing import TYPE_CHECKING, Any
 
-from umamba.benchmark.machine import describe_machine
-from umamba.nnunet.manifest import sha256
+from umamba.costs.machine import describe_machine
+from umamba.nnunet.sharing.manifest import sha256
 from umamba.system.versions import versions
 
 if TYPE_CHECKING:

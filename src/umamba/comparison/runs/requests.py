@@ -9,7 +9,6 @@ from umamba.errors import UMambaError
 from umamba.evaluation.requests import MetricRequest
 from umamba.nnunet.paths import Paths, path_options
 from umamba.nnunet.requests import BATCH_SIZE, DATASET, DEVICE, PATCH_SIZE, TRUST
-from umamba.numerals import whole_number
 from umamba.option_checks import (
     folder_or_file,
     model_names,
@@ -18,6 +17,7 @@ from umamba.option_checks import (
     positive_points,
 )
 from umamba.options import Section, option
+from umamba.system.numerals import whole_number
 
 __all__ = ["CompareRequest"]
 

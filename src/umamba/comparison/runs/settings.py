@@ -10,10 +10,10 @@ from typing import Any
 from umamba.comparison.runs.budget import Length
 from umamba.comparison.runs.planning import Asked, ComparisonRequest
 from umamba.errors import UMambaError
-from umamba.nnunet.json_files import load_json
-from umamba.nnunet.paths import check_writable
-from umamba.nnunet.run_lock import LOCK_INSIDE
-from umamba.nnunet.whole_files import make_folder, write_whole
+from umamba.system.atomic_files import make_folder, write_whole
+from umamba.system.json_files import load_json
+from umamba.system.path_names import check_writable
+from umamba.system.run_lock import LOCK_INSIDE
 
 __all__ = [
     "check_output",

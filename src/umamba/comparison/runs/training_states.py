@@ -9,11 +9,11 @@ from pathlib import Path
 from umamba.comparison.rows import Training
 from umamba.comparison.runs.budget import Length
 from umamba.errors import CheckpointError, UMambaError
-from umamba.nnunet.checkpoints import read_checkpoint
-from umamba.nnunet.file_names import visible_files
-from umamba.nnunet.json_files import load_json
-from umamba.nnunet.run_lock import only_training
-from umamba.nnunet.training_state import CHECKPOINTS, newest_checkpoint
+from umamba.images.file_names import visible_files
+from umamba.nnunet.checkpoints.files import read_checkpoint
+from umamba.nnunet.training.state import CHECKPOINTS, newest_checkpoint
+from umamba.system.json_files import load_json
+from umamba.system.run_lock import only_training
 
 __all__ = [
     "FINAL",

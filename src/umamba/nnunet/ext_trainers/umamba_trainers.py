@@ -1,6 +1,6 @@
 """Point `nnUNet_extTrainer` at this folder, and stock nnU-Net finds our trainers by name."""
 
-from umamba.nnunet.trainers import (
+from umamba.nnunet.training.trainers import (
     nnUNetTrainerUMamba,
     nnUNetTrainerUMambaBot,
     nnUNetTrainerUMambaEnc,

@@ -1,0 +1,219 @@
+"""How time and memory of a layer grow with the length of the sequence."""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from time import perf_counter, process_time
+
+import torch
+from torch import Tensor, nn
+
+from umamba.costs.machine import (
+    choose_device,
+    describe_machine,
+    free_memory,
+    is_out_of_memory,
+)
+from umamba.costs.mixers import MIXERS, Mixer
+from umamba.costs.results import LayerScaling, Point, ScalingResult
+from umamba.errors import UMambaError
+from umamba.profiling import peak_memory, time_interleaved
+
+__all__ = ["DEFAULT_LENGTHS", "ScalingRequest", "measure_scaling"]
+
+log = logging.getLogger(__name__)
+
+DEFAULT_LENGTHS = tuple(2**n for n in range(10, 19))  # up to the voxels of a 64 x 64 x 64 patch
+_ROUNDS = 5
+_CALLS = _ROUNDS + 2  # one for the memory, one to warm up
+_CLOCKS = {"wall": perf_counter, "cpu": process_time}
+_HEADS = 4
+_RESERVE = 0.8  # of the free memory; the rest is left to others
+
+
+@dataclass(frozen=True)
+class ScalingRequest:
+    """What to measure.
+
+    Args:
+        lengths: Lengths of the sequence, in tokens.
+        d_model: Width of a token.
+        device: `cpu` or `cuda`; `None` is CUDA where there is one.
+        threads: Threads that torch may use; `None` leaves its own number.
+        budget_s: Seconds to spend, an equal share on each layer; of `clock`.
+        clock: `wall`, or `cpu`: the processor's time, summed over all threads.
+    """
+
+    lengths: Sequence[int] = DEFAULT_LENGTHS
+    d_model: int = 64
+    device: str | None = None
+    threads: int | None = None
+    budget_s: float = 60.0
+    clock: str = "wall"
+
+
+def measure_scaling(request: ScalingRequest) -> ScalingResult:
+    """Measure forward and backward of each layer, from short sequences to long ones.
+
+    A layer stops where the next length is expected to exceed its share of the budget, or the free
+    memory; the shortest length is always tried.
+
+    Args:
+        request: What to measure.
+
+    Returns:
+        Medians, spreads, peaks, and why a layer stopped.
+
+    Raises:
+        UMambaError: If the request cannot be met.
+    """
+    lengths, device = _check(request)
+    share_s = request.budget_s / len(MIXERS)
+    courses = [_Course(mixer) for mixer in MIXERS]
+    with _threads(request.threads):
+        _warm_up(lengths[0], request.d_model, device)
+        for length in lengths:
+            free_bytes = free_memory(device)
+            running = [course for course in courses if course.goes_on(length, share_s, free_bytes)]
+            if not running:
+                break
+            _measure_length(running, length, request, device)
+            _report(running, length)
+        return ScalingResult(
+            layers=tuple(course.result() for course in courses),
+            d_model=request.d_model,
+            budget_s=request.budget_s,
+            rounds=_ROUNDS,
+            clock=request.clock,
+            machine=describe_machine(device),
+        )
+
+
+def _check(request: ScalingRequest) -> tuple[list[int], str]:
+    """Return the lengths in order, and the device."""
+    lengths = sorted(set(request.lengths))
+    if len(lengths) < 2 or lengths[0] < 1:
+        given = " ".join(map(str, request.lengths))
+        msg = f"--lengths {given}: an exponent needs two different lengths or more, each at least 1"
+        raise UMambaError(msg)
+    if request.d_model < 1 or request.d_model % _HEADS:
+        msg = (
+            f"--d-model {request.d_model}: attention has {_HEADS} heads; "
+            f"give a multiple of {_HEADS}"
+        )
+        raise UMambaError(msg)
+    device = choose_device(request.device)
+    if device == "cuda" and request.clock == "cpu":
+        msg = "--clock cpu says nothing of a GPU; use --clock wall, or --device cpu"
+        raise UMambaError(msg)
+    return lengths, device
+
+
+@dataclass
+class _Course:
+    """One layer on its way through the lengths."""
+
+    mixer: Mixer
+    points: list[Point] = field(default_factory=list)
+    spent_s: float = 0.0
+    stopped_by: str = ""
+    reason: str = ""
+
+    def goes_on(self, length: int, share_s: float, free_bytes: int | None) -> bool:
+        """Stop where this length would probably cost more than there is; return whether not."""
+        if self.stopped_by or not self.points:
+            return not self.stopped_by
+        last = self.points[-1]
+        growth = (length / last.length) ** self.mixer.exponent
+        next_s = last.median_ms / 1e3 * growth * _CALLS
+        next_bytes = (last.peak_bytes or 0) * growth
+        if self.spent_s + next_s > share_s:
+            reason = (
+                f"{length:,} tokens would take about {next_s:.1f} s, and of this layer's "
+                f"{share_s:.3g} s (a third of --budget) {self.spent_s:.1f} s are spent"
+            )
+            self.stop("time", reason)
+        elif free_bytes is not None and next_bytes > _RESERVE * free_bytes:
+            reason = (
+                f"{length:,} tokens may need {next_bytes / 2**30:.2f} GiB, and "
+                f"{free_bytes / 2**30:.2f} GiB are free"
+            )
+            self.stop("memory", reason)
+        return not self.stopped_by
+
+    def stop(self, stopped_by: str, reason: str) -> None:
+        """End this layer's way."""
+        self.stopped_by, self.reason = stopped_by, reason
+
+    def result(self) -> LayerScaling:
+        """Return what was measured."""
+        mixer = self.mixer
+        return LayerScaling(
+            mixer.name, mixer.title, tuple(self.points), self.stopped_by, self.reason
+        )
+
+
+def _measure_length(
+    courses: Sequence[_Course], length: int, request: ScalingRequest, device: str
+) -> None:
+    """Measure the memory of each layer, then the times of all in turn."""
+    steps: dict[str, Callable[[], object]] = {}
+    peaks: dict[str, int | None] = {}
+    for course in courses:
+        step = _step(course.mixer, length, request.d_model, device)
+        try:
+            peaks[course.mixer.name] = peak_memory(step, device)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            course.stop("memory", f"{length:,} tokens do not fit into the memory")
+        else:
+            steps[course.mixer.name] = step
+    timings = time_interleaved(steps, _ROUNDS, _CLOCKS[request.clock])
+    for course in courses:
+        name = course.mixer.name
+        if name in timings:
+            timing = timings[name]
+            course.spent_s += sum(timing.seconds) + (_CALLS - _ROUNDS) * timing.median
+            course.points.append(
+                Point(length, timing.median * 1e3, timing.spread * 1e3, peaks[name])
+            )
+
+
+def _step(mixer: Mixer, length: int, d_model: int, device: str) -> Callable[[], object]:
+    """Return one forward and backward pass of a new layer: all gradients, in float32."""
+    layer = mixer.build(d_model).to(device)
+    x = torch.randn(1, length, d_model, device=device, requires_grad=True)
+    dy = torch.randn(1, length, d_model, device=device)
+    return partial(_forward_and_backward, layer, x, dy)
+
+
+def _forward_and_backward(layer: nn.Module, x: Tensor, dy: Tensor) -> None:
+    torch.autograd.grad(layer(x), (x, *layer.parameters()), dy)
+
+
+def _warm_up(length: int, d_model: int, device: str) -> None:
+    """Load and compile what a first call does, which is no part of any layer's cost."""
+    for mixer in MIXERS:
+        _step(mixer, length, d_model, device)()
+
+
+def _report(courses: Sequence[_Course], length: int) -> None:
+    measured = [
+        f"{course.mixer.title} {course.points[-1].median_ms:,.1f} ms"
+        for course in courses
+        if not course.stopped_by
+    ]
+    log.info("%9s tokens: %s", f"{length:,}", ", ".join(measured))
+
+
+@contextmanager
+def _threads(n_threads: int | None) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(n_threads or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,1 @@
+"""Image and mask files: names, headers, values; free of torch and nnU-Net."""

@@ -1,0 +1,216 @@
+"""Write checkpoints that a crash cannot tear, and read them without running what is in them."""
+
+import os
+import shutil
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from umamba.errors import CheckpointError, UMambaError, quoted
+from umamba.nnunet.checkpoints.contents import check_contents
+from umamba.nnunet.checkpoints.pickled_data import ForeignContentError
+from umamba.nnunet.checkpoints.torch_files import read_torch_file
+
+__all__ = [
+    "fitting",
+    "is_whole",
+    "only_safe_loading",
+    "previous_of",
+    "read_checkpoint",
+    "remove_partial",
+    "write_checkpoint",
+]
+
+# What reading a file that is damaged, though whole as a zip file, can raise.
+_UNREADABLE = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    NotImplementedError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint of nnU-Net, of the authors' fork, or of ours.
+
+    Only tensors, plain Python data and numpy scalars are accepted; nothing in the file is run.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its contents, on the CPU.
+
+    Raises:
+        CheckpointError: If the file is missing, torn, not a checkpoint, or holds anything else.
+    """
+    if not path.is_file():
+        msg = f"checkpoint {path} does not exist; train first, or give another -f or -chk"
+        raise CheckpointError(msg)
+    try:
+        checkpoint = read_torch_file(path)
+    except ForeignContentError as error:
+        msg = (
+            f"checkpoint {path} holds more than weights and plain data, or is not a checkpoint, "
+            f"and was not loaded ({error}). Use a file from a source that you trust."
+        )
+        raise CheckpointError(msg) from None
+    except (zipfile.BadZipFile, EOFError) as error:
+        msg = (
+            f"checkpoint {path} is damaged: a checksum does not fit, its end is missing, or it is "
+            f"not a file of `torch.save` ({error}); it was not loaded. Use another copy"
+        )
+        raise CheckpointError(msg) from None
+    except _UNREADABLE as error:
+        reason = quoted(next(iter(str(error).splitlines()), type(error).__name__))
+        msg = f"checkpoint {path} cannot be read, it may be torn ({reason}); use another copy"
+        raise CheckpointError(msg) from None
+    return check_contents(checkpoint, path)
+
+
+@contextmanager
+def fitting(path: Path) -> Iterator[None]:
+    """Take up what a checkpoint holds of a training.
+
+    Raises:
+        CheckpointError: If its weights or states are not those of the training.
+    """
+    try:
+        yield
+    except UMambaError:
+        raise
+    except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
+        reason = quoted(" ".join(str(error).split()))
+        msg = (
+            f"checkpoint {path} does not fit the training that it is to continue "
+            f"({type(error).__name__} {reason}); use another copy, or begin anew with --overwrite"
+        )
+        raise CheckpointError(msg) from None
+
+
+@contextmanager
+def only_safe_loading() -> Iterator[None]:
+    """Let nnU-Net's own functions read checkpoints by `read_checkpoint`, too.
+
+    They call `torch.load` in such a way that it runs whatever a file says, and take no other
+    reader.
+
+    Raises:
+        CheckpointError: If what they then look for is not there, or does not fit the network.
+    """
+
+    def load(file: Any, *_: Any, **__: Any) -> Any:
+        return read_checkpoint(Path(file))
+
+    ours: Any = load
+    stock, torch.load = torch.load, ours
+    try:
+        yield
+    except KeyError as error:
+        msg = (
+            f"the checkpoint lacks {error}: it was made for prediction, as an installed model is, "
+            "and can only be started from, by -pretrained_weights"
+        )
+        raise CheckpointError(msg) from None
+    except AssertionError as error:
+        said = str(error).partition("; your network:")[0]  # what follows is a whole tensor
+        msg = f"the checkpoint does not fit the network that the plans describe: {said}"
+        raise CheckpointError(msg) from None
+    finally:
+        torch.load = stock
+
+
+def write_checkpoint(checkpoint: Mapping[str, Any], path: Path, *, keep_previous: bool) -> None:
+    """Write a checkpoint so that after a crash at any moment a whole one is there.
+
+    It goes to a temporary file, down to the disk, is verified, and then takes the name at once.
+
+    Args:
+        checkpoint: Its contents.
+        path: Where it goes.
+        keep_previous: Whether a whole checkpoint of that name is kept as `previous_of(path)`.
+
+    Raises:
+        CheckpointError: If it cannot be written; what was there before is as it was.
+    """
+    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    try:
+        with partial.open("wb") as file:
+            torch.save(checkpoint, file)
+            file.flush()
+            os.fsync(file.fileno())
+        if not is_whole(partial):
+            msg = f"checkpoint {path} reads back differently from what was written; check the disk"
+            raise CheckpointError(msg)
+        if keep_previous and is_whole(path):  # a torn one must not push out a good one
+            _keep(path)
+        partial.replace(path)
+        _sync_folder(path.parent)
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        msg = (
+            f"checkpoint {path} cannot be written ({reason}); the last one before it is kept. "
+            "Make room or give write access, then continue with --resume"
+        )
+        raise CheckpointError(msg) from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def remove_partial(folder: Path) -> None:
+    """Remove what processes left that were killed while they wrote a checkpoint."""
+    for partial in folder.glob(".checkpoint_*.partial-*"):
+        partial.unlink(missing_ok=True)
+
+
+def previous_of(path: Path) -> Path:
+    """Return where the checkpoint is kept that `path` took the place of."""
+    return path.with_name(f"{path.stem}_previous{path.suffix}")
+
+
+def is_whole(path: Path) -> bool:
+    """Return whether every record of a checkpoint has the checksum that it was written with."""
+    try:
+        with zipfile.ZipFile(path) as records:
+            return records.testzip() is None
+    except (OSError, zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError):
+        return False
+
+
+def _keep(path: Path) -> None:
+    """Give a checkpoint its second name, at once; it is copied where links are refused."""
+    previous = previous_of(path)
+    second = path.with_name(f".{previous.name}.partial-{os.getpid()}")
+    second.unlink(missing_ok=True)
+    try:
+        second.hardlink_to(path)
+    except OSError:
+        shutil.copy2(path, second)
+    try:
+        second.replace(previous)
+    finally:
+        second.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Let new names in a folder survive a power failure, where folders can be synchronised."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(handle)
+    except OSError:
+        return
+    finally:
+        os.close(handle)

@@ -1,0 +1,57 @@
+"""Predict as a request says: with the model that it names, and what goes with the segmentations."""
+
+from pathlib import Path
+
+from umamba.errors import UMambaError, unknown_name
+from umamba.nnunet.prediction.attention_maps import draw_attention, load_attention
+from umamba.nnunet.prediction.folders import PredictionOptions, PredictionReport, predict
+from umamba.nnunet.preparation import find_dataset
+from umamba.nnunet.requests import PredictionRequest
+from umamba.nnunet.sharing.installation import opened_model
+
+__all__ = ["predict_with"]
+
+
+def predict_with(request: PredictionRequest) -> PredictionReport:
+    """Segment a folder of images with the model that a request names.
+
+    Raises:
+        UMambaError: If the model cannot be used, no case can be predicted, or outputs cannot be
+            written.
+    """
+    options = PredictionOptions(
+        folds=tuple(map(str, request.folds)),
+        checkpoint_name=request.checkpoint,
+        prune_to=request.prune_to,
+        step_size=request.step_size,
+        mirroring=not request.disable_tta,
+        save_probabilities=request.save_probabilities,
+        device=str(request.device),
+        previous_stage=None if request.previous_stage is None else Path(request.previous_stage),
+        overwrite=request.overwrite,
+        trust_plans=request.trust_plans,
+    )
+    images, output = Path(request.images), Path(request.output)
+    with opened_model(_model_folder(request), trust_plans=request.trust_plans) as model:
+        if request.attention_maps is None:
+            return predict(model, images, output, options)
+        maps = Path(request.attention_maps)
+        attention = load_attention(model, maps, options)
+        report = predict(model, images, output, options)
+        draw_attention(attention, images, maps, options, report)
+        return report
+
+
+def _model_folder(request: PredictionRequest) -> Path:
+    if request.model_folder is not None:
+        return Path(request.model_folder)
+    if request.dataset is None or request.configuration is None or request.plans is None:
+        msg = "name the model by its folder (-m), or by -d, -c and -p or --model"
+        raise UMambaError(msg)
+    paths = request.paths.completed()
+    name = f"{request.trainer}__{request.plans}__{request.configuration}"
+    models = paths.require("results") / find_dataset(str(request.dataset), paths)
+    trained = sorted(path.parent.name for path in models.glob("*__*__*/plans.json"))
+    if trained and not (models / name).is_dir():
+        raise UMambaError(unknown_name(f"in {models} the model", name, trained))
+    return models / name

@@ -1,0 +1,330 @@
+"""Which model a folder of outputs belongs to: claimed before the first output is there."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from umamba import __version__
+from umamba.errors import UMambaError
+from umamba.system.atomic_files import place_if_absent
+from umamba.system.file_lock import is_abandoned, own_signature
+
+__all__ = [
+    "OutputClaim",
+    "clear_stale",
+    "model_identity",
+    "segmentations_of_others",
+    "staging_name",
+]
+
+_STAGING = ".umamba-partial-"
+_RECORD = "umamba_prediction.json"
+_STOCK_RECORD = "predict_from_raw_data_args.json"  # what stock nnU-Net leaves beside predictions
+# What a prediction depends on besides the weights.
+_OF_CONFIGURATION = (
+    *("preprocessor_name", "patch_size", "spacing", "normalization_schemes", "use_mask_for_norm"),
+    *("resampling_fn_data", "resampling_fn_data_kwargs", "resampling_fn_probabilities"),
+    *("resampling_fn_probabilities_kwargs", "architecture"),
+)
+_OF_PLANS = (
+    "transpose_forward",
+    "image_reader_writer",
+    "foreground_intensity_properties_per_channel",
+)
+_OF_DATASET = ("labels", "regions_class_order", "file_ending")
+
+
+def staging_name() -> str:
+    """Return the hidden name under which this process makes files in an output folder."""
+    return f"{_STAGING}{own_signature()}"
+
+
+def clear_stale(folder: Path) -> None:
+    """Remove what processes of this machine that died were making in an output folder."""
+    for stale in folder.glob(f"{_STAGING}*"):
+        if is_abandoned(stale.name.removeprefix(_STAGING).removesuffix(".json")):
+            if stale.is_dir():
+                shutil.rmtree(stale, ignore_errors=True)
+            else:
+                stale.unlink(missing_ok=True)
+
+
+def model_identity(predictor: Any, previous_stage: Path | None) -> dict[str, Any]:
+    """Return what two predictions must have in common to belong into one folder.
+
+    Args:
+        predictor: nnU-Net's predictor.
+        previous_stage: Segmentations of the first stage, for a cascade.
+    """
+    return {
+        "weights_sha256": _weights_digest(predictor.list_of_parameters),
+        "models": len(predictor.list_of_parameters),
+        "plans_sha256": _plans_digest(predictor),
+        "step_size": predictor.tile_step_size,
+        "mirroring": list(predictor.allowed_mirroring_axes or ())
+        if predictor.use_mirroring
+        else False,
+        # of a UNet++, which can be pruned
+        "depth": getattr(getattr(predictor.network, "decoder", None), "depth", None),
+        "first_stage": None if previous_stage is None else _first_stage(previous_stage),
+    }
+
+
+def _weights_digest(folds: Iterable[Mapping[str, Any]]) -> str:
+    import torch
+
+    digest = hashlib.sha256()
+    for weights in folds:
+        for name in sorted(weights):
+            digest.update(name.encode())
+            as_bytes = weights[name].detach().cpu().contiguous().flatten().view(torch.uint8)
+            digest.update(as_bytes.numpy().data)
+    return digest.hexdigest()
+
+
+def _plans_digest(predictor: Any) -> str:
+    parts = [
+        (predictor.configuration_manager.configuration, _OF_CONFIGURATION),
+        (predictor.plans_manager.plans, _OF_PLANS),
+        (predictor.dataset_json, _OF_DATASET),
+    ]
+    wanted = [[given.get(key) for key in keys] for given, keys in parts]
+    return hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()
+
+
+def _first_stage(folder: Path) -> str:
+    """Return what tells first stages apart: the weights, else the place."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        return str(json.loads((folder / _RECORD).read_text())["weights_sha256"])
+    return str(folder.resolve())
+
+
+def segmentations_of_others(folder: Path) -> set[str]:
+    """Return the cases in a folder that the model which claims it has not made, or not yet."""
+    try:
+        there = json.loads((folder / _RECORD).read_text())
+        return {*there["others"], *there["replacing"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
+
+
+class OutputClaim:
+    """A model's claim on a folder, written before its first output and so valid after any kill.
+
+    The record names the cases whose files another model, or nobody known, has made: those that
+    stay (`others`), and those that `--overwrite` has begun to replace (`replacing`).
+
+    Args:
+        folder: The folder, which need not be there yet.
+        identity: What `model_identity` returned.
+        endings: How a case's outputs end: first what a case needs to count as done.
+        required: How many of the endings that are.
+        overwrite: Whether files are replaced.
+        option: The option that names the folder, for messages.
+        companions: Files that describe the outputs, by name, as JSON.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        identity: Mapping[str, Any],
+        *,
+        endings: Sequence[str],
+        required: int,
+        overwrite: bool,
+        option: str = "-o",
+        companions: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._folder = folder
+        self._identity = json.loads(json.dumps(identity))
+        self._endings, self._required = endings, endings[:required]
+        self._overwrite, self._option = overwrite, option
+        self._companions = companions or {}
+        self._others: set[str] = set()
+        self._replacing: set[str] = set()
+        self._there: set[str] = set()
+        self._is_claimed = False
+
+    @property
+    def others(self) -> set[str]:
+        """Return the cases in the folder that are not of this model and stay."""
+        return self._others
+
+    def find_done(self, case_ids: Iterable[str]) -> set[str]:
+        """Return the cases that this model has done; nothing is written.
+
+        Raises:
+            UMambaError: If the folder is another model's, or files would be replaced unasked.
+        """
+        wanted = set(case_ids)
+        self._there = self._outputs()
+        record = self._read()
+        if record is None:
+            self._check_companions()
+        else:
+            self._is_claimed = self._check(record)
+        if self._is_claimed and record is not None:
+            self._others, self._replacing = set(record["others"]), set(record["replacing"])
+        else:
+            self._others = set(self._there)
+        if self._overwrite:
+            self._is_claimed = False
+            self._replacing = self._there & wanted
+            self._others -= wanted
+            return set()
+        self._check_others(wanted)
+        return {case_id for case_id in wanted - self._replacing if self._is_whole(case_id)}
+
+    def _outputs(self) -> set[str]:
+        """Return the cases of which any output is in the folder."""
+        names = [path.name for path in self._folder.iterdir()] if self._folder.is_dir() else []
+        return {
+            name.removesuffix(ending)
+            for name in names
+            for ending in self._endings
+            if name.endswith(ending) and not name.startswith(".")
+        }
+
+    def _is_whole(self, case_id: str) -> bool:
+        return all((self._folder / f"{case_id}{ending}").is_file() for ending in self._required)
+
+    def _read(self) -> dict[str, Any] | None:
+        """Return the record; `None` where there is none, or a damaged one is to be replaced."""
+        path = self._folder / _RECORD
+        try:
+            there: dict[str, Any] = json.loads(path.read_text())
+            if there["weights_sha256"]:
+                return {"others": [], "replacing": []} | there
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError):
+            pass
+        if self._overwrite:
+            return None
+        msg = f"{path} is damaged; {self._remedy()}"
+        raise UMambaError(msg)
+
+    def _check(self, record: Mapping[str, Any]) -> bool:
+        """Return whether the record is this model's.
+
+        Raises:
+            UMambaError: If it is not, and nothing is to be replaced.
+        """
+        differing = [k for k, value in self._identity.items() if record.get(k, "?") != value]
+        if differing and not self._overwrite:
+            verb = "differs" if len(differing) == 1 else "differ"
+            msg = (
+                f"the files in {self._folder} were made with another model or other settings "
+                f"({', '.join(differing)} {verb}); {self._remedy()}"
+            )
+            raise UMambaError(msg)
+        return not differing
+
+    def _check_others(self, wanted: set[str]) -> None:
+        unknown = sorted(self._others & wanted & self._outputs())
+        if unknown:
+            more = ", ..." if len(unknown) > 3 else ""
+            msg = (
+                f"{self._folder} holds files of {len(unknown)} of the cases "
+                f"({', '.join(unknown[:3])}{more}) that no record ascribes to this model; "
+                f"{self._remedy()}"
+            )
+            raise UMambaError(msg)
+
+    def _check_companions(self) -> None:
+        """Check that no description of something else is replaced, such as a data set's."""
+        if self._overwrite and (self._folder / _STOCK_RECORD).is_file():
+            return
+        for name, content in self._companions.items():
+            path = self._folder / name
+            if path.is_file() and not _holds(path, content):
+                msg = (
+                    f"{path} describes something other than this model's predictions, and would be "
+                    f"overwritten; give another {self._option}"
+                )
+                raise UMambaError(msg)
+
+    def _remedy(self) -> str:
+        return f"give another {self._option}, or --overwrite to predict all cases anew"
+
+    def may_replace(self, case_id: str) -> bool:
+        """Return whether files of a case were there when the prediction began."""
+        return case_id in self._there
+
+    def stake(self, case_id: str, names: Iterable[str]) -> None:
+        """Claim the folder, if that is not done; call before files of a case are published.
+
+        Args:
+            case_id: The case.
+            names: The files. What else is there of a case that is replaced is removed.
+
+        Raises:
+            UMambaError: If the folder became another model's meanwhile.
+            OSError: If the record cannot be written.
+        """
+        if self._is_claimed:
+            self._check_still_ours()
+        else:
+            self._write(first=not self._overwrite)
+            self._is_claimed = True
+            for name, content in self._companions.items():
+                _write_durably(self._folder / name, content)
+        if case_id in self._replacing:
+            stale = {f"{case_id}{ending}" for ending in self._endings} - set(names)
+            for name in stale:
+                (self._folder / name).unlink(missing_ok=True)
+
+    def settle(self, case_id: str) -> None:
+        """Note that the files of a case are this model's; call after they were published."""
+        if case_id in self._replacing:
+            self._replacing.discard(case_id)
+            self._write(first=False)
+
+    def _check_still_ours(self) -> None:
+        there = self._read()
+        if there is None or any(there.get(k, "?") != v for k, v in self._identity.items()):
+            msg = (
+                f"{self._folder} was taken over by another prediction meanwhile; give each a "
+                f"{self._option} of its own, then run the command again"
+            )
+            raise UMambaError(msg)
+
+    def _write(self, *, first: bool) -> None:
+        path = self._folder / _RECORD
+        content = {
+            "umamba": __version__,
+            **self._identity,
+            "others": sorted(self._others),
+            "replacing": sorted(self._replacing),
+        }
+        self._folder.mkdir(parents=True, exist_ok=True)
+        if not _write_durably(path, content, only_if_absent=first):
+            self._check_still_ours()  # another process was quicker
+
+
+def _holds(path: Path, content: Any) -> bool:
+    try:
+        return bool(json.loads(path.read_text(encoding="utf-8")) == json.loads(json.dumps(content)))
+    except (OSError, ValueError):
+        return False
+
+
+def _write_durably(path: Path, content: Any, *, only_if_absent: bool = False) -> bool:
+    """Write JSON whole or not at all, and onto the disk; return whether it was written."""
+    partial = path.with_name(f"{staging_name()}.json")
+    try:
+        with partial.open("w", encoding="utf-8") as file:
+            file.write(json.dumps(content, indent=2) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        if only_if_absent:
+            return place_if_absent(partial, path)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return True

@@ -1,0 +1,1 @@
+"""Trained models as folders or zip files: export, installation, model card."""

@@ -1,0 +1,240 @@
+"""A trained model to a folder or zip file that can be shared: weights, description, checksums."""
+
+import json
+import platform
+import re
+import shutil
+import sys
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from umamba import __version__
+from umamba.errors import CheckpointError, ModelFileError, quoted
+from umamba.nnunet.checkpoints.files import read_checkpoint
+from umamba.nnunet.model_loading import find_folds, read_model
+from umamba.nnunet.paths import Paths
+from umamba.nnunet.preparation import find_dataset
+from umamba.nnunet.sharing.fold_facts import count_cases, count_iterations
+from umamba.nnunet.sharing.manifest import CARD, MANIFEST, FoldRecord, Manifest, sha256
+from umamba.nnunet.sharing.model_card import model_card
+from umamba.nnunet.sharing.shareable import Sieve
+from umamba.nnunet.sharing.weight_files import write_weights
+from umamba.nnunet.trust import read_model_description
+from umamba.system.json_files import load_json
+from umamba.system.publishing import publication
+from umamba.system.run_lock import refuse_if_at_work
+
+__all__ = ["ExportRequest", "export_model"]
+
+_LABEL = re.compile(r"\d+|\(\d+(, ?\d+)*,?\)", re.ASCII)  # or a region, as nnU-Net writes it
+_WEIGHT = re.compile(r"\w+(\.\w+)*", re.ASCII)
+_TRAINER = re.compile(r"\w+", re.ASCII)
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the first day that a zip file knows
+_UNIX = 3
+_SHOWN = 8
+_WEIGHTS = "weights.safetensors"
+
+
+@dataclass(frozen=True)
+class ExportRequest:
+    """Which model to export.
+
+    Args:
+        dataset: `DatasetXXX_Name` or its number.
+        configuration: `2d`, `3d_fullres`, ...
+        plans_name: Name of the plans.
+        trainer: Name of the trainer.
+        folds: Folds to export; empty means all that are there.
+        checkpoint_name: File in each fold.
+        trust_plans: Whether plans may name code that is not known here.
+    """
+
+    dataset: str
+    configuration: str
+    plans_name: str
+    trainer: str = "nnUNetTrainerUMamba"
+    folds: tuple[str, ...] = ()
+    checkpoint_name: str = "checkpoint_final.pth"
+    trust_plans: bool = False
+
+
+def export_model(request: ExportRequest, output: Path, paths: Paths) -> Manifest:
+    """Write a trained model as a folder, or as a zip file where the output's name ends in `.zip`.
+
+    Args:
+        request: The model.
+        output: Where it goes; nothing may be there yet.
+        paths: nnU-Net's folders.
+
+    Returns:
+        What was written.
+
+    Raises:
+        UMambaError: If the model is not there, or cannot be shared, or the output cannot be
+            written; nothing is left there.
+    """
+    dataset = find_dataset(request.dataset, paths)
+    name = f"{request.trainer}__{request.plans_name}__{request.configuration}"
+    model = paths.require("results") / dataset / name
+    if not model.is_dir():
+        msg = f"model folder {model} does not exist; train first, or check -p, -tr and the names"
+        raise ModelFileError(msg)
+    splits = paths.preprocessed and paths.preprocessed / dataset / "splits_final.json"
+    with publication(output, "nothing is overwritten: give another -o") as work:
+        is_zip = output.suffix.lower() == ".zip"
+        folder = work.workspace / "model" if is_zip else work.new
+        folder.mkdir()
+        manifest = _write_folder(request, dataset, model, folder, splits)
+        if is_zip:
+            _zip(folder, work.new)
+        work.publish()
+    return manifest
+
+
+def _finished_folds(request: ExportRequest, model: Path) -> list[str]:
+    """Return the folds to export, in none of which another process is at work.
+
+    Raises:
+        UMambaError: If one is, or if there is no fold.
+    """
+    asked = [model / f"fold_{fold}" for fold in request.folds]
+    for folder in asked or sorted(model.glob("fold_*")):
+        refuse_if_at_work(folder, "export other folds with -f")
+    return list(dict.fromkeys(request.folds)) or find_folds(model, request.checkpoint_name)
+
+
+def _write_folder(
+    request: ExportRequest, dataset: str, model: Path, folder: Path, splits: Path | None
+) -> Manifest:
+    dataset_json, plans = _shareable(model, trusted=request.trust_plans)
+    read_model(  # as whoever installs it will
+        model,
+        request.folds,
+        request.checkpoint_name,
+        trust_plans=request.trust_plans,
+        described=(dataset_json, plans),
+    )
+    for name, content in (("dataset.json", dataset_json), ("plans.json", plans)):
+        (folder / name).write_text(json.dumps(content, indent=4) + "\n", encoding="utf-8")
+    folds, metrics = {}, {}
+    for fold in _finished_folds(request, model):
+        sys.stderr.write(f"exporting fold {fold}\n")
+        record = _write_fold(request, model / f"fold_{fold}", folder / f"fold_{fold}")
+        cases = count_cases(model / f"fold_{fold}", dataset_json, splits)
+        folds[fold] = replace(record, training_cases=cases[0], validation_cases=cases[1])
+        summary = model / f"fold_{fold}" / "validation" / "summary.json"
+        if summary.is_file():
+            metrics[fold] = _metrics(load_json(summary))
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    manifest = Manifest(
+        dataset=dataset,
+        trainer=request.trainer,
+        plans_name=request.plans_name,
+        configuration=request.configuration,
+        folds=folds,
+        versions={
+            "umamba": __version__,
+            "nnunetv2": version("nnunetv2"),
+            "torch": version("torch"),
+            "python": platform.python_version(),
+        },
+        metrics=metrics,
+        files={
+            path.relative_to(folder).as_posix(): {
+                "bytes": path.stat().st_size,
+                "sha256": sha256(path),
+            }
+            for path in files
+        },
+    )
+    manifest.write(folder)
+    (folder / CARD).write_text(model_card(manifest, dataset_json, plans), encoding="utf-8")
+    return manifest
+
+
+def _write_fold(request: ExportRequest, source: Path, folder: Path) -> FoldRecord:
+    checkpoint_path = source / request.checkpoint_name
+    checkpoint = read_checkpoint(checkpoint_path)
+    folder.mkdir()
+    weights, trainer = checkpoint["network_weights"], checkpoint.get("trainer_name")
+    strange = next((name for name in weights if not _WEIGHT.fullmatch(name)), None)
+    if strange is not None:
+        msg = f"checkpoint {checkpoint_path} holds a weight named {quoted(strange)}, of no network"
+        raise CheckpointError(msg)
+    if not isinstance(trainer, str) or not _TRAINER.fullmatch(trainer):
+        msg = f"checkpoint {checkpoint_path} names no trainer; it was not written by nnU-Net v2"
+        raise CheckpointError(msg)
+    write_weights(weights, folder / _WEIGHTS, checkpoint_path)
+    axes = checkpoint.get("inference_allowed_mirroring_axes")
+    epochs = checkpoint.get("current_epoch")
+    return FoldRecord(
+        weights=f"{folder.name}/{_WEIGHTS}",
+        trainer_name=trainer,
+        mirroring_axes=None if axes is None else tuple(int(axis) for axis in axes),
+        epochs=None if epochs is None else int(epochs),
+        iterations=count_iterations(checkpoint, request.trainer),
+    )
+
+
+def _metrics(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the means of a validation; the names of its cases stay here."""
+
+    def known(value: float) -> float | None:  # NaN for a label that is in no case
+        return value if isfinite(value) else None
+
+    return {
+        "cases": len(summary["metric_per_case"]),
+        "mean_dice": known(summary["foreground_mean"]["Dice"]),
+        "dice": {
+            label: known(values["Dice"])
+            for label, values in summary["mean"].items()
+            if _LABEL.fullmatch(label)
+        },
+    }
+
+
+def _shareable(model: Path, *, trusted: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what is shared of `dataset.json` and of `plans.json`; say what is not.
+
+    Raises:
+        PlansError: If what the model needs is private, or of no known kind.
+    """
+    dataset_json, plans = read_model_description(model, trusted=trusted)
+    of_dataset = Sieve(model / "dataset.json", _case_ids(model))
+    of_plans = Sieve(model / "plans.json")
+    shared = of_dataset.description(dataset_json), of_plans.plans(plans)
+    for sieve in (of_dataset, of_plans):
+        if sieve.left_out:
+            listed = ", ".join(map(quoted, sieve.left_out[:_SHOWN]))
+            more = ", ..." if len(sieve.left_out) > _SHOWN else ""
+            sys.stderr.write(f"note: of {sieve.file.name} not exported: {listed}{more}\n")
+    return shared
+
+
+def _case_ids(model: Path) -> set[str]:
+    """Return the names of the cases that the folds were validated on."""
+    files = [
+        Path(str(case.get("prediction_file", ""))).name
+        for summary in model.glob("fold_*/validation/summary.json")
+        for case in load_json(summary).get("metric_per_case", [])
+    ]
+    return {name.split(".", 1)[0] for name in files}
+
+
+def _zip(folder: Path, archive: Path) -> None:
+    """Pack a folder so that the same files give the same bytes, at any time and place."""
+    names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+    first = [CARD, MANIFEST]  # for whoever looks into it
+    with zipfile.ZipFile(archive, "w") as zipped:
+        for name in first + [name for name in names if name not in first]:
+            entry = zipfile.ZipInfo(name, _EPOCH)
+            entry.create_system, entry.external_attr = _UNIX, 0o100644 << 16
+            entry.compress_type = zipfile.ZIP_DEFLATED if name in first else zipfile.ZIP_STORED
+            entry.file_size = (folder / name).stat().st_size
+            with (folder / name).open("rb") as file, zipped.open(entry, "w") as packed:
+                shutil.copyfileobj(file, packed, 2**20)

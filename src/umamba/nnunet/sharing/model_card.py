@@ -1,0 +1,155 @@
+"""The text that goes with a shared model: what it was trained on, how good it is, and for what."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from umamba.datasets.description import channel_names
+from umamba.images.file_names import GEOMETRY_ENDINGS
+from umamba.nnunet.plans.derivation import Plans, resolve
+from umamba.nnunet.sharing.manifest import Manifest
+
+__all__ = ["model_card"]
+
+_TO_COMPLETE = "*To be completed by the author of the model.*"
+
+
+def model_card(manifest: Manifest, dataset_json: Mapping[str, Any], plans: Plans) -> str:
+    """Return the card as Markdown.
+
+    Args:
+        manifest: What is exported.
+        dataset_json: Its `dataset.json`.
+        plans: Its plans.
+
+    Returns:
+        The text; what only the author knows is marked.
+    """
+    licence = dataset_json.get("licence") or dataset_json.get("license")
+    network = resolve(plans, manifest.configuration)
+    axes = _axes(plans, len(network["patch_size"]))
+    architecture = network.get("architecture", {}).get("network_class_name", "as in plans.json")
+    return f"""---
+library_name: nnunetv2
+pipeline_tag: image-segmentation
+tags: [medical-imaging, segmentation, nnunet, umamba]
+---
+
+# {manifest.dataset}: {manifest.configuration}
+
+| | |
+|---|---|
+| network | `{architecture}` |
+| trainer | `{manifest.trainer}` |
+| plans | `{manifest.plans_name}` |
+| patch size in voxels ({axes}) | {_by_axis(network["patch_size"])} |
+| spacing in {_unit(dataset_json)} ({axes}) | {_by_axis(network["spacing"])} |
+| made with | {", ".join(f"{name} {number}" for name, number in manifest.versions.items())} |
+
+## Data
+
+{dataset_json.get("description") or _TO_COMPLETE}
+
+- Channels: {", ".join(map(str, channel_names(dataset_json)))}
+- Labels: {", ".join(f"{name} = {value}" for name, value in dataset_json["labels"].items())}
+- Cases in the data set: {_count(dataset_json.get("numTraining"))}; files `{_ending(dataset_json)}`
+- Reference: {dataset_json.get("reference") or "none given"}
+
+## Training
+
+{_folds_table(manifest)}
+
+## Metrics
+
+{_metrics_table(manifest.metrics, dataset_json["labels"])}
+
+## Intended use
+
+Research on images of the kind named above: same modality, channels and region of the body.
+{_TO_COMPLETE}
+
+## Limits
+
+Not a medical device. It has not been tested on data of other scanners, sites or patients than those
+it was trained and validated on; look at every segmentation before you rely on it. {_TO_COMPLETE}
+
+## Use
+
+```bash
+umamba install THIS_FOLDER_OR_ZIP
+umamba predict -m THIS_FOLDER_OR_ZIP -i IMAGES -o OUTPUT
+```
+
+`manifest.json` lists checksums; they show damage, not who made the model. This file has none, so
+that it can be completed.
+
+## Licence
+
+{licence or _TO_COMPLETE}
+"""
+
+
+def _axes(plans: Plans, n_axes: int) -> str:
+    """Return the names of the network's axes, which may be other than those of the image."""
+    order = plans.get("transpose_forward", range(3))
+    return ", ".join([["z", "y", "x"][axis] for axis in order][-n_axes:])
+
+
+def _by_axis(values: Sequence[int | float]) -> str:
+    return " x ".join(f"{value:g}" for value in values)
+
+
+def _unit(dataset_json: Mapping[str, Any]) -> str:
+    reader = dataset_json.get("overwrite_image_reader_writer")
+    has_unit = _ending(dataset_json) in GEOMETRY_ENDINGS or reader == "Tiff3DIO"
+    return "mm" if has_unit else "pixels"
+
+
+def _folds_table(manifest: Manifest) -> str:
+    columns = ("training_cases", "validation_cases", "epochs", "iterations")
+    rows = [
+        [fold, *(_count(getattr(record, column)) for column in columns)]
+        for fold, record in manifest.folds.items()
+    ]
+    return _table(["fold", *(column.replace("_", " ") for column in columns)], rows)
+
+
+def _count(number: int | None) -> str:
+    return "not known" if number is None else str(number)
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(
+        f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines
+    )
+
+
+def _ending(dataset_json: Mapping[str, Any]) -> str:
+    return str(dataset_json["file_ending"])
+
+
+def _metrics_table(metrics: Mapping[str, Any], labels: Mapping[str, Any]) -> str:
+    if not metrics:
+        return f"No validation was found. {_TO_COMPLETE}"
+    names = {_values(value): name for name, value in labels.items()}
+    found = sorted({label for fold in metrics.values() for label in fold["dice"]}, key=_values)
+    rows = [
+        [fold, str(values["cases"]), _number(values["mean_dice"])]
+        + [_number(values["dice"].get(label)) for label in found]
+        for fold, values in metrics.items()
+    ]
+    columns = [names.get(_values(label), f"label {label}") for label in found]
+    return (
+        "Dice on the validation cases of each fold, which its training has not seen (those of fold "
+        f"`all` were trained on):\n\n{_table(['fold', 'cases', 'mean Dice', *columns], rows)}"
+    )
+
+
+def _values(label: Any) -> tuple[int, ...]:
+    """Return the values of a label or region, be it 1, "1", [1, 2] or "(1, 2)"."""
+    return tuple(int(number) for number in re.findall(r"\d+", str(label), re.ASCII))
+
+
+def _number(value: float | None) -> str:
+    return "not in any case" if value is None else f"{value:.4f}"

@@ -1,0 +1,1 @@
+"""Training of one fold: trainers, batches, seeds, and going on after an interruption."""

@@ -1,0 +1,398 @@
+"""A trainer that can be stopped or killed at any moment and then goes on as if it had not been."""
+
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from multiprocessing import active_children
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from tqdm import tqdm
+
+from umamba.nnunet.checkpoints.files import (
+    fitting,
+    is_whole,
+    previous_of,
+    read_checkpoint,
+    remove_partial,
+    write_checkpoint,
+)
+from umamba.nnunet.plans.networks import bare_network
+from umamba.nnunet.training.finite_steps import MOST_IN_A_ROW, FiniteSteps, find_non_finite
+from umamba.nnunet.training.pace import Pace
+from umamba.nnunet.training.record import check_begun_alike
+from umamba.nnunet.training.state import (
+    LATEST,
+    STATE,
+    UnfinishedEpoch,
+    newest_checkpoint,
+    random_states,
+    restore_random_states,
+)
+from umamba.system.disk_space import check_space, full_disk_explained
+from umamba.system.interruption import STOP_FILE, StopRequest, how_to_go_on, resumable
+from umamba.system.processes import kill_children
+from umamba.system.progress import CaseProgress
+from umamba.system.run_lock import only_training
+
+__all__ = ["CrashSafeTrainer"]
+
+_SECONDS_BETWEEN_CHECKPOINTS = 600.0
+_PREDICTING = "predicting "  # how nnU-Net's log begins a case of the validation
+
+
+class CrashSafeTrainer(nnUNetTrainer):
+    """Train by nnU-Net's own steps, so that next to nothing is lost whatever happens.
+
+    A checkpoint is written after every epoch and at least every ten minutes. When a stop is asked
+    for (a signal, a stop file, a limit of hours), the iteration is finished and saved. Checkpoints
+    hold the steps of an unfinished epoch and the states of the random generators.
+
+    Attributes:
+        stop: What asks to stop; `None` is signals, and a file `stop` in the folder of the fold.
+        epoch_at_hand: The steps of the epoch that is being trained; `None` between epochs.
+    """
+
+    stop: StopRequest | None = None
+    epoch_at_hand: UnfinishedEpoch | None = None
+    _finite_steps: FiniteSteps
+    _random_states: Mapping[str, Any] | None = None
+    _saved_at = 0.0
+    _pace: Pace | None = None
+    _validation: CaseProgress | None = None
+    _to_validate = _validated = 0
+
+    def settings(self) -> dict[str, Any]:
+        """Return what a training is begun with and goes on with, besides the plans."""
+        return {}
+
+    def apply_settings(self, settings: Mapping[str, Any]) -> None:
+        """Take what `settings` returned; called before the network is built."""
+
+    def run_training(self) -> None:
+        """Train; on a terminal a bar shows the iterations of the epoch.
+
+        Raises:
+            ResumableInterruptError: If a stop was asked for, once everything is saved.
+            UMambaError: If the folder is being trained in already, or the disk is full.
+        """
+        others = active_children()
+        with self._stoppable() as stop:
+            try:
+                with full_disk_explained(Path(self.output_folder)):
+                    self._train(stop)
+            finally:
+                self._end_workers()
+                kill_children(but=others)  # what had not ended, which would be waited for at exit
+
+    @contextmanager
+    def _stoppable(self) -> Iterator[StopRequest]:
+        """Have the folder for ourselves, and stop when asked to."""
+        folder = Path(self.output_folder)
+        self.stop = self.stop or StopRequest(folder / STOP_FILE)
+        with (
+            only_training(folder),
+            resumable(lambda: how_to_go_on(folder)),
+            self.stop.listening(),
+        ):
+            yield self.stop
+
+    def _train(self, stop: StopRequest) -> None:
+        if not self.was_initialized:
+            self.initialize()
+        if self.local_rank == 0:
+            remove_partial(Path(self.output_folder))
+            check_space(self.network, Path(self.output_folder))
+        self.on_train_start()
+        if self._random_states is not None:
+            restore_random_states(self._random_states)
+        self._saved_at = time.monotonic()
+        epochs = self.num_epochs - self.current_epoch
+        if self.local_rank == 0:
+            iterations = epochs * self.num_iterations_per_epoch
+            self._pace = Pace(iterations, epochs, self.device.type)
+        with stop.deferred():
+            while self.current_epoch < self.num_epochs:
+                self._run_epoch(stop)
+            self.on_train_end()
+        stop.honour()
+
+    def _run_epoch(self, stop: StopRequest) -> None:
+        if self.epoch_at_hand is None:
+            self.on_epoch_start()
+            self.on_train_epoch_start()
+            self.epoch_at_hand = UnfinishedEpoch()
+        else:
+            self._reenter_epoch(self.epoch_at_hand)
+        steps = self.epoch_at_hand
+        self._take_steps("training", steps.training, stop)
+        if len(self.logger.get_value("train_losses", step=None)) == self.current_epoch:
+            self.on_train_epoch_end(steps.training)
+        with torch.no_grad():
+            self.on_validation_epoch_start()
+            self._take_steps("validation", steps.validation, stop)
+            self.on_validation_epoch_end(steps.validation)
+        self.epoch_at_hand = None
+        self.on_epoch_end()
+
+    def _reenter_epoch(self, steps: UnfinishedEpoch) -> None:
+        """Go on in the middle of an epoch, whose start is in the log already."""
+        self.network.train()
+        self.lr_scheduler.step(self.current_epoch)
+        self._epoch_starts()[-1] = time.time() - steps.seconds
+        self.print_to_log_file(
+            f"Epoch {self.current_epoch} goes on after {len(steps.training)} training and "
+            f"{len(steps.validation)} validation iterations"
+        )
+
+    def _epoch_starts(self) -> list[float]:
+        starts: list[float] = self.logger.get_value("epoch_start_timestamps", step=None)
+        return starts
+
+    def _take_steps(self, phase: str, outputs: list[dict[str, Any]], stop: StopRequest) -> None:
+        """Take the steps of an epoch's phase that are not yet among its outputs."""
+        step: Callable[[Any], dict[str, Any]] = self.train_step
+        loader, total = self.dataloader_train, self.num_iterations_per_epoch
+        if phase == "validation":
+            step = self.validation_step
+            loader, total = self.dataloader_val, self.num_val_iterations_per_epoch
+        for _ in self._bar(len(outputs), total, phase):
+            self._save_in_time(stop)
+            try:
+                batch = next(loader)
+            except RuntimeError:  # the worker is dead: schedulers signal all processes
+                self._save_in_time(stop)
+                raise
+            outputs.append(step(batch))
+            if self._pace is not None and phase == "training":
+                self._pace.note_step()
+
+    def initialize(self) -> None:
+        """Build network, loss and optimiser as nnU-Net does, and guard the optimiser's steps."""
+        super().initialize()
+        self._finite_steps = FiniteSteps(
+            bare_network(self.network),
+            self.loss,
+            self.optimizer,
+            lambda bad: self._agreed(asked=bad),
+        )
+
+    def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Take nnU-Net's step, unless its loss or gradient is not finite: then log where.
+
+        Raises:
+            TrainingError: If that was so many times in a row.
+        """
+        guard = self._finite_steps
+        with guard.watching():
+            result: dict[str, Any] = super().train_step(batch)
+        in_a_row, loss = guard.skipped_in_a_row, float(result["loss"])
+        # Steps that a gradient scaler skips while it looks for its scale are no news.
+        news = self.grad_scaler is None or not math.isfinite(loss) or in_a_row >= MOST_IN_A_ROW
+        if in_a_row and self._agreed(asked=news):  # each process has a loss of its own
+            where = self._find_non_finite(batch)
+            self.print_to_log_file(
+                f"Step skipped, {in_a_row} in a row: its loss ({loss:.4g}) or its gradient is not "
+                f"finite. {where}"
+            )
+            guard.check(where)
+        return result
+
+    def _find_non_finite(self, batch: dict[str, Any]) -> str:
+        network, images = bare_network(self.network), batch["data"].to(self.device)
+        target = batch["target"]
+        several = isinstance(target, list)
+        target = [t.to(self.device) for t in target] if several else target.to(self.device)
+
+        def loss() -> torch.Tensor:
+            with torch.autocast(self.device.type, enabled=self.device.type == "cuda"):
+                value: torch.Tensor = self.loss(network(images), target)
+            return value
+
+        try:
+            return find_non_finite(network, loss, images, lambda bad: self._agreed(asked=bad))
+        except torch.OutOfMemoryError:
+            if self.is_ddp:  # the other processes wait for this one
+                raise
+            return "Where it began was not found: the search did not fit into the memory."
+
+    def on_train_epoch_end(self, train_outputs: list[dict[str, Any]]) -> None:
+        """Log the mean loss; a skipped step's that is not finite counts as the others' mean."""
+        losses = np.array([output["loss"] for output in train_outputs])
+        finite = np.isfinite(losses)
+        if finite.any() and not finite.all():
+            losses[~finite] = losses[finite].mean()
+            train_outputs = [{"loss": loss} for loss in losses]
+        super().on_train_epoch_end(train_outputs)
+
+    def _bar(self, done: int, total: int, phase: str) -> Any:
+        hidden = self.local_rank != 0 or not sys.stderr.isatty()
+        title = f"epoch {self.current_epoch + 1}/{self.num_epochs} {phase}"
+        rest = range(done, total)
+        return tqdm(rest, desc=title, initial=done, total=total, leave=False, disable=hidden)
+
+    def _save_in_time(self, stop: StopRequest) -> None:
+        """Save and interrupt if a stop was asked for; save if it is long ago.
+
+        Raises:
+            KeyboardInterrupt: With the reason, once everything is saved.
+        """
+        asked = self._agreed(asked=stop.reason() is not None)
+        if asked or time.monotonic() - self._saved_at > _SECONDS_BETWEEN_CHECKPOINTS:
+            self._save_latest()
+        if asked:
+            self.print_to_log_file(f"Saved, and stopping: {stop.reason() or 'another process'}")
+            stop.honour()
+            raise KeyboardInterrupt  # another process of this training was asked
+
+    def _agreed(self, *, asked: bool) -> bool:
+        """Return whether any process of a distributed training was asked to stop."""
+        if not self.is_ddp:
+            return asked
+        flag = torch.tensor(int(asked), device=self.device)
+        torch.distributed.all_reduce(flag, torch.distributed.ReduceOp.MAX)
+        return bool(flag)
+
+    def on_epoch_end(self) -> None:
+        """Finish the epoch as nnU-Net does, then save."""
+        # nnU-Net saves the latest checkpoint before it notes the best Dice; ours comes after.
+        self.save_every = self.num_epochs + 1
+        super().on_epoch_end()
+        self._save_latest()
+
+    def on_train_end(self) -> None:
+        """Write the final checkpoint, then remove those that it makes superfluous."""
+        super().on_train_end()
+        if self.local_rank == 0:
+            previous_of(Path(self.output_folder) / LATEST).unlink(missing_ok=True)
+
+    def _end_workers(self) -> None:
+        for loader in (self.dataloader_train, self.dataloader_val):
+            if hasattr(loader, "_finish"):
+                loader._finish()
+
+    def perform_actual_validation(self, save_probabilities: bool = False) -> None:  # noqa: FBT001, FBT002 - nnU-Net's
+        """Predict and score the validation cases as nnU-Net does, and tell how far it is.
+
+        Raises:
+            ResumableInterruptError: If a stop was asked for.
+            UMambaError: If another process is at work in the folder.
+        """
+        with self._stoppable():
+            self._validated, self._validation = 0, None
+            super().perform_actual_validation(save_probabilities)
+
+    def do_split(self) -> tuple[list[str], list[str]]:
+        """Split as nnU-Net does, and note which cases this process validates."""
+        training, validation = super().do_split()
+        size = torch.distributed.get_world_size() if self.is_ddp else 1
+        self._to_validate = len(validation[self.local_rank :: size])
+        return training, validation
+
+    def print_to_log_file(self, *args: Any, **kwargs: Any) -> None:
+        """Log as nnU-Net does; its note that it predicts a case is told with our progress."""
+        super().print_to_log_file(*args, **kwargs)
+        first = str(args[0]) if args else ""
+        if first.startswith(_PREDICTING) and self.local_rank == 0:
+            self._tell_progress(first.removeprefix(_PREDICTING))
+
+    def _tell_progress(self, case_id: str) -> None:
+        if self.stop is not None:
+            self.stop.honour()
+        self._validation = self._validation or CaseProgress(self._to_validate)
+        done, self._validated = self._validated, self._validated + 1
+        at = self._validation.at(done + 1, done=done, left=self._to_validate - done)
+        sys.stderr.write(f"validation: {case_id}, {at}\n")
+
+    def save_checkpoint(self, filename: str) -> None:
+        """Write a checkpoint whole or not at all; nnU-Net calls this before it counts the epoch."""
+        self._save(Path(filename), finished_epochs=self.current_epoch + 1)
+
+    def _save_latest(self) -> None:
+        self._save(Path(self.output_folder) / LATEST, finished_epochs=self.current_epoch)
+        self._saved_at = time.monotonic()
+
+    def _save(self, path: Path, finished_epochs: int) -> None:
+        if self.local_rank != 0:
+            return
+        if self.disable_checkpointing:
+            self.print_to_log_file("No checkpoint written, checkpointing is disabled")
+            return
+        scaler = self.grad_scaler
+        checkpoint = {
+            "network_weights": bare_network(self.network).state_dict(),
+            "optimizer_state": self.optimizer.state_dict(),
+            "grad_scaler_state": None if scaler is None else scaler.state_dict(),
+            "logging": self.logger.get_checkpoint(),
+            "_best_ema": self._best_ema,
+            "current_epoch": finished_epochs,
+            "init_args": self.my_init_kwargs,
+            "trainer_name": self._trainer_for_prediction(),
+            "inference_allowed_mirroring_axes": self.inference_allowed_mirroring_axes,
+            "umamba": self.settings(),
+            STATE: self._state(),
+        }
+        write_checkpoint(checkpoint, path, keep_previous=path.name == LATEST)
+
+    def _state(self) -> dict[str, Any]:
+        steps = self.epoch_at_hand
+        if steps is not None:
+            steps.seconds = time.time() - self._epoch_starts()[-1]
+        return {
+            "unfinished_epoch": None if steps is None else steps.to_state(),
+            "random_states": random_states(),
+        }
+
+    def _trainer_for_prediction(self) -> str:
+        """Name nnU-Net's trainer where the plans alone describe the network."""
+        stock = nnUNetTrainer.build_network_architecture
+        by_plans = type(self).build_network_architecture is stock
+        return nnUNetTrainer.__name__ if by_plans else type(self).__name__
+
+    def load_checkpoint(self, filename_or_checkpoint: str) -> None:
+        """Go on with a training as it was begun: weights, optimiser, length, seed and progress.
+
+        Args:
+            filename_or_checkpoint: The file; nothing in it is run. If it is the latest one and
+                torn, the newest that is whole is taken.
+
+        Raises:
+            CheckpointError: If no file can be used, or it is of other plans.
+        """
+        path = Path(filename_or_checkpoint)
+        if path.name == LATEST and not is_whole(path):
+            path = newest_checkpoint(path.parent)
+        checkpoint = read_checkpoint(path)
+        check_begun_alike(
+            checkpoint,
+            path,
+            self.configuration_name,
+            self.plans_manager.plans,
+            self.dataset_json,
+        )
+        self.apply_settings(checkpoint.get("umamba") or {})  # before the schedule is built
+        if not self.was_initialized:
+            self.initialize()
+        with fitting(path):
+            self._take_up(checkpoint)
+
+    def _take_up(self, checkpoint: dict[str, Any]) -> None:
+        bare_network(self.network).load_state_dict(checkpoint["network_weights"])
+        self.optimizer.load_state_dict(checkpoint["optimizer_state"])
+        if self.grad_scaler is not None and checkpoint["grad_scaler_state"] is not None:
+            self.grad_scaler.load_state_dict(checkpoint["grad_scaler_state"])
+        self.my_init_kwargs = checkpoint["init_args"]
+        self.current_epoch = checkpoint["current_epoch"]
+        self.logger.load_checkpoint(checkpoint["logging"])
+        self._best_ema = checkpoint["_best_ema"]
+        self.inference_allowed_mirroring_axes = checkpoint["inference_allowed_mirroring_axes"]
+        state = checkpoint.get(STATE) or {}
+        self._random_states = state.get("random_states")
+        unfinished = state.get("unfinished_epoch")
+        if unfinished is not None:
+            self.epoch_at_hand = UnfinishedEpoch.from_state(unfinished)

@@ -1,0 +1,144 @@
+"""What a checkpoint holds besides weights, so that a training goes on as if never stopped."""
+
+import random
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from umamba.errors import CheckpointError
+from umamba.nnunet.checkpoints.files import previous_of, read_checkpoint
+
+__all__ = [
+    "CHECKPOINTS",
+    "LATEST",
+    "STATE",
+    "UnfinishedEpoch",
+    "newest_checkpoint",
+    "random_states",
+    "restore_random_states",
+]
+
+LATEST = "checkpoint_latest.pth"
+# Of two that are equally far, the first is taken.
+CHECKPOINTS = (
+    "checkpoint_final.pth",
+    LATEST,
+    "checkpoint_best.pth",
+    previous_of(Path(LATEST)).name,
+)
+STATE = "umamba_state"  # the key of all this in a checkpoint; stock nnU-Net ignores it
+
+_PYTHON_GENERATOR = 3  # the version of Python's generator that this module can store
+
+Outputs = list[dict[str, Any]]
+
+
+@dataclass
+class UnfinishedEpoch:
+    """The steps of the epoch at hand, as nnU-Net's `train_step` and `validation_step` return them.
+
+    Args:
+        training: What each training step has returned.
+        validation: What each validation step has returned.
+        seconds: How long they have taken.
+    """
+
+    training: Outputs = field(default_factory=list)
+    validation: Outputs = field(default_factory=list)
+    seconds: float = 0.0
+
+    def to_state(self) -> dict[str, Any]:
+        """Return tensors and plain numbers only."""
+        return {
+            "iterations": len(self.training) + len(self.validation),
+            "training": _stacked(self.training),
+            "validation": _stacked(self.validation),
+            "seconds": self.seconds,
+        }
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> "UnfinishedEpoch":
+        """Undo `to_state`."""
+        return cls(_unstacked(state["training"]), _unstacked(state["validation"]), state["seconds"])
+
+
+def _stacked(outputs: Outputs) -> dict[str, torch.Tensor]:
+    if not outputs:
+        return {}
+    return {key: torch.as_tensor(np.stack([o[key] for o in outputs])) for key in outputs[0]}
+
+
+def _unstacked(stacked: Mapping[str, torch.Tensor]) -> Outputs:
+    keys = list(stacked)
+    rows = zip(*(stacked[key] for key in keys), strict=True)
+    return [dict(zip(keys, (value.numpy() for value in row), strict=True)) for row in rows]
+
+
+def random_states() -> dict[str, Any]:
+    """Return the states of the generators of torch, CUDA, numpy and Python."""
+    _, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002 - nnU-Net's
+    _, integers, gauss = random.getstate()
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "numpy": torch.from_numpy(np.asarray(keys, np.int64)),
+        "numpy_position": int(position),
+        "numpy_gauss": float(cached) if has_gauss else None,
+        "python": torch.tensor(integers, dtype=torch.int64),
+        "python_gauss": gauss,
+    }
+
+
+def restore_random_states(states: Mapping[str, Any]) -> None:
+    """Undo `random_states`; those of CUDA only where there are as many devices."""
+    torch.set_rng_state(states["torch"])
+    if torch.cuda.is_available() and len(states["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(states["cuda"])
+    gauss = states["numpy_gauss"]
+    keys = states["numpy"].numpy().astype(np.uint32)
+    np.random.set_state(  # noqa: NPY002 - the generator that nnU-Net uses
+        ("MT19937", keys, states["numpy_position"], int(gauss is not None), gauss or 0.0)
+    )
+    integers = tuple(states["python"].tolist())
+    random.setstate((_PYTHON_GENERATOR, integers, states["python_gauss"]))
+
+
+def newest_checkpoint(folder: Path, names: Sequence[str] = CHECKPOINTS) -> Path:
+    """Return the checkpoint of a fold that got farthest, of those that can be read.
+
+    Args:
+        folder: The folder of the fold.
+        names: The files to choose from.
+
+    Raises:
+        CheckpointError: If none can be read.
+    """
+    progress: dict[Path, tuple[int, int]] = {}
+    refused: list[str] = []
+    for path in (folder / name for name in names):
+        if not path.is_file():
+            continue
+        try:
+            progress[path] = _progress(read_checkpoint(path))
+        except CheckpointError as error:
+            refused.append(str(error))
+    if not progress:
+        reasons = "; ".join(refused) or "there is none"
+        msg = f"no checkpoint in {folder} can be continued: {reasons}. --overwrite begins anew"
+        raise CheckpointError(msg)
+    newest = max(progress, key=lambda path: progress[path])
+    for reason in refused:
+        sys.stderr.write(f"{reason}: going on from {newest}\n")
+    return newest
+
+
+def _progress(checkpoint: Mapping[str, Any]) -> tuple[int, int]:
+    """Return finished epochs, and finished iterations of the next."""
+    unfinished = checkpoint.get(STATE, {}).get("unfinished_epoch")
+    iterations = 0 if unfinished is None else unfinished["iterations"]
+    return checkpoint.get("current_epoch", 0), iterations

@@ -1,0 +1,316 @@
+"""Trainers: our recipe for any plans, and the authors' names for their commands as they stand."""
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
+from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
+from torch import nn
+
+from umamba.errors import UMambaError
+from umamba.layers.undecayed import spares_decay
+from umamba.nnunet.plans.architectures import official_architecture
+from umamba.nnunet.training.crash_safe_trainer import CrashSafeTrainer
+from umamba.nnunet.training.seed_streams import INDEPENDENT, SHARED, batch_stream, weight_seed
+from umamba.nnunet.training.seeded_batches import augmenter, seed_everything, unseeded_augmenter
+from umamba.nnunet.training.state import UnfinishedEpoch
+from umamba.system.environment import environment
+
+__all__ = [
+    "nnUNetTrainerUMamba",
+    "nnUNetTrainerUMambaBot",
+    "nnUNetTrainerUMambaEnc",
+    "nnUNetTrainerUMambaEncNoAMP",
+]
+
+_EPOCH_ITERATIONS = 250
+_VALIDATION_SHARE = 5  # one validation batch for every five training batches, as nnU-Net does
+
+
+class nnUNetTrainerUMamba(CrashSafeTrainer):
+    """Train any plans by nnU-Net's recipe, with four differences.
+
+    - The recurrence of every state-space layer (`A_log` and `D` of Mamba) is spared weight decay,
+      as in mamba_ssm's recipe.
+    - The length of training and the seed can be set by `set_budget` and `set_seed`. With a seed,
+      weights are drawn from (seed, fold), and every batch is drawn and augmented from (seed, fold,
+      epoch, iteration), so it does not depend on how many workers make batches or on how far they
+      have run ahead. Folds of one seed have nothing in common.
+    - Checkpoints name the trainer `nnUNetTrainer`: their plans describe the network fully, so
+      that stock prediction and exported models need no `nnUNet_extTrainer`.
+    - It can be stopped or killed at any moment; see `CrashSafeTrainer`.
+    """
+
+    seed: int | None = None
+    seeds = INDEPENDENT
+
+    def set_budget(self, epochs: int | None = None, iterations: int | None = None) -> None:
+        """Set how long to train, before training starts.
+
+        Args:
+            epochs: Number of epochs; `None` is nnU-Net's 1000, or what `iterations` needs.
+            iterations: Training iterations in all, spread evenly over the epochs; without
+                `epochs` an epoch has at most 250.
+
+        Raises:
+            UMambaError: If there are fewer iterations than epochs.
+        """
+        if iterations is not None:
+            epochs, self.num_iterations_per_epoch = spread(iterations, epochs)
+            self.num_val_iterations_per_epoch = max(
+                1, self.num_iterations_per_epoch // _VALIDATION_SHARE
+            )
+        if epochs is not None:
+            self.num_epochs = epochs
+
+    def set_seed(self, seed: int, seeds: str = INDEPENDENT) -> None:
+        """Make initialisation, sampling and augmentation repeatable; call before `initialize`.
+
+        Args:
+            seed: Any number; folds may have the same.
+            seeds: `INDEPENDENT`, or `SHARED` to go on with a training of an older version.
+        """
+        self.seed, self.seeds = seed, seeds
+        seed_everything(weight_seed(seed, self.fold, seeds))
+
+    def configure_optimizers(self) -> tuple[torch.optim.Optimizer, Any]:
+        """Build nnU-Net's optimiser and schedule, sparing the recurrence weight decay."""
+        spared = [p for p in self.network.parameters() if spares_decay(p)]
+        decayed = [p for p in self.network.parameters() if not spares_decay(p)]
+        groups: list[dict[str, Any]] = [{"params": decayed, "weight_decay": self.weight_decay}]
+        if spared:
+            groups.append({"params": spared, "weight_decay": 0.0})
+        optimizer = torch.optim.SGD(groups, self.initial_lr, momentum=0.99, nesterov=True)
+        return optimizer, PolyLRScheduler(optimizer, self.initial_lr, self.num_epochs)
+
+    def _build_loss(self) -> nn.Module:
+        """Build nnU-Net's loss; where all heads are at full resolution, their mean."""
+        loss: Any = super()._build_loss()
+        nested = self.configuration_manager.network_arch_init_kwargs.get("nested_supervision")
+        if nested and self.enable_deep_supervision:
+            return NestedSupervisionLoss(loss.loss)
+        built: nn.Module = loss
+        return built
+
+    def get_dataloaders(self) -> tuple[Any, Any]:
+        """Build nnU-Net's loaders; with a seed, in an order that workers cannot change."""
+        workers, pin_memory = get_allowed_n_proc_DA(), self.device.type == "cuda"
+        # Without workers nnU-Net hands back the bare loaders, which are then wrapped here.
+        with environment(nnUNet_n_proc_DA="0"):
+            train, validation = super().get_dataloaders()
+        validation_workers = -(-workers // 2)
+        if self.seed is None:
+            if workers == 0:
+                return train, validation
+            return tuple(
+                unseeded_augmenter(single.data_loader, n, pin_memory=pin_memory)
+                for single, n in ((train, workers), (validation, validation_workers))
+            )
+        done = self.epoch_at_hand or UnfinishedEpoch()
+        first = self.current_epoch * self.num_iterations_per_epoch + len(done.training)
+        first_validation = self.current_epoch * self.num_val_iterations_per_epoch + len(
+            done.validation
+        )
+        streams = [
+            batch_stream(self.seed, self.fold, self.seeds, rank=self.local_rank, phase=phase)
+            for phase in (0, 1)
+        ]
+        return (
+            augmenter(train.data_loader, streams[0], first, workers, pin_memory=pin_memory),
+            augmenter(
+                validation.data_loader,
+                streams[1],
+                first_validation,
+                validation_workers,
+                pin_memory=pin_memory,
+            ),
+        )
+
+    def print_to_log_file(
+        self, *args: Any, also_print_to_console: bool = True, **kwargs: Any
+    ) -> None:
+        """Keep nnU-Net's full log in the file; the console gets one line per epoch."""
+        console = also_print_to_console and not self.quiet_console
+        super().print_to_log_file(*args, also_print_to_console=console, **kwargs)
+
+    quiet_console = False
+
+    def on_epoch_end(self) -> None:
+        """Finish the epoch as nnU-Net does, and sum it up in one line."""
+        epoch = self.current_epoch
+        super().on_epoch_end()
+        if self.local_rank == 0:
+            sys.stderr.write(self._epoch_line(epoch) + "\n")
+
+    def _epoch_line(self, epoch: int) -> str:
+        def value(key: str) -> Any:
+            return self.logger.get_value(key, step=-1)
+
+        seconds = value("epoch_end_timestamps") - value("epoch_start_timestamps")
+        dice = " ".join(f"{d:.3f}" for d in value("dice_per_class_or_region"))
+        return (
+            f"epoch {epoch + 1}/{self.num_epochs}  train loss {value('train_losses'):.4f}  "
+            f"val loss {value('val_losses'):.4f}  pseudo Dice {dice}  {seconds:.0f} s"
+        )
+
+    def settings(self) -> dict[str, Any]:
+        """Return length and seed, which a training goes on with."""
+        return {
+            "epochs": self.num_epochs,
+            "iterations_per_epoch": self.num_iterations_per_epoch,
+            "validation_iterations_per_epoch": self.num_val_iterations_per_epoch,
+            "seed": self.seed,
+            "seeds": self.seeds,
+        }
+
+    def apply_settings(self, settings: Mapping[str, Any]) -> None:
+        """Take what `settings` returned."""
+        if not settings:
+            return
+        self.num_epochs = settings["epochs"]
+        self.num_iterations_per_epoch = settings["iterations_per_epoch"]
+        self.num_val_iterations_per_epoch = settings["validation_iterations_per_epoch"]
+        if settings["seed"] is not None:
+            self.set_seed(settings["seed"], settings.get("seeds", SHARED))
+
+
+class NestedSupervisionLoss(nn.Module):
+    """The mean loss of several segmentations at full resolution.
+
+    Args:
+        loss: Loss of one segmentation.
+
+    Source:
+        Zhou et al. 2019, arXiv:1912.05074, section III-B.
+    """
+
+    def __init__(self, loss: nn.Module) -> None:
+        super().__init__()
+        self.loss = loss
+
+    def forward(self, outputs: Sequence[torch.Tensor], targets: Sequence[torch.Tensor]) -> Any:
+        """Compare every output with the first target, which has full resolution."""
+        return sum(self.loss(output, targets[0]) for output in outputs) / len(outputs)
+
+
+def spread(iterations: int, epochs: int | None) -> tuple[int, int]:
+    """Spread iterations evenly over epochs.
+
+    Args:
+        iterations: Training iterations in all.
+        epochs: Number of epochs; `None` makes epochs of at most 250 iterations.
+
+    Returns:
+        Epochs, and iterations per epoch; their product may exceed `iterations` by less than the
+        number of epochs.
+
+    Raises:
+        UMambaError: If there are fewer iterations than epochs.
+    """
+    epochs = epochs or -(-iterations // _EPOCH_ITERATIONS)
+    if iterations < epochs:
+        msg = f"{iterations} iterations cannot be spread over {epochs} epochs; ask for more"
+        raise UMambaError(msg)
+    return epochs, -(-iterations // epochs)
+
+
+class _OfficialByDefault(nnUNetTrainer):
+    """Build what umamba plans say; from any other plans, the authors' network by their rule."""
+
+    model = ""
+
+    @classmethod
+    def build_network_architecture(
+        cls,
+        plans_manager: Any,  # noqa: ARG003 - nnU-Net passes it
+        configuration_manager: Any,
+        num_input_channels: int,
+        num_output_channels: int,
+        enable_deep_supervision: bool = True,
+    ) -> nn.Module:
+        """Build the network; called by nnU-Net for training and for prediction."""
+        architecture = configuration_manager.configuration["architecture"]
+        if not str(architecture["network_class_name"]).startswith("umamba."):
+            architecture = official_architecture(configuration_manager.configuration, cls.model)
+        network: nn.Module = get_network_from_plans(
+            architecture["network_class_name"],
+            architecture["arch_kwargs"],
+            architecture["_kw_requires_import"],
+            num_input_channels,
+            num_output_channels,
+            allow_init=True,
+            deep_supervision=enable_deep_supervision,
+        )
+        return network
+
+
+class nnUNetTrainerUMambaBot(_OfficialByDefault):
+    """The authors' command `nnUNetv2_train ... -tr nnUNetTrainerUMambaBot`, as it stands."""
+
+    model = "umamba_bot_official"
+
+
+class nnUNetTrainerUMambaEnc(_OfficialByDefault):
+    """The authors' command `nnUNetv2_train ... -tr nnUNetTrainerUMambaEnc`, as it stands."""
+
+    model = "umamba_enc_official"
+
+
+class nnUNetTrainerUMambaEncNoAMP(nnUNetTrainerUMambaEnc):
+    """As `nnUNetTrainerUMambaEnc`, with training and its validation in float32.
+
+    The final validation and prediction are nnU-Net's, and autocast on a GPU.
+    """
+
+    network: Any
+
+    # nnU-Net reads the names of its arguments from this signature.
+    def __init__(
+        self,
+        plans: dict[str, Any],
+        configuration: str,
+        fold: int | str,
+        dataset_json: dict[str, Any],
+        device: torch.device = torch.device("cuda"),  # noqa: B008 - nnU-Net's signature
+    ) -> None:
+        super().__init__(plans, configuration, fold, dataset_json, device)
+        self.grad_scaler = None
+
+    def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Take one step; nnU-Net's own, but the network leaves its autocast."""
+        with self._full_precision():
+            result: dict[str, Any] = super().train_step(batch)
+        return result
+
+    def validation_step(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Validate on one batch, likewise."""
+        with self._full_precision():
+            result: dict[str, Any] = super().validation_step(batch)
+        return result
+
+    @contextmanager
+    def _full_precision(self) -> Iterator[None]:
+        network = self.network
+        self.network = _FullPrecision(network)
+        try:
+            yield
+        finally:
+            self.network = network
+
+
+class _FullPrecision(nn.Module):
+    """Run a network in float32 inside somebody else's autocast."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: torch.Tensor) -> Any:
+        """Segment a batch of patches."""
+        with torch.autocast(x.device.type, enabled=False):
+            return self.network(x.float())

@@ -1,0 +1,106 @@
+"""Names and paths of files: shown on one line, and checked before anything is opened."""
+
+import os
+import stat
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from umamba.errors import UMambaError
+from umamba.system.terminal import one_line
+
+__all__ = [
+    "check_utf8",
+    "check_writable",
+    "is_hidden",
+    "is_hidden_below",
+    "is_utf8",
+    "listed",
+    "no_plain_file",
+    "path_below",
+    "shown",
+]
+
+_SYSTEM_FILES = {"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin"}
+_MOST_SHOWN = 20
+
+
+def is_hidden(path: Path) -> bool:
+    """Return whether a file or folder is hidden, or the system's own: nobody means those."""
+    return path.name.startswith(".") or path.name.lower() in _SYSTEM_FILES
+
+
+def is_hidden_below(name: str) -> bool:
+    """Return whether any part of a path, with / between folders, is hidden or the system's own."""
+    return any(is_hidden(Path(part)) for part in name.split("/"))
+
+
+def path_below(folder: Path, path: Path) -> str:
+    """Return a path below a folder as text, as it is if it is UTF-8, so that it can be written."""
+    name = path.relative_to(folder).as_posix()
+    return name if is_utf8(name) else shown(name)
+
+
+def no_plain_file(path: Path) -> str:
+    """Return why a path cannot be opened as a file; "" if it can. Nothing is opened.
+
+    Raises:
+        OSError: If nothing is there, or a link leads nowhere.
+    """
+    mode = path.stat().st_mode
+    if stat.S_ISREG(mode):
+        return ""
+    return "it is a folder, not a file" if stat.S_ISDIR(mode) else "it is a device or a pipe"
+
+
+def is_utf8(name: object) -> bool:
+    """Return whether a name or path is text, as nnU-Net and SimpleITK need it."""
+    return not any("\ud800" <= c <= "\udfff" for c in str(name))
+
+
+def shown(name: object) -> str:
+    """Return a name or path as text on one line: what is not UTF-8, or not seen, is escaped."""
+    return one_line(name)
+
+
+def listed(names: Iterable[object]) -> str:
+    """Return names as one text; of very many only the first."""
+    texts = [shown(name) for name in names]
+    more = len(texts) - _MOST_SHOWN
+    return ", ".join(texts[:_MOST_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def check_utf8(folder: Path, option: str) -> None:
+    """Check that libraries can read and write below a folder: other paths end the interpreter.
+
+    Raises:
+        UMambaError: If its path is not UTF-8.
+    """
+    path = folder.absolute()
+    if not is_utf8(path):
+        msg = f"{option} {shown(path)}: this path is not UTF-8; rename the folder, or give another"
+        raise UMambaError(msg)
+
+
+def check_writable(folder: Path, option: str) -> None:
+    """Check that a folder, which need not be there yet, can be written to; nothing is left there.
+
+    Args:
+        folder: The folder.
+        option: Where the user can name another one, for the message.
+
+    Raises:
+        UMambaError: If it cannot.
+    """
+    check_utf8(folder, option)
+    ancestry = (folder, *folder.absolute().parents)
+    try:
+        there = next(path for path in ancestry if os.path.lexists(path))
+        with tempfile.NamedTemporaryFile(prefix=".umamba-", dir=there):
+            pass
+    except OSError as error:
+        msg = (
+            f"nothing can be written to {folder} ({error.strerror or error}); give another folder "
+            f"as {option}, or make this one writable"
+        )
+        raise UMambaError(msg) from None

@@ -1,0 +1,91 @@
+"""Let one process at a time work in a folder."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from umamba.errors import UMambaError
+from umamba.system.atomic_files import make_folder
+from umamba.system.file_lock import FileLock, LockHeldError
+
+__all__ = ["LOCK_INSIDE", "only_training", "refuse_if_at_work"]
+
+LOCK_INSIDE = ".lock"
+
+_held: set[Path] = set()
+
+
+@contextmanager
+def only_training(
+    folder: Path, other: str = "train another fold", *, inside: bool = False
+) -> Iterator[None]:
+    """Hold the lock of a fold, so that a second training of it is refused.
+
+    The lock lies beside the folder, which may be renamed. Where files cannot be locked, a warning
+    says so. A process that holds the lock may take it again.
+
+    Args:
+        folder: The folder of the fold, which need not be there yet.
+        other: What to do instead, for the message.
+        inside: Whether the lock lies in the folder, so that nothing above need be writable.
+
+    Raises:
+        UMambaError: If another process is at work there, or the lock cannot be made.
+    """
+    path = folder.absolute() / LOCK_INSIDE if inside else _lock_of(folder)
+    if path in _held:
+        yield
+        return
+    make_folder(path.parent)
+    try:
+        lock = FileLock(path)
+    except LockHeldError as error:
+        raise _refusal(folder, error, other) from None
+    except OSError as error:
+        msg = (
+            f"cannot make {path} ({error.strerror}), by which other processes are kept out; {other}"
+        )
+        raise UMambaError(msg) from None
+    try:
+        if lock.refusal:
+            sys.stderr.write(
+                f"{folder.parent} cannot lock files ({lock.refusal}): see to it that no other "
+                f"process writes to {folder}\n"
+            )
+        _held.add(path)
+        yield
+    finally:
+        _held.discard(path)
+        lock.release()
+
+
+def refuse_if_at_work(folder: Path, other: str = "train another fold") -> None:
+    """Check that no other process works in a folder; nothing is written, and none kept from it.
+
+    Args:
+        folder: The folder of a fold, which need not be there.
+        other: What to do instead, for the message.
+
+    Raises:
+        UMambaError: If one does.
+    """
+    path = _lock_of(folder)
+    if path in _held:
+        return
+    try:
+        FileLock(path, create=False).release()
+    except LockHeldError as error:
+        raise _refusal(folder, error, other) from None
+    except OSError:  # it is not there, or not for us to lock
+        return
+
+
+def _lock_of(folder: Path) -> Path:
+    return folder.absolute().with_name(f".{folder.name}.lock")
+
+
+def _refusal(folder: Path, holder: LockHeldError, other: str) -> UMambaError:
+    return UMambaError(
+        f"another process is at work in {folder}: {holder}; wait for it or stop it, or {other}"
+    )
