@@ -28,17 +28,6 @@ __all__ = ["CheckedFiles", "Reading", "remembered_note"]
 log = logging.getLogger(__name__)
 
 _LIBRARIES = ("numpy", "SimpleITK", "nibabel", "nnunetv2", "pillow", "scikit-image", "tifffile")
-# The modules of which facts are made: after a change of them all files are read again.
-_MODULES = (
-    "checked_files",
-    "dataset_images",
-    "file_facts",
-    "image_contents",
-    "image_headers",
-    "mask_values",
-    "nifti_files",
-    "volume_files",
-)
 _CHUNK = 2**20
 _MOST_FILES = 100_000  # per data set, some 50 MB
 _MOST_DATASETS = 50
@@ -169,10 +158,13 @@ def _digest(text: str) -> str:
 
 @functools.cache
 def _version() -> str:
-    """Return what names this code and the libraries that it reads with."""
+    """Return a digest of the modules of this room and the versions of the libraries it reads with.
+
+    After a change of any of them all files are read again.
+    """
     code = hashlib.blake2b(digest_size=20)
-    for module in _MODULES:
-        code.update(Path(__file__).with_name(f"{module}.py").read_bytes())
+    for module in sorted(Path(__file__).parent.glob("*.py")):
+        code.update(module.read_bytes())
     for library in _LIBRARIES:
         with suppress(metadata.PackageNotFoundError):
             code.update(f"{library} {metadata.version(library)} ".encode())
