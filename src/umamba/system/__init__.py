@@ -1,1 +1,1 @@
-"""What the machine and the system let this process have; at the bottom of all rooms."""
+"""Files, processes, signals and the limits of the machine: the room below all others."""

@@ -29,10 +29,10 @@ def list_members(path: Path) -> list[zipfile.ZipInfo]:
         path: The zip file.
 
     Returns:
-        Its files, without folders and what systems hide among them.
+        Its files, without folders and the hidden files that systems add.
 
     Raises:
-        ModelFileError: If it is no zip file, or a member has a name that leads elsewhere, is a
+        ModelFileError: If it is not a zip file, or a member has a name that leads elsewhere, is a
             link, is encrypted, or unpacks to far more than it should.
     """
     try:
@@ -42,7 +42,7 @@ def list_members(path: Path) -> list[zipfile.ZipInfo]:
         msg = f"{path} is not a zip file, or is damaged ({error}); get another copy"
         raise ModelFileError(msg) from None
     if len(members) > _MOST_MEMBERS:
-        msg = f"{path} holds {len(members)} files, more than the {_MOST_MEMBERS} that are let in"
+        msg = f"{path} holds {len(members)} files, more than the {_MOST_MEMBERS} that are accepted"
         raise ModelFileError(msg)
     seen: set[str] = set()
     for member in members:
@@ -63,14 +63,14 @@ def _check_member(member: zipfile.ZipInfo, path: Path) -> None:
     check_member_name(member.filename.removesuffix("/"), path)
     kind = stat.S_IFMT(member.external_attr >> 16)
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-        what = "a link" if kind == stat.S_IFLNK else "no ordinary file"
+        what = "a link" if kind == stat.S_IFLNK else "not an ordinary file"
         msg = f"{path}: {member.filename!r} is {what}; {_NOTHING_UNPACKED}"
         raise ModelFileError(msg)
     if member.flag_bits & 1:
         msg = f"{path}: {member.filename!r} is encrypted; get a copy that is not"
         raise ModelFileError(msg)
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        msg = f"{path}: {member.filename!r} is packed by another method than deflate; zip it anew"
+        msg = f"{path}: {member.filename!r} is not compressed by deflate; zip it again with deflate"
         raise ModelFileError(msg)
 
 
@@ -82,7 +82,7 @@ def check_member_name(name: str, path: Path) -> None:
         path: The file or folder that it comes from, for messages.
 
     Raises:
-        ModelFileError: If it is absolute, climbs, or is no portable name.
+        ModelFileError: If it is absolute, leads upwards, or is not a portable name.
     """
     parts = name.split("/")
     climbs = any(part.strip(". ") == "" for part in parts)  # "", ".", "..", and what Windows trims
@@ -95,7 +95,7 @@ def check_member_name(name: str, path: Path) -> None:
 
 
 def _check_sizes(members: list[zipfile.ZipInfo], path: Path) -> None:
-    """Check that what is unpacked is as much as one would expect of such a file."""
+    """Check that the files do not unpack to far more than such a file should hold."""
     packed = sum(member.compress_size for member in members)
     total = sum(member.file_size for member in members)
     if packed > path.stat().st_size:
@@ -125,7 +125,7 @@ def unpack(path: Path, members: Iterable[zipfile.ZipInfo], folder: Path) -> None
     Args:
         path: The zip file.
         members: Which of its files.
-        folder: Where they go; made if need be.
+        folder: Where they go; created if it does not exist.
 
     Raises:
         ModelFileError: If one is damaged.

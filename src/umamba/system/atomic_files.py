@@ -1,4 +1,4 @@
-"""Write files that are whole at any moment, whatever happens."""
+"""Write files atomically: whatever happens, a file is whole or as it was before."""
 
 import glob
 import os
@@ -13,7 +13,7 @@ __all__ = ["make_folder", "place_if_absent", "whole_file", "write_new", "write_w
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a text file whole or not at all, in place of what may be there.
+    """Write a text file atomically, replacing what may be there.
 
     Raises:
         UMambaError: If it cannot be written; what was there before is as it was.
@@ -23,7 +23,7 @@ def write_whole(path: Path, text: str) -> None:
 
 
 def write_new(path: Path, text: str) -> bool:
-    """Write a text file whole unless a file of that name is there; return whether it was written.
+    """Write a text file atomically unless that name is taken; return whether it was written.
 
     Raises:
         UMambaError: If it cannot be written.
@@ -35,13 +35,13 @@ def write_new(path: Path, text: str) -> bool:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Write a file under another name, and give it its own in one step on leaving.
+    """Write a file under a temporary name, and give it its own atomically on leaving.
 
     Args:
         path: The file; what killed processes left of it is removed.
 
     Yields:
-        The other name.
+        The temporary name.
 
     Raises:
         UMambaError: If it cannot be written; what was there before is as it was.
@@ -61,7 +61,8 @@ def _partial_of(path: Path) -> Iterator[Path]:
                 stale.unlink(missing_ok=True)
         yield partial
     except OSError as error:
-        msg = f"cannot write {path}: {error.strerror or error}; make room, or the folder writable"
+        reason = error.strerror or error
+        msg = f"cannot write {path}: {reason}; make room, or make the folder writable"
         raise UMambaError(msg) from None
     finally:
         with suppress(OSError):
@@ -71,10 +72,10 @@ def _partial_of(path: Path) -> Iterator[Path]:
 def place_if_absent(source: Path, target: Path) -> bool:
     """Give a file its name unless another file has it; return whether it was given.
 
-    Where the file system has links nothing can come in between.
+    This is atomic where the file system has links.
 
     Args:
-        source: The file, or a link. If it was placed, it has this name no longer.
+        source: The file, or a link. If it was placed, it no longer has this name.
         target: Its new name, in the same file system.
 
     Raises:
@@ -94,7 +95,7 @@ def place_if_absent(source: Path, target: Path) -> bool:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder that need not be there yet, with those above it.
+    """Make a folder, and those above it, unless they exist.
 
     Raises:
         UMambaError: If it cannot be made.
@@ -102,5 +103,6 @@ def make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        msg = f"cannot make {folder}: {error.strerror or error}; make room, or its parent writable"
+        reason = error.strerror or error
+        msg = f"cannot make {folder}: {reason}; make room, or make its parent writable"
         raise UMambaError(msg) from None

@@ -1,4 +1,4 @@
-"""See that the disk holds a training's checkpoints, and say so when it does not."""
+"""Check that the disk has room for a training's checkpoints, and explain it when it is full."""
 
 import errno
 import shutil
@@ -19,16 +19,16 @@ _MIB = 2**20
 
 
 def check_space(network: nn.Module, folder: Path) -> None:
-    """Check that all checkpoints of a training will find room.
+    """Check that there is room for all checkpoints of a training.
 
     Args:
         network: The network that is trained.
         folder: Where its checkpoints go, and perhaps are already.
 
     Raises:
-        UMambaError: If they will not.
+        UMambaError: If there is not.
     """
-    # What has several names, as much of PlainConvUNet has, is written once.
+    # A tensor under several names, as PlainConvUNet has many, is written once.
     sizes = {t.data_ptr(): t.nbytes for t in network.state_dict().values()}
     wanted = _FILES * _TENSORS * sum(sizes.values()) + _MARGIN_BYTES
     there = sum(path.stat().st_size for path in folder.glob("checkpoint_*.pth"))
@@ -44,7 +44,7 @@ def check_space(network: nn.Module, folder: Path) -> None:
 
 @contextmanager
 def full_disk_explained(folder: Path) -> Iterator[None]:
-    """Turn a full or lost disk, met while anything else than a checkpoint is written, into words.
+    """Explain a full or lost disk, met while anything but a checkpoint is written.
 
     Raises:
         CheckpointError: If that was the error.

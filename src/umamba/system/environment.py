@@ -36,9 +36,9 @@ def child_environment(**variables: str) -> dict[str, str]:
 
 
 def cache_folder() -> Path | None:
-    """Return where the user's programs keep what they can make again; `None` if there is no home.
+    """Return the user's cache folder; `None` if there is no home folder.
 
-    Nothing is made there.
+    The folder is not created.
     """
     named = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA")
     try:
@@ -50,7 +50,7 @@ def cache_folder() -> Path | None:
 def patient_threads() -> dict[str, str]:
     """Return a variable that lets OpenMP threads sleep while they wait, unless it is set.
 
-    Torch heeds it when it is imported. Beside augmentation workers some threads always wait for a
+    Torch reads it when it is imported. With augmentation workers some threads always wait for a
     core, and by default the others spin until they come: on two busy cores a training step took up
     to ten times as long.
     """

@@ -1,4 +1,4 @@
-"""Whether the process is still at work to which a file or folder belongs: by a lock, or by name.
+"""Tell whether the process that owns a file or folder still runs: by a lock, or by its number.
 
 The system releases locks when their process ends, however it ends.
 """
@@ -31,8 +31,8 @@ class FileLock:
     Where files cannot be locked, the process that the file names is looked up instead.
 
     Args:
-        path: The file, made if need be; its folder must be there.
-        create: Whether it is made; without, a missing file is an error.
+        path: The file, created if it does not exist; its folder must exist.
+        create: Whether the file is created; if not, a missing file is an error.
 
     Attributes:
         refusal: Why the file could not be locked by the system; `None` where it was.
@@ -63,7 +63,7 @@ class FileLock:
         """Let go of the lock.
 
         Args:
-            remove: Whether the file goes, too.
+            remove: Whether the file is removed as well.
         """
         if remove and self._is_in_place():
             with suppress(OSError):  # Windows removes no open file
@@ -108,12 +108,12 @@ class FileLock:
 
 
 def own_signature() -> str:
-    """Return what names of this process's own files end with."""
+    """Return the ending of the names of this process's own files."""
     return f"{os.getpid()}@{socket.gethostname()}"
 
 
 def is_abandoned(signature: str) -> bool:
-    """Return whether a process of this machine that has ended signed so."""
+    """Return whether a signature is that of a process of this machine that has ended."""
     match = _SIGNATURE.fullmatch(signature)
     return match is not None and match[2] == socket.gethostname() and not is_running(int(match[1]))
 
@@ -134,7 +134,7 @@ def is_running(process_id: int) -> bool:
 
 
 def _let_go() -> None:
-    """Close the locks in a forked worker, which would else hold them after its parent's death."""
+    """Close the locks in a forked worker, which would otherwise hold them after its parent dies."""
     for descriptor in _held:
         os.close(descriptor)
     _held.clear()

@@ -43,21 +43,21 @@ _SECONDS_UNTIL_REPEATED = 0.05
 
 
 class StopRequest:
-    """Whether to stop, and why.
+    """A request to stop, which may come at any time, and its reason.
 
-    While it listens, a signal interrupts at once, as Ctrl-C does; inside `deferred` the first one
-    is only noted, so that the work at hand can be finished and saved.
+    While it listens, a signal interrupts immediately, as Ctrl-C does; inside `deferred` the first
+    one is only noted, so that the work at hand can be finished and saved.
 
     Args:
-        stop_file: A file whose appearance asks to stop.
-        hours: How long from now until a stop is asked for; `None` is without limit.
-        ends_process: Whether the process is there for this work only. If so, it ends a few
+        stop_file: A file that asks to stop as soon as it exists.
+        hours: How long from now until a stop is requested; `None` means no limit.
+        ends_process: Whether the process exists for this work only. If so, it ends a few
             seconds after an interrupt, with its workers, even where they wait for each other.
         until_exit: Whether nothing but the exit follows. If so, further signals are ignored after
             an interrupt: the process would die of them, and its exit code be lost.
 
     Raises:
-        UMambaError: If hours cannot be counted here.
+        UMambaError: If `hours` is given on a system without timers.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class StopRequest:
         until_exit: bool = False,
     ) -> None:
         if hours is not None and not hasattr(signal, "setitimer"):
-            msg = "--hours needs a system with timers, and this one has none; leave it out"
+            msg = "--hours needs timers, which this system does not have; leave --hours out"
             raise UMambaError(msg)
         self._stop_file = stop_file
         self._deadline = None if hours is None else time.monotonic() + hours * 3600
@@ -80,7 +80,7 @@ class StopRequest:
         self._deferred = False
 
     def reason(self) -> str | None:
-        """Return why to stop, if a stop was asked for."""
+        """Return the reason to stop, if a stop was requested."""
         if self._received is None and self._stop_file is not None and self._stop_file.exists():
             return f"the file {self._stop_file}"
         # Outside the main thread no timer interrupts.
@@ -89,7 +89,7 @@ class StopRequest:
         return self._received
 
     def honour(self) -> None:
-        """Interrupt if a stop was asked for; a stop file has then served.
+        """Interrupt if a stop was requested; the stop file is removed then.
 
         Raises:
             KeyboardInterrupt: With the reason.
@@ -105,7 +105,7 @@ class StopRequest:
     def listening(self) -> Iterator[None]:
         """Listen to signals; outside the main thread, or when listening already, do nothing.
 
-        A hang-up that was ignored before, as `nohup` has it, is ignored further on.
+        A hang-up that was ignored before, as under `nohup`, stays ignored.
         """
         if self in _listeners or threading.current_thread() is not threading.main_thread():
             yield
@@ -179,7 +179,7 @@ def _handler() -> "signal._HANDLER":
 
 
 def _interrupt(reason: str) -> None:
-    """Interrupt the main thread's work, which has to come to its end within seconds.
+    """Interrupt the main thread's work, which has to end within seconds.
 
     Raises:
         KeyboardInterrupt: With the reason.
@@ -197,7 +197,7 @@ def _repeat_if_lost(lost: "sys.UnraisableHookArgs") -> None:
     if not (isinstance(lost.exc_value, KeyboardInterrupt) and _unwinding):
         sys.__unraisablehook__(lost)
         return
-    # Another thread, as what is raised here would be lost, too.
+    # From another thread, because what is raised here would be lost as well.
     _thread.start_new_thread(_repeat, (getattr(signal, str(lost.exc_value), signal.SIGINT),))
 
 
@@ -237,7 +237,7 @@ def _as_worker(number: int) -> None:
 
 
 def _become_worker() -> None:
-    """End with the parent, and leave SIGTERM to the system, which a pool sends once and waits for.
+    """End with the parent, and leave SIGTERM, which a pool sends only once, to the system.
 
     Python's own handlers run too late if the signal comes just before a lock is waited for.
     """
@@ -251,7 +251,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def _leave_lost_terminal() -> None:
-    """Say nothing further to a terminal that has hung up: writing to it would fail."""
+    """Write nothing more to a terminal that has hung up, because that would fail."""
     for descriptor in (1, 2):
         with suppress(OSError):
             is_device = stat.S_ISCHR(os.fstat(descriptor).st_mode)
@@ -272,7 +272,7 @@ def resumable(advice: Callable[[], str | None], *, as_a_whole: bool = False) -> 
     """Turn an interrupt into one that names how to go on.
 
     Args:
-        advice: Returns what to do to go on; `None` if there is nothing to go on with, which is
+        advice: Returns what to do to go on; `None` if there is nothing to resume, which is
             then left to an outer context.
         as_a_whole: Whether this holds for all that is inside, whatever inner contexts advise.
 

@@ -1,4 +1,4 @@
-"""What this process may have: cores, memory, shared memory, open files.
+"""The limits of this process: cores, memory, shared memory, open files.
 
 A control group (a container, a Slurm job) may have less than the machine, and so may any group
 above it; of all limits the smallest one counts. Linux tells them in two versions, which are read
@@ -35,7 +35,7 @@ class Limits:
         memory_limit: Of the control groups (container, Slurm job), in bytes.
         shared_memory: Size of `/dev/shm` in bytes; workers hand batches over through it.
         open_files: How many this process may have.
-        open_files_hard: To how many it may raise that itself.
+        open_files_hard: The number to which it may raise that limit itself.
     """
 
     processors: int
@@ -54,7 +54,7 @@ class Limits:
 
 
 def measure_limits(root: Path = _ROOT) -> Limits:
-    """Ask the system.
+    """Ask the system for the limits of this process.
 
     Args:
         root: Where `proc`, `sys` and `dev` are, as in the other functions.
@@ -83,19 +83,19 @@ def available_cores(root: Path = _ROOT) -> int:
 
 
 def usable_memory(root: Path = _ROOT) -> int:
-    """Return how many bytes this process may ever have, used ones included.
+    """Return how many bytes of memory this process may use in total, used ones included.
 
-    Where the system does not say, that is as good as unlimited.
+    Where the system does not say, the number is practically unlimited.
     """
     known = [n for n in (_memory(root), _memory_limit(root)) if n is not None]
     return min(known, default=sys.maxsize)
 
 
 def available_memory(root: Path = _ROOT) -> int | None:
-    """Return how many bytes can still be had now; `None` where the system does not say.
+    """Return how many bytes of memory are still available; `None` where the system does not say.
 
-    What a group keeps of files that nobody has touched lately counts as available: the kernel
-    gives it back.
+    A group's cache of files that were not used lately counts as available: the kernel
+    releases it.
     """
     free = [n for n in (_machine_available(root), *_group_available(root)) if n is not None]
     return max(0, min(free)) if free else None

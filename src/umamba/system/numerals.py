@@ -8,10 +8,10 @@ _INTEGER = re.compile(r"-?\d{1,18}", re.ASCII)
 
 
 def integer(text: str) -> int:
-    """Parse an integer; Python takes digits of any script, too, and underscores between them.
+    """Parse an integer of ASCII digits; Python's `int` also takes other scripts and underscores.
 
     Raises:
-        ValueError: If it is none, or longer than any number here.
+        ValueError: If it is not an integer, or longer than any number here.
     """
     if not _INTEGER.fullmatch(text):
         msg = f"{text!r} is not an integer"

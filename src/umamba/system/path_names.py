@@ -26,7 +26,7 @@ _MOST_SHOWN = 20
 
 
 def is_hidden(path: Path) -> bool:
-    """Return whether a file or folder is hidden, or the system's own: nobody means those."""
+    """Return whether a file or folder is hidden, or the system's own: users do not mean those."""
     return path.name.startswith(".") or path.name.lower() in _SYSTEM_FILES
 
 
@@ -71,7 +71,7 @@ def listed(names: Iterable[object]) -> str:
 
 
 def check_utf8(folder: Path, option: str) -> None:
-    """Check that libraries can read and write below a folder: other paths end the interpreter.
+    """Check that a folder's path is UTF-8: libraries end the interpreter at other paths.
 
     Raises:
         UMambaError: If its path is not UTF-8.
@@ -83,11 +83,11 @@ def check_utf8(folder: Path, option: str) -> None:
 
 
 def check_writable(folder: Path, option: str) -> None:
-    """Check that a folder, which need not be there yet, can be written to; nothing is left there.
+    """Check that a folder, which need not exist yet, can be written to; nothing is left there.
 
     Args:
         folder: The folder.
-        option: Where the user can name another one, for the message.
+        option: The option by which the user can name another one, for the message.
 
     Raises:
         UMambaError: If it cannot.

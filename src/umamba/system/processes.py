@@ -20,7 +20,7 @@ _SECONDS_BETWEEN_LOOKS = 1.0
 
 
 def end_with_parent() -> None:
-    """End this worker when its parent is gone: one that was killed cannot tell it to."""
+    """End this worker when its parent is gone, as a killed parent cannot ask it to end."""
     _watch_parent(lambda: os._exit(1))
 
 
@@ -39,8 +39,8 @@ def become_worker() -> None:
     """Work for a parent that ends its workers by a message, or kills them.
 
     Users, terminals and schedulers signal all processes of a command, but the parent needs its
-    workers until it has found an end. One that dies of the signal may take the lock of a queue with
-    it, for which the parent would wait forever.
+    workers until it has ended itself. One that dies of the signal may keep the lock of a queue,
+    for which the parent would wait forever.
     """
     _ignore("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
     end_with_parent()
@@ -53,7 +53,7 @@ def _ignore(*names: str) -> None:
 
 
 def kill_children(but: Container[BaseProcess] = ()) -> None:
-    """Kill the processes that multiprocessing has begun here, but for some."""
+    """Kill the processes that multiprocessing has started here, except some."""
     for child in multiprocessing.active_children():
         if child not in but:
             child.kill()

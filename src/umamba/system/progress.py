@@ -1,4 +1,4 @@
-"""How far a command has come in its cases, and about how long the rest takes."""
+"""The progress of a command through its cases, and about how long the rest takes."""
 
 import time
 
@@ -8,7 +8,7 @@ _MINUTE, _HOUR = 60, 3600
 
 
 class CaseProgress:
-    """The way through a number of cases, beginning now.
+    """The progress through a number of cases, beginning now.
 
     Args:
         total: How many cases there are.
@@ -22,9 +22,9 @@ class CaseProgress:
         """Return for example `case 3 of 10, about 4 min left`.
 
         Args:
-            number: Which case it is, from 1.
+            number: The number of the case, from 1.
             done: How many cases were worked on until now.
-            left: How many are still to be worked on.
+            left: How many still have to be worked on.
         """
         text = f"case {number} of {self._total}"
         if not done or not left:

@@ -1,7 +1,7 @@
-"""Put finished folders and files in their place: whole or not at all, and nobody else's are lost.
+"""Put finished folders and files in their place atomically, without losing anybody else's.
 
-What is made grows in a hidden folder beside its place. It takes its name by a step that fails where
-anything has that name. What is to be replaced is moved aside first, and is only removed once the
+They are made in a hidden folder beside their place, and get their name in a step that fails where
+anything has that name. What they replace is moved aside first, and is only removed once the
 new one is in place. After a kill between any two steps the next run for the same place finishes or
 undoes what was begun; what was moved aside is put back.
 """
@@ -54,7 +54,7 @@ class Publication:
 
     @property
     def replaces(self) -> bool:
-        """Whether anything was there at the beginning."""
+        """True if anything was there at the beginning."""
         return self._seen is not None
 
     def begin(self) -> None:
@@ -143,7 +143,7 @@ class Publication:
 
 @contextmanager
 def publication(target: Path, remedy: str, *, overwrite: bool = False) -> Iterator[Publication]:
-    """Make a folder or a file that nobody else makes meanwhile.
+    """Make a folder or a file, while no other process can make the same one.
 
     Args:
         target: Its place; missing folders above it are made.
@@ -180,7 +180,7 @@ def scratch_folder(prefix: str = "umamba-", parent: Path | None = None) -> Itera
     """Make a folder for what is needed for a while; those that killed runs left are removed.
 
     Args:
-        prefix: How its name begins, and the names of those that are looked for.
+        prefix: The beginning of its name, and of the names of those that killed runs left.
         parent: Where it is made; `None` takes the system's folder for temporary files.
 
     Yields:
@@ -211,7 +211,7 @@ _TEMPORARY_REMEDY = "make room or give write access, or set TMPDIR to another fo
 
 @contextmanager
 def full_temporary_folder_explained(folder: Path) -> Iterator[None]:
-    """Turn an error met while a temporary folder is written to into words.
+    """Explain an error met while a temporary folder is written to.
 
     Raises:
         UMambaError: If there was one.
@@ -257,7 +257,7 @@ def _only_one(target: Path) -> Iterator[None]:
 
 @contextmanager
 def _made(folder: Path) -> Iterator[None]:
-    """Make a folder; what stays empty of it and of those above it is removed again."""
+    """Make a folder, and those above it; those that stay empty are removed again."""
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), os.fspath(folder))
@@ -310,7 +310,7 @@ def _take_name(target: Path, claim: Path) -> None:
 
 
 def _give_back(claim: Path, target: Path) -> None:
-    """Give back a name that was taken, but not filled."""
+    """Remove an empty folder that reserved a name, if it was not filled."""
     if not claim.exists():
         return
     if target.is_dir() and target.lstat().st_mode == claim.lstat().st_mode:
@@ -320,7 +320,7 @@ def _give_back(claim: Path, target: Path) -> None:
 
 
 def _snapshot(path: Path) -> _Snapshot:
-    """Return what is at a path and below it, so that any change shows but its being renamed.
+    """Return what is at a path and below it, so that any change but a renaming shows.
 
     Raises:
         OSError: If it cannot be read.
@@ -348,7 +348,7 @@ def _facts(status: os.stat_result) -> tuple[int, ...]:
 
 
 def _remove(path: Path) -> None:
-    """Remove what is ours; what cannot be removed is said."""
+    """Remove what is ours; say so if it cannot be removed."""
     if not os.path.lexists(path):
         return
     if path.is_dir() and not path.is_symlink():

@@ -26,12 +26,12 @@ def only_training(
     says so. A process that holds the lock may take it again.
 
     Args:
-        folder: The folder of the fold, which need not be there yet.
+        folder: The folder of the fold, which need not exist yet.
         other: What to do instead, for the message.
-        inside: Whether the lock lies in the folder, so that nothing above need be writable.
+        inside: Whether the lock lies in the folder, so that its parent need not be writable.
 
     Raises:
-        UMambaError: If another process is at work there, or the lock cannot be made.
+        UMambaError: If another process works there, or the lock cannot be made.
     """
     path = folder.absolute() / LOCK_INSIDE if inside else _lock_of(folder)
     if path in _held:
@@ -43,14 +43,12 @@ def only_training(
     except LockHeldError as error:
         raise _refusal(folder, error, other) from None
     except OSError as error:
-        msg = (
-            f"cannot make {path} ({error.strerror}), by which other processes are kept out; {other}"
-        )
+        msg = f"cannot make {path} ({error.strerror}), which keeps other processes out; {other}"
         raise UMambaError(msg) from None
     try:
         if lock.refusal:
             sys.stderr.write(
-                f"{folder.parent} cannot lock files ({lock.refusal}): see to it that no other "
+                f"{folder.parent} cannot lock files ({lock.refusal}): make sure that no other "
                 f"process writes to {folder}\n"
             )
         _held.add(path)
@@ -61,10 +59,10 @@ def only_training(
 
 
 def refuse_if_at_work(folder: Path, other: str = "train another fold") -> None:
-    """Check that no other process works in a folder; nothing is written, and none kept from it.
+    """Check that no other process works in a folder; nothing is written, and nothing is locked.
 
     Args:
-        folder: The folder of a fold, which need not be there.
+        folder: The folder of a fold, which need not exist.
         other: What to do instead, for the message.
 
     Raises:

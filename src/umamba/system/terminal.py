@@ -1,4 +1,4 @@
-"""What reaches the terminal: names from files cannot move its cursor, colour it or forge lines."""
+"""Filter output to the terminal: names from files cannot move the cursor, add colour or lines."""
 
 import io
 import os
@@ -14,14 +14,14 @@ _KEPT = "\n\t"
 
 
 def one_line(text: object) -> str:
-    """Return text for a message: on one line, and with everything escaped that is not shown."""
+    """Return text for a message: on one line, with everything invisible escaped."""
     return _escaped(str(text), "")
 
 
 def _escaped(text: str, keep: str) -> str:
     """Escape control and format characters, line separators, and halves of surrogate pairs.
 
-    Format characters turn the direction of text around, or are not seen. Spaces of any kind stay.
+    Format characters reverse the direction of text, or are invisible. Spaces of any kind stay.
     """
     if text.isprintable():
         return text
@@ -34,7 +34,7 @@ def _escaped(text: str, keep: str) -> str:
 
 
 def write_control(text: str) -> None:
-    """Write to stderr what moves its cursor; the text must be our own."""
+    """Write text that moves the cursor to stderr; the text must be our own."""
     stream = sys.stderr
     if isinstance(stream, _FilteredStream):
         stream = stream.unfiltered
@@ -42,7 +42,7 @@ def write_control(text: str) -> None:
 
 
 def filter_streams() -> None:
-    """Let nothing but text through stdout and stderr from now on, whoever writes."""
+    """Let only text through stdout and stderr from now on, whoever writes."""
     _open_standard_descriptors()
     # Either is missing where its descriptor was closed.
     sys.stdout, sys.stderr = (
@@ -51,7 +51,7 @@ def filter_streams() -> None:
 
 
 def _open_standard_descriptors() -> None:
-    """Let what was closed lead nowhere: a file that is opened later would take its number.
+    """Open closed standard descriptors to nowhere: a file opened later would take their number.
 
     Libraries would write their messages into that file.
     """
@@ -64,7 +64,7 @@ def _open_standard_descriptors() -> None:
 
 @contextmanager
 def filtered_streams() -> Iterator[None]:
-    """Let nothing but text through stdout and stderr for the time of the block."""
+    """Let only text through stdout and stderr during the block."""
     before = sys.stdout, sys.stderr
     filter_streams()
     try:
@@ -78,17 +78,17 @@ def _filtered(stream: Any) -> Any:
 
 
 class _Nowhere(io.StringIO):
-    """Takes what is written where there is no stream."""
+    """A stream that drops what is written to it, for a stream that was closed."""
 
     def write(self, text: str) -> int:
         return len(text)
 
 
 class _FilteredStream:
-    """A text stream that escapes what is no text, and what its encoding lacks.
+    """A text stream that escapes what is not text, and what its encoding lacks.
 
     Args:
-        stream: Where it leads.
+        stream: The stream that the text goes to.
 
     Attributes:
         failed: Whether something could not be written.
@@ -116,7 +116,7 @@ class _FilteredStream:
         self._call(self.unfiltered.flush)
 
     def _call(self, function: Callable[..., Any], *arguments: Any) -> None:
-        """Remember whether anything was lost: another attempt may find nothing left to write."""
+        """Remember whether any text was lost: another attempt may find nothing left to write."""
         try:
             function(*arguments)
         except OSError:

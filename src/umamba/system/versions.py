@@ -1,4 +1,4 @@
-"""The versions of what computes, as reports and results name them."""
+"""The versions of Python and of the packages that compute, as reports and results name them."""
 
 import platform
 from collections.abc import Iterable
