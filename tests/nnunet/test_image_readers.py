@@ -245,5 +245,5 @@ def test_alpha_channel_and_colour_mask_in_a_raw_data_set(folders):
     content |= {"labels": {"background": 0, "object": 1}, "file_ending": ".png"}
     (raw / "dataset.json").write_text(json.dumps(content))
     lines = findings_of(folders)
-    assert sum("nnU-Net reads the alpha channel, too" in line for line in lines) == 5
+    assert sum("nnU-Net reads the alpha channel as well" in line for line in lines) == 5
     assert sum("the mask has 3 channels" in line for line in lines) == 5

@@ -1,7 +1,7 @@
 """Read the facts of files as nnU-Net will read them, and remember those of a data set by content.
 
-What is remembered lies in the user's cache, a file per data set, and is only ever a shortcut: it
-counts for the same bytes, the same reader, and the same code, and is left aside where it is
+The facts are kept in the user's cache, a file per data set, and are only a shortcut: they
+count for the same bytes, the same reader, and the same code, and are ignored where the file is
 damaged or cannot be written.
 """
 
@@ -86,12 +86,12 @@ class CheckedFiles:
 
 @dataclass(frozen=True)
 class Reading:
-    """How the files of a data set are read.
+    """The way in which the files of a data set are read.
 
     Attributes:
         reader: nnU-Net's reader; by default that of the ending.
-        as_it_is: Whether nnU-Net gets the very files, and not what we make of them.
-        memory: What is known of the files already.
+        as_it_is: Whether nnU-Net gets the files themselves, and not what we make of them.
+        memory: The facts that are already known of the files.
     """
 
     reader: str | None = None
@@ -113,7 +113,7 @@ def remembered_note(n_remembered: int, n_files: int) -> str:
 
 
 def _state(path: Path) -> tuple[int, ...] | None:
-    """Return what changes with the file; `None` if reading it fails for its name or kind."""
+    """Return values that change with the file; `None` if its name or kind cannot be read."""
     try:
         if shown(path) != str(path) or no_plain_file(path):
             return None

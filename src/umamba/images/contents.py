@@ -1,4 +1,4 @@
-"""What is known of an image file once it is read: voxels, grid, and what is odd about it."""
+"""The contents of an image file once it is read: voxels, grid, and what is odd about it."""
 
 import re
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ _COPIES = 8
 
 
 class UnreadableFileError(Exception):
-    """A file that cannot be used at all; the two arguments say why, and what to do."""
+    """The error of a file that cannot be used; its two arguments say why, and what to do."""
 
     def __init__(self, problem: str, fix: str) -> None:
         super().__init__(f"{problem}; {fix}")
@@ -43,17 +43,17 @@ class UnreadableFileError(Exception):
 
 
 class SkewedAxesError(UnreadableFileError):
-    """A file whose axes are not at right angles, read by a reader that refuses those."""
+    """The error of a file whose axes are not at right angles, where the reader refuses those."""
 
 
 def check_size(n_bytes: int) -> None:
-    """Check that the voxels that a header claims fit into the memory, before any is read.
+    """Check that the voxels that a header announces fit into memory, before any is read.
 
     Args:
         n_bytes: Their size.
 
     Raises:
-        UnreadableFileError: If they do not, with the copies that are made of them.
+        UnreadableFileError: If they do not, together with the copies that are made of them.
     """
     if n_bytes > usable_memory() // _COPIES:
         problem = f"its header claims {n_bytes} bytes of voxels, more than fit into the memory here"
@@ -62,7 +62,7 @@ def check_size(n_bytes: int) -> None:
 
 @dataclass(frozen=True)
 class Geometry:
-    """Where the voxels lie in space, in millimetres and in the file's order (x, y, z).
+    """The place of the voxels in space, in millimetres and in the file's order (x, y, z).
 
     Attributes:
         spacing: The voxel size.
@@ -106,12 +106,12 @@ class HeaderConflict:
 
     @property
     def kind(self) -> str:
-        """What is the same of all such conflicts: what differs, and which of the two is used."""
+        """The text without its numbers: what differs, and which of the two is used."""
         return f"{self.about}: {without_numbers(self.text)}"
 
 
 def without_numbers(text: str) -> str:
-    """Return what a message has in common with those about other files."""
+    """Return a message without its numbers, so that the same one about other files is equal."""
     return re.sub(r"\([^()]*\)|\d[\d.e+-]*", "", text)
 
 
@@ -127,7 +127,7 @@ class LoadedImage:
         notes: Remarks for the user.
         odd_spacing: The voxel size in the header, if nnU-Net's readers replace it because it is
             not positive.
-        conflicts: Where the header contradicts itself.
+        conflicts: Contradictions in the header.
         step: The distance of neighbouring values, where the file holds scaled integers.
     """
 

@@ -1,4 +1,4 @@
-"""What is worth remembering of one file of a data set once its voxels are dropped."""
+"""The facts about one file of a data set that are kept once its voxels are dropped."""
 
 import hashlib
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class ChannelFacts:
-    """One channel: the value of all its voxels, where they have the same, and odd ones."""
+    """One channel: the value of its voxels if all have the same, and how many are odd."""
 
     constant: float | None
     n_nan: int
@@ -38,13 +38,13 @@ class ChannelFacts:
 
 @dataclass(frozen=True)
 class FileFacts:
-    """What is worth remembering of a file.
+    """The facts about a file that its checks need.
 
     Attributes:
         departure: See `LoadedImage`.
         channels: One entry for each.
-        has_equal_channels: Whether there are several, and all hold the same.
-        digest: Of an image; equal for files in which nnU-Net finds the same voxels.
+        has_equal_channels: Whether there are several, and all hold the same values.
+        digest: A digest of an image; equal for files in which nnU-Net finds the same voxels.
         mask: The values of a mask; `None` for images.
     """
 
@@ -85,12 +85,12 @@ class FileFacts:
 
     @property
     def constant(self) -> float | None:
-        """The value of all voxels of all channels, where they have the same."""
+        """The value of all voxels of all channels, if they have the same; else `None`."""
         values = {channel.constant for channel in self.channels}
         return values.pop() if len(values) == 1 else None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what JSON can hold: all but the path, which says nothing of the content."""
+        """Return plain data for JSON: all but the path, which says nothing about the content."""
         content = asdict(self)
         del content["path"]
         if self.mask is not None:

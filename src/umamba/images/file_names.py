@@ -1,4 +1,4 @@
-"""What names of files say: endings, files of the system, and names that no reader takes.
+"""Names of image files: their endings, hidden files, and names that no reader accepts.
 
 All commands list folders and compare endings here, so that they see the same files.
 """
@@ -28,7 +28,7 @@ __all__ = [
 GEOMETRY_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha")
 ENDINGS = (*GEOMETRY_ENDINGS, ".png", ".tiff", ".tif")
 
-# Images, too, but none that we read: they are named where they lie in a folder of images.
+# Images as well, but not ones that we read: they are listed if they lie in a folder of images.
 _OTHER_IMAGES = (
     *(".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".jp2", ".dcm", ".dicom", ".ima", ".gipl"),
     *(".nhdr", ".mhd", ".hdr", ".img", ".mgz", ".mgh", ".mnc", ".vtk", ".npy", ".h5", ".hdf5"),
@@ -53,15 +53,15 @@ def split_ending(path: Path) -> tuple[str, str]:
 
 
 def is_image(path: Path) -> bool:
-    """Return whether a file is an image by its name, of a kind that we read or another one."""
+    """Return whether a file is an image by its name, even of a kind that we do not read."""
     return path.name.lower().endswith((*ENDINGS, *_OTHER_IMAGES))
 
 
 def visible_files(folder: Path, *, deep: bool = False) -> list[Path]:
-    """List what a folder holds, but for what is hidden.
+    """List what a folder holds, except what is hidden.
 
-    Folders are listed only where their names promise an image that is not below them; so are
-    links to folders, which are never followed. A list may hold what is not a file at all.
+    A folder is listed only if it has the name of an image and holds none, and so is a link to a
+    folder, which is never followed. The list may hold things that are not files at all.
 
     Args:
         folder: Where to look.

@@ -100,7 +100,7 @@ def _read(path: Path, reader: str | None, *, is_mask: bool) -> LoadedImage:
         problem = f"its path is not UTF-8: {shown(path)}"
         raise UnreadableFileError(problem, "rename the file or its folder")
     if reason := no_plain_file(path):
-        raise UnreadableFileError(reason, "put the image itself there, or take it away")
+        raise UnreadableFileError(reason, "put the image itself there, or remove it")
     if path.stat().st_size == 0:
         problem = "the file is empty"
         raise UnreadableFileError(problem, "replace the file")
@@ -163,13 +163,13 @@ def _read_tiff(path: Path) -> LoadedImage:
 def _from_raster(
     path: Path, array: Array, departure: str = "", notes: tuple[str, ...] = ()
 ) -> LoadedImage:
-    """Move colours to the front, without an alpha channel that says nothing."""
+    """Move colours to the front, without an alpha channel that is constant."""
     if array.ndim == 2:
         return LoadedImage(path, array[None], departure=departure, notes=notes)
     array = np.moveaxis(array, -1, 0)
     alpha = array[-1]
     if len(array) in (2, 4) and (alpha == alpha.flat[0]).all():
-        departure = departure or "nnU-Net reads the alpha channel, too"
+        departure = departure or "nnU-Net reads the alpha channel as well"
         return LoadedImage(
             path, array[:-1], departure=departure, notes=(*notes, DROPPED_ALPHA_NOTE)
         )

@@ -1,4 +1,4 @@
-"""Where the header of an image contradicts itself, and which of its statements is used.
+"""Find contradictions in the header of an image, and say which statement is used.
 
 Found by experiment with SimpleITK 2.5 and nibabel 5.4, one header at a time:
 
@@ -68,7 +68,7 @@ def nifti_conflicts(header: Any, used: Geometry, *, by_itk: bool) -> tuple[Heade
 
     Args:
         header: As nibabel reads it.
-        used: What the reader made of it.
+        used: The geometry that the reader took from it.
         by_itk: Whether the reader was SimpleITK's, or else nibabel's.
 
     Returns:
@@ -92,7 +92,7 @@ def nifti_conflicts(header: Any, used: Geometry, *, by_itk: bool) -> tuple[Heade
     if len(forms) == 2 and has_codes:
         conflicts += _form_conflicts(forms, used, scale)
     elif forms and not has_codes and not _is_plain(next(iter(forms.values()))):
-        text = "sform and qform have no code; what stands in them is not used"
+        text = "sform and qform have no code, so they are not used"
         conflicts.append(HeaderConflict("orientation", text))
     return tuple(conflicts)
 
@@ -117,7 +117,7 @@ def _forms(header: Any) -> dict[str, Matrix]:
 
 
 def _is_plain(form: Matrix) -> bool:
-    """Whether a form says nothing but a voxel size."""
+    """Return whether a form says nothing but a voxel size."""
     turned = form[:3, :3] - np.diag(np.diag(form[:3, :3]))
     return not turned.any() and not form[:3, 3].any() and bool((np.diag(form)[:3] > 0).all())
 
@@ -181,7 +181,7 @@ def text_conflicts(head: bytes, ending: str) -> tuple[HeaderConflict, ...]:
 def _nrrd_conflicts(fields: Mapping[str, str]) -> Iterator[HeaderConflict]:
     units = set(re.findall(r'"([^"]*)"', fields.get("space units", ""))) - {"", "mm", "???"}
     if units:
-        text = f"the unit is {', '.join(sorted(units))}, which is not used: numbers count as mm"
+        text = f"the unit is {', '.join(sorted(units))}, which is ignored: numbers are taken as mm"
         yield HeaderConflict("unit", text)
 
 
@@ -206,7 +206,7 @@ def _meta_conflicts(fields: Mapping[str, str]) -> Iterator[HeaderConflict]:
             yield HeaderConflict("voxel size", text)
     unit = fields.get("DistanceUnits", "")
     if unit not in ("", "?", "mm"):
-        text = f"the unit is {unit}, which is not used: numbers count as mm"
+        text = f"the unit is {unit}, which is ignored: numbers are taken as mm"
         yield HeaderConflict("unit", text)
 
 

@@ -22,11 +22,11 @@ _MANY_VALUES = 20
 
 @dataclass(frozen=True)
 class MaskValues:
-    """What is worth remembering of a mask.
+    """The values of a mask, and what is odd about them.
 
     Attributes:
         values: All values, rounded.
-        n_rounded: How many voxels are not integers, but are so close to one that it is meant.
+        n_rounded: How many voxels are not integers, but so close to one that it must be meant.
         example: One of them, with all its digits.
         is_blurred: Whether the values between the lowest and the highest seem to be blurred edges.
         refusal: Why it is not a mask, and what to do; there are no values then.
@@ -40,7 +40,7 @@ class MaskValues:
 
 
 def mask_values(loaded: LoadedImage) -> MaskValues:
-    """Take from a loaded mask what is worth remembering."""
+    """Return the values of a loaded mask."""
     try:
         layer, n_rounded, example = _integers(loaded)
     except UnreadableFileError as error:
@@ -98,7 +98,7 @@ def _integers(loaded: LoadedImage) -> tuple[Array, int, str]:
 
 
 def _all_digits(value: Any) -> str:
-    """Show a number with as many digits as tell it from its neighbours."""
+    """Show a number with as many digits as distinguish it from its neighbours."""
     return np.format_float_positional(value, unique=True, trim="0")
 
 
@@ -119,7 +119,7 @@ def _one_layer(loaded: LoadedImage) -> Array:
 
 
 def _is_blurred(layer: Array, values: frozenset[int]) -> bool:
-    """Whether the values between seem to come from interpolation: thin, or many and few voxels."""
+    """Return whether values look interpolated: thin layers, or many values with few voxels each."""
     lowest, highest = min(values), max(values)
     if len(values) < 3 or highest - lowest < len(values):
         return False
@@ -130,7 +130,7 @@ def _is_blurred(layer: Array, values: frozenset[int]) -> bool:
 
 
 def _has_interior(mask: Array) -> bool:
-    """Whether a voxel and both its neighbours along every axis belong to a mask."""
+    """Return whether any voxel and both its neighbours along every axis belong to a mask."""
     inner = mask
     for axis, size in enumerate(mask.shape):
         if size >= 3:

@@ -20,7 +20,7 @@ Array = npt.NDArray[Any]
 NOT_COMPRESSED_NOTE = "it is not compressed, though its name ends in .nii.gz"
 _GZIP = b"\x1f\x8b"
 _LARGEST_HEADER = 540  # of NIfTI-2
-_PACKED_HEADER = 4096  # bytes that surely hold it
+_PACKED_HEADER = 4096  # bytes that certainly hold it
 _MOST_RATIO = 1032  # to which deflate can shrink anything
 
 
@@ -30,7 +30,7 @@ class NiftiFile:
 
     Attributes:
         header: As nibabel parses it.
-        content: All bytes, unpacked; whole.
+        content: All bytes, unpacked.
         is_compressed: Whether the file was packed.
     """
 
@@ -42,7 +42,7 @@ class NiftiFile:
 
     @classmethod
     def read(cls, path: Path, ending: str, reader: str) -> "NiftiFile":
-        """Unpack a file, and make sure that no voxel is missing: ITK takes those for zeros."""
+        """Unpack a file, and make sure that no voxel is missing: ITK would read zeros."""
         packed = path.read_bytes()
         is_compressed = packed.startswith(_GZIP)
         if is_compressed and ending == ".nii":
@@ -79,18 +79,18 @@ class NiftiFile:
 
     @property
     def offset(self) -> int:
-        """Where the voxels begin."""
+        """The position of the first voxel, in bytes."""
         return int(self.header.get_data_offset())
 
     @property
     def step(self) -> float:
-        """The distance of neighbouring values, where integers are scaled."""
+        """The distance between neighbouring values, where integers are scaled."""
         slope = abs(float(self.header["scl_slope"]))
         return slope if self.dtype.kind in "iu" and not self.is_plain and slope < np.inf else 0.0
 
     @property
     def is_plain(self) -> bool:
-        """Whether the voxels are numbers that are not scaled."""
+        """True if the voxels are numbers that are not scaled."""
         slope, intercept = float(self.header["scl_slope"]), float(self.header["scl_inter"])
         is_number = self.dtype.kind in "iuf" and self.dtype.itemsize <= 8
         return is_number and slope in (0, 1) and intercept == 0
@@ -103,7 +103,7 @@ class NiftiFile:
 
     @property
     def odd_spacing(self) -> tuple[float, ...] | None:
-        """The voxel size that the header states, if it cannot be; a single slice needs none."""
+        """The voxel size in the header, if it is impossible; a single slice needs none."""
         n_dims, *shape = map(int, self.header["dim"])
         n_spatial = min(n_dims, 3)
         spacing = tuple(map(float, self.header["pixdim"][1 : n_spatial + 1]))
@@ -118,15 +118,15 @@ def _claimed_bytes(header: Any) -> int:
 
 
 def _check_claim(header: Any, size: int, *, is_compressed: bool) -> None:
-    """Check that a file can hold the voxels that its header claims, and the memory, too.
+    """Check that the voxels that the header announces fit into the file, and into memory.
 
     Args:
         header: The header.
-        size: Bytes of the file.
+        size: Size of the file in bytes.
         is_compressed: Whether it is packed.
 
     Raises:
-        UnreadableFileError: If not.
+        UnreadableFileError: If they do not.
     """
     claimed = _claimed_bytes(header)
     most = size * _MOST_RATIO if is_compressed else size
@@ -137,7 +137,7 @@ def _check_claim(header: Any, size: int, *, is_compressed: bool) -> None:
 
 
 def _unpack_beginning(packed: bytes) -> bytes:
-    """Unpack as much as the largest header needs, of several members perhaps."""
+    """Unpack as much as the largest header needs, from several members if need be."""
     beginning, rest = b"", packed[:_PACKED_HEADER]
     while rest.startswith(_GZIP) and len(beginning) < _LARGEST_HEADER:
         member = zlib.decompressobj(wbits=31)
@@ -152,7 +152,7 @@ def _unpack_beginning(packed: bytes) -> bytes:
 
 
 def _endless() -> UnreadableFileError:
-    problem = "the file is truncated: its compressed data have no end"
+    problem = "the file is truncated: the end of its compressed data is missing"
     return UnreadableFileError(problem, "replace the file")
 
 
@@ -181,7 +181,7 @@ def _unpack(packed: bytes) -> bytes:
 
 
 def has_false_claim(path: Path) -> bool:
-    """Return whether a NIfTI file claims more voxels than it, or the memory, can hold."""
+    """Return whether a NIfTI file announces more voxels than it, or the memory, can hold."""
     with path.open("rb") as file:
         packed = file.read(_PACKED_HEADER)
     is_compressed = packed.startswith(_GZIP)
@@ -194,7 +194,7 @@ def has_false_claim(path: Path) -> bool:
 
 
 def nifti_header(path: Path) -> Any:
-    """Read the header alone, mended as nibabel does, of a file that is compressed or not.
+    """Read only the header, repaired as nibabel does, of a file that may be compressed.
 
     nibabel itself would trust the ending.
     """

@@ -27,7 +27,7 @@ __all__ = ["read_volume", "silent_libraries", "write_volume"]
 
 Array = npt.NDArray[Any]
 
-# All that ITK makes the grid of.
+# All fields from which ITK derives the grid.
 _GRID_FIELDS = (
     *("dim", "pixdim", "xyzt_units", "qform_code", "sform_code"),
     *("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"),
@@ -52,7 +52,7 @@ def read_volume(path: Path, ending: str, reader: str | None) -> LoadedImage:
         The voxels, channels first.
 
     Raises:
-        UnreadableFileError: If the reader would not take the file.
+        UnreadableFileError: If the reader would refuse the file.
     """
     by_nibabel = (reader or "").startswith("Nibabel")
     if ending in (".nii", ".nii.gz"):
@@ -126,7 +126,7 @@ def _reoriented(array: Array, affine: Array, spacing: tuple[float, ...]) -> tupl
 
 
 def _by_itk(nifti: NiftiFile) -> LoadedImage:
-    """Read as nnU-Net's SimpleITKIO does; the voxels of the most common files without ITK."""
+    """Read as nnU-Net's SimpleITKIO does, but the voxels of the most common files without ITK."""
     shape = nifti.shape
     while len(shape) > 3 and shape[-1] == 1:  # as ITK does
         shape = shape[:-1]
@@ -147,7 +147,7 @@ def _by_itk(nifti: NiftiFile) -> LoadedImage:
 
 
 def _put_back_oddities(array: Array, nifti: NiftiFile) -> None:
-    """Undo what ITK does to NaN and infinities: it sets them to zero."""
+    """Restore NaN and infinities, which ITK sets to zero."""
     if nifti.dtype.kind != "f" or array.size != math.prod(nifti.shape):
         return
     voxels = nifti.voxels()
@@ -244,7 +244,7 @@ def _reoriented_by_itk(loaded: LoadedImage) -> LoadedImage:
     import SimpleITK
 
     if loaded.geometry is None or loaded.array.ndim != 4 or len(loaded.array) > 1:
-        problem = "it is not a 3D image, and nnU-Net's SimpleITKIOWithReorient turns no others"
+        problem = "it is not a 3D image, and nnU-Net's SimpleITKIOWithReorient reorients only those"
         raise UnreadableFileError(problem, "name SimpleITKIO as the reader")
     image = SimpleITK.DICOMOrient(_itk_image(loaded.array[0], loaded.geometry), "RAS")
     array = SimpleITK.GetArrayFromImage(image)[None]
@@ -253,7 +253,7 @@ def _reoriented_by_itk(loaded: LoadedImage) -> LoadedImage:
 
 @contextmanager
 def silent_libraries() -> Iterator[None]:
-    """Keep what C libraries write to file descriptor 2 from the user; we report instead."""
+    """Hide what C libraries write to file descriptor 2 from the user; we report instead."""
     saved = os.dup(2)
     with Path(os.devnull).open("w") as nowhere:
         os.dup2(nowhere.fileno(), 2)
@@ -266,7 +266,7 @@ def silent_libraries() -> Iterator[None]:
 
 @contextmanager
 def _itk_errors() -> Iterator[None]:
-    """Explain what ITK refuses, in our words only."""
+    """Explain in our own words what ITK refuses."""
     with silent_libraries():
         try:
             yield
