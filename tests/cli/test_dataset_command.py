@@ -116,7 +116,7 @@ def test_mistakes_in_options(files, capsys, options, message):
 def test_overwrite(files, capsys):
     assert umamba(files, "--instances") == 0
     assert umamba(files, "--instances") == 2
-    assert "exists already; say --overwrite" in capsys.readouterr().err
+    assert "exists already; add --overwrite" in capsys.readouterr().err
     assert umamba(files, "--instances", "--overwrite") == 0
 
 

@@ -121,7 +121,7 @@ def test_tiff_stack_gets_the_spacing_in_a_file(folders):
 
 def test_tiff_stack_without_spacing_is_warned_of(folders):
     save_pair(folders, "a", ".tif", noise(5, 8, 10), disc(5, 8, 10))
-    assert "1 1 1 is taken" in " ".join(make(folders).warnings)
+    assert "1 1 1 mm is assumed" in " ".join(make(folders).warnings)
 
 
 def test_tiff_stack_takes_the_spacing_of_its_nifti_mask(folders):
@@ -245,7 +245,7 @@ def test_an_existing_data_set_is_replaced_only_on_demand(folders):
     make(folders)
     (folders / "images" / "a.nii.gz").rename(folders / "images" / "b.nii.gz")
     (folders / "masks" / "a.nii.gz").rename(folders / "masks" / "b.nii.gz")
-    with pytest.raises(UMambaError, match=r"exists already; say --overwrite"):
+    with pytest.raises(UMambaError, match=r"exists already; add --overwrite"):
         make(folders)
     created = make(folders, overwrite=True)
     assert [p.name for p in (created.path / "labelsTr").iterdir()] == ["b.nii.gz"]

@@ -79,7 +79,7 @@ def test_files_that_fit_nothing_are_warned_of_but_hidden_ones_are_not(folders):
     (folders / "images" / "photo.jpg").write_bytes(b"?")
     (folders / "images" / "cases.csv").write_text("id")
     left_out, others = make(folders).warnings
-    assert "left out: images/photo.jpg; they are not read: .nii.gz" in left_out
+    assert "left out: images/photo.jpg; they are not read; if you need them, convert" in left_out
     assert "1 file is not an image by name: images/cases.csv; nothing is taken" in others
 
 

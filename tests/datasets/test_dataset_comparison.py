@@ -59,7 +59,10 @@ def test_an_oblique_image_has_the_orientation_of_its_nearest_axes(folders):
         ((40.0, 50.0, 300.0), "(40, 50, 300) can hardly be in millimetres; write millimetres"),
         ((1e-6, 1e-6, 1e-6), "can hardly be in millimetres; write millimetres into the header; "),
         ((1e-3, 1e-3, 1e-3), "far from the data set's median (1, 1, 1); the unit seems to differ"),
-        ((5.0, 5.0, 5.0), "far from the data set's median (1, 1, 1); correct the header, or take"),
+        (
+            (5.0, 5.0, 5.0),
+            "far from the data set's median (1, 1, 1); correct the header, or remove",
+        ),
         ((0.2, 1.0, 1.0), "the voxel size (0.2, 1, 1) is far from the data set's median"),
     ],
 )

@@ -107,7 +107,7 @@ def test_values_that_mean_two_things(labels: dict[str, Any], message: str) -> No
 
 def test_more_labels_than_a_mask_can_hold() -> None:
     labels = {"background": 0, **{f"a{i}": i for i in range(1, 2**16 + 1)}}
-    with pytest.raises(DatasetError, match="labels are 65537, more than 65536"):
+    with pytest.raises(DatasetError, match="it has 65537 labels, more than 65536"):
         check_description(description(labels), FILE)
 
 
@@ -142,7 +142,7 @@ def test_channels_with_a_hole(change: dict[str, Any], message: str) -> None:
 @pytest.mark.parametrize(
     ("reader", "message"),
     [
-        ("NaturalImage2DIO", "'NaturalImage2DIO', which does not read .nii.gz; take it out, or"),
+        ("NaturalImage2DIO", "'NaturalImage2DIO', which does not read .nii.gz; remove it, or"),
         ("FastReader", "'FastReader', which is not a reader of nnU-Net"),
         (7, "is 7, which is not a reader of nnU-Net"),
     ],

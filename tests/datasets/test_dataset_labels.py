@@ -63,7 +63,7 @@ def test_the_proposed_map_is_whole(folders):
 def test_instance_maps_are_not_taken_for_classes(folders):
     save_png_pair(folders, "a", mask=(np.arange(80).reshape(8, 10)).astype(np.uint8))
     (line,) = problems_of(folders)
-    assert "0 to 79; if they number single objects, say --instances" in line
+    assert "0 to 79; if they number single objects, use --instances" in line
 
 
 def test_values_that_no_label_has(folders):
@@ -95,7 +95,7 @@ def test_only_empty_masks(folders):
         ({"names": {"a": 2}}, r"without gaps.*--map 2=1"),
         ({"names": {"a": 1, "b": 1}}, r"a value of its own"),
         ({"names": {"a": 0, "b": 1}}, r"0 is the background"),
-        ({"names": {"ignore": 1}}, r"say --ignore VALUE"),
+        ({"names": {"ignore": 1}}, r"use --ignore VALUE"),
         ({"names": {"a": 1}, "mapping": {255: 3}}, r"--map turns a value into 3"),
         ({"instances": True, "mapping": {255: 1}}, r"leave out --map"),
         ({"instances": True, "names": {"a": 1, "b": 2}}, r"makes one label, of value 1"),

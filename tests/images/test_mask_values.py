@@ -201,7 +201,7 @@ def test_grey_images_as_colour_are_noted_once(folders):
     for case in "abc":
         save_png_pair(folders, case, image=np.stack([noise(8, 10)] * 3, -1))
     (warning,) = make(folders).warnings
-    assert "all channels of an image hold the same in 3 of 3 cases" in warning
+    assert "all channels of an image hold the same values in 3 of 3 cases" in warning
 
 
 def test_unreadable_masks_are_not_called_empty_in_a_data_set(folders):

@@ -1,4 +1,4 @@
-"""Find images and masks in folders and pair them to cases by their names."""
+"""Find images and masks in folders, and pair them into cases by their names."""
 
 import re
 from collections import Counter, defaultdict
@@ -18,13 +18,13 @@ _NUMBERED = re.compile(r"_(\d{4})\Z", re.ASCII)
 
 @dataclass(frozen=True)
 class FileNaming:
-    """How file names tell cases and channels apart.
+    """The parts of file names that tell cases and channels apart.
 
     Args:
         channels: Names in order, each with the suffix of its files; suffix "" for all means
             that channels are numbered (`_0000`) or share one file.
-        image_suffix: What follows the case (and channel) in the name of an image.
-        mask_suffix: What follows the case in the name of a mask.
+        image_suffix: The text that follows the case (and channel) in the name of an image.
+        mask_suffix: The text that follows the case in the name of a mask.
 
     Raises:
         DatasetError: If some channels have a suffix and others have none.
@@ -53,7 +53,7 @@ class FileNaming:
 
 @dataclass(frozen=True)
 class FoundCases:
-    """Complete cases, what keeps others from being complete, and files that are no images."""
+    """Complete cases, the problems of incomplete ones, and files that are not images."""
 
     cases: tuple[Case, ...]
     problems: tuple[Problem, ...]
@@ -67,19 +67,19 @@ _Found = dict[str, dict[str, list[Path]]]
 def find_cases(images: Path, masks: Path, naming: FileNaming) -> FoundCases:
     """Pair all images below one folder with all masks below another (or the same) one.
 
-    A case is called as its file without suffix and ending; where nothing is left, as in
-    `patient7/image.nii.gz` with suffix `image`, as its folder.
+    A case is named after its file without suffix and ending; where nothing is left, as in
+    `patient7/image.nii.gz` with suffix `image`, after its folder.
 
     Args:
         images: Folder of images, searched with its subfolders.
         masks: Folder of masks, searched with its subfolders.
-        naming: How names are put together.
+        naming: The parts of the names.
 
     Returns:
         The cases in alphabetical order, and the problems.
 
     Raises:
-        DatasetError: If a folder is missing or holds no image, or nothing fits together.
+        DatasetError: If a folder is missing or holds no image, or no image has a mask.
     """
     image_files, mask_files = _candidates(images, masks, naming)
     mask_table = _group(mask_files, naming.mask_suffix, ("",))
@@ -100,7 +100,7 @@ def find_cases(images: Path, masks: Path, naming: FileNaming) -> FoundCases:
 
 
 def other_files(files: Sequence[Path]) -> list[Problem]:
-    """Name files that are no images, and that nobody expects to be used."""
+    """Warn of files that are not images, and that nobody expects to be used."""
     if not files:
         return []
     noun = "1 file is" if len(files) == 1 else f"{len(files)} files are"
@@ -109,7 +109,7 @@ def other_files(files: Sequence[Path]) -> list[Problem]:
 
 
 def _candidates(images: Path, masks: Path, naming: FileNaming) -> tuple[list[Path], list[Path]]:
-    """List what may be an image and what may be a mask."""
+    """List the files that may be images and those that may be masks."""
     for folder, option in ((images, "--images"), (masks, "--masks")):
         if not folder.is_dir():
             msg = f"{option} {folder}: there is no such folder"
@@ -161,8 +161,8 @@ def _channel_suffixes(
 ) -> tuple[str, ...]:
     """Return the suffix of every channel: given, or numbered as nnU-Net does, or none.
 
-    Numbers are taken for channels only if all images have them and no mask is called like an
-    image, number included: `patient_0001` is then a case.
+    Numbers are taken for channels only if all images have them and no mask has the name of an
+    image, number included: in that case `patient_0001` is a case.
     """
     if any(naming.suffixes):
         return naming.suffixes
@@ -200,17 +200,17 @@ def _unpaired(image_table: _Found, mask_table: _Found, images: Path, masks: Path
     problems = []
     for case_id in sorted(image_table.keys() - mask_table.keys()):
         file = min(_paths({case_id: image_table[case_id]}))
-        fix = f"add a mask named {shown(case_id)} to {masks}, or take the image away"
+        fix = f"add a mask named {shown(case_id)} to {masks}, or remove the image"
         problems.append(Problem(shown(case_id), file, "the image has no mask", fix))
     for case_id in sorted(mask_table.keys() - image_table.keys()):
         file = min(_paths({case_id: mask_table[case_id]}))
-        fix = f"add an image named {shown(case_id)} to {images}, or take the mask away"
+        fix = f"add an image named {shown(case_id)} to {images}, or remove the mask"
         problems.append(Problem(shown(case_id), file, "the mask has no image", fix))
     return problems
 
 
 def _check_name(case_id: str, mask: Path) -> list[Problem]:
-    """Refuse what cannot be the name of nnU-Net's files."""
+    """Refuse a name that nnU-Net cannot give to files."""
     reason = why_no_case(case_id)
     return [Problem(shown(case_id), mask, reason, "rename its files")] if reason else []
 
@@ -223,7 +223,7 @@ def _check_case(
             case_id,
             min(_paths({case_id: channels})),
             f"channel {suffix} is missing",
-            f"add the file {case_id}{suffix}, or take the case away",
+            f"add the file {case_id}{suffix}, or remove the case",
         )
         for suffix in suffixes
         if suffix not in channels
@@ -233,7 +233,8 @@ def _check_case(
             others = listed(files)
             text = f"{len(files)} files claim to be this {kind}: {others}"
             fix = (
-                f"keep one; or, if folders name the cases, give the file's name as --{kind}-suffix"
+                "keep one; or, if the folders have the names of the cases, give the file's name as "
+                f"--{kind}-suffix"
             )
             problems.append(Problem(case_id, files[0], text, fix))
     return problems
@@ -244,8 +245,8 @@ def _left_out(images: Sequence[Path]) -> list[Problem]:
     unread = [path for path in images if not split_ending(path)[1]]
     unnamed = [path for path in images if split_ending(path)[1]]
     found = (
-        (unread, f"not read: {' '.join(ENDINGS)} are; convert them if they are meant"),
-        (unnamed, "named like no image and no mask: look at the suffixes if they are meant"),
+        (unread, f"not read; if you need them, convert them to one of {' '.join(ENDINGS)}"),
+        (unnamed, "named neither like images nor like masks; if you need them, check the suffixes"),
     )
     return [
         Problem("", None, f"left out: {listed(map(short, files))}", f"they are {fix}", "warning")
@@ -259,7 +260,7 @@ def _no_files_message(folder: Path, kind: str, naming: FileNaming) -> str:
     found = ", ".join(f"{n} {ending or 'without ending'}" for ending, n in endings.most_common(4))
     lossy = {".jpg", ".jpeg"} & endings.keys()
     remark = (
-        " nnU-Net reads no JPEG, because its losses ruin masks: convert to PNG." if lossy else ""
+        " nnU-Net does not read JPEG, whose losses ruin masks: convert to PNG." if lossy else ""
     )
     suffix = naming.mask_suffix if kind == "mask" else naming.image_suffix
     named = f" named *{suffix}" if suffix else ""
@@ -272,7 +273,7 @@ def _no_files_message(folder: Path, kind: str, naming: FileNaming) -> str:
 
 
 def _no_pair_message(image_table: _Found, mask_table: _Found) -> str:
-    """Say how both are named, and guess the suffix that would pair them."""
+    """Say how images and masks are named, and guess the suffixes that would pair them."""
     image, mask = min(image_table), min(mask_table)
     n_equal = sum(1 for n in range(1, len(image) + 1) if mask.startswith(image[:n]))
     prefix = image[:n_equal]
@@ -285,7 +286,7 @@ def _no_pair_message(image_table: _Found, mask_table: _Found) -> str:
     n_pairs = len(_stripped(image_table, image_rest) & _stripped(mask_table, mask_rest))
     guess = f"; {' '.join(options)} would pair {n_pairs} cases" if options else ""
     return (
-        f"no mask fits an image: images are named like {image}, masks like {mask}; say what "
+        f"no mask belongs to an image: images are named like {image}, masks like {mask}; say what "
         f"follows the case in their names with --image-suffix or --mask-suffix{guess}"
     )
 

@@ -1,4 +1,4 @@
-"""Check the cases of a data set one by one, before hours of work.
+"""Check the cases of a data set one by one, before hours of work begin.
 
 Nothing here writes; the same checks serve new data sets and existing ones.
 """
@@ -34,7 +34,7 @@ class Problem:
 
     Attributes:
         case_id: The case; "" where the whole data set is meant.
-        file: The file at fault, if it is one.
+        file: The file at fault, if there is one.
         problem: What is wrong.
         fix: What would fit, or what to do.
         severity: Errors stop the work, warnings do not.
@@ -55,7 +55,7 @@ class Problem:
         return f"{where}: {self.problem}; {self.fix}"
 
     def to_dict(self) -> dict[str, str]:
-        """Return what JSON can hold."""
+        """Return plain data for JSON."""
         file = shown(self.file or "")
         return {
             "severity": self.severity,
@@ -67,12 +67,12 @@ class Problem:
 
 
 def short(path: Path) -> str:
-    """Name a file with its folder: images and masks mostly have the same names."""
+    """Return a file's name with its folder, as images and masks mostly have the same names."""
     return shown("/".join(path.parts[-2:]))
 
 
 class DatasetProblemsError(DatasetError):
-    """Some cases cannot be used; the message lists every problem."""
+    """The error of a data set with cases that cannot be used; the message lists every problem."""
 
     def __init__(self, problems: Sequence[Problem], consequence: str) -> None:
         self.problems = tuple(problems)
@@ -83,7 +83,7 @@ class DatasetProblemsError(DatasetError):
 
 @dataclass(frozen=True)
 class Case:
-    """The files of one case; `images` in the order of the channels; no mask in prediction."""
+    """The files of one case; `images` are in channel order, and there is no mask in prediction."""
 
     case_id: str
     images: tuple[Path, ...]
@@ -92,7 +92,7 @@ class Case:
 
 @dataclass(frozen=True)
 class CaseFacts:
-    """What is worth remembering of a case.
+    """The facts about a case that checks of the whole data set need.
 
     Attributes:
         images: The files that could be read, in the order of the channels.
@@ -105,22 +105,22 @@ class CaseFacts:
 
     @property
     def n_channels(self) -> int:
-        """Channels of all files together."""
+        """The number of channels of all files together."""
         return sum(file.n_channels for file in self.images)
 
     @property
     def has_values(self) -> bool:
-        """Whether it is known which values the mask holds: nothing follows from a failed read."""
+        """True if it is known which values the mask holds, as it is not after a failed read."""
         return self.mask is not None and self.mask.mask is not None and not self.mask.mask.refusal
 
     @property
     def values(self) -> frozenset[int]:
-        """The mask's values as they stand in the file, rounded; none if they are not known."""
+        """The mask's values as they stand in the file, rounded; empty if they are not known."""
         return self.mask.mask.values if self.mask and self.mask.mask else frozenset()
 
     @property
     def geometry(self) -> Geometry | None:
-        """The geometry of the first file that has one: the one which all files get."""
+        """The geometry of the first file that has one; all files get it."""
         files = [*self.images, *([self.mask] if self.mask else [])]
         return next((file.geometry for file in files if file.geometry is not None), None)
 
@@ -139,9 +139,9 @@ def inspect_case(
     """Read every file of a case, one at a time, and check them.
 
     Args:
-        case: Which files.
+        case: The files.
         channel_names: For messages; without names the channels are numbered.
-        tolerated: What of `Geometry` may differ between the files with no more than a warning.
+        tolerated: Fields of `Geometry` in which files may differ with no more than a warning.
         reading: How nnU-Net will read them.
 
     Returns:
@@ -193,12 +193,12 @@ def _check_mask(case_id: str, mask: FileFacts, reading: Reading) -> list[Problem
         return []
     problems = []
     if mask.n_channels > 1 and not mask.departure:
-        text = f"the mask has {mask.n_channels} channels, and nnU-Net takes none of them for labels"
+        text = f"the mask has {mask.n_channels} channels, and nnU-Net takes masks of one channel"
         problems.append(Problem(case_id, mask.path, text, "save one channel"))
     if mask.mask.n_rounded:
         text = (
             f"{mask.mask.n_rounded} voxels of the mask are not integers, e.g. {mask.mask.example}: "
-            "nnU-Net does not round, it refuses them or cuts them off"
+            "nnU-Net does not round them: it refuses them or drops what follows the point"
         )
         problems.append(Problem(case_id, mask.path, text, "round the labels, and save integers"))
     return problems
@@ -218,13 +218,13 @@ def _check_channels(
         name = names[index] if index < len(names) else str(index)
         if channel.constant is not None:
             text = f"channel {name} is constant: every voxel is {channel.constant:.6g}"
-            fix = "export the image again, or take the case away, unless that is true"
+            fix = "export the image again, or remove the case, unless the image is really constant"
             problems.append(Problem(case_id, file.path, text, fix, "warning"))
         counts = {"NaN": channel.n_nan, "infinite": channel.n_infinite}
         found = " and ".join(f"{n} {kind}" for kind, n in counts.items() if n)
         if found:
             text = f"channel {name} holds {found} voxels (of {n_voxels})"
-            fix = "replace them by a number that means no signal, e.g. 0"
+            fix = "replace them with a number that means no signal, e.g. 0"
             problems.append(Problem(case_id, file.path, text, fix))
     return problems
 
@@ -232,8 +232,10 @@ def _check_channels(
 def _odd_spacing(case_id: str, path: Path, spacing: tuple[float, ...]) -> Problem:
     text = f"the header gives the voxel size {numbers(spacing)}"
     if all(0 < abs(size) < math.inf for size in spacing):
-        return Problem(case_id, path, text, "it is read without the sign: correct it", "warning")
-    return Problem(case_id, path, text, "it is read as 1: write the true size in millimetres")
+        fix = "it is read without the sign: correct the header"
+        return Problem(case_id, path, text, fix, "warning")
+    fix = "it is read as 1: write the true size in millimetres into the header"
+    return Problem(case_id, path, text, fix)
 
 
 def _check_same_grid(

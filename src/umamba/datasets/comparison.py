@@ -16,9 +16,9 @@ from umamba.images.nifti import NOT_COMPRESSED_NOTE
 __all__ = ["check_across", "check_channel_count", "check_headers", "duplicates", "is_whole"]
 
 _HEADER_FIX = (
-    "nnU-Net uses the same: correct what is wrong, for patches, resampling and distances follow it"
+    "nnU-Net uses the same: correct what is wrong, as patches, resampling and distances rely on it"
 )
-# Beyond these a voxel size in millimetres is most likely one in another unit.
+# A voxel size in millimetres outside of these bounds is most likely in another unit.
 _LARGEST_SPACING = 25.0
 _SMALLEST_SPACING = 1e-5
 _LARGEST_ANISOTROPY = 30.0
@@ -30,7 +30,7 @@ _AXIS_ENDS = (("L", "R"), ("P", "A"), ("S", "I"))
 
 
 def is_whole(fact: CaseFacts) -> bool:
-    """Tell whether all images of a case could be read."""
+    """Return whether all images of a case could be read."""
     return len(fact.images) == len(fact.case.images)
 
 
@@ -64,7 +64,7 @@ def check_channel_count(facts: Sequence[CaseFacts], n_named: int, where: str) ->
     Args:
         facts: All cases.
         n_named: How many channels are named; 0 if none has to be.
-        where: The place of the names, for the message.
+        where: The place where channels are named, for the message.
 
     Returns:
         One problem for all cases, or none.
@@ -105,7 +105,7 @@ def _check_alike(
     fix: str,
     severity: Literal["error", "warning"] = "error",
 ) -> list[Problem]:
-    """Name the cases that have something else than most of them."""
+    """Report the cases that differ from most of them."""
     if not facts:
         return []
     usual, n_usual = Counter(values).most_common(1)[0]
@@ -123,7 +123,7 @@ def _check_alike(
 
 
 def _check_orientation(facts: Sequence[CaseFacts]) -> list[Problem]:
-    """Networks see arrays, not headers: nnU-Net's usual reader does not turn them."""
+    """Report differing orientations: networks see arrays, which nnU-Net does not usually turn."""
     spatial = [fact for fact in facts if fact.geometry and len(fact.geometry.spacing) == 3]
     codes = [f"the orientation {_axis_codes(f.geometry)}" for f in spatial if f.geometry]
     fix = (
@@ -148,7 +148,7 @@ def _check_spacing(facts: Sequence[CaseFacts]) -> list[Problem]:
     known = [spacing for spacing in spacings if spacing]
     if not known:
         return []
-    # Of the axes in ascending order: the slices may lie along any of them.
+    # The sizes in ascending order, because the slices may lie along any of the axes.
     median = np.median([sorted(spacing) for spacing in known], axis=0)
     problems = []
     for fact, spacing in zip(facts, spacings, strict=True):
@@ -176,15 +176,15 @@ def _judge_spacing(
             text = f"{shown} is far from the data set's median {numbers(median.tolist())}"
             if ratio > _RATIO_OF_UNITS:
                 return text, "the unit seems to differ: write millimetres into the header"
-            return text, "correct the header, or take the case away, unless that is true"
+            return text, "correct the header, or remove the case, unless that is its true size"
     if largest / smallest > _LARGEST_ANISOTROPY:
         text = f"{shown} is {largest / smallest:.0f} times as long as wide"
-        return text, "correct the header unless that is true"
+        return text, "correct the header unless that is its true size"
     return None
 
 
 def check_headers(facts: Sequence[CaseFacts]) -> list[Problem]:
-    """Name headers that contradict themselves, and odd files: those of one kind in one line."""
+    """Warn of headers that contradict themselves, and of odd files, in one line for each kind."""
     groups: dict[tuple[str, str, str], list[tuple[str, Path, str]]] = defaultdict(list)
     for fact in facts:
         for file in (*fact.images, *([fact.mask] if fact.mask else [])):
@@ -193,7 +193,7 @@ def check_headers(facts: Sequence[CaseFacts]) -> list[Problem]:
                 for one in file.conflicts
             }
             if NOT_COMPRESSED_NOTE in file.notes:
-                found[NOT_COMPRESSED_NOTE, "nnU-Net's SimpleITKIO reads it all the same", ""] = ""
+                found[NOT_COMPRESSED_NOTE, "nnU-Net's SimpleITKIO reads it nevertheless", ""] = ""
             for group, text in found.items():
                 groups[group].append((fact.case.case_id, file.path, text))
     problems = []
@@ -207,11 +207,11 @@ def check_headers(facts: Sequence[CaseFacts]) -> list[Problem]:
 
 
 def _check_equal_channels(facts: Sequence[CaseFacts]) -> list[Problem]:
-    """Name grey images that were saved as colour."""
+    """Warn of grey images that were saved as colour."""
     grey = [fact for fact in facts if any(file.has_equal_channels for file in fact.images)]
     if not grey:
         return []
-    text = f"all channels of an image hold the same in {len(grey)} of {len(facts)} cases"
+    text = f"all channels of an image hold the same values in {len(grey)} of {len(facts)} cases"
     fix = "grey images seem to be saved as colour: one channel would do, for less memory and time"
     case_id = grey[0].case.case_id if len(grey) == 1 else ""
     return [Problem(case_id, grey[0].images[0].path, text, fix, "warning")]

@@ -45,15 +45,15 @@ _NAME = re.compile(r"Dataset(\d{3})_[A-Za-z0-9][A-Za-z0-9_.-]*", re.ASCII)
 
 @dataclass(frozen=True)
 class DatasetRequest:
-    """What to make of what.
+    """The data set to make, and the images and masks to make it from.
 
     Args:
         name: `DatasetXXX_Name`.
         images: Folder of images.
         masks: Folder of masks.
         raw: nnU-Net's folder `nnUNet_raw`.
-        naming: How file names tell cases and channels apart.
-        rules: What the values in the masks mean.
+        naming: The parts of file names that tell cases and channels apart.
+        rules: The meaning of the values in the masks.
         spacing: Voxel size (z, y, x) of 3D TIFF stacks, in millimetres.
         overwrite: Replace an existing data set of this name.
     """
@@ -70,7 +70,7 @@ class DatasetRequest:
 
 @dataclass(frozen=True)
 class CreatedDataset:
-    """What was made."""
+    """The data set that was made."""
 
     name: str
     path: Path
@@ -81,7 +81,7 @@ class CreatedDataset:
     warnings: tuple[str, ...]
 
     def to_dict(self) -> dict[str, object]:
-        """Return what JSON can hold."""
+        """Return plain data for JSON."""
         return {
             "dataset": self.name,
             "cases": self.n_cases,
@@ -95,7 +95,7 @@ class CreatedDataset:
 
 @dataclass(frozen=True)
 class _Layout:
-    """How the files of the new data set look."""
+    """The format of the files of the new data set."""
 
     ending: str
     n_dims: int
@@ -105,7 +105,7 @@ class _Layout:
 
     @property
     def reader(self) -> str | None:
-        """nnU-Net's reader, where nnU-Net would pick a wrong one by the ending."""
+        """The name of nnU-Net's reader, where nnU-Net would pick a wrong one by the ending."""
         if self.ending not in (".tif", ".tiff"):
             return None
         return "NaturalImage2DIO" if self.n_dims == 2 else "Tiff3DIO"
@@ -115,11 +115,11 @@ def create_dataset(request: DatasetRequest, progress: Progress | None = None) ->
     """Check all cases, then write `imagesTr`, `labelsTr` and `dataset.json`.
 
     Args:
-        request: What to make of what.
+        request: The data set to make.
         progress: Wraps a sequence to show how far its iteration is; called with a title.
 
     Returns:
-        What was made.
+        The data set that was made.
 
     Raises:
         DatasetError: If anything does not fit; nothing is written then. All problems of all
@@ -128,7 +128,7 @@ def create_dataset(request: DatasetRequest, progress: Progress | None = None) ->
     progress = progress or (lambda items, _title: items)
     _check_name(request)
     final = request.raw / request.name
-    remedy = "say --overwrite to replace it"
+    remedy = "add --overwrite to replace it"
     with publication(final, remedy, overwrite=request.overwrite) as work:
         facts, problems = _check_cases(request, progress)
         if errors := errors_of(problems):
@@ -137,7 +137,7 @@ def create_dataset(request: DatasetRequest, progress: Progress | None = None) ->
         warnings = [str(problem) for problem in problems]
         warnings += _remarks(facts, layout)
         if work.replaces:
-            warnings.append(f"{request.name} was replaced: what was planned from it is out of date")
+            warnings.append(f"{request.name} was replaced: plans made from it are out of date")
         _write(request, facts, layout, work.new, progress)
         work.publish()
     return CreatedDataset(
@@ -200,7 +200,7 @@ def _layout(request: DatasetRequest, facts: Sequence[CaseFacts]) -> _Layout:
     is_stack = ending in (".tif", ".tiff") and n_dims == 3
     if request.spacing and not is_stack:
         msg = f"--spacing is for 3D TIFF stacks; of these files ({ending}, {n_dims}D) "
-        msg += "it is known or not needed: leave it out"
+        msg += "it is already known or not needed: leave --spacing out"
         raise DatasetError(msg)
     return _Layout(
         ending=ending,
@@ -227,7 +227,7 @@ def _choose_ending(images: Sequence[FileFacts]) -> str:
 
 
 def _remarks(facts: Sequence[CaseFacts], layout: _Layout) -> list[str]:
-    """Say what is done to the images that the user may not expect."""
+    """Return remarks on changes to the files that the user may not expect."""
     remarks = []
     n_alpha = sum(any(DROPPED_ALPHA_NOTE in f.notes for f in fact.images) for fact in facts)
     if n_alpha:
@@ -242,7 +242,7 @@ def _remarks(facts: Sequence[CaseFacts], layout: _Layout) -> list[str]:
         remarks.append(f"images ({', '.join(sorted(endings))}) are saved as {layout.ending}")
     is_stack = layout.reader == "Tiff3DIO"
     if is_stack and not layout.spacing and any(fact.geometry is None for fact in facts):
-        remarks.append("TIFF stacks do not say how large a voxel is: 1 1 1 is taken (--spacing)")
+        remarks.append("TIFF stacks hold no voxel size: 1 1 1 mm is assumed (give --spacing)")
     return remarks
 
 
@@ -302,7 +302,7 @@ def _write_mask(folder: Path, fact: CaseFacts, layout: _Layout, rules: LabelRule
 def _can_copy(
     file: FileFacts, geometry: Geometry | None, layout: _Layout, *, is_mask: bool = False
 ) -> bool:
-    """Tell whether nnU-Net finds in the file as it is just what it should."""
+    """Return whether nnU-Net reads the file as it is exactly as it should."""
     ending = split_ending(file.path)[1]
     if ending != layout.ending and (ending, layout.ending) != (".nii", ".nii.gz"):
         return False
@@ -316,7 +316,7 @@ def _can_copy(
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Copy the bytes, packed if only the target is; they hold the geometry exactly."""
+    """Copy the bytes, which hold the geometry exactly, and compress them if only the target is."""
     is_nifti = target.name.endswith(".nii.gz")
     if not is_nifti or _is_packed(source):
         shutil.copyfile(source, target)

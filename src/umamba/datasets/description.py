@@ -1,4 +1,4 @@
-"""What a `dataset.json` promises: channels, labels, regions, files and their reader."""
+"""The contents of a `dataset.json`: channels, labels, regions, files and their reader."""
 
 import json
 import re
@@ -26,7 +26,7 @@ __all__ = [
     "reversed_labels",
 ]
 
-# The endings of ours that nnU-Net's readers can read, whatever it lists itself.
+# The endings that both we and nnU-Net's readers can read, whatever nnU-Net lists itself.
 READERS: Mapping[str, tuple[str, ...]] = {
     "SimpleITKIO": GEOMETRY_ENDINGS,
     "SimpleITKIOWithReorient": GEOMETRY_ENDINGS,
@@ -45,9 +45,9 @@ class DescribedLabels:
     """The labels of a `dataset.json`.
 
     Attributes:
-        regions: The values of every label or region, in its order, but of background and ignore.
+        regions: The values of every label or region in order, without background and ignore.
         ignore: The value that marks voxels to be left out.
-        has_regions: Whether nnU-Net trains regions: one label has several values.
+        has_regions: Whether nnU-Net trains regions, because a label has several values.
     """
 
     regions: Mapping[str, tuple[int, ...]]
@@ -74,7 +74,7 @@ class DescribedLabels:
         return frozenset(name for name, values in self.regions.items() if value in values)
 
     def painted(self, value: int, order: Iterable[int]) -> int:
-        """Return what nnU-Net writes where it predicts just the regions of a value."""
+        """Return the value that nnU-Net writes where it predicts just the regions of a value."""
         result = 0
         for members, written in zip(self.regions.values(), order, strict=False):
             if value in members:
@@ -82,12 +82,12 @@ class DescribedLabels:
         return result
 
     def misread(self, order: Iterable[int]) -> dict[int, int]:
-        """Return the values that come back from perfect regions as one of other regions."""
+        """Return the values that perfect predictions would turn into a value of other regions."""
         painted = {value: self.painted(value, order) for value in self.values}
         return {v: back for v, back in painted.items() if self.holders(v) != self.holders(back)}
 
     def merged(self, order: Iterable[int], found: Iterable[int]) -> dict[int, int]:
-        """Return the values that come back as another one of the very same regions."""
+        """Return the values that would turn into another value of exactly the same regions."""
         painted = {value: self.painted(value, order) for value in found}
         return {
             value: back
@@ -109,7 +109,7 @@ def read_labels(
     Args:
         description: Its content.
         file: The file, for messages.
-        for_training: Whether there must be a background and something before it, as nnU-Net needs.
+        for_training: Whether background and a label besides it are required, as nnU-Net needs.
 
     Raises:
         DatasetError: If they are missing or malformed.
@@ -123,7 +123,8 @@ def read_labels(
         )
         raise DatasetError(msg)
     if len(labels) > _MOST_LABELS:
-        msg = f"{file}: labels are {len(labels)}, more than {_MOST_LABELS}; name those in the masks"
+        most = f"more than {_MOST_LABELS}"
+        msg = f"{file}: it has {len(labels)} labels, {most}; name only those in the masks"
         raise DatasetError(msg)
     values: dict[str, tuple[int, ...]] = {}
     for name, given in labels.items():
@@ -147,7 +148,7 @@ def _is_zero(value: Any) -> bool:
 
 
 def reversed_labels(description: Mapping[str, Any]) -> dict[str, int] | None:
-    """Return the labels of nnU-Net 1, which names values, the right way round; else `None`."""
+    """Return the labels of nnU-Net 1, which maps values to names, by name; else `None`."""
     labels = description.get("labels")
     if not isinstance(labels, dict) or not labels:
         return None
@@ -159,17 +160,17 @@ def reversed_labels(description: Mapping[str, Any]) -> dict[str, int] | None:
 
 
 def check_description(description: Mapping[str, Any], file: Path) -> list[Problem]:
-    """Check what needs no image: that labels, regions and reader can be what they promise.
+    """Check labels, regions and reader, as far as that needs no image.
 
     Args:
         description: Content of a `dataset.json`.
         file: The file, for messages.
 
     Returns:
-        What is wrong.
+        The problems.
 
     Raises:
-        DatasetError: If it is that of an older format, or labels or channels cannot be read.
+        DatasetError: If its format is an older one, or labels or channels cannot be read.
     """
     _check_format(description, file)
     named_channels(description, file)
@@ -218,11 +219,11 @@ def _check_values(labels: DescribedLabels, file: Path) -> list[Problem]:
     problems = []
     for name, members in labels.regions.items():
         if 0 in members:
-            text, fix = f"label {name} holds 0, which is the background", "take 0 out of it"
+            text, fix = f"label {name} holds 0, which is the background", "remove 0 from it"
             problems.append(Problem("", file, text, fix))
         if labels.ignore in members:
             text = f"label {name} holds {labels.ignore}, which is the value to ignore"
-            problems.append(Problem("", file, text, "take it out of one of the two"))
+            problems.append(Problem("", file, text, "remove it from one of the two"))
     used = [*labels.values, *([] if labels.ignore is None else [labels.ignore])]
     if not problems and used != list(range(len(used))):
         text = f"the values of the labels are {', '.join(map(str, sorted(used)))}"
@@ -234,7 +235,7 @@ def _check_values(labels: DescribedLabels, file: Path) -> list[Problem]:
 def _check_order(
     labels: DescribedLabels, order: Any, file: Path, *, trained: bool = False
 ) -> list[Problem]:
-    """Paint the regions of every value as nnU-Net does, and read them back."""
+    """Check that values survive when nnU-Net turns them into regions and back."""
     if not labels.has_regions:
         return []
     n_regions = len(labels.regions)
@@ -250,21 +251,21 @@ def _check_order(
             return []
         wrong = listed(f"{value} as {back}" for value, back in misread.items())
         text = (
-            f"regions_class_order {order} does not give back the values of the masks: from perfect "
+            f"regions_class_order {order} does not restore the values of the masks: from perfect "
             f"regions nnU-Net would write {wrong}"
         )
     return [Problem("", file, text, _fitting_order(labels, trained=trained))]
 
 
 def check_trained_regions(description: Mapping[str, Any], file: Path) -> str:
-    """Check how a trained model's regions are painted; its order may be corrected at any time.
+    """Check in which order a trained model's regions are written; it may be corrected any time.
 
     Args:
         description: The `dataset.json` of the model, whose values were checked.
         file: The file, for messages.
 
     Returns:
-        What is wrong, and what to do; "" if nothing is.
+        The problem, and what to do; "" if there is none.
 
     Raises:
         DatasetError: If the labels cannot be read.
@@ -283,7 +284,7 @@ def _as_integers(value: Any) -> Any:
 
 
 def _fitting_order(labels: DescribedLabels, *, trained: bool) -> str:
-    """Say which order would give every value back, if one does; channels of a model stay."""
+    """Name an order that restores every value, if there is one; a model's channels stay."""
     by_size = dict(sorted(labels.regions.items(), key=lambda item: -len(set(item[1]))))
     for regions in (labels.regions,) if trained else (labels.regions, by_size):
         ordered = DescribedLabels(regions, labels.ignore, labels.has_regions)
@@ -315,12 +316,12 @@ def _check_reader(description: Mapping[str, Any], file: Path) -> list[Problem]:
     text = f"overwrite_image_reader_writer is {reader!r}, which " + (
         f"does not read {ending}" if known else "is not a reader of nnU-Net"
     )
-    fix = f"take it out, or name one that reads {ending}: {', '.join(fitting)}"
+    fix = f"remove it, or name one that reads {ending}: {', '.join(fitting)}"
     return [Problem("", file, text, fix)]
 
 
 def _check_format(description: Mapping[str, Any], file: Path) -> None:
-    """Refuse the `dataset.json` of nnU-Net 1 and of the Decathlon, and offer the conversion."""
+    """Refuse the `dataset.json` of nnU-Net 1 and of the Decathlon, and show how to convert it."""
     flipped = reversed_labels(description)
     if "channel_names" in description or "modality" not in description:
         if flipped is None:

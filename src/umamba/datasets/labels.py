@@ -1,4 +1,4 @@
-"""Which value in a mask means what: names, mapping, instances, and nnU-Net's ignore label."""
+"""The meaning of the values in masks: names, mapping, instances, and nnU-Net's ignore label."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ Array = npt.NDArray[Any]
 
 _MANY_LABELS = 20
 _SHOWN_CASES = 3
-_MOST_MAPPED = 120  # values in a proposed --map, which is to be copied as it stands
+_MOST_MAPPED = 120  # values in a proposed --map, which users copy
 _BLURRED_FIX = (
     "the values between the lowest and the highest look like blurred edges, as smoothing and "
     "interpolation make them: threshold the masks (128 and above becomes 1), or resample them "
@@ -26,11 +26,11 @@ _BLURRED_FIX = (
 
 @dataclass(frozen=True)
 class LabelRules:
-    """How the values in the masks become nnU-Net's labels.
+    """The rules by which values in masks become nnU-Net's labels.
 
     Args:
-        names: Label names and values after the mapping; empty takes what the masks hold.
-        mapping: Values in the masks, and what they become; others stay.
+        names: Label names and values after the mapping; if empty, the masks' values are used.
+        mapping: Values in the masks, and the values they become; others stay.
         instances: The masks number single objects: everything above 0 becomes 1.
         ignore: The value in the masks that marks voxels to be left out of training.
         described: The labels are those of a `dataset.json`: messages name it, not our options.
@@ -47,13 +47,13 @@ class LabelRules:
 
     def __post_init__(self) -> None:
         if self.instances and self.mapping:
-            msg = "--instances already turns all objects into 1: leave out --map, or --instances"
+            msg = "--instances already turns all objects into 1: leave out --map or --instances"
             raise DatasetError(msg)
         if self.ignore is not None and (self.ignore in self.mapping or self.ignore == 0):
             msg = f"--ignore {self.ignore}: the value is background, or --map uses it as well"
             raise DatasetError(msg)
         if "ignore" in self.names:
-            msg = "the label name 'ignore' is nnU-Net's own; say --ignore VALUE instead"
+            msg = "the label name 'ignore' is nnU-Net's own; use --ignore VALUE instead"
             raise DatasetError(msg)
         values = sorted({0, *self.names.values()})
         if self.names and len(values) != len({**self.names, "background": 0}):
@@ -77,7 +77,7 @@ class LabelRules:
             raise DatasetError(msg)
 
     def labels(self, facts: Sequence[CaseFacts]) -> dict[str, int]:
-        """Return `labels` of `dataset.json`; of the masks' values only the usable ones."""
+        """Return `labels` of `dataset.json`, with only the usable ones of the masks' values."""
         if self.names or self.instances:
             given = self.names or {"object": 1}
             named = {"background": 0, **dict(sorted(given.items(), key=lambda item: item[1]))}
@@ -90,7 +90,7 @@ class LabelRules:
         return named
 
     def final(self, value: int, labels: Mapping[str, int]) -> int:
-        """Return what becomes of a value in a mask."""
+        """Return the value that a value in a mask becomes."""
         if value == self.ignore:
             return labels["ignore"]
         if self.instances:
@@ -98,7 +98,7 @@ class LabelRules:
         return self.mapping.get(value, value)
 
     def apply(self, mask: Array, labels: Mapping[str, int]) -> Array:
-        """Return the mask as nnU-Net shall see it, in the smallest unsigned type."""
+        """Return the mask as nnU-Net should see it, in the smallest unsigned type."""
         final = np.zeros(mask.shape, np.uint8 if max(labels.values()) <= 255 else np.uint16)
         if self.instances:
             final[mask > 0] = 1
@@ -137,13 +137,13 @@ class LabelRules:
         return {min(v, 1) if self.instances else self.mapping.get(v, v) for v in found}
 
     def _check_gaps(self, facts: Sequence[CaseFacts], labels: Mapping[str, int]) -> list[Problem]:
-        """Without declared labels, every value is a label; they must be 0, 1, 2, ..."""
+        """Check that values are 0, 1, 2, ..., as without declared labels each one is a label."""
         odd = sorted(self._mapped_values(facts) - set(labels.values()))
         if not odd:
             if len(labels) <= _MANY_LABELS:
                 return []
             text = f"the masks hold the values 0 to {max(self._mapped_values(facts))}"
-            fix = "if they number single objects, say --instances; else name them with --labels"
+            fix = "if they number single objects, use --instances; if not, name them with --labels"
             return [Problem("", None, text, fix)]
         holders = {v: [f.case.case_id for f in facts if self._holds(f, v)] for v in odd[:10]}
         shown = "; ".join(_held_by(value, cases) for value, cases in holders.items())
@@ -155,12 +155,12 @@ class LabelRules:
         )
         fix = f"change them with --map, e.g. --map {options} (0 is background)"
         if len(odd) > _MANY_LABELS:
-            fix = f"if they number single objects, say --instances; else {fix}"
+            fix = f"if they number single objects, use --instances; if not, {fix}"
         if any(_is_blurred(fact) for fact in facts):
             fix = _BLURRED_FIX
         if not all(fact.has_values for fact in facts):
             text = text.replace("the masks are", "the masks that could be read are")
-            fix = "make all masks readable first, and see which values they hold"
+            fix = "make all masks readable first, then check which values they hold"
         return [Problem("", None, text, fix)]
 
     def _holds(self, fact: CaseFacts, mapped: int) -> bool:
@@ -188,7 +188,7 @@ class LabelRules:
     def _check_foreground(self, fact: CaseFacts) -> list[Problem]:
         if not fact.has_values or self._mapped_values([fact]) - {0} or self.ignore in fact.values:
             return []
-        text, fix = "the mask holds no foreground", "correct it unless that is true"
+        text, fix = "the mask holds no foreground", "correct it unless that is right"
         return [Problem(fact.case.case_id, fact.case.mask, text, fix, "warning")]
 
     def _check_unused(self, facts: Sequence[CaseFacts], labels: Mapping[str, int]) -> list[Problem]:

@@ -60,8 +60,8 @@ def is_image(path: Path) -> bool:
 def visible_files(folder: Path, *, deep: bool = False) -> list[Path]:
     """List what a folder holds, except what is hidden.
 
-    A folder is listed only if it has the name of an image and holds none, and so is a link to a
-    folder, which is never followed. The list may hold things that are not files at all.
+    A folder that is searched is listed as well only if it has the name of an image and holds none.
+    Links to folders are listed, but never followed. Not everything in the list need be a file.
 
     Args:
         folder: Where to look.
