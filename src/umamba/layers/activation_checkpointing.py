@@ -17,11 +17,11 @@ ACTIVATION_CHECKPOINTING = ("none", "mamba", "blocks")
 def check_activation_checkpointing(
     value: str, network: nn.Module, choices: Sequence[str] = ("none", "blocks")
 ) -> None:
-    """Check a plan's keyword.
+    """Check the setting of activation checkpointing in a plan.
 
     Args:
         value: The setting.
-        network: Whose keyword it is.
+        network: The network whose keyword it is.
         choices: The settings that the network has.
 
     Raises:

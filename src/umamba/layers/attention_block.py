@@ -46,7 +46,7 @@ class SelfAttention(nn.Module):
 
         Args:
             hidden_states: The tokens.
-            norm: What normalises them first.
+            norm: The norm that is applied to them first.
             residual: Whether they are added to the result, as they were before `norm`.
         """
         tokens = hidden_states if norm is None else norm(hidden_states)

@@ -13,7 +13,7 @@ _LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 
 class AttentionGate(nn.Module):
-    """Say of every place of a skip how much of it is let through, from a coarser feature map.
+    """Compute how much of a skip passes at every voxel, from a coarser feature map.
 
     `alpha = up(sigmoid(psi(relu(theta(x) + phi(g)))))`: `theta` brings the skip `x` to the grid of
     the gating signal `g`, linear interpolation brings the coefficients back (grid attention).

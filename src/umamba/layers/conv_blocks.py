@@ -1,4 +1,4 @@
-"""Convolutional blocks, for any number of image axes; what they are made of is data."""
+"""Convolutional blocks for any number of image axes, configured by a `ConvStyle`."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,7 +30,7 @@ _TRANSPOSED: dict[type[nn.Module], type[nn.Module]] = {
 
 @dataclass(frozen=True)
 class ConvStyle:
-    """What a plan says about every convolution: operator, bias, norm, dropout, nonlinearity.
+    """The parts of every convolution in a plan: operator, bias, norm, dropout, nonlinearity.
 
     `norm_op=None` means the affine instance normalisation of `conv_op`'s dimension, `nonlin=None`
     a leaky ReLU: the choices of nnU-Net and of U-Mamba.
@@ -132,9 +132,9 @@ class ConvNormAct(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Two convolutions beside a strided 1x1 projection: `act(f(x) + conv3(x))`.
+    """Two convolutions in parallel with a strided 1x1 projection: `act(f(x) + conv3(x))`.
 
-    The projection has a bias, no normalisation, and is there even where sizes agree, as in the
+    The projection has a bias, no normalisation, and is used even where sizes agree, as in the
     authors' code.
 
     Args:
@@ -143,7 +143,7 @@ class ResidualBlock(nn.Module):
         output_channels: Channels of the output.
         kernel_size: Size of the kernels per axis.
         stride: Stride per axis of the first convolution and the projection.
-        conv_bias: Whether the two convolutions have a bias; `None` does as the style says.
+        conv_bias: Whether the two convolutions have a bias; `None` leaves it to the style.
 
     Source:
         Ma et al. 2024, arXiv:2401.04722, figure 1b; He et al. 2016, arXiv:1512.03385.
@@ -182,7 +182,7 @@ class ResidualBlock(nn.Module):
 
 
 class IdentityResidualBlock(nn.Module):
-    """Two convolutions beside an identity: `act(f(x) + x)`; sizes and channels stay.
+    """Two convolutions in parallel with the identity: `act(f(x) + x)`; sizes and channels stay.
 
     Args:
         style: What the convolutions are made of.

@@ -46,7 +46,7 @@ class MixerParameters(NamedTuple):
 
 
 class ScanInputs(NamedTuple):
-    """What the scan takes; sequences are `(batch, channels, length)`, channels last in memory."""
+    """Inputs of the scan; sequences are `(batch, channels, length)`, channels last in memory."""
 
     u: Tensor
     dt: Tensor
@@ -60,7 +60,7 @@ class ScanInputs(NamedTuple):
 def scan_inputs(
     hidden: Tensor, p: MixerParameters, backend: str | None, *, lookback: int = 0
 ) -> ScanInputs:
-    """Project and convolve `(batch, length, d_model)` tokens into what the scan takes.
+    """Project and convolve `(batch, length, d_model)` tokens into inputs of the scan.
 
     Args:
         hidden: The tokens, normalised.
@@ -99,7 +99,7 @@ def lean_mixer(
         hidden: Tokens `(batch, length, d_model)` of any strides, in the type of the parameters.
         p: The block's parameters.
         backend: As in `selective_scan`, but not `reference`.
-        eps: That of the LayerNorm in front; `None` if there is none.
+        eps: `eps` of the LayerNorm in front; `None` if there is none.
         residual: Whether the tokens, before the norm, are added to the result.
 
     Returns:
@@ -159,7 +159,7 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     A = -torch.exp(p.A_log)
     grad_hidden = torch.empty_like(hidden)
     sums = _Gradients(p)
-    # What later pieces ask of the state and of the steps that they look back on.
+    # Gradients, from later pieces, of the state and of the steps that they look back on.
     grad_state: Tensor | None = None
     grad_lookback = grad.new_empty(0)
     for piece in reversed(list(_pieces(hidden, p))):
@@ -226,7 +226,7 @@ class _Piece(NamedTuple):
 
 
 def _pieces(hidden: Tensor, p: MixerParameters) -> Iterator[_Piece]:
-    """Cut the sequence where that saves memory traffic; a GPU wants it whole."""
+    """Cut the sequence where that saves memory traffic; on a GPU it stays whole."""
     batch, length, _ = hidden.shape
     d_inner, width = p.conv.shape
     size = length
@@ -265,7 +265,7 @@ class _Gradients:
                 self._sums[name] = self._sums[name].add_(term) if name in self._sums else term
 
     def of_linear(self, name: str, grad: Tensor | list[Tensor], x: Tensor) -> None:
-        """Add those of a linear layer, given the gradient of its outputs, maybe in parts."""
+        """Add the gradients of a linear layer, from that of its outputs, which may be in parts."""
         flat = [g.flatten(0, -2) for g in (grad if isinstance(grad, list) else [grad])]
         inputs = x.flatten(0, -2)
         self.add(**{name: torch.cat([g.t() @ inputs for g in flat])})
@@ -274,7 +274,7 @@ class _Gradients:
             self.add(**{bias: torch.cat([g.sum(0) for g in flat])})
 
     def of_norm(self, grad: Tensor, x: Tensor, mean: Tensor, rstd: Tensor) -> Tensor:
-        """Add those of the norm, and return that of its input."""
+        """Add the gradients of the norm, and return that of its input."""
         weight, bias = self._parameters.norm, self._parameters.norm_bias
         wanted = [True, weight is not None, bias is not None]
         shape = x.shape[-1:]

@@ -19,7 +19,7 @@ class LTI(UndecayedParameters):
     """Mix a sequence as Mamba does, but with dynamics that do not depend on the input.
 
     A control for Mamba: projections, short convolution, gate and skip are Mamba's, and so are the
-    range of the step sizes and the number of real states per channel. Different are
+    range of the step sizes and the number of real states per channel. The differences:
 
     - the state-space model: diagonal with complex eigenvalues in conjugate pairs, initialised to
       HiPPO-LegS (S4D-LegS), computed in float32 as a convolution by FFT;
@@ -36,7 +36,7 @@ class LTI(UndecayedParameters):
         dt_max: Largest step size at initialisation.
 
     Raises:
-        PlansError: If `d_state` is odd, or there is no such discretisation.
+        PlansError: If `d_state` is odd, or `discretisation` is unknown.
 
     Source:
         Gu et al. 2021, arXiv:2110.13985 (LSSL); Gu et al. 2022, arXiv:2206.11893 (S4D);
@@ -106,7 +106,7 @@ class LTI(UndecayedParameters):
 
         Args:
             hidden_states: The tokens.
-            norm: What normalises them first.
+            norm: The norm that is applied to them first.
             residual: Whether they are added to the result, as they were before `norm`.
         """
         tokens = hidden_states if norm is None else norm(hidden_states)
@@ -125,7 +125,7 @@ class LTI(UndecayedParameters):
         A = torch.complex(-torch.exp(self.A_log.to(dtype)), self.A_imag.to(dtype))
         C = torch.view_as_complex(self.C.to(dtype))
         dt = torch.exp(self.log_dt.to(dtype))
-        # What the convolution keeps is four times its input; a compiler decides itself.
+        # The convolution keeps four times its input; a compiler decides for itself.
         run = diagonal_ssm if torch.compiler.is_compiling() else _recomputed_ssm
         y = run(u, A, C, dt, discretisation=self.discretisation)
         return y + self.D.to(dtype)[:, None] * u

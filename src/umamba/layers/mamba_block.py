@@ -38,7 +38,7 @@ class Mamba(UndecayedParameters):
         backend: Backend of `umamba.selective_scan`; `None` lets it choose.
 
     Raises:
-        BackendError: If there is no such backend.
+        BackendError: If `backend` is unknown.
         ValueError: If a size is not a positive integer.
 
     Source:
@@ -113,7 +113,7 @@ class Mamba(UndecayedParameters):
 
         Args:
             hidden_states: The tokens.
-            norm: What normalises them first.
+            norm: The norm that is applied to them first.
             residual: Whether they are added to the result, as they were before `norm`.
         """
         p = MixerParameters(
@@ -156,9 +156,9 @@ class Mamba(UndecayedParameters):
         return hidden_states + mixed if residual else mixed
 
     def _runs_leanly(self, hidden_states: Tensor) -> bool:
-        """Return whether one function may do it all, and compute things again in the backward.
+        """Return whether `lean_mixer` may do the work, which recomputes in the backward.
 
-        A compiler decides itself what to keep; under autocast and in half precision the plain
+        A compiler decides for itself what to keep; under autocast and in half precision the plain
         composition of layers is what users expect.
         """
         device = hidden_states.device.type

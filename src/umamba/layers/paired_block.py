@@ -31,7 +31,7 @@ def wrapped(convolution: nn.Module) -> nn.Sequential:
 
 
 class SlimResidualBlock(nn.Module):
-    """Two convolutions beside an identity: `act(f(x) + x)`.
+    """Two convolutions in parallel with the identity: `act(f(x) + x)`.
 
     Only where the number of channels changes, the input is projected, with a normalisation.
 
@@ -79,7 +79,7 @@ class SlimResidualBlock(nn.Module):
 
 
 class PairedAttentionBlock(nn.Module):
-    """Efficient paired attention, then convolutions, each added to what it takes.
+    """Efficient paired attention, then convolutions, each added to its own input.
 
         x <- x + pos_embed
         x <- x + gamma * EPA(LayerNorm(x))

@@ -1,4 +1,4 @@
-"""The base of layers with parameters that weight decay would pull off their dynamics."""
+"""The base of layers with parameters whose dynamics weight decay would distort."""
 
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -15,7 +15,7 @@ class UndecayedParameters(nn.Module):
     parameters when a layer is copied, unpickled, or given weights by `assign`, and when it leaves
     the meta device; so they are marked again then.
 
-    A subclass names them in `undecayed` and calls `mark_undecayed` when it has made them.
+    A subclass names them in `undecayed` and calls `mark_undecayed` once it has created them.
     """
 
     undecayed: ClassVar[tuple[str, ...]]
