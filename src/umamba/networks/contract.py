@@ -1,4 +1,4 @@
-"""What nnU-Net expects of a network, and what every network here gets from a plan."""
+"""The contract between nnU-Net and a network, and the shape that every network gets from a plan."""
 
 import copy
 import math
@@ -87,18 +87,18 @@ class Topology:
             n_conv_decoder=_per_stage(*decoder),
         )
         if any(k % 2 == 0 for kernel in topology.kernel_sizes for k in kernel):
-            msg = f"kernel_sizes must be odd, so that sizes stay; got {kernel_sizes}"
+            msg = f"kernel_sizes must be odd, so that image sizes stay the same; got {kernel_sizes}"
             raise PlansError(msg)
         return topology
 
     def relative_size(self, level: int) -> float:
-        """Return how many elements the feature maps of a stage have, beside the first stage's."""
+        """Return the elements of a stage's feature maps as a fraction of the first stage's."""
         reduction = math.prod(math.prod(stride) for stride in self.strides[: level + 1])
         reduction //= math.prod(self.strides[0])
         return self.features[level] / self.features[0] / reduction
 
     def checkpointed_levels(self, activation_checkpointing: str) -> list[bool]:
-        """Return for every stage whether its blocks are computed again in the backward.
+        """Return, for every stage, whether its blocks are computed again in the backward.
 
         The stages that are left out hold little, yet cost as much time as others.
         """
@@ -189,7 +189,7 @@ class PlannedNetwork(nn.Module):
 
 
 class _CountedOutputs(TorchFunctionMode):
-    """Count the elements that convolutions and matrix products put out."""
+    """Count the elements in the outputs of convolutions and matrix products."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -18,7 +18,7 @@ from umamba.patches import total_stride
 
 __all__ = ["UMambaSegResNet", "UMambaSwinUNETR"]
 
-# What nnU-Net's plans say of its own U-Net, and nothing else.
+# Keywords of nnU-Net's plans that describe only its own U-Net.
 _WITHOUT_EFFECT = {
     "n_stages",
     "kernel_sizes",
@@ -59,7 +59,7 @@ class MonaiNetwork(PlannedNetwork):
     """
 
     reduction: ClassVar[int]  # of the deepest feature map, on every axis
-    width_step: ClassVar[int]  # what divides the channels at full resolution
+    width_step: ClassVar[int]  # the channels at full resolution are a multiple of it
     can_checkpoint: ClassVar[bool]
 
     def __init__(
@@ -228,7 +228,7 @@ class UMambaSwinUNETR(MonaiNetwork):
         checkpointed: bool,
     ) -> nn.Module:
         device = torch.get_default_device()
-        with torch.device("cpu"):  # it reads numbers from tensors, which those on meta have not
+        with torch.device("cpu"):  # it reads numbers from tensors, which meta tensors do not hold
             network: nn.Module = _monai().SwinUNETR(
                 in_channels=in_channels,
                 out_channels=out_channels,

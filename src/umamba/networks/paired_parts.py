@@ -23,7 +23,7 @@ _BATCH_NORM: dict[type[nn.Module], type[nn.Module]] = {
 
 @dataclass(frozen=True)
 class PairedParts:
-    """Builds the parts of the network; level 0 is full resolution, the others have tokens."""
+    """A builder of the network's parts; level 0 is full resolution, the others have tokens."""
 
     topology: Topology
     style: ConvStyle
@@ -139,7 +139,7 @@ class PairedUpBlock(nn.Module):
 
 
 class Supervision(nn.Module):
-    """What nnU-Net switches: whether there are logits at every supervised level."""
+    """The switch that nnU-Net sets: whether there are logits at every supervised level."""
 
     def __init__(self, *, deep_supervision: bool) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What rivals share that stand on nnU-Net's plain U-Net: its keywords and its encoder."""
+"""The base of networks that build on nnU-Net's plain U-Net: its keywords and its encoder."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -76,7 +76,7 @@ class PlainUNet(PlannedNetwork):
     Args:
         n_conv_per_stage: Convolutions per encoder stage.
         n_conv_per_stage_decoder: Convolutions per decoder stage, deepest first.
-        dropout_op: Dropout after every convolution; `None` is no dropout.
+        dropout_op: Dropout after every convolution; `None` means no dropout.
         activation_checkpointing: `none`, or `blocks`, which are the convolutions of a stage.
 
     Raises:
@@ -143,7 +143,7 @@ class PlainUNet(PlannedNetwork):
         deep_supervision: bool,  # noqa: FBT001 - internal, always from the constructor
         checkpointed: list[bool],
     ) -> nn.Module:
-        """Return what maps the encoder's outputs, finest first, to logits."""
+        """Return the module that maps the encoder's outputs, finest first, to logits."""
         raise NotImplementedError
 
     def forward(

@@ -1,6 +1,6 @@
 """The keywords that plans give to networks, each with its meaning: documented here and only here.
 
-Networks name in their own docstrings what they take besides, and where they differ.
+The docstrings of networks name only further keywords, and differences.
 """
 
 __all__ = ["PLAN_KEYWORDS", "keywords_as_markdown"]
@@ -19,15 +19,15 @@ PLAN_KEYWORDS = {
     "n_conv_per_stage": "Convolutions, or blocks, per encoder stage.",
     "n_conv_per_stage_decoder": "Convolutions, or blocks, per decoder stage, deepest first.",
     "conv_bias": "Whether convolutions have a bias.",
-    "norm_op": "Normalisation; `None` is affine instance normalisation.",
+    "norm_op": "Normalisation; `None` means affine instance normalisation.",
     "norm_op_kwargs": "Keywords of the normalisation.",
-    "dropout_op": "Dropout after convolutions; `None` is no dropout.",
+    "dropout_op": "Dropout after convolutions; `None` means no dropout.",
     "dropout_op_kwargs": "Keywords of the dropout.",
-    "nonlin": "Nonlinearity; `None` is a leaky ReLU of slope 0.01.",
+    "nonlin": "Nonlinearity; `None` means a leaky ReLU of slope 0.01.",
     "nonlin_kwargs": "Keywords of the nonlinearity.",
     "input_size": "Patch size, where the weights depend on it.",
     "activation_checkpointing": (
-        "What the backward computes again instead of keeping it: `none`; `blocks`, those of the "
+        "Activations that the backward computes again: `none`; `blocks`, those of the "
         "stages whose feature maps are at least an eighth of the first stage's; or `mamba`, only "
         "the layers that mix tokens, where there are any. Numbers stay the same."
     ),

@@ -30,7 +30,7 @@ class _NearestUpsample(nn.Module):
 
 
 class ResidualEncoder(nn.Module):
-    """Residual stages, each followed by its Mamba layer, or what replaces it, where it has one."""
+    """Residual stages, each followed by its Mamba layer, or its replacement, where it has one."""
 
     def __init__(
         self,

@@ -38,7 +38,7 @@ VARIANTS = ("official", "paper")
 
 
 class _UMamba(PlannedNetwork):
-    """What `UMambaBot` and `UMambaEnc` share: everything but where Mamba stands.
+    """The base of `UMambaBot` and `UMambaEnc`, which differ only in the places of Mamba.
 
     Arguments that are not here are documented in `PLAN_KEYWORDS`.
 
@@ -46,9 +46,9 @@ class _UMamba(PlannedNetwork):
         n_conv_per_stage: Residual blocks per encoder stage.
         n_conv_per_stage_decoder: Residual blocks per decoder stage, deepest first.
         input_size: Patch size, where the weights depend on it: `official` `UMambaEnc`.
-        dropout_op: Dropout after the first convolution of a block; `None` is no dropout.
+        dropout_op: Dropout after the first convolution of a block; `None` means no dropout.
         variant: `paper` or `official`.
-        mixer: What stands where Mamba does: `mamba`, `attention` (multi-head self-attention) or
+        mixer: The layer in Mamba's place: `mamba`, `attention` (multi-head self-attention) or
             `lti` (a linear time-invariant state-space layer); `none` is the same network without
             those layers.
         scan: Order of the tokens: `forward`, `bidirectional`, or both ways along all `axes`; see
@@ -147,7 +147,7 @@ class _UMamba(PlannedNetwork):
     def _place_mixers(
         self, input_size: Sequence[int] | None, build: Callable[..., MixerLayer] | None
     ) -> list[nn.Module] | None:
-        """Build the Mamba layers, or what stands there, by their widths, if there shall be any.
+        """Build the Mamba layers, or their replacement, of the right widths, if there are any.
 
         Returns:
             Those that follow the encoder stages; `None` if none do.
@@ -155,7 +155,7 @@ class _UMamba(PlannedNetwork):
         raise NotImplementedError
 
     def _bottleneck(self, x: Float[Tensor, "batch _ *_"]) -> Float[Tensor, "batch _ *_"]:
-        """Return what the decoder starts from."""
+        """Return the feature map that the decoder starts from."""
         return x
 
     def forward(
@@ -209,7 +209,7 @@ class UMambaBot(_UMamba):
 
     `input_size` is refused: no weight depends on the patch.
 
-    Controls, which tell what Mamba contributes: with `mixer` something else, or nothing, stands
+    Controls, which show what Mamba contributes: with `mixer` something else, or nothing, stands
     in its place, with the same normalisation and residual connection; `scan` changes nothing but
     the order of the tokens. The weights keep their names. `official` takes no other mixer than
     `mamba` and `none`; `none` is what nnU-Net Revisited (Isensee et al. 2024, arXiv:2404.09556)
@@ -290,7 +290,7 @@ class UMambaEnc(_UMamba):
 def _check_mixer(
     variant: str, mixer: str, scan: str, backend: str | None, activation_checkpointing: str
 ) -> None:
-    """Check that the keywords about Mamba, or what stands in its place, exist and go together."""
+    """Check that the keywords about Mamba, or its replacement, are known and fit together."""
     choices = {
         "variant": (variant, VARIANTS),
         "mixer": (mixer, (*MIXERS, "none")),

@@ -28,7 +28,7 @@ class NestedDecoder(nn.Module):
         topology: Features, kernels, strides; X(i, 0) are the encoder's outputs.
         style: What the convolutions are made of.
         num_classes: Channels of the logits.
-        deep_supervision: Whether all heads are returned, or the first only.
+        deep_supervision: Whether the logits of all heads are returned, or of the first only.
         nested_supervision: Whether the heads are on X(0, J), ..., X(0, 1), all at full
             resolution, or on X(0, J), X(1, J - 1), ..., X(J - 1, 1).
         checkpointed: For every resolution, whether the backward computes the nodes again.
@@ -69,7 +69,7 @@ class NestedDecoder(nn.Module):
             self.seg_layers[_name(level, column)] = style.pointwise(features, num_classes)
 
     def _order(self) -> list[tuple[int, int]]:
-        """Return the nodes that the present depth needs, each after those that it takes."""
+        """Return the nodes that the present depth needs, each after its inputs."""
         return [
             (level, diagonal - level)
             for diagonal in range(1, self.depth + 1)
@@ -113,7 +113,7 @@ class UMambaUNetPlusPlus(PlainUNet):
       nnU-Net's loss cannot. Such a network can be pruned to any depth for inference.
 
     Args:
-        nested_supervision: Which nodes have heads.
+        nested_supervision: Whether the heads are the paper's; see above.
         prune_to: Depth of the network that is computed; see `prune`.
         **plan: Keywords of plans (`PLAN_KEYWORDS`), as in `PlainUNet`.
 
@@ -159,7 +159,7 @@ class UMambaUNetPlusPlus(PlainUNet):
             depth: Number of poolings, from 1 to that of the whole network.
 
         Raises:
-            PlansError: If there is no head to end at.
+            PlansError: If the depth is out of range, or has no head to end at.
         """
         whole = self.decoder.full_depth
         if not 1 <= depth <= whole:

@@ -1,4 +1,4 @@
-"""UNETR++: a hierarchical encoder and decoder of paired attention, and convolutions beside it.
+"""UNETR++: a hierarchical encoder and decoder of paired attention, with a convolutional branch.
 
 Source: Shaker et al. 2024, arXiv:2212.04497.
 """
@@ -48,7 +48,7 @@ class UMambaUNETRPlusPlus(PlannedNetwork):
 
     Where `norm_op` is `None`, normalisation is the authors': instance normalisation without
     affine at full resolution, GroupNorm after every downsampling, BatchNorm in the transformer
-    blocks. Plans name one, and that is everywhere.
+    blocks. Where plans name a normalisation, it is used everywhere.
 
     Arguments that are not here are documented in `PLAN_KEYWORDS`.
 
@@ -56,9 +56,9 @@ class UMambaUNETRPlusPlus(PlannedNetwork):
         strides: Stride per stage and axis, the first one 1; the product must divide the patch.
         input_size: Patch size, which the weights depend on.
         n_conv_per_stage: Residual blocks of the first stage, transformer blocks of the others.
-        n_conv_per_stage_decoder: Likewise in the decoder, deepest first.
-        norm_op: Normalisation; `None` is the authors' choice.
-        dropout_op: Dropout after the first convolution of a residual block; `None` is no dropout.
+        n_conv_per_stage_decoder: Blocks of the decoder's stages of the same kinds, deepest first.
+        norm_op: Normalisation; `None` means the authors' choice.
+        dropout_op: Dropout after a residual block's first convolution; `None` means no dropout.
         deep_supervision: Whether `forward` returns logits at the first three stages.
         variant: `paper` or `synapse`.
         num_heads: Attention heads; in a stage whose channels they do not divide, the greatest
@@ -147,7 +147,7 @@ class UMambaUNETRPlusPlus(PlannedNetwork):
         if checkpointed and (norm_op is None or issubclass(norm_op, _BatchNorm)):
             msg = (
                 "activation_checkpointing 'blocks' would update the statistics of BatchNorm twice "
-                "a step; give another norm_op, as nnU-Net's plans do, or leave it out"
+                "a step; give another norm_op, as nnU-Net's plans do, or leave checkpointing out"
             )
             raise PlansError(msg)
         parts = PairedParts(
@@ -320,7 +320,7 @@ class UMambaUNETRPlusPlus(PlannedNetwork):
         if self.decoder.deep_supervision:
             warnings.warn(
                 f"these weights were trained without deep supervision: {', '.join(heads)} keep "
-                "their present values, and only the first output means anything yet",
+                "their present values, so only the first output is meaningful without training",
                 stacklevel=2,
             )
 
