@@ -1,4 +1,4 @@
-"""What a network costs: parameters, multiply-adds, memory and time, counted or measured."""
+"""The cost of a network: parameters, multiply-adds, memory and time, counted or measured."""
 
 from umamba.profiling.memory import (
     TrainingMemory,

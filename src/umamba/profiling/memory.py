@@ -64,7 +64,7 @@ def saved_bytes(function: Callable[[], object], parameters: Iterable[Tensor]) ->
 
     Args:
         function: Runs the forward once, on any device; what it returns is dropped.
-        parameters: Tensors that are there anyway, and not counted.
+        parameters: Tensors that exist anyway, and are not counted.
 
     Returns:
         Bytes. A storage counts once and in full, however many views of it are kept; inputs count
@@ -77,7 +77,7 @@ def saved_bytes(function: Callable[[], object], parameters: Iterable[Tensor]) ->
 
 @contextmanager
 def _record_saved(parameters: Iterable[Tensor]) -> Iterator[dict[int, torch.UntypedStorage]]:
-    """Collect the storages that autograd saves, but for those of the parameters."""
+    """Collect the storages that autograd saves, except those of the parameters."""
     own_keys = {p.untyped_storage()._cdata for p in parameters}
     saved: dict[int, torch.UntypedStorage] = {}  # held, so that no address is used twice
 
@@ -98,13 +98,13 @@ def peak_memory(function: Callable[[], object], device: str = "cpu") -> int | No
     """Measure how much memory a call needs at its peak, above what was in use before it.
 
     On CUDA that is what torch's allocator handed out; workspaces that libraries take past it are
-    not counted. On Linux it is the resident memory of the whole process, of all its threads: what
-    was only reserved does not count, and what the call loads or compiles does, so run it once
-    before. There free memory that the C library keeps is given back first; still the kernel counts
-    in pages, and the figure is good to about a mebibyte.
+    not counted. On Linux it is the resident memory of the whole process, of all its threads:
+    memory that was only reserved does not count, but libraries that the call loads and code that it
+    compiles do, so run it once before. Free memory that the C library keeps is given back first; as
+    the kernel counts in pages, the figure is accurate to about a mebibyte.
 
     Args:
-        function: What is called, once.
+        function: The function, which is called once.
         device: Type of the device whose memory is measured, `cpu` or `cuda`.
 
     Returns:

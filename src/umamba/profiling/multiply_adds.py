@@ -20,7 +20,7 @@ def count_multiply_adds(function: Callable[[], object]) -> int:
     torch's FlopCounterMode counts convolutions, transposed convolutions, matrix products and
     attention; the formulas here add the selective scan, Fourier transforms and attention on CPUs.
     Norms, activations, sums and other products of single elements are left out. A convolution
-    counts its padding, too.
+    counts its padding as well.
 
     The scan is `h = exp(dt A) h + (dt u) B`, `y = C h + D u`, `y silu(z)` (Gu and Dao 2023,
     arXiv:2312.00752, equation 2): for every state of every step and channel four multiply-adds

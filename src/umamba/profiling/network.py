@@ -1,4 +1,4 @@
-"""What a network costs on a plan: counted without computing it, or one training step to measure."""
+"""The cost of a network on a plan: counted without computing it, or one step to measure."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,13 +16,13 @@ __all__ = ["NetworkProfile", "prediction_step", "profile_network", "training_ste
 
 @dataclass(frozen=True)
 class NetworkProfile:
-    """What a network costs, counted from its shapes.
+    """The cost of a network, counted from its shapes.
 
     Args:
         n_parameters: Weights.
         multiply_adds: Multiply-adds to predict one patch, as papers state them: without the
             heads of deep supervision. See `count_multiply_adds` for what counts.
-        saved_bytes: What autograd keeps for the backward of one batch, in float32, with deep
+        saved_bytes: Bytes that autograd keeps for the backward of one batch, in float32, with deep
             supervision.
     """
 
@@ -38,7 +38,7 @@ class NetworkProfile:
 def profile_network(
     network: nn.Module, input_channels: int, patch_size: Sequence[int], batch_size: int
 ) -> NetworkProfile:
-    """Count what a network costs, without computing it.
+    """Count the cost of a network, without computing it.
 
     Args:
         network: A network on the meta device, in training mode, with nnU-Net's switch

@@ -35,19 +35,19 @@ def time_interleaved(
     rounds: int,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, Timing]:
-    """Time functions in turn, so that what else the machine does meets all of them alike.
+    """Time functions in turn, so that other load on the machine affects all of them alike.
 
     Args:
-        functions: What is called, by name; each once more at first, to warm up.
+        functions: The functions by name; each is called once more at first, to warm up.
         rounds: How often each is timed.
         clock: Returns seconds. `time.process_time` counts those of the processor, summed over all
-            threads of this process: on a machine that others use, too, that is the steadier one.
+            threads of this process, which is steadier on a machine that others use as well.
 
     Returns:
         Timings by name. Work on CUDA is waited for.
 
     Raises:
-        ValueError: If there is no round.
+        ValueError: If `rounds` is below 1.
     """
     if rounds < 1:
         msg = f"time_interleaved needs at least one round, got {rounds}"
