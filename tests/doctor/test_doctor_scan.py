@@ -41,7 +41,7 @@ def test_without_llvmlite_it_says_what_to_install(monkeypatch: pytest.MonkeyPatc
     section = examine_scan()
     assert section.lines["cpu"].endswith("auto takes: torch")
     assert "does not run: llvmlite cannot be imported" in section.lines["cpu: cpu"]
-    assert section.lines["cpu: cpu"].endswith("`pip install llvmlite` brings it")
+    assert section.lines["cpu: cpu"].endswith("`pip install llvmlite` installs it")
     assert section.problems == ()  # nobody asked for it by name
     monkeypatch.setenv(VARIABLE, "cpu")
     (problem,) = examine_scan().problems
@@ -60,7 +60,7 @@ def test_a_processor_that_llvm_refuses_needs_a_newer_llvmlite(
     line = examine_scan().lines["cpu: cpu"]
     assert line == (
         "does not run: LLVM cannot compile for this processor (no such target); "
-        "`pip install --upgrade llvmlite` may mend it"
+        "`pip install --upgrade llvmlite` may fix it"
     )
 
 

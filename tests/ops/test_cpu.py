@@ -154,7 +154,7 @@ def test_types_and_devices_are_checked_at_the_boundary() -> None:
         cpu_scan(ScanTensors(*(x.bfloat16() for x in tensors)), **flags)
     given = ScanTensors(*tensors)
     y, last, states = cpu_scan(given, **flags)
-    with pytest.raises(BackendError, match="are not those of this sequence"):
+    with pytest.raises(BackendError, match="do not belong to this sequence"):
         cpu_scan_backward(y, last, given, states[:, :1], softplus=True, with_first=False)
 
 

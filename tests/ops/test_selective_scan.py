@@ -241,7 +241,7 @@ def test_compiles_to_one_graph(unchecked: None) -> None:
         ({"dt": torch.zeros(2, 4, 49)}, r"dt has shape \(2, 4, 49\).*need \(2, 4, 50\)"),
         ({"A": torch.zeros(5, 3)}, r"A has shape \(5, 3\).*need \(4, 3\)"),
         ({"A": torch.zeros(4, 3, dtype=torch.complex64)}, "needs a real A"),
-        ({"B": torch.zeros(2, 50, 3)}, r"B has shape \(2, 50, 3\); what fits is \(4, 3\)"),
+        ({"B": torch.zeros(2, 50, 3)}, r"B has shape \(2, 50, 3\); it must be \(4, 3\)"),
         ({"C": torch.zeros(2, 3, 3, 50)}, "C has shape .* groups dividing d_inner 4"),
         ({"D": torch.zeros(1)}, r"D has shape \(1,\).*need \(4,\)"),
         ({"initial_state": torch.zeros(2, 3, 4)}, "initial_state has shape"),

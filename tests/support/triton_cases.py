@@ -160,7 +160,7 @@ def test_restart_states_are_checked() -> None:
     tensors = [x.to(DEVICE) for x in scan_inputs(**TINY, dtype=torch.float32).values()]
     given = ScanTensors(*tensors)
     y, last, states = triton_scan(given, softplus=True, keep_states=True)
-    with pytest.raises(BackendError, match="are not those of this sequence"):
+    with pytest.raises(BackendError, match="do not belong to this sequence"):
         triton_scan_backward(y, last, given, states[:, :1], softplus=True, with_first=False)
     with pytest.raises(BackendError, match="on one device; got meta and"):
         triton_scan(given._replace(u=given.u.to("meta")), softplus=True, keep_states=True)

@@ -1,4 +1,4 @@
-"""Sequence mathematics: the selective scan, linear state-space models. Knows nothing of images."""
+"""Sequence mathematics: the selective scan, linear state-space models. Free of images."""
 
 from umamba.ops.dispatch import selective_scan
 from umamba.ops.reference import selective_scan_reference

@@ -26,12 +26,12 @@ def backends() -> list[ScanBackend]:
 
 
 def find_backend(name: str) -> ScanBackend:
-    """Return the backend that `resolve_backend` has named."""
+    """Return the backend of a name that `resolve_backend` returned."""
     return _BACKENDS[name]
 
 
 def fastest(device_type: str) -> ScanBackend:
-    """Return the backend that `auto` would like to take, whether it can run or not.
+    """Return the backend that `auto` prefers, whether it can run or not.
 
     Args:
         device_type: As `torch.device.type`.
@@ -43,10 +43,10 @@ def fastest(device_type: str) -> ScanBackend:
 
 
 def check_backend(backend: str | None = None) -> str:
-    """Return the backend that is asked for: the argument, else the environment variable, or `auto`.
+    """Return the requested backend: the argument, else the environment variable, or `auto`.
 
     Raises:
-        BackendError: If there is no such backend.
+        BackendError: If the name is unknown.
     """
     name = backend or os.environ.get(VARIABLE) or "auto"
     if name != "auto" and name not in _BACKENDS:
@@ -56,7 +56,7 @@ def check_backend(backend: str | None = None) -> str:
 
 
 def resolve_backend(backend: str | None, device_type: str) -> str:
-    """Return the backend that runs; where the one asked for cannot, say so once.
+    """Return the backend that runs; if the requested one cannot, warn once.
 
     Inside the transforms of torch.func (grad, vmap, jvp, ...) it is `reference`: step by step, but
     every derivative is right.
@@ -70,7 +70,7 @@ def resolve_backend(backend: str | None, device_type: str) -> str:
         The name of a backend.
 
     Raises:
-        BackendError: If there is no such backend.
+        BackendError: If the name is unknown.
     """
     asked = check_backend(backend)
     if torch._C._are_functorch_transforms_active():

@@ -50,10 +50,10 @@ def conv_silu_backward(
 
     Args:
         grad_y: Gradient of the outputs.
-        x: As given to `conv_silu`, like all that follow.
-        weight: Likewise.
-        bias: Likewise.
-        backend: Likewise.
+        x: As given to `conv_silu`.
+        weight: As given to `conv_silu`.
+        bias: As given to `conv_silu`.
+        backend: As given to `conv_silu`.
     """
     if _native(x, weight, backend):
         grad_x, grad_weight, grad_bias = cpu_conv_silu_backward(grad_y, x, weight, bias)
@@ -94,7 +94,7 @@ def _shifted_backward(
     sigmoid = torch.sigmoid(convolved)
     grad = grad_y.transpose(1, 2) * sigmoid * (1 + convolved * (1 - sigmoid))
     taps = [(grad * steps[:, k : k + length]).sum((0, 1)) for k in range(width)]
-    # What a step gives to those that follow it comes back: the same sum from the other end.
+    # The gradient of a step comes from those that follow it: the same sum from the other end.
     after = F.pad(grad, (0, 0, 0, width - 1))
     grad_x = _shifted_sum(after, weight.flip(1), None).transpose(1, 2)
     return grad_x, torch.stack(taps, 1), None if bias is None else grad.sum((0, 1))

@@ -19,7 +19,7 @@ from torch import Tensor
 
 __all__ = ["RecurrenceGradients", "chunked_scan", "chunked_scan_backward", "segment_length"]
 
-# States (of batch x d_inner x d_state x time) that are materialised at once. On a CPU the
+# States (of batch x d_inner x d_state x time) that are materialised together. On a CPU the
 # buffers of a segment should stay near the cache; a GPU wants fewer, larger launches.
 _CPU_STATES = 1 << 21
 _GPU_STATES = 1 << 24
@@ -38,7 +38,7 @@ class RecurrenceGradients(NamedTuple):
 
 
 def segment_length(u: Float[Tensor, "batch d_inner length"], d_state: int) -> int:
-    """Return how many steps are materialised at once."""
+    """Return how many steps are materialised together."""
     batch, d_inner, length = u.shape
     budget = _CPU_STATES if u.device.type == "cpu" else _GPU_STATES
     return max(1, min(length, max(64, budget // max(1, batch * d_inner * d_state))))
@@ -111,7 +111,7 @@ def chunked_scan_backward(
         C: As given to the forward pass.
         states: As returned by the forward pass.
         segment: As given to the forward pass.
-        with_outputs: Whether the outputs of the forward pass are computed again, too.
+        with_outputs: Whether the outputs of the forward pass are computed again as well.
 
     Returns:
         One gradient per argument, in the dtype of the computation.
@@ -120,7 +120,7 @@ def chunked_scan_backward(
     grad_u, grad_dt = torch.empty_like(u), torch.empty_like(u)
     y = torch.empty_like(u) if with_outputs else None
     grad_A, grad_B, grad_C = (x.new_zeros(x.shape) for x in (A, B, C))
-    g = grad_last  # what the steps after this segment ask of its last state
+    g = grad_last  # the gradient of this segment's last state, from the steps after it
     for index in reversed(range(math.ceil(length / segment))):
         piece = slice(index * segment, min((index + 1) * segment, length))
         view = _Segment(u[..., piece], dt[..., piece])
@@ -186,7 +186,7 @@ def _advance(view: _Segment, A: Tensor, B_t: Tensor, first: Tensor) -> tuple[Ten
     """Return the decay of every step and the state after every step."""
     decay = torch.exp(view.dt[..., None] * A)
     hs = (view.dt * view.u)[..., None] * B_t  # what each step adds; overwritten by the states
-    # What a chunk adds to its last state, and how much of its first state survives it.
+    # The sum that a chunk adds to its last state, and the share of its first state that survives.
     added = hs[0].clone()
     for t in range(1, view.time):
         torch.addcmul(hs[t], decay[t], added, out=added)
@@ -202,7 +202,7 @@ def _advance(view: _Segment, A: Tensor, B_t: Tensor, first: Tensor) -> tuple[Ten
 
 def _retreat(view: _Segment, decay: Tensor, gs: Tensor, g: Tensor) -> Tensor:
     """Run the adjoint recurrence backwards in time; `gs` is overwritten by its states."""
-    # As in `_advance`: what a chunk asks of the last state of the chunk before it.
+    # As in `_advance`: the gradient that a chunk gives to the last state of the chunk before it.
     asked = gs[-1].clone()
     for t in range(view.time - 2, -1, -1):
         asked = torch.addcmul(gs[t], decay[t + 1], asked)

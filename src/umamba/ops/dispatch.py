@@ -50,20 +50,20 @@ def selective_scan(
         dt_bias: Added to `dt`.
         dt_softplus: Whether `softplus` makes the step size positive.
         initial_state: State before the first step; `None` means zero.
-        return_last_state: Whether the state after the last step is returned, too; it is
+        return_last_state: Whether the state after the last step is returned as well; it is
             differentiable, in the dtype of the computation.
         backend: `auto`; `cpu` (native code, the fastest on a CPU), `triton` (NVIDIA GPUs), `torch`
             (chunk-parallel, any device) or `reference` (step by step; slow, exact). `None` takes
-            the environment variable `UMAMBA_SCAN_BACKEND`. What cannot run here is replaced by
+            the environment variable `UMAMBA_SCAN_BACKEND`. A backend that cannot run is replaced by
             `torch`, with a warning.
 
     Returns:
-        The outputs, and the last state where asked for.
+        The outputs, and the last state if requested.
 
     Raises:
         ValueError: If the shapes do not fit together, or the sequence is empty.
-        BackendError: If there is no such backend.
-        RuntimeError: In a backward with `create_graph=True`, but for `reference`.
+        BackendError: If the name of the backend is unknown.
+        RuntimeError: In a backward with `create_graph=True`, except with `reference`.
 
     Source:
         Gu and Dao 2023, arXiv:2312.00752, Algorithm 2; `B` uses the Euler rule, as in the
@@ -124,7 +124,7 @@ def _check_shapes(given: ScanTensors) -> None:
         ]
         if tuple(tensor.shape) not in layouts or groups == 0 or d_inner % groups:
             msg = (
-                f"selective_scan: {name} has shape {tuple(tensor.shape)}; what fits is "
+                f"selective_scan: {name} has shape {tuple(tensor.shape)}; it must be "
                 f"{layouts[0]}, {layouts[1]} or (batch, groups, d_state, length) with groups "
                 f"dividing d_inner {d_inner}"
             )

@@ -3,7 +3,7 @@
     x'(t) = A x(t) + B u(t),    y(t) = C x(t)             in continuous time
     x_k = Ad x_{k-1} + Bd u_k,  y_k = C x_k,  x_{-1} = 0  after discretisation with step `dt`
 
-As in the selective scan, `u_k` already enters `y_k`. The outputs are as well the causal convolution
+As in the selective scan, `u_k` already enters `y_k`. The outputs are also the causal convolution
 of the inputs with the kernel `K_k = C Ad^k Bd`.
 
 Source: Gu et al. 2021, arXiv:2110.13985 (LSSL); Gu et al. 2022, arXiv:2206.11893 (S4D).
@@ -34,7 +34,7 @@ MODES = ("convolution", "recurrence")
 
 
 def hippo_legs(d_state: int) -> tuple[Float[Tensor, "n n"], Float[Tensor, " n"]]:
-    """Return the matrices whose state holds the Legendre coefficients of all of the past.
+    """Return the matrices whose state holds the Legendre coefficients of the whole past.
 
         A[n, k] = -sqrt((2n + 1)(2k + 1)) for n > k,  -(n + 1) for n = k,  0 for n < k
         B[n] = sqrt(2n + 1)
@@ -210,7 +210,7 @@ def diagonal_ssm(
         mode: `convolution`, or `recurrence` for the definition, step after step.
 
     Raises:
-        ValueError: If there is no such discretisation or mode.
+        ValueError: If `discretisation` or `mode` is unknown.
 
     Source:
         Gu et al. 2022, arXiv:2206.11893, section 3.

@@ -45,10 +45,10 @@ def run_backend(
     """Return outputs, last state, and the states that the backward restarts from.
 
     Args:
-        backend: What computes them, in full precision.
+        backend: The backend that computes them, in full precision.
         given: Tensors of any float types.
         softplus: Whether `softplus` makes the step size positive.
-        keep_states: Whether there will be a backward; else the restart states are empty.
+        keep_states: Whether there will be a backward; if not, the restart states are empty.
     """
     if not backend.casts:
         return backend.scan(given, softplus=softplus, keep_states=keep_states)
@@ -82,8 +82,8 @@ def _fake_scan(*inputs: Any) -> tuple[Tensor, Tensor, Tensor]:
 def _scan_backward(grad_y: Tensor, grad_last: Tensor | None, *inputs: Any) -> tuple[Tensor, ...]:
     """Return the gradients of u, dt, A, B, C, D, z, dt_bias and the first state.
 
-    Gradients of arguments that were not given are empty; that of the first state is where
-    `with_first` does not ask for it. `grad_last` may be missing: zero.
+    Gradients of arguments that were not given are empty, and so is that of the first state if
+    it is not requested by `with_first`. Without `grad_last` that gradient is zero.
     """
     *tensors, states, softplus, with_first, name = inputs
     given, backend = ScanTensors(*tensors), find_backend(name)
@@ -159,15 +159,15 @@ class _Scan(torch.autograd.Function):
 
 
 def refuse_second_derivatives() -> None:
-    """Raise in a backward that is to be differentiated itself: the second part would be missing.
+    """Raise in a backward that is to be differentiated itself, as second derivatives are missing.
 
     Raises:
         RuntimeError: If gradients are recorded, as with `create_graph=True`.
     """
     if torch.is_grad_enabled():
         msg = (
-            "the selective scan has no second derivatives, which create_graph=True asks for; its "
-            "backend 'reference' has (a network's: UMAMBA_SCAN_BACKEND=reference)"
+            "this backend of the selective scan has no second derivatives (create_graph=True); use "
+            "backend 'reference', for networks by UMAMBA_SCAN_BACKEND=reference"
         )
         raise RuntimeError(msg)
 

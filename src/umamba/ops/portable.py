@@ -1,4 +1,4 @@
-"""The portable backend `torch`: the recurrence of `chunked`, and what Mamba adds around it."""
+"""The portable backend `torch`: the recurrence of `chunked`, and Mamba's additions around it."""
 
 import torch
 import torch.nn.functional as F

@@ -1,4 +1,4 @@
-"""In which type to compute, whatever autocast says."""
+"""The type in which to compute, whatever autocast says."""
 
 from contextlib import AbstractContextManager, nullcontext
 

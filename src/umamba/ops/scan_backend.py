@@ -25,7 +25,7 @@ class ScanTensors(NamedTuple):
 
 
 class ScanGradients(NamedTuple):
-    """Gradients of the `ScanTensors`; those of absent ones are `None` or of no meaning."""
+    """Gradients of the `ScanTensors`; those of absent ones are `None` or meaningless."""
 
     u: Float[Tensor, "batch d_inner length"]
     dt: Float[Tensor, "batch d_inner length"]
@@ -40,7 +40,7 @@ class ScanGradients(NamedTuple):
 
 @runtime_checkable
 class Scan(Protocol):
-    """Returns the outputs, the last state, and the states that the backward restarts from.
+    """A forward pass: outputs, the last state, and the states that the backward restarts from.
 
     Outputs are laid out as `u`; the restart states are empty unless they are to be kept. Both
     kinds of states have the dtype of the recurrence.
@@ -53,7 +53,7 @@ class Scan(Protocol):
 
 @runtime_checkable
 class ScanBackward(Protocol):
-    """Returns the gradients, given those of outputs and last state and the restart states.
+    """A backward pass: gradients, from those of outputs and last state and the restart states.
 
     A missing gradient of the last state is zero. The first state's is needed where `with_first`.
     """
@@ -75,9 +75,9 @@ class ScanBackend:
     """One way to compute the selective scan.
 
     Args:
-        name: What `backend=` and `UMAMBA_SCAN_BACKEND` call it.
-        remark: What `umamba doctor` says of it where it runs.
-        priority: Of the backends for a device, `auto` takes the one with the highest.
+        name: Its name in `backend=` and `UMAMBA_SCAN_BACKEND`.
+        remark: The text with which `umamba doctor` describes it where it runs.
+        priority: Of the backends for a device, `auto` takes the one with the highest priority.
         devices: Types of the devices that `auto` takes it for, as `torch.device.type`.
         why_not: Returns why it cannot run on a type of device, with a remedy, or `None` if it can.
         scan: The forward pass.

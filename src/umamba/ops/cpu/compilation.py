@@ -1,4 +1,4 @@
-"""From the kernels' LLVM IR to machine code in memory; no compiler and no file is needed."""
+"""Compile the kernels' LLVM IR to machine code in memory, without a C compiler or files."""
 
 import ctypes
 from collections.abc import Callable
@@ -23,19 +23,19 @@ def why_unavailable(device_type: str) -> str | None:
     try:
         import llvmlite  # noqa: F401
     except ImportError as error:
-        return f"llvmlite cannot be imported ({error}); `pip install llvmlite` brings it"
+        return f"llvmlite cannot be imported ({error}); `pip install llvmlite` installs it"
     try:
         compile_scan(32)
     except Exception as error:  # noqa: BLE001 - whatever LLVM says, there is another backend
         return (
             f"LLVM cannot compile for this processor ({error}); `pip install --upgrade llvmlite` "
-            "may mend it"
+            "may fix it"
         )
     return None
 
 
 class Compiled(NamedTuple):
-    """Callable kernels, the names of what they are told, and the scratch memory they need.
+    """Callable kernels, the names of their arguments, and the scratch memory they need.
 
     `scratch_elements` takes `d_state` of a scan, or the width of a convolution; `owners` keep the
     machine code alive.

@@ -49,8 +49,8 @@ def cpu_conv_silu_backward(
     Args:
         grad_y: Gradient of the outputs.
         x: As given to `cpu_conv_silu`.
-        weight: Likewise.
-        bias: Likewise.
+        weight: As given to `cpu_conv_silu`.
+        bias: As given to `cpu_conv_silu`.
 
     Raises:
         BackendError: As `cpu_conv_silu`.
@@ -70,7 +70,7 @@ def cpu_conv_silu_backward(
 
 
 def _common(x: Tensor, weight: Tensor, bias: Tensor | None) -> Arguments:
-    """Check what the kernel takes on trust, and name it."""
+    """Check the arguments, which the kernel does not do, and return them by name."""
     check_tensors([tensor for tensor in (x, weight, bias) if tensor is not None])
     batch, d_inner, length = x.shape
     width = weight.shape[1]

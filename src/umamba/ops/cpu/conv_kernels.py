@@ -52,7 +52,7 @@ def build_conv_module(bits: int, lanes: int, triple: str, data_layout: str) -> i
 
 
 class _ConvTask(Task):
-    """What the two passes share."""
+    """The parts that the two passes share."""
 
     arguments = CONV_ARGUMENTS
 
@@ -93,7 +93,7 @@ class _ConvTask(Task):
         return e.loop(self.value["width"], tap, e.load(s["bias"]))
 
     def copy_rows(self, count: ir.Value, source: ir.Value, target: ir.Value) -> None:
-        """Copy rows, of which there may be none."""
+        """Copy rows; there may be none."""
         e = self.e
 
         def turn(t: ir.Value, _: list[ir.Value]) -> Row:

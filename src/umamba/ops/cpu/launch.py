@@ -1,4 +1,4 @@
-"""Running kernels: what they are told, and on which threads."""
+"""Run kernels: their arguments, and the threads that they run on."""
 
 import ctypes
 import os
@@ -43,14 +43,14 @@ def _threads(count: int) -> ThreadPoolExecutor:
 
 
 class Arguments(dict[str, int]):
-    """What a kernel is told, by name; what is not given is zero."""
+    """The arguments of a kernel by name; those that are not given are zero."""
 
     def __init__(self) -> None:
         super().__init__()
         self.held: list[Tensor] = []  # so that their memory outlives the call
 
     def tensor(self, name: str, x: Tensor | None, *axes: str) -> None:
-        """Give a tensor's address and strides."""
+        """Add a tensor's address and strides."""
         if x is None:
             return
         self.held.append(x)
@@ -59,7 +59,7 @@ class Arguments(dict[str, int]):
             self[f"{name}_{axis}"] = stride
 
     def projection(self, name: str, x: Tensor, d_inner: int) -> None:
-        """Give `B` or `C`, in any of its layouts."""
+        """Add `B` or `C`, in any of its layouts."""
         if x.dim() == 2:
             self.tensor(name, x, "group", "state")
         elif x.dim() == 3:
@@ -73,13 +73,13 @@ class Arguments(dict[str, int]):
         """Return the array that the kernel reads."""
         unknown = self.keys() - set(names)
         if unknown:
-            msg = f"a kernel is told of {', '.join(sorted(unknown))}, which it does not know"
+            msg = f"a kernel does not take the arguments {', '.join(sorted(unknown))}"
             raise BackendError(msg)
         return (ctypes.c_int64 * len(names))(*(self.get(name, 0) for name in names))
 
 
 def check_tensors(tensors: list[Tensor]) -> None:
-    """Check what a kernel takes on trust.
+    """Check types and devices of tensors, which a kernel does not do.
 
     Raises:
         BackendError: If types or devices differ, or are not the kernel's.
@@ -109,9 +109,9 @@ def run(
     """Run a kernel on as many threads as torch uses.
 
     Args:
-        compiled: What the kernel belongs to.
+        compiled: The module that the kernel belongs to.
         kernel: `compiled.forward` or `compiled.backward`.
-        arguments: What it is told.
+        arguments: Its arguments.
         depth: `d_state` of a scan, or the width of a convolution.
         dtype: Type of the tensors.
     """

@@ -24,7 +24,7 @@ __all__ = ["cpu_scan", "cpu_scan_backward", "restart_shape"]
 
 
 class _Blocks(NamedTuple):
-    """How channels are divided: parts share their groups of B and C, and hold whole blocks."""
+    """The division of channels: parts share their groups of B and C, and hold whole blocks."""
 
     parts: int
     channels: int
@@ -42,7 +42,7 @@ def _blocks(d_inner: int, B: Tensor, C: Tensor) -> _Blocks:
 
 
 def _common(given: ScanTensors, *, softplus: bool) -> Arguments:
-    """Check what the kernel takes on trust, and name it."""
+    """Check the arguments, which the kernel does not do, and return them by name."""
     u, dt, A, B, C, D, z, dt_bias, _ = given
     check_tensors([x for x in given[:8] if x is not None])
     batch, d_inner, length = u.shape
@@ -139,7 +139,7 @@ def cpu_scan_backward(
     arguments = _common(given, softplus=softplus)
     u, A, B, C, z = given.u, given.A, given.B, given.C, given.z
     if states.shape != restart_shape(given) or not states.is_contiguous():
-        msg = f"restart states of shape {tuple(states.shape)} are not those of this sequence"
+        msg = f"restart states of shape {tuple(states.shape)} do not belong to this sequence"
         raise BackendError(msg)
     batch, d_inner, _ = u.shape
     grads = {name: torch.empty_like(u) for name in ("u", "dt", "z") if name != "z" or z is not None}

@@ -1,4 +1,4 @@
-"""One task of the selective scan: what its two passes share.
+"""One task of the selective scan: the parts that its two passes share.
 
 The names of the mathematics are those of `umamba.selective_scan`.
 """
@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 PROJECTIONS = ("B", "C")
-# What a kernel reads from its array of 64-bit integers: sizes, addresses, strides in elements.
+# The entries of a kernel's array of 64-bit integers: sizes, addresses, strides in elements.
 SCAN_ARGUMENTS: tuple[str, ...] = (
     *COMMON_ARGUMENTS,  # a part: channels that share their group of B and of C
     "d_state",
@@ -72,7 +72,7 @@ def scan_scratch_elements(d_state: int) -> int:
 
 @dataclass(frozen=True)
 class KernelSpec:
-    """What a module is compiled for.
+    """The types and layouts that a module is compiled for.
 
     Args:
         bits: 32 or 64: the type of every tensor.
@@ -86,7 +86,7 @@ class KernelSpec:
 
 
 class Exponents(Enum):
-    """What is known of the exponents `dt A log2(e)` of a chunk."""
+    """The known bound on the exponents `dt A log2(e)` of a chunk."""
 
     SMALL = "at most one half"
     BOUNDED = "within the range of the type"
@@ -208,7 +208,7 @@ class ScanTask(Task):
     def projection(
         self, name: str, n: ir.Value, start: ir.Value, columns: range
     ) -> Callable[[ir.Value], Row]:
-        """Return what reads `B` or `C` of state `n` at a step of the chunk."""
+        """Return a function that reads `B` or `C` of state `n` at a step of the chunk."""
         e, value = self.e, self.value
         if name in self.spec.constant:
             row = e.load(self.scratch[name], n, columns)
@@ -234,9 +234,9 @@ class ScanTask(Task):
     def advance(
         self, n: ir.Value, start: ir.Value, columns: range, exponents: Exponents
     ) -> Callable[[ir.Value, Row], tuple[Row, Row]]:
-        """Return what emits one step of state `n`: it returns the decay and the next state.
+        """Return a function that emits one step of state `n`, and returns decay and next state.
 
-        Where exponents are small the decay is close to one, and what it lacks is returned instead,
+        Where exponents are small the decay is close to one, and it returns the decay minus one,
         so that slow states do not lose it in rounding.
         """
         e, s = self.e, self.scratch

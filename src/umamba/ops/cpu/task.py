@@ -1,4 +1,4 @@
-"""What every kernel shares: its arguments, its scratch memory, and the walk through its chunks.
+"""The parts that all kernels share: arguments, scratch memory, and the loop over chunks.
 
 A task is one image of the batch and one block of `ROW` channels. Tasks share nothing, so results do
 not depend on who computes them.
@@ -40,12 +40,12 @@ class Movers(NamedTuple):
 
 
 class Task:
-    """Emits the work of one task; a subclass says which, and on what.
+    """The code of one task, which subclasses fill with work and arguments.
 
     Args:
         e: Emits into the kernel's function, whose arguments are an array of 64-bit integers, a
             counter from which tasks are drawn, and scratch memory.
-        movers: What moves tiles.
+        movers: The functions that move tiles.
     """
 
     arguments: tuple[str, ...] = COMMON_ARGUMENTS
@@ -67,7 +67,7 @@ class Task:
         raise NotImplementedError
 
     def load_parameters(self) -> None:
-        """Emit what is brought into scratch memory once per task."""
+        """Emit the loads into scratch memory that happen once per task."""
         raise NotImplementedError
 
     def work(self) -> None:

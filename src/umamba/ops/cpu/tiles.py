@@ -1,4 +1,4 @@
-"""Moving tiles between scratch memory and tensors of any strides."""
+"""Move tiles between scratch memory and tensors of any strides."""
 
 from llvmlite import ir
 
@@ -18,7 +18,7 @@ def declare_movers(module: ir.Module, bits: int, lanes: int) -> Movers:
     Both take `(memory, channel stride, time stride, steps, channels, tile)`.
 
     Args:
-        module: Where they go.
+        module: The module that they are added to.
         bits: 32 or 64: the type of the elements.
         lanes: Lanes of a vector register.
     """

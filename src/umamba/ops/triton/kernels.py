@@ -1,4 +1,4 @@
-"""The passes over spans: states and outputs, the carry, what a span asks back, and sums.
+"""The passes over spans: states and outputs, the carry, the gradients of states, and sums.
 
 A program has one block of channels, over the lanes of a warp, and `STATES` states of each in
 registers: unrolled over them and over a tile of steps, the recurrence leaves the GPU enough to do
@@ -143,7 +143,7 @@ def adjoint_kernel(
     SOFTPLUS: tl.constexpr, CONSTANT_C: tl.constexpr, D_STATE: tl.constexpr, STATES: tl.constexpr,
     BLOCK: tl.constexpr, TILE: tl.constexpr,
 ):  # fmt: skip
-    """Find what the outputs of a span ask of the state before it, in the row of the span before.
+    """Find the gradient of the state before a span, in the row of the span before.
 
     With `s_t = dL/dh_{t-1}` this is `s_t = exp(dt_t A) (C_t dL/dy_t + s_{t+1})`, from zero.
     """
@@ -239,7 +239,7 @@ def sum_kernel(
     sums, grad_A, grad_D, grad_bias, rows, d_inner, d_state,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
-    """Sum what the spans found for `A`, `D` and `dt_bias`, always in the same order."""
+    """Sum the spans' gradients of `A`, `D` and `dt_bias`, always in the same order."""
     column = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)
     n, channel = column // d_inner, column % d_inner
     width = (d_state + 2) * d_inner

@@ -1,4 +1,4 @@
-"""What a scan launches, planned once for all tensors of the same types and layouts."""
+"""The launches of a scan, planned once for all tensors of the same types and layouts."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -20,7 +20,7 @@ _CARRY_WARPS = 4  # and of the sums
 
 
 class Layout(NamedTuple):
-    """What a launch depends on of a tensor: numbers that kernels are given or compiled for."""
+    """The properties of a tensor that a launch depends on: numbers that kernels take."""
 
     shape: tuple[int, ...]
     strides: tuple[int, ...]
@@ -29,7 +29,7 @@ class Layout(NamedTuple):
 
     @classmethod
     def of(cls, x: Tensor | None) -> "Layout":
-        """Return the layout of a tensor, or of one that is not given."""
+        """Return the layout of a tensor, or of an absent one."""
         if x is None:
             return _ABSENT
         return cls(x.shape, x.stride(), x.dtype, x.data_ptr() % 16)
@@ -50,7 +50,7 @@ _ABSENT = Layout((0, 0, 0), (0, 0, 0), None, 0)
 
 
 class Launch:
-    """A kernel with all its arguments but the tensors, for so many warps on a multiprocessor.
+    """A kernel with all its arguments but the tensors, for a number of warps on a multiprocessor.
 
     What Triton compiled at the first launch is launched directly from then on: looking for it
     again takes longer than a short scan. It fits while the layouts of the tensors stay the same.
@@ -100,7 +100,7 @@ def plan_forward(
 
     Args:
         given: Layouts of the tensors that all but the carry are given, in their order.
-        device: Where they are.
+        device: The device they are on.
         softplus: Whether `softplus` makes the step size positive.
         keep_states: Whether the restart states are kept.
 
@@ -149,7 +149,7 @@ def plan_backward(
     Args:
         given: Layouts of the tensors that `gradient_kernel` is given, up to the gradients of
             sequences and of the first state, in their order.
-        device: Where they are.
+        device: The device they are on.
         softplus: Whether `softplus` makes the step size positive.
 
     Raises:
@@ -192,7 +192,7 @@ def plan_backward(
 
 
 def forget_launches() -> None:
-    """Forget what was planned: for those who change the constants of `tiling`."""
+    """Forget planned launches, for code that changes the constants of `tiling`."""
     plan_forward.cache_clear()
     plan_backward.cache_clear()
 

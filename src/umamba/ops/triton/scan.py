@@ -50,7 +50,7 @@ def triton_scan(
     batch, d_inner, _ = u.shape
     d_state = A.shape[1]
     dtype = compute_dtype(u, A)
-    # States that do not fit into registers at once add their parts to the outputs.
+    # States that do not fit into registers together add their parts to the outputs.
     y = torch.empty_like(u, dtype=u.dtype if states_together(d_state) == d_state else dtype)
     last = u.new_empty((batch, d_inner, d_state), dtype=dtype)
     states = u.new_empty(restart_shape(given) if keep_states else (0,), dtype=dtype)
@@ -88,7 +88,7 @@ def triton_scan_backward(
         with_first: Whether the gradient of the first state is wanted.
 
     Returns:
-        The gradients; `None` for what was not given or wanted. Those of sequences have their
+        The gradients; `None` where not given or not wanted. Those of sequences have their
         types, the others that of the recurrence.
 
     Raises:
@@ -97,7 +97,7 @@ def triton_scan_backward(
     u, dt, A, B, C, D, z, dt_bias, _ = given
     _check_devices(*given[:8], grad_y, grad_last, states)
     if states.shape != restart_shape(given) or not states.is_contiguous():
-        msg = f"restart states of shape {tuple(states.shape)} are not those of this sequence"
+        msg = f"restart states of shape {tuple(states.shape)} do not belong to this sequence"
         raise BackendError(msg)
     by_state, D, dt_bias, grad_last = _contiguous(A.t(), D, dt_bias, grad_last)
     batch, d_inner, length = u.shape

@@ -1,4 +1,4 @@
-"""What the kernels share: a tile of steps is a tuple with a vector of channels per step.
+"""The parts that kernels share: a tile of steps is a tuple with a vector of channels per step.
 
 Unrolled like this the recurrence runs inside a thread, in registers. Triton compiles the source of
 these functions: `no_type_check` keeps import hooks that check types from wrapping them.
@@ -28,9 +28,9 @@ __all__ = [
 ]
 
 LOG2_E = tl.constexpr(1.4426950408889634)
-# What says how long a sequence is, how it is divided, and where `B` and `C` lie, which are read one
-# number at a time. Kernels compiled anew for every patch size or rank of the step size would make
-# the first step of a training wait.
+# Kernels are not specialised for the length of a sequence, its division, and the place of `B` and
+# `C`, which are read one number at a time: compiling anew for every patch size or rank of the step
+# size would make the first step of a training wait.
 SIZES = ["length", "part_blocks", "span", "n_spans", "n_chunks"]
 SIZES += [f"{name}_{what}" for name in "BC" for what in ("b", "g", "t", "parts")]
 ADDRESSES = ["B", "C"]
@@ -57,7 +57,7 @@ def place(part_channels, part_blocks, BLOCK: tl.constexpr):
 @triton.jit
 @no_type_check
 def load_steps(row, start, stop, stride, here, dtype: tl.constexpr, TILE: tl.constexpr):
-    """Return a tile of a sequence; what is not there is zero."""
+    """Return a tile of a sequence; outside of it there are zeros."""
     at = row + start * stride
     steps = ()
     for i in tl.static_range(TILE):

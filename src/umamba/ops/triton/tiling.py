@@ -1,4 +1,4 @@
-"""How the work of a scan is divided.
+"""The division of a scan's work.
 
 One warp has 64 channels, two per lane, which halves the work of summing over channels for the
 gradients of `B` and `C`. Sixteen states of each stay in registers; the gradients take one state
@@ -40,7 +40,7 @@ FORWARD_WARPS, BACKWARD_WARPS = 12, 8  # on a multiprocessor, which their regist
 
 @dataclass(frozen=True)
 class Tiling:
-    """How the work is divided: a grid of the spans of all images, and blocks of channels.
+    """The division of work: a grid of the spans of all images, and blocks of channels.
 
     Args:
         parts: Parts of the channels that share their group of `B` and that of `C`.
@@ -68,7 +68,7 @@ class Tiling:
             u: Shape of the sequence.
             B: Shape of `B`.
             C: Shape of `C`.
-            device: Where it runs.
+            device: The device it runs on.
             warps: Programs that one multiprocessor holds.
         """
         batch, d_inner, length = u
@@ -84,7 +84,7 @@ class Tiling:
 
 @cache
 def _multiprocessors(device: torch.device) -> int:
-    """Return how many a GPU has; without one, as if it were large."""
+    """Return the number of multiprocessors of a GPU; without one, that of a large GPU."""
     if device.type != "cuda":
         return 128
     return torch.cuda.get_device_properties(device).multi_processor_count
