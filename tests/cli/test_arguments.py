@@ -51,8 +51,9 @@ def _options() -> Iterator[tuple[str, argparse.Action]]:
 
 
 def test_every_option_says_what_it_is_and_its_default() -> None:
-    unsaid = []
-    for command, action in _options():
+    unsaid, options = [], list(_options())
+    assert {"umamba plan", "umamba train", "umamba compare"} <= {command for command, _ in options}
+    for command, action in options:
         said = action.help or ""
         chosen = action.default not in (None, False, argparse.SUPPRESS, (), [], "")
         if not said or (chosen and "default" not in said):

@@ -57,6 +57,7 @@ def test_luck_that_trainings_have_in_all_cases_is_in_no_contrast() -> None:
     luck = np.array([[-0.1], [0.1], [0.0]])
     values = {"net": cases + luck, "new": cases + luck + rng.normal(0, 0.01, N_CASES)}
     (found,) = compared(values, ["a", "b"] * 12)
+    assert [group.group for group in found.groups] == ["a", "b"]
     for group in found.groups:
         assert group.difference.standard_error > 0.05
         assert group.contrast.standard_error < 0.01

@@ -300,7 +300,9 @@ def test_corrected_intervals_leave_out_zero_where_corrected_p_is_small() -> None
         assert by_interval == [p < 0.05 for p in holm(p_values)]
     names = ["net", "a", "b", "c"]
     scores = [s for n in names for s in scores_of(n, rng.normal(0.8, 0.1, (2, 20)).tolist())]
-    for comparison in compare_models(scores, "net", n_bootstrap=500):
+    comparisons = compare_models(scores, "net", n_bootstrap=500)
+    assert [comparison.model for comparison in comparisons] == ["a", "b", "c"]
+    for comparison in comparisons:
         narrow, wide = comparison.difference.interval, comparison.corrected_interval
         assert wide.low < narrow.low < narrow.high < wide.high
         degrees = comparison.difference.degrees_of_freedom

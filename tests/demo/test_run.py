@@ -35,6 +35,7 @@ def test_leaves_a_complete_nnunet_tree_and_pictures(tiny: DemoResult) -> None:
         "held_out/predictions/held_out_01.nii.gz",
     ):
         assert (tiny.output / name).is_file(), name
+    assert tiny.pictures
     for picture in tiny.pictures.values():
         assert picture.stat().st_size > 20_000
 

@@ -94,7 +94,9 @@ def test_an_image_without_any_label(shape, labels):
     nothing = np.zeros(shape, np.uint8)
     settings = EvaluationSettings(metrics=("all",))
     evaluation = evaluate_case(nothing, nothing, (1.0,) * len(shape), labels, settings)
-    for row in evaluation.case_records():
+    rows = evaluation.case_records()
+    assert len(rows) == (1 if labels is None else 2)
+    for row in rows:
         assert row["empty"] == "both"
         assert {name for name, value in row["metrics"].items() if value is not None} == {
             "lesion_false_positives"

@@ -106,7 +106,7 @@ def test_trains_in_float32(method: str) -> None:
         loss.backward()
         nn.utils.clip_grad_norm_(modules.parameters(), 12)  # as nnU-Net does
         optimizer.step()
-        losses.append(float(loss))
+        losses.append(float(loss.detach()))
     assert all(p.isfinite().all() for p in modules.parameters())
     assert losses[-1] < 0.5 * losses[0], losses
 

@@ -178,6 +178,7 @@ def test_launches_are_planned_anew_for_what_kernels_are_compiled_for(
     made = [{role: launch for role, (launch, _) in roles.items()} for roles in found]
     assert made[1] == made[0]  # the same objects
     for anew in made[2:]:
+        assert anew.keys() == made[0].keys() != set()
         assert not set(anew.values()) & set(made[0].values())
 
 

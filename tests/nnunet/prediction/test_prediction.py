@@ -205,6 +205,7 @@ def test_an_interrupt_leaves_whole_outputs_and_no_process(
     with pytest.raises(ProcessLookupError):
         os.killpg(process.pid, 0)
     assert not list((tmp_path / "out").glob(".umamba*"))
+    assert done.exists()
     for path in (tmp_path / "out").glob("*.nii.gz"):
         assert SimpleITK.ReadImage(str(path)).GetSize() == (60, 60, 40)
 

@@ -59,12 +59,13 @@ def test_a_worker_that_died_of_the_schedulers_signal_costs_nothing(
 
 def test_a_worker_that_died_of_itself_is_an_error(trainer: Any, saved: list[str]) -> None:
     def dead_worker() -> Any:
-        raise RuntimeError
+        msg = "a worker died"
+        raise RuntimeError(msg)
         yield
 
     trainer._saved_at = time.monotonic()
     trainer.current_epoch, trainer.num_epochs, trainer.local_rank = 0, 1, 0
     trainer.dataloader_train, trainer.num_iterations_per_epoch = dead_worker(), 3
-    with pytest.raises(RuntimeError):
+    with pytest.raises(RuntimeError, match="a worker died"):
         trainer._take_steps("training", [], StopRequest())
     assert saved == []
