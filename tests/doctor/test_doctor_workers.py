@@ -87,7 +87,7 @@ def test_without_workers_only_memory_counts(examine, monkeypatch) -> None:  # ty
 def test_the_defaults(examine, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     monkeypatch.delenv("nnUNet_n_proc_DA")
     assert examine().lines["workers"] == "12 (by default on cuda)"
-    monkeypatch.setattr("umamba.nnunet.paths.available_cores", lambda: 6)
+    monkeypatch.setattr("umamba.nnunet.workers.available_cores", lambda: 6)
     assert examine_workers("cpu").lines["workers"] == "3 (by default on cpu)"
 
 
