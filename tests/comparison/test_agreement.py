@@ -51,6 +51,22 @@ def test_bias_and_limits() -> None:
     assert alone.bias == pytest.approx((repeats[0] - referred).mean())
 
 
+def test_slices_of_a_patient_count_as_one() -> None:
+    training = Training("net", 0, 0)
+    rng = np.random.default_rng(0)
+    patients = rng.normal(0, 5, 8)
+    rows = rows_of(training, [(100 + float(patients[n // 3]), 100) for n in range(24)])
+    clusters = {f"case_{n}": f"patient {n // 3}" for n in range(24)}
+    (found,) = volume_agreement(rows, [training], clusters)
+    interval = stats.ttest_1samp(patients, 0).confidence_interval(0.95)
+    assert (found.interval.low, found.interval.high) == pytest.approx(tuple(interval))
+    assert found.bias == pytest.approx(patients.mean())
+    (alone,) = volume_agreement(rows, [training])
+    assert alone.interval.high - alone.interval.low < 0.7 * (interval.high - interval.low)
+    (one,) = volume_agreement(rows, [training], dict.fromkeys(clusters, "all"))
+    assert math.isnan(one.interval.low)
+
+
 def test_volumes_by_hand_and_single_cases() -> None:
     training = Training("net", 0, None)
     (found,) = volume_agreement(rows_of(training, [(12, 10), (10, 10), (0, 4)]), [training])

@@ -353,7 +353,7 @@ class VolumeAgreement:
         n_cases: Cases, with those in which it is absent.
         bias: Mean over cases of the predicted volume, mean over trainings, less the reference's;
             in cubes of the unit of the spacing, in 2D squares.
-        interval: Its 95 % interval, over cases alone.
+        interval: Its 95 % interval over cases, or over what they belong to.
         standard_deviation: Of the differences of the cases.
         low: Lower limit of agreement, the bias less 1.96 standard deviations.
         high: Upper limit.

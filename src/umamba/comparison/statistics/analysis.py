@@ -92,7 +92,8 @@ def _statistics(
         judged = (against_margin(comparison, margin, results.cost) for comparison in both)
         found = replace(found, margins=tuple(m for m in judged if m is not None))
     if metric == VOLUME_BIAS.name:
-        found = replace(found, agreement=volume_agreement(results.cases, results.compared))
+        agreement = volume_agreement(results.cases, results.compared, settings.clusters)
+        found = replace(found, agreement=agreement)
     return found
 
 

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int
 
 from umamba.errors import ComparisonError
 
-__all__ = ["CaseScore", "ScoreTable", "Structure"]
+__all__ = ["CaseScore", "ScoreTable", "Structure", "number_clusters"]
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class ScoreTable:
             models=tuple(models),
             cases=tuple(cases),
             folds=np.array([folds[case] for case in cases], dtype=np.int64),
-            clusters=_number_clusters(cases, structure.clusters),
+            clusters=number_clusters(cases, structure.clusters),
             seeds=seeds,
             values=values,
             predicted=predicted,
@@ -175,9 +175,7 @@ def _fold_of_each_case(scores: Sequence[CaseScore]) -> dict[str, int]:
     return folds
 
 
-def _number_clusters(
-    cases: Sequence[str], clusters: Mapping[str, str]
-) -> Int[np.ndarray, " cases"]:
+def number_clusters(cases: Sequence[str], clusters: Mapping[str, str]) -> Int[np.ndarray, " cases"]:
     """Number what cases belong to; a case that belongs to nothing is told from all names."""
     names = [("cluster", clusters[case]) if case in clusters else ("case", case) for case in cases]
     numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
