@@ -145,7 +145,7 @@ def test_a_seed_fixes_the_weights_whatever_the_number_of_workers(root: Path) -> 
     for workers, name in (("0", "a"), ("2", "b")):
         copied = root / f"seeded_{name}"
         options = ["--raw", str(root / "raw"), "--preprocessed", str(root / "preprocessed")]
-        command = ["train", "901", "3d_fullres", "all", "-p", PLANS, "--seed", "5"]
+        command = ["train", "901", "3d_fullres", "1", "-p", PLANS, "--seed", "5"]
         command += ["--epochs", "1", "--iterations", "3", "-device", "cpu", *options]
         with environment(nnUNet_n_proc_DA=workers):
             assert main([*command, "--results", str(copied)]) == 0
@@ -163,7 +163,7 @@ def test_an_interrupted_training_goes_on_as_it_was_begun(
     def command(name: str, *more: str) -> list[str]:
         options = ["--raw", str(root / "raw"), "--preprocessed", str(root / "preprocessed")]
         options += ["--results", str(root / name), "-device", "cpu", *more]
-        return ["train", "901", "3d_fullres", "all", "-p", PLANS, *options]
+        return ["train", "901", "3d_fullres", "1", "-p", PLANS, *options]
 
     length = [*FEW, "--seed", "7"]
     assert main(command("whole", *length)) == 0
