@@ -1,9 +1,9 @@
-"""The commands as functions: with typed keywords, typed results, and nothing left behind.
+"""The commands as functions with typed keywords and typed results; nothing is left behind.
 
-A function takes the fields of its request as keywords. It writes what its command writes, returns
-the result in place of printing it, and leaves environment, folders of nnU-Net and signal handlers
-as they were. What the user could do about is raised as a `UMambaError`; Ctrl-C as a
-`UserInterruptError`, a `KeyboardInterrupt` that says how to go on.
+Each function takes the fields of its request as keywords. It writes the same files as its command,
+returns the result instead of printing it, and leaves the environment, nnU-Net's folders and signal
+handlers as they were. Errors that the user can act on are raised as a `UMambaError`; Ctrl-C as a
+`UserInterruptError`, a `KeyboardInterrupt` that says how to continue.
 """
 
 import inspect
@@ -58,7 +58,7 @@ Progress = Callable[[Sequence[Any], str], Iterable[Any]]
 def _function(
     name: str, request: Callable[P, Asked], run: Callable[[Asked], Result]
 ) -> Callable[P, Result]:
-    """Return the public function that makes a request of its keywords, and runs it."""
+    """Return the public function that turns its keywords into a request, and runs it."""
 
     def call(*args: P.args, **kwargs: P.kwargs) -> Result:
         asked = request(*args, **kwargs)
@@ -79,7 +79,7 @@ def _function(
 
 @contextmanager
 def _at_work(paths: Paths) -> Iterator[Paths]:
-    """Set what nnU-Net and torch read from the environment, for the time of a call."""
+    """Set what nnU-Net and torch read from the environment for the duration of a call."""
     with paths.in_use() as completed, environment(**patient_threads()):
         import torch
 
@@ -92,14 +92,14 @@ def _at_work(paths: Paths) -> Iterator[Paths]:
 
 
 def run_planning(request: PlanRequest) -> PlanResult:
-    """Derive plans for a network from nnU-Net's plans, which are made first if there are none.
+    """Derive plans for a network from nnU-Net's plans, which are made first if missing.
 
     Returns:
-        The plans, where they are, and what training with them needs.
+        The plans, their file, and the memory that training with them needs.
 
     Raises:
-        UMambaError: If anything that is asked for is missing or does not fit, or other plans of
-            that name are there.
+        UMambaError: If anything requested is missing or does not fit, or other plans of that name
+            exist.
     """
     with _at_work(request.paths) as paths, environment(**default_workers("cpu")):
         from umamba.nnunet.planning import plan
@@ -108,13 +108,13 @@ def run_planning(request: PlanRequest) -> PlanResult:
 
 
 def run_training(request: TrainingRequest) -> TrainingResult:
-    """Train one fold, and predict its validation cases; missing preprocessed data are made first.
+    """Train one fold, and predict its validation cases; data are preprocessed first if needed.
 
     Returns:
         The folder of the fold, and the Dice of its validation.
 
     Raises:
-        UMambaError: If anything that is asked for is missing or does not fit.
+        UMambaError: If anything requested is missing or does not fit.
     """
     with _at_work(request.paths) as paths:
         from umamba.nnunet.training.folds import pick_device, train, validation_dice
@@ -128,10 +128,10 @@ def run_training(request: TrainingRequest) -> TrainingResult:
 def run_prediction(request: PredictionRequest) -> PredictionResult:
     """Segment a folder of images; cases that cannot be read or do not fit are left out.
 
-    The same call does what is missing after an interrupt.
+    After an interruption, the same call predicts the remaining cases.
 
     Returns:
-        What was segmented, what had been before, and what could not be and why.
+        The cases that were segmented, had been before, or could not be, with the reasons.
 
     Raises:
         UMambaError: If the model cannot be used, no case can be predicted, or outputs cannot be
@@ -150,7 +150,7 @@ def run_prediction(request: PredictionRequest) -> PredictionResult:
 def run_evaluation(
     request: EvaluationRequest, progress: Progress = lambda items, _: items
 ) -> EvaluationResult:
-    """Compare predicted masks with their references, files of the same name in two folders.
+    """Compare predicted masks with their references: files of the same name in two folders.
 
     Returns:
         The metrics of every case and label, and of objects by size.
@@ -188,15 +188,15 @@ def run_evaluation(
 def run_comparison(request: CompareRequest) -> ComparisonResult:
     """Train models on every fold from every seed, evaluate the validation cases, and compare.
 
-    The same call goes on after an interrupt; with more models, folds or seeds, it adds them.
+    After an interruption, the same call continues; with more models, folds or seeds, it adds them.
 
     Returns:
         The verdicts, the trainings, and the folder of the results.
 
     Raises:
-        UMambaError: If anything that is asked for is missing or does not fit.
+        UMambaError: If anything requested is missing or does not fit.
     """
-    # Workers as beside a GPU: for preprocessing; trainings on a CPU count their own cores.
+    # As many workers as with a GPU, for preprocessing; trainings on a CPU count their own cores.
     with _at_work(request.paths) as paths, environment(**default_workers("cuda")):
         from umamba.comparison.runs.calls import compare
 
@@ -212,13 +212,13 @@ def open_comparison(
 
     Args:
         request: What to compare.
-        measured: Whether costs that are not known are measured, which takes minutes.
+        measured: Whether unknown costs are measured, which takes minutes.
 
     Yields:
-        The comparison, and how many trainings it would run at a time.
+        The comparison, and the number of trainings it would run at a time.
 
     Raises:
-        UMambaError: If anything that is asked for is missing or does not fit.
+        UMambaError: If anything requested is missing or does not fit.
     """
     with _at_work(request.paths) as paths, environment(**default_workers("cuda")):
         from umamba.comparison.runs.calls import open_dry
@@ -227,13 +227,13 @@ def open_comparison(
 
 
 def run_models(request: CostsRequest) -> ModelsResult:
-    """List the models: paper, purpose, parameters, multiply-adds, memory that training keeps.
+    """List the models with paper, purpose, parameters, multiply-adds, and memory for training.
 
     Returns:
         A table per configuration.
 
     Raises:
-        UMambaError: If anything that is asked for is missing or does not fit.
+        UMambaError: If anything requested is missing or does not fit.
     """
     from umamba import registry
     from umamba.costs.models import ModelsRequest, profile_models

@@ -23,7 +23,7 @@ __all__ = [
 
 
 def closest(name: str, known: Iterable[str]) -> str:
-    """Return "did you mean ...? " with the known name that is most like a name; "" if none is."""
+    """Return "did you mean ...? " with the known name most similar to a name; "" if none is."""
     by_folded = {candidate.casefold(): candidate for candidate in known}
     folded = name.casefold()
     found = get_close_matches(folded, by_folded, n=1, cutoff=0.65)
@@ -33,13 +33,13 @@ def closest(name: str, known: Iterable[str]) -> str:
 
 
 def unknown_name(what: str, name: str, known: Iterable[str], listed_by: str = "") -> str:
-    """Return the message for a name that nothing has.
+    """Return the message for a name that does not exist.
 
     Args:
-        what: What has such names.
+        what: The kind of thing that has such names.
         name: The name.
-        known: The names that there are.
-        listed_by: What tells all of them, where they are too many for a line.
+        known: The names that exist.
+        listed_by: A hint at where all names are listed, if they are too many for one line.
     """
     known = list(known)
     choice = f"choose one of {', '.join(known)}"
@@ -56,14 +56,14 @@ _repr.maxlevel = 3
 
 
 def quoted(value: object) -> str:
-    """Return a value from a file for a message: on one line, short, without control characters."""
+    """Return a value from a file for use in a message: one short line, no control characters."""
     return _repr.repr(value).replace("\n", " ")  # between the rows of a tensor
 
 
 class ResumableInterruptError(SystemExit):
-    """The user interrupted work that can be continued; the process exits with 75.
+    """The user interrupted work that can be continued; the process exits with code 75.
 
-    As it is a `SystemExit`, nnU-Net's own commands exit with 75, too.
+    As this is a `SystemExit`, nnU-Net's own commands exit with 75 as well.
     """
 
     EXIT_CODE = 75
@@ -74,7 +74,7 @@ class ResumableInterruptError(SystemExit):
 
 
 class UserInterruptError(KeyboardInterrupt):
-    """The user interrupted a function of the Python API; the message says how to go on."""
+    """The user interrupted a function of the Python API; the message says how to continue."""
 
 
 class UMambaError(ValueError):
@@ -94,15 +94,15 @@ class PlansError(UMambaError):
 
 
 class CheckpointError(UMambaError):
-    """A checkpoint cannot be read, or holds what it should not."""
+    """A checkpoint cannot be read, or holds something it should not."""
 
 
 class TrainingError(UMambaError):
-    """A training cannot go on; its checkpoints are in place."""
+    """A training cannot continue; its checkpoints are in place."""
 
 
 class ModelFileError(UMambaError):
-    """A model to share is damaged, or is not what it should be."""
+    """A shared model is damaged, or is not what it should be."""
 
 
 class BackendError(UMambaError):

@@ -1,4 +1,4 @@
-"""Checks of options: each takes a text of the command line, or a value, and returns the value."""
+"""Checks of options: each takes a command line's text, or a value, and returns the value."""
 
 import math
 import os
@@ -55,7 +55,7 @@ def positive_hours(given: str | float) -> float:
 
 
 def part(given: str | float) -> float:
-    """Return a part of a whole, above 0 and at most 1."""
+    """Return a fraction, above 0 and at most 1."""
     value = _real(given)
     if not 0 < value <= 1:
         msg = f"{given!r} is not a number above 0 and at most 1"
@@ -64,7 +64,7 @@ def part(given: str | float) -> float:
 
 
 def positive_points(given: str | float) -> float:
-    """Return a difference in points of a hundred, such as 1.0."""
+    """Return a difference in percentage points, such as 1.0."""
     points = _real(given)
     if not 0 < points < 100:
         msg = f"{given!r} is not a number of points between 0 and 100"
@@ -73,7 +73,7 @@ def positive_points(given: str | float) -> float:
 
 
 def numbers(given: str | Sequence[int]) -> tuple[int, ...]:
-    """Return a list of numbers of at least one, such as 8,16,32."""
+    """Return a list of positive numbers, such as 8,16,32."""
     items = given.split(",") if isinstance(given, str) else given
     try:
         found = tuple(integer(n.strip()) if isinstance(n, str) else int(n) for n in items)
@@ -86,14 +86,14 @@ def numbers(given: str | Sequence[int]) -> tuple[int, ...]:
 
 
 def number_list(given: Sequence[str] | Sequence[int]) -> tuple[int, ...]:
-    """Return the numbers of several lists as one: `32 40 32` is what `32,40,32` is."""
+    """Return the numbers of several lists as one: `32 40 32` means the same as `32,40,32`."""
     if isinstance(given, str) or not any(isinstance(item, str) for item in given):
         return numbers(given)  # type: ignore[arg-type] # numbers, or one text
     return tuple(number for item in given for number in numbers(str(item)))
 
 
 def model_names(given: str | Sequence[str]) -> tuple[str, ...]:
-    """Return names of models, separated by commas; each counts once."""
+    """Return the names of models in a comma-separated list, without repetitions."""
     items = given.split(",") if isinstance(given, str) else given
     names = tuple(dict.fromkeys(name.strip() for name in items if name.strip()))
     unknown = [name for name in names if name not in registry.names()]
@@ -110,17 +110,17 @@ def model_name(given: str) -> str:
 
 
 def folder_or_file(given: str | os.PathLike[str]) -> Path:
-    """Return a path; a `~` is the user's home."""
+    """Return a path, with `~` expanded to the user's home."""
     return Path(given).expanduser()
 
 
 def text(given: object) -> str:
-    """Return a name or number as a text."""
+    """Return a name or number as text."""
     return str(given)
 
 
 def texts(given: Any) -> tuple[str, ...]:
-    """Return one or several names or numbers as texts."""
+    """Return one or more names or numbers as texts."""
     items = (given,) if isinstance(given, str | int) else given
     return tuple(str(item) for item in items)
 

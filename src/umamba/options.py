@@ -1,7 +1,8 @@
-"""Options that are stated once: a field of a dataclass makes a command's option and a keyword.
+"""Options that are stated once: a dataclass field defines a command's option and a keyword.
 
-A request is a frozen dataclass whose fields carry an `option` or an `argument`. The command line
-makes its parser from them, the Python API its signature and docstring, and both check alike.
+A request is a frozen dataclass whose fields carry an `option` or an `argument`. From them the
+command line makes its parser and the Python API its signature and docstring; both check values
+in the same way.
 """
 
 import argparse
@@ -40,7 +41,7 @@ class Section:
 
 @dataclass(frozen=True, eq=False)
 class OneOf:
-    """Options that exclude each other; one of them may be needed."""
+    """Options that exclude each other; one of them may be required."""
 
     required: bool = False
     section: Section | None = None
@@ -52,15 +53,15 @@ class Option:
 
     Args:
         help: Its help, in the words of the command line.
-        flags: As the command line spells it; none is `--` and the field's name.
-        is_positional: Whether the command line knows it by its place.
+        flags: Its spellings on the command line; by default `--` and the field's name.
+        is_positional: Whether the command line recognises it by its position.
         check: Takes a text of the command line, or a value, and returns the value.
-        choices: The only values that there are.
-        metavar: What stands for the value in the help.
-        nargs: As argparse has it; `check` then takes the list of texts.
-        section: The part of the help that it stands in.
-        one_of: The options that it excludes, itself among them.
-        is_late: Whether the request checks it, and not the parser: its message names the option.
+        choices: The only values allowed.
+        metavar: The placeholder for the value in the help.
+        nargs: As in argparse; `check` then takes the list of texts.
+        section: The section of the help that lists it.
+        one_of: The group of options that exclude each other, this one included.
+        is_late: Whether the request checks it instead of the parser: its message names the option.
     """
 
     help: str
@@ -75,10 +76,10 @@ class Option:
     is_late: bool = False
 
     def accept(self, value: Any) -> Any:
-        """Return a value as it is meant.
+        """Return a value, checked and converted.
 
         Raises:
-            UMambaError: If it is none of those allowed.
+            UMambaError: If it is not allowed.
         """
         if self.choices is not None and value not in self.choices:
             raise UMambaError(unknown_name("value", str(value), self.choices))
@@ -87,12 +88,12 @@ class Option:
 
 @dataclass(frozen=True)
 class Compound:
-    """One keyword of a function that is several options of a command.
+    """One keyword of a function that corresponds to several options of a command.
 
     Args:
-        help: What the keyword is.
+        help: The meaning of the keyword.
         add: Adds the options to a parser.
-        take: Makes the keyword's value of the parsed options.
+        take: Makes the keyword's value from the parsed options.
     """
 
     help: str
@@ -100,7 +101,7 @@ class Compound:
     take: Callable[[argparse.Namespace], Any]
 
     def accept(self, value: Any) -> Any:
-        """Return the value, which checks itself."""
+        """Return the value unchanged: it checks itself."""
         return value
 
 
@@ -110,18 +111,18 @@ def option(help: str, *flags: str, **details: Any) -> Mapping[str, Option]:  # n
 
 
 def argument(help: str, **details: Any) -> Mapping[str, Option]:  # noqa: A002 - argparse's name
-    """Return the metadata of a field that the command line knows by its place."""
+    """Return the metadata of a field that the command line recognises by its position."""
     return {OPTION: Option(help, is_positional=True, **details)}
 
 
 class Request:
-    """Base of the dataclasses that say what a command, or a function, is to do."""
+    """Base of the dataclasses that hold the arguments of a command and of its function."""
 
     def __post_init__(self) -> None:
         """Check every value that is not the default.
 
         Raises:
-            UMambaError: If one is not allowed, or two exclude each other.
+            UMambaError: If a value is not allowed, or two options exclude each other.
         """
         given: dict[OneOf, str] = {}
         alternatives: dict[OneOf, list[str]] = {}
@@ -139,7 +140,7 @@ class Request:
             if one_of is not None:
                 alternatives.setdefault(one_of, []).append(name)
                 if is_given and given.setdefault(one_of, name) != name:
-                    msg = f"{given[one_of]} and {name} exclude each other; give one of them"
+                    msg = f"{given[one_of]} and {name} exclude each other; give only one of them"
                     raise UMambaError(msg)
         for one_of, names in alternatives.items():
             if one_of.required and one_of not in given:
@@ -151,7 +152,7 @@ R = TypeVar("R", bound=Request)
 
 
 def add_options(parser: argparse.ArgumentParser, request: type[Request]) -> None:
-    """Add a request's fields to a parser, in their order."""
+    """Add the fields of a request to a parser, in order."""
     places: dict[object, Any] = {None: parser}
     for name, (field, stated) in _options(request).items():
         if isinstance(stated, Compound):
@@ -170,10 +171,10 @@ def add_options(parser: argparse.ArgumentParser, request: type[Request]) -> None
 
 
 def from_namespace(request: type[R], args: argparse.Namespace) -> R:
-    """Return the request that a parser of `add_options` has parsed.
+    """Return the request from the arguments that a parser of `add_options` has parsed.
 
     Raises:
-        UMambaError: If it is not one that can be met.
+        UMambaError: If a value is not allowed, or options do not go together.
     """
     values = {
         name: stated.take(args) if isinstance(stated, Compound) else getattr(args, name)
@@ -195,7 +196,7 @@ def parsed(check: Callable[[str], Any]) -> Callable[[str], Any]:
 
 
 def describe_options(request: type[Request]) -> str:
-    """Return the `Args` of a docstring, with options by the names of their keywords."""
+    """Return the `Args` section of a docstring, which names options by their keywords."""
     stated = {name: stated for name, (_, stated) in _options(request).items()}
     names = {flag: name for name, its in stated.items() for flag in _flags(name, its)}
     pattern = "|".join(re.escape(flag) for flag in sorted(names, key=len, reverse=True))
@@ -233,7 +234,7 @@ def _flags(name: str, stated: Option | Compound) -> tuple[str, ...]:
 
 
 class _Accept(argparse.Action):
-    """Keep what an option's check makes of its text."""
+    """An argparse action that keeps the value which an option's check returns."""
 
     def __init__(self, *args: Any, stated: Option, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -1,4 +1,4 @@
-"""Which patches fit the strides of a network: plain arithmetic, free of torch."""
+"""Patch sizes that fit the strides of a network: plain arithmetic, free of torch."""
 
 import math
 from collections.abc import Sequence
@@ -9,23 +9,23 @@ _MIN_EDGE = 4  # nnU-Net's UNet_featuremap_min_edge_length
 
 
 def total_stride(strides: Sequence[Sequence[int]]) -> tuple[int, ...]:
-    """Return by how much the deepest feature map is smaller than the patch, per axis."""
+    """Return the factor by which the deepest feature map is smaller than the patch, per axis."""
     return tuple(math.prod(axis) for axis in zip(*strides, strict=True))
 
 
 def fitting_patch(
     patch: Sequence[int], total: Sequence[int], *, normalises_instances: bool
 ) -> list[int]:
-    """Return the smallest patch that holds the given one and fits a network.
+    """Return the smallest patch that contains the given one and fits a network.
 
     Args:
         patch: Its size, per axis.
         total: The network's total stride, per axis.
-        normalises_instances: Whether the network has instance normalisation, which one voxel
-            alone has no variance for.
+        normalises_instances: Whether the network has instance normalisation, for which a single
+            voxel has no variance.
 
     Returns:
-        Size per axis; the given one where it fits.
+        Size per axis; the given one if it fits.
     """
     fits = [-(-size // step) * step for size, step in zip(patch, total, strict=True)]
     if normalises_instances and fits == list(total):
@@ -36,22 +36,22 @@ def fitting_patch(
 def _smaller_patch(
     patch: Sequence[int], total: Sequence[int], *, normalises_instances: bool
 ) -> list[int] | None:
-    """Return the largest patch within the given one that fits a network; `None` if none does."""
+    """Return the largest patch inside the given one that fits a network; `None` if none does."""
     fits = [size // step * step for size, step in zip(patch, total, strict=True)]
     too_small = not all(fits) or (normalises_instances and fits == list(total))
     return None if too_small else fits
 
 
 def describe_small_map(patch: Sequence[int], strides: Sequence[Sequence[int]]) -> str:
-    """Say that a patch leaves too little in the deepest feature map, and which one does not.
+    """Say that a patch leaves too little in the deepest feature map, and name one that does not.
 
     Args:
         patch: Its size, per axis.
         strides: Stride per stage and axis.
 
     Returns:
-        What follows `patch_size [...]` in a message; "" where every axis that is pooled keeps what
-        nnU-Net's planner leaves of it.
+        The text after `patch_size [...]` in a message; "" if every axis that is pooled keeps at
+        least as much as nnU-Net's planner leaves of it.
     """
     total = total_stride(strides)
     deepest = [size // step for size, step in zip(patch, total, strict=True)]
@@ -64,8 +64,8 @@ def describe_small_map(patch: Sequence[int], strides: Sequence[Sequence[int]]) -
     voxels = math.prod(deepest)
     return (
         f"leaves {' x '.join(map(str, deepest))} in the deepest of {len(strides)} stages, {voxels} "
-        f"voxels in all, where nnU-Net's planner keeps {_MIN_EDGE} along every axis; a patch that "
-        f"does is {enough}"
+        f"voxels in all, whereas nnU-Net's planner keeps {_MIN_EDGE} along every axis; a "
+        f"patch that does so is {enough}"
     )
 
 
@@ -76,17 +76,17 @@ def describe_misfit(
     normalises_instances: bool,
     noun: str = "patch",
 ) -> str:
-    """Say why a patch does not fit a network, and which one does.
+    """Say why a patch does not fit a network, and name one that does.
 
     Args:
         patch: Its size, per axis.
         strides: Stride per stage and axis.
-        normalises_instances: Whether the network has instance normalisation, which one voxel
-            alone has no variance for.
-        noun: What a patch is called.
+        normalises_instances: Whether the network has instance normalisation, for which a single
+            voxel has no variance.
+        noun: The word for a patch in the message.
 
     Returns:
-        What follows `patch_size [...]` in a message; "" where the patch fits.
+        The text after `patch_size [...]` in a message; "" if the patch fits.
     """
     total = total_stride(strides)
     fits = fitting_patch(patch, total, normalises_instances=normalises_instances)

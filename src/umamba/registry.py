@@ -1,4 +1,4 @@
-"""The torch-free table of architectures: names that commands take, class paths, and papers."""
+"""The torch-free table of architectures: names for the commands, class paths, and papers."""
 
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -26,27 +26,28 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Architecture:
-    """One name that `umamba plan --model` takes.
+    """An architecture, by a name that `umamba plan --model` takes.
 
     Args:
         name: The name on the command line.
-        family: The network that it is, or is a variant or control of; figures give it a colour.
-        class_path: What goes into `network_class_name`; public for good.
+        family: The network that it is, or of which it is a variant or control; each family has a
+            colour in figures.
+        class_path: The value of `network_class_name` in plans; public for good.
         plans_name: Default name of derived plans.
-        paper: Where the network comes from.
-        purpose: What it is for, in a short phrase that `umamba models` shows.
+        paper: The publication of the network.
+        purpose: Its purpose, in a short phrase that `umamba models` shows.
         topology: The rule for its stages, widths and blocks.
-        keywords: What goes into the network's keywords besides the topology.
-        control_of: Name of the architecture that `umamba compare` trains it beside, as a control.
-        same_as: Name of the architecture that is the same network, with the same weights from the
-            same seed, under another name.
-        needs_input_size: Whether the weights depend on the patch, so that plans name it.
-        has_authors_trainers: Whether its authors' commands name trainers, which we offer, too.
-        planner: nnU-Net's planner that makes the plans of that name, where the network is
-            nnU-Net's own.
+        keywords: Keywords of the network in addition to the topology.
+        control_of: Name of the architecture for which `umamba compare` trains it as a control.
+        same_as: Name of another architecture that is the same network, with the same weights from
+            the same seed.
+        needs_input_size: Whether the weights depend on the patch size, so that plans name it.
+        has_authors_trainers: Whether its authors' commands name trainers, which we offer as well.
+        planner: nnU-Net's planner that makes the plans of that name, if the network is nnU-Net's
+            own.
         extra: The optional dependency, an extra of this package, that the network needs.
-        parameters_of: Name of the architecture that has as many parameters; the features of this
-            one are widened until it has them, too.
+        parameters_of: Name of the architecture whose number of parameters it matches: its features
+            are widened until it has as many.
     """
 
     name: str
@@ -72,15 +73,15 @@ _S4 = "Gu et al. 2021, arXiv:2110.13985"
 
 
 class _Form(NamedTuple):
-    """What differs from the network of the paper, where that comes from, what it is for."""
+    """A variant or control: its difference to the paper's network, its source and its purpose."""
 
     keywords: dict[str, str]
     paper: str
     purpose: str
-    control_of: str | None = None  # the suffix of that form
+    control_of: str | None = None  # the suffix of this form
 
 
-# By what is put behind the name of the network.
+# By the suffix that is added to the name of the network.
 _U_MAMBA_FORMS = {
     "": _Form({}, _U_MAMBA, "long range {place}, as the paper draws it"),
     "_official": _Form(
@@ -165,7 +166,7 @@ _TABLE += [
     )
     for suffix, purpose, keywords in (
         ("", "nested dense skips", {}),
-        ("_nested", "nested dense skips, can be pruned", {"nested_supervision": True}),
+        ("_nested", "nested dense skips; can be pruned", {"nested_supervision": True}),
     )
 ]
 _TABLE += [
@@ -175,7 +176,7 @@ _TABLE += [
         "umamba.networks.UMambaAttentionUNet",
         "nnUNetUMambaAttentionUNetPlans",
         "Oktay et al. 2018, arXiv:1804.03999",
-        "gated skips, attention can be looked at",
+        "gated skips whose attention can be displayed",
         PlainConvolutions(),
     ),
     Architecture(
@@ -190,8 +191,8 @@ _TABLE += [
         needs_input_size=True,
     ),
 ]
-# Three strides, whatever the network has: nnU-Net weighs its targets 1, 1/2, ... and the last one
-# 0, so only then does the loss at full resolution, the one there is, count in full.
+# Three strides, however many the network has: nnU-Net weights its targets 1, 1/2, ... and the last
+# one 0, so that only then the single loss, at full resolution, counts in full.
 _TABLE += [
     Architecture(
         "segresnet",
@@ -244,11 +245,11 @@ _BY_NAME = {architecture.name: architecture for architecture in _TABLE}
 
 
 def with_keywords(architecture: Architecture, **keywords: str | None) -> Architecture:
-    """Return the architecture that differs in those keywords only, e.g. `variant="official"`.
+    """Return the architecture that differs only in some keywords, e.g. `variant="official"`.
 
     Args:
-        architecture: Where to start from.
-        keywords: Values by keyword; `None` leaves it as it is.
+        architecture: The architecture to start from.
+        keywords: Values by keyword; `None` leaves a keyword as it is.
 
     Raises:
         PlansError: If there is none.
@@ -262,14 +263,12 @@ def with_keywords(architecture: Architecture, **keywords: str | None) -> Archite
             return other
     missing = " and ".join(f"{key} {value!r}" for key, value in changes.items())
     same = [other.name for other in _TABLE if other.class_path == architecture.class_path]
-    msg = (
-        f"model {architecture.name!r} has no {missing}; of its network there are {', '.join(same)}"
-    )
+    msg = f"model {architecture.name!r} has no {missing}; its network exists as {', '.join(same)}"
     raise PlansError(msg)
 
 
 def find_planner(plans_name: str) -> str | None:
-    """Return nnU-Net's planner that makes the plans of that name; `None` if none does."""
+    """Return the planner of nnU-Net that makes plans of this name; `None` if none does."""
     return next((a.planner for a in _TABLE if a.planner and a.plans_name == plans_name), None)
 
 
@@ -283,7 +282,7 @@ def architectures() -> list[Architecture]:
 
 
 def family_of(name: str) -> str | None:
-    """Return the family of an architecture; `None` if there is none of that name."""
+    """Return the family of the architecture of this name; `None` if there is none."""
     return _BY_NAME[name].family if name in _BY_NAME else None
 
 
@@ -293,7 +292,7 @@ def names() -> list[str]:
 
 
 def find_architecture(name: str) -> Architecture:
-    """Return the architecture of that name.
+    """Return the architecture of this name.
 
     Raises:
         PlansError: If there is none.

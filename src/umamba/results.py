@@ -1,4 +1,4 @@
-"""What the functions of the Python API return: fields, a pandas table, a table in Jupyter."""
+"""The results of the Python API's functions: fields, a pandas table, a table in Jupyter."""
 
 import html
 from collections.abc import Mapping, Sequence
@@ -32,10 +32,10 @@ _GIB = 2**30
 
 
 class Tabular:
-    """A result that is a table, too."""
+    """A result that can also be shown as a table."""
 
     def rows(self) -> Sequence[Row]:
-        """Return the table: a mapping of names to values per row, with the same names in each."""
+        """Return the rows of the table, each a mapping with the same names."""
         raise NotImplementedError
 
     def to_pandas(self) -> "pandas.DataFrame":
@@ -71,15 +71,15 @@ def _cell(value: object) -> str:
 
 @dataclass(frozen=True)
 class PlanResult(Tabular):
-    """Plans that are written, or nnU-Net's own where a model needs no others.
+    """Plans that were written, or nnU-Net's own if a model needs no others.
 
     Attributes:
         dataset: Full name of the data set.
         model: Name of the model.
         path: The file of the plans.
-        plans: What is in it.
-        memory: What a training step of each configuration holds, by estimate, beside the plans
-            that these are derived from.
+        plans: The contents of that file.
+        memory: Estimated memory of a training step of each configuration, compared with that of
+            the plans that these are derived from.
     """
 
     dataset: str
@@ -121,8 +121,8 @@ class TrainingResult(Tabular):
 
     Attributes:
         folder: The folder of the fold: checkpoints, log, `validation` with its segmentations.
-        dice: Mean Dice over the validation cases by label or region; NaN for one that no
-            validation case has.
+        dice: Mean Dice over the validation cases by label or region; NaN for a label that no
+            validation case contains.
         mean_dice: Their mean over the foreground, as nnU-Net computes it.
     """
 
@@ -140,14 +140,14 @@ class TrainingResult(Tabular):
 
 @dataclass(frozen=True)
 class PredictionResult(Tabular):
-    """What became of a folder of images.
+    """The outcome of predicting a folder of images.
 
     Attributes:
         output: The folder of the segmentations.
         predicted: Cases that were segmented.
-        skipped: Cases that had been before.
-        failed: Cases that were left out, and why.
-        notes: What is odd about the images: the first of every kind.
+        skipped: Cases that had been segmented before.
+        failed: Cases that were left out, with the reason.
+        notes: Oddities of the images: the first of every kind.
     """
 
     output: Path
@@ -170,10 +170,10 @@ class PredictionResult(Tabular):
 
 @dataclass(frozen=True)
 class EvaluationResult(Tabular):
-    """What came of comparing two folders of masks.
+    """The outcome of comparing two folders of masks.
 
     Attributes:
-        evaluation: All of it: `cases`, what `failed` and why, what is `missing`, `notes`.
+        evaluation: All of it: `cases`, what `failed` and why, what is `missing`, and `notes`.
     """
 
     evaluation: "FolderEvaluation" = field(repr=False)
@@ -184,7 +184,7 @@ class EvaluationResult(Tabular):
         return "{} cases evaluated, {} left out, {} without prediction".format(*n_cases)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what `umamba evaluate --json` prints: settings, cases, objects, summary."""
+        """Return the content of `umamba evaluate --json`: settings, cases, objects, summary."""
         from umamba.evaluation.summary import evaluation_data
 
         return evaluation_data(self.evaluation)
@@ -199,11 +199,11 @@ class EvaluationResult(Tabular):
 
 @dataclass(frozen=True)
 class ComparisonResult(Tabular):
-    """What came of a comparison.
+    """The outcome of a comparison.
 
     Attributes:
         output: The folder of the results: `summary.md`, figures, tables, gallery.
-        results: All that was found, as `results.json` holds it.
+        results: Everything that was found, as `results.json` holds it.
     """
 
     output: Path
@@ -232,17 +232,17 @@ class ComparisonResult(Tabular):
         return self.results.case_rows()
 
     def _repr_html_(self) -> str:
-        """Return verdicts and means for Jupyter; the cases may be thousands."""
+        """Return verdicts and means for Jupyter, as there may be thousands of cases."""
         summary = html.escape(str(self.output / "summary.md"))
         return f"{self.results._repr_html_()}<p>{summary}</p>"
 
 
 @dataclass(frozen=True)
 class ModelsResult(Tabular):
-    """What the models cost.
+    """The costs of models.
 
     Attributes:
-        tables: The plans, a table per configuration, and where times were measured.
+        tables: The plans, a table per configuration, and the machine that times were measured on.
     """
 
     tables: "ModelTables" = field(repr=False)
@@ -251,7 +251,7 @@ class ModelsResult(Tabular):
         return f"What the models cost, derived from {self.tables.plans}"
 
     def rows(self) -> list[Row]:
-        """Return a row per model and configuration; `None` is what is not known."""
+        """Return a row per model and configuration; `None` where a value is unknown."""
         return [
             {
                 "configuration": table.configuration,

@@ -1,4 +1,4 @@
-"""Rules that turn the network nnU-Net planned into the topology of another one; free of torch."""
+"""Rules that turn a network planned by nnU-Net into the topology of another; free of torch."""
 
 import math
 from collections.abc import Mapping
@@ -29,14 +29,14 @@ _STYLE = (
     "nonlin",
     "nonlin_kwargs",
 )
-# Fewer would leave less than three levels to supervise.
+# With fewer, fewer than three levels would be left to supervise.
 _STAGES_WITH_EMBEDDING = 5
-# nnU-Net's residual blocks per encoder stage; further stages have the last.
+# nnU-Net's residual blocks per encoder stage; further stages have as many as the last.
 _RESENC_BLOCKS = (1, 3, 4, 6)
 
 
 class PlannedUNet(NamedTuple):
-    """nnU-Net's network of a configuration: its `arch_kwargs`, and whether it is the plain U-Net.
+    """nnU-Net's network for a configuration: its `arch_kwargs`, and whether it is a plain U-Net.
 
     If it is not, it is the residual encoder.
     """
@@ -47,7 +47,7 @@ class PlannedUNet(NamedTuple):
 
 @runtime_checkable
 class TopologyRule(Protocol):
-    """A rule for stages, strides, widths and blocks of a network.
+    """A rule for the stages, strides, widths and blocks of a network.
 
     Attributes:
         follows_plan: Whether stages and strides are those that nnU-Net planned.
@@ -57,7 +57,7 @@ class TopologyRule(Protocol):
 
     @property
     def patch_multiple(self) -> int | None:
-        """Return what patches are rounded up to multiples of; `None` where they are not."""
+        """Return the number that patches are rounded up to multiples of; `None` if they are not."""
 
     def keywords(
         self, planned: PlannedUNet, features: tuple[int, ...] | None, model: str
@@ -65,8 +65,8 @@ class TopologyRule(Protocol):
         """Return the network's keywords.
 
         Args:
-            planned: What nnU-Net planned. Not changed.
-            features: Channels per stage; `None` leaves those of the plan, or of the network.
+            planned: The network that nnU-Net planned. Not changed.
+            features: Channels per stage; `None` keeps those of the plan, or of the network.
             model: The network's name, for messages.
 
         Raises:
@@ -75,7 +75,7 @@ class TopologyRule(Protocol):
 
 
 class _PlannedStages:
-    """The stages that nnU-Net planned, with blocks that a subclass counts."""
+    """The stages that nnU-Net planned; a subclass says how many blocks each one has."""
 
     follows_plan: ClassVar[bool] = True
     patch_multiple: ClassVar[int | None] = None
@@ -96,19 +96,19 @@ class _PlannedStages:
         return keywords | {key: deepcopy(given[key]) for key in _STYLE if key in given}
 
     def stages(self, planned: PlannedUNet) -> PlannedUNet:
-        """Return the plan with the stages of this network: the same ones."""
+        """Return the plan with the stages of this network, which are the same."""
         return planned
 
     def blocks(self, planned: PlannedUNet, n_stages: int) -> _Keywords:
-        """Return how many blocks, or convolutions, the stages have."""
+        """Return the numbers of blocks, or convolutions, of the stages."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True)
 class PlainConvolutions(_PlannedStages):
-    """Plain convolutions, as many as nnU-Net's plain U-Net has.
+    """As many plain convolutions as nnU-Net's plain U-Net has.
 
-    A plan of residual blocks says nothing of them, and leaves nnU-Net's two.
+    A plan with residual blocks does not say how many, so there are two, as is usual in nnU-Net.
     """
 
     def blocks(self, planned: PlannedUNet, n_stages: int) -> _Keywords:
@@ -121,7 +121,7 @@ class PlainConvolutions(_PlannedStages):
 
 @dataclass(frozen=True)
 class ResidualBlocks(_PlannedStages):
-    """As many residual blocks in each stage of the encoder, and as many in each of the decoder."""
+    """The same number of residual blocks in all encoder stages, and another in the decoder's."""
 
     encoder: int = 2
     decoder: int = 2
@@ -133,9 +133,9 @@ class ResidualBlocks(_PlannedStages):
 
 @dataclass(frozen=True)
 class EmbeddedPatches(ResidualBlocks):
-    """Blocks as in `ResidualBlocks`, but in the first stage, and an embedding of patches.
+    """Blocks as in `ResidualBlocks` except in the first stage, and an embedding of patches.
 
-    The first two downsamplings of a plan with five stages or more become one, the embedding.
+    In plans with five stages or more, the first two downsamplings become one, the embedding.
 
     Args:
         full_resolution: Blocks of the first stage, in encoder and decoder.
@@ -144,7 +144,7 @@ class EmbeddedPatches(ResidualBlocks):
     full_resolution: int = 1
 
     def stages(self, planned: PlannedUNet) -> PlannedUNet:
-        """Leave out the second resolution: one stride, the embedding, leads to the third."""
+        """Leave out the second resolution: a single stride, the embedding, leads to the third."""
         given = planned.keywords
         if given["n_stages"] < _STAGES_WITH_EMBEDDING:
             return planned
@@ -169,7 +169,7 @@ class EmbeddedPatches(ResidualBlocks):
 
 @dataclass(frozen=True)
 class ResidualEncoderBlocks(_PlannedStages):
-    """The residual blocks that nnU-Net's planners give `ResidualEncoderUNet`."""
+    """As many residual blocks as nnU-Net's planners give `ResidualEncoderUNet`."""
 
     def blocks(self, planned: PlannedUNet, n_stages: int) -> _Keywords:
         """Return the blocks per stage of the encoder, and convolutions of the decoder."""
@@ -185,11 +185,11 @@ class ResidualEncoderBlocks(_PlannedStages):
 
 @dataclass(frozen=True)
 class OwnTopology:
-    """The stages of a network that keeps its own, whatever nnU-Net planned.
+    """The stages of a network that keeps its own topology, whatever nnU-Net planned.
 
     Args:
         width: Channels at full resolution; those of the other resolutions follow.
-        strides: What plans say of strides, the same on every axis.
+        strides: The strides that plans state, the same on every axis.
     """
 
     width: int
@@ -204,7 +204,7 @@ class OwnTopology:
     def keywords(
         self, planned: PlannedUNet, features: tuple[int, ...] | None, model: str
     ) -> _Keywords:
-        """Return width, kind of convolution and strides."""
+        """Return the width, the kind of convolution, and the strides."""
         widths = features or (self.width,)
         if len(widths) > 1:
             msg = (

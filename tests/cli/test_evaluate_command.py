@@ -108,7 +108,7 @@ def test_values_without_label_are_remarked(folders, capsys):
 def test_a_label_that_no_reference_holds_is_remarked(folders, capsys):
     assert evaluate(folders, "--labels", "cell=1", "liver=7") == 0
     errors = capsys.readouterr().err
-    assert "no reference holds liver: look at the labels" in errors
+    assert "no reference contains liver: check the labels" in errors
     save(folders / "r" / "a.png", square(4) * 9)
     assert evaluate(folders, "--labels", "cell=1") == 0
     assert "masks hold values that belong to no label: 9" in capsys.readouterr().err
@@ -117,11 +117,11 @@ def test_a_label_that_no_reference_holds_is_remarked(folders, capsys):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--labels", "cell"], "--labels cell: give each once"),
-        (["--labels", "cell=1", "cell=2"], "--labels cell=2: give each once"),
+        (["--labels", "cell"], "--labels cell: give each label once"),
+        (["--labels", "cell=1", "cell=2"], "--labels cell=2: give each label once"),
         (["--tolerance", "1=much"], "--tolerance 1=much: give each once"),
         (["--tolerance", "1", "2"], "--tolerance 2: give each once"),
-        (["--size-cuts", "5", "3"], "not positive and ascending"),
+        (["--size-cuts", "5", "3"], "must be positive and ascending"),
         (["--matching-iou", "2"], "IoU 2.0"),
     ],
 )
@@ -144,7 +144,7 @@ def test_names_of_labels_and_cases_forge_no_lines(folders, capsys):
     assert "a\\n3 cases, Dice 1" in shown.out
     lines = (shown.out + shown.err).splitlines()
     assert not [line for line in lines if line.startswith(("3 cases", "mean 1", "\x1b"))]
-    assert "no reference holds lost\\nmean 1: look at the labels" in shown.err
+    assert "no reference contains lost\\nmean 1: check the labels" in shown.err
 
 
 def test_only_strangers_among_the_files_are_noted(folders, capsys):
@@ -186,5 +186,6 @@ def test_metrics_that_were_asked_for(folders, capsys):
 def test_unknown_metrics_are_refused(folders, capsys):
     assert evaluate(folders, "--metrics", "kappa") == 2
     assert (
-        "there is no metric kappa; besides the standard ones there are" in capsys.readouterr().err
+        "there is no metric kappa; in addition to the standard ones there are"
+        in capsys.readouterr().err
     )

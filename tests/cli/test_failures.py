@@ -23,9 +23,12 @@ ERRORS = {
         "/data/x: No space left; make room",
     ),
     "read only": (OSError(errno.EROFS, "Read-only file system", b"/d\xff"), "can be written to"),
-    "circle": (OSError(errno.ELOOP, "Too many links", "a"), "links lead in a circle"),
-    "memory": (MemoryError(), "the memory is too small"),
-    "torch": (RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes"), "too small"),
+    "circle": (OSError(errno.ELOOP, "Too many links", "a"), "links form a loop"),
+    "memory": (MemoryError(), "not enough memory"),
+    "torch": (
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes"),
+        "not enough memory",
+    ),
     "worker": (
         RuntimeError("Some background worker is 6 feet under. Yuck. "),
         "a worker process was killed",
@@ -35,7 +38,7 @@ ERRORS = {
         "nnUNet_n_proc_DA to fewer",
     ),
     "nested": (RecursionError("maximum recursion depth exceeded"), "nested too deep"),
-    "text": (UnicodeEncodeError("utf-8", "\ud800", 0, 1, "surrogates"), "cannot be written"),
+    "text": (UnicodeEncodeError("utf-8", "\ud800", 0, 1, "surrogates"), "cannot be encoded"),
     "defect": (AttributeError("'int' object has no attribute\nx"), "unexpected AttributeError"),
 }
 
@@ -129,7 +132,7 @@ def test_output_that_finds_no_room_is_one_line() -> None:
         done = run(["doctor", "--json"], stdout=full)
     assert done.returncode == 2
     assert done.stderr.splitlines() == [
-        "umamba doctor: No space left on device; make room, or give another folder; TMPDIR names "
+        "umamba doctor: No space left on device; make room, or give another folder; TMPDIR sets "
         "that of temporary files"
     ]
 

@@ -72,7 +72,7 @@ def test_bad_values_are_refused_by_the_parser(
     with pytest.raises(SystemExit) as stopped:
         main(arguments)
     assert stopped.value.code == 2
-    assert "usage: umamba" in capsys.readouterr().err
+    assert "see umamba" in capsys.readouterr().err
 
 
 def test_predict_needs_a_model(capsys: pytest.CaptureFixture[str]) -> None:

@@ -88,7 +88,7 @@ def test_patches_are_rounded_up_for_networks_of_their_own_topology(
     shown = "x".join(map(str, rounded["patch_size"]))
     said = capsys.readouterr().out
     assert f"- `swinunetr`: its patch is {shown}\n" in said
-    assert "have patches rounded up: `swinunetr` to multiples of 32." in said
+    assert "patches are rounded up: `swinunetr` to multiples of 32." in said
 
 
 def test_twice_the_batch_saves_twice_as_much(dataset: list[str], as_json: Run) -> None:
@@ -135,7 +135,7 @@ def test_a_step_that_does_not_fit_is_left_out(
     with monkeypatch.context() as patched:
         patched.setattr(models, "peak_memory", fail)
         assert main(options) == 0
-    assert "does not fit into the memory" in capsys.readouterr().out
+    assert "does not fit into memory" in capsys.readouterr().out
 
 
 def test_a_model_that_cannot_be_built_says_why(

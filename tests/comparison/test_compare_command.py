@@ -75,7 +75,7 @@ def test_a_dry_run_shows_models_with_time_and_memory(
     assert lines[1].endswith("  estimated from its multiply-adds")
     assert "?" not in lines[1]
     assert lines[3].startswith("50 trainings: about ")
-    assert lines[4].startswith("--measure measures")
+    assert lines[4].startswith("--measure to measure")
     assert sorted(paths.require("results").parent.rglob("*")) == before
 
 

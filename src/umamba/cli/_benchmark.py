@@ -1,4 +1,4 @@
-"""`umamba benchmark`: what the layers cost on the machine at hand."""
+"""`umamba benchmark`: measure what the layers cost on this machine."""
 
 import argparse
 import json
@@ -18,10 +18,10 @@ __all__ = ["add_parser", "run_scaling"]
 log = logging.getLogger(__name__)
 
 _SCALING = """\
-Measure time and peak memory of one Mamba layer, of self-attention (torch's
-scaled_dot_product_attention) and of a convolution over longer and longer sequences, forward and
-backward, and fit how they grow: with exponent 1, double the length is double the cost, and with
-exponent 2 four times the cost. The table is printed; scaling.json, scaling.md, scaling.png and
+Measure time and peak memory of the forward and backward pass of one Mamba layer, of
+self-attention (torch's scaled_dot_product_attention) and of a convolution, on longer and longer
+sequences, and fit how they grow: with exponent 1, twice the length costs twice as much; with
+exponent 2, four times as much. The table is printed; scaling.json, scaling.md, scaling.png and
 scaling.svg in the output folder are replaced.
 """
 
@@ -30,8 +30,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     """Register `umamba benchmark`."""
     parser = subparsers.add_parser(
         "benchmark",
-        help="measure on this machine how the layers' cost grows with the image",
-        description="Measure what the layers cost on the machine at hand.",
+        help="measure how the cost of the layers grows with the image on this machine",
+        description="Measure what the layers cost on this machine.",
         epilog="example: umamba benchmark scaling --budget 60",
     )
     kinds = parser.add_subparsers(
@@ -39,7 +39,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     scaling = kinds.add_parser(
         "scaling",
-        help="Mamba, self-attention and convolution over the length of the sequence",
+        help="cost of Mamba, self-attention and convolution against sequence length",
         description=_SCALING,
         epilog="example: umamba benchmark scaling --threads 2 --budget 120 --output scaling",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -61,33 +61,37 @@ def _add_scaling_arguments(parser: argparse.ArgumentParser) -> None:
         type=parsed(positive),
         default=60,
         metavar="SECONDS",
-        help="time to spend, a third on each layer (default: 60)",
+        help="time to spend in total, a third on each layer (default: 60)",
     )
     parser.add_argument(
         "--lengths",
         type=parsed(positive),
         nargs="+",
         metavar="N",
-        help="tokens (default: 1024, doubled up to 262144, which are 64 x 64 x 64 voxels)",
+        help="tokens (default: 1024, doubled up to 262144, which is 64 x 64 x 64 voxels)",
     )
     parser.add_argument(
-        "--d-model", type=parsed(positive), default=64, metavar="N", help="width (default: 64)"
+        "--d-model",
+        type=parsed(positive),
+        default=64,
+        metavar="N",
+        help="width of the layers (default: 64)",
     )
-    parser.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda if there is one")
+    parser.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda if there is a GPU")
     parser.add_argument(
-        "--threads", type=parsed(positive), metavar="N", help="default: torch's own number"
+        "--threads", type=parsed(positive), metavar="N", help="default: as torch chooses"
     )
     parser.add_argument(
         "--clock",
         choices=("wall", "cpu"),
         default="wall",
-        help="cpu: the processor's time, of all threads, for busy machines (default: wall)",
+        help="cpu: processor time summed over all threads, for busy machines (default: wall)",
     )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
 def run_scaling(args: argparse.Namespace) -> int:
-    """Measure, write, draw and print."""
+    """Measure the layers, and write, draw and print the results."""
     from umamba.costs.scaling import DEFAULT_LENGTHS, ScalingRequest, measure_scaling
     from umamba.system.path_names import check_writable
 

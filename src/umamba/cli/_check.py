@@ -1,4 +1,4 @@
-"""`umamba check`: what is wrong with an nnU-Net raw data set, before hours of training."""
+"""`umamba check`: find what is wrong with an nnU-Net raw data set before hours of training."""
 
 import argparse
 import sys
@@ -10,14 +10,14 @@ from umamba.nnunet.paths import Paths, add_path_arguments
 __all__ = ["add_parser", "run"]
 
 _DESCRIPTION = """\
-Read every file of an nnU-Net raw data set, and list what is wrong, each with the file and what
-to do: missing, misnamed or unreadable files; grids that differ between image, channels and
-mask; values that dataset.json does not name, and labels that no mask has; NaN and infinities;
-constant images and empty masks; the same image twice, above all in training and validation or
-test; mixed orientations; voxel sizes that cannot be; too few cases for the folds.
+Read every file of an nnU-Net raw data set, and list each problem with its file and what to do:
+missing, misnamed or unreadable files; grids that differ between image, channels and
+mask; values that dataset.json does not name, and labels that occur in no mask; NaN and infinities;
+constant images and empty masks; duplicate images, above all across training and validation or
+test; mixed orientations; impossible voxel sizes; too few cases for the folds.
 
-Nothing is changed. Folds are those of splits_final.json in the preprocessed folder; where there
-is none, those that nnU-Net will make.
+Nothing is changed. The folds are those of splits_final.json in the preprocessed folder or, if
+there is no such file, those that nnU-Net will make.
 """
 
 
@@ -37,7 +37,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def run(args: argparse.Namespace) -> int:
-    """Check and print."""
+    """Check the data set, and print what was found."""
     from umamba.nnunet.dataset_report import check_dataset
 
     try:

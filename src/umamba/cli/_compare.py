@@ -1,4 +1,4 @@
-"""`umamba compare`: models trained alike on one data set, and what they differ in."""
+"""`umamba compare`: train models alike on one data set, and show how they differ."""
 
 import argparse
 import sys
@@ -23,9 +23,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="train models alike, several times, and compare them",
         description=(
             "Train every model on every fold from every seed, with the same fingerprint, "
-            "preprocessing, splits and budget; evaluate the validation cases; compare. Start it "
-            "again to go on: what is finished is not done again, and models, folds and seeds can "
-            "be added."
+            "preprocessing, splits and budget; evaluate the validation cases; and compare the "
+            "models. Run the same command again to continue after a stop or to add models, folds "
+            "and seeds: finished work is not repeated."
         ),
         epilog=(
             "example: umamba compare 4 --models nnunet,umamba_bot --folds 0-4 --seeds 3 "
@@ -36,16 +36,16 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument(
         "--dry-run",
         action="store_true",
-        help="show what there is to train, with estimated time and memory, and train nothing",
+        help="show what would be trained, with estimated time and memory, without training",
     )
     parser.add_argument(
         "--measure",
         action="store_true",
-        help="with --dry-run: measure what models cost, which takes minutes; without, only what "
-        "an earlier call has measured is known, and the rest is estimated",
+        help="with --dry-run: measure what each model costs, which takes minutes; otherwise costs "
+        "that no earlier call has measured are estimated",
     )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
-    parser.set_defaults(run=run, go_on="the same command goes on")
+    parser.set_defaults(run=run, go_on="run the same command again to continue")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -94,12 +94,12 @@ def _show_plan(comparison: "Comparison", n_workers: int, *, as_json: bool) -> No
             f"{f'  {note}' if note else ''}\n"
         )
     n_trainings = sum(model["trainings"] for model in models)
-    duration = "how long they take is not known"
+    duration = "how long they take is unknown"
     if hours is not None:
-        some = "" if len(known) == len(models) else ", and the time of some is not known"
+        some = "" if len(known) == len(models) else ", not counting some whose time is unknown"
         duration = f"about {format_hours(hours)} with {n_workers} at a time{some}"
     sys.stdout.write(
-        f"{n_trainings} trainings: {duration}; validation of whole cases comes on top\n"
+        f"{n_trainings} trainings: {duration}; validating whole cases takes extra time\n"
     )
     if any(model["note"] for model in models):
-        sys.stdout.write("--measure measures the times, which takes minutes\n")
+        sys.stdout.write("add --measure to measure the times, which takes minutes\n")

@@ -1,4 +1,4 @@
-"""`umamba dataset`: from a folder of images and a folder of masks to nnU-Net raw data."""
+"""`umamba dataset`: turn a folder of images and a folder of masks into nnU-Net raw data."""
 
 import argparse
 import logging
@@ -24,16 +24,16 @@ Check a folder of images and a folder of masks, and write them as nnU-Net raw da
 imagesTr, labelsTr and dataset.json in $nnUNet_raw/NAME. Every problem of every case is
 listed before anything is written.
 
-Formats: NIfTI, NRRD, MetaImage (.mha), PNG, TIFF. The images' format is kept where nnU-Net
-reads it, and the masks get the same. An image and its mask have the same name; what
-follows the case in a name is given as suffix. Folders are searched with their subfolders.
+Formats: NIfTI, NRRD, MetaImage (.mha), PNG, TIFF. The images keep their format if nnU-Net
+reads it, and the masks get the same format. An image and its mask have the same name; give
+whatever follows the case name as a suffix. Subfolders are searched as well.
 """
 
 _EPILOG = """\
 channels:
-  Without --channels, files named case_0000, case_0001, ... are the channels of a case;
-  otherwise each file is one case, with all channels that it holds (colours, 4D NIfTI).
-  nnU-Net picks the normalisation by the channel's NAME: "CT" clips and scales by the
+  Without --channels, files named case_0000, case_0001, ... are the channels of one case;
+  otherwise each file is one case with all the channels it holds (colours, 4D NIfTI).
+  nnU-Net chooses the normalisation by the channel's NAME: "CT" clips and scales using the
   statistics of all cases; "noNorm", "rescale_to_0_1" and "rgb_to_0_1" do what they say;
   any other name means z-score per image.
 
@@ -43,7 +43,7 @@ examples:
       --channels CT --labels liver=1 tumour=2
   umamba dataset Dataset103_Brain --images data/ --masks data/ --mask-suffix _seg \\
       --channels T1=_t1 FLAIR=_flair --map 4=3
-  where folders name the cases (sts/STS_001/PET_image.nii.gz, sts/STS_001/PET_mask.nii.gz):
+  if folders name the cases (sts/STS_001/PET_image.nii.gz, sts/STS_001/PET_mask.nii.gz):
   umamba dataset Dataset104_Sarcoma --images sts/ --masks sts/ --channels PET=PET_image \\
       --mask-suffix PET_mask --labels tumour=1
 """
@@ -58,12 +58,14 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("name", metavar="NAME", help="DatasetXXX_Name, XXX a free number")
     parser.add_argument(
-        "--images", type=Path, required=True, metavar="DIR", help="folder of the images"
+        "name", metavar="NAME", help="DatasetXXX_Name, where XXX is a number not yet in use"
     )
     parser.add_argument(
-        "--masks", type=Path, required=True, metavar="DIR", help="folder of the masks"
+        "--images", type=Path, required=True, metavar="DIR", help="folder with the images"
+    )
+    parser.add_argument(
+        "--masks", type=Path, required=True, metavar="DIR", help="folder with the masks"
     )
     _add_naming_arguments(parser)
     _add_label_arguments(parser)
@@ -72,10 +74,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         type=float,
         nargs=3,
         metavar=("Z", "Y", "X"),
-        help="voxel size in mm of 3D TIFF stacks, which carry none",
+        help="voxel size in mm of 3D TIFF stacks, which store none",
     )
     parser.add_argument(
-        "--overwrite", action="store_true", help="replace NAME, once the new one is complete"
+        "--overwrite",
+        action="store_true",
+        help="replace an existing NAME once the new one is complete",
     )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     add_path_arguments(parser, "raw")
@@ -89,7 +93,7 @@ def _add_naming_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="NAME[=SUFFIX]",
-        help="name the channels, in order; with a suffix (T1=_t1) for files of any other naming",
+        help="channel names, in order; add a suffix (T1=_t1) if files are named differently",
     )
     group.add_argument(
         "--image-suffix",
@@ -109,7 +113,7 @@ def _add_label_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="NAME=VALUE",
-        help="name the labels 1, 2, ...; default: label_1, label_2, ... as found in the masks",
+        help="names of the labels 1, 2, ... (default: label_1, label_2, ... as found in the masks)",
     )
     group.add_argument(
         "--map",
@@ -119,13 +123,15 @@ def _add_label_arguments(parser: argparse.ArgumentParser) -> None:
         help="change values in the masks, e.g. 255=1",
     )
     group.add_argument(
-        "--instances", action="store_true", help="masks number objects: all of them become 1"
+        "--instances",
+        action="store_true",
+        help="masks number single objects: all of them become label 1",
     )
     group.add_argument(
         "--ignore",
         type=integer,
         metavar="VALUE",
-        help="voxels of this value in the masks are left out of training",
+        help="leave voxels with this value in the masks out of training",
     )
 
 

@@ -1,4 +1,4 @@
-"""`umamba demo`: everything once, on real MRI, in minutes."""
+"""`umamba demo`: run everything once on real MRI, in minutes."""
 
 import argparse
 import json
@@ -17,9 +17,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "demo",
         help="train and predict on real MRI in a few minutes; nothing is downloaded",
         description=(
-            "Train a small U-Mamba on the MNI152 template that the package nilearn brings along, "
-            "segment a part of the brain that it has not seen, and draw the result: a few "
-            "minutes on two CPU cores. Your own nnU-Net folders are neither read nor changed."
+            "Train a small U-Mamba on the MNI152 template that comes with the package nilearn, "
+            "segment a part of the brain that it has not seen, and draw the result. This takes a "
+            "few minutes on two CPU cores. Your own nnU-Net folders are neither read nor changed."
         ),
         epilog="example: umamba demo --output umamba-demo",
     )
@@ -28,18 +28,18 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         type=Path,
         default=Path("umamba-demo"),
         metavar="DIR",
-        help="folder for everything (default: ./umamba-demo)",
+        help="folder for all files (default: ./umamba-demo)",
     )
     parser.add_argument(
         "--seed",
         type=parsed(natural),
         default=0,
         metavar="N",
-        help="of scans and training; default: 0",
+        help="seed of the scans and of the training (default: 0)",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace a finished demonstration")
     parser.add_argument(
-        "-device", choices=("cpu", "cuda", "mps"), help="default: cuda where there is one"
+        "-device", choices=("cpu", "cuda", "mps"), help="default: cuda if there is a GPU"
     )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.set_defaults(run=run)

@@ -1,4 +1,4 @@
-"""`umamba doctor`: what runs on this machine, what does not, and what would mend it."""
+"""`umamba doctor`: show what runs on this machine, what does not, and how to fix it."""
 
 import argparse
 import sys
@@ -13,13 +13,14 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     """Register `umamba doctor`."""
     parser = subparsers.add_parser(
         "doctor",
-        help="show what runs on this machine, and what would mend what does not",
+        help="show what runs on this machine, and how to fix what does not",
         description=(
-            "Show versions; devices, which backend of the selective scan runs there, and why a "
-            "faster one does not; whether torch.compile can run; whether nnunetv2 is the stock "
+            "Show versions; devices, the backend of the selective scan that runs on each, and why "
+            "a faster one does not; whether torch.compile can run; whether nnunetv2 is the stock "
             "one; nnU-Net's folders; whether the networks in plans can be imported; and the limits "
-            "for augmentation workers. Problems and warnings name the command that mends them. "
-            "Exit code 1 if there are problems: a training, or what was asked for, would fail."
+            "for augmentation workers. Problems and warnings name the command that fixes them. "
+            "The exit code is 1 if there are problems, which would make a training, or whatever "
+            "was asked for, fail."
         ),
         epilog="example: umamba doctor --json",
     )
@@ -29,7 +30,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def run(args: argparse.Namespace) -> int:
-    """Look at everything, and print."""
+    """Examine everything, and print the report."""
     from dataclasses import asdict
 
     from umamba.doctor.report import examine

@@ -1,4 +1,4 @@
-"""`umamba evaluate`: how well a folder of masks agrees with another one."""
+"""`umamba evaluate`: measure how well one folder of masks agrees with another."""
 
 import argparse
 import sys
@@ -16,19 +16,20 @@ if TYPE_CHECKING:
 
 __all__ = ["add_parser", "run"]
 
-# What nnU-Net writes with --save_probabilities.
+# Files that nnU-Net writes with --save_probabilities.
 _PROBABILITIES = (".npz", ".pkl")
 
 _DESCRIPTION = """\
-Compare predicted masks with their references, files of the same name in two folders (NIfTI,
-NRRD, MHA, PNG, TIFF). Per case and label or region: Dice, IoU, normalised surface distance
-(NSD), 95th percentile of the Hausdorff distance (HD95), average symmetric surface distance
-(ASSD), absolute and signed volume error as a share of the reference, sensitivity, precision,
-panoptic quality, lesions found and false ones; and for connected components, or numbered objects,
-F1 by object size and the Dice of those found.
+Compare predicted masks with their references: files of the same name in two folders (NIfTI,
+NRRD, MHA, PNG, TIFF). For each case and label or region this gives Dice, IoU, normalised surface
+distance (NSD), 95th percentile of the Hausdorff distance (HD95), average symmetric surface
+distance (ASSD), absolute and signed volume error as a share of the reference, sensitivity,
+precision, panoptic quality, the share of lesions found and the number of false ones; and for
+single objects (connected components, or objects numbered in the masks) F1 by object size and the
+Dice of those found.
 
-Lengths are in mm, for files without voxel size in pixels. What is undefined because a mask is
-empty is left out of averages and counted.
+Lengths are in mm, or in pixels for files without a voxel size. Values that are undefined because
+a mask is empty are counted and left out of averages.
 """
 
 _EPILOG = """\
@@ -55,14 +56,14 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--csv",
         type=Path,
         metavar="FILE",
-        help="write a row per case and label, and beside it FILE_objects.csv",
+        help="write a row per case and label; objects go to FILE_objects.csv next to it",
     )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Evaluate, print, and write."""
+    """Evaluate the folders, and print and write the scores."""
     from umamba.api import run_evaluation
     from umamba.evaluation.summary import (
         check_tables,
@@ -115,11 +116,13 @@ def _report(evaluation: "FolderEvaluation") -> None:
         sys.stderr.write(f"note: {note}\n")
     if evaluation.unnamed:
         values = " ".join(map(str, evaluation.unnamed[:10]))
-        sys.stderr.write(f"masks hold values that belong to no label: {values}\n")
+        sys.stderr.write(f"the masks hold values that belong to no label: {values}\n")
         named = list((evaluation.labels or {}).values())
         if len(named) == 1 and len(evaluation.unnamed) == 1:
             both = ",".join(str(value) for value in sorted((*named, *evaluation.unnamed)))
-            sys.stderr.write(f"if they mean the same, as 1 and 255 do, say --labels NAME={both}\n")
+            sys.stderr.write(
+                f"if they mean the same, as 1 and 255 often do, give --labels NAME={both}\n"
+            )
     held = {
         label.label
         for case in evaluation.cases.values()
@@ -129,4 +132,4 @@ def _report(evaluation: "FolderEvaluation") -> None:
     absent = [name for name in evaluation.labels or () if name not in held]
     if absent and evaluation.cases:
         unseen = one_line(", ".join(absent))
-        sys.stderr.write(f"no reference holds {unseen}: look at the labels\n")
+        sys.stderr.write(f"no reference contains {unseen}: check the labels\n")

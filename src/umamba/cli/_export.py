@@ -1,4 +1,4 @@
-"""`umamba export`: a trained model to a folder or zip file that can be shared."""
+"""`umamba export`: write a trained model to a folder or zip file that can be shared."""
 
 import argparse
 import sys
@@ -27,7 +27,7 @@ class _Request(Request):
     folds: Sequence[str] = field(
         default=(),
         metadata=option(
-            "folds to export (default: all that are trained)",
+            "folds to export (default: all trained folds)",
             "-f",
             nargs="+",
             check=texts,
@@ -56,7 +56,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="write a trained model as a folder or zip file to share",
         description=(
             "Write the weights of a trained model as safetensors, with plans, dataset.json, "
-            "checksums, and a model card to complete. No path and no case name goes with it."
+            "checksums, and a model card to complete. No paths or case names are included."
         ),
         epilog="example: umamba export 4 3d_fullres --model umamba_bot -o hippocampus.zip",
     )
@@ -66,7 +66,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def run(args: argparse.Namespace) -> int:
-    """Export, and say what to complete."""
+    """Export the model, and say what is left to fill in."""
     from umamba.nnunet.sharing.export import ExportRequest, export_model
 
     asked = from_namespace(_Request, args)

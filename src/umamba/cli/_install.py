@@ -1,4 +1,4 @@
-"""`umamba install`: a shared model into nnU-Net's results."""
+"""`umamba install`: install a shared model into nnU-Net's results folder."""
 
 import argparse
 import shlex
@@ -34,7 +34,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="install a model that was shared",
         description=(
             "Verify a model that `umamba export` or nnUNetv2_export_model_to_zip wrote, and "
-            "install it, so that `umamba predict` and nnUNetv2_predict find it. Nothing in the "
+            "install it so that `umamba predict` and nnUNetv2_predict find it. No code from the "
             "file is run, and nothing is overwritten."
         ),
         epilog="example: umamba install hippocampus.zip --results data/results",
@@ -45,7 +45,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def run(args: argparse.Namespace) -> int:
-    """Install, and print how to predict."""
+    """Install the model, and print how to predict with it."""
     from umamba.nnunet.sharing.installation import install_model
 
     asked = from_namespace(_Request, args)

@@ -1,4 +1,4 @@
-"""`umamba models`: every model, where it comes from, what it is for, and what it costs."""
+"""`umamba models`: list every model with its origin, purpose and cost."""
 
 import argparse
 import sys
@@ -10,9 +10,9 @@ from umamba.options import add_options, from_namespace
 __all__ = ["add_parser", "run"]
 
 _DESCRIPTION = """\
-List the models, with paper, purpose, parameters, multiply-adds and the memory that training keeps
-for the backward, on a data set's plans or, without one, on typical plans. Nothing is computed or
-written, unless --time asks for training steps.
+List the models with paper, purpose, parameters, multiply-adds, and the memory that training keeps
+for the backward pass, using a data set's plans or, if none is given, typical plans. No network is
+run unless --time asks for training steps, and nothing is written.
 """
 
 
@@ -20,7 +20,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     """Register `umamba models`."""
     parser = subparsers.add_parser(
         "models",
-        help="list the models, their papers, and what they cost on a plan",
+        help="list the models, their papers, and what they cost",
         description=_DESCRIPTION,
         epilog="example: umamba models Dataset004_Hippocampus --configurations 3d_fullres --time",
     )
@@ -30,7 +30,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def run(args: argparse.Namespace) -> int:
-    """Profile, and print."""
+    """Profile the models, and print the tables."""
     from umamba.api import run_models
 
     tables = run_models(from_namespace(CostsRequest, args)).tables

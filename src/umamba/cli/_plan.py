@@ -1,4 +1,4 @@
-"""`umamba plan`: plans that name one of our networks, from nnU-Net's plans."""
+"""`umamba plan`: derive plans that name one of our networks from nnU-Net's plans."""
 
 import argparse
 import sys
@@ -21,8 +21,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "plan",
         help="derive plans for a network from nnU-Net's plans",
         description=(
-            "Derive plans for a network from existing nnU-Net plans; where there are none yet, "
-            "nnU-Net's fingerprint and planning run first. Preprocessed data are used as they are."
+            "Derive plans for a network from existing nnU-Net plans. If there are none yet, "
+            "nnU-Net's fingerprint extraction and planning run first. Preprocessed data are used "
+            "as they are."
         ),
         epilog="example: umamba plan Dataset004_Hippocampus --model umamba_bot",
     )
@@ -32,7 +33,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def run(args: argparse.Namespace) -> int:
-    """Derive, write, and print what to run next."""
+    """Derive and write the plans, and print the commands to run next."""
     from umamba.api import run_planning
 
     result = run_planning(from_namespace(PlanRequest, args))
@@ -82,18 +83,18 @@ def _needs_our_loss(architecture: registry.Architecture) -> bool:
 
 
 def _variable(architecture: registry.Architecture) -> str:
-    """Return the line that shows stock nnU-Net our trainers, and when it is needed; or nothing."""
+    """Return the line that lets stock nnU-Net find our trainers, with its reason; or nothing."""
     from umamba.nnunet.training.folds import ext_trainer_folder
 
     if _needs_our_loss(architecture):
         why = (
-            "Stock nnU-Net's trainer has no loss for this network; ours needs this line before "
+            "Stock nnU-Net's trainer has no loss for this network. For ours, run this line before "
             "training:"
         )
     elif architecture.has_authors_trainers:
         why = (
-            "The authors' commands (-tr nnUNetTrainerUMambaBot, ...Enc, ...EncNoAMP) need this "
-            "line before\ntraining, and before prediction with such a model, too:"
+            "To use the authors' commands (-tr nnUNetTrainerUMambaBot, ...Enc, ...EncNoAMP), run "
+            "this line before\ntraining, and before predicting with such a model:"
         )
     else:
         return ""

@@ -1,4 +1,4 @@
-"""`umamba predict`: a folder of images to a folder of segmentations."""
+"""`umamba predict`: segment a folder of images into a folder of segmentations."""
 
 import argparse
 import sys
@@ -17,19 +17,19 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "predict",
         help="segment a folder of images",
         description=(
-            "Segment a folder of images with a trained model: of ours, of stock nnU-Net, or of "
+            "Segment a folder of images with a trained model: one of ours, of stock nnU-Net, or of "
             "the authors' fork. Cases that cannot be read are reported and left out (exit code 1). "
-            "An interrupted run (exit code 75) goes on with the same command."
+            "After an interruption (exit code 75), run the same command to continue."
         ),
         epilog="example: umamba predict -d 4 -c 3d_fullres --model umamba_bot -i imagesTs -o out",
     )
     add_options(parser, PredictionRequest)
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
-    parser.set_defaults(run=run, go_on="the same command does the rest")
+    parser.set_defaults(run=run, go_on="run the same command again to predict the rest")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Predict, and say what was done."""
+    """Predict the cases, and print how many were done."""
     from umamba.api import run_prediction
 
     result = run_prediction(from_namespace(PredictionRequest, args))

@@ -1,4 +1,4 @@
-"""`umamba train`: one fold of any plans, by our recipe."""
+"""`umamba train`: train one fold of any plans with our recipe."""
 
 import argparse
 import sys
@@ -25,13 +25,13 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train, and print the validation Dice."""
+    """Train the fold, and print its validation Dice."""
     from umamba.api import run_training
 
     result = run_training(from_namespace(TrainingRequest, args))
     mean = result.mean_dice
     if args.json:
-        # Dice is NaN for a label that is in no validation case; JSON has no NaN.
+        # Dice is NaN for a label that occurs in no validation case; JSON has no NaN.
         known = {label: None if isnan(dice) else dice for label, dice in result.dice.items()}
         shown = {"folder": str(result.folder), "mean_dice": None if isnan(mean) else mean}
         print_line(shown | {"dice": known})

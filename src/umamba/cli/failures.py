@@ -1,4 +1,4 @@
-"""The one place where whatever goes wrong in a command becomes one line."""
+"""The one place that turns any failure of a command into one line."""
 
 import errno
 import logging
@@ -23,27 +23,27 @@ __all__ = [
 ]
 
 EXIT_USER_ERROR = 2
-EXIT_BROKEN_PIPE = 141  # as shells count a SIGPIPE: who read our output wants no more
+EXIT_BROKEN_PIPE = 141  # the code that shells give for SIGPIPE: the reader of our output has gone
 
 _REMEDIES = {
     errno.EACCES: "give a folder that you may write to, and files that you may read",
-    errno.EDQUOT: "make room, or give another folder; TMPDIR names that of temporary files",
+    errno.EDQUOT: "make room, or give another folder; TMPDIR sets that of temporary files",
     errno.EIO: "check the disk, or the connection to it",
-    errno.ELOOP: "links lead in a circle; give the file itself",
+    errno.ELOOP: "symbolic links form a loop; give the file itself",
     errno.EMFILE: "too many files are open: raise `ulimit -n`",
     errno.ENAMETOOLONG: "give a shorter name",
     errno.ENFILE: "too many files are open on this machine",
-    errno.ENOENT: "it may have been removed meanwhile; check the path",
-    errno.ENOSPC: "make room, or give another folder; TMPDIR names that of temporary files",
+    errno.ENOENT: "it may have been removed in the meantime; check the path",
+    errno.ENOSPC: "make room, or give another folder; TMPDIR sets that of temporary files",
     errno.EPERM: "give a folder that you may write to, and files that you may read",
     errno.EROFS: "give a folder that can be written to",
 }
-_SMALLER = "use a machine with more, a smaller batch or patch, or fewer workers"
-# How torch says that memory is short, on a CPU without a class of its own.
+_SMALLER = "use a machine with more memory, a smaller batch or patch, or fewer workers"
+# The words in which torch reports a lack of memory; on a CPU there is no class for it.
 _SHORT_OF_MEMORY = re.compile(
     "not enough memory|can't allocate memory|out of memory", re.IGNORECASE
 )
-# How nnU-Net and batchgenerators say so, in the main thread and in threads of their own.
+# The words in which nnU-Net and batchgenerators report it, in the main thread and in others.
 _WORKER_DIED = re.compile("background workers? (is|are) (6 feet under|no longer alive)")
 
 
@@ -61,14 +61,14 @@ def tell(command: str, error: BaseException | str) -> None:
 
 
 def explain(error: Exception) -> str:
-    """Return what went wrong, and what to do, for an error that nothing has explained yet."""
+    """Return what went wrong and what to do, for an error that nothing has explained yet."""
     reason = one_line(next(iter(str(error).splitlines()), ""))[:300]
     if isinstance(error, OSError) and error.errno is not None:
         place = "" if error.filename is None else f"{one_line(os.fsdecode(error.filename))}: "
         remedy = _REMEDIES.get(error.errno)
         return f"{place}{error.strerror}" + (f"; {remedy}" if remedy else "")
     if isinstance(error, MemoryError) or _SHORT_OF_MEMORY.search(reason):
-        return f"the memory is too small ({type(error).__name__} {reason}); {_SMALLER}"
+        return f"not enough memory ({type(error).__name__} {reason}); {_SMALLER}"
     if _WORKER_DIED.search(reason):
         return (
             "a worker process was killed, which happens where memory runs out: set "
@@ -76,18 +76,18 @@ def explain(error: Exception) -> str:
             "training that has checkpoints goes on with --resume"
         )
     if isinstance(error, RecursionError):
-        return "an input is nested too deep; use another copy"
+        return "an input is nested too deeply; use another copy"
     if isinstance(error, UnicodeError):
-        return f"a name or text cannot be written as it should ({reason}); rename it"
+        return f"a name or text cannot be encoded ({reason}); rename it"
     kept = _keep_traceback(error)
     return (
-        f"unexpected {type(error).__name__}: {reason}. If your input is right, this is a defect of "
+        f"unexpected {type(error).__name__}: {reason}. If your input is correct, this is a bug in "
         f"umamba; please report it with {kept}"
     )
 
 
 def _keep_traceback(error: Exception) -> str:
-    """Write down where an error comes from, for those who can mend it; return where that is."""
+    """Write an error's traceback to a file, for those who can fix it; return where that is."""
     lines = traceback.format_exception(type(error), error, error.__traceback__)
     try:
         with tempfile.NamedTemporaryFile(
@@ -105,7 +105,7 @@ def _keep_traceback(error: Exception) -> str:
 
 
 def close_broken_output() -> bool:
-    """Write out what waits; where that is impossible, let it go nowhere and return `True`.
+    """Flush the output; if that is impossible, discard it and return `True`.
 
     The interpreter would try again at its end, and complain.
     """
@@ -124,7 +124,7 @@ def _close_if_broken(stream: Any) -> bool:
 
 
 class _StderrHandler(logging.StreamHandler[Any]):
-    """Writes to what stderr is at the time; names from files stay on one line."""
+    """A log handler that writes to the current stderr and keeps names from files on one line."""
 
     @property
     def stream(self) -> Any:
@@ -145,7 +145,7 @@ def _report_from_thread(failed: threading.ExceptHookArgs) -> None:
 
 
 def log_to_stderr() -> None:
-    """Show our own messages, and nobody else's; nor what the command itself will fail with."""
+    """Show our own messages only, without the one that the command itself will fail with."""
     threading.excepthook = _report_from_thread
     log = logging.getLogger("umamba")
     if not log.handlers:

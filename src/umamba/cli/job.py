@@ -1,4 +1,4 @@
-"""`umamba` as the job of another process: it stops, as by SIGTERM, when that one is gone.
+"""`umamba` as the job of another process: it stops, as on SIGTERM, when that process is gone.
 
 A module, so that the pools of nnU-Net find it: their workers import the program of their parent.
 """

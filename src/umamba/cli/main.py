@@ -1,4 +1,4 @@
-"""Entry point of the `umamba` command: parses, dispatches, and turns errors into exit codes."""
+"""Entry point of the `umamba` command: parse, dispatch, and turn errors into exit codes."""
 
 import argparse
 import sys
@@ -42,7 +42,7 @@ COMMANDS = (
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Build the parser of all subcommands, without importing torch."""
+    """Build the parser for all subcommands, without importing torch."""
     parser = CommandParser(
         prog="umamba",
         description="U-Mamba for unmodified nnU-Net v2: from raw images to segmentations.",
@@ -72,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str] | None) -> int:
-    """Run one command, and explain whatever goes wrong in one line."""
+    """Run one command, and explain any failure in one line."""
     command = ""
     try:
         args = build_parser().parse_args(argv)
@@ -96,7 +96,7 @@ def _run(argv: Sequence[str] | None) -> int:
     except SystemExit:
         close_broken_output()
         raise
-    except Exception as error:  # noqa: BLE001 - the one place that explains what nothing else does
+    except Exception as error:  # noqa: BLE001 - explains what nothing else has
         if isinstance(error, BrokenPipeError) and close_broken_output():
             return EXIT_BROKEN_PIPE
         tell(command, explain(error))

@@ -1,4 +1,4 @@
-"""What several commands show: results as JSON, progress on a terminal."""
+"""Output that several commands share: results as JSON, and progress on a terminal."""
 
 import json
 import sys

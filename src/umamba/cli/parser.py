@@ -1,4 +1,4 @@
-"""The parser of commands and options: what is unknown is named with what is most like it."""
+"""The parser of commands and options; for unknown ones it names the most similar."""
 
 import argparse
 import sys
@@ -15,15 +15,15 @@ class CommandParser(argparse.ArgumentParser):
     """argparse's parser with shorter words for a beginner's mistakes."""
 
     def error(self, message: str) -> NoReturn:
-        """Say what is wrong and where to read on, without all the options; exit with 2."""
-        usage = f"usage: {self.prog} --help shows what it takes"
+        """Say what is wrong and where help is, without listing all options; exit with 2."""
+        usage = f"see {self.prog} --help"
         sys.stderr.write(f"{self.prog}: {one_line(message)}\n{usage}\n")
         sys.exit(2)
 
     def parse_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> argparse.Namespace:
-        """Parse, and name the option that an unknown one is most like."""
+        """Parse, and for an unknown option name the most similar one."""
         parsed, rest = self.parse_known_args(args, namespace)
         if rest:
             parser = self._commands().get(getattr(parsed, "command", ""), self)

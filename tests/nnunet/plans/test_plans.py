@@ -376,7 +376,7 @@ def test_advice_is_followed_for_one_configuration_after_the_other(tmp_path: Path
 @pytest.mark.parametrize(
     ("model", "trainer", "why"),
     [
-        ("umamba_bot", "", "The authors' commands"),
+        ("umamba_bot", "", "the authors' commands"),
         ("unetpp", "", None),
         ("attention_unet", "", None),
         ("unetpp_nested", " -tr nnUNetTrainerUMamba", "Stock nnU-Net's trainer has no loss"),
@@ -397,7 +397,7 @@ def test_the_commands_that_are_shown_train_the_model(
     assert f"nnUNetv2_train 901 3d_fullres 0 -p {name}{trainer}{device}\n" in shown
     assert ("export nnUNet_extTrainer=" in shown) == (why is not None)
     assert (why or "Train and predict") in shown
-    assert ("The authors' commands" in shown) == (model == "umamba_bot")
+    assert ("the authors' commands" in shown) == (model == "umamba_bot")
 
 
 def test_what_a_model_does_not_have_is_refused_and_nothing_is_written(
@@ -425,8 +425,8 @@ def test_a_patch_too_small_for_the_stages_is_named() -> None:
     strides = [[1, 1, 1], [1, 2, 2], [2, 2, 2], [2, 2, 2], [2, 2, 2], [1, 2, 2]]
     said = describe_small_map([16, 64, 64], strides)
     assert said == (
-        "leaves 2 x 2 x 2 in the deepest of 6 stages, 8 voxels in all, where nnU-Net's planner "
-        "keeps 4 along every axis; a patch that does is [32, 128, 128]"
+        "leaves 2 x 2 x 2 in the deepest of 6 stages, 8 voxels in all, whereas nnU-Net's planner "
+        "keeps 4 along every axis; a patch that does so is [32, 128, 128]"
     )
     assert describe_small_map([32, 128, 128], strides) == ""
     assert describe_small_map([3, 16, 16], [[1, 1, 1], [1, 2, 2], [1, 2, 2]]) == ""  # not pooled
