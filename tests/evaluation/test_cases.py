@@ -116,7 +116,7 @@ def test_a_voxel_far_away_changes_nothing_but_itself():
     [
         (np.zeros((4, 5), int), (1.0, 1.0), r"shape \(4, 5\), the reference \(4, 4\)"),
         (np.zeros((4, 4), int), (1.0, 1.0, 1.0), r"one spacing per axis"),
-        (np.zeros((4, 4), int), (1.0, 0.0), r"spacing \(1.0, 0.0\) is not positive"),
+        (np.zeros((4, 4), int), (1.0, 0.0), r"spacing \(1.0, 0.0\) must be positive"),
         (np.zeros((4, 4)), (1.0, 1.0), r"the prediction is of type float64"),
     ],
 )
@@ -132,7 +132,7 @@ def test_what_does_not_fit_is_refused(prediction, spacing, message):
         ({"nsd_tolerances": {"a": float("nan")}}, "tolerance nan is not a distance"),
         ({"matching_iou": 1.0}, "IoU 1.0"),
         ({"size_cut_points": {"a": (3.0, 2.0)}}, r"\[3.0, 2.0\] of object sizes"),
-        ({"size_cut_points": {"a": (0.0, 2.0)}}, "not positive and ascending"),
+        ({"size_cut_points": {"a": (0.0, 2.0)}}, "must be positive and ascending"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(changes, message):

@@ -69,7 +69,9 @@ def test_spacing_for_formats_without(folders):
     found = evaluate(folders, spacing=(3.0, 2.0, 0.5))
     assert found.unit == "mm"
     assert found.cases["a"].labels[0].reference_volume == 6 * 6 * 6 * 3
-    message = r"can be evaluated:\n  case a: the image has 3 dimensions, the given spacing 2"
+    message = (
+        r"can be evaluated:\n  case a: the image has 3 dimensions, but the given spacing has 2"
+    )
     with pytest.raises(EvaluationError, match=message):
         evaluate(folders, spacing=(2.0, 0.5))
 
@@ -164,7 +166,7 @@ def test_ignored_values_are_no_label(folders):
 def test_nothing_in_common(folders):
     save(folders / "predictions" / "a_0000.nrrd", squares())
     save(folders / "references" / "a.nrrd", squares())
-    with pytest.raises(EvaluationError, match=r"like a_0000, references like a;"):
+    with pytest.raises(EvaluationError, match=r"such as a_0000, references such as a;"):
         evaluate(folders)
 
 
@@ -183,7 +185,7 @@ def test_two_files_of_one_case_fail_alone(folders):
     result = evaluate(folders)
     assert list(result.cases) == ["b"]
     assert result.failed == {
-        "a": "references/a.mha, references/a.nrrd claim to be the same case: keep one"
+        "a": "references/a.mha, references/a.nrrd are masks of the same case: keep one of them"
     }
     assert (result.missing, result.extra) == ((), ())
 
@@ -229,8 +231,8 @@ def test_labels_of_dataset_json(tmp_path):
         (b"[]", "is not a JSON object"),
         (b"{}", "labels is None; nnU-Net needs the value of every name"),
         (b'{"labels": {"a": "1"}}', "label a is '1'; give an integer"),
-        (b'{"labels": {"background": 0}}', "labels name nothing but background"),
-        (b'{"labels": {"0": "background", "1": "left lung"}}', "say --labels 'left lung=1'"),
+        (b'{"labels": {"background": 0}}', "`labels` names only the background"),
+        (b'{"labels": {"0": "background", "1": "left lung"}}', "give --labels 'left lung=1'"),
         ('{"labels": {"ü": 1}}'.encode("utf-16"), "byte order mark"),
         ('{"labels": {"ü": 1}}'.encode("latin-1"), "it is not UTF-8"),
     ],
@@ -254,7 +256,7 @@ def test_labels_without_background_are_enough(tmp_path):
 def test_labels_that_are_objects_or_nothing():
     with pytest.raises(EvaluationError, match=r"hold 300 values from 1 to 300.*--instances"):
         labels_from_values(range(301))
-    with pytest.raises(EvaluationError, match="nothing but background"):
+    with pytest.raises(EvaluationError, match="contain only background"):
         labels_from_values({0})
 
 
@@ -263,7 +265,7 @@ def test_masks_of_a_class_are_not_taken_for_numbered_objects_in_silence(folders)
     put(folders, "a.nrrd", (numbered > 0).astype(np.uint8), numbered)
     (note,) = evaluate(folders, instances=True).notes
     assert "no prediction numbers more than one object" in note
-    assert "leave out --instances" in note
+    assert "without --instances" in note
     put(folders, "b.nrrd", numbered, numbered)
     assert evaluate(folders, instances=True).notes == ()
     assert evaluate(folders).notes == ()

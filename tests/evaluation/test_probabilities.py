@@ -155,7 +155,7 @@ def test_evaluate_reports_calibration_and_froc(case, capsys):
     (folder / "p" / "a.npz").unlink()
     assert main([*command, "--json"]) == 0
     shown = capsys.readouterr()
-    assert "no probabilities (.npz) lie beside it; what needs them is undefined" in shown.err
+    assert "no probabilities (.npz) next to it; metrics that need them are undefined" in shown.err
     content = json.loads(shown.out)
     assert content["cases"][0]["metrics"]["ece"] is None
     assert content["summary"]["froc"] == {}
@@ -166,10 +166,10 @@ def test_evaluate_reports_calibration_and_froc(case, capsys):
     [
         ({"probabilities": np.zeros((3, 4, 6))}, "does not fit 3 labels of an image of the shape"),
         ({"probabilities": np.zeros((2, 4, 5))}, "does not fit 3 labels"),
-        ({"probabilities": np.zeros((5, 4, 5))}, "neither one per value nor one per label"),
+        ({"probabilities": np.zeros((5, 4, 5))}, "neither one channel per value nor one per label"),
         ({"probabilities": np.zeros((3, 4, 5), int)}, "they are of type int64"),
-        ({"softmax": np.zeros((3, 4, 5))}, "holds no probabilities"),
-        (None, "holds no probabilities"),
+        ({"softmax": np.zeros((3, 4, 5))}, "does not hold probabilities"),
+        (None, "does not hold probabilities"),
     ],
 )
 def test_other_files_are_refused(arrays, problem, tmp_path):

@@ -249,7 +249,7 @@ def test_unreadable_references_are_not_called_empty(tmp_path):
         evaluate_folders(request)
     message = str(caught.value)
     assert message.startswith("none of the references can be read: ref/0.nii.gz: cannot read it")
-    assert message.endswith("(and 4 more alike)")
+    assert message.endswith("(and 4 more like it)")
 
 
 def test_empty_references_beside_unreadable_ones(tmp_path):
@@ -266,7 +266,7 @@ def test_one_value_each_may_be_the_same(tmp_path, capsys):
     command = ["evaluate", str(tmp_path / "pred"), str(tmp_path / "ref"), "--workers", "1"]
     assert main([*command, "--json"]) == 0
     captured = capsys.readouterr()
-    assert "say --labels NAME=1,255" in captured.err
+    assert "give --labels NAME=1,255" in captured.err
     assert main([*command, "--json", "--labels", "object=1,255"]) == 0
     assert json.loads(capsys.readouterr().out)["cases"][0]["metrics"]["dice"] == 1
 

@@ -1,1 +1,1 @@
-"""How well masks agree: overlap, surfaces and single objects, per case and label."""
+"""Agreement of masks: overlap, surfaces and single objects, per case and label."""

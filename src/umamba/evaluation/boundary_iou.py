@@ -1,4 +1,4 @@
-"""Boundary IoU: the IoU of what of two masks is near their outlines."""
+"""Boundary IoU: the IoU of the parts of two masks that are near their outlines."""
 
 import math
 from typing import Any
@@ -18,11 +18,11 @@ _ROUNDING = 1e-9
 
 
 def boundary_width(shape: tuple[int, ...], spacing: tuple[float, ...]) -> float:
-    """Return how far from the outside a boundary reaches: 2 % of the diagonal, at least a voxel.
+    """Return the width of a boundary: 2 % of the image's diagonal, but at least one voxel.
 
     Args:
-        shape: Of the image.
-        spacing: Distance of voxels along each axis.
+        shape: Shape of the image.
+        spacing: Distance between voxels along each axis.
     """
     diagonal = math.hypot(*(n * step for n, step in zip(shape, spacing, strict=True)))
     return max(_SHARE_OF_DIAGONAL * diagonal, *spacing)
@@ -39,7 +39,7 @@ def _boundary_iou(masks: LabelMasks) -> float:
 def _boundary(mask: Array, spacing: tuple[float, ...], width: float) -> Array:
     from scipy.ndimage import distance_transform_edt
 
-    # The nearest voxel outside a component is outside the mask: no other component touches it.
+    # As no other component touches it, the nearest voxel outside a component is outside the mask.
     boundary = np.zeros_like(mask)
     for box, component in each_component(mask):
         distances = distance_transform_edt(np.pad(component, 1), spacing)
@@ -53,8 +53,9 @@ BOUNDARY_IOU = Metric(
     title="boundary IoU",
     measure=_boundary_iou,
     definition=(
-        "The IoU of the voxels of each mask that are not further from the outside than 2 % of the "
-        "image's diagonal, and at least a voxel. Distances are in space, from voxel to voxel."
+        "The IoU of the boundaries of both masks: the voxels of a mask that are within 2 % of the "
+        "image's diagonal, but at least one voxel, of its outside. Distances are those in space, "
+        "from voxel to voxel."
     ),
     source="Cheng et al. 2021, arXiv:2103.16562",
     empty="one: 0; both: undefined, or as `--empty` says",

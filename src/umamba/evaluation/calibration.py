@@ -1,4 +1,4 @@
-"""Calibration: whether a label is where it was said to be as often as its probability says."""
+"""Calibration: agreement of a label's predicted probability with its observed frequency."""
 
 import math
 from typing import Any
@@ -19,17 +19,17 @@ def calibration_error(probability: Array, is_there: Array, n_bins: int = _N_BINS
     """Return the expected calibration error (ECE).
 
     Args:
-        probability: Of the label, of every voxel.
-        is_there: Whether the label is there, likewise.
-        n_bins: Of equal width; each holds its upper edge.
+        probability: Probability of the label in every voxel.
+        is_there: Whether the label is there, in every voxel.
+        n_bins: Number of bins of equal width; each includes its upper edge.
 
     Returns:
-        The difference between mean probability and frequency, as a mean over the bins by their
-        voxels.
+        The difference between mean probability and frequency, averaged over the bins with their
+        numbers of voxels as weights.
 
     Source:
-        Guo et al. 2017, arXiv:1706.04599, for the probability of one label in place of that of
-        the predicted one.
+        Guo et al. 2017, arXiv:1706.04599, with the probability of one label in place of that of
+        the predicted label.
     """
     edges = np.linspace(0, 1, n_bins + 1)[1:-1]
     bins = np.searchsorted(edges, probability)
@@ -52,8 +52,8 @@ CALIBRATION_ERROR = Metric(
     measure=_of_masks,
     definition=(
         "Expected calibration error of the label's probability, in 15 bins, over the voxels of the "
-        "smallest box that holds both masks: background beyond says little. Where nnU-Net's "
-        "probabilities (`CASE.npz`) lie beside the prediction; else undefined."
+        "smallest box that holds both masks, as background beyond it says little. It needs "
+        "nnU-Net's probabilities (`CASE.npz`) next to the prediction; else it is undefined."
     ),
     source=(
         "Guo et al. 2017, arXiv:1706.04599; within a box as in Mehrtash et al. 2020, "

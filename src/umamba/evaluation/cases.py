@@ -1,4 +1,4 @@
-"""Evaluate one case: every label and region, its overlap, surfaces and objects."""
+"""Evaluation of one case: overlap, surfaces and objects of every label and region."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -34,7 +34,7 @@ __all__ = [
 
 Array = npt.NDArray[Any]
 
-# The only label where masks number objects.
+# The only label if masks number objects.
 OBJECT = "object"
 
 
@@ -43,12 +43,12 @@ class LabelEvaluation:
     """One label or region in one case.
 
     Attributes:
-        metrics: By the names in `METRICS`; NaN where undefined.
-        empty: Which of the masks is empty, if one is.
-        reference_volume: In mm^3 or pixels; an area in 2D.
-        prediction_volume: Likewise.
+        metrics: Metrics by the names in `METRICS`; NaN where undefined.
+        empty: Name of the empty mask, if one is empty.
+        reference_volume: Volume in mm^3 or pixels; an area in 2D.
+        prediction_volume: The same for the prediction.
         objects: The single objects; their scores by size are `CaseEvaluation.instance_records`.
-        lesions: Their scores for FROC; `None` where probabilities are not known.
+        lesions: Scores of the lesions for FROC; `None` if probabilities are unknown.
     """
 
     label: str
@@ -62,12 +62,12 @@ class LabelEvaluation:
 
 @dataclass(frozen=True)
 class CaseEvaluation:
-    """All labels of one case, in the order in which they were given."""
+    """All labels of one case, in the order given."""
 
     labels: tuple[LabelEvaluation, ...]
 
     def case_records(self) -> list[dict[str, Any]]:
-        """Return a row per label, as JSON can hold it: what is undefined is `None`."""
+        """Return a row per label in a form for JSON: undefined values are `None`."""
         return [
             {
                 "label": label.label,
@@ -106,17 +106,17 @@ def evaluate_case(
 ) -> CaseEvaluation:
     """Compare a prediction with its reference.
 
-    An axis of length 1 is left out, and its spacing with it: a single slice is a 2D image, and its
-    volumes are areas.
+    An axis of length 1 is dropped along with its spacing: a single slice counts as a 2D image, and
+    its volumes are areas.
 
     Args:
         prediction: Labels, as integers or booleans; 2D or 3D.
-        reference: Likewise, of the same shape.
-        spacing: Distance of voxels along each axis of the arrays.
-        labels: Names, each with its value or, for a region, its values; `None` where the masks
-            number single objects of one kind, which are then called `OBJECT`.
-        settings: Default: those of `EvaluationSettings`.
-        probabilities: Of the labels, for metrics that need them.
+        reference: The same for the reference, of the same shape.
+        spacing: Distance between voxels along each axis of the arrays.
+        labels: Value or, for a region, values of each label, by name; `None` if the masks number
+            single objects of one kind, which are then called `OBJECT`.
+        settings: Settings of the metrics; by default those of `EvaluationSettings()`.
+        probabilities: Probabilities of the labels, for metrics that need them.
 
     Returns:
         The evaluation of all labels; objects are connected components unless numbered.
@@ -152,16 +152,16 @@ def _as_image(
         raise EvaluationError(msg)
     if reference.ndim not in (2, 3) or len(spacing) != reference.ndim:
         msg = (
-            f"masks are 2D or 3D, with one spacing per axis; these have the shape "
+            f"masks must be 2D or 3D, with one spacing per axis; these have the shape "
             f"{reference.shape} and the spacing {tuple(spacing)}"
         )
         raise EvaluationError(msg)
     if not all(0 < step < math.inf for step in spacing):
-        msg = f"the spacing {tuple(spacing)} is not positive"
+        msg = f"the spacing {tuple(spacing)} must be positive"
         raise EvaluationError(msg)
     for name, array in (("prediction", prediction), ("reference", reference)):
         if array.dtype.kind not in "bui":
-            msg = f"the {name} is of type {array.dtype}: labels are integers"
+            msg = f"the {name} is of type {array.dtype}, but labels must be integers"
             raise EvaluationError(msg)
     steps = tuple(float(step) for step in spacing)
     if reference.ndim == 2 or 1 not in reference.shape:
@@ -187,15 +187,15 @@ def _evaluate_layer(
     settings: EvaluationSettings,
     known: Callable[[str], Array] | None,
 ) -> dict[str, LabelEvaluation]:
-    """Evaluate labels that do not overlap, all in one go through the image.
+    """Evaluate labels that do not overlap, all in one pass through the image.
 
     Args:
-        layer: Their values.
-        prediction: The whole image.
-        reference: Likewise.
-        spacing: Distance of voxels along each axis.
-        settings: What metrics depend on.
-        known: Returns the probability of a label, of the whole image.
+        layer: Values of the labels.
+        prediction: The whole predicted image.
+        reference: The whole reference.
+        spacing: Distance between voxels along each axis.
+        settings: Settings of the metrics.
+        known: Returns the probability of a label for the whole image.
     """
     predicted, whole = (paint(array, layer.values()) for array in (prediction, reference))
     box = bounding_box((predicted > 0) | (whole > 0))
@@ -220,7 +220,7 @@ def _evaluate_layer(
 def _evaluate_objects(
     prediction: Array, reference: Array, spacing: tuple[float, ...], settings: EvaluationSettings
 ) -> LabelEvaluation:
-    """Evaluate numbered objects: as such, and all together as one label."""
+    """Evaluate numbered objects one by one, and all together as one label."""
     shape = reference.shape
     box = bounding_box((prediction > 0) | (reference > 0))
     prediction, reference = prediction[box], reference[box]

@@ -1,4 +1,4 @@
-"""clDice: whether the centre lines of one mask lie in the other, as vessels need it."""
+"""clDice: the overlap of the centre lines of one mask with the other mask, for vessels."""
 
 import math
 from typing import Any
@@ -45,8 +45,8 @@ CENTERLINE_DICE = Metric(
     measure=_centerline_dice,
     definition=(
         "Centre line Dice: the harmonic mean of the share of the prediction's skeleton that lies "
-        "in the reference, and of the reference's that lies in the prediction. Skeletons are those "
-        "of scikit-image; voxels count alike, whatever the spacing."
+        "in the reference, and the share of the reference's skeleton that lies in the prediction. "
+        "Skeletons are those of scikit-image; all voxels count the same, whatever the spacing."
     ),
     source="Shit et al. 2021, arXiv:2003.07311",
     empty="one: 0; both: undefined, or as `--empty` says",

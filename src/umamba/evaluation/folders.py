@@ -1,4 +1,4 @@
-"""Evaluate all masks of a folder, several cases at a time."""
+"""Evaluation of all masks in a folder, several cases at a time."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -43,18 +43,18 @@ Progress = Callable[[Sequence[Any], str], Iterable[Any]]
 
 @dataclass(frozen=True)
 class FolderRequest:
-    """What to evaluate, and how.
+    """Folders to evaluate, and how.
 
     Attributes:
         predictions: Folder of masks.
-        references: Folder of masks that have the same names.
-        labels: By default every value in the references.
-        instances: The masks number objects of one kind; there are no labels then.
-        settings: Cut points are those below.
-        cut_points: Between small and large objects, of all labels; by default the terciles of each
-            label's reference objects, of all cases evaluated.
-        spacing: Distance of voxels along each axis, for formats that carry none.
-        n_workers: How many cases to evaluate at a time.
+        references: Folder of masks with the same names.
+        labels: Labels to evaluate; by default every value in the references.
+        instances: Whether the masks number objects of one kind; there are no labels then.
+        settings: Settings of the metrics; their cut points are replaced by those below.
+        cut_points: Limits between small and large objects, for all labels; by default the terciles
+            of each label's reference objects in all cases evaluated.
+        spacing: Distance between voxels along each axis, for formats that do not store it.
+        n_workers: Number of cases to evaluate at a time.
     """
 
     predictions: Path
@@ -69,19 +69,19 @@ class FolderRequest:
 
 @dataclass(frozen=True)
 class FolderEvaluation:
-    """What came of it.
+    """The evaluation of two folders.
 
     Attributes:
-        labels: Those evaluated; `None` for numbered objects.
-        settings: As asked for, with the cut points that were used.
-        unit: Of all lengths: `mm` or `px`.
+        labels: The labels evaluated; `None` for numbered objects.
+        settings: The settings requested, with the cut points that were used.
+        unit: Unit of all lengths: `mm` or `px`.
         cases: The cases that could be evaluated.
-        failed: Why others could not.
+        failed: Reasons why other cases could not.
         missing: Cases without a prediction.
         extra: Predictions without a reference.
         unnamed: Values in either mask that belong to no label.
-        unused: Files that are no masks.
-        notes: What the user should know of the files: a line for all of a kind.
+        unused: Files that are not masks.
+        notes: Remarks on the files for the user: one line for all of a kind.
     """
 
     labels: Labels | None
@@ -98,7 +98,7 @@ class FolderEvaluation:
 
 @dataclass(frozen=True)
 class _Outcome:
-    """What came of one case: an evaluation, or why there is none."""
+    """The outcome for one case: an evaluation, or the reason why there is none."""
 
     case: str
     evaluation: CaseEvaluation | None = None
@@ -113,15 +113,15 @@ def evaluate_folders(
     """Evaluate every prediction that has a reference.
 
     Args:
-        request: What to evaluate.
-        progress: Wraps the cases, for a bar; called with them and a title.
+        request: The folders, and how to evaluate them.
+        progress: Wraps the cases to show a progress bar; called with them and a title.
 
     Returns:
         The cases in alphabetical order, whatever the number of workers.
 
     Raises:
-        EvaluationError: If the folders have nothing in common, labels cannot be told, or a worker
-            was killed, or a metric does not exist.
+        EvaluationError: If the folders have nothing in common, the labels cannot be determined, a
+            metric does not exist, or a worker was killed.
     """
     check_cut_points(request.cut_points or ())
     chosen_metrics(request.settings)
@@ -168,8 +168,8 @@ def _unit(pairs: Sequence[MaskPair], spacing: tuple[float, ...] | None) -> str:
     physical = {split_ending(pair.reference)[1] in GEOMETRY_ENDINGS for pair in pairs}
     if len(physical) > 1:
         msg = (
-            "some references have a voxel size and others, PNG or TIFF, have none: give theirs "
-            "with --spacing, or evaluate them apart"
+            "some references have a voxel size and others (PNG or TIFF) have none: give it with "
+            "--spacing, or evaluate the two kinds separately"
         )
         raise EvaluationError(msg)
     return "mm" if physical.pop() else "px"
@@ -179,7 +179,7 @@ def _unit(pairs: Sequence[MaskPair], spacing: tuple[float, ...] | None) -> str:
 def _mapping(
     n_workers: int,
 ) -> Iterator[Callable[[Callable[[Item], Result], Iterable[Item]], Iterator[Result]]]:
-    """Give a `map` that works in several processes, in the order of its items."""
+    """Yield a `map` that uses several processes and keeps the order of its items."""
     if n_workers == 1:
         yield map
         return
@@ -191,8 +191,7 @@ def _mapping(
             yield pool.map
         except BrokenProcessPool:
             msg = (
-                "a worker process was killed, which happens where memory runs out: "
-                "give fewer --workers"
+                "a worker process was killed, as happens when memory runs out: give fewer --workers"
             )
             raise EvaluationError(msg) from None
         except BaseException:
@@ -209,7 +208,7 @@ def _labels_of(
         Iterator["frozenset[int] | str"],
     ],
 ) -> Labels:
-    """Name the values of all references that can be read; nothing follows from the others."""
+    """Name the values of all references that can be read; the others are left out."""
     found = list(run(_values_or_reason, [pair.reference for pair in pairs]))
     reasons = [one for one in found if isinstance(one, str)]
     if len(reasons) == len(found):
@@ -229,7 +228,7 @@ def _labels_of(
 
 
 def _values_or_reason(path: Path) -> "frozenset[int] | str":
-    """Return the values of a mask, or why they are not known."""
+    """Return the values of a mask, or the reason why they are unknown."""
     try:
         return read_values(path)
     except UnreadableFileError as error:
@@ -237,12 +236,12 @@ def _values_or_reason(path: Path) -> "frozenset[int] | str":
 
 
 def _grouped_reasons(reasons: Sequence[str]) -> str:
-    """Return the first few reasons, and of each kind, but for the file's name, how many."""
+    """Return the first few reasons, each with the number of files that share it."""
     groups: dict[str, list[str]] = {}
     for reason in reasons:
         groups.setdefault(reason.partition(": ")[2], []).append(reason)
     shown = [
-        same[0] + (f" (and {len(same) - 1} more alike)" if len(same) > 1 else "")
+        same[0] + (f" (and {len(same) - 1} more like it)" if len(same) > 1 else "")
         for same in list(groups.values())[:_SHOWN_REASONS]
     ]
     more = len(groups) - len(shown)
@@ -250,27 +249,27 @@ def _grouped_reasons(reasons: Sequence[str]) -> str:
 
 
 def _notes(outcomes: Iterable[_Outcome]) -> tuple[str, ...]:
-    """Return a line for all notes of a kind: the first, and how many cases have one."""
+    """Return one line per kind of note: the first such note, and the number of cases with one."""
     groups: dict[str, list[str]] = {}
     for done in outcomes:
         for kind, text in done.notes.items():
             groups.setdefault(kind, []).append(text)
     return tuple(
-        same[0] + (f" (likewise in {len(same)} cases)" if len(same) > 1 else "")
+        same[0] + (f" (the same in {len(same)} cases)" if len(same) > 1 else "")
         for same in groups.values()
     )
 
 
 def _numbering_notes(cases: Iterable[CaseEvaluation], labels: Labels | None) -> tuple[str, ...]:
-    """Say so where predictions are masks of a class, as networks make them, not of objects."""
+    """Return a note if predictions are masks of a class, as from networks, and not of objects."""
     objects = [label.objects for case in cases for label in case.labels]
     numbered = any(len(one.prediction_volumes) > 1 for one in objects)
     if labels is not None or numbered or all(len(o.reference_volumes) < 2 for o in objects):
         return ()
     return (
-        "no prediction numbers more than one object, so each counts as a single one: if they are "
-        "masks of a class, give references of that class and leave out --instances; objects are "
-        "connected components then",
+        "no prediction numbers more than one object, so each mask counts as a single object. If "
+        "these are masks of a class, give references of that class without --instances; objects "
+        "are connected components then",
     )
 
 
@@ -287,15 +286,15 @@ def _evaluate(
         if labels is not None and needs_probabilities(settings):
             probabilities = read_probabilities(pair.prediction, reference.shape, labels)
             if probabilities is None:
-                text = f"{short(pair.prediction)}: no probabilities (.npz) lie beside it"
-                notes["no probabilities"] = f"{text}; what needs them is undefined"
+                text = f"{short(pair.prediction)}: there are no probabilities (.npz) next to it"
+                notes["no probabilities"] = f"{text}; metrics that need them are undefined"
         evaluation = evaluate_case(
             prediction, reference, loaded.spacing, labels, settings, probabilities
         )
     except (UnreadableFileError, EvaluationError) as error:
         return _Outcome(pair.case, reason=str(error))
     except MemoryError:
-        return _Outcome(pair.case, reason="memory ran out; give fewer --workers")
+        return _Outcome(pair.case, reason="not enough memory; give fewer --workers")
     values = values_in(prediction) | values_in(reference)
     return _Outcome(pair.case, evaluation, values=values, notes=notes)
 

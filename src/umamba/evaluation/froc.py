@@ -1,8 +1,8 @@
-"""FROC: how many lesions are found at how many false positives per case, by their scores.
+"""FROC: the share of lesions found, against the number of false positives per case.
 
-A candidate is a connected component of voxels whose probability is at least 0.1, and its score the
-highest probability in it. It finds every lesion of the reference that it shares a voxel with; one
-that finds none is a false positive at all thresholds up to its score.
+A candidate is a connected component of voxels whose probability is at least 0.1; its score is the
+highest probability in it. It finds every lesion of the reference that it shares a voxel with. A
+candidate that finds none is a false positive at all thresholds up to its score.
 """
 
 from collections.abc import Sequence
@@ -26,9 +26,9 @@ class LesionScores:
     """Scores of one label in one case.
 
     Attributes:
-        lesions: Of each lesion of the reference the highest score of a candidate that finds it; 0
-            if there is none.
-        false_positives: Of each candidate that finds no lesion.
+        lesions: For each lesion of the reference, the highest score of a candidate that finds it;
+            0 if there is none.
+        false_positives: Score of each candidate that finds no lesion.
     """
 
     lesions: tuple[float, ...]
@@ -39,8 +39,8 @@ def lesion_scores(probability: Array, reference: Array) -> LesionScores:
     """Score the lesions of one label.
 
     Args:
-        probability: Of the label, 2D or 3D; what is NaN is left out.
-        reference: Where the label is, booleans of the same shape.
+        probability: Probability of the label, 2D or 3D; voxels with NaN are left out.
+        reference: Mask of the label, booleans of the same shape.
     """
     from scipy import ndimage
 
@@ -64,13 +64,13 @@ class Froc:
     """The curve of all cases together.
 
     Attributes:
-        thresholds: Scores from which on candidates count, descending.
-        false_positives: Per case, at each threshold.
-        sensitivity: Share of the lesions that are found, at each threshold.
+        thresholds: Lowest scores with which candidates count, descending.
+        false_positives: Number per case, at each threshold.
+        sensitivity: Share of the lesions found, at each threshold.
         at_rates: The highest sensitivity with at most each of `RATES` false positives per case.
         score: Their mean, the competition performance metric.
-        n_lesions: Of all cases.
-        n_cases: How many.
+        n_lesions: Number of lesions in all cases.
+        n_cases: Number of cases.
     """
 
     thresholds: tuple[float, ...]
@@ -83,7 +83,7 @@ class Froc:
 
 
 def froc(cases: Sequence[LesionScores]) -> Froc | None:
-    """Return the curve of cases; `None` where there is no lesion in any.
+    """Return the curve of some cases; `None` if none of them has a lesion.
 
     Source: Bunch et al. 1977, doi:10.1117/12.955926; rates and score: Setio et al. 2017,
     arXiv:1612.08012.

@@ -1,4 +1,4 @@
-"""Single objects: which ones were found, by size, and how well those found are outlined."""
+"""Single objects: those found and missed, by size, and how well those found are outlined."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -34,10 +34,10 @@ _NAMES = {1: ("small", "large"), 2: ("small", "medium", "large")}
 
 
 def find_components(mask: Array) -> Array:
-    """Number the connected components from 1; voxels that share a corner are connected.
+    """Number the connected components from 1; voxels that share a corner count as connected.
 
     Args:
-        mask: Booleans, or labels as unsigned integers: components then are of one label.
+        mask: Booleans, or labels as unsigned integers; then each component has a single label.
     """
     import cc3d
 
@@ -46,9 +46,9 @@ def find_components(mask: Array) -> Array:
 
 
 def each_component(mask: Array) -> Iterator[tuple[tuple[slice, ...], Array]]:
-    """Yield the box of every connected component, and the component in it.
+    """Yield the bounding box of every connected component, and the component in it.
 
-    A few voxels far away then cost no more than their own boxes.
+    This way a few voxels far away cost no more than their own boxes.
 
     Args:
         mask: Booleans.
@@ -62,14 +62,14 @@ def each_component(mask: Array) -> Iterator[tuple[tuple[slice, ...], Array]]:
 
 @dataclass(frozen=True)
 class ObjectMatches:
-    """The objects of two masks, and which belong together.
+    """The objects of two masks, and the pairs that match.
 
     Attributes:
-        reference_volumes: Of every reference object; areas in 2D.
-        prediction_volumes: Of every predicted object.
-        pairs: Which reference object (first column) matches which predicted one, (matches, 2).
-        dice: Of every pair.
-        n_dims: Dimensions of the image.
+        reference_volumes: Volume of every reference object; areas in 2D.
+        prediction_volumes: Volume of every predicted object.
+        pairs: Reference object (first column) and predicted object of each match, (matches, 2).
+        dice: Dice of every pair.
+        n_dims: Number of dimensions of the image.
     """
 
     reference_volumes: Array
@@ -82,14 +82,14 @@ class ObjectMatches:
 def match_objects(
     prediction: Array, reference: Array, spacing: Sequence[float], matching_iou: float = 0.5
 ) -> ObjectMatches:
-    """Match predicted with reference objects, one to one.
+    """Match predicted objects with reference objects, one to one.
 
     Pairs that overlap by more than `matching_iou` match, those with the highest IoU first. Above
-    0.5 no object has a second candidate, so that the order does not matter.
+    0.5 no object has a second candidate, so the order does not matter.
 
     Args:
-        prediction: The numbers of objects, 0 where there is none.
-        reference: Likewise, of the same shape.
+        prediction: Number of the object in each voxel, 0 where there is none.
+        reference: The same for the reference, of the same shape.
         spacing: Distance of voxels along each axis.
         matching_iou: Intersection over union above which a pair may match.
 
@@ -101,13 +101,13 @@ def match_objects(
 
 @dataclass(frozen=True)
 class ObjectOverlaps:
-    """How many voxels objects have, and share with those of the other mask.
+    """Numbers of voxels of objects, and of their overlaps with those of the other mask.
 
     Attributes:
-        reference: Voxels of every reference object.
-        prediction: Voxels of every predicted object.
-        pairs: Which reference object (first column) overlaps which predicted one.
-        common: Voxels of every pair.
+        reference: Number of voxels of every reference object.
+        prediction: Number of voxels of every predicted object.
+        pairs: Reference object (first column) and predicted object of each overlap.
+        common: Number of voxels that each pair shares.
     """
 
     reference: Array
@@ -117,7 +117,7 @@ class ObjectOverlaps:
 
     @classmethod
     def of_numbered(cls, prediction: Array, reference: Array) -> "ObjectOverlaps":
-        """Count the objects of two masks that number them, 0 where there is none."""
+        """Count the voxels of the objects in two masks that number them; 0 is background."""
         predicted, prediction_counts = _count_values(prediction[prediction > 0])
         referred, reference_counts = _count_values(reference[reference > 0])
         both = (prediction > 0) & (reference > 0)
@@ -129,18 +129,18 @@ class ObjectOverlaps:
 
     @property
     def counts(self) -> OverlapCounts:
-        """Voxels of all objects together."""
+        """Voxel counts of all objects together."""
         return OverlapCounts(
             int(self.common.sum()), int(self.prediction.sum()), int(self.reference.sum())
         )
 
     def match(self, voxel: float, matching_iou: float, n_dims: int) -> ObjectMatches:
-        """Match the objects one to one, as `match_objects` does.
+        """Match the objects one to one, like `match_objects`.
 
         Args:
             voxel: Volume of a voxel.
             matching_iou: Intersection over union above which a pair may match.
-            n_dims: Dimensions of the image.
+            n_dims: Number of dimensions of the image.
         """
         rows, columns = self.pairs[:, 0], self.pairs[:, 1]
         totals = self.reference[rows] + self.prediction[columns]
@@ -164,18 +164,18 @@ class ObjectOverlaps:
 
 
 def overlaps_by_label(prediction: Array, reference: Array, n_labels: int) -> list[ObjectOverlaps]:
-    """Count the connected components of every label of two images, and what they share.
+    """Count the voxels of the connected components of every label in two images, and overlaps.
 
     Args:
         prediction: Labels from 1 to `n_labels` as unsigned integers, 0 where there is none.
-        reference: Likewise, of the same shape.
-        n_labels: How many labels there are.
+        reference: The same for the reference, of the same shape.
+        n_labels: Number of labels.
     """
     predicted, prediction_labels, prediction_counts = _components(prediction)
     referred, reference_labels, reference_counts = _components(reference)
     same = (prediction == reference) & (prediction > 0)
     n_columns = len(prediction_counts)
-    codes, common = _add_counts(  # a slice at a time, to keep memory small
+    codes, common = _add_counts(  # slice by slice, to save memory
         _count_values(rows[inside] * np.int64(n_columns) + columns[inside])
         for rows, columns, inside in zip(referred, predicted, same, strict=True)
     )
@@ -199,10 +199,10 @@ def overlaps_by_label(prediction: Array, reference: Array, n_labels: int) -> lis
 
 
 def _components(labelled: Array) -> tuple[Array, Array, Array]:
-    """Number connected components from 1, and return the label and the voxels of each, from 0."""
+    """Number connected components from 1; also return the label and voxel count of each."""
     import cc3d
 
-    if not labelled.size:  # of an image without any label, which cc3d has no statistics of
+    if not labelled.size:  # for an image without any label, cc3d has no statistics
         return labelled, np.zeros(1, labelled.dtype), np.zeros(1, np.int64)
     components = find_components(labelled)
     counts = cc3d.statistics(components, no_slice_conversion=True)["voxel_counts"].astype(np.int64)
@@ -213,9 +213,9 @@ def _components(labelled: Array) -> tuple[Array, Array, Array]:
 
 
 def _count_values(values: Array) -> tuple[Array, Array]:
-    """Return the different values, ascending, and how often each occurs.
+    """Return the distinct values, ascending, and how often each occurs.
 
-    Neighbours in an image are mostly alike, so runs of equal values are counted as one.
+    Neighbouring voxels are mostly equal, so runs of equal values are counted as a whole.
     """
     changes = np.flatnonzero(values[1:] != values[:-1]) + 1
     starts = np.concatenate([[0], changes]) if values.size else changes
@@ -223,7 +223,7 @@ def _count_values(values: Array) -> tuple[Array, Array]:
 
 
 def _add_counts(counted: Iterable[tuple[Array, Array]]) -> tuple[Array, Array]:
-    """Return the different values, ascending, and the sum of the counts of each."""
+    """Return the distinct values, ascending, and the sum of the counts of each."""
     nothing = np.zeros(0, np.int64)
     values, counts = zip(*list(counted) or [(nothing, nothing)], strict=True)
     different, places = np.unique(np.concatenate(values), return_inverse=True)
@@ -232,7 +232,7 @@ def _add_counts(counted: Iterable[tuple[Array, Array]]) -> tuple[Array, Array]:
 
 
 def object_sizes(volumes: Array, measure: SizeMeasure, n_dims: int) -> Array:
-    """Return volumes as such, or as the diameter of a ball (2D: disc) of the same volume."""
+    """Return volumes unchanged, or as diameters of balls (2D: discs) of the same volume."""
     if measure == "volume":
         return volumes
     if n_dims == 2:
@@ -241,7 +241,7 @@ def object_sizes(volumes: Array, measure: SizeMeasure, n_dims: int) -> Array:
 
 
 def tercile_cut_points(sizes: Array) -> tuple[float, ...]:
-    """Return the two sizes that part objects in thirds; fewer where many objects are as large."""
+    """Return the two sizes that part objects into thirds; fewer if many have the same size."""
     if not len(sizes):
         return ()
     terciles = np.unique(np.quantile(sizes, [1 / 3, 2 / 3]))
@@ -258,17 +258,17 @@ def stratum_names(n_cut_points: int) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class InstanceScore:
-    """How well the objects of one size were found.
+    """Scores of the objects of one size: how well they were found and outlined.
 
     Attributes:
-        stratum: Which size; `ALL_SIZES` for all objects.
-        n_reference: Reference objects.
-        n_prediction: Predicted objects: the partners of these, and those without one.
-        n_matched: Pairs.
-        f1: 2 * matched / (reference + prediction); NaN where there are no objects.
-        dice: Mean of the pairs, NaN without any: how well objects are outlined that were found.
-            It says nothing of missed ones, so read it beside `f1`; their product is the panoptic
-            quality with Dice in place of IoU.
+        stratum: Name of the size; `ALL_SIZES` for all objects.
+        n_reference: Number of reference objects.
+        n_prediction: Number of predicted objects: partners of these, and those without a partner.
+        n_matched: Number of pairs.
+        f1: 2 * matched / (reference + prediction); NaN if there are no objects.
+        dice: Mean Dice of the pairs, NaN without any: how well the objects found are outlined. It
+            says nothing about missed ones, so read it together with `f1`; their product is the
+            panoptic quality with Dice in place of IoU.
     """
 
     stratum: str
@@ -282,15 +282,15 @@ class InstanceScore:
 def score_by_size(
     matches: ObjectMatches, cut_points: Sequence[float], measure: SizeMeasure
 ) -> list[InstanceScore]:
-    """Score all objects, and those of each size.
+    """Score all objects together, and those of each size.
 
-    Pairs belong to the size of their reference object, predicted objects without a partner to
-    their own: an object found too large does not become a false positive among larger ones.
+    A pair belongs to the size of its reference object, a predicted object without a partner to its
+    own size: an object found too large does not become a false positive among larger ones.
 
     Args:
-        matches: Of one label in one image.
-        cut_points: Ascending; an object as large as a cut point belongs above it.
-        measure: What the cut points are, in mm or mm^3 (pixels without spacing; areas in 2D).
+        matches: Matches of one label in one image.
+        cut_points: In ascending order; an object as large as a cut point belongs above it.
+        measure: Measure of the cut points, in mm or mm^3 (pixels without spacing; areas in 2D).
 
     Source: the strata follow Lin et al. 2014, arXiv:1405.0312; F1 and Dice are the recognition
     and segmentation quality of Kirillov et al. 2019, arXiv:1801.00868.

@@ -1,4 +1,4 @@
-"""Two masks of one label, and what metrics measure of them, each found once where it is needed."""
+"""Two masks of one label, and the quantities that metrics need, each computed once on demand."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -29,11 +29,11 @@ Found = TypeVar("Found")
 
 @dataclass(frozen=True, eq=False)
 class LabelledImage:
-    """An image of numbered labels, whose surfaces are found in one go.
+    """An image of numbered labels, whose surfaces are all found in one pass.
 
     Attributes:
         labels: Unsigned integers, 2D or 3D, 0 where there is no label.
-        definition: What a surface is.
+        definition: Definition of surfaces.
     """
 
     labels: Array
@@ -54,18 +54,18 @@ class LabelledImage:
 
 @dataclass(frozen=True, eq=False)
 class LabelMasks:
-    """Where one label is predicted, and where it should be.
+    """The predicted mask and the reference mask of one label.
 
     Attributes:
-        name: Of the label.
-        number: Its number in both images.
-        images: The predicted one, and the reference, of the same shape.
-        overlaps: Its objects in both.
-        spacing: Distance of voxels along each axis.
-        settings: What metrics depend on.
-        image_shape: Of the whole image, of which the two may be the part that holds labels.
-        probability: Of the label, of the shape of the two, NaN where voxels are left out; `None`
-            where it is not known.
+        name: Name of the label.
+        number: Number of the label in both images.
+        images: The predicted image, and the reference, of the same shape.
+        overlaps: Objects of the label in both, and their overlaps.
+        spacing: Distance between voxels along each axis.
+        settings: Settings of the metrics.
+        image_shape: Shape of the whole image, of which the two may be the part that holds labels.
+        probability: Probability of the label in each voxel, NaN where voxels are left out; `None`
+            if unknown.
     """
 
     name: str
@@ -86,14 +86,14 @@ class LabelMasks:
         spacing: Sequence[float],
         settings: EvaluationSettings,
     ) -> "LabelMasks":
-        """Return what two masks of booleans say of one label without a name."""
+        """Return the masks of a label without a name, from two boolean masks."""
         predicted, referred = prediction.view(np.uint8), reference.view(np.uint8)
         (overlaps,) = overlaps_by_label(predicted, referred, 1)
         images = LabelledImage.pair(predicted, referred, settings.surface)
         return cls("", 1, images, overlaps, tuple(spacing), settings, reference.shape)
 
     def once(self, find: Callable[["LabelMasks"], Found]) -> Found:
-        """Return what a function finds of these masks; it is called only the first time."""
+        """Return the result of a function of these masks, which is called only the first time."""
         if find not in self._found:
             self._found[find] = find(self)
         found: Found = self._found[find]
@@ -101,7 +101,7 @@ class LabelMasks:
 
     @cached_property
     def counts(self) -> OverlapCounts:
-        """Voxels of both masks."""
+        """Voxel counts of both masks."""
         return self.overlaps.counts
 
     @cached_property
@@ -113,7 +113,7 @@ class LabelMasks:
 
     @cached_property
     def distances(self) -> SurfaceDistances | None:
-        """The distances between both surfaces; `None` where a mask is empty."""
+        """The distances between both surfaces; `None` if a mask is empty."""
         if self.counts.empty is not None:
             return None
         first, second = (image.surfaces.surface(self.number, self.spacing) for image in self.images)
@@ -127,7 +127,7 @@ class LabelMasks:
 
     @cached_property
     def booleans(self) -> tuple[Array, Array]:
-        """Both masks within the box; what is beyond is outside."""
+        """Both masks within the box; everything beyond it is outside."""
         prediction, reference = (image.labels[self.box] == self.number for image in self.images)
         return prediction, reference
 
@@ -138,7 +138,7 @@ class LabelMasks:
 
 
 def bounding_box(mask: Array) -> tuple[slice, ...]:
-    """Return the smallest box that holds a mask; an empty one if the mask is empty."""
+    """Return the smallest box that contains a mask; an empty box if the mask is empty."""
     box = []
     for axis in range(mask.ndim):
         others = tuple(other for other in range(mask.ndim) if other != axis)

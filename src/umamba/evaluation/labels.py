@@ -1,4 +1,4 @@
-"""Which labels to evaluate: named by the user, by a `dataset.json`, or all that references hold."""
+"""The labels to evaluate: named by a `dataset.json`, or all values that references hold."""
 
 import shlex
 from collections.abc import Iterable
@@ -35,7 +35,7 @@ def labels_from_dataset_json(file: Path) -> tuple[Labels, int | None]:
         raise EvaluationError(str(error)) from None
     if flipped is not None:
         named = shlex.join(f"{name}={value}" for name, value in flipped.items() if value)
-        msg = f"{file}: `labels` maps values to names, as in nnU-Net 1; say --labels {named}"
+        msg = f"{file}: `labels` maps values to names, as in nnU-Net 1; give --labels {named}"
         raise EvaluationError(msg)
     labels: Labels = {
         name: values[0] if len(values) == 1 else values
@@ -43,28 +43,28 @@ def labels_from_dataset_json(file: Path) -> tuple[Labels, int | None]:
         if set(values) != {0}
     }
     if not labels:
-        msg = f"{file}: labels name nothing but background, or more than one value to ignore"
+        msg = f"{file}: `labels` names only the background, or more than one value to ignore"
         raise EvaluationError(msg)
     return labels, found.ignore
 
 
 def labels_from_values(values: Iterable[int]) -> Labels:
-    """Name every value in the references but 0 by itself.
+    """Use every value in the references except 0 as a label, named by its number.
 
     Args:
         values: All that the references hold.
 
     Raises:
-        EvaluationError: If there is none, or so many that they seem to number objects.
+        EvaluationError: If there are no values, or so many that they seem to number objects.
     """
     found = sorted(set(values) - {0})
     if not found:
-        msg = "the references hold nothing but background; name the labels with --labels"
+        msg = "the references contain only background; name the labels with --labels"
         raise EvaluationError(msg)
     if len(found) > _MANY_LABELS:
         msg = (
             f"the references hold {len(found)} values from {found[0]} to {found[-1]}: if they "
-            "number objects, say --instances; else name the labels with --labels"
+            "number objects, give --instances, or else name the labels with --labels"
         )
         raise EvaluationError(msg)
     return {str(value): value for value in found}

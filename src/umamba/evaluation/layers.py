@@ -1,4 +1,4 @@
-"""Labels in layers: images in which no two of them overlap, so that all are found in one go."""
+"""Layers of labels: images in which labels do not overlap, so that one pass finds them all."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -16,10 +16,10 @@ _MOST_IN_TABLE = 2**16
 def disjoint_layers(
     labels: Mapping[str, int | tuple[int, ...]],
 ) -> list[dict[str, tuple[int, ...]]]:
-    """Sort labels and regions into as few layers as the first that has room for each gives.
+    """Sort labels and regions into layers, each into the first layer that has room for it.
 
     Args:
-        labels: Names, each with its value or values.
+        labels: Value or values of each label, by name.
 
     Returns:
         Layers of labels that share no value.
@@ -37,11 +37,11 @@ def disjoint_layers(
 
 
 def paint(array: Array, labels: Collection[Sequence[int]]) -> Array:
-    """Number labels from 1, in the order in which they are given.
+    """Number labels from 1, in the order given.
 
     Args:
-        array: Values, as integers or booleans.
-        labels: The values of each label; no value is in two of them.
+        array: Values of the voxels, as integers or booleans.
+        labels: The values of each label; no value belongs to two labels.
 
     Returns:
         The number of each voxel's label, 0 for all other values; uint8 or uint16.

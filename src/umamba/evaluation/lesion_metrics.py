@@ -1,12 +1,12 @@
 """Lesion-wise Dice and HD95 as in BraTS 2023: the mean over lesions, with penalties.
 
-A reference lesion is all that a dilation of the reference joins. Its prediction is every predicted
-component that touches the dilated lesion, as a whole. Lesions without prediction, and predicted
+A reference lesion is everything that a dilation of the reference joins. Its prediction consists of
+all predicted components that touch the dilated lesion. Lesions without a prediction, and predicted
 components that touch no lesion, count with a Dice of 0 and the penalty as HD95.
 
 Source: Moawad et al. 2023, arXiv:2306.00838; Saluja et al. 2023, the challenge's description of its
-metrics. It dilates by 3 voxels (1 for meningiomas and metastases), leaves out lesions of at most
-50 mm^3 (metastases: 2), and has a penalty of 374 mm.
+metrics. The challenge dilates by 3 voxels (1 for meningiomas and metastases), leaves out lesions of
+at most 50 mm^3 (metastases: 2), and has a penalty of 374 mm.
 """
 
 import math
@@ -38,7 +38,7 @@ def _lesion_hd95(masks: LabelMasks) -> float:
 
 
 def _lesion_scores(masks: LabelMasks) -> list[tuple[float, float]]:
-    """Return Dice and HD95 of every lesion that is scored, and of every one falsely predicted."""
+    """Return Dice and HD95 of every lesion scored, and of every one falsely predicted."""
     from scipy import ndimage
 
     if masks.counts.empty == "both":
@@ -64,7 +64,7 @@ def _lesion_scores(masks: LabelMasks) -> list[tuple[float, float]]:
 def _lesions(
     lesions: Array, predicted: Array, dilation: int
 ) -> Iterator[tuple[int, Box, set[int]]]:
-    """Yield each lesion's number, its box, and the predicted components that touch it dilated."""
+    """Yield each lesion's number, box, and the predicted components that touch it once dilated."""
     from scipy import ndimage
 
     for number, box in enumerate(ndimage.find_objects(lesions), start=1):
@@ -86,7 +86,7 @@ def _dilate(mask: Array, n_voxels: int) -> Array:
 
 
 def _joined(*boxes: Box) -> Box:
-    """Return the smallest box around boxes."""
+    """Return the smallest box that contains all boxes."""
     return tuple(
         slice(min(side.start for side in sides), max(side.stop for side in sides))
         for sides in zip(*boxes, strict=True)

@@ -1,4 +1,4 @@
-"""Pair the mask files of two folders by name, and read a pair."""
+"""Pairs of mask files with the same name in two folders, and reading them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -45,14 +45,14 @@ class MaskPair:
 
 @dataclass(frozen=True)
 class MaskPairs:
-    """What two folders have in common, and what only one of them has.
+    """The files that two folders have in common, and those that only one of them has.
 
     Attributes:
         pairs: In alphabetical order.
         missing: Cases without a prediction.
         extra: Cases without a reference.
-        failed: Why other cases cannot be paired.
-        unused: Files that are no masks.
+        failed: Reasons why other cases cannot be paired.
+        unused: Files that are not masks.
     """
 
     pairs: tuple[MaskPair, ...]
@@ -66,8 +66,8 @@ def find_pairs(predictions: Path, references: Path) -> MaskPairs:
     """Pair files by their path below the two folders, without the ending.
 
     Args:
-        predictions: A folder, searched with its subfolders.
-        references: Likewise.
+        predictions: A folder; subfolders are searched as well.
+        references: The same for the references.
 
     Raises:
         EvaluationError: If a folder is missing or holds no mask, or the folders have no name in
@@ -82,10 +82,10 @@ def find_pairs(predictions: Path, references: Path) -> MaskPairs:
         reasons = "".join(f"; {name}: {reason}" for name, reason in failed.items())
         called = ""
         if extra and missing:
-            called = f": predictions are called like {extra[0]}, references like {missing[0]}"
+            called = f": predictions have names such as {extra[0]}, references such as {missing[0]}"
         msg = (
             f"{shown(predictions)} and {shown(references)} have no file name in common{called}; "
-            f"a prediction needs the name of its reference, but for the ending{reasons}"
+            f"a prediction needs the name of its reference, apart from the ending{reasons}"
         )
         raise EvaluationError(msg)
     return MaskPairs(
@@ -99,7 +99,7 @@ def find_pairs(predictions: Path, references: Path) -> MaskPairs:
 
 @dataclass(frozen=True)
 class _Masks:
-    """What a folder holds: masks by case, why other files cannot be masks, and other files."""
+    """Contents of a folder: masks by case, failed masks with reasons, and other files."""
 
     masks: Mapping[str, Path]
     failed: Mapping[str, str]
@@ -118,17 +118,23 @@ def _masks_below(folder: Path) -> _Masks:
         if not is_image(path):
             unused.append(path)
         elif not ending:
-            failed[path_below(folder, path)] = f"these are read: {' '.join(ENDINGS)}; convert it"
+            failed[path_below(folder, path)] = (
+                f"readable formats are {' '.join(ENDINGS)}; convert it"
+            )
         elif reason := why_no_name(path.name):
             failed[case] = f"{reason}; rename it"
         else:
             found.setdefault(case, []).append(path)
     for case, paths in found.items():
         if len(paths) > 1:
-            failed[case] = f"{listed(map(short, paths))} claim to be the same case: keep one"
+            failed[case] = (
+                f"{listed(map(short, paths))} are masks of the same case: keep one of them"
+            )
     if not found and not failed:
         others = f" (but {listed(map(short, unused))})" if unused else ""
-        msg = f"there is no mask in {shown(folder)}{others}; these are read: {' '.join(ENDINGS)}"
+        msg = (
+            f"there is no mask in {shown(folder)}{others}; readable formats are {' '.join(ENDINGS)}"
+        )
         raise EvaluationError(msg)
     masks = {case: paths[0] for case, paths in found.items() if case not in failed}
     return _Masks(masks, failed, tuple(unused))
@@ -140,9 +146,9 @@ class LoadedPair:
 
     Attributes:
         prediction: Integers, (z, y, x) or (y, x).
-        reference: Likewise, of the same shape.
+        reference: The same for the reference, of the same shape.
         spacing: Distance of voxels along each axis.
-        notes: What the user should know of the files, by kind.
+        notes: Remarks on the files for the user, by kind.
     """
 
     prediction: Array
@@ -168,7 +174,7 @@ def load_pair(pair: MaskPair, spacing: tuple[float, ...] | None = None) -> Loade
             default 1.
 
     Raises:
-        UnreadableFileError: If one cannot be read or is no mask, or their grids differ.
+        UnreadableFileError: If one cannot be read or is not a mask, or their grids differ.
     """
     predicted, referred = _read_mask(pair.prediction), _read_mask(pair.reference)
     notes = {**predicted.notes, **referred.notes}
@@ -180,7 +186,9 @@ def load_pair(pair: MaskPair, spacing: tuple[float, ...] | None = None) -> Loade
     if geometry is None:
         steps = spacing or (1.0,) * reference.ndim
         if len(steps) != reference.ndim:
-            problem = f"the image has {reference.ndim} dimensions, the given spacing {len(steps)}"
+            problem = (
+                f"the image has {reference.ndim} dimensions, but the given spacing has {len(steps)}"
+            )
             raise UnreadableFileError(problem, "give one number per axis, in the order z y x")
         if own is not None:
             text = f"only the prediction has a voxel size, {numbers(own.spacing[::-1])}"
@@ -200,7 +208,7 @@ def read_values(path: Path) -> frozenset[int]:
     """Return the values that a mask holds.
 
     Raises:
-        UnreadableFileError: If it cannot be read or is no mask.
+        UnreadableFileError: If it cannot be read or is not a mask.
     """
     return values_in(_read_mask(path).array)
 
@@ -233,7 +241,7 @@ def _read_mask(path: Path) -> _Mask:
 
 
 def _read_any(path: Path) -> tuple[LoadedImage, dict[str, str]]:
-    """Read a mask by SimpleITK, or, where its axes are skewed, by nibabel, as nnU-Net may do."""
+    """Read a mask with SimpleITK or, if its axes are skewed, with nibabel, as nnU-Net may do."""
     try:
         return read_image(path, is_mask=True), {}
     except SkewedAxesError:
@@ -242,6 +250,6 @@ def _read_any(path: Path) -> tuple[LoadedImage, dict[str, str]]:
         loaded = read_image(path, is_mask=True, reader="NibabelIO")
     text = (
         f"{short(path)}: its axes are not at right angles; as in nnU-Net's NibabelIO, voxel sizes "
-        "count along the axes, and distances are not those in space"
+        "are taken along the axes, so distances are not those in space"
     )
     return loaded, {"skewed axes": text}

@@ -1,4 +1,4 @@
-"""A metric of one label: its formula, and all that tables, figures and pages say of it."""
+"""A metric of one label: its formula, and everything that tables and figures need about it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,16 +17,16 @@ class Metric:
     Attributes:
         name: Its key in JSON and its column in CSV.
         title: Its name in tables and figures, without the unit.
-        measure: Returns its value for two masks; NaN where it is undefined.
-        definition: One sentence or two for the reference page, in Markdown.
-        source: Where it is defined.
-        empty: What it is where a mask is empty, for the reference page.
+        measure: Returns its value for two masks; NaN where undefined.
+        definition: One or two sentences for the reference page, in Markdown.
+        source: The publication that defines it.
+        empty: Its value if a mask is empty, for the reference page.
         unit: The kind of its unit; `None` for shares and counts, which have none.
-        higher_is_better: `None` where neither is, as of a signed difference.
-        decimals: How many of them tables of means show.
-        is_overlap: Whether it takes the value of `--empty` where both masks are empty.
-        of_surfaces: Whether it depends on what a surface is.
-        is_standard: Whether it is measured unless asked otherwise: those that cost little are.
+        higher_is_better: `None` if neither higher nor lower is, as for a signed difference.
+        decimals: Number of decimals in tables of means.
+        is_overlap: Whether it takes the value of `--empty` if both masks are empty.
+        of_surfaces: Whether it depends on the definition of surfaces.
+        is_standard: Whether it is measured by default, as metrics that cost little are.
         of_probabilities: Whether it needs the probabilities of the prediction.
     """
 
@@ -46,15 +46,15 @@ class Metric:
 
     @property
     def is_distance(self) -> bool:
-        """Whether it is a length."""
+        """True if the metric is a length."""
         return self.unit == "length"
 
     def heading(self, length: str, surface: SurfaceDefinition | None = None) -> str:
-        """Return the title with the unit, and with the definition of surfaces if it depends on it.
+        """Return the title with the unit and, if the metric depends on it, the surface definition.
 
         Args:
             length: The unit of lengths, such as `mm`.
-            surface: What a surface was; `None` where the table says so elsewhere.
+            surface: The definition of surfaces used; `None` if the table states it elsewhere.
         """
         units = {None: "", "length": f", {length}", "volume": f", {length}^3"}
         return (

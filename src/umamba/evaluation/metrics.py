@@ -1,9 +1,9 @@
-"""The list of all metrics; whatever shows, writes or compares them goes by it.
+"""The list of all metrics; everything that shows, writes or compares them uses it.
 
-A metric that is not defined is NaN, never 0 or 1: without reference voxels sensitivity and the
-volume error, without predicted voxels precision, without one of both the surface distances,
-and without both everything. Dice, IoU and NSD are 0 where just one is empty, as their formulas
-say; `OverlapCounts.empty` tells such cases apart, for an average over them means little.
+An undefined metric is NaN, never 0 or 1: without reference voxels this holds for sensitivity and
+the volume error, without predicted voxels for precision, with either mask empty for the surface
+distances, and with both empty for everything. Dice, IoU and NSD are 0 if just one mask is empty, as
+their formulas say; `OverlapCounts.empty` tells such cases apart, as averages over them mean little.
 
 Source: Maier-Hein et al. 2024, arXiv:2206.01653, on empty references and predictions.
 """
@@ -44,7 +44,7 @@ __all__ = [
 
 ALL = "all"  # in place of the names of all metrics
 
-# In the order in which tables show them.
+# In the order of tables.
 METRICS: Mapping[str, Metric] = {
     metric.name: metric
     for metric in (
@@ -73,32 +73,34 @@ def chosen_metrics(settings: EvaluationSettings) -> dict[str, Metric]:
     """Return the standard metrics, and those that the settings add.
 
     Raises:
-        EvaluationError: If there is no metric of a name.
+        EvaluationError: If a name is not that of a metric.
     """
     unknown = sorted(set(settings.metrics) - {*METRICS, ALL})
     if unknown:
         others = ", ".join(name for name, metric in METRICS.items() if not metric.is_standard)
-        msg = f"there is no metric {unknown[0]}; besides the standard ones there are {others}"
+        msg = (
+            f"there is no metric {unknown[0]}; in addition to the standard ones there are {others}"
+        )
         raise EvaluationError(msg)
     added = METRICS.keys() if ALL in settings.metrics else settings.metrics
     return {n: metric for n, metric in METRICS.items() if metric.is_standard or n in added}
 
 
 def needs_probabilities(settings: EvaluationSettings) -> bool:
-    """Return whether a metric that the settings choose needs them."""
+    """Return whether a metric that the settings choose needs probabilities."""
     return any(metric.of_probabilities for metric in chosen_metrics(settings).values())
 
 
 def measured_metrics(rows: Iterable[Mapping[str, float | None]]) -> dict[str, Metric]:
-    """Return the metrics that some cases have.
+    """Return the metrics that the given cases have.
 
     Args:
-        rows: Of each case its metrics, by name.
+        rows: Metrics of each case, by name.
     """
     names = {name for row in rows for name in row}
     return {name: metric for name, metric in METRICS.items() if name in names}
 
 
 def measure(masks: LabelMasks) -> dict[str, float]:
-    """Return the metrics of one label that its settings choose, by name; NaN where undefined."""
+    """Return the metrics chosen for one label, by name; NaN where undefined."""
     return {name: metric.measure(masks) for name, metric in chosen_metrics(masks.settings).items()}

@@ -1,4 +1,4 @@
-"""The tables of metrics on their reference page, from the list of all.
+"""The tables of metrics on their reference page, made from the list of metrics.
 
 `python -m umamba.evaluation.metrics_page docs/reference/metrics.md` writes them into it.
 """
@@ -12,12 +12,12 @@ from umamba.evaluation.metrics import METRICS
 
 __all__ = ["with_tables"]
 
-_HEAD = ("name", "title", "unit", "what it is", "better", "where masks are empty", "source")
+_HEAD = ("name", "title", "unit", "definition", "better", "if masks are empty", "source")
 _BETTER = {True: "higher", False: "lower", None: "near 0"}
 
 
 def with_tables(page: str) -> str:
-    """Return a page with the tables of today's metrics at the marked places.
+    """Return a page with up-to-date tables of metrics at the marked places.
 
     Args:
         page: Markdown.

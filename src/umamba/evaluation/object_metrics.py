@@ -1,4 +1,4 @@
-"""Metrics of single objects: connected components, or what masks number."""
+"""Metrics of single objects: connected components, or objects that masks number."""
 
 import math
 
@@ -32,8 +32,9 @@ PANOPTIC_QUALITY = Metric(
     title="PQ",
     measure=_panoptic_quality,
     definition=(
-        "Panoptic quality: the sum of the IoU of matched objects, divided by their number and "
-        "half of that of all others. Objects match above an IoU of 0.5, or of `--matching-iou`."
+        "Panoptic quality: the sum of the IoUs of matched objects, divided by the number of "
+        "matches plus half the number of all other objects. Objects match above an IoU of 0.5, or "
+        "of `--matching-iou`."
     ),
     source="Kirillov et al. 2019, arXiv:1801.00868",
     empty="one: 0; both: undefined, or as `--empty` says",
@@ -43,7 +44,7 @@ LESION_RECALL = Metric(
     name="lesion_recall",
     title="lesion recall",
     measure=_lesion_recall,
-    definition="The share of the reference's objects that at least one predicted voxel lies in.",
+    definition="The share of the reference's objects that contain at least one predicted voxel.",
     source="Hernandez Petzsche et al. 2022, doi:10.1038/s41597-022-01875-5",
     empty="reference: undefined; prediction: 0",
 )
@@ -51,7 +52,7 @@ LESION_FALSE_POSITIVES = Metric(
     name="lesion_false_positives",
     title="false positive lesions",
     measure=_lesion_false_positives,
-    definition="The number of predicted objects in the case without a voxel of the reference.",
+    definition="The number of predicted objects in a case that contain no voxel of the reference.",
     source="Gatidis et al. 2024, doi:10.1038/s42256-024-00912-9",
     empty="reference: all objects predicted; prediction or both: 0",
     higher_is_better=False,

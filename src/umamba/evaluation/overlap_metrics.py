@@ -47,7 +47,7 @@ DICE = Metric(
     name="dice",
     title="Dice",
     measure=_dice,
-    definition="Twice the common voxels as a share of the voxels of both masks.",
+    definition="Twice the number of common voxels, as a share of the voxels of both masks.",
     source=_RELOADED,
     empty=_EMPTY_OVERLAP,
     is_overlap=True,
@@ -56,7 +56,7 @@ IOU = Metric(
     name="iou",
     title="IoU",
     measure=_iou,
-    definition="The common voxels as a share of the voxels in either mask.",
+    definition="The common voxels, as a share of the voxels in either mask.",
     source=_RELOADED,
     empty=_EMPTY_OVERLAP,
     is_overlap=True,
@@ -65,7 +65,7 @@ VOLUME_ERROR = Metric(
     name="volume_error",
     title="volume error",
     measure=_volume_error,
-    definition="The absolute difference of the volumes as a share of the reference's.",
+    definition="The absolute difference of the volumes, as a share of the reference's volume.",
     source="Heimann et al. 2009, doi:10.1109/TMI.2009.2013851",
     empty="reference: undefined; prediction: 1",
     higher_is_better=False,
@@ -75,8 +75,8 @@ VOLUME_BIAS = Metric(
     title="volume bias",
     measure=_volume_bias,
     definition=(
-        "The predicted volume less the reference's, as a share of the reference's; the mean says "
-        "whether volumes are too large (positive) or too small."
+        "The predicted volume minus the reference's, as a share of the reference's; the mean says "
+        "whether volumes are too large (positive) or too small (negative)."
     ),
     source="Bland and Altman 1986, doi:10.1016/S0140-6736(86)90837-8",
     empty="reference: undefined; prediction: -1",
@@ -86,7 +86,7 @@ SENSITIVITY = Metric(
     name="sensitivity",
     title="sensitivity",
     measure=_sensitivity,
-    definition="The common voxels as a share of the reference's.",
+    definition="The common voxels, as a share of the reference's voxels.",
     source=_RELOADED,
     empty="reference: undefined; prediction: 0",
 )
@@ -94,7 +94,7 @@ PRECISION = Metric(
     name="precision",
     title="precision",
     measure=_precision,
-    definition="The common voxels as a share of the prediction's.",
+    definition="The common voxels, as a share of the prediction's voxels.",
     source=_RELOADED,
     empty="reference: 0; prediction: undefined",
 )

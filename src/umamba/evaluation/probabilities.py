@@ -1,4 +1,4 @@
-"""Probabilities that nnU-Net saved beside a prediction, as `CASE.npz`."""
+"""Probabilities that nnU-Net saved next to a prediction, as `CASE.npz`."""
 
 import zipfile
 from collections.abc import Mapping
@@ -16,10 +16,10 @@ from umamba.images.file_names import split_ending
 __all__ = ["Labels", "Probabilities", "read_probabilities"]
 
 Array = npt.NDArray[Any]
-# A value in the masks, or several that make a region.
+# A value in the masks, or several that form a region.
 Labels = Mapping[str, int | tuple[int, ...]]
 _KEY = "probabilities"
-_FIX = "predict again with --npz, or leave out what needs probabilities"
+_FIX = "predict again with --npz, or leave out the metrics that need probabilities"
 _ROUNDING = 1e-2
 
 
@@ -30,7 +30,7 @@ class Probabilities:
     Attributes:
         channels: (channels, *spatial).
         labels: Labels and regions, as they are evaluated.
-        is_softmax: Whether there is a channel per value, background first; else one per label.
+        is_softmax: Whether there is a channel per value, background first, or one per label.
     """
 
     channels: Array
@@ -38,7 +38,7 @@ class Probabilities:
     is_softmax: bool
 
     def of(self, name: str) -> Array:
-        """Return the probability of a label, (*spatial): of a region the sum over its values."""
+        """Return the probability of a label, (*spatial): for a region the sum over its values."""
         if not self.is_softmax:
             return self._channel(list(self.labels).index(name))
         given = self.labels[name]
@@ -55,18 +55,18 @@ class Probabilities:
 def read_probabilities(
     prediction: Path, shape: tuple[int, ...], labels: Labels
 ) -> Probabilities | None:
-    """Read what lies beside a prediction.
+    """Read the probabilities next to a prediction.
 
     Args:
         prediction: The file of the mask.
-        shape: Of the mask.
+        shape: Shape of the mask.
         labels: Labels and regions.
 
     Returns:
-        `None` where there is no such file.
+        The probabilities; `None` if there is no such file.
 
     Raises:
-        UnreadableFileError: If it cannot be read, or is of another image or other labels.
+        UnreadableFileError: If the file cannot be read, or is of another image or other labels.
     """
     file = prediction.with_name(f"{split_ending(prediction)[0]}.npz")
     if not file.is_file():
@@ -82,7 +82,7 @@ def read_probabilities(
         )
         channels = np.load(file, allow_pickle=False)[_KEY] if fits else None
     except (OSError, ValueError, LookupError, zipfile.BadZipFile) as error:
-        problem = f"{short(file)} holds no probabilities: {error}"
+        problem = f"{short(file)} does not hold probabilities: {error}"
         raise UnreadableFileError(problem, _FIX) from None
     if channels is None:
         problem = (
@@ -93,13 +93,13 @@ def read_probabilities(
     channels = channels.reshape(len(channels), *shape)
     is_softmax = len(channels) >= n_values and _sums_to_one(channels)
     if not is_softmax and len(channels) != len(labels):
-        problem = f"{short(file)}: its channels are neither one per value nor one per label"
+        problem = f"{short(file)} has neither one channel per value nor one per label"
         raise UnreadableFileError(problem, _FIX)
     return Probabilities(channels, labels, is_softmax)
 
 
 def _claimed_shape(file: Path) -> tuple[int, ...]:
-    """Read the shape alone, so that nothing is unpacked that does not fit."""
+    """Read only the shape, so that an array that does not fit is never unpacked."""
     with zipfile.ZipFile(file) as archive, archive.open(f"{_KEY}.npy") as stream:
         version = np.lib.format.read_magic(stream)
         read = (
@@ -115,6 +115,6 @@ def _claimed_shape(file: Path) -> tuple[int, ...]:
 
 
 def _sums_to_one(channels: Array) -> bool:
-    """Tell a channel per value, which add up to 1, from one per region, which overlap."""
+    """Tell channels per value, which add up to 1, from channels per region, which overlap."""
     some = channels.reshape(len(channels), -1)[:, :: max(1, channels[0].size // 10_000)]
     return bool(np.all(np.abs(some.sum(axis=0, dtype=np.float64) - 1) < _ROUNDING))

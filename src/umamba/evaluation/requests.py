@@ -1,4 +1,4 @@
-"""What to evaluate: keywords of the Python API, and options of the command."""
+"""Requests for an evaluation: keywords of the Python API, and options of the command."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +23,7 @@ _KIND = OneOf(section=_LABELS)
 
 
 def _label_values(given: Any) -> dict[str, int | tuple[int, ...]]:
-    """Return the values of labels, of texts such as whole=1,2 or a mapping."""
+    """Return the values of labels, from texts such as whole=1,2 or from a mapping."""
     if isinstance(given, Mapping):
         pairs: Iterable[tuple[str, Any]] = given.items()
     else:
@@ -38,14 +38,14 @@ def _label_values(given: Any) -> dict[str, int | tuple[int, ...]]:
             values = ()
         if not name or not values or name in labels:
             said = f"{name}={right}" if name else right
-            msg = f"--labels {said}: give each once, as NAME=VALUE or NAME=VALUE,VALUE"
+            msg = f"--labels {said}: give each label once, as NAME=VALUE or NAME=VALUE,VALUE"
             raise EvaluationError(msg)
         labels[name] = values[0] if len(values) == 1 else values
     return labels
 
 
 def _tolerances(given: Any) -> dict[str, float]:
-    """Return distances by label, and that of all others by "": of texts, numbers or a mapping."""
+    """Return distances by label, and by "" that of all others, from texts, numbers or a mapping."""
     if isinstance(given, Mapping):
         pairs: Iterable[tuple[str, Any]] = given.items()
     else:
@@ -90,13 +90,13 @@ def _distance(given: str | float) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class MetricRequest(Request):
-    """What metrics depend on, alike for an evaluation and for a comparison."""
+    """Settings of metrics, the same for an evaluation and for a comparison."""
 
     metrics: Sequence[str] = field(
         default=(),
         metadata=option(
-            f"measure these, too, which takes longer: {', '.join(_EXTRA)}, or all of them; ece "
-            "needs the probabilities (.npz) beside the masks, and FROC comes with it",
+            f"measure these as well, which takes longer: {', '.join(_EXTRA)}, or all of them; ece "
+            "needs the probabilities (.npz) next to the masks, and adds FROC",
             nargs="+",
             check=texts,
             metavar="NAME",
@@ -106,9 +106,9 @@ class MetricRequest(Request):
     surface: str = field(
         default="surface-distance",
         metadata=option(
-            "what a surface is in NSD, HD95 and ASSD: elements between voxels, weighted by their "
-            "area, as in DeepMind's surface-distance, or the voxels at the border of a mask, as in "
-            "MONAI (default: surface-distance)",
+            "definition of surfaces in NSD, HD95 and ASSD: elements between voxels, weighted by "
+            "their area, as in DeepMind's surface-distance, or the voxels at the border of a mask, "
+            "as in MONAI (default: surface-distance)",
             choices=("surface-distance", "voxels"),
             section=_METRICS,
         ),
@@ -116,7 +116,7 @@ class MetricRequest(Request):
     tolerance: float | Sequence[str] | Mapping[str, float] = field(
         default=(),
         metadata=option(
-            "up to which surfaces agree in NSD: of all labels, or of one (default: 1)",
+            "distance up to which surfaces agree in NSD, for all labels or for one (default: 1)",
             nargs="+",
             check=_tolerances,
             is_late=True,
@@ -127,8 +127,8 @@ class MetricRequest(Request):
     lesion_dilation: int = field(
         default=3,
         metadata=option(
-            "in lesion-wise metrics: by how much reference lesions grow before they are joined and "
-            "looked for; BraTS 2023 has 1 for meningiomas and metastases (default: 3)",
+            "in lesion-wise metrics: dilation of reference lesions before those that touch are "
+            "joined and matched; BraTS 2023 uses 1 for meningiomas and metastases (default: 3)",
             check=_value,
             metavar="VOXELS",
             section=_METRICS,
@@ -137,7 +137,7 @@ class MetricRequest(Request):
     lesion_penalty: float = field(
         default=374.0,
         metadata=option(
-            "HD95 of a lesion that is missed, or falsely predicted (default: 374)",
+            "HD95 that counts for a lesion missed or falsely predicted (default: 374)",
             check=_distance,
             metavar="DISTANCE",
             section=_METRICS,
@@ -146,8 +146,8 @@ class MetricRequest(Request):
     lesion_volume: float = field(
         default=0.0,
         metadata=option(
-            "leave out reference lesions that are not larger; BraTS 2023 has 50, for metastases 2 "
-            "(default: 0)",
+            "leave out reference lesions up to this volume; BraTS 2023 uses 50, and 2 for "
+            "metastases (default: 0)",
             check=_distance,
             metavar="VOLUME",
             section=_METRICS,
@@ -155,7 +155,7 @@ class MetricRequest(Request):
     )
 
     def metric_settings(self) -> dict[str, Any]:
-        """Return what `EvaluationSettings` takes of these."""
+        """Return the arguments that `EvaluationSettings` takes from these."""
         by_label = dict(_tolerances(self.tolerance))
         return {
             "nsd_tolerance": by_label.pop("", 1.0),
@@ -173,15 +173,15 @@ class EvaluationRequest(MetricRequest):
     """Two folders of masks to compare."""
 
     predictions: Folder = field(
-        metadata=argument("folder of masks", check=folder_or_file, metavar="PRED")
+        metadata=argument("folder of predicted masks", check=folder_or_file, metavar="PRED")
     )
     references: Folder = field(
-        metadata=argument("folder of masks", check=folder_or_file, metavar="REF")
+        metadata=argument("folder of reference masks", check=folder_or_file, metavar="REF")
     )
     labels: Sequence[str] | Mapping[str, int | Sequence[int]] | None = field(
         default=None,
         metadata=option(
-            "labels; regions have several values: whole=1,2",
+            "labels to evaluate; regions have several values: whole=1,2",
             nargs="+",
             check=_label_values,
             is_late=True,
@@ -192,7 +192,7 @@ class EvaluationRequest(MetricRequest):
     dataset_json: Folder | None = field(
         default=None,
         metadata=option(
-            "take them from nnU-Net's dataset.json",
+            "take the labels from nnU-Net's dataset.json",
             check=folder_or_file,
             metavar="FILE",
             one_of=_KIND,
@@ -201,7 +201,8 @@ class EvaluationRequest(MetricRequest):
     instances: bool = field(
         default=False,
         metadata=option(
-            "both folders number objects of one kind; a network's masks do not", one_of=_KIND
+            "the masks of both folders number objects of one kind (those of a network do not)",
+            one_of=_KIND,
         ),
     )
     ignore: int | None = field(
@@ -216,7 +217,7 @@ class EvaluationRequest(MetricRequest):
     size_measure: str = field(
         default="diameter",
         metadata=option(
-            "of objects: equivalent diameter, or volume, in 2D area (default: diameter)",
+            "size of objects: equivalent diameter, or volume (in 2D area) (default: diameter)",
             choices=("diameter", "volume"),
             section=_METRICS,
         ),
@@ -224,7 +225,8 @@ class EvaluationRequest(MetricRequest):
     size_cuts: Sequence[float] | None = field(
         default=None,
         metadata=option(
-            "between small and large objects (default: terciles of each label's references)",
+            "sizes that part small from large objects (default: terciles of each label's reference "
+            "objects)",
             nargs="+",
             check=_distances,
             metavar="SIZE",
@@ -234,7 +236,7 @@ class EvaluationRequest(MetricRequest):
     matching_iou: float = field(
         default=0.5,
         metadata=option(
-            "above which two objects match (default: 0.5)",
+            "intersection over union above which two objects match (default: 0.5)",
             check=_distance,
             metavar="IOU",
             section=_METRICS,
@@ -243,7 +245,7 @@ class EvaluationRequest(MetricRequest):
     spacing: Sequence[float] | None = field(
         default=None,
         metadata=option(
-            "voxel size of PNG and TIFF, which carry none, in the order z y x",
+            "voxel size of PNG and TIFF files, which store none, in the order z y x",
             nargs="+",
             check=_distances,
             metavar="MM",

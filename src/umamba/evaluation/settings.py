@@ -1,4 +1,4 @@
-"""Settings of an evaluation: everything that its numbers depend on besides the masks."""
+"""Settings of an evaluation: everything except the masks that its numbers depend on."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -13,26 +13,26 @@ __all__ = ["EvaluationSettings", "check_cut_points"]
 
 @dataclass(frozen=True)
 class EvaluationSettings:
-    """What numbers depend on; sizes are in the unit of the spacing.
+    """Settings that the numbers depend on; sizes are in the unit of the spacing.
 
     Args:
         nsd_tolerance: Distance up to which surfaces agree, for labels not in `nsd_tolerances`.
-            What fits is how far two readers' contours lie apart (Nikolov et al. 2021).
-        nsd_tolerances: By label.
-        size_measure: Objects are sorted by equivalent diameter or by volume.
-        size_cut_points: Between small and large objects, ascending, by label; labels without
-            have one score for all sizes.
+            A good choice is the distance between the contours of two readers (Nikolov et al. 2021).
+        nsd_tolerances: Tolerances by label.
+        size_measure: Measure of the size of objects: equivalent diameter or volume.
+        size_cut_points: Limits between small and large objects, ascending, by label; labels
+            without any have one score for all sizes.
         matching_iou: Intersection over union above which two objects match.
         ignore: The value in the reference that marks voxels to leave out.
-        surface: What a surface is; see `umamba.evaluation.surfaces`.
-        metrics: Names of metrics to measure besides the standard ones.
-        lesion_dilation: Voxels by which reference lesions grow before those that touch are one,
-            and before predictions are looked for in them, in `lesion_dice` and `lesion_hd95`.
-        lesion_penalty: HD95 of a lesion that is missed or is none.
-        lesion_volume: Reference lesions that are not larger than this are not scored there.
+        surface: Definition of surfaces; see `umamba.evaluation.surfaces`.
+        metrics: Names of metrics to measure in addition to the standard ones.
+        lesion_dilation: Voxels by which `lesion_dice` and `lesion_hd95` dilate reference lesions
+            before joining those that touch, and before matching them with predictions.
+        lesion_penalty: HD95 that counts for a lesion missed or falsely predicted.
+        lesion_volume: Volume up to which reference lesions are not scored there.
 
     Raises:
-        EvaluationError: If a number cannot be.
+        EvaluationError: If a number is out of range.
     """
 
     nsd_tolerance: float = 1.0
@@ -53,28 +53,30 @@ class EvaluationSettings:
                 msg = f"the tolerance {tolerance} is not a distance: give 0 or more"
                 raise EvaluationError(msg)
         if not 0 <= self.matching_iou < 1:
-            msg = f"the IoU {self.matching_iou} for matches is not at least 0 and below 1"
+            msg = (
+                f"the IoU {self.matching_iou} for matches is out of range: give 0 or more, below 1"
+            )
             raise EvaluationError(msg)
         lesions = self.lesion_dilation, self.lesion_penalty, self.lesion_volume
         if not all(0 <= value < math.inf for value in lesions):
-            msg = f"dilation, penalty and volume of lesions {lesions} are not all 0 or more"
+            msg = f"dilation, penalty and volume of lesions are {lesions}: give 0 or more for each"
             raise EvaluationError(msg)
         for cut_points in self.size_cut_points.values():
             check_cut_points(cut_points)
 
     def to_dict(self) -> dict[str, object]:
-        """Return what JSON can hold."""
+        """Return the settings in a form that JSON can hold."""
         cuts = {label: list(cuts) for label, cuts in self.size_cut_points.items()}
         return asdict(self) | {"size_cut_points": cuts, "metrics": list(self.metrics)}
 
 
 def check_cut_points(cut_points: Sequence[float]) -> None:
-    """Check what parts small from large objects.
+    """Check the cut points between small and large objects.
 
     Raises:
         EvaluationError: If the sizes are not positive and ascending.
     """
     steps = zip((0.0, *cut_points), (*cut_points, math.inf), strict=True)
     if not all(low < high for low, high in steps):
-        msg = f"the cut points {list(cut_points)} of object sizes are not positive and ascending"
+        msg = f"the cut points {list(cut_points)} of object sizes must be positive and ascending"
         raise EvaluationError(msg)

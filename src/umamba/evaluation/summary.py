@@ -1,4 +1,4 @@
-"""What a folder of evaluated cases says together, and how it is shown and written."""
+"""The summary of a folder of evaluated cases, shown as tables and written as JSON and CSV."""
 
 import csv
 import io
@@ -20,12 +20,12 @@ __all__ = ["as_csv", "check_tables", "evaluation_data", "evaluation_text", "writ
 
 Row = dict[str, Any]
 
-_TABLE_BEGIN = b"case,label,"  # of both tables
+_TABLE_BEGIN = b"case,label,"  # the same for both tables
 _EMPTY = ("reference", "prediction", "both")
 
 
 def evaluation_data(evaluation: FolderEvaluation) -> Row:
-    """Return everything as JSON can hold it: settings, cases, objects, summary, failures."""
+    """Return everything in a form for JSON: settings, cases, objects, summary, failures."""
     cases, instances = _rows(evaluation)
     labels = evaluation.labels
     return {
@@ -62,7 +62,7 @@ def _rows(evaluation: FolderEvaluation) -> tuple[list[Row], list[Row]]:
 
 
 def _summarise_labels(cases: Sequence[Row]) -> list[Row]:
-    """Return mean, median and number of the defined values per label, and count empty masks."""
+    """Return mean, median and count of the defined values per label, and count empty masks."""
     summary = []
     names = list(measured_metrics(case["metrics"] for case in cases))
     for label, rows in _grouped(cases, "label").items():
@@ -102,7 +102,7 @@ def _pool(instances: Sequence[Row]) -> list[Row]:
 
 
 def _curves(evaluation: FolderEvaluation) -> dict[str, Froc]:
-    """Return the FROC of every label that has lesions, and probabilities in all cases."""
+    """Return the FROC of every label that has lesions and, in all cases, probabilities."""
     scores: dict[str, list[LesionScores | None]] = {}
     for case in evaluation.cases.values():
         for label in case.labels:
@@ -132,7 +132,7 @@ def _grouped(rows: Iterable[Row], *keys: str) -> dict[tuple[Any, ...], list[Row]
 
 
 def evaluation_text(evaluation: FolderEvaluation) -> str:
-    """Return tables of all cases, of all labels and of the objects by size."""
+    """Return the tables of cases, of labels, and of objects by size."""
     cases, instances = _rows(evaluation)
     summary = _summarise_labels(cases)
     settings, unit = evaluation.settings, evaluation.unit
@@ -215,13 +215,13 @@ def _settings_text(evaluation: FolderEvaluation) -> str:
         size = f"volume in {unit}^3 (2D: area in {unit}^2)"
     return (
         f"- is undefined. NSD tolerance: "
-        f"{', '.join(tolerances)}. Objects match above IoU {settings.matching_iou:g}; "
-        f"size is the {size}; Dice of objects is that of matched ones.\n"
+        f"{', '.join(tolerances)}. Objects match above an IoU of {settings.matching_iou:g}; "
+        f"their size is the {size}; Dice of objects is that of matched ones.\n"
     )
 
 
 def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Lay out a table; the columns after the first two are numbers and flush right."""
+    """Lay out a table; the columns after the first two hold numbers and are aligned right."""
     if not rows:
         return ""
     rows = [[one_line(cell) for cell in row] for row in rows]
@@ -241,11 +241,11 @@ def write_tables(evaluation: FolderEvaluation, cases_file: Path) -> tuple[Path, 
     """Write a row per case and label, and one per case, label and object size, as CSV.
 
     Args:
-        evaluation: What to write.
-        cases_file: Of the cases; objects go to a file beside it, `NAME_objects.csv`.
+        evaluation: The evaluation to write.
+        cases_file: File for the cases; objects go to `NAME_objects.csv` next to it.
 
     Returns:
-        The two files; they appear once they are whole.
+        The two files, each written atomically.
 
     Raises:
         UMambaError: If one cannot be written.
@@ -271,7 +271,7 @@ def write_tables(evaluation: FolderEvaluation, cases_file: Path) -> tuple[Path, 
 
 
 def check_tables(cases_file: Path) -> None:
-    """Check that the tables of an evaluation would replace nothing but such tables.
+    """Check that the tables of an evaluation would replace only such tables.
 
     Raises:
         EvaluationError: If they would.
@@ -284,7 +284,7 @@ def check_tables(cases_file: Path) -> None:
         if begin not in (b"", _TABLE_BEGIN):
             msg = (
                 f"{file} is not a table of an evaluation, and would be overwritten; give another "
-                "--csv, or move it away"
+                "--csv, or move that file"
             )
             raise EvaluationError(msg)
 
@@ -294,7 +294,7 @@ def _objects_file(cases_file: Path) -> Path:
 
 
 def as_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
-    """Return a table as CSV; other keys of the rows are left out, missing ones are empty."""
+    """Return a table as CSV; other keys of the rows are dropped, and missing ones left empty."""
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, restval="", extrasaction="ignore", lineterminator="\n")
     writer.writeheader()

@@ -27,8 +27,8 @@ NSD = Metric(
     title="NSD",
     measure=_nsd,
     definition=(
-        "Normalised surface distance, or surface Dice: the share of both surfaces that is not "
-        "further than `--tolerance` from the other."
+        "Normalised surface distance, or surface Dice: the share of both surfaces that is within "
+        "`--tolerance` of the other surface."
     ),
     source="Nikolov et al. 2021, doi:10.2196/26151",
     empty="one: 0; both: undefined, or as `--empty` says",
@@ -40,8 +40,8 @@ HD95 = Metric(
     title="HD95",
     measure=_hd95,
     definition=(
-        "95th percentile of the Hausdorff distance: the distance within which 95 % of a surface "
-        "is of the other, the larger one of both directions."
+        "95th percentile of the Hausdorff distance: the distance from the other surface within "
+        "which 95 % of a surface lies; the larger value of both directions."
     ),
     source="Maier-Hein et al. 2024, arXiv:2206.01653",
     empty="one or both: undefined",

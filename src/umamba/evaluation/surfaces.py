@@ -1,15 +1,16 @@
 """Surfaces of masks as weighted points, and the distances between two of them.
 
-There are two definitions. By that of DeepMind's surface-distance, `LabelSurfaces`, a surface runs
-between voxels. Each cell of 2 x 2 (x 2) neighbouring voxels that are not all alike holds one
-element: a point in its middle, weighted with the length or area of the piece of surface that
-marching cubes puts there. Weights keep anisotropic voxels and oblique surfaces from counting more
-than their size, as boundary voxels would. By that of voxels, `BorderVoxels`, a surface is all
-voxels of the mask that share a face with one outside, each a point in its middle that counts alike.
+There are two definitions. In that of DeepMind's surface-distance, `LabelSurfaces`, a surface runs
+between voxels. Each cell of 2 x 2 (x 2) neighbouring voxels that are not all equal holds one
+element: a point at its centre, weighted with the length or area of the piece of surface that
+marching cubes puts there. The weights keep anisotropic voxels and oblique surfaces from counting
+more than their size, as they would with border voxels. In the definition by voxels, `BorderVoxels`,
+a surface is the set of voxels in the mask that share a face with one outside; each is a point at
+its centre, and all count the same.
 
 Source: Nikolov et al. 2021, doi:10.2196/26151, Appendix; for marching cubes Lorensen and Cline
-1987, doi:10.1145/37401.37422. Border voxels and what is made of their distances are as in MONAI;
-MedPy takes the same voxels, but pools both directions for HD95 and averages the two means for ASSD.
+1987, doi:10.1145/37401.37422. Border voxels, and the metrics of their distances, are as in MONAI;
+MedPy uses the same voxels, but pools both directions for HD95 and averages the two means for ASSD.
 """
 
 import math
@@ -35,7 +36,7 @@ __all__ = [
 Array = npt.NDArray[Any]
 SurfaceDefinition = Literal["surface-distance", "voxels"]
 
-# Distances come from coordinates of up to some hundred mm: their rounding is far below this.
+# Distances come from coordinates of up to a few hundred mm: their rounding is far below this.
 _ROUNDING = 1e-9
 
 
@@ -44,8 +45,8 @@ class Surface:
     """Elements of a surface.
 
     Attributes:
-        points: Where they are, (elements, dimensions), in the unit of the spacing.
-        areas: How large they are: lengths in 2D, areas in 3D; 1 of voxels.
+        points: Positions, (elements, dimensions), in the unit of the spacing.
+        areas: Sizes: lengths in 2D, areas in 3D; 1 for border voxels.
     """
 
     points: Array
@@ -53,11 +54,11 @@ class Surface:
 
 
 def extract_surface(mask: Array, spacing: tuple[float, ...]) -> Surface:
-    """Return the surface of a mask; what is beyond the array is outside.
+    """Return the surface of a mask; everything beyond the array is outside.
 
     Args:
         mask: Booleans, 2D or 3D.
-        spacing: Distance of voxels along each axis.
+        spacing: Distance between voxels along each axis.
     """
     return LabelSurfaces(mask.view(np.uint8)).surface(1, spacing)
 
@@ -69,7 +70,7 @@ class LabelSurfaces:
     the surfaces, not with the image.
 
     Args:
-        labelled: Label numbers as unsigned integers, 2D or 3D; what is beyond the array is 0.
+        labelled: Label numbers as unsigned integers, 2D or 3D; everything beyond the array is 0.
     """
 
     def __init__(self, labelled: Array) -> None:
@@ -94,7 +95,7 @@ class LabelSurfaces:
 
         Args:
             label: Its number.
-            spacing: Distance of voxels along each axis.
+            spacing: Distance between voxels along each axis.
         """
         codes = np.zeros(len(self._corners[0]), np.uint8)
         for bit, corner in enumerate(self._corners):
@@ -111,7 +112,7 @@ class BorderVoxels:
     """The voxels of all labels of an image that share a face with a voxel outside their label.
 
     Args:
-        labelled: Label numbers as unsigned integers, 2D or 3D; what is beyond the array is 0.
+        labelled: Label numbers as unsigned integers, 2D or 3D; everything beyond the array is 0.
     """
 
     def __init__(self, labelled: Array) -> None:
@@ -131,7 +132,7 @@ class BorderVoxels:
 
         Args:
             label: Its number.
-            spacing: Distance of voxels along each axis.
+            spacing: Distance between voxels along each axis.
         """
         own = np.flatnonzero(self._labels == label)
         points = np.stack(
@@ -148,21 +149,21 @@ DEFINITIONS: dict[SurfaceDefinition, type[LabelSurfaces] | type[BorderVoxels]] =
 
 @lru_cache
 def _areas_by_code(spacing: tuple[float, ...]) -> Array:
-    """Return the area within a cell by the bits of its corners, the last axis running fastest."""
+    """Return the area in a cell by the bits of its corners; the last axis varies fastest."""
     n_corners = 2 ** len(spacing)
     bits = np.arange(2**n_corners)[:, None] >> np.arange(n_corners) & 1
     cells = bits.reshape(-1, *[2] * len(spacing)).astype(float)
     areas = np.zeros(len(cells))
     area = _contour_length if len(spacing) == 2 else _triangle_area
     areas[1:-1] = [area(cell, spacing) for cell in cells[1:-1]]
-    # Where a cell is ambiguous, the smaller surface is meant, for a mask and its complement alike.
+    # If a cell is ambiguous, it gets the smaller surface, so that a mask and its complement agree.
     return np.minimum(areas, areas[::-1])
 
 
 def _contour_length(cell: Array, spacing: tuple[float, ...]) -> float:
     """Return the length of the contour in a square, by marching squares."""
     rows, columns = (spacing[axis] * np.abs(np.diff(cell, axis=1 - axis)).sum() for axis in (0, 1))
-    # Each contour joins the middles of two edges: opposite edges, or neighbouring ones.
+    # Each contour joins the midpoints of two edges, opposite or neighbouring ones.
     return float(math.hypot(rows, columns)) / 2
 
 
@@ -176,14 +177,14 @@ def _triangle_area(cell: Array, spacing: tuple[float, ...]) -> float:
 
 @dataclass(frozen=True)
 class SurfaceDistances:
-    """How far each element of one surface is from the other surface, and how large it is.
+    """Distances of the elements of each surface from the other surface, and their sizes.
 
     The two surfaces must have elements.
 
     Attributes:
-        distances: Of the elements of the first, and of the second surface.
-        areas: Likewise.
-        definition: Of the surfaces.
+        distances: Distances of the elements of the first, and of the second surface.
+        areas: Sizes of the same elements.
+        definition: Definition of the surfaces.
     """
 
     distances: tuple[Array, Array]
@@ -193,7 +194,7 @@ class SurfaceDistances:
     def within(self, tolerance: float) -> float:
         """Return the normalised surface distance (NSD), the surface Dice at a tolerance.
 
-        The share of both surfaces together that is not further than `tolerance` from the other.
+        This is the share of both surfaces together that is within `tolerance` of the other one.
 
         Source: Nikolov et al. 2021, doi:10.2196/26151.
         """
@@ -213,10 +214,10 @@ class SurfaceDistances:
         return float(sum(distances @ areas for distances, areas in pairs)) / self._total_area
 
     def hausdorff(self, percent: float) -> float:
-        """Return the Hausdorff distance at a percentile, the larger one of both directions.
+        """Return the Hausdorff distance at a percentile: the larger value of both directions.
 
-        That of a direction is the smallest distance within which `percent` of the surface is; of
-        voxels the percentile is interpolated, as MONAI's is.
+        In one direction it is the smallest distance within which `percent` of the surface lies; for
+        border voxels the percentile is interpolated, as in MONAI.
 
         Source: Maier-Hein et al. 2024, arXiv:2206.01653; weighted as in Nikolov et al. 2021.
         """
@@ -240,16 +241,16 @@ def _weighted_percentile(values: Array, weights: Array, percent: float) -> float
 def measure_distances(
     first: Surface, second: Surface, definition: SurfaceDefinition = "surface-distance"
 ) -> SurfaceDistances:
-    """Find for each element the nearest one of the other surface.
+    """Find the nearest element of the other surface for each element.
 
-    Time grows with the surfaces, not with the box around them: one voxel far away costs nothing.
-    It is longest where large surfaces are parallel and far apart, as of concentric balls, since
-    then many elements are almost equally near: half a minute for 300,000 elements.
+    The time grows with the surfaces, not with the box around them: a voxel far away costs nothing.
+    It is longest if large surfaces are parallel and far apart, as those of concentric balls, since
+    many elements are almost equally near then: half a minute for 300,000 elements.
 
     Args:
         first: A surface with elements.
-        second: Likewise.
-        definition: By which both were found.
+        second: Another surface with elements.
+        definition: Definition by which both were found.
     """
     from scipy.spatial import KDTree
 

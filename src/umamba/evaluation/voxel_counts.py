@@ -1,4 +1,4 @@
-"""Voxels that two masks hold, and share."""
+"""Numbers of voxels that two masks hold and share."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -14,7 +14,7 @@ Emptiness = Literal["reference", "prediction", "both"]
 
 @dataclass(frozen=True)
 class OverlapCounts:
-    """Voxels that both masks, the prediction, and the reference hold."""
+    """Numbers of voxels in both masks, in the prediction, and in the reference."""
 
     common: int
     prediction: int
@@ -22,13 +22,13 @@ class OverlapCounts:
 
     @classmethod
     def of_masks(cls, prediction: Array, reference: Array) -> "OverlapCounts":
-        """Count the voxels of two masks of booleans."""
+        """Count the voxels of two boolean masks."""
         masks = (prediction & reference, prediction, reference)
         return cls(*(int(np.count_nonzero(mask)) for mask in masks))
 
     @property
     def empty(self) -> Emptiness | None:
-        """Which of the masks holds no voxel, if one does."""
+        """Name of the empty mask: `prediction`, `reference`, `both`, or `None` if neither is."""
         if not self.reference:
             return "reference" if self.prediction else "both"
         return None if self.prediction else "prediction"

@@ -1,1 +1,1 @@
-"""Tables and figures as all reports show them."""
+"""Tables and figures in the form that all reports use."""

@@ -1,4 +1,4 @@
-"""The look that all figures share, and how they become files."""
+"""The common style of all figures, and writing them to files."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,15 +14,15 @@ TEXT = "#333333"
 
 @contextmanager
 def house_style(font_size: float) -> Iterator[None]:
-    """Draw with our settings inside, whatever others have set; they are back afterwards.
+    """Apply our matplotlib settings within a context; earlier settings are restored afterwards.
 
     Args:
-        font_size: In points.
+        font_size: Size in points.
     """
     from matplotlib import rc_context, rcdefaults, rcParams
 
     with rc_context():
-        rcdefaults()  # nnU-Net's own plots leave other fonts behind
+        rcdefaults()  # nnU-Net's own plots change the fonts
         names = ("text.color", "axes.labelcolor", "axes.titlecolor", "xtick.color", "ytick.color")
         rcParams.update(dict.fromkeys(names, TEXT))
         rcParams.update({"font.size": font_size, "svg.hashsalt": "umamba"})
@@ -30,15 +30,15 @@ def house_style(font_size: float) -> Iterator[None]:
 
 
 def save_figure(figure: Any, *paths: Path, dpi: int) -> None:
-    """Write a figure atomically, the same bytes for the same figure.
+    """Write a figure atomically; the same figure always gives the same bytes.
 
     Args:
-        figure: Of matplotlib.
-        paths: Where to; each ends in `.png` or `.svg`.
+        figure: A figure of matplotlib.
+        paths: The files to write; each ends in `.png` or `.svg`.
         dpi: Pixels per inch.
 
     Raises:
-        UMambaError: If it cannot be written.
+        UMambaError: If a file cannot be written.
     """
     for path in paths:
         kind = path.suffix.removeprefix(".")

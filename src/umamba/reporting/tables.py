@@ -8,11 +8,11 @@ __all__ = ["markdown_table"]
 
 
 def markdown_table(rows: Sequence[Sequence[str]], texts: Collection[int] = ()) -> list[str]:
-    """Lay rows out as the lines of a table; nothing in a cell breaks it.
+    """Lay out rows as the lines of a table; special characters in cells do not break it.
 
     Args:
-        rows: The header, then the body.
-        texts: Columns that are aligned to the left; the others, of numbers, to the right.
+        rows: The header, followed by the body.
+        texts: Columns to align to the left; the others hold numbers and are aligned to the right.
     """
     columns = list(zip(*(map(_cell, row) for row in rows), strict=True))
     widths = [max(map(len, column)) for column in columns]
