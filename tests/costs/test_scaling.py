@@ -64,7 +64,7 @@ def test_the_budget_stops_attention_first() -> None:
     attention = result.layers[1]
     assert attention.stopped_by == "time"
     assert attention.reason.startswith("128 tokens would take about 0.4 s")
-    assert attention.reason.endswith("0.2 s (a third of --budget) 0.1 s are spent")
+    assert attention.reason.endswith("0.1 s of this layer's 0.2 s (a third of --budget) are spent")
     assert attention.time_exponent == pytest.approx(2)
 
 
@@ -80,7 +80,7 @@ def test_memory_stops_a_layer(monkeypatch: pytest.MonkeyPatch) -> None:
     result = measure_scaling(ScalingRequest(LENGTHS, device="cpu"))
     assert lengths_of(result) == {"mamba": 4, "attention": 2, "convolution": 4}
     assert result.layers[1].stopped_by == "memory"
-    assert result.layers[1].reason == "64 tokens may need 0.02 GiB, and 0.02 GiB are free"
+    assert result.layers[1].reason == "64 tokens may need 0.02 GiB, but only 0.02 GiB are free"
 
 
 @pytest.mark.usefixtures("invented")
@@ -101,7 +101,7 @@ def test_running_out_of_memory_ends_one_layer_only(
         return
     result = measure_scaling(request)
     assert lengths_of(result) == {"mamba": 4, "attention": 2, "convolution": 4}
-    assert result.layers[1].reason == "64 tokens do not fit into the memory"
+    assert result.layers[1].reason == "64 tokens do not fit into memory"
 
 
 def test_the_clock_is_the_one_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,9 +109,11 @@ def test_the_clock_is_the_one_asked_for(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setitem(scaling._CLOCKS, "cpu", lambda: float(next(ticks)))
     result = measure_scaling(ScalingRequest((4, 8), d_model=8, device="cpu", clock="cpu"))
     assert {layer.points[0].median_ms for layer in result.layers} == {1000.0}
-    assert "processor time of all threads (median of 5 runs in turn)" in result.to_markdown()
+    assert (
+        "processor time of all threads (median of 5 runs, layers in turn)" in result.to_markdown()
+    )
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    with pytest.raises(UMambaError, match="--clock cpu says nothing of a GPU"):
+    with pytest.raises(UMambaError, match="--clock cpu cannot time a GPU"):
         measure_scaling(ScalingRequest(clock="cpu"))
 
 
@@ -124,8 +126,8 @@ def test_threads_are_set_and_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("request_", "message"),
     [
-        (ScalingRequest((64,)), "--lengths 64: an exponent needs two different lengths"),
-        (ScalingRequest((64, 64)), "--lengths 64 64: an exponent needs two"),
+        (ScalingRequest((64,)), "--lengths 64: give two or more different lengths"),
+        (ScalingRequest((64, 64)), "--lengths 64 64: give two or more"),
         (ScalingRequest(d_model=30), "--d-model 30: attention has 4 heads; give a multiple of 4"),
         (ScalingRequest(device="cuda"), "--device cuda: torch finds no CUDA device here"),
     ],

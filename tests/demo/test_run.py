@@ -96,7 +96,7 @@ def test_an_earlier_demonstration_is_removed_and_nothing_else(
 def test_folders_and_files_of_others_are_refused(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("mine")
     for output in (tmp_path, tmp_path / "thesis.tex"):
-        with pytest.raises(UMambaError, match="is no demonstration; give another --output"):
+        with pytest.raises(UMambaError, match="is not a demonstration; give another --output"):
             run_demo(DemoRequest(output, device="cpu", overwrite=True))
     with pytest.raises(UMambaError, match="cannot use"):
         run_demo(DemoRequest(tmp_path / "thesis.tex" / "below", device="cpu"))

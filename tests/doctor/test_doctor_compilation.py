@@ -53,7 +53,9 @@ def test_none_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     assert section.lines["torch.compile"].startswith("no C++ compiler on the PATH; `sudo apt inst")
     assert section.problems == ()  # nnU-Net does not compile there
     (problem,) = examine_compilation("cuda").problems
-    assert problem.startswith("nnU-Net will compile, and cannot: no C compiler on the PATH; `sudo")
+    assert problem.startswith(
+        "nnU-Net will try to compile, but cannot: no C compiler on the PATH; `sudo"
+    )
     assert problem.endswith("or `export nnUNet_compile=f`")
     monkeypatch.setattr(compilation.sys, "platform", "darwin")
     assert "`xcode-select --install`" in examine_compilation("cpu").lines["torch.compile"]

@@ -67,7 +67,7 @@ def test_own_trainers_are_named_and_do_no_harm(site: Path) -> None:
     (site / "nnunetv2" / "my_trainer.py").write_text("")
     section = examine_nnunet()
     assert section.lines["stock"].startswith("yes")
-    assert section.lines["stock"].endswith("; not of the release: my_trainer.py")
+    assert section.lines["stock"].endswith("; not part of the release: my_trainer.py")
     assert section.warnings == ()
 
 
@@ -90,9 +90,9 @@ def test_the_authors_fork(site: Path) -> None:
     (site / "nnunetv2" / "nets").mkdir()
     (site / "nnunetv2" / "nets" / "UMambaBot_3d.py").write_text("")
     section = examine_nnunet()
-    assert section.lines["stock"].startswith("no: it is the U-Mamba authors' fork")
+    assert section.lines["stock"].startswith("no: it is the fork of U-Mamba's authors")
     (problem,) = section.problems
-    assert problem.startswith("nnunetv2 2.1.1 is not nnunetv2>=2.8,<3 (it is the U-Mamba authors'")
+    assert problem.startswith("nnunetv2 2.1.1 is not nnunetv2>=2.8,<3 (it is the fork of U-Mamba's")
     assert problem.endswith("in a fresh environment: `pip install 'nnunetv2>=2.8,<3'`")
 
 
@@ -113,7 +113,7 @@ def test_not_from_pypi(site: Path, source: dict[str, object], message: str) -> N
 def test_without_a_record(site: Path) -> None:
     install(site)
     (site / "nnunetv2-2.8.1.dist-info" / "RECORD").unlink()
-    assert examine_nnunet().lines["stock"] == "no: pip keeps no record of its files"
+    assert examine_nnunet().lines["stock"] == "no: pip has no record of its files"
 
 
 def test_a_folder_that_hides_it(
@@ -126,7 +126,7 @@ def test_a_folder_that_hides_it(
     monkeypatch.setattr(sys, "path", [str(other.parent), str(site)])
     section = examine_nnunet()
     assert section.lines["imported from"] == str(other)
-    assert "a folder that comes first on Python's path hides" in section.lines["stock"]
+    assert "a folder earlier on Python's path hides" in section.lines["stock"]
 
 
 def test_none_at_all_and_one_that_pip_does_not_know(site: Path) -> None:

@@ -42,9 +42,9 @@ def test_networks_that_are_there(tmp_path: Path) -> None:
     [
         ("umamba.networks.UMambaTop", "there is no such class", "`pip install --upgrade umamba`"),
         ("gone.nets.Net", "there is no such class", "`export PYTHONPATH=/folder/with/gone`, or"),
-        ("umamba.networks", "it leads to <module 'umamba.networks'", "--upgrade umamba`"),
-        ("collections.OrderedDict", "it leads to <class", "`export PYTHONPATH=/folder/with/col"),
-        ("umamba.networks.contract.Sequence", "it leads to", "--upgrade umamba`"),
+        ("umamba.networks", "it resolves to <module 'umamba.networks'", "--upgrade umamba`"),
+        ("collections.OrderedDict", "it resolves to <class", "`export PYTHONPATH=/folder/with/col"),
+        ("umamba.networks.contract.Sequence", "it resolves to", "--upgrade umamba`"),
         (
             "dynamic_network_architectures.architectures.unet.NoUNet",
             "there is no such class",
@@ -75,7 +75,7 @@ def test_damaged_plans(tmp_path: Path) -> None:
     (tmp_path / "Dataset004_Brain" / "nnUNetPlans.json").write_text("{")
     (problem,) = examine_plans(paths).problems
     assert problem.startswith(f"cannot read the plans {tmp_path}/Dataset004_Brain/nnUNetPlans.json")
-    assert problem.endswith("`nnUNetv2_plan_experiment -d 004` makes nnU-Net's anew")
+    assert problem.endswith("`nnUNetv2_plan_experiment -d 004` makes nnU-Net's plans again")
 
 
 @pytest.mark.parametrize("folder", [None, Path("/no/such/folder")])

@@ -46,7 +46,7 @@ def test_without_llvmlite_it_says_what_to_install(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv(VARIABLE, "cpu")
     (problem,) = examine_scan().problems
     assert "asks for cpu, which runs on no device here (cpu: llvmlite cannot be" in problem
-    assert problem.endswith("torch takes over. Mend it, or unset UMAMBA_SCAN_BACKEND")
+    assert problem.endswith("so torch is used. Fix this, or unset UMAMBA_SCAN_BACKEND")
 
 
 def test_a_processor_that_llvm_refuses_needs_a_newer_llvmlite(

@@ -30,4 +30,6 @@ def test_a_checkout_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> No
     section = examine_versions()
     assert section.lines["llvmlite"] == "not installed"
     (warning,) = section.warnings
-    assert warning.startswith("umamba runs from a folder that is not installed; `pip install -e .`")
+    assert warning.startswith(
+        "umamba runs from a folder that is not installed; run `pip install -e .`"
+    )

@@ -55,18 +55,22 @@ def test_limits_that_the_system_does_not_tell(examine) -> None:  # type: ignore[
 @pytest.mark.parametrize(
     ("limits", "kind", "text"),
     [
-        ({"shared_memory": 64 * MIB}, "problems", "/dev/shm has 64 MiB, 8 workers want 1024: `doc"),
+        (
+            {"shared_memory": 64 * MIB},
+            "problems",
+            "/dev/shm has 64 MiB, but 8 workers need 1024: `",
+        ),
         ({"shared_memory": 64 * MIB}, "problems", "`export nnUNet_n_proc_DA=0`"),
         ({"shared_memory": 600 * MIB}, "warnings", "or `export nnUNet_n_proc_DA=4`"),
-        ({"open_files": 128}, "problems", "128 open files are allowed, 8 workers may need 768: "),
+        ({"open_files": 128}, "problems", "128 open files are allowed, but 8 workers may need 768"),
         ({"open_files": 512}, "warnings", "8 workers may need 768: `ulimit -n 768`"),
         (
             {"open_files": 512, "open_files_hard": 512},
             "warnings",
             "`export nnUNet_n_proc_DA=4`; the administrator can raise the limit of 512",
         ),
-        ({"memory": GIB}, "problems", "1 GiB of memory are too little to train: give the job more"),
-        ({"memory_limit": 8 * GIB}, "warnings", "8 GiB of memory are little for 8 workers, which "),
+        ({"memory": GIB}, "problems", "1 GiB of memory is too little for training: give the job"),
+        ({"memory_limit": 8 * GIB}, "warnings", "8 GiB of memory is little for 8 workers, which "),
         ({"memory_limit": 8 * GIB}, "warnings", "may take 16 GiB: `export nnUNet_n_proc_DA=2`"),
         ({"cores": 4}, "warnings", "8 workers share 4 cores: `export nnUNet_n_proc_DA=4`"),
     ],

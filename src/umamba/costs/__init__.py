@@ -1,1 +1,1 @@
-"""`umamba benchmark`: what the layers cost on the machine at hand."""
+"""Costs of models and layers, for `umamba models` and `umamba benchmark`."""

@@ -1,4 +1,4 @@
-"""The plot of the scaling: both axes logarithmic, so that an exponent is a slope."""
+"""The plot of the scaling, with logarithmic axes so that an exponent is a slope."""
 
 import math
 from collections.abc import Callable
@@ -12,17 +12,17 @@ from umamba.reporting.figures import TEXT, house_style, save_figure
 
 __all__ = ["draw_scaling"]
 
-# Okabe and Ito's colours, which colour-blind people can tell apart.
+# Colours of Okabe and Ito, which colour-blind people can tell apart.
 _COLOURS = {"mamba": "#0072B2", "attention": "#D55E00", "convolution": "#009E73"}
 _FAINT = "#8a8a8a"
 _GUIDES = {1: "slope 1: cost doubles", 2: "slope 2: cost quadruples"}
-_MARGIN = 0.31  # of the lengths' span, on the right, for the labels
-_NAME_HEIGHT = 42  # points, of a name with its exponent
+_MARGIN = 0.31  # share of the range of lengths, on the right, for the labels
+_NAME_HEIGHT = 42  # points, for a name with its exponent
 
 
 @dataclass(frozen=True)
 class _Panel:
-    """One quantity over the length."""
+    """A panel: one quantity against the length."""
 
     title: str
     cost: Callable[[Point], float]
@@ -40,11 +40,11 @@ _PANELS = (
 
 
 def draw_scaling(result: ScalingResult, folder: Path) -> list[Path]:
-    """Draw time and peak memory over the length of the sequence.
+    """Draw time and peak memory against the length of the sequence.
 
     Args:
-        result: What was measured.
-        folder: Where `scaling.png` and `scaling.svg` go; it must be there.
+        result: The measurement.
+        folder: Folder for `scaling.png` and `scaling.svg`; it must exist.
 
     Returns:
         Both files.
@@ -98,7 +98,7 @@ def _name(title: str, exponent: float | None) -> str:
 
 
 def _lifts(axes: Any, ends: list[float | None]) -> list[float | None]:
-    """Return by how many points the name beside each line's end moves, clear of the others."""
+    """Return the shift in points of the name at each line's end that keeps names apart."""
     points = 72 / axes.figure.dpi
     heights = {
         at: float(axes.transData.transform((1, end))[1]) * points
@@ -113,7 +113,7 @@ def _lifts(axes: Any, ends: list[float | None]) -> list[float | None]:
 
 
 def _place(colour: str, lift: float | None, *, is_top: bool) -> dict[str, Any]:
-    """Place the name beside the end of a line, or above it, clear of the other lines."""
+    """Write a name next to the end of a line, or above it, clear of the other lines."""
     place = {"textcoords": "offset points", "linespacing": 1.35}
     if lift is not None:
         return place | {"xytext": (11, lift), "ha": "left", "va": "center"}
@@ -141,7 +141,7 @@ def _style_axes(axes: Any, lengths: list[int], title: str) -> None:
 
 
 def _draw_guides(axes: Any) -> None:
-    """Draw slopes 1 and 2 for the eye, from one point into the empty lower right."""
+    """Draw slopes 1 and 2 as guides, from one point into the empty lower right."""
     start = axes.transData.inverted().transform(axes.transAxes.transform((0.53, 0.03)))
     (right, top), here = axes.transAxes.transform((0.97, 0.43)), axes.transData.transform(start)
     for slope, says in _GUIDES.items():
@@ -165,7 +165,7 @@ def _draw_guides(axes: Any) -> None:
 
 
 def _caption(result: ScalingResult) -> str:
-    """Say what the lines are, why some end, and what was measured on."""
+    """Say what the lines show, why some end early, and where they were measured."""
     ends = [
         f"{layer.title} after {layer.points[-1].length:,}"
         for layer in result.layers

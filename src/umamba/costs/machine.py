@@ -1,4 +1,4 @@
-"""The machine at hand, as a result has to name it: processor, threads, versions; no host name."""
+"""Description of this machine for results: processor, threads and versions, but no host name."""
 
 import platform
 from collections.abc import Mapping
@@ -24,13 +24,13 @@ _PACKAGES = ("umamba", "torch", "llvmlite")
 
 
 def choose_device(name: str | None) -> str:
-    """Return the device to measure: the one asked for, else CUDA where there is one, else the CPU.
+    """Return the device to measure: the one requested, else CUDA if there is any, else the CPU.
 
     Args:
         name: `cpu`, `cuda` or `None`.
 
     Raises:
-        UMambaError: If CUDA is asked for and not there.
+        UMambaError: If CUDA is requested but not available.
     """
     has_cuda = torch.cuda.is_available()
     if name == "cuda" and not has_cuda:
@@ -40,7 +40,7 @@ def choose_device(name: str | None) -> str:
 
 
 def describe_machine(device: str) -> dict[str, Any]:
-    """Return what a measurement depends on.
+    """Return the conditions that a measurement depends on.
 
     Args:
         device: Type of the device, `cpu` or `cuda`.
@@ -59,10 +59,10 @@ def describe_machine(device: str) -> dict[str, Any]:
 
 
 def conditions(machine: Mapping[str, Any]) -> str:
-    """Say in one line what a measurement depends on.
+    """Return the conditions of a measurement as one line.
 
     Args:
-        machine: What `describe_machine` returned.
+        machine: The result of `describe_machine`.
     """
     used = machine["versions"]
     threads = "" if machine["device"] == "cuda" else f", {machine['threads']} thread"
@@ -76,12 +76,12 @@ def conditions(machine: Mapping[str, Any]) -> str:
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """Recognise CUDA's error by its class, and the CPU allocator's by its words."""
+    """Return whether an error means too little memory: CUDA's by class, the CPU's by its words."""
     return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def free_memory(device: str) -> int | None:
-    """Return how many bytes can still be had, or `None` where that cannot be known.
+    """Return the number of bytes still available, or `None` if it cannot be known.
 
     Args:
         device: Type of the device, `cpu` or `cuda`.
@@ -92,13 +92,13 @@ def free_memory(device: str) -> int | None:
 
 
 def _processor() -> str:
-    """Name the processor as lscpu does."""
+    """Return the name of the processor, as lscpu shows it."""
     name = _field("/proc/cpuinfo", "model name")
     return name or platform.processor() or platform.machine()
 
 
 def _field(path: str, name: str) -> str | None:
-    """Read the first `name: value` of one of the kernel's tables."""
+    """Return the value of the first `name: value` line in one of the kernel's tables."""
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""Three layers that let the tokens of a sequence see each other, of the same width."""
+"""Three layers of the same width that let the tokens of a sequence see each other."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -66,10 +66,10 @@ class Mixer:
     """One of the layers that are compared.
 
     Args:
-        name: In files.
-        title: For people.
+        name: Name in files.
+        title: Name for people.
         build: Makes the layer from its width.
-        exponent: With which its cost is expected to grow with the length, to predict the next.
+        exponent: Expected exponent of its cost in the length, to predict the next measurement.
     """
 
     name: str

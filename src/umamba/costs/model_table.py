@@ -1,4 +1,4 @@
-"""What the models cost on a plan: a table for people, data for machines."""
+"""Costs of the models on a plan: a table for people, data for machines."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -15,9 +15,9 @@ _GIB = 2**30
 
 @dataclass(frozen=True)
 class MeasuredStep:
-    """One training step: median and spread between quartiles in seconds, and peak bytes.
+    """One training step: median and interquartile range in seconds, and peak bytes.
 
-    `peak_bytes` is above what was in use before; `None` where it cannot be measured.
+    `peak_bytes` excludes memory that was in use before; `None` if it cannot be measured.
     """
 
     seconds: float
@@ -31,10 +31,10 @@ class ModelRow:
 
     Args:
         model: The model.
-        patch_size: The patch that its plans name; `None` where there are none.
-        profile: What it costs; `None` where it cannot be built.
-        step: What a training step costs; `None` where that was not measured.
-        problem: Why something is missing.
+        patch_size: Patch size in its plans; `None` if there are none.
+        profile: Its costs; `None` if it cannot be built.
+        step: Costs of a training step; `None` if not measured.
+        problem: Reason why something is missing.
     """
 
     model: Architecture
@@ -44,7 +44,7 @@ class ModelRow:
     problem: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what JSON can hold."""
+        """Return a form that JSON can hold."""
         return {
             "name": self.model.name,
             "paper": self.model.paper,
@@ -58,7 +58,7 @@ class ModelRow:
 
 @dataclass(frozen=True)
 class PlanTable:
-    """All models on one configuration of a plan, whose own patch and batch these are."""
+    """All models on one configuration of a plan, with the plan's own patch and batch size."""
 
     configuration: str
     patch_size: tuple[int, ...]
@@ -66,7 +66,7 @@ class PlanTable:
     rows: tuple[ModelRow, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what JSON can hold."""
+        """Return a form that JSON can hold."""
         return {
             "configuration": self.configuration,
             "patch_size": list(self.patch_size),
@@ -75,7 +75,7 @@ class PlanTable:
         }
 
     def to_markdown(self, *, measured: bool) -> list[str]:
-        """Return the lines of a heading, the table, and what its rows lack."""
+        """Return the lines of a heading, the table, and notes on what its rows lack."""
         steps = ["step, s", "peak, GiB"] if measured else []
         header = ["model", "parameters, M", "multiply-adds, G", "saved, GiB", *steps]
         header += ["what it is for", "paper"]
@@ -100,13 +100,13 @@ class PlanTable:
 
 @dataclass(frozen=True)
 class ModelTables:
-    """The models on every configuration that was asked for.
+    """Tables of the models for every configuration requested.
 
     Args:
         plans: The plans that those of the models derive from, in words.
-        tables: One per configuration.
-        rounds: How often each step was timed.
-        machine: What a measurement depends on; `None` without one.
+        tables: One table per configuration.
+        rounds: Number of times that each step was timed.
+        machine: Conditions of the measurement; `None` without one.
     """
 
     plans: str
@@ -115,7 +115,7 @@ class ModelTables:
     machine: dict[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what JSON can hold."""
+        """Return a form that JSON can hold."""
         return {
             "plans": self.plans,
             "configurations": [table.to_dict() for table in self.tables],
@@ -124,7 +124,7 @@ class ModelTables:
         }
 
     def to_markdown(self) -> str:
-        """Return the tables with what belongs to them."""
+        """Return the tables with their explanation."""
         lines = ["# What the models cost", "", f"Derived from {self.plans}.", ""]
         for table in self.tables:
             lines += [*table.to_markdown(measured=self.machine is not None), ""]
@@ -132,13 +132,13 @@ class ModelTables:
 
     def _notes(self) -> list[str]:
         notes = [
-            "Multiply-adds (MACs, half the FLOPs; G is 10^9) are those of predicting one patch: "
+            "Multiply-adds (MACs, half the FLOPs; G is 10^9) are those for predicting one patch: "
             "convolutions, matrix products, attention, Fourier transforms and the selective scan. "
-            "Norms, activations and sums are left out. Saved is what training keeps for the "
-            "backward of one batch, in float32, with the heads of deep supervision; weights, "
-            "gradients and momentum, 12 bytes per parameter, come on top. Every model is on the "
-            "plans above, also resenc_m, resenc_l and resenc_xl: they differ in the patch and the "
-            "batch that nnU-Net's planners choose (`--from nnUNetResEncUNetLPlans`).",
+            "Norms, activations and sums are not counted. Saved is the memory that training keeps "
+            "for the backward pass of one batch, in float32, with the heads of deep supervision; "
+            "weights, gradients and momentum take another 12 bytes per parameter. All models use "
+            "the plans above, including resenc_m, resenc_l and resenc_xl, although nnU-Net's "
+            "planners choose other patches and batches (`--from nnUNetResEncUNetLPlans`).",
         ]
         models = {row.model.name: row.model for table in self.tables for row in table.rows}
         own = {name: model.topology.patch_multiple for name, model in models.items()}
@@ -147,16 +147,16 @@ class ModelTables:
             what = ", ".join(rounded)
             notes += [
                 "",
-                f"Networks that keep their own topology have patches rounded up: {what}.",
+                f"For networks that keep their own topology, patches are rounded up: {what}.",
             ]
         if self.machine is None:
-            notes += ["", "`--time` measures training steps, on the machine at hand."]
+            notes += ["", "`--time` measures training steps on this machine."]
         else:
             notes += [
                 "",
-                "A step is forward and backward of one batch in float32, without optimizer, "
-                f"augmentation and data: the median of {self.rounds} in turn with the other "
-                "models; the peak is above what was in use before.",
+                "A step is the forward and backward pass of one batch in float32, without "
+                f"optimizer, augmentation and data: the median of {self.rounds} steps, all models "
+                "in turn. The peak does not include memory in use before.",
                 f"Measured on {conditions(self.machine)}.",
             ]
         return notes

@@ -1,4 +1,4 @@
-"""What every model costs on a plan: counted without computing it and, on request, measured."""
+"""Costs of every model on a plan: counted without running it and, on request, measured."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -29,24 +29,24 @@ __all__ = ["ModelsRequest", "profile_models"]
 log = logging.getLogger(__name__)
 
 _ROUNDS = 3
-_RESERVE = 0.8  # of the free memory; the rest is left to others
+_RESERVE = 0.8  # share of the free memory; the rest is left to other processes
 _GIB = 2**30
 
 
 @dataclass(frozen=True)
 class ModelsRequest:
-    """Which models to show on which plan.
+    """Models to profile, and the plans to profile them on.
 
     Args:
         models: The models.
-        source: nnU-Net's plans, that those of the models derive from.
+        source: nnU-Net's plans, from which those of the models derive.
         dataset_json: The data set's `dataset.json`.
-        title: The source in words.
+        title: Description of the source.
         configurations: Names of configurations; `None` is all.
-        patch_size: Another patch, for the configurations with as many axes.
-        batch_size: Another number of patches in a batch.
+        patch_size: Another patch size, for the configurations with as many axes.
+        batch_size: Another batch size.
         times_steps: Whether training steps are measured.
-        device: Where steps are measured: `cpu` or `cuda`; `None` is CUDA where there is one.
+        device: Device for measuring steps: `cpu` or `cuda`; `None` is CUDA if there is a GPU.
     """
 
     models: Sequence[Architecture]
@@ -61,12 +61,12 @@ class ModelsRequest:
 
 
 def profile_models(request: ModelsRequest) -> ModelTables:
-    """Profile models on the plans that derive from one source.
+    """Profile models on plans that derive from one source.
 
-    A model that cannot be built, or whose step does not fit into the memory, says why in its row.
+    If a model cannot be built, or its step does not fit into memory, its row says why.
 
     Args:
-        request: What to show.
+        request: The models and plans.
 
     Returns:
         A table per configuration.
@@ -106,14 +106,14 @@ def _configurations(request: ModelsRequest) -> list[str]:
 
 
 def _profile_configuration(request: ModelsRequest, name: str, device: str | None) -> PlanTable:
-    # Alone, so that no other configuration keeps a model from being derived.
+    # One at a time, so that no other configuration keeps a model from being derived.
     configuration = resolve(request.source, name)
     configuration.pop("inherits_from", None)
     patch = tuple(configuration["patch_size"])
     if request.patch_size is not None and len(request.patch_size) == len(patch):
         patch = request.patch_size
     batch_size = request.batch_size or configuration["batch_size"]
-    # As the source's own, not as options of the plans: those are never rounded up to what fits.
+    # Set in the source, not as options of the plans, as options are never rounded up to fit.
     configuration |= {"patch_size": list(patch), "batch_size": batch_size}
     source = request.source | {"configurations": {name: configuration}}
     plans: dict[str, Plans] = {}
@@ -130,8 +130,8 @@ def _profile_configuration(request: ModelsRequest, name: str, device: str | None
 def _profile_model(
     request: ModelsRequest, name: str, source: Plans, model: Architecture
 ) -> tuple[ModelRow, Plans | None]:
-    """Return what a model costs, and its plans; `None` and the reason where it has none."""
-    options = PlanOptions(plans_name="models")  # another than the source's; not written
+    """Return the costs of a model and its plans; `None` and the reason if it has none."""
+    options = PlanOptions(plans_name="models")  # not that of the source; never written
     try:
         plans = derive_plans(source, model, options, request.dataset_json)
         planned = build_network(plans, request.dataset_json, name)
@@ -161,7 +161,7 @@ def _measure(
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
-                problem = "not measured: its step does not fit into the memory"
+                problem = "not measured: its step does not fit into memory"
         rows[key] = replace(row, problem=problem)
         log.info("%s, %s: %s", name, key, problem or "peak memory measured")
     if steps:
@@ -177,12 +177,12 @@ def _step_and_peak(
 ) -> tuple[Callable[[], None], int | None]:
     """Return a training step of a new network, and its peak memory."""
     step = training_step(*build_network(plans, dataset_json, name, device))
-    step()  # loads and compiles what is no part of the peak
+    step()  # load and compile everything that is not part of the peak
     return step, peak_memory(step, device)
 
 
 def _too_large(row: ModelRow, device: str) -> str:
-    """Say that a step would not fit into the free memory; "" where it should."""
+    """Say that a step would not fit into the free memory; "" if it should fit."""
     profile, free_bytes = row.profile, free_memory(device)
     if profile is None or free_bytes is None:
         return ""
@@ -190,6 +190,6 @@ def _too_large(row: ModelRow, device: str) -> str:
     if needed <= _RESERVE * free_bytes:
         return ""
     return (
-        f"not measured: its step keeps {needed / _GIB:.1f} GiB, and {free_bytes / _GIB:.1f} GiB "
-        "are free; --patch-size or --batch-size makes it smaller"
+        f"not measured: its step keeps {needed / _GIB:.1f} GiB, but only {free_bytes / _GIB:.1f} "
+        "GiB are free; give a smaller --patch-size or --batch-size"
     )

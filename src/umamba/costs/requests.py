@@ -1,4 +1,4 @@
-"""Which models to list: keywords of the Python API, and options of the command."""
+"""Requests for a list of models: keywords of the Python API, and options of the command."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ __all__ = ["CostsRequest"]
 
 @dataclass(frozen=True, kw_only=True)
 class CostsRequest(Request):
-    """Models, and the plans on which to count or measure what they cost."""
+    """Models, and the plans with which to count or measure their costs."""
 
     dataset: str | int | None = field(
         default=None,
@@ -26,17 +26,22 @@ class CostsRequest(Request):
     source: str = field(
         default="nnUNetPlans",
         metadata=option(
-            "the data set's plans to derive from (default: nnUNetPlans)", "--from", metavar="PLANS"
+            "plans of the data set to derive from (default: nnUNetPlans)", "--from", metavar="PLANS"
         ),
     )
     configurations: Sequence[str] | None = field(
         default=None,
-        metadata=option("default: all that the plans have", nargs="+", check=texts, metavar="C"),
+        metadata=option(
+            "configurations to show (default: all in the plans)",
+            nargs="+",
+            check=texts,
+            metavar="C",
+        ),
     )
     models: Sequence[str] | None = field(
         default=None,
         metadata=option(
-            "some of the models, separated by commas (default: all)",
+            "models to show, separated by commas (default: all)",
             check=model_names,
             metavar="NAME,...",
         ),
@@ -46,13 +51,13 @@ class CostsRequest(Request):
     time: bool = field(
         default=False,
         metadata=option(
-            "measure time and peak memory of training steps, too: on a CPU minutes per model"
+            "also measure time and peak memory of training steps: minutes per model on a CPU"
         ),
     )
     device: str | None = field(
         default=None,
         metadata=option(
-            "for --time; default: cuda where there is one",
+            "device for --time (default: cuda if there is a GPU)",
             "-device",
             "--device",
             choices=("cpu", "cuda"),

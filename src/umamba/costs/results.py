@@ -1,4 +1,4 @@
-"""What the measurement of scaling found: exponents, a table for people, data for machines."""
+"""Results of the scaling measurement: exponents, a table for people, data for machines."""
 
 import math
 import statistics
@@ -16,9 +16,9 @@ _MIB = 2**20
 
 @dataclass(frozen=True)
 class Point:
-    """One layer at one length: milliseconds (median, and between quartiles) and peak bytes.
+    """One layer at one length: milliseconds (median and interquartile range) and peak bytes.
 
-    `peak_bytes` is above what was in use before; `None` where it cannot be measured.
+    `peak_bytes` excludes memory that was in use before; `None` if it cannot be measured.
     """
 
     length: int
@@ -30,14 +30,14 @@ class Point:
 def fit_exponent(lengths: Sequence[int], costs: Sequence[float | int | None]) -> float | None:
     """Fit `cost = factor * length ** exponent` on the upper half of the lengths.
 
-    Short sequences cost what a call costs, whatever the layer does; they say nothing of growth.
+    Short sequences cost what any call costs, whatever the layer does, so they tell no growth.
 
     Args:
-        lengths: In rising order.
-        costs: One for each; what is not positive is left out.
+        lengths: Lengths in ascending order.
+        costs: Cost of each length; those that are not positive are left out.
 
     Returns:
-        The exponent, by least squares of the logarithms; `None` for less than two points.
+        The exponent, by least squares of the logarithms; `None` with fewer than two points.
     """
     half = len(lengths) // 2 if len(lengths) > 2 else 0
     pairs = zip(lengths[half:], costs[half:], strict=True)
@@ -52,11 +52,11 @@ class LayerScaling:
     """One layer over all its lengths.
 
     Args:
-        name: In files.
-        title: For people.
-        points: In rising order of the lengths.
-        stopped_by: `time` or `memory` where it stopped before the longest, else "".
-        reason: Why it stopped, for people.
+        name: Name in files.
+        title: Name for people.
+        points: Measurements, by ascending length.
+        stopped_by: `time` or `memory` if it stopped before the longest length, or else "".
+        reason: Reason why it stopped, for people.
     """
 
     name: str
@@ -80,7 +80,7 @@ class LayerScaling:
 
 @dataclass(frozen=True)
 class ScalingResult:
-    """All layers, and what the measurement depends on."""
+    """Measurements of all layers, and the conditions that they depend on."""
 
     layers: tuple[LayerScaling, ...]
     d_model: int
@@ -91,7 +91,7 @@ class ScalingResult:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> "ScalingResult":
-        """Read what `to_dict` wrote."""
+        """Read the output of `to_dict`."""
         layers = [
             LayerScaling(
                 layer["name"],
@@ -106,7 +106,7 @@ class ScalingResult:
         return cls(tuple(layers), **rest)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what JSON can hold, with the exponents."""
+        """Return a form that JSON can hold, with the exponents."""
         content = asdict(self)
         for plain, layer in zip(content["layers"], self.layers, strict=True):
             plain["time_exponent"] = layer.time_exponent
@@ -115,16 +115,16 @@ class ScalingResult:
 
     @property
     def time_title(self) -> str:
-        """Say whose time it is."""
+        """The kind of time that was measured, in words."""
         return "time" if self.clock == "wall" else "processor time of all threads"
 
     @property
     def lengths(self) -> list[int]:
-        """All lengths that some layer was measured at."""
+        """All lengths at which any layer was measured."""
         return sorted({point.length for layer in self.layers for point in layer.points})
 
     def to_markdown(self) -> str:
-        """Return the table with what belongs to it."""
+        """Return the table with its explanation."""
         titles = [layer.title for layer in self.layers]
         header = ["length", *(f"{t}, ms" for t in titles), *(f"{t}, MiB" for t in titles)]
         exponents = [
@@ -156,10 +156,10 @@ class ScalingResult:
         ]
         return [
             f"Forward and backward of one layer of width {self.d_model}, batch 1, float32: "
-            f"{self.time_title} (median of {self.rounds} runs in turn), and peak memory above what "
-            "was in use before.",
-            "An exponent of 1 means double the length, double the cost; of 2, four times the cost.",
-            "It is fitted on the upper half of the lengths of each layer.",
+            f"{self.time_title} (median of {self.rounds} runs, layers in turn), and peak memory "
+            "without that in use before.",
+            "An exponent of 1 means that twice the length costs twice as much; 2, four times.",
+            "Exponents are fitted to the upper half of the lengths of each layer.",
             *stops,
             f"Measured on {conditions(self.machine)}.",
         ]

@@ -1,4 +1,4 @@
-"""How time and memory of a layer grow with the length of the sequence."""
+"""Measurement of how time and memory of a layer grow with the length of the sequence."""
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -25,25 +25,27 @@ __all__ = ["DEFAULT_LENGTHS", "ScalingRequest", "measure_scaling"]
 
 log = logging.getLogger(__name__)
 
-DEFAULT_LENGTHS = tuple(2**n for n in range(10, 19))  # up to the voxels of a 64 x 64 x 64 patch
+DEFAULT_LENGTHS = tuple(
+    2**n for n in range(10, 19)
+)  # up to the number of voxels of a 64 x 64 x 64 patch
 _ROUNDS = 5
-_CALLS = _ROUNDS + 2  # one for the memory, one to warm up
+_CALLS = _ROUNDS + 2  # one for memory, one to warm up
 _CLOCKS = {"wall": perf_counter, "cpu": process_time}
 _HEADS = 4
-_RESERVE = 0.8  # of the free memory; the rest is left to others
+_RESERVE = 0.8  # share of the free memory; the rest is left to other processes
 
 
 @dataclass(frozen=True)
 class ScalingRequest:
-    """What to measure.
+    """Settings of a scaling measurement.
 
     Args:
         lengths: Lengths of the sequence, in tokens.
         d_model: Width of a token.
-        device: `cpu` or `cuda`; `None` is CUDA where there is one.
-        threads: Threads that torch may use; `None` leaves its own number.
-        budget_s: Seconds to spend, an equal share on each layer; of `clock`.
-        clock: `wall`, or `cpu`: the processor's time, summed over all threads.
+        device: `cpu` or `cuda`; `None` is CUDA if there is a GPU.
+        threads: Threads that torch may use; `None` leaves the number to torch.
+        budget_s: Seconds of `clock` to spend, an equal share on each layer.
+        clock: `wall`, or `cpu` for processor time, summed over all threads.
     """
 
     lengths: Sequence[int] = DEFAULT_LENGTHS
@@ -55,16 +57,16 @@ class ScalingRequest:
 
 
 def measure_scaling(request: ScalingRequest) -> ScalingResult:
-    """Measure forward and backward of each layer, from short sequences to long ones.
+    """Measure the forward and backward pass of each layer, from short sequences to long ones.
 
-    A layer stops where the next length is expected to exceed its share of the budget, or the free
+    A layer stops when the next length is expected to exceed its share of the budget or the free
     memory; the shortest length is always tried.
 
     Args:
-        request: What to measure.
+        request: The settings.
 
     Returns:
-        Medians, spreads, peaks, and why a layer stopped.
+        Medians, spreads, peaks, and reasons why layers stopped.
 
     Raises:
         UMambaError: If the request cannot be met.
@@ -96,7 +98,7 @@ def _check(request: ScalingRequest) -> tuple[list[int], str]:
     lengths = sorted(set(request.lengths))
     if len(lengths) < 2 or lengths[0] < 1:
         given = " ".join(map(str, request.lengths))
-        msg = f"--lengths {given}: an exponent needs two different lengths or more, each at least 1"
+        msg = f"--lengths {given}: give two or more different lengths, each at least 1"
         raise UMambaError(msg)
     if request.d_model < 1 or request.d_model % _HEADS:
         msg = (
@@ -106,14 +108,14 @@ def _check(request: ScalingRequest) -> tuple[list[int], str]:
         raise UMambaError(msg)
     device = choose_device(request.device)
     if device == "cuda" and request.clock == "cpu":
-        msg = "--clock cpu says nothing of a GPU; use --clock wall, or --device cpu"
+        msg = "--clock cpu cannot time a GPU; use --clock wall, or --device cpu"
         raise UMambaError(msg)
     return lengths, device
 
 
 @dataclass
 class _Course:
-    """One layer on its way through the lengths."""
+    """The state of one layer while the lengths are measured."""
 
     mixer: Mixer
     points: list[Point] = field(default_factory=list)
@@ -122,7 +124,7 @@ class _Course:
     reason: str = ""
 
     def goes_on(self, length: int, share_s: float, free_bytes: int | None) -> bool:
-        """Stop where this length would probably cost more than there is; return whether not."""
+        """Return whether this length probably fits time and memory; if not, stop the layer."""
         if self.stopped_by or not self.points:
             return not self.stopped_by
         last = self.points[-1]
@@ -131,24 +133,24 @@ class _Course:
         next_bytes = (last.peak_bytes or 0) * growth
         if self.spent_s + next_s > share_s:
             reason = (
-                f"{length:,} tokens would take about {next_s:.1f} s, and of this layer's "
-                f"{share_s:.3g} s (a third of --budget) {self.spent_s:.1f} s are spent"
+                f"{length:,} tokens would take about {next_s:.1f} s, and {self.spent_s:.1f} s of "
+                f"this layer's {share_s:.3g} s (a third of --budget) are spent"
             )
             self.stop("time", reason)
         elif free_bytes is not None and next_bytes > _RESERVE * free_bytes:
             reason = (
-                f"{length:,} tokens may need {next_bytes / 2**30:.2f} GiB, and "
+                f"{length:,} tokens may need {next_bytes / 2**30:.2f} GiB, but only "
                 f"{free_bytes / 2**30:.2f} GiB are free"
             )
             self.stop("memory", reason)
         return not self.stopped_by
 
     def stop(self, stopped_by: str, reason: str) -> None:
-        """End this layer's way."""
+        """Stop this layer for a reason."""
         self.stopped_by, self.reason = stopped_by, reason
 
     def result(self) -> LayerScaling:
-        """Return what was measured."""
+        """Return the measurements."""
         mixer = self.mixer
         return LayerScaling(
             mixer.name, mixer.title, tuple(self.points), self.stopped_by, self.reason
@@ -168,7 +170,7 @@ def _measure_length(
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
-            course.stop("memory", f"{length:,} tokens do not fit into the memory")
+            course.stop("memory", f"{length:,} tokens do not fit into memory")
         else:
             steps[course.mixer.name] = step
     timings = time_interleaved(steps, _ROUNDS, _CLOCKS[request.clock])
@@ -183,7 +185,7 @@ def _measure_length(
 
 
 def _step(mixer: Mixer, length: int, d_model: int, device: str) -> Callable[[], object]:
-    """Return one forward and backward pass of a new layer: all gradients, in float32."""
+    """Return a function that runs a new layer forward and backward, with all gradients."""
     layer = mixer.build(d_model).to(device)
     x = torch.randn(1, length, d_model, device=device, requires_grad=True)
     dy = torch.randn(1, length, d_model, device=device)
@@ -195,7 +197,7 @@ def _forward_and_backward(layer: nn.Module, x: Tensor, dy: Tensor) -> None:
 
 
 def _warm_up(length: int, d_model: int, device: str) -> None:
-    """Load and compile what a first call does, which is no part of any layer's cost."""
+    """Load and compile everything a first call needs, which is not part of any layer's cost."""
     for mixer in MIXERS:
         _step(mixer, length, d_model, device)()
 

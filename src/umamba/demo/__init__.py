@@ -1,1 +1,1 @@
-"""A complete example on real MRI that a Python package brings along; nothing is downloaded."""
+"""A complete example on real MRI that comes with a Python package; nothing is downloaded."""

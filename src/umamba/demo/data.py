@@ -1,10 +1,10 @@
 """Scans for the demonstration: real MRI from a Python package, made hard enough to need context.
 
-The images are the MNI152 template that nilearn ships: the average of the T1-weighted MRI of 152
-people, not a patient, with maps of how probable grey and white matter are (ICBM 2009a, symmetric;
-copyright Louis Collins, McGill; free to use, copy, modify and distribute). On the template itself
-two thresholds are nearly perfect. Every scan therefore gets what real scanners add: a smooth bias
-field of its own, and noise.
+The images are the MNI152 template that nilearn ships: the average T1-weighted MRI of 152 people,
+not of a patient, with probability maps of grey and white matter (ICBM 2009a, symmetric; copyright
+Louis Collins, McGill; free to use, copy, modify and distribute). On the template itself, two
+thresholds are nearly perfect. Therefore every scan gets what real scanners add: a smooth bias field
+of its own, and noise.
 """
 
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ Volume = npt.NDArray[Any]
 LABELS = {"grey_matter": 1, "white_matter": 2}
 VOXEL_MM = 2
 
-# What the scanner adds. Wavelengths as long as a head keep the field smooth.
+# Added by the scanner. Wavelengths as long as a head keep the field smooth.
 BIAS_STRENGTH = 0.4
 BIAS_SHORTEST_WAVE_MM = 140.0
 NOISE = 0.02
@@ -49,9 +49,9 @@ class Slab:
     """A part of the brain between two coronal planes.
 
     Args:
-        first_mm: Where it begins, in MNI millimetres from the anterior commissure; back is
-            negative.
-        last_mm: Where it ends.
+        first_mm: Position of its first plane, in MNI millimetres from the anterior commissure; the
+            back is negative.
+        last_mm: Position of its last plane.
     """
 
     first_mm: int
@@ -64,27 +64,27 @@ class Slab:
         return slice(max(0, first), round((self.last_mm - origin) / step) + 1)
 
 
-# The template is symmetric, so the halves left and right of the midline would be the same brain
-# twice. Front and back are not; the six slices between them are used by neither.
+# The template is symmetric, so the left and right halves would be the same brain twice. Front and
+# back differ; neither uses the six slices between them.
 TRAINING = Slab(-114, 2)
 HELD_OUT = Slab(16, 78)
 
 
 def gap_mm() -> int:
-    """Return how much of the brain lies between the two parts."""
+    """Return the thickness in mm of the brain between the two parts."""
     return HELD_OUT.first_mm - TRAINING.last_mm - VOXEL_MM
 
 
 @dataclass(frozen=True)
 class Brain:
-    """The template; axes run from left to right, from back to front, and from below upwards."""
+    """The template; axes run from left to right, from back to front, and from bottom to top."""
 
     image: Volume
     labels: Volume
     affine: Volume
 
     def cut(self, slab: Slab) -> "Brain":
-        """Return one slab, as wide as the brain and as high as the brain in it."""
+        """Return one slab, cropped to the width of the brain and to the height of its own brain."""
         span = slab.indices(self.affine)
         inside: Volume = self.labels > 0
         x = _extent(np.any(inside, axis=(1, 2)))
@@ -109,8 +109,8 @@ def load_brain() -> Brain:
         from nilearn import datasets
     except ImportError:
         msg = (
-            "the demonstration takes its images from the package nilearn, which is not installed; "
-            'run `pip install nilearn`, or in the checkout `pip install ".[demo]"`'
+            "the demonstration needs images from the package nilearn, which is not installed; "
+            'run `pip install nilearn`, or `pip install ".[demo]"` in the source folder'
         )
         raise UMambaError(msg) from None
     image = datasets.load_mni152_template(resolution=VOXEL_MM)
@@ -122,7 +122,7 @@ def load_brain() -> Brain:
 
 
 def bias_field(shape: tuple[int, ...], rng: np.random.Generator) -> Volume:
-    """Draw a smooth field of factors around 1, as a receive coil causes it.
+    """Draw a random smooth field of factors around 1, like that of a receive coil.
 
     Args:
         shape: Voxels of the whole head.
@@ -146,14 +146,14 @@ def bias_field(shape: tuple[int, ...], rng: np.random.Generator) -> Volume:
 
 
 def add_noise(image: Volume, rng: np.random.Generator) -> Volume:
-    """Add the noise of MRI: normal in both parts of the signal, of which the magnitude is shown."""
+    """Return the magnitude of a signal with normal noise in both of its parts, as in MRI."""
     real = image + rng.normal(scale=NOISE, size=image.shape)
     imaginary = rng.normal(scale=NOISE, size=image.shape)
     return np.hypot(real, imaginary)
 
 
 def simulate_scan(brain: Brain, rng: np.random.Generator) -> Brain:
-    """Return the brain as one more scanner would have seen it."""
+    """Return the brain as another scanner would have seen it."""
     image = add_noise(brain.image * bias_field(brain.image.shape, rng), rng)
     return Brain(image.astype(np.float32), brain.labels, brain.affine)
 
@@ -163,13 +163,13 @@ def write_scans(brain: Brain, slab: Slab, n_scans: int, folder: Path, seed: int)
 
     Args:
         brain: The whole template.
-        slab: The part to be seen.
-        n_scans: How many scans, each with its own bias field and noise.
-        folder: Where to put them; the folder's name begins the names of the scans.
-        seed: Seed; scans of different slabs differ all the same.
+        slab: The part to show.
+        n_scans: Number of scans, each with its own bias field and noise.
+        folder: Folder for the scans; their names begin with its name.
+        seed: Seed of the random numbers; scans of different slabs differ in any case.
 
     Returns:
-        The names.
+        The names of the scans.
     """
     for kind in ("images", "masks"):
         (folder / kind).mkdir(parents=True, exist_ok=True)

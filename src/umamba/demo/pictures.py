@@ -1,4 +1,4 @@
-"""The pictures of the demonstration: what was segmented, and how the training went."""
+"""The pictures of the demonstration: segmentations, and the course of the training."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class Panel:
     """One column of the picture.
 
     Args:
-        title: What is seen.
+        title: Title of the column.
         labels: The segmentation; `None` shows the image alone.
     """
 
@@ -41,11 +41,11 @@ def draw_segmentation(
     """Draw coronal slices of one held-out scan under each segmentation.
 
     Args:
-        path: The PNG to write.
+        path: The PNG file to write.
         brain: The whole template, to show where the slices are.
         scan: The scan.
-        panels: One for every column.
-        caption: What else to say, below.
+        panels: One panel for each column.
+        caption: Text below the picture.
     """
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
@@ -87,7 +87,7 @@ def draw_segmentation(
 
 
 def _draw_locator(axes: Any, brain: Brain) -> None:
-    """Show on a sagittal slice which part was for training, and which was held out."""
+    """Mark on a sagittal slice the part for training and the part held out."""
     middle = _index(brain.affine, 0, 0)
     origin, size = brain.affine[:3, 3], np.array(brain.image.shape) * 2
     left, bottom = origin[1] - 1, origin[2] - 1
@@ -131,8 +131,8 @@ def draw_training(path: Path, curves: Mapping[str, Any]) -> None:
     """Draw losses and Dice over the epochs.
 
     Args:
-        path: The PNG to write.
-        curves: What nnU-Net logged: `train_losses`, `val_losses`, `dice_per_class_or_region`.
+        path: The PNG file to write.
+        curves: nnU-Net's log: `train_losses`, `val_losses`, `dice_per_class_or_region`.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator

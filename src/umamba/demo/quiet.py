@@ -1,4 +1,4 @@
-"""Keep nnU-Net's chatter, and that of its worker processes, in a log file."""
+"""Redirection of nnU-Net's output, and that of its worker processes, to a log file."""
 
 import contextlib
 import io
@@ -15,13 +15,13 @@ _STDOUT, _STDERR = 1, 2
 
 @contextlib.contextmanager
 def quiet(log_file: Path, shown: str) -> Iterator[None]:
-    """Send everything that is written into a file, and some lines to stderr as well.
+    """Send all output to a file, and some lines to stderr as well.
 
     Worker processes inherit the redirection.
 
     Args:
-        log_file: Where to; appended.
-        shown: How the lines begin that are shown.
+        log_file: The file; output is appended.
+        shown: Beginnings of the lines to show.
 
     Yields:
         Nothing.
@@ -42,17 +42,17 @@ def quiet(log_file: Path, shown: str) -> Iterator[None]:
 
 
 def _outlive_redirection(stream: Any, stack: contextlib.ExitStack) -> Any:
-    """Return a way to where the stream leads now, whatever becomes of the descriptor."""
+    """Return a copy of a stream that keeps its target, even if the descriptor is redirected."""
     try:
         descriptor = stream.fileno()
-    except (OSError, ValueError):  # a notebook's, or a test's
+    except (OSError, ValueError):  # the stream of a notebook or a test
         return stream
     copy = os.fdopen(os.dup(descriptor), "w", encoding="utf-8", buffering=1)
     return stack.enter_context(copy)
 
 
 class _Tee(io.TextIOBase):
-    """Outlives its file, because log handlers that libraries make meanwhile keep it."""
+    """A stream that outlives its file, as log handlers that libraries create meanwhile hold it."""
 
     def __init__(self, file: Any, console: Any, shown: str) -> None:
         self._file = file

@@ -1,4 +1,4 @@
-"""The whole way from scans to Dice, in folders of its own, with the functions of our commands."""
+"""The demonstration: from scans to Dice with the functions of our commands, in its own folders."""
 
 import json
 import logging
@@ -38,14 +38,14 @@ log = logging.getLogger(__name__)
 _DATASET = "Dataset001_Brain"
 _MODEL = "umamba_bot"
 _CONFIGURATION = "2d"
-_FOLD = "4"  # nnU-Net's smallest: of 9 scans it leaves 8 to learn from
+_FOLD = "4"  # the smallest that nnU-Net accepts: of 9 scans, 8 are left for training
 _CHANNEL = "T1"
 
 _STARTED, _RESULT = ".umamba-demo", "demo.json"
 _COMMANDS, _LOG = "commands.sh", "log.txt"
 _OVERLAY, _CURVE = "segmentation.png", "training.png"
-# All that the demonstration puts into its folder, and the only things that it ever removes.
-# Users may have made data sets and models of their own beside the demonstration's.
+# Everything that the demonstration puts into its folder, and the only things that it ever removes:
+# users may have added data sets and models of their own.
 _OWN_FOLDERS = (
     "training",
     "held_out",
@@ -58,17 +58,18 @@ _OWN_FILES = (_RESULT, _COMMANDS, _LOG, _OVERLAY, _CURVE)
 
 @dataclass(frozen=True)
 class Recipe:
-    """How much work the demonstration is; the default suits two CPU cores.
+    """The amount of work of the demonstration; the default suits two CPU cores.
 
     Args:
-        n_training: Training scans, each with its own bias field; nnU-Net validates on some.
-        n_held_out: Scans of the held-out part.
+        n_training: Number of training scans, each with its own bias field; nnU-Net validates on
+            some of them.
+        n_held_out: Number of scans of the held-out part.
         features: Channels per stage.
-        patch_size: Patch size, no larger than a slice of either part: padding would be a sight
-            that differs between the two.
+        patch_size: Patch size, not larger than a slice of either part, as padding would look
+            different in the two.
         batch_size: Slices in a batch.
         epochs: Number of epochs.
-        iterations: Training iterations in all.
+        iterations: Total number of training iterations.
     """
 
     n_training: int = 9
@@ -82,14 +83,14 @@ class Recipe:
 
 @dataclass(frozen=True)
 class DemoRequest:
-    """What to run.
+    """Options of the demonstration.
 
     Args:
-        output: Folder for everything; nothing outside is touched.
+        output: Folder for all files; nothing outside is touched.
         seed: Seed of the scans and of the training.
         overwrite: Whether a finished demonstration in `output` is replaced.
-        device: `cpu`, `cuda` or `mps`; `None` is CUDA where there is one.
-        recipe: How much work.
+        device: `cpu`, `cuda` or `mps`; `None` is CUDA if there is a GPU.
+        recipe: Amount of work.
     """
 
     output: Path
@@ -101,7 +102,7 @@ class DemoRequest:
 
 @dataclass(frozen=True)
 class DemoResult:
-    """What came out; Dice is the mean over the held-out scans."""
+    """The result of the demonstration; Dice is the mean over the held-out scans."""
 
     output: Path
     dice: dict[str, float]
@@ -117,7 +118,7 @@ class DemoResult:
         return {"segmentation": self.output / _OVERLAY, "training": self.output / _CURVE}
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what JSON can hold."""
+        """Return the result in a form that JSON can hold."""
         packages = ("umamba", "nnunetv2", "torch", "nilearn")
         return {
             "model": _MODEL,
@@ -134,7 +135,7 @@ class DemoResult:
         }
 
     def to_table(self) -> str:
-        """Return what a person reads."""
+        """Return the result as text."""
         rows = [
             f"  {name.replace('_', ' '):14s}{self.dice[name]:10.3f}{thresholds:17.3f}"
             for name, thresholds in self.dice_thresholds.items()
@@ -146,7 +147,7 @@ class DemoResult:
                 *rows,
                 "",
                 *(str(path) for path in self.pictures.values()),
-                f"{self.output / _COMMANDS}: the same by hand, command by command",
+                f"{self.output / _COMMANDS}: the same, command by command",
                 "",
             ]
         )
@@ -156,14 +157,14 @@ def run_demo(request: DemoRequest) -> DemoResult:
     """Make scans, train, predict, score, and draw.
 
     Args:
-        request: What to run.
+        request: The options.
 
     Returns:
-        The scores, and where everything is.
+        The scores, and the folders and files.
 
     Raises:
-        UMambaError: If the folder holds a finished demonstration or anything else, or nilearn
-            is not installed.
+        UMambaError: If the folder holds a finished demonstration or something else, or nilearn is
+            not installed.
         ResumableInterruptError: If the user interrupts.
     """
     start = time.monotonic()
@@ -174,7 +175,9 @@ def run_demo(request: DemoRequest) -> DemoResult:
     commands = _command_lines(request, device)
     (output / _COMMANDS).write_text(_as_script(commands), encoding="utf-8")
     _announce(output, commands)
-    anew = resumable(lambda: "the same command begins the demonstration anew", as_a_whole=True)
+    anew = resumable(
+        lambda: "run the same command to start the demonstration again", as_a_whole=True
+    )
     variables = {"nnUNet_compile": "false", **default_workers(device)}
     with anew, Paths(root=output).in_use() as paths, environment(**variables):
         _say(1, f"writing {recipe.n_training} + {recipe.n_held_out} scans")
@@ -201,7 +204,7 @@ def run_demo(request: DemoRequest) -> DemoResult:
 
 
 def _prepare_folder(output: Path, *, overwrite: bool) -> None:
-    """Make the folder, and empty it of an earlier demonstration."""
+    """Make the folder, and remove an earlier demonstration from it."""
     if (output / _RESULT).is_file() and not overwrite:
         msg = f"{output} holds a finished demonstration; --overwrite replaces it"
         raise UMambaError(msg)
@@ -210,7 +213,7 @@ def _prepare_folder(output: Path, *, overwrite: bool) -> None:
             not output.is_dir() or (any(output.iterdir()) and not (output / _STARTED).is_file())
         )
         if is_strange:
-            msg = f"{output} is there and is no demonstration; give another --output"
+            msg = f"{output} exists and is not a demonstration; give another --output"
             raise UMambaError(msg)
         output.mkdir(parents=True, exist_ok=True)
         (output / _STARTED).touch()
@@ -224,7 +227,7 @@ def _prepare_folder(output: Path, *, overwrite: bool) -> None:
 
 
 def _command_lines(request: DemoRequest, device: str) -> list[list[str]]:
-    """Return the commands that do what the demonstration does, to be run in its folder."""
+    """Return the commands that do the same as the demonstration, to be run in its folder."""
     recipe = request.recipe
     labels = [f"{name}={value}" for name, value in data.LABELS.items()]
     features = ",".join(map(str, recipe.features))
@@ -246,8 +249,8 @@ def _command_lines(request: DemoRequest, device: str) -> list[list[str]]:
 def _as_script(commands: Sequence[Sequence[str]]) -> str:
     return "\n".join(
         [
-            "# What `umamba demo` did with the scans in training/ and held_out/.",
-            "# In a folder with copies of these two, this does it again.",
+            "# The commands that `umamba demo` ran on the scans in training/ and held_out/.",
+            "# To repeat them, run this file in a folder with copies of these two.",
             "set -e",
             'export nnUNet_raw="$PWD/nnUNet_raw"',
             'export nnUNet_preprocessed="$PWD/nnUNet_preprocessed"',
@@ -261,11 +264,11 @@ def _as_script(commands: Sequence[Sequence[str]]) -> str:
 
 def _announce(output: Path, commands: Sequence[Sequence[str]]) -> None:
     log.info(
-        "Grey and white matter in the MNI152 template: the average MRI of 152 people, no patient.\n"
+        "Grey and white matter in the MNI152 template: the mean MRI of 152 people, not a patient.\n"
         "U-Mamba learns the back of the brain (y = %d to %d mm) and segments the front (y = %d to\n"
         "%d mm); the %d mm between them are not used. Each scan has its own bias field and noise.\n"
         "Everything happens in %s,\n"
-        "by %d commands that do the same with your data:\n",
+        "by %d commands that you can use on your own data:\n",
         data.TRAINING.first_mm,
         data.TRAINING.last_mm,
         data.HELD_OUT.first_mm,
@@ -380,7 +383,7 @@ def _score(brain: data.Brain, output: Path) -> tuple[dict[str, float], dict[str,
 def _caption(thresholds: Thresholds) -> str:
     return (
         "MNI152 template: average T1-weighted MRI of 152 people, not a patient. Coronal slices "
-        "of one simulated scan; left in the picture is left in the brain.\n"
+        "of one simulated scan; the left of the picture is the left of the brain.\n"
         f"Dice is the mean of grey and white matter in this scan. Thresholds: grey from "
         f"{thresholds.grey:.2f}, white from {thresholds.white:.2f}, the best on the training scans."
     )

@@ -1,4 +1,4 @@
-"""Dice, and the segmentation that needs no network: two thresholds, fitted on the training part."""
+"""Dice, and a segmentation without a network: two thresholds, fitted on the training part."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _CANDIDATES = 400
 
 
 def dice(reference: Volume, prediction: Volume) -> float:
-    """Return 2 |A and B| / (|A| + |B|) of two masks; NaN where both are empty."""
+    """Return the Dice of two masks, 2 |A and B| / (|A| + |B|); NaN if both are empty."""
     total = int(np.count_nonzero(reference)) + int(np.count_nonzero(prediction))
     if total == 0:
         return float("nan")
@@ -30,20 +30,20 @@ def dice_per_label(reference: Volume, prediction: Volume) -> dict[str, float]:
 
 
 def mean_dice(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Average the Dice of every label over scans; `mean` is the average of the labels."""
+    """Average the Dice of every label over scans; `mean` is the average over labels."""
     means = {name: float(np.mean([score[name] for score in scores])) for name in LABELS}
     return {**means, "mean": float(np.mean(list(means.values())))}
 
 
 @dataclass(frozen=True)
 class Thresholds:
-    """Grey matter from `grey` upwards, white matter from `white` upwards."""
+    """Two intensity thresholds: grey matter from `grey` upwards, white matter from `white`."""
 
     grey: float
     white: float
 
     def segment(self, image: Volume) -> Volume:
-        """Return the labels."""
+        """Return the labels of an image."""
         labels = np.zeros(image.shape, np.uint8)
         labels[image >= self.grey] = LABELS["grey_matter"]
         labels[image >= self.white] = LABELS["white_matter"]
@@ -51,9 +51,9 @@ class Thresholds:
 
 
 def fit_thresholds(images: Sequence[Volume], masks: Sequence[Volume]) -> Thresholds:
-    """Find the two thresholds that are best on all training scans together.
+    """Find the two thresholds with the best Dice on all training scans together.
 
-    All pairs out of 400 intensities are tried; the best has the highest mean Dice.
+    All pairs of 400 intensities are tried; the best has the highest mean Dice.
 
     Args:
         images: The training scans.

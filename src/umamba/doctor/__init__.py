@@ -1,1 +1,1 @@
-"""`umamba doctor`: what runs on this machine, what does not, and what would mend it."""
+"""`umamba doctor`: a report of what runs on this machine, what does not, and how to fix it."""

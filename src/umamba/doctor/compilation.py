@@ -1,4 +1,4 @@
-"""The section on torch.compile: whether nnU-Net will use it, and whether it can."""
+"""The section on torch.compile: whether nnU-Net will use it, and whether it can run."""
 
 import shutil
 import sys
@@ -21,7 +21,7 @@ def examine_compilation(device: str) -> Section:
     """
     reason = _why_not(device)
     asked = setting(_VARIABLE)
-    # As nnU-Net decides: on a GPU unless the variable says no, on a CPU never.
+    # As nnU-Net decides: always on a GPU unless the variable says no, never on a CPU.
     wanted = device == "cuda" and (asked is None or asked.lower() in ("true", "1", "t"))
     lines = {
         "torch.compile": reason or "available",
@@ -30,13 +30,15 @@ def examine_compilation(device: str) -> Section:
     }
     problems: tuple[str, ...] = ()
     if wanted and reason:
-        problems = (f"nnU-Net will compile, and cannot: {reason}, or `export {_VARIABLE}=f`",)
+        problems = (
+            f"nnU-Net will try to compile, but cannot: {reason}, or `export {_VARIABLE}=f`",
+        )
     return Section("Compilation", lines, problems)
 
 
 def _why_not(device: str) -> str | None:
-    """Return why torch.compile cannot run, with what would mend it."""
-    # Triton compiles its launcher with a C compiler, inductor what runs on a CPU with a C++ one.
+    """Return why torch.compile cannot run, and the command that fixes it."""
+    # Triton compiles its launcher with a C compiler, inductor its CPU code with a C++ compiler.
     variable, names = ("CC", ("gcc", "clang")) if device == "cuda" else ("CXX", ("g++", "clang++"))
     chosen = setting(variable)
     if any(shutil.which(name) for name in ([chosen] if chosen else names)):

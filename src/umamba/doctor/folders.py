@@ -1,4 +1,4 @@
-"""The section on nnU-Net's three folders: set, there, writable, and how much space is left."""
+"""The section on nnU-Net's three folders: whether they are set and writable, and free space."""
 
 import os
 import shutil
@@ -12,13 +12,13 @@ from umamba.system.path_names import check_writable
 __all__ = ["examine_folders"]
 
 _GIB = 2**30
-# A checkpoint of a large network has about half a GiB, and three are kept.
+# A checkpoint of a large network takes about half a GiB, and three are kept.
 _NEEDED_SPACE = 2 * _GIB
 _AMPLE_SPACE = 20 * _GIB
 
 
 def examine_folders(paths: Paths) -> Section:
-    """Look at each folder; nothing is made or left there.
+    """Examine each folder, without creating anything in it.
 
     Args:
         paths: The folders.
@@ -40,7 +40,7 @@ def examine_folders(paths: Paths) -> Section:
 
 
 def _examine(path: Path, variable: str, *, is_read_only: bool) -> tuple[str, str, str]:
-    """Return what to say of a folder, a problem and a warning; "" for none."""
+    """Return the state of a folder, a problem and a warning; "" for none."""
     if path.exists() and not path.is_dir():
         return "no folder", f"{path} is a file; `export {variable}=/another/folder`", ""
     if is_read_only and path.is_dir():

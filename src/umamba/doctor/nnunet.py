@@ -1,4 +1,4 @@
-"""The section on nnU-Net: which one Python imports, and whether it is the one from PyPI."""
+"""The section on nnU-Net: where Python imports it from, and whether it is the PyPI release."""
 
 import base64
 import hashlib
@@ -12,7 +12,7 @@ from umamba.doctor.section import Section
 __all__ = ["examine_nnunet"]
 
 _PACKAGE = "nnunetv2"
-_REQUIREMENT = "nnunetv2>=2.8,<3"  # as in our own metadata; a test compares them
+_REQUIREMENT = "nnunetv2>=2.8,<3"  # as in our own metadata; a test compares the two
 _INSTALL = f"`pip install '{_REQUIREMENT}'`"
 # A file that the authors' U-Mamba fork adds.
 _FORK_FILE = "nets/UMambaBot_3d.py"
@@ -20,7 +20,7 @@ _SHOWN = 3
 
 
 def examine_nnunet() -> Section:
-    """Find nnU-Net without importing it, and compare its files with pip's record of them."""
+    """Find nnU-Net without importing it, and compare its files with pip's record."""
     folder = _imported_from()
     if folder is None:
         problem = f"Python finds no {_PACKAGE}; {_INSTALL}"
@@ -41,7 +41,9 @@ def examine_nnunet() -> Section:
     if not _fits(version):
         text = f"{_PACKAGE} {version} is not {_REQUIREMENT}{f' ({doubt})' if doubt else ''}"
         return Section("nnU-Net", lines, (f"{text}; in a fresh environment: {_INSTALL}",))
-    mend = f"`pip install --force-reinstall --no-deps '{_PACKAGE}=={version}'` brings the stock one"
+    mend = (
+        f"`pip install --force-reinstall --no-deps '{_PACKAGE}=={version}'` installs the stock one"
+    )
     warnings = (f"this is not the stock {_PACKAGE}: {doubt}; {mend}",) if doubt else ()
     return Section("nnU-Net", lines, warnings=warnings)
 
@@ -59,18 +61,18 @@ def _fits(version: str) -> bool:
 
 
 def _doubt(installed: Distribution, folder: Path) -> str | None:
-    """Return what speaks against its being the release from PyPI."""
+    """Return what suggests that it is not the release from PyPI."""
     if (folder / _FORK_FILE).is_file():
-        return "it is the U-Mamba authors' fork, which calls itself nnunetv2, too"
+        return "it is the fork of U-Mamba's authors, which is called nnunetv2 as well"
     source = json.loads(installed.read_text("direct_url.json") or "{}")
     if source:
         kind = "an editable install of" if _is_editable(source) else "installed from"
         return f"{kind} {source.get('url', 'an unknown place')}"
     recorded = [file for file in installed.files or () if file.parts[0] == _PACKAGE]
     if not any(file.hash for file in recorded):
-        return "pip keeps no record of its files"
+        return "pip has no record of its files"
     if Path(str(installed.locate_file(_PACKAGE))).resolve() != folder:
-        return "a folder that comes first on Python's path hides the one that pip installed"
+        return "a folder earlier on Python's path hides the one that pip installed"
     changed = [str(file) for file in recorded if file.hash and not _is_intact(file)]
     return f"{len(changed)} of its files changed or missing: {_some(changed)}" if changed else None
 
@@ -81,11 +83,11 @@ def _is_editable(source: dict[str, object]) -> bool:
 
 
 def _additions(installed: Distribution, folder: Path) -> str:
-    """Name what else lies there: mostly trainers of the user's own."""
+    """Name additional files in its folder: mostly trainers of the user."""
     known = {Path(str(file.locate())).resolve() for file in installed.files or ()}
     sources = sorted(file.resolve() for file in folder.rglob("*.py"))
     added = [str(file.relative_to(folder)) for file in sources if file not in known]
-    return f"; not of the release: {_some(added)}" if added else ""
+    return f"; not part of the release: {_some(added)}" if added else ""
 
 
 def _is_intact(file: PackagePath) -> bool:

@@ -1,4 +1,4 @@
-"""The section on plans: whether the networks that they name can be imported here."""
+"""The section on plans: whether the networks they name can be imported here."""
 
 import inspect
 import pydoc
@@ -21,7 +21,7 @@ _REMEDIES = {
 
 
 def examine_plans(paths: Paths) -> Section:
-    """Locate every network class that plans in the preprocessed folder name, as nnU-Net does.
+    """Locate every network class named by plans in the preprocessed folder, as nnU-Net does.
 
     Args:
         paths: nnU-Net's folders.
@@ -35,7 +35,9 @@ def examine_plans(paths: Paths) -> Section:
             names = _class_names(file)
         except PlansError as error:
             number = file.parent.name[7:10]
-            problems.append(f"{error}; `nnUNetv2_plan_experiment -d {number}` makes nnU-Net's anew")
+            problems.append(
+                f"{error}; `nnUNetv2_plan_experiment -d {number}` makes nnU-Net's plans again"
+            )
             continue
         for configuration, name in names.items():
             users[name].append(f"{file.parent.name}/{file.name}, {configuration}")
@@ -50,7 +52,7 @@ def examine_plans(paths: Paths) -> Section:
 
 
 def _class_names(file: Path) -> dict[str, str]:
-    """Return the class by configuration; older plans and inherited configurations name none."""
+    """Return the classes by configuration; old plans and inherited configurations name none."""
     configurations = read_plans(file.parent, file.stem)["configurations"]
     architectures = {name: entry.get("architecture") for name, entry in configurations.items()}
     return {
@@ -61,10 +63,10 @@ def _class_names(file: Path) -> dict[str, str]:
 
 
 def _why_not(name: str) -> str | None:
-    """Return why a name does not lead to its class.
+    """Return why a name cannot be resolved to its class.
 
-    nnU-Net then takes any class of the same last name in dynamic_network_architectures, if there
-    is one: that would be another network.
+    In that case nnU-Net takes any class of the same name in dynamic_network_architectures, if there
+    is one, which would be another network.
     """
     try:
         found = pydoc.locate(name)
@@ -74,11 +76,11 @@ def _why_not(name: str) -> str | None:
         return "there is no such class"
     is_network = inspect.isclass(found) and issubclass(found, nn.Module)
     if not is_network or getattr(found, "__name__", "") != name.rpartition(".")[2]:
-        return f"it leads to {found!r}, which is not that network"
+        return f"it resolves to {found!r}, which is not that network"
     return None
 
 
 def _remedy(name: str) -> str:
     package = name.partition(".")[0]
-    other = f"`export PYTHONPATH=/folder/with/{package}`, or install what it comes from"
+    other = f"`export PYTHONPATH=/folder/with/{package}`, or install the package that contains it"
     return _REMEDIES.get(package, other)

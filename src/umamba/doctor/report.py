@@ -1,4 +1,4 @@
-"""All that `umamba doctor` looks at: a section of your own is one file, and its line here."""
+"""The report of `umamba doctor`: a new section needs one file, and one line here."""
 
 from umamba.doctor.compilation import examine_compilation
 from umamba.doctor.folders import examine_folders
@@ -14,7 +14,7 @@ __all__ = ["examine"]
 
 
 def examine(paths: Paths) -> list[Section]:
-    """Look at everything, in the order in which it is shown.
+    """Examine everything, in the order in which it is shown.
 
     Args:
         paths: nnU-Net's folders.

@@ -1,4 +1,4 @@
-"""The section on devices and the selective scan: what runs where, and why a faster one does not."""
+"""The section on devices and the selective scan: which backends run where, and why others don't."""
 
 import platform
 import shutil
@@ -21,10 +21,10 @@ __all__ = ["device_names", "examine_scan"]
 
 
 def examine_scan() -> Section:
-    """Find out what each backend does on each device that is here.
+    """Examine what each backend does on each available device.
 
     Raises:
-        BackendError: If the environment variable names no backend.
+        BackendError: If the environment variable does not name a backend.
     """
     asked = check_backend()
     devices = device_names()
@@ -41,14 +41,14 @@ def examine_scan() -> Section:
 
 
 def device_names() -> list[str]:
-    """Return the kinds of devices that torch finds here and a backend is made for, CPU first."""
+    """Return the types of devices that torch finds and that a backend supports, CPU first."""
     known = dict.fromkeys(("cpu", *(device for b in backends() for device in b.devices)))
     return [device for device in known if torch.get_device_module(device).is_available()]
 
 
 def _auto(device: str) -> str:
     with catch_warnings():
-        simplefilter("ignore", RuntimeWarning)  # the lines below say it, too
+        simplefilter("ignore", RuntimeWarning)  # the lines below say so as well
         chosen: str = resolve_backend("auto", device)
     return chosen
 
@@ -59,7 +59,7 @@ def _verdict(backend: ScanBackend, device: str) -> str:
 
 
 def _problems(asked: str, devices: list[str]) -> tuple[str, ...]:
-    """Say so if the backend that is asked for runs on no device here."""
+    """Return a problem if the requested backend runs on no device here."""
     if asked == "auto":
         return ()
     reasons = {device: find_backend(asked).why_not(device) for device in devices}
@@ -67,26 +67,30 @@ def _problems(asked: str, devices: list[str]) -> tuple[str, ...]:
         return ()
     says = "; ".join(f"{device}: {reason}" for device, reason in reasons.items())
     return (
-        f"{VARIABLE} asks for {asked}, which runs on no device here ({says}); torch takes over. "
-        f"Mend it, or unset {VARIABLE}",
+        f"{VARIABLE} asks for {asked}, which runs on no device here ({says}), so torch is used. "
+        f"Fix this, or unset {VARIABLE}",
     )
 
 
 def _unused_gpu(devices: list[str]) -> tuple[str, ...]:
-    """Say so if there seems to be a GPU that torch cannot use."""
+    """Return a warning if there seems to be a GPU that torch cannot use."""
     if "cuda" in devices or shutil.which("nvidia-smi") is None:
         return ()
     if torch.version.cuda is None:
-        mend = "this torch is for CPUs only; `pip install --force-reinstall torch` with CUDA, as "
-        mend += "pytorch.org/get-started tells"
+        mend = (
+            "this torch is for CPUs only; run `pip install --force-reinstall torch` with CUDA, as "
+        )
+        mend += "explained at pytorch.org/get-started"
     else:
-        mend = f"its driver may be too old for CUDA {torch.version.cuda}; `nvidia-smi` tells, and "
-        mend += "`echo $CUDA_VISIBLE_DEVICES` whether it is hidden"
+        mend = (
+            f"its driver may be too old for CUDA {torch.version.cuda} (see `nvidia-smi`), or the "
+        )
+        mend += "GPU is hidden (see `echo $CUDA_VISIBLE_DEVICES`)"
     return (f"an NVIDIA driver is installed, but torch finds no GPU: {mend}",)
 
 
 def _slow_gpu(devices: list[str]) -> tuple[str, ...]:
-    """Say so if a GPU is here whose own kernel does not run."""
+    """Return a warning if there is a GPU whose own kernel does not run."""
     reasons = (fastest(device).why_not(device) for device in devices if device != "cpu")
     return tuple(f"the GPU runs the slow torch backend: {reason}" for reason in reasons if reason)
 

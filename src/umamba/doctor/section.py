@@ -11,10 +11,10 @@ class Section:
 
     Args:
         name: Its heading.
-        lines: What was found, by what was looked at, in order.
-        problems: What a training would fail of, or what was asked for and cannot be had; each with
-            what would mend it.
-        warnings: What makes a training slow or risky, likewise.
+        lines: The findings, by what was examined, in order.
+        problems: Reasons why a training would fail, or why a request cannot be met, each with a
+            remedy.
+        warnings: Things that make a training slow or risky, each with a remedy.
     """
 
     name: str
@@ -23,7 +23,7 @@ class Section:
     warnings: tuple[str, ...] = ()
 
     def to_text(self) -> str:
-        """Return what a person reads."""
+        """Return the section as text."""
         width = max(map(len, self.lines), default=0)
         lines = [f"  {label:<{width}}  {text}" for label, text in self.lines.items()]
         problems = [f"  problem: {problem}" for problem in self.problems]

@@ -1,4 +1,4 @@
-"""The section on versions: what to state in a bug report."""
+"""The section on versions, to be stated in a bug report."""
 
 import platform
 
@@ -11,15 +11,15 @@ _PACKAGES = ("umamba", "torch", "nnunetv2", "numpy", "llvmlite")
 
 
 def examine_versions() -> Section:
-    """Name the versions of what computes."""
+    """List the versions of the packages that do the computing."""
     found = {package: installed_version(package) for package in _PACKAGES}
-    # The others have sections of their own, which say what to do.
+    # The other packages have sections of their own, which say what to do.
     missing = [name for name in ("umamba",) if found[name] == NOT_INSTALLED]
     return Section(
         "Versions",
         {**found, "Python": platform.python_version(), "system": platform.platform()},
         warnings=tuple(
-            f"{name} runs from a folder that is not installed; `pip install -e .` there does it"
+            f"{name} runs from a folder that is not installed; run `pip install -e .` in it"
             for name in missing
         ),
     )

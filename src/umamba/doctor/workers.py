@@ -1,4 +1,4 @@
-"""The section on augmentation workers: whether the machine can carry them all."""
+"""The section on augmentation workers: whether the machine can run them all."""
 
 from umamba.doctor.section import Section
 from umamba.errors import UMambaError
@@ -10,9 +10,9 @@ __all__ = ["examine_workers"]
 
 _VARIABLE = "nnUNet_n_proc_DA"
 _MIB, _GIB = 2**20, 2**30
-# Batches of some ten MiB lie in shared memory, several for each worker.
+# Batches of several tens of MiB lie in shared memory, several for each worker.
 _LEAST_SHARED, _AMPLE_SHARED = 64 * _MIB, 128 * _MIB
-# Every tensor on its way is an open file.
+# Every tensor in transit is an open file.
 _LEAST_FILES, _FILES, _FILES_PER_WORKER = 256, 256, 64
 # Each worker imports torch and holds a few cases; half as many more augment for validation.
 _MEMORY, _MEMORY_PER_WORKER = 4 * _GIB, 3 * _GIB // 2
@@ -62,7 +62,7 @@ def _check_shared(limits: Limits, workers: int) -> tuple[str, str]:
         return "", ""
     fewer = shared // _AMPLE_SHARED
     text = (
-        f"/dev/shm has {shared // _MIB} MiB, {workers} workers want {workers * 128}: "
+        f"/dev/shm has {shared // _MIB} MiB, but {workers} workers need {workers * 128}: "
         "`docker run --shm-size=8g ...`, or `sudo mount -o remount,size=8G /dev/shm`, "
         f"or `export {_VARIABLE}={fewer}`"
     )
@@ -74,7 +74,7 @@ def _check_files(limits: Limits, workers: int) -> tuple[str, str]:
     if files is None or files >= wanted or not workers:
         return "", ""
     hard = limits.open_files_hard
-    text = f"{files} open files are allowed, {workers} workers may need {wanted}: "
+    text = f"{files} open files are allowed, but {workers} workers may need {wanted}: "
     if hard is None or hard >= wanted:
         text += f"`ulimit -n {wanted}`"
     else:
@@ -88,10 +88,10 @@ def _check_memory(limits: Limits, workers: int) -> tuple[str, str]:
     if memory is None or memory >= wanted:
         return "", ""
     fewer = max(0, (memory - _MEMORY) // _MEMORY_PER_WORKER)
-    text = f"{_gib(memory)} of memory are little for {workers} workers, which may take "
+    text = f"{_gib(memory)} of memory is little for {workers} workers, which may take "
     text += f"{_gib(wanted)}: `export {_VARIABLE}={fewer}`"
     if memory < _LEAST_MEMORY:
-        return f"{_gib(memory)} of memory are too little to train: give the job more", ""
+        return f"{_gib(memory)} of memory is too little for training: give the job more", ""
     return ("", text) if fewer < workers else ("", "")
 
 
