@@ -360,7 +360,7 @@ def rewrite(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
 DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "wrong hash": (
         lambda m: (m / "plans.json").write_text((m / "plans.json").read_text() + " "),
-        "'plans.json' is not what was exported, its checksum differs",
+        "'plans.json' is not what was exported: its checksum differs",
     ),
     "truncated weights": (
         lambda m: os.truncate(m / "fold_0/weights.safetensors", 1000),
@@ -378,7 +378,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "missing file": (lambda m: (m / "dataset.json").unlink(), "'dataset.json' is missing"),
     "no plans listed": (
         lambda m: rewrite(m / "manifest.json", lambda c: c["files"].pop("plans.json")),
-        "manifest.json lists no plans.json, without which",
+        "manifest.json lists no plans.json, which every model needs",
     ),
     "later schema": (
         lambda m: rewrite(m / "manifest.json", lambda c: c.update(schema_version=2)),

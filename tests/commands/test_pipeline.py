@@ -184,7 +184,7 @@ def test_an_interrupted_training_goes_on_as_it_was_begun(
     shutil.copy(latest, previous_of(latest))
     latest.write_bytes(latest.read_bytes()[:1000])
     assert main(command("broken", "--resume")) == 0
-    assert f"going on from {latest.with_name('checkpoint_best.pth')}" in capsys.readouterr().err
+    assert f"resuming from {latest.with_name('checkpoint_best.pth')}" in capsys.readouterr().err
     kept = sorted(path.name for path in latest.parent.glob("checkpoint*"))
     assert kept == ["checkpoint_best.pth", "checkpoint_final.pth"]
     whole, broken = (
@@ -272,13 +272,16 @@ def test_only_bad_cases_is_the_users_fault(
         ),
         (
             ["train", "901", "3d_fullres", "4", "-p", PLANS, "-tr", "nnUNetTrainer", "--seed", "1"],
-            "belong to nnUNetTrainerUMamba; nnUNetTrainer has its own",
+            "are for nnUNetTrainerUMamba; nnUNetTrainer sets its own",
         ),
         (
             ["train", "901", "3d_fullres", "4", "-p", PLANS, "--epochs", "3", "--iterations", "2"],
             "2 iterations cannot be spread over 3 epochs",
         ),
-        (["train", "901", "3d_fullres", "x", "-p", PLANS], "fold 'x' is neither a number nor all"),
+        (
+            ["train", "901", "3d_fullres", "x", "-p", PLANS],
+            "fold 'x' is neither a number nor 'all'",
+        ),
         (["plan", "901", "--model", "umamba_bot", "--from", "Other"], "'Other' do not exist"),
         (
             ["plan", "901", "--model", "umamba_bot", "--patch-size", "9", "16", "16"],

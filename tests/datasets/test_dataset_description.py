@@ -121,8 +121,8 @@ def test_values_that_regions_do_not_tell_apart_are_only_warned_of(tmp_path: Path
     save_raw(make_folders(tmp_path), labels=labels, regions_class_order=[2])
     lines = findings_of(tmp_path)
     assert [line for line in lines if "dataset.json" in line] == [
-        "warning: Dataset007_Test/dataset.json: the regions do not tell 1 from 2: predictions hold "
-        "2 for both; give it a region of its own unless that is meant"
+        "warning: Dataset007_Test/dataset.json: the regions do not distinguish 1 from 2: "
+        "predictions hold 2 for both; give it a region of its own, unless both mean the same"
     ]
 
 

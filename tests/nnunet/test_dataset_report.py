@@ -72,7 +72,7 @@ def test_images_for_training_and_for_testing(folders):
     save(raw / "imagesTs" / "u_0000.nii.gz", noise(4, 6, 8))
     assert findings_of(folders) == [
         "error: case t: imagesTs/t_0000.nii.gz: it holds the same voxels as "
-        "imagesTr/b_0000.nii.gz; remove one of the two: a test must not know the training"
+        "imagesTr/b_0000.nii.gz; remove one of the two: test images must not be used for training"
     ]
 
 

@@ -52,7 +52,7 @@ def test_too_few_cases(folders):
             [(["a", "b.nii.gz", "c", "d"], "e"), ("abc", "d")],
             "fold 0 names cases in train that do not exist: b.nii.gz; write b without the ending",
         ),
-        ([("abcde", "e")], "fold 0 trains with cases of its own validation: e; correct"),
+        ([("abcde", "e")], "fold 0 trains on cases of its own validation: e; correct"),
         ([("ab", "c")], "warning: {file}: no fold uses d, e; add them unless"),
     ],
 )

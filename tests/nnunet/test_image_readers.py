@@ -176,7 +176,7 @@ def test_skewed_axes_of_all_images_make_nnunet_take_nibabel(folders):
     for path in raw.rglob("*.nii.gz"):
         skew(path)
     (line,) = findings_of(folders)
-    assert "SimpleITKIO cannot open the first image, so NibabelIO is taken for all cases" in line
+    assert "SimpleITKIO cannot open the first image, so NibabelIO is used for all cases" in line
     assert '"overwrite_image_reader_writer": "NibabelIO"' in line
 
 

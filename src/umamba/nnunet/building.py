@@ -1,4 +1,4 @@
-"""A network by the name of a model, or by plans: for any PyTorch project."""
+"""Build a network by the name of a model, or by plans, for any PyTorch project."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -33,19 +33,19 @@ def build(
         model: Name of a model of `umamba.models()`, or plans: those of `umamba.plan`, or a file.
         input_channels: Channels of the images.
         num_classes: Classes, the background among them.
-        configuration: `2d`, `3d_fullres`, ...; for the name of a model one of these two.
+        configuration: `2d`, `3d_fullres`, ...; with the name of a model one of these two.
         patch_size: Voxels along each axis, for the name of a model; by default 128 in 3D and 512
             in 2D. Only some networks depend on it.
-        features: Channels per stage, the last for further stages, too, for the name of a model.
+        features: Channels per stage, the last also for further stages, for the name of a model.
         deep_supervision: Whether it returns the logits of all heads, full resolution first, as a
-            list, in place of one tensor.
-        trust_plans: Whether plans may have anything imported.
+            list, instead of one tensor.
+        trust_plans: Whether plans may name any code to import.
 
     Returns:
         The network; (batch, channels, *patch) to (batch, classes, *patch).
 
     Raises:
-        UMambaError: If there is no such model or configuration, or it cannot be built.
+        UMambaError: If the model or configuration is unknown, or cannot be built.
     """
     from umamba.nnunet.plans.networks import build_network
 
@@ -87,7 +87,7 @@ def _planned(
     features: Sequence[int] | None,
     dataset_json: Mapping[str, Any],
 ) -> "Plans":
-    """Return plans for a model, of nnU-Net's plans for a typical data set."""
+    """Return plans for a model, derived from nnU-Net's plans for a typical data set."""
     from umamba.nnunet.plans.derivation import PlanOptions, derive_plans
     from umamba.nnunet.plans.example import example_plans
 
@@ -103,7 +103,7 @@ def _planned(
 
 
 def _given(model: "str | os.PathLike[str] | Plans", *, trust_plans: bool) -> "tuple[Plans, Path]":
-    """Return plans that are given, or read from a file."""
+    """Return the given plans, or read them from a file."""
     from umamba.nnunet.trust import check_plans
     from umamba.system.json_files import load_json
 

@@ -1,4 +1,4 @@
-"""Check an nnU-Net raw data set before training; nothing of it is ever changed."""
+"""Check an nnU-Net raw data set before training, without changing anything in it."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ Progress = Callable[[Sequence[Any], str], Iterable[Any]]
 
 @dataclass(frozen=True)
 class DatasetReport:
-    """What was found, errors first."""
+    """The problems of a data set, errors first."""
 
     name: str
     path: Path
@@ -32,11 +32,11 @@ class DatasetReport:
 
     @property
     def n_errors(self) -> int:
-        """How many of the problems are errors."""
+        """The number of problems that are errors."""
         return len(errors_of(self.problems))
 
     def to_dict(self) -> dict[str, object]:
-        """Return what JSON can hold."""
+        """Return plain data for JSON."""
         return {
             "dataset": self.name,
             "path": str(self.path),
@@ -49,7 +49,7 @@ class DatasetReport:
         }
 
     def to_text(self) -> str:
-        """Return what a person reads."""
+        """Return the report as text for people."""
         counts = (
             _count(self.n_cases, "case"),
             _count(self.n_errors, "error"),
@@ -69,14 +69,14 @@ def check_dataset(dataset: str, paths: Paths, progress: Progress | None = None) 
 
     Args:
         dataset: Name or number of the data set.
-        paths: nnU-Net's folders; the splits are looked for in `preprocessed`, if that is known.
+        paths: nnU-Net's folders; the splits are read from `preprocessed`, if that is known.
         progress: Wraps a sequence to show how far its iteration is; called with a title.
 
     Returns:
         The report.
 
     Raises:
-        DatasetError: If there is no such data set, or nothing in it that can be checked.
+        DatasetError: If the data set is missing, or holds nothing that can be checked.
         UMambaError: If `dataset.json` or `splits_final.json` is damaged, or `raw` is not known.
     """
     progress = progress or (lambda items, _title: items)
@@ -136,6 +136,6 @@ def _check_test_cases(facts: Sequence[CaseFacts], test_facts: Sequence[CaseFacts
         trained = [fact for fact in group if fact.case.mask is not None]
         for fact in (fact for fact in group if fact.case.mask is None and trained):
             text = f"it holds the same voxels as {short(trained[0].images[0].path)}"
-            fix = "remove one of the two: a test must not know the training"
+            fix = "remove one of the two: test images must not be used for training"
             problems.append(Problem(fact.case.case_id, fact.images[0].path, text, fix))
     return problems

@@ -1,4 +1,4 @@
-"""Find out which of its readers nnU-Net will use: it decides what can be read, and how."""
+"""Find the reader that nnU-Net will use: it decides what can be read, and how."""
 
 import contextlib
 import io
@@ -15,11 +15,11 @@ __all__ = ["nnunet_reader"]
 
 
 def nnunet_reader(description: Mapping[str, Any], example: Path | None) -> str | None:
-    """Return the name of the reader that nnU-Net takes for a data set.
+    """Return the name of the reader that nnU-Net uses for a data set.
 
     That is `overwrite_image_reader_writer` of dataset.json, if nnU-Net has it, or else the first
-    reader for the ending that can open the first image of the first case. Where none can, the
-    image is at fault, and what the first of them says of it is of use.
+    reader for the ending that can open the first image of the first case. If none can, the
+    image is at fault, and the first reader's report on it is useful.
 
     Args:
         description: The content of dataset.json.

@@ -33,7 +33,7 @@ _MOST_FOLDS = 100
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """The parts of a trained model, which fit together.
+    """The parts of a trained model, checked to fit together.
 
     Attributes:
         plans: nnU-Net's manager of its plans.
@@ -41,7 +41,7 @@ class TrainedModel:
         dataset_json: Its `dataset.json`.
         trainer: Name of the trainer that builds its network.
         mirroring_axes: Axes along which predictions may be mirrored.
-        weights: For each fold, the weights in the types that the network has.
+        weights: For each fold, the weights in the types of the network.
     """
 
     plans: Any
@@ -74,16 +74,16 @@ def read_model(
     trust_plans: bool = False,
     described: tuple[dict[str, Any], Plans] | None = None,
 ) -> TrainedModel:
-    """Read a model folder of nnU-Net, the authors' fork, or ours, and check that it predicts.
+    """Read a model folder of nnU-Net, the authors' fork, or ours, and check that it can predict.
 
-    Nothing in it is run, and what it describes is built without memory first.
+    No code in it is run, and the network that it describes is first built without memory.
 
     Args:
         folder: Folder with `plans.json`, `dataset.json` and `fold_*`.
-        folds: The folds; empty means all that are there.
+        folds: The folds; empty means all that exist.
         checkpoint_name: File in each fold.
-        trust_plans: Whether plans and checkpoints may have anything imported.
-        described: Checked `dataset.json` and plans to take in place of those in the folder.
+        trust_plans: Whether plans and checkpoints may name any code to import.
+        described: Checked `dataset.json` and plans to use instead of those in the folder.
 
     Returns:
         The model.
@@ -142,7 +142,7 @@ def read_model(
 
 
 def find_folds(model_folder: Path, checkpoint_name: str) -> list[str]:
-    """Return the trained folds; `all` only where there is nothing else, as nnU-Net does."""
+    """Return the trained folds; `all` only if it is the only one, as nnU-Net does."""
     there = [
         p.parent.name.removeprefix("fold_") for p in model_folder.glob(f"fold_*/{checkpoint_name}")
     ]
@@ -159,10 +159,10 @@ def find_folds(model_folder: Path, checkpoint_name: str) -> list[str]:
 
 
 def _check_fold(model_folder: Path, fold: str, checkpoint_name: str) -> None:
-    """Check that a fold is there and has that checkpoint.
+    """Check that a fold exists and has that checkpoint.
 
     Raises:
-        CheckpointError: If it has not; it names those that are there.
+        CheckpointError: If not; the message names those that exist.
     """
     folder = model_folder / f"fold_{fold}"
     if (folder / checkpoint_name).is_file():
@@ -176,7 +176,7 @@ def _check_fold(model_folder: Path, fold: str, checkpoint_name: str) -> None:
 
 
 def _remedy(others: Sequence[str]) -> str:
-    """Say what else there is, of a training that is not finished perhaps; "" if nothing is."""
+    """Name other checkpoints, perhaps of an unfinished training; "" if there are none."""
     if not others:
         return ""
     return (
@@ -190,7 +190,7 @@ def _check_ending(ending: str, reader: Any, folder: Path) -> None:
     if ending not in reader.supported_file_endings:
         msg = (
             f"{folder / 'dataset.json'}: file_ending is {quoted(ending)}, but {reader.__name__}, "
-            f"which the plans name, writes {' '.join(reader.supported_file_endings)} only; one of "
+            f"which the plans name, writes only {' '.join(reader.supported_file_endings)}; one of "
             "the two files is not this model's"
         )
         raise PlansError(msg)
@@ -212,7 +212,7 @@ def _mirroring_axes(
 def _build_without_memory(model: TrainedModel, folder: Path) -> nn.Module:
     """Build the network on the meta device, which knows shapes and types only.
 
-    It may have no more weights than there are: plans that describe a giant end early.
+    It may have no more weights than the checkpoint: plans that describe a giant are refused early.
     """
     most = _MADE_PER_WEIGHT * max(map(len, model.weights)) + _SPARE
     with (
@@ -238,9 +238,9 @@ def _check_weights(weights: Mapping[str, Tensor], network: nn.Module, file: Path
     without_memory = {name: weight.to("meta") for name, weight in weights.items()}
     missing, extra = network.load_state_dict(without_memory, strict=False)
     if missing:
-        _refuse(file, f"there is no {missing[0]}")
+        _refuse(file, f"they lack {missing[0]}")
     if extra:
-        _refuse(file, f"there is no place for {quoted(extra[0])}")
+        _refuse(file, f"the network has no {quoted(extra[0])}")
     check_finite(weights, file)
 
 

@@ -38,10 +38,10 @@ class Paths:
     """nnU-Net's three folders.
 
     Args:
-        raw: Raw data; `None` is what nnU-Net's variable `nnUNet_raw` says when work begins.
-        preprocessed: Plans and preprocessed data; `None` likewise, `nnUNet_preprocessed`.
-        results: Trained models; `None` likewise, `nnUNet_results`.
-        root: A folder that holds those of the three that are not given, named as the variables.
+        raw: Raw data; `None` means the environment variable `nnUNet_raw`, read when work begins.
+        preprocessed: Plans and preprocessed data; `None` means `nnUNet_preprocessed`.
+        results: Trained models; `None` means `nnUNet_results`.
+        root: A folder that holds those of the three that are not given, named like the variables.
     """
 
     raw: Path | None
@@ -67,12 +67,12 @@ class Paths:
         return cls(**{name: getattr(args, name, None) for name in VARIABLES}).completed()
 
     def completed(self) -> "Paths":
-        """Return these folders, and those of nnU-Net's variables for what is not given."""
+        """Return these folders, with those of nnU-Net's variables where none is given."""
         return Paths(*(getattr(self, name) or setting(VARIABLES[name]) for name in VARIABLES))
 
     @contextmanager
     def in_use(self) -> Iterator["Paths"]:
-        """Have nnU-Net, and the processes that it starts, use these folders and no others.
+        """Make nnU-Net, and the processes that it starts, use these folders and no others.
 
         nnU-Net reads its variables whenever it needs a folder, so they are set while the context
         lasts, whatever the environment says, and put back on leaving.
@@ -85,7 +85,7 @@ class Paths:
         """
         if not _at_work.acquire(blocking=False):
             msg = (
-                "another thread of this process works with nnU-Net, whose folders are those of the "
+                "another thread of this process uses nnU-Net, which has one set of folders per "
                 "process; wait for it, or start a process for each"
             )
             raise UMambaError(msg)

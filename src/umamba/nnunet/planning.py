@@ -40,7 +40,7 @@ def plan(request: PlanRequest) -> WrittenPlans:
     """Derive plans and write them; warnings and notes go to stderr.
 
     Raises:
-        UMambaError: If the request cannot be met, or other plans of that name are there.
+        UMambaError: If the request cannot be met, or other plans of that name exist.
     """
     architecture = registry.with_keywords(
         registry.find_architecture(request.model),
@@ -64,7 +64,7 @@ def plan(request: PlanRequest) -> WrittenPlans:
 
 
 def preferred_configuration(names: Sequence[str]) -> str:
-    """Return the configuration that is trained first."""
+    """Return the configuration that users train first."""
     return "3d_fullres" if "3d_fullres" in names else names[0]
 
 
@@ -105,7 +105,7 @@ def _options(request: PlanRequest) -> PlanOptions:
 def _small_maps(
     plans: dict[str, Any], architecture: registry.Architecture, names: Sequence[str]
 ) -> list[str]:
-    """Say where a patch leaves too little in the deepest stage; the stages are the source's."""
+    """Warn of patches that leave too little in the deepest stage; the stages are the source's."""
     if not architecture.topology.follows_plan:
         return []
     warnings = []
@@ -115,7 +115,7 @@ def _small_maps(
         small = describe_small_map(patch, keywords["strides"])
         if small:
             mixer = keywords.get("mixer", "none")
-            there = "" if mixer == "none" else f" ({mixer} mixes no more tokens than that there)"
+            there = "" if mixer == "none" else f" ({mixer} mixes only that many tokens there)"
             warnings.append(
                 f"patch_size {patch} of {name} {small}{there}. Plan with a larger --patch-size, or "
                 "have nnU-Net plan for less memory (nnUNetv2_plan_experiment -gpu_memory_target, "
@@ -125,7 +125,7 @@ def _small_maps(
 
 
 def _duration_note(plans: dict[str, Any], dataset_json: dict[str, Any], name: str) -> str:
-    """Say how long a training takes on a CPU, where that is days; "" elsewhere."""
+    """Say how long a training takes on a CPU, if that is days; "" otherwise."""
     if pick_device(None) != "cpu":
         return ""
     network = build_network(plans, dataset_json, name)
@@ -135,7 +135,7 @@ def _duration_note(plans: dict[str, Any], dataset_json: dict[str, Any], name: st
     if not days:
         return ""
     return (
-        f"note: on this CPU the default {_EPOCHS} epochs of {name} would take {days}, roughly, by "
+        f"note: on this CPU the default {_EPOCHS} epochs of {name} would take {days}, estimated by "
         f"the network's multiply-adds; {remedy('cpu')}\n"
     )
 
@@ -145,9 +145,9 @@ def _rounding_note(
     architecture: registry.Architecture,
     options: PlanOptions,
 ) -> str:
-    """Say which patches were rounded up; "" where none was."""
+    """Say which patches were rounded up; "" if none was."""
     return "".join(
-        f"note: patch_size of {name} is {row.patch_size} in place of {row.source_patch_size}, as "
+        f"note: patch_size of {name} is {row.patch_size} instead of {row.source_patch_size}, as "
         f"{architecture.name} needs multiples of {architecture.topology.patch_multiple}\n"
         for name, row in memory.items()
         if architecture.topology.patch_multiple

@@ -40,7 +40,7 @@ def find_dataset(dataset: str, paths: Paths) -> str:
     """Return the full name of a data set given by name or number.
 
     Raises:
-        DatasetError: If there is none, or more than one.
+        DatasetError: If no data set has it, or more than one.
     """
     folders = [folder for folder in (paths.raw, paths.preprocessed, paths.results) if folder]
     there = {
@@ -58,13 +58,13 @@ def find_dataset(dataset: str, paths: Paths) -> str:
     if found:
         msg = f"{dataset} names more than one data set: {', '.join(found)}; give the full name"
         raise DatasetError(msg)
-    listing = f"there are {', '.join(sorted(there))}" if there else "there is none yet"
+    listing = f"there are {', '.join(sorted(there))}" if there else "there are no data sets yet"
     msg = f"data set {dataset!r} was not found in {looked}; {closest(dataset, there)}{listing}"
     raise DatasetError(msg)
 
 
 def ensure_plans(dataset: str, plans_name: str, paths: Paths) -> bool:
-    """Run nnU-Net's fingerprint and planning where the plans are missing.
+    """Run nnU-Net's fingerprint extraction and planning if the plans are missing.
 
     Args:
         dataset: Full name of the data set.
@@ -107,7 +107,7 @@ def ensure_plans(dataset: str, plans_name: str, paths: Paths) -> bool:
 
 
 def _is_whole(path: Path) -> bool:
-    """Return whether a JSON file is there and was written to its end."""
+    """Return whether a JSON file exists and is complete."""
     try:
         json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -116,7 +116,7 @@ def _is_whole(path: Path) -> bool:
 
 
 def _plan(dataset: str, raw: Path, planner: str, *, keeps_fingerprint: bool) -> None:
-    """Run nnU-Net's fingerprint, where there is none to keep, and one of its planners."""
+    """Run nnU-Net's fingerprint extraction, unless one is kept, and one of its planners."""
     import nnunetv2
     from nnunetv2.configuration import default_num_processes
     from nnunetv2.experiment_planning.plan_and_preprocess_api import (
@@ -147,8 +147,7 @@ def _plan(dataset: str, raw: Path, planner: str, *, keeps_fingerprint: bool) -> 
             first = next((line for line in str(error).splitlines() if line.strip()), "")
             msg = (
                 f"nnU-Net refuses {raw}: {first.strip() or type(error).__name__}. What it printed "
-                "above says more; `umamba check {raw.name}` lists what is "
-                "wrong with images and masks"
+                f"above says more; `umamba check {raw.name}` lists problems of images and masks"
             )
             raise DatasetError(msg) from error
 
@@ -162,20 +161,20 @@ def ensure_preprocessed(
     plans: Plans | None = None,
     with_splits: bool = True,
 ) -> None:
-    """Run nnU-Net's preprocessing where it is missing or was not finished.
+    """Run nnU-Net's preprocessing if it is missing or unfinished.
 
     Args:
         dataset: Full name of the data set.
         plans_name: Name of the plans.
         configuration: The configuration to train.
         paths: nnU-Net's folders.
-        plans: What their file held when it was checked; `None` reads it.
+        plans: The contents of their file when it was checked; `None` reads it.
         with_splits: Whether the training that follows needs the folds of `splits_final.json`.
 
     Raises:
-        PlansError: If the plans lack the configuration, or their file has others by now.
-        DatasetError: If raw data are needed, and missing or damaged, or if labels or folds cannot
-            be trained with.
+        PlansError: If the plans lack the configuration, or their file has changed since.
+        DatasetError: If raw data are needed but missing or damaged, or if labels or folds cannot
+            be used for training.
     """
     folder = paths.require("preprocessed") / dataset
     plans = read_plans(folder, plans_name) if plans is None else plans
@@ -208,28 +207,28 @@ def ensure_preprocessed(
 def _check_unchanged(folder: Path, plans_name: str, plans: Plans) -> None:
     """Check the file of plans again, as nnU-Net's preprocessing reads it itself."""
     if read_plans(folder, plans_name) != plans:
-        msg = f"{folder / plans_name}.json was changed meanwhile; start the command again"
+        msg = f"{folder / plans_name}.json was changed in the meantime; start the command again"
         raise PlansError(msg)
 
 
 def _preprocessed(data: Path) -> set[str]:
-    """Return which cases are there; none if their preprocessing was not finished.
+    """Return the preprocessed cases; none if preprocessing was not finished.
 
-    Others may train on finished data, so they are never made again unasked.
+    Others may train on finished data, so it is never made again unasked.
     """
     finished = data.is_dir() and not _mark_of(data).exists()
     return {path.stem for path in data.glob("*.pkl")} if finished else set()
 
 
 def _mark_of(data: Path) -> Path:
-    """Return the file that is there until preprocessing has finished."""
+    """Return the file that exists until preprocessing has finished."""
     return data.with_name(f".{data.name}.umamba-unfinished")
 
 
 def _check_complete(folder: Path, data: Path, done: set[str], n_cases: object) -> None:
-    """Check that data which others preprocessed are whole: a kill leaves a part without a mark.
+    """Check that data preprocessed by other programs is complete: a kill may leave only a part.
 
-    Without splits, nnU-Net would make them of the part, for good.
+    Without splits, nnU-Net would make them from that part, for good.
 
     Raises:
         DatasetError: If cases are missing.
@@ -246,7 +245,7 @@ def _check_complete(folder: Path, data: Path, done: set[str], n_cases: object) -
     if n_missing > 0:
         msg = (
             f"{data} holds {len(done)} cases, but {wanted}: nnU-Net's preprocessing may have been "
-            "interrupted. Run nnUNetv2_preprocess again, or remove that folder, and this "
+            "interrupted. Run nnUNetv2_preprocess again, or remove that folder so that this "
             "command makes it anew"
         )
         raise DatasetError(msg)
@@ -256,7 +255,7 @@ def _find_raw(dataset: str, data: Path, paths: Paths) -> Path:
     raw = None if paths.raw is None else paths.raw / dataset
     if raw is None or not (raw / "dataset.json").is_file():
         msg = (
-            f"{data} holds no finished preprocessed data, and the raw data to make them were not "
+            f"{data} holds no finished preprocessed data, and the raw data to make it from was not "
             f"found; give --raw DIR with {dataset} in it"
         )
         raise DatasetError(msg)
@@ -264,9 +263,9 @@ def _find_raw(dataset: str, data: Path, paths: Paths) -> Path:
 
 
 def _check_raw(raw: Path) -> list[str]:
-    """Refuse what `umamba check` calls an error, but where nnU-Net's own check lets it pass.
+    """Refuse what `umamba check` calls an error, unless nnU-Net's own check accepts it.
 
-    Every file is read: of a truncated one ITK takes the missing bytes for zeros, and nnU-Net, too.
+    Every file is read: of a truncated one ITK, and so nnU-Net, takes missing bytes for zeros.
     As in nnU-Net's own check, origins and directions may differ.
 
     Returns:

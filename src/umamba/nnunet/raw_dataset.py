@@ -1,4 +1,4 @@
-"""Find the cases of an nnU-Net raw data set, and read what its `dataset.json` says of them."""
+"""Find the cases of an nnU-Net raw data set, and read its `dataset.json`."""
 
 import os
 import re
@@ -32,18 +32,18 @@ _NUMBER = re.compile(r"_\d{4}\Z", re.ASCII)
 
 @dataclass(frozen=True)
 class RawDataset:
-    """A raw data set as it lies there.
+    """A raw data set as found on disk.
 
     Attributes:
         path: Its folder.
         channels: The names of the channels.
         labels: The labels that it names.
-        rules: What the values in the masks mean; `None` if `dataset.json` contradicts itself.
+        rules: The meaning of values in the masks; `None` if `dataset.json` contradicts itself.
         reader: nnU-Net's reader for it, `None` if nnU-Net finds none.
         cases: The complete cases for training.
         test_cases: The cases in `imagesTs`, without masks.
-        problems: What is wrong with `dataset.json`, and what keeps cases from being complete.
-        order: What nnU-Net writes for each region.
+        problems: The problems of `dataset.json`, and of incomplete cases.
+        order: The value that nnU-Net writes for each region.
     """
 
     path: Path
@@ -57,16 +57,16 @@ class RawDataset:
     order: tuple[int, ...] = ()
 
     def check_labels(self, facts: Sequence[CaseFacts]) -> list[Problem]:
-        """Compare the values in all masks with what `dataset.json` makes of them."""
+        """Compare the values in all masks with the labels of `dataset.json`."""
         if self.rules is None:
             return []
         found = {value for fact in facts for value in fact.values}
         merged = self.labels.merged(self.order, found & set(self.labels.values))
         texts = [
-            f"the regions do not tell {value} from {back}: predictions hold {back} for both"
+            f"the regions do not distinguish {value} from {back}: predictions hold {back} for both"
             for value, back in merged.items()
         ]
-        fix = "give it a region of its own unless that is meant"
+        fix = "give it a region of its own, unless both mean the same"
         file = self.path / "dataset.json"
         warnings = [Problem("", file, text, fix, "warning") for text in texts if self.order]
         return [*self.rules.check(facts), *warnings]
@@ -83,7 +83,7 @@ def open_raw_dataset(path: Path) -> RawDataset:
 
     Raises:
         DatasetError: If so much is missing that nothing can be checked.
-        UMambaError: If `dataset.json` is missing or no JSON object.
+        UMambaError: If `dataset.json` is missing or not a JSON object.
     """
     file = path / "dataset.json"
     description = load_json(file)
@@ -122,13 +122,13 @@ def _check_fallback(file: Path, description: dict[str, Any], reader: str | None)
     """Warn where nnU-Net takes another reader only because its usual one fails."""
     if reader is None or "Nibabel" not in reader or nnunet_reader(description, None) == reader:
         return []
-    text = f"nnU-Net's SimpleITKIO cannot open the first image, so {reader} is taken for all cases"
+    text = f"nnU-Net's SimpleITKIO cannot open the first image, so {reader} is used for all cases"
     fix = f'name it: "overwrite_image_reader_writer": "{reader}"'
     return [Problem("", file, text, fix, "warning")]
 
 
 def _found_cases(path: Path, ending: str) -> tuple[list[Case], list[Problem]]:
-    """Pair `imagesTr` and `labelsTr` by name, as nnU-Net does, and name what it would not see."""
+    """Pair `imagesTr` and `labelsTr` by name as nnU-Net does, and report what it would not see."""
     images, masks = path / "imagesTr", path / "labelsTr"
     for folder in (images, masks):
         if not folder.is_dir():
@@ -160,7 +160,7 @@ def _tells_voxel_size(file: Path, ending: str) -> bool:
 
 
 def _hidden_cases(folder: Path, ending: str) -> list[Problem]:
-    """Find files that are hidden from everyone but nnU-Net."""
+    """Find hidden files, which nnU-Net takes for cases."""
     files = sorted(
         file for file in folder.iterdir() if is_hidden(file) and file.name.endswith(ending)
     )
@@ -179,7 +179,7 @@ def _misnamed(folder: Path, ending: str, *, numbered: bool) -> list[Problem]:
     for file in visible_files(folder, deep=True):
         if not split_ending(file)[1]:
             continue
-        text, fix = "", f"save it as {folder.name}/{wanted}, or take it away"
+        text, fix = "", f"save it as {folder.name}/{wanted}, or remove it"
         if file.parent != folder:
             text = f"nnU-Net does not look into subfolders of {folder.name}"
         elif file.name.lower().endswith(ending.lower()) and not file.name.endswith(ending):
@@ -209,7 +209,7 @@ def _stem(file: Path, ending: str) -> str:
 
 
 def _listed_cases(path: Path, file: Path, listing: Any) -> tuple[list[Case], list[Problem]]:
-    """Take the cases that `dataset.json` lists itself, as nnU-Net does if it has `dataset`."""
+    """Return the cases that `dataset.json` lists under `dataset`, as nnU-Net does."""
     if not isinstance(listing, dict):
         msg = (
             f"{file}: `dataset` is not an object with an entry for every case; correct or remove it"
@@ -222,7 +222,7 @@ def _listed_cases(path: Path, file: Path, listing: Any) -> tuple[list[Case], lis
         for name in missing:
             text, fix = "the file does not exist", "put it there, or correct dataset.json"
             problems.append(Problem(case_id, name, text, fix))
-        reason = "its name cannot be a file's" if "/" in case_id else why_no_case(case_id)
+        reason = "it cannot be the name of a file" if "/" in case_id else why_no_case(case_id)
         if reason:
             problems.append(Problem(shown(case_id), file, reason, "rename the case"))
         elif not missing:

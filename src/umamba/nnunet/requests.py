@@ -1,4 +1,4 @@
-"""What to plan, train and predict: keywords of the Python API, and options of the commands."""
+"""Requests to plan, train and predict: keywords of the Python API, and options of commands."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -43,11 +43,11 @@ _EXISTING = OneOf()
 
 DATASET = argument("DatasetXXX_Name, or its number", check=text)
 CONFIGURATION = argument(
-    "2d, 3d_fullres, 3d_lowres or 3d_cascade_fullres, as far as the plans have it; the cascade "
+    "2d, 3d_fullres, 3d_lowres or 3d_cascade_fullres, if the plans have it; the cascade "
     "needs all folds of 3d_lowres trained first"
 )
 DEVICE = option(
-    "where to compute (default: cuda where there is one, else cpu)",
+    "where to compute (default: cuda if available, else cpu)",
     "-device",
     "--device",
     choices=("cpu", "cuda", "mps"),
@@ -55,8 +55,8 @@ DEVICE = option(
 TRUST = option("import whatever classes plans and checkpoints name; only for files that you trust")
 PATCH_SIZE = option(
     "voxels along each axis, for the configurations with as many axes (default: those of the "
-    "plans); each divisible by the product of the strides along its axis, and a size that is not "
-    "is answered with one that fits",
+    "plans); each must be divisible by the product of the strides along its axis, and the error "
+    "message for any other size names one that fits",
     nargs="+",
     check=number_list,
     metavar="N",
@@ -70,7 +70,7 @@ TRAINER = option(
 
 
 def _named_by(one_of: OneOf) -> tuple[Mapping[str, Option], Mapping[str, Option]]:
-    """Return the options that name plans: as such, or by the model."""
+    """Return the options that name plans: directly, or by the model."""
     return (
         option("name of the plans", "-p", metavar="PLANS", one_of=one_of),
         option(
@@ -125,7 +125,7 @@ class PlanRequest(Request):
     mixer: str | None = field(
         default=None,
         metadata=option(
-            "what stands where U-Mamba has Mamba (default: as the model's name says); with "
+            "layer in the place of Mamba in U-Mamba (default: as the model's name says); with "
             "--variant and --scan another way to name a model",
             choices=("mamba", "none", "attention", "lti"),
         ),
@@ -133,14 +133,14 @@ class PlanRequest(Request):
     scan: str | None = field(
         default=None,
         metadata=option(
-            "in which orders Mamba sees the voxels (default: as the model's name says)",
+            "orders in which Mamba sees the voxels (default: as the model's name says)",
             choices=("forward", "bidirectional", "axes"),
         ),
     )
     features: Sequence[int] | None = field(
         default=None,
         metadata=option(
-            "channels per stage, the last for further stages, too (default: the source plans'); "
+            "channels per stage, the last also for further stages (default: the source plans'); "
             "fewer need less memory and time",
             check=numbers,
             metavar="8,16,...",
@@ -151,7 +151,7 @@ class PlanRequest(Request):
     activation_checkpointing: str | None = field(
         default=None,
         metadata=option(
-            "what training computes again instead of keeping it: less memory, more time "
+            "activations that training computes again instead of keeping: less memory, more time "
             "(default: none)",
             choices=("none", "mamba", "blocks"),
         ),
@@ -160,14 +160,14 @@ class PlanRequest(Request):
         default=None,
         metadata=option(
             "configurations that features, patch and batch size are for (default: all); the "
-            "others stay as plans of ours that have the same name have them",
+            "others stay as in existing plans of ours of the same name",
             nargs="+",
             check=texts,
             metavar="C",
         ),
     )
     overwrite: bool = field(
-        default=False, metadata=option("replace plans of ours that have the same name")
+        default=False, metadata=option("replace existing plans of ours of the same name")
     )
     trust_plans: bool = field(default=False, metadata=TRUST)
     paths: Paths = field(default=Paths(), metadata=path_options())
@@ -181,7 +181,7 @@ class TrainingRequest(Request):
     configuration: str = field(metadata=CONFIGURATION)
     fold: str | int = field(
         metadata=argument(
-            "which part of the cases validates: 0 to 4; or all, to train on all cases", check=text
+            "part of the cases that validates: 0 to 4; or all, to train on all cases", check=text
         )
     )
     plans_name: str | None = field(default=None, metadata=PLANS)
@@ -212,14 +212,14 @@ class TrainingRequest(Request):
     hours: float | None = field(
         default=None,
         metadata=option(
-            "after so many hours save and exit with 75, as when a file `stop` in the fold's "
+            "save and exit with 75 after so many hours, as when a file `stop` in the fold's "
             "folder, Ctrl-C or a scheduler's signal asks for it; --resume continues",
             check=positive_hours,
             metavar="H",
         ),
     )
     save_probabilities: bool = field(
-        default=False, metadata=option("save validation probabilities, too", "--npz")
+        default=False, metadata=option("also save validation probabilities", "--npz")
     )
     pretrained_weights: Folder | None = field(
         default=None,
@@ -234,7 +234,7 @@ class TrainingRequest(Request):
     resume: bool = field(
         default=False,
         metadata=option(
-            "continue from the newest checkpoint, with the length and seed it was begun with",
+            "continue from the newest checkpoint, with the original length and seed",
             "--resume",
             "--c",
             one_of=_BEGINNING,
@@ -264,7 +264,7 @@ class PredictionRequest(Request):
     images: Folder = field(
         metadata=option(
             "images, named case_0000.nii.gz, case_0001.nii.gz, ... by channel; a model of one "
-            "channel takes case.nii.gz, too",
+            "channel also takes case.nii.gz",
             "-i",
             check=folder_or_file,
             metavar="DIR",
@@ -272,7 +272,7 @@ class PredictionRequest(Request):
     )
     output: Folder = field(
         metadata=option(
-            "where segmentations go: a folder of its own for each model",
+            "output folder for segmentations; use one for each model",
             "-o",
             check=folder_or_file,
             metavar="DIR",
@@ -300,7 +300,7 @@ class PredictionRequest(Request):
     folds: Sequence[str | int] = field(
         default=(),
         metadata=option(
-            "folds to ensemble (default: all that are trained)",
+            "folds to ensemble (default: all trained ones)",
             "-f",
             nargs="+",
             check=texts,
@@ -310,7 +310,7 @@ class PredictionRequest(Request):
     checkpoint: str = field(
         default="checkpoint_final.pth",
         metadata=option(
-            "which file in the folds' folders: checkpoint_best.pth or checkpoint_latest.pth of a "
+            "file in the folds' folders, such as checkpoint_best.pth or checkpoint_latest.pth of a "
             "training that is not finished (default: checkpoint_final.pth)",
             "-chk",
             metavar="FILE",
@@ -319,7 +319,7 @@ class PredictionRequest(Request):
     step_size: float = field(
         default=0.5,
         metadata=option(
-            "step from patch to patch, as a part of the patch, above 0 and at most 1: smaller is "
+            "step from patch to patch as a part of the patch, above 0 and at most 1: smaller is "
             "slower and perhaps better (default: 0.5)",
             "-step_size",
             check=part,
@@ -332,18 +332,18 @@ class PredictionRequest(Request):
     save_probabilities: bool = field(
         default=False,
         metadata=option(
-            "write the probabilities of all classes, too, as nnU-Net's ensembling reads them",
+            "also write the probabilities of all classes, as nnU-Net's ensembling reads them",
             "--save_probabilities",
         ),
     )
     overwrite: bool = field(
         default=False,
-        metadata=option("predict cases that have an output anew", one_of=_EXISTING),
+        metadata=option("predict cases again that already have an output", one_of=_EXISTING),
     )
     continue_prediction: bool = field(
         default=False,
         metadata=option(
-            "leave cases that have an output: the default, here as nnU-Net has this option",
+            "skip cases that already have an output: the default, accepted because nnU-Net has it",
             "--continue_prediction",
             one_of=_EXISTING,
         ),
@@ -351,7 +351,7 @@ class PredictionRequest(Request):
     previous_stage: Folder | None = field(
         default=None,
         metadata=option(
-            "output folder of predicting with 3d_lowres, for a model of 3d_cascade_fullres",
+            "output folder of the prediction with 3d_lowres, for a model of 3d_cascade_fullres",
             "-prev_stage_predictions",
             check=folder_or_file,
             metavar="DIR",
@@ -360,7 +360,7 @@ class PredictionRequest(Request):
     prune_to: int | None = field(
         default=None,
         metadata=option(
-            "compute only so many poolings of a unetpp_nested: faster, and perhaps as good "
+            "compute only this many poolings of a unetpp_nested: faster, and perhaps as good "
             "(default: all)",
             check=positive,
             metavar="DEPTH",
@@ -369,7 +369,7 @@ class PredictionRequest(Request):
     attention_maps: Folder | None = field(
         default=None,
         metadata=option(
-            "draw what the gates of an attention_unet let through, a picture per case",
+            "folder for pictures of what the gates of an attention_unet let through, one per case",
             check=folder_or_file,
             metavar="DIR",
         ),

@@ -40,17 +40,17 @@ class Splits:
 def read_splits(
     file: Path | None, case_ids: Collection[str]
 ) -> tuple[Splits | None, list[Problem]]:
-    """Read the folds from a file, or foresee those that nnU-Net will make.
+    """Read the folds from a file, or compute those that nnU-Net will make.
 
     Args:
-        file: `splits_final.json`; it need not be there.
+        file: `splits_final.json`; it need not exist.
         case_ids: All cases.
 
     Returns:
-        The folds, if there can be any, and what is wrong.
+        The folds, if any are possible, and the problems.
 
     Raises:
-        UMambaError: If the file is there and no JSON list.
+        UMambaError: If the file exists and is not a JSON list.
     """
     if file is None or not file.is_file():
         return _default_splits(case_ids)
@@ -91,7 +91,7 @@ def ensure_splits(folder: Path, data: Path) -> list[dict[str, list[str]]]:
 
 
 def require_splits(folder: Path, case_ids: Collection[str]) -> None:
-    """Refuse folds that no training could run with; there need not be any yet.
+    """Refuse folds that no training could use; there need not be any yet.
 
     Args:
         folder: The data set's preprocessed folder.
@@ -113,12 +113,12 @@ def require_splits(folder: Path, case_ids: Collection[str]) -> None:
 def check_splits(
     splits: Splits, facts: Sequence[CaseFacts], rules: LabelRules | None
 ) -> list[Problem]:
-    """Find what makes the folds' validation wrong, or their training incomplete.
+    """Find problems that make the folds' validation wrong, or their training incomplete.
 
     Args:
         splits: The folds.
         facts: All cases.
-        rules: What the values in the masks mean, if that is known.
+        rules: The meaning of the values in the masks, if that is known.
 
     Returns:
         An error for each pair of cases with the same voxels on both sides of a fold; warnings for
@@ -153,17 +153,17 @@ def _check_file(file: Path, folds: Sequence[Fold], known: set[str]) -> list[Prob
     problems = _check_names(file, folds, known)
     for number, (train, val) in enumerate(folds):
         if train & val:
-            text = f"fold {number} trains with cases of its own validation: {_some(train & val)}"
+            text = f"fold {number} trains on cases of its own validation: {_some(train & val)}"
             problems.append(Problem("", file, text, _FIX))
     unused = known - {case for train, val in folds for case in train | val}
     if unused:
         text = f"no fold uses {_some(unused)}"
-        problems.append(Problem("", file, text, "add them unless that is meant", "warning"))
+        problems.append(Problem("", file, text, "add them unless that is intended", "warning"))
     return problems
 
 
 def _check_names(file: Path, folds: Sequence[Fold], known: set[str]) -> list[Problem]:
-    """Find what no training could run with."""
+    """Find problems with which no training could run."""
     problems = []
     for number, fold in enumerate(folds):
         for part, cases in zip(("train", "val"), fold, strict=True):

@@ -1,7 +1,7 @@
-"""Check every name that plans, dataset.json and checkpoints have imported, before it is imported.
+"""Check every name that plans, dataset.json and checkpoints give to import, before it is imported.
 
 nnU-Net imports what they name. Only what nnU-Net, dynamic_network_architectures, torch.nn and
-this package bring along is let through, unless the user trusts the file.
+this package contain is allowed, unless the user trusts the file.
 """
 
 import inspect
@@ -34,7 +34,7 @@ __all__ = [
     "read_trusted_plans",
 ]
 
-# What a name stands for: the package that nnU-Net searches, and the class that it must derive from.
+# For each name, the package that nnU-Net searches, and the class that it must derive from.
 _RESAMPLING = "nnunetv2.preprocessing.resampling"
 _RESAMPLING_SLOTS = ("resampling_fn_data", "resampling_fn_seg", "resampling_fn_probabilities")
 _READER = ("nnunetv2.imageio", "base_reader_writer.BaseReaderWriter")
@@ -59,7 +59,7 @@ _ENDING = re.compile(r"(\.[A-Za-z0-9]+)+")
 
 
 def check_plans(plans: Mapping[str, Any], file: Path, *, trusted: bool = False) -> None:
-    """Check what plans would have imported, and the names that become part of paths.
+    """Check the names that plans give to import, and those that become part of paths.
 
     Args:
         plans: Contents of a plans file.
@@ -67,7 +67,7 @@ def check_plans(plans: Mapping[str, Any], file: Path, *, trusted: bool = False) 
         trusted: Whether the user says that anything may be imported.
 
     Raises:
-        PlansError: If an entry names anything that is not known, or is malformed.
+        PlansError: If an entry names anything unknown, or is malformed.
     """
     for place in ("dataset_name", "plans_name"):
         if place in plans:
@@ -173,7 +173,7 @@ def _check_architecture(architecture: Any, place: str, file: Path) -> None:
 def check_dataset_json(
     dataset_json: Mapping[str, Any], file: Path, *, trusted: bool = False
 ) -> None:
-    """Check the reader that a `dataset.json` names, and the ending of files that it asks for.
+    """Check the reader and the ending of files that a `dataset.json` names.
 
     Raises:
         PlansError: If the reader is not known, or the ending could lead out of a folder.
@@ -222,7 +222,7 @@ def check_file_name(name: Any, place: str, file: Path) -> None:
     ):
         msg = (
             f"{file}: {place} is {quoted(name)}, but must be the name of a folder, without "
-            "separators; the file is damaged, or meant to write elsewhere: do not use it"
+            "separators; the file is damaged, or made to write elsewhere: do not use it"
         )
         raise PlansError(msg)
 
@@ -252,9 +252,9 @@ def _is_network(path: Any) -> bool:
 
 
 def find_network(path: Any) -> type | None:
-    """Return the class of a network as nnU-Net finds it; of names that were checked, only.
+    """Return the class of a network as nnU-Net finds it; only for names that were checked.
 
-    Networks move within their package: nnU-Net then takes the one of the same name.
+    Networks may have moved within their package: nnU-Net then takes the one of the same name.
     """
     if not isinstance(path, str) or not _DOTTED.fullmatch(path):
         return None
@@ -263,7 +263,7 @@ def find_network(path: Any) -> type | None:
 
 
 def _is_module(path: Any, packages: tuple[str, ...]) -> bool:
-    """Return whether a class path lies in these packages, and is a class of modules from there."""
+    """Return whether a class path lies in these packages, and leads to a module class of theirs."""
     if not isinstance(path, str) or not _DOTTED.fullmatch(path):
         return False
     if not path.startswith(tuple(f"{package}." for package in packages)):
@@ -296,7 +296,7 @@ def _is_class_of_nnunet(name: Any, package: str, base: str) -> bool:
 
 
 def check_resampling_options(configuration: Mapping[str, Any], place: str, file: Path) -> None:
-    """Check the keywords that nnU-Net calls its own functions of resampling with.
+    """Check the keywords that plans give to nnU-Net's functions of resampling.
 
     Raises:
         PlansError: If a function does not take one.
@@ -316,7 +316,7 @@ def check_resampling_options(configuration: Mapping[str, Any], place: str, file:
 
 
 def _resamples(name: Any) -> bool:
-    """Return whether nnU-Net finds a function of its own that resamples under that name."""
+    """Return whether nnU-Net has a function for resampling of that name."""
     found = _find(_RESAMPLING, name) if isinstance(name, str) and name.isidentifier() else None
     if not inspect.isfunction(found) or not found.__module__.startswith(f"{_RESAMPLING}."):
         return False

@@ -1,4 +1,4 @@
-"""Sizes of nnU-Net's worker pools: as the user says, else as fits the machine."""
+"""Sizes of nnU-Net's worker pools: as the user says, or else as fits the machine."""
 
 import os
 
@@ -10,10 +10,10 @@ __all__ = ["augmentation_workers", "default_workers"]
 
 
 def default_workers(device: str) -> dict[str, str]:
-    """Return variables that size nnU-Net's worker pools for this machine, as far as none do.
+    """Return variables that size nnU-Net's worker pools for this machine, where none are set.
 
     On a CPU the workers share the cores with the network, so half of the cores augment;
-    beside a GPU nnU-Net's own rule is right for augmentation.
+    with a GPU nnU-Net's own rule is right for augmentation.
     """
     sizes = {"nnUNet_def_n_proc": str(min(8, available_cores()))}
     if device == "cpu":
@@ -25,7 +25,7 @@ def augmentation_workers(device: str) -> int:
     """Return how many workers will augment: as the user says, or by default.
 
     Raises:
-        UMambaError: If what the user says is no number.
+        UMambaError: If the user's setting is not a number.
     """
     text = setting("nnUNet_n_proc_DA")
     if text is None and device == "cpu":

@@ -143,7 +143,7 @@ def test_a_flipped_bit_of_a_weight_is_found(tmp_path: Path) -> None:
         flipped[position] ^= 1 << int(rng.integers(8))
         path.write_bytes(flipped)
         assert not is_whole(path)
-        with pytest.raises(CheckpointError, match="damaged: a checksum does not fit"):
+        with pytest.raises(CheckpointError, match="damaged: a checksum is wrong"):
             read_checkpoint(path)
 
 

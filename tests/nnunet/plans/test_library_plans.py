@@ -133,7 +133,7 @@ def test_nnunets_own_plans_are_used_as_they_are(
     small = read_plans(folder, "Small")["configurations"]["2d"]["architecture"]
     assert small["arch_kwargs"]["features_per_stage"] == [8, 8, 8, 8]
     assert small["network_class_name"].endswith(".PlainConvUNet")
-    with pytest.raises(PlansError, match="holds plans that are not ours"):
+    with pytest.raises(PlansError, match="holds plans that umamba did not make"):
         write_plans(folder, stock_plans() | {"patched": True}, overwrite=True)
     assert sorted(p.stem for p in folder.iterdir()) == ["Small", "dataset", "nnUNetPlans"]
 
@@ -190,7 +190,7 @@ def test_rounding_is_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert plan(folder, "segresnet", "--features", "8") == 0
     lines = capsys.readouterr().err.splitlines()
     notes = [line for line in lines if line.startswith("note: patch_size")]
-    why = "is [24, 32, 32] in place of [20, 32, 32], as segresnet needs multiples of 8"
+    why = "is [24, 32, 32] instead of [20, 32, 32], as segresnet needs multiples of 8"
     assert notes == [
         f"note: patch_size of {name} {why}" for name in ("3d_fullres", "3d_cascade_fullres")
     ]

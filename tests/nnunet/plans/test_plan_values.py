@@ -249,7 +249,7 @@ WRONG_CHECKPOINTS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     ),
     "a weight too many": (
         lambda c: c["network_weights"].update({"x\x1b": torch.ones(1)}),
-        r"no place for 'x\x1b'",
+        r"the network has no 'x\x1b'",
     ),
 }
 
@@ -322,6 +322,6 @@ def test_prefixes_of_compiled_and_parallel_networks_are_left_out_and_said(
     with caplog.at_level("INFO"):
         prefixed = read_model(folder, (), FINAL)
     assert list(prefixed.weights[0]) == list(plain.weights[0])
-    assert f"the prefix {prefix!r} of its weights' names is left out" in caplog.text
+    assert f"the prefix {prefix!r} of its weights' names is removed" in caplog.text
     kept = {"module.a": 1, "b": 2}  # a part of a network may have that name
     assert without_prefixes(kept, FILE) == kept

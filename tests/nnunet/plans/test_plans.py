@@ -228,7 +228,7 @@ def test_options_are_for_the_configurations_that_are_named(named: str) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"plans_name": "../elsewhere"}, "cannot be part of a folder's name"),
+        ({"plans_name": "../elsewhere"}, "cannot be part of the names of"),
         ({"plans_name": "a__b"}, "single underscores"),
         ({"plans_name": "nnUNetPlans"}, "need a name of their own, not 'nnUNetPlans'"),
         ({"configurations": ("3d",)}, "configuration 3d is not in plans .* they have 2d, 3d_low"),
@@ -248,7 +248,9 @@ def test_bad_options_are_named(options: dict[str, Any], message: str) -> None:
 
 def test_sources_that_cannot_be_used_are_named() -> None:
     ours = derive(stock_plans())
-    with pytest.raises(PlansError, match="trains UMambaBot; plans can be derived from those of"):
+    with pytest.raises(
+        PlansError, match="trains UMambaBot; plans can be derived only from those of"
+    ):
         derive(ours, plans_name="Again")
     circle = stock_plans()
     circle["configurations"]["3d_fullres"]["inherits_from"] = "3d_cascade_fullres"
@@ -273,7 +275,7 @@ def test_files_are_written_whole_and_never_over_someone_elses(tmp_path: Path) ->
         write_plans(tmp_path, changed)
     write_plans(tmp_path, changed, overwrite=True)
     assert read_plans(tmp_path, "nnUNetUMambaBotPlans")["configurations"]["2d"]["batch_size"] == 7
-    with pytest.raises(PlansError, match="holds plans that are not ours"):
+    with pytest.raises(PlansError, match="holds plans that umamba did not make"):
         write_plans(tmp_path, plans | {"plans_name": "nnUNetPlans"}, overwrite=True)
     assert stock.read_bytes() == before
     assert sorted(p.name for p in tmp_path.iterdir()) == [
@@ -448,9 +450,9 @@ def test_the_tokens_that_mamba_is_left_with_are_said_when_planning(
     assert (
         "warning: patch_size [8, 8, 8] of 3d_fullres leaves 2 x 2 x 2 in the deepest of 3" in said
     )
-    assert "(mamba mixes no more tokens than that there). Plan with a larger --patch-size" in said
+    assert "(mamba mixes only that many tokens there). Plan with a larger --patch-size" in said
     assert main([*command, "--patch-size=8,8,8", "--mixer=none", "--plans-name=N"]) == 0
-    assert "mixes no more tokens" not in capsys.readouterr().err
+    assert "mixes only that many tokens" not in capsys.readouterr().err
 
 
 def test_days_on_a_cpu_are_told_when_planning(
@@ -464,7 +466,7 @@ def test_days_on_a_cpu_are_told_when_planning(
     for device, seconds, answer in (
         ("cpu", 0.2, ""),
         ("cuda", 3.0, ""),
-        ("cpu", 3.0, "the default 1000 epochs of 3d_fullres would take about 9 days, roughly"),
+        ("cpu", 3.0, "the default 1000 epochs of 3d_fullres would take about 9 days, estimated"),
     ):
         monkeypatch.setattr("umamba.nnunet.planning.pick_device", lambda _, d=device: d)
         monkeypatch.setattr("umamba.nnunet.planning.estimate_seconds", lambda _, s=seconds: s)

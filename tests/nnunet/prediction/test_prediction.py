@@ -177,7 +177,7 @@ def test_a_disk_that_fills_up_ends_the_run_and_leaves_whole_files(
     assert main(command(tmp_path)) == 2
     message = capsys.readouterr().err
     assert "case case_0 cannot be written" in message
-    assert "(No space left on device); what is there is whole: make room" in message
+    assert "(No space left on device); existing files are whole: make room" in message
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -262,7 +262,7 @@ def test_the_images_are_never_overwritten(images: Path, tmp_path: Path) -> None:
     before = contents(images)
     (tmp_path / "same").symlink_to(images)
     for output in (images, images / ".." / "images", tmp_path / "same"):
-        with pytest.raises(UMambaError, match="is the folder of -i, too, and its files would be"):
+        with pytest.raises(UMambaError, match="is also the folder of -i, whose files would be"):
             predict(tmp_path, images, output, PredictionOptions())
     linked = tmp_path / "linked"
     linked.mkdir()
@@ -274,7 +274,7 @@ def test_the_images_are_never_overwritten(images: Path, tmp_path: Path) -> None:
 
 def test_the_first_stages_predictions_are_never_overwritten(images: Path, tmp_path: Path) -> None:
     options = PredictionOptions(previous_stage=tmp_path / "masks")
-    with pytest.raises(UMambaError, match="is the folder of -prev_stage_predictions, too"):
+    with pytest.raises(UMambaError, match="is also the folder of -prev_stage_predictions"):
         predict(tmp_path, images, tmp_path / "masks", options)
 
 

@@ -56,8 +56,8 @@ def test_a_second_channel_is_no_case_of_a_model_of_one(
     )
     for name in strays:
         assert found.failed[f"{name}.nii.gz"] == (
-            f"by its name it is channel 1 of {name[:-5]}, and the model reads one channel, T1, as "
-            f"_0000; if it is that, name it {name[:-5]}_0000.nii.gz"
+            f"by its name it is channel 1 of {name[:-5]}, but the model reads one channel, T1, as "
+            f"_0000; if it is that channel, name it {name[:-5]}_0000.nii.gz"
         )
 
 
@@ -66,7 +66,7 @@ def test_wrong_channel_numbers_are_named(tmp_path: Path) -> None:
     two = description("T1", "T2")
     problems = {case.case_id: check_case(case, two)[1] for case in find_inputs(tmp_path, two).cases}
     assert problems.pop("good") == []
-    assert "are to be named late_0000.nii.gz, late_0001.nii.gz" in problems.pop("late")[0]
+    assert "must be named late_0000.nii.gz, late_0001.nii.gz" in problems.pop("late")[0]
     assert set(problems) == {"one", "bare"}
     assert all("1 channel(s), but the model was trained with 2" in p[0] for p in problems.values())
 
@@ -138,7 +138,7 @@ def test_every_file_is_used_or_named(tmp_path: Path) -> None:
         "g": ["g.nii.gz"],
         "h": ["h.nii.gz"],
     }
-    reads = "the model reads .mha, .nii, .nii.gz, .nrrd: convert it, or take it away"
+    reads = "the model reads .mha, .nii, .nii.gz, .nrrd: convert it, or remove it"
     assert inputs.failed == {
         "photo.png": reads,
         "scan.dcm": reads,

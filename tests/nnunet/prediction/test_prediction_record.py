@@ -103,7 +103,7 @@ def test_a_folder_without_a_record_is_nobodys(
     (out / "mean.nii.gz").write_bytes(b"mine")
     assert main(command(two_models, 0)) == 2
     said = capsys.readouterr().err
-    assert "holds files of 1 of the cases (case_0) that no record ascribes to this model" in said
+    assert "holds files of 1 of the cases (case_0) that are not recorded as this model's" in said
     assert "give another -o, or --overwrite" in said
     assert sorted(segmentations(out)) == ["case_0.nii.gz", "mean.nii.gz"]
     assert main(command(two_models, 0, "--overwrite")) == 0
@@ -113,7 +113,7 @@ def test_a_folder_without_a_record_is_nobodys(
     assert (out / "mean.nii.gz").read_bytes() == b"mine"
     (two_models / "images" / "case_1.nii.gz").rename(two_models / "images" / "mean.nii.gz")
     assert main(command(two_models, 0)) == 2  # though the folder is this model's
-    assert "(mean) that no record ascribes to this model" in capsys.readouterr().err
+    assert "(mean) that are not recorded as this model's" in capsys.readouterr().err
     assert (out / "mean.nii.gz").read_bytes() == b"mine"
 
 
@@ -166,7 +166,7 @@ def test_a_full_disk_at_the_record_leaves_nothing_published(
 
     monkeypatch.setattr("umamba.nnunet.prediction.record.os.fsync", full)
     assert main(command(two_models, 0)) == 2
-    assert "(No space left on device); what is there is whole" in capsys.readouterr().err
+    assert "(No space left on device); existing files are whole" in capsys.readouterr().err
     assert not list((two_models / "out").iterdir())
 
 
@@ -199,7 +199,7 @@ def test_a_folder_that_is_taken_over_gets_no_further_files(
 
     monkeypatch.setattr(OutputClaim, "settle", overtaken)
     assert main(command(two_models, 0)) == 2
-    assert "was taken over by another prediction meanwhile" in capsys.readouterr().err
+    assert "was taken over by another prediction in the meantime" in capsys.readouterr().err
     assert list(segmentations(two_models / "out")) == ["case_0.nii.gz"]
 
 
@@ -243,7 +243,7 @@ def test_a_second_stage_waits_for_the_first_to_be_of_one_model(
     assert main(["predict", *where, *stage, "--disable_tta"]) == 1
     said = capsys.readouterr().err
     assert "case b was left out: " in said
-    assert "is not of the first stage's model" in said
+    assert "is not from the first stage's model" in said
     assert list(segmentations(tmp_path / "out")) == ["a.nii.gz"]
 
 

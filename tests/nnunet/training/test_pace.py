@@ -28,7 +28,7 @@ def test_days_are_told_once_with_what_to_do(
         "note: at 3.0 s per iteration, the 250000 iterations of 1000 epochs will take about 9 days "
         "on this CPU; fewer --epochs"
     )
-    assert "a GPU takes a small part of it" in said
+    assert "a GPU takes a small part of that time" in said
     assert len(said.splitlines()) == 1
 
 

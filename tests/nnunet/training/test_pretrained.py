@@ -46,7 +46,7 @@ def test_fitting_weights_are_taken_but_for_nnunets_heads(model: str, tmp_path: P
 def test_a_patch_of_as_many_voxels_but_another_shape_is_refused(tmp_path: Path) -> None:
     path = checkpoint(trainer("unetrpp", patch_size=(16, 32, 32)), tmp_path / "c.pth")
     mine = trainer("unetrpp", patch_size=(32, 16, 32))
-    wanted = r"belong to patch_size \[16, 32, 32\].* have \[32, 16, 32\]; plan with that --patch-si"
+    wanted = r"belong to patch_size \[16, 32, 32\].* have \[32, 16, 32\]; plan with the --patch-si"
     with pytest.raises(CheckpointError, match=wanted):
         load_pretrained(mine, path)
     assert all(p.detach().min() == 0.25 for p in mine.network.parameters())

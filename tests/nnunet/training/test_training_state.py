@@ -95,7 +95,7 @@ def test_the_checkpoint_that_got_farthest_is_taken(
         assert newest_checkpoint(tmp_path) == then
         message = capsys.readouterr().err
         assert f"checkpoint {torn} is damaged" in message or f"{torn} cannot be read" in message
-        assert f"going on from {then}" in message
+        assert f"resuming from {then}" in message
     final = checkpoint(tmp_path, "final", 4)
     checkpoint(tmp_path, "latest", 4)
     assert newest_checkpoint(tmp_path) == final

@@ -1,4 +1,4 @@
-"""What a checkpoint must hold before anything is done with it, the same for all who read one."""
+"""Check the contents of a checkpoint before it is used, in the same way for all readers."""
 
 import logging
 from collections.abc import Mapping
@@ -14,21 +14,21 @@ __all__ = ["check_contents", "check_finite", "check_mirroring_axes", "without_pr
 
 log = logging.getLogger(__name__)
 
-# What torch.compile and its data parallel wrappers put before the names of weights.
+# Prefixes that torch.compile and data parallel wrappers put before the names of weights.
 _PREFIXES = ("_orig_mod.", "module.")
 _MOST_AXES = 3
 _MOST_EPOCHS = 10_000_000
 
 
 def check_contents(checkpoint: Any, path: Path) -> dict[str, Any]:
-    """Check the kind and range of what is read of a checkpoint.
+    """Check the kind and range of the entries of a checkpoint that are used.
 
     Args:
-        checkpoint: What its file held.
+        checkpoint: The contents of its file.
         path: The file, for messages.
 
     Returns:
-        The checkpoint, with weights named as its network names them.
+        The checkpoint, with weights named as the network names them.
 
     Raises:
         CheckpointError: If an entry is not what nnU-Net writes.
@@ -85,11 +85,11 @@ def check_mirroring_axes(axes: Any, path: Path) -> None:
 
 
 def without_prefixes(weights: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """Take off what torch.compile and data parallel wrappers put before all names of weights.
+    """Remove the prefixes of torch.compile and data parallel wrappers from names of weights.
 
     Args:
         weights: Name to weight.
-        path: Where they come from, for the note that says so.
+        path: The file they come from, for the note.
     """
     taken: list[str] = []
     prefix: str | None = ""
@@ -98,7 +98,7 @@ def without_prefixes(weights: Mapping[str, Any], path: Path) -> dict[str, Any]:
         prefix = next((p for p in _PREFIXES if _all_begin(weights, p)), None)
         taken += [] if prefix is None else [prefix]
     if taken:
-        log.info("%s: the prefix %r of its weights' names is left out", path, "".join(taken))
+        log.info("%s: the prefix %r of its weights' names is removed", path, "".join(taken))
     return dict(weights)
 
 

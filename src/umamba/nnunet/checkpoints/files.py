@@ -1,4 +1,4 @@
-"""Write checkpoints that a crash cannot tear, and read them without running what is in them."""
+"""Write checkpoints atomically, and read them without running code in them."""
 
 import os
 import shutil
@@ -26,7 +26,7 @@ __all__ = [
     "write_checkpoint",
 ]
 
-# What reading a file that is damaged, though whole as a zip file, can raise.
+# Errors that reading a file can raise if it is damaged, though whole as a zip file.
 _UNREADABLE = (
     ArithmeticError,
     AttributeError,
@@ -67,23 +67,23 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise CheckpointError(msg) from None
     except (zipfile.BadZipFile, EOFError) as error:
         msg = (
-            f"checkpoint {path} is damaged: a checksum does not fit, its end is missing, or it is "
+            f"checkpoint {path} is damaged: a checksum is wrong, its end is missing, or it is "
             f"not a file of `torch.save` ({error}); it was not loaded. Use another copy"
         )
         raise CheckpointError(msg) from None
     except _UNREADABLE as error:
         reason = quoted(next(iter(str(error).splitlines()), type(error).__name__))
-        msg = f"checkpoint {path} cannot be read, it may be torn ({reason}); use another copy"
+        msg = f"checkpoint {path} cannot be read and may be incomplete ({reason}); use another copy"
         raise CheckpointError(msg) from None
     return check_contents(checkpoint, path)
 
 
 @contextmanager
 def fitting(path: Path) -> Iterator[None]:
-    """Take up what a checkpoint holds of a training.
+    """Explain errors while a training takes over the state in a checkpoint.
 
     Raises:
-        CheckpointError: If its weights or states are not those of the training.
+        CheckpointError: If its weights or states do not belong to the training.
     """
     try:
         yield
@@ -100,13 +100,13 @@ def fitting(path: Path) -> Iterator[None]:
 
 @contextmanager
 def only_safe_loading() -> Iterator[None]:
-    """Let nnU-Net's own functions read checkpoints by `read_checkpoint`, too.
+    """Make nnU-Net's own functions read checkpoints by `read_checkpoint` as well.
 
-    They call `torch.load` in such a way that it runs whatever a file says, and take no other
+    They call `torch.load` in a way that runs any code in a file, and accept no other
     reader.
 
     Raises:
-        CheckpointError: If what they then look for is not there, or does not fit the network.
+        CheckpointError: If an entry they need is missing, or does not fit the network.
     """
 
     def load(file: Any, *_: Any, **__: Any) -> Any:
@@ -119,7 +119,7 @@ def only_safe_loading() -> Iterator[None]:
     except KeyError as error:
         msg = (
             f"the checkpoint lacks {error}: it was made for prediction, as an installed model is, "
-            "and can only be started from, by -pretrained_weights"
+            "and can only be the start of a new one, with -pretrained_weights"
         )
         raise CheckpointError(msg) from None
     except AssertionError as error:
@@ -131,13 +131,13 @@ def only_safe_loading() -> Iterator[None]:
 
 
 def write_checkpoint(checkpoint: Mapping[str, Any], path: Path, *, keep_previous: bool) -> None:
-    """Write a checkpoint so that after a crash at any moment a whole one is there.
+    """Write a checkpoint so that a whole one exists after a crash at any moment.
 
-    It goes to a temporary file, down to the disk, is verified, and then takes the name at once.
+    It is written to a temporary file on the disk, verified, and then renamed atomically.
 
     Args:
         checkpoint: Its contents.
-        path: Where it goes.
+        path: The file.
         keep_previous: Whether a whole checkpoint of that name is kept as `previous_of(path)`.
 
     Raises:
@@ -168,13 +168,13 @@ def write_checkpoint(checkpoint: Mapping[str, Any], path: Path, *, keep_previous
 
 
 def remove_partial(folder: Path) -> None:
-    """Remove what processes left that were killed while they wrote a checkpoint."""
+    """Remove files left by processes that were killed while they wrote a checkpoint."""
     for partial in folder.glob(".checkpoint_*.partial-*"):
         partial.unlink(missing_ok=True)
 
 
 def previous_of(path: Path) -> Path:
-    """Return where the checkpoint is kept that `path` took the place of."""
+    """Return the path at which the predecessor of a checkpoint is kept."""
     return path.with_name(f"{path.stem}_previous{path.suffix}")
 
 
@@ -188,7 +188,7 @@ def is_whole(path: Path) -> bool:
 
 
 def _keep(path: Path) -> None:
-    """Give a checkpoint its second name, at once; it is copied where links are refused."""
+    """Give a checkpoint its second name, atomically; it is copied where links are refused."""
     previous = previous_of(path)
     second = path.with_name(f".{previous.name}.partial-{os.getpid()}")
     second.unlink(missing_ok=True)

@@ -1,7 +1,7 @@
-"""Plain data out of a pickle, which is a program, by an interpreter that cannot do more.
+"""Read plain data from a pickle, which is a program, by an interpreter that can do nothing else.
 
-It knows the few instructions that `torch.save` needs, and calls only functions of ours that its
-caller gives names to. What it costs is bounded by the length of the program.
+It knows the few instructions that `torch.save` uses, and calls only our own functions to which the
+caller gives names. Its cost is bounded by the length of the program.
 """
 
 import pickletools
@@ -30,7 +30,7 @@ _PUSHED = frozenset(
 
 
 class ForeignContentError(Exception):
-    """A file holds what `torch.save` does not write for weights and plain data."""
+    """The error of a file with contents that `torch.save` does not write for plain data."""
 
 
 def refuse(what: str) -> NoReturn:
@@ -44,14 +44,14 @@ def refuse(what: str) -> NoReturn:
 
 @dataclass(frozen=True)
 class Function:
-    """What a name in a pickle stands for here."""
+    """Our function that a name in a pickle stands for."""
 
     call: Callable[..., Any]
 
 
 @dataclass
 class _NumpyDtype:
-    """What a pickle says of a numpy scalar: its kind, and the order of its bytes."""
+    """The type of a numpy scalar in a pickle: its kind, and the order of its bytes."""
 
     name: str
     order: str = "="
@@ -64,14 +64,14 @@ def run_pickle(
 
     Args:
         program: The pickle.
-        names: What `module name` stands for; a `Function` may be called.
-        load_persistent: Returns what a persistent identifier stands for.
+        names: Objects by `module name`; a `Function` may be called.
+        load_persistent: Returns the object of a persistent identifier.
 
     Returns:
-        What it leaves; `check_plain` tells whether that is plain data.
+        Its result; `check_plain` tells whether that is plain data.
 
     Raises:
-        ForeignContentError: If it does anything else than building plain data.
+        ForeignContentError: If it does anything but build plain data.
         ValueError, LookupError, TypeError, ArithmeticError: If it is damaged.
     """
     machine = _Machine(names, load_persistent)
@@ -162,7 +162,7 @@ class _Machine:
         self.stack.append(function.call(*arguments))
 
     def _build(self) -> None:
-        """Take the second half of what describes a numpy scalar, or a network's weights."""
+        """Apply the state of a numpy type, or of a network's weights."""
         target, state = self._pop(2)
         if type(target) is _NumpyDtype and type(state) is tuple and state[1] in _BYTE_ORDERS:
             target.order = state[1]
@@ -174,7 +174,7 @@ class _Machine:
 
 
 def _encode(text: Any, encoding: Any) -> bytes:
-    """Return bytes, which pickles of old hold as text; other codecs can take minutes."""
+    """Return bytes, which old pickles hold as text; other codecs can take minutes."""
     if type(text) is not str or encoding != "latin1":
         refuse(f"it encodes text as {encoding!r:.40}")
     return text.encode("latin1")
@@ -229,16 +229,16 @@ def _check_keys(keys: Sequence[Any]) -> None:
 
 
 def check_plain(content: Any, leaves: tuple[type, ...] = ()) -> None:
-    """Check that all values are plain, and that they are no more than they seem.
+    """Check that all values are plain, and that there are not more of them than it seems.
 
     A list that holds another one twice, which holds another one twice, and so on, seems small.
 
     Args:
-        content: What a pickle left.
-        leaves: Types that are let through besides numbers, texts and numpy scalars.
+        content: The result of a pickle.
+        leaves: Types that are allowed besides numbers, texts and numpy scalars.
 
     Raises:
-        ForeignContentError: If not, or values are nested too deep.
+        ForeignContentError: If not, or if values are nested too deeply.
     """
     plain: tuple[type, ...] = (*_LEAVES, *leaves)
     waiting = [(content, 0)]
@@ -251,6 +251,6 @@ def check_plain(content: Any, leaves: tuple[type, ...] = ()) -> None:
             refuse(f"it has a {type(value).__name__}")
         seen += len(value)
         if seen > _MOST_VALUES or depth > _MOST_NESTED:
-            refuse("its values are nested too deep, or too many")
+            refuse("its values are nested too deeply, or too many")
         inside = value.values() if isinstance(value, dict) else value
         waiting += ((inner, depth + 1) for inner in inside)

@@ -43,7 +43,7 @@ _DTYPES = (*_STORAGES.values(), torch.uint16, torch.uint32, torch.uint64)
 
 @dataclass(frozen=True)
 class _Storage:
-    """Memory of tensors; where it has no type, each tensor brings its own."""
+    """Memory of tensors; if it has no type, each tensor has its own."""
 
     content: Tensor
     dtype: torch.dtype | None
@@ -88,9 +88,9 @@ def _check_records(records: Sequence[zipfile.ZipInfo], size: int) -> None:
     if len(records) > _MOST_RECORDS:
         refuse(f"it has {len(records)} records")
     if any(record.compress_type != zipfile.ZIP_STORED for record in records):
-        refuse("it is compressed inside, as torch never writes one, and could fill the memory")
+        refuse("it is compressed inside, which torch never does, and could fill the memory")
     if len({record.filename for record in records}) < len(records):
-        refuse("it has two records of one name")
+        refuse("it has two records of the same name")
     total = sum(record.file_size for record in records)
     if len({record.header_offset for record in records}) < len(records) or total > size:
         refuse(f"its records overlap, or claim {total} bytes in a file of {size}")
@@ -130,10 +130,10 @@ class _Memory:
     def load(self, identifier: Any) -> _Storage:
         """Return memory by `("storage", type, record, device, elements)`."""
         if type(identifier) is not tuple or len(identifier) != 5 or identifier[0] != "storage":
-            refuse("it refers to what is not the memory of a tensor")
+            refuse("it refers to something other than the memory of a tensor")
         _, dtype, key, _, count = identifier
         if type(key) is not str or type(count) is not int:
-            refuse("it refers to memory by what is not a name")
+            refuse("it refers to memory by something other than a name")
         if dtype is not None and type(dtype) is not torch.dtype:
             refuse("it refers to memory of an unknown type")
         if key not in self.contents:
@@ -152,7 +152,7 @@ class _Memory:
         return self._view(storage.content, storage.dtype, offset, shape, strides)
 
     def tensor_of_type(self, *arguments: Any) -> Tensor:
-        """Return a tensor whose type is said beside its memory."""
+        """Return a tensor whose type is given separately from its memory."""
         storage, offset, shape, strides, _, _, dtype, *_ = arguments
         if type(storage) is not _Storage or type(dtype) is not torch.dtype:
             refuse("it has a tensor without memory or type")
@@ -164,7 +164,7 @@ class _Memory:
         if not isinstance(shape, tuple) or not isinstance(strides, tuple):
             refuse("it has a tensor without a shape")
         if any(type(n) is not int or n < 0 for n in (offset, *shape, *strides)):
-            refuse("it has a tensor of a shape that cannot be")
+            refuse("it has a tensor of an impossible shape")
         last = offset + sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
         count = math.prod(shape)
         if count and last >= len(content) // dtype.itemsize:
@@ -183,7 +183,7 @@ def _size(numbers: Any) -> torch.Size:
 
 def _device(kind: Any, index: Any = 0) -> torch.device:
     if type(kind) is not str or type(index) is not int:
-        refuse("it names a device that cannot be")
+        refuse("it names a device that does not exist")
     return torch.device(kind if index == 0 else f"{kind}:{index}")
 
 

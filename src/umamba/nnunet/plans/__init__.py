@@ -1,1 +1,1 @@
-"""Plans: from nnU-Net's to those that name one of our networks, and the networks they describe."""
+"""Derive plans that name our networks from nnU-Net's, and build the networks they describe."""

@@ -10,7 +10,7 @@ from umamba.topologies import PlannedUNet
 
 __all__ = ["OLD_KEYS", "check_patch", "derive_architecture", "official_architecture"]
 
-# What a configuration of nnU-Net before 2.5 says in place of `architecture`.
+# Keys of a configuration of nnU-Net before 2.5, which has no `architecture`.
 OLD_KEYS = (
     "UNet_class_name",
     "UNet_base_num_features",
@@ -40,10 +40,10 @@ def derive_architecture(
         resolved: The configuration of the source, inheritance resolved.
         architecture: The network.
         features: Channels per stage; `None` leaves those of the source.
-        activation_checkpointing: What training computes again instead of keeping it.
+        activation_checkpointing: Activations that training computes again instead of keeping them.
 
     Returns:
-        What `architecture` of the derived plans says.
+        The `architecture` of the derived plans.
 
     Raises:
         PlansError: If the configuration or an option cannot be used.
@@ -52,8 +52,8 @@ def derive_architecture(
     class_name = str(source["network_class_name"]).rsplit(".", 1)[-1]
     if class_name not in _SOURCES:
         msg = (
-            f"configuration {name!r} trains {class_name}; plans can be derived from those of "
-            f"{' or '.join(_SOURCES)} only. Name such plans with --from."
+            f"configuration {name!r} trains {class_name}; plans can be derived only from those of "
+            f"{' or '.join(_SOURCES)}. Name such plans with --from."
         )
         raise PlansError(msg)
     planned = PlannedUNet(source["arch_kwargs"], is_plain=class_name == "PlainConvUNet")
@@ -85,7 +85,7 @@ def official_architecture(configuration: dict[str, Any], model: str) -> dict[str
         model: Name of an architecture in the registry.
 
     Returns:
-        What `architecture` of derived plans would say.
+        The `architecture` that derived plans would have.
 
     Raises:
         PlansError: If the configuration cannot be used.
@@ -131,7 +131,7 @@ def check_patch(name: str, configuration: dict[str, Any]) -> None:
         configuration: The configuration, inheritance resolved.
 
     Raises:
-        PlansError: If it does not; it names a patch that fits.
+        PlansError: If it does not; the message names a patch that fits.
     """
     keywords = configuration.get("architecture", {}).get("arch_kwargs", {})
     if "strides" in keywords:

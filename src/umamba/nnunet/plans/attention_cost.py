@@ -1,4 +1,4 @@
-"""What self-attention asks of a machine; refused while plans are made if it cannot fit."""
+"""The cost of self-attention, which is refused while plans are made if it cannot fit."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -24,11 +24,11 @@ def check_attention(
     memory: Mapping[str, MemoryComparison],
     names: Sequence[str],
 ) -> list[str]:
-    """Check that a training with self-attention fits the GPU; without one, 80 GiB.
+    """Check that a training with self-attention fits the GPU, or 80 GiB if there is none.
 
     The memory is that of `compare_memory`, with the fused kernels that torch has on CPUs and CUDA:
-    they never hold an attention map, so that memory is linear in the number of tokens, and what
-    grows with its square is the time.
+    they never hold an attention map, so memory is linear in the number of tokens, and only time
+    grows with its square.
 
     Args:
         plans: Derived plans.
@@ -40,7 +40,7 @@ def check_attention(
         Warnings: configurations where attention is most of the work.
 
     Raises:
-        PlansError: If a training step does not fit; it names the estimate.
+        PlansError: If a training step does not fit; the message gives the estimate.
     """
     warnings = []
     for name in names:
@@ -56,7 +56,7 @@ def check_attention(
                 f"{row.patch_size} and batch_size {row.batch_size} needs an estimated "
                 f"{needed / _GIB:.1f} GiB, more than {whose} ({limit / _GIB:.1f} GiB). Plan with "
                 "a smaller --batch-size or --patch-size or with --activation-checkpointing blocks, "
-                "or name the --configurations that you train."
+                "or name only the --configurations that you train."
             )
             raise PlansError(msg)
         attention, whole = _operations(plans, dataset_json, name)

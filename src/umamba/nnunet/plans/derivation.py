@@ -1,4 +1,4 @@
-"""From nnU-Net's plans to plans that name one of our networks; pure functions.
+"""Derive plans that name one of our networks from nnU-Net's plans, by pure functions.
 
 Only the architecture, and on request patch and batch size, change. `data_identifier` stays, so
 that nothing is preprocessed again.
@@ -27,16 +27,16 @@ __all__ = [
 
 @dataclass(frozen=True)
 class PlanOptions:
-    """What a user may change while plans are derived.
+    """The options that a user may set while plans are derived.
 
     Args:
         plans_name: Name of the new plans; `None` is the architecture's default.
-        features: Channels per stage; the last stands for further stages.
+        features: Channels per stage; the last is also for further stages.
         patch_size: Patch size, for the configurations with as many axes.
         batch_size: Patches in a batch.
-        activation_checkpointing: What training computes again instead of keeping it.
+        activation_checkpointing: Activations that training computes again instead of keeping them.
         configurations: Configurations that features, patch and batch size are for; `None` is
-            all. The others are derived as they are.
+            all. The others are derived without these options.
     """
 
     plans_name: str | None = None
@@ -59,7 +59,7 @@ def derive_plans(
         source: Plans of nnU-Net for PlainConvUNet or ResidualEncoderUNet, in the present format
             or in the one without `architecture`. Not changed.
         architecture: The network.
-        options: What else to change. Where the network gets as many parameters as another one,
+        options: Further changes. Where the network gets as many parameters as another one,
             features are those of the other.
         dataset_json: The data set's `dataset.json`, for such networks.
 
@@ -72,7 +72,7 @@ def derive_plans(
     plans_name = options.plans_name or architecture.plans_name
     if not re.fullmatch(r"[A-Za-z0-9_.-]+", plans_name) or "__" in plans_name:
         msg = (
-            f"plans name {plans_name!r} cannot be part of a folder's name as nnU-Net builds it; "
+            f"plans name {plans_name!r} cannot be part of the names of nnU-Net's folders; "
             "use letters, digits, dots, hyphens and single underscores"
         )
         raise PlansError(msg)
@@ -140,7 +140,7 @@ def resolve(plans: Plans, name: str) -> dict[str, Any]:
     """Return one configuration with everything that it inherits.
 
     Raises:
-        PlansError: If it inherits from a configuration that is not there, or from itself.
+        PlansError: If it inherits from a configuration that does not exist, or from itself.
     """
     configurations = plans["configurations"]
     if name not in configurations:
@@ -161,7 +161,7 @@ def resolve(plans: Plans, name: str) -> dict[str, Any]:
 
 
 def next_stages(plans: Plans, name: str) -> list[str]:
-    """Return the configurations of a cascade that need what a configuration predicts."""
+    """Return the configurations of a cascade that need the predictions of a configuration."""
     stages = resolve(plans, name).get("next_stage") or []
     return [stages] if isinstance(stages, str) else list(stages)
 

@@ -1,4 +1,4 @@
-"""Plans for a typical data set that nobody has to have: what `umamba models` shows by default."""
+"""Plans for a typical data set, which need no data: `umamba models` shows them by default."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Read and write files of plans; nobody else's are ever replaced."""
+"""Read and write files of plans; those that are not ours are never replaced."""
 
 import json
 from collections.abc import Sequence
@@ -24,9 +24,9 @@ def is_ours(plans: Plans) -> bool:
 
 
 def keep_others(folder: Path, plans: Plans, changed: Sequence[str]) -> Plans:
-    """Return derived plans with the other configurations as a file of ours already has them.
+    """Return derived plans, with the other configurations as in an existing file of ours.
 
-    So configurations can be changed one after the other.
+    This way configurations can be changed one after the other.
 
     Args:
         folder: The data set's preprocessed folder.
@@ -34,7 +34,7 @@ def keep_others(folder: Path, plans: Plans, changed: Sequence[str]) -> Plans:
         changed: The configurations that are taken as they are derived.
 
     Returns:
-        The plans; those given where there is no file of ours of that name.
+        The plans; those given if there is no file of ours of that name.
 
     Raises:
         PlansError: If the file cannot be read.
@@ -55,7 +55,7 @@ def read_plans(folder: Path, plans_name: str) -> Plans:
     """Read plans from a data set's preprocessed folder.
 
     Raises:
-        PlansError: If there are none of that name, or the file holds no plans.
+        PlansError: If there is no file of that name, or it holds no plans.
     """
     path = folder / f"{plans_name}.json"
     if not path.is_file():
@@ -63,7 +63,7 @@ def read_plans(folder: Path, plans_name: str) -> Plans:
         there = f"there are {', '.join(found)}" if found else "there are no plans yet"
         msg = (
             f"plans {plans_name!r} do not exist in {folder}; {closest(plans_name, found)}{there}. "
-            "`umamba plan` makes ours, nnUNetv2_plan_experiment nnU-Net's"
+            "`umamba plan` makes ours, and nnUNetv2_plan_experiment makes nnU-Net's"
         )
         raise PlansError(msg)
     try:
@@ -81,20 +81,20 @@ def read_plans(folder: Path, plans_name: str) -> Plans:
 
 
 def write_plans(folder: Path, plans: Plans, *, overwrite: bool = False) -> Path:
-    """Write plans under their own name, whole or not at all.
+    """Write plans under their own name, atomically.
 
     Args:
         folder: The data set's preprocessed folder.
-        plans: What to write.
-        overwrite: Whether plans of ours with other contents are replaced; those of anyone else
+        plans: The plans.
+        overwrite: Whether plans of ours with other contents are replaced; those of others
             never are.
 
     Returns:
         The file.
 
     Raises:
-        PlansError: If other plans of that name are there.
-        UMambaError: If the file cannot be written, or others make or change it meanwhile.
+        PlansError: If other plans of that name exist.
+        UMambaError: If the file cannot be written, or another program makes or changes it.
     """
     path = folder / f"{plans['plans_name']}.json"
     if path.exists() and read_plans(folder, plans["plans_name"]) == plans:
@@ -109,7 +109,7 @@ def write_plans(folder: Path, plans: Plans, *, overwrite: bool = False) -> Path:
 
 def _check_replaceable(existing: Plans, path: Path, *, overwrite: bool) -> None:
     if not is_ours(existing):
-        msg = f"{path} holds plans that are not ours; give another --plans-name"
+        msg = f"{path} holds plans that umamba did not make; give another --plans-name"
         raise PlansError(msg)
     if not overwrite:
         msg = (

@@ -13,7 +13,7 @@ from umamba.nnunet.plans.values import Plans
 __all__ = ["TOLERANCE", "match_parameters"]
 
 TOLERANCE = 0.02
-_HALVINGS = 24  # of the factor's interval: far more than whole features tell apart
+_HALVINGS = 24  # of the factor's interval: far finer than whole features
 
 _Features = tuple[int, ...]
 
@@ -25,13 +25,13 @@ def match_parameters(plans: Plans, reference: Plans, dataset_json: Mapping[str, 
     tolerance, as it may in very narrow networks, single stages get a channel more or less.
 
     Args:
-        plans: What is widened. Not changed.
+        plans: The plans to widen. Not changed.
         reference: Plans with the same configurations and larger networks.
         dataset_json: The data set's `dataset.json`, which says how many channels and classes
             there are.
 
     Raises:
-        PlansError: If no features meet the tolerance; it says how near they come.
+        PlansError: If no features meet the tolerance; the message says how close they come.
     """
     matched = deepcopy(plans)
     for name, entry in matched["configurations"].items():
@@ -89,7 +89,7 @@ def _widen(features: _Features, target: int, count: Callable[[_Features], int]) 
 
 
 def _neighbours(features: _Features) -> list[_Features]:
-    """Return what one channel more or less in one or two stages makes of them."""
+    """Return the features with one channel more or less in one or two stages."""
     found = []
     for pair in combinations(range(len(features)), 2):
         for steps in product((-1, 0, 1), repeat=2):

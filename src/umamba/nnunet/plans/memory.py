@@ -1,4 +1,4 @@
-"""How much memory derived plans need, beside the plans they come from."""
+"""The memory that derived plans need, compared with the plans they come from."""
 
 import math
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from umamba.profiling import TrainingMemory, estimate_training_memory
 __all__ = ["MemoryComparison", "compare_memory", "memory_table"]
 
 _GIB = 2**30
-_NEGLIGIBLE = 1.05  # times the source's memory; the estimate is no closer
+_NEGLIGIBLE = 1.05  # times the source's memory; the estimate is not more accurate
 
 
 @dataclass(frozen=True)
@@ -39,15 +39,15 @@ class MemoryComparison:
 def compare_memory(
     source: Plans, derived: Plans, dataset_json: Mapping[str, Any]
 ) -> dict[str, MemoryComparison]:
-    """Estimate what a training step of every configuration holds, before and after.
+    """Estimate the memory of a training step of every configuration, before and after.
 
     Args:
-        source: The plans that were there.
-        derived: The new plans.
+        source: The plans that were derived from.
+        derived: The derived plans.
         dataset_json: The data set's `dataset.json`.
 
     Returns:
-        Configuration name to estimates.
+        Estimates by name of the configuration.
     """
     return {
         name: _compare(source, derived, dataset_json, name) for name in derived["configurations"]
@@ -73,7 +73,7 @@ def _compare(
 
 
 def _advice(name: str, memory: TrainingMemory, limit: int, configuration: dict[str, Any]) -> str:
-    """Say which options bring the estimate down to the limit; "" where it is, or almost.
+    """Name options that bring the estimate down to the limit; "" if it is there, or almost.
 
     The batch shrinks first, to two at least; then the longest axis of the patch, by its total
     stride. Activations grow with batch and voxels.
@@ -100,8 +100,8 @@ def _advice(name: str, memory: TrainingMemory, limit: int, configuration: dict[s
         patch[longest] -= total[longest]
     if not fits():
         return (
-            "even the smallest batch and patch need more; fewer channels (--features, such as half "
-            "of each) need less"
+            "even the smallest batch and patch need more; use fewer channels (--features, such as "
+            "half of each)"
         )
     advice = "" if batch == full_batch else f" --batch-size {batch}"
     if patch != list(configuration["patch_size"]):

@@ -19,7 +19,7 @@ from umamba.nnunet.plans.values import Plans
 __all__ = ["BuiltNetwork", "bare_network", "build_network", "building"]
 
 MOST_WEIGHTS = 20_000  # and layers: the largest networks of today have a few thousand
-# What constructors of networks, and nnU-Net's readers of plans, raise on values that do not fit.
+# Errors of networks' constructors, and of nnU-Net's readers of plans, at values that do not fit.
 _UNBUILDABLE = (
     ArithmeticError,
     AssertionError,
@@ -34,7 +34,7 @@ _UNBUILDABLE = (
 
 
 class BuiltNetwork(NamedTuple):
-    """A network and the batches that it is trained on, in the order in which profiling wants it."""
+    """A network and the batches it is trained on, in the order of profiling's arguments."""
 
     network: nn.Module
     input_channels: int
@@ -55,11 +55,11 @@ def build_network(
         plans: Plans of nnU-Net or of ours.
         dataset_json: The data set's `dataset.json`.
         name: The configuration.
-        device: Where its weights are.
+        device: The device for its weights.
         file: The plans, for messages.
 
     Raises:
-        PlansError: If the network cannot be built, or is far larger than any.
+        PlansError: If the network cannot be built, or is far larger than any in use.
     """
     from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
     from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
@@ -83,7 +83,7 @@ def build_network(
 
 
 def bare_network(network: nn.Module) -> nn.Module:
-    """Take off what distributes a network and what compiles it."""
+    """Return a network without the wrappers that distribute or compile it."""
     if isinstance(network, DistributedDataParallel):
         network = network.module
     bare: nn.Module = getattr(network, "_orig_mod", network)
@@ -92,11 +92,11 @@ def bare_network(network: nn.Module) -> nn.Module:
 
 @contextmanager
 def building(file: Path, most_weights: int = MOST_WEIGHTS) -> Iterator[None]:
-    """Build what plans describe, within bounds, and explain what they describe wrongly.
+    """Limit the size of the network that plans describe, and explain errors while it is built.
 
     Args:
         file: The plans, for messages.
-        most_weights: How many weights may be made, in number, not in size.
+        most_weights: How many weights may be made: their number, not their size.
 
     Raises:
         PlansError: If the network cannot be built, or has more weights.
@@ -109,7 +109,7 @@ def building(file: Path, most_weights: int = MOST_WEIGHTS) -> Iterator[None]:
         if made > most_weights:
             msg = (
                 f"{file} describes a network with more than {most_weights} weights and layers, "
-                "far more than its checkpoint has, or anybody trains; use another copy"
+                "far more than its checkpoint has, or than anybody trains; use another copy"
             )
             raise PlansError(msg)
 

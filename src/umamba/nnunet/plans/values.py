@@ -1,4 +1,4 @@
-"""Kind and range of the values in plans and `dataset.json`, checked before anything is done."""
+"""Check the kind and range of values in plans and `dataset.json` before they are used."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ _MOST_STAGES = 32
 _MOST_LAYERS = 64  # per stage
 _MOST_FEATURES = 2**14
 _MOST_LABEL = 2**16
-_MOST_NUMBER = 2**16  # of what a network's keywords say otherwise
+_MOST_NUMBER = 2**16  # in other keywords of a network
 _LEAST_SPACING, _MOST_SPACING = 1e-12, 1e6  # of axes in metres, and of those in micrometres
 _MOST_ORDER = 5  # of splines
 _MOST_KEYWORDS = 10_000
@@ -37,7 +37,7 @@ _LONGEST_TEXT = 500
 
 @dataclass(frozen=True)
 class _Rule:
-    """What a value must be, as a function and in words."""
+    """The requirement for a value, as a function and in words."""
 
     fits: Callable[[Any], bool]
     words: str
@@ -89,7 +89,7 @@ def _is_name(value: Any) -> bool:
 
 
 def _is_layers(value: Any) -> bool:
-    """Return whether a value says how many layers a stage has, or all stages have."""
+    """Return whether a value is the number of layers of every stage, or of all stages."""
     stages = value if isinstance(value, list) else [value]
     return _is_list_of(stages, lambda n: _is_whole(n, 0, _MOST_LAYERS), range(_MOST_STAGES + 1))
 
@@ -185,14 +185,14 @@ _NEEDED = (
 
 
 def check_plan_values(plans: Mapping[str, Any], file: Path) -> None:
-    """Check the values of plans, as far as they are there.
+    """Check those values of plans that are present.
 
     Args:
         plans: Contents of a plans file, with a JSON object for every configuration.
         file: The file, for messages.
 
     Raises:
-        PlansError: If a value is of another kind than nnU-Net writes, or out of all bounds.
+        PlansError: If a value is of another kind than nnU-Net writes, or out of range.
     """
     _check(plans, _OF_PLANS, "", file)
     forward, backward = plans.get("transpose_forward"), plans.get("transpose_backward")
@@ -201,9 +201,10 @@ def check_plan_values(plans: Mapping[str, Any], file: Path) -> None:
             forward
         )
         if not inverse:
-            _refuse("transpose_backward", backward, f"what undoes {forward}", file)
+            _refuse("transpose_backward", backward, f"the order that undoes {forward}", file)
     if len(plans["configurations"]) > _MOST_CONFIGURATIONS:
-        msg = f"{file}: there are {len(plans['configurations'])} configurations, too many for plans"
+        count = len(plans["configurations"])
+        msg = f"{file}: {count} configurations are too many for plans; use another copy"
         raise PlansError(msg)
     for name, configuration in plans["configurations"].items():
         place = f"configurations.{name}."
@@ -224,12 +225,12 @@ def check_configuration_values(
     Args:
         plans: Checked plans.
         name: Name of the configuration.
-        configuration: The configuration, with what it inherits.
+        configuration: The configuration, with everything that it inherits.
         channels: How many channels the images have.
         file: The file of the plans, for messages.
 
     Raises:
-        PlansError: If it is not.
+        PlansError: If it is not complete, or does not fit.
     """
     place = f"configurations.{name}"
     _check_complete(plans, _NEEDED_OF_PLANS, "the plans", file)
@@ -278,7 +279,7 @@ def check_description_values(dataset_json: Mapping[str, Any], file: Path) -> Non
         file: The file, for messages.
 
     Raises:
-        PlansError: If they are of another kind than nnU-Net takes, or out of all bounds.
+        PlansError: If they are of another kind than nnU-Net takes, or out of range.
     """
     key = "channel_names" if "channel_names" in dataset_json else "modality"
     names: Any = dataset_json.get(key)
@@ -297,7 +298,7 @@ def check_description_values(dataset_json: Mapping[str, Any], file: Path) -> Non
 
 
 def _check_labels_together(labels: Mapping[str, Any], order: list[Any] | None, file: Path) -> None:
-    """Check that the classes of a network can be told from the labels, as nnU-Net numbers them."""
+    """Check that the classes of a network follow from the labels, as nnU-Net numbers them."""
     background = labels.get("background")
     if isinstance(background, list) or background is None or int(background) != 0:
         _refuse("labels.background", background, "0", file)
@@ -330,7 +331,7 @@ def _check(entries: Mapping[str, Any], rules: Mapping[str, _Rule], place: str, f
 
 
 def _check_size(keywords: Any, place: str, file: Path) -> None:
-    """Check that a network's keywords are plain, few, and have no number out of all bounds."""
+    """Check that a network's keywords are plain and few, and that their numbers are in range."""
     waiting: list[tuple[Any, str, int]] = [(keywords, place, 0)]
     seen = 0
     while waiting:

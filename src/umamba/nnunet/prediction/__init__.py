@@ -1,1 +1,1 @@
-"""From a folder of images to a folder of segmentations with a trained model."""
+"""Segment a folder of images with a trained model."""

@@ -1,4 +1,4 @@
-"""Pictures of what the gates of an Attention U-Net let through, one per case."""
+"""Draw pictures of what the gates of an Attention U-Net let through, one per case."""
 
 import logging
 from collections.abc import Mapping
@@ -33,7 +33,7 @@ _DPI = 130
 
 
 class _Attention(nn.Module):
-    """Stands in for a network in nnU-Net's predictor, and returns maps in place of logits."""
+    """A substitute for the network in nnU-Net's predictor, which returns maps, not logits."""
 
     def __init__(self, network: UMambaAttentionUNet) -> None:
         super().__init__()
@@ -48,12 +48,12 @@ class _Attention(nn.Module):
 
 
 def load_attention(model_folder: Path, folder: Path, options: PredictionOptions) -> Any:
-    """Load a model whose predictor computes attention coefficients, in place of logits.
+    """Load a model whose predictor computes attention coefficients instead of logits.
 
     Args:
         model_folder: Folder with `plans.json`, `dataset.json` and `fold_*`.
-        folder: Where pictures will go.
-        options: How to predict.
+        folder: The folder for pictures.
+        options: The options of prediction.
 
     Returns:
         An `nnUNetPredictor`.
@@ -68,7 +68,7 @@ def load_attention(model_folder: Path, folder: Path, options: PredictionOptions)
     network = predictor.network
     if not isinstance(network, UMambaAttentionUNet):
         msg = (
-            f"--attention-maps needs a model with attention gates, and {model_folder} is of "
+            f"--attention-maps needs a model with attention gates, but {model_folder} is of "
             f"{type(network).__name__}; leave it out, or train --model attention_unet"
         )
         raise UMambaError(msg)
@@ -108,13 +108,13 @@ def draw_attention(
     Args:
         predictor: What `load_attention` returned.
         images: Folder of images, as for prediction.
-        folder: Where pictures go; made if need be.
-        options: How to predict.
-        report: Which cases were predicted, whose picture is drawn, and which had been before,
-            whose picture is drawn where there is none of this model.
+        folder: The folder for pictures, created if it does not exist.
+        options: The options of prediction.
+        report: The cases that were predicted, whose picture is drawn, and those predicted
+            before, whose picture is drawn if this model has drawn none.
 
     Raises:
-        UMambaError: If a picture cannot be written, or those there are another model's.
+        UMambaError: If a picture cannot be written, or existing ones are another model's.
         ResumableInterruptError: If the user interrupts.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -167,10 +167,10 @@ def draw_maps(
     """Draw the slice in which the finest map varies most, under each map.
 
     Args:
-        path: The PNG to write, whole or not at all.
+        path: The PNG, which is written atomically.
         image: Preprocessed image, (slices, rows, columns).
         maps: Coefficients, (gates, slices, rows, columns), finest first.
-        aspect: Height of a pixel beside its width.
+        aspect: Height of a pixel divided by its width.
     """
     from matplotlib import rcdefaults
     from matplotlib.figure import Figure
@@ -192,7 +192,7 @@ def draw_maps(
             panel.set_title(f"slice {index}", fontsize=11, color=_TEXT)
             continue
         shown = maps[number - 1, index]
-        # One scale for all: a gate that lets everything through alike shall look so.
+        # One scale for all, so that a gate that lets everything through equally looks like it.
         drawn = panel.imshow(shown, cmap="inferno", alpha=0.6, vmin=0, vmax=1, aspect=aspect)
         panel.set_title(f"gate of level {number}", fontsize=11, color=_TEXT)
         figure.colorbar(drawn, ax=panel, location="bottom", fraction=0.05, label="let through")

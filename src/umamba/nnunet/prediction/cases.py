@@ -1,4 +1,4 @@
-"""One case, from its files to whole files in the output folder."""
+"""Predict one case, from its files to whole files in the output folder."""
 
 import math
 import shutil
@@ -26,16 +26,16 @@ __all__ = ["CaseError", "Workshop", "segment_case"]
 
 
 class CaseError(Exception):
-    """Why one case cannot be predicted, and what to do."""
+    """The error of a case that cannot be predicted; it says why, and what to do."""
 
 
 class Workshop:
     """A hidden folder in the output folder, in which files are made; gone when it is left.
 
-    It has the name of its process, and those of processes that died are cleared away.
+    Its name tells its process, and folders of processes that died are removed.
 
     Args:
-        output: The output folder; made if need be.
+        output: The output folder, created if it does not exist.
     """
 
     def __init__(self, output: Path) -> None:
@@ -54,7 +54,7 @@ class Workshop:
         self.clear()
 
     def clear(self) -> None:
-        """Remove the folder; also what an interrupt left that came while it was removed."""
+        """Remove the folder, even what is left if an interrupt came during an earlier removal."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
@@ -72,14 +72,14 @@ def segment_case(
     Args:
         predictor: nnU-Net's predictor, ready to predict.
         facts: A case that was read and fits.
-        output: Where the files go.
+        output: The folder for the files.
         claim: The model's claim on that folder.
         previous_stage: Segmentations of the first stage, for a cascade.
-        save_probabilities: Whether probabilities are written, too.
+        save_probabilities: Whether probabilities are written as well.
 
     Raises:
         CaseError: If this case cannot be predicted.
-        UMambaError: If files cannot be written: no other case could be, either.
+        UMambaError: If files cannot be written, so that no other case could be written either.
     """
     try:
         with Workshop(output) as folder:
@@ -101,20 +101,20 @@ def segment_case(
     except OSError as error:
         msg = (
             f"case {facts.case.case_id} cannot be written to {output} ({error.strerror or error}); "
-            "what is there is whole: make room or give write access, then run the command again"
+            "existing files are whole: make room or give write access, then run the command again"
         )
         raise UMambaError(msg) from error
 
 
 def _publish(claim: OutputClaim, case_id: str, files: list[Path], output: Path) -> None:
-    """Give the finished files of a case their names, in a folder that is the model's by then."""
+    """Give the finished files of a case their names, once the folder is claimed for the model."""
     claim.stake(case_id, [file.name for file in files])
     try:
         publish(files, output, replace=claim.may_replace(case_id))
     except FileExistsError as error:
         msg = (
             f"{error.filename} appeared while it was predicted, and was kept; is another "
-            "prediction at work there?"
+            "prediction running there?"
         )
         raise CaseError(msg) from None
     claim.settle(case_id)
@@ -146,7 +146,7 @@ def _check_grid(predictor: Any, facts: CaseFacts) -> None:
 
 
 def _preprocess(predictor: Any, files: list[Path], first_stage: Path | None) -> NetworkInput:
-    """Read and preprocess as nnU-Net does."""
+    """Read and preprocess a case as nnU-Net does."""
     try:
         image, labels, properties = predictor.configuration_manager.preprocessor_class(
             verbose=False
@@ -206,14 +206,14 @@ def _check_memory(logits: LogitStore, properties: dict[str, Any]) -> None:
     if needed > there:
         msg = (
             f"the probabilities of {logits.shape[0]} classes need about {needed / 2**30:.0f} GiB "
-            f"of memory, and {there / 2**30:.3g} may be used here; leave --save_probabilities "
-            "out: segmentations alone need a fraction"
+            f"of memory, but only {there / 2**30:.3g} GiB may be used; leave --save_probabilities "
+            "out: segmentations alone need a fraction of that"
         )
         raise CaseError(msg)
 
 
 def _segmentation_last(target: Path) -> list[Path]:
-    """Return the finished files; where the segmentation is, all of them are."""
+    """Return the finished files, the segmentation last, so that it is there only with the rest."""
     return sorted(target.parent.iterdir(), key=lambda file: file == target)
 
 

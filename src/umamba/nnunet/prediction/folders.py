@@ -1,4 +1,4 @@
-"""A folder of images to a folder of segmentations, with nnU-Net's predictor."""
+"""Segment a folder of images with nnU-Net's predictor."""
 
 import logging
 import sys
@@ -34,24 +34,24 @@ __all__ = ["PredictionOptions", "PredictionReport", "load_model", "predict"]
 
 log = logging.getLogger(__name__)
 
-# What `predict` and nnU-Net write beside segmentations.
+# Files that `predict` and nnU-Net write beside segmentations.
 
 
 @dataclass(frozen=True)
 class PredictionOptions:
-    """How to predict; names and defaults are nnU-Net's.
+    """The options of prediction; names and defaults are nnU-Net's.
 
     Args:
-        folds: Folds to ensemble; empty means all that are there.
+        folds: Folds to ensemble; empty means all that exist.
         checkpoint_name: File in each fold.
-        prune_to: Depth to which a `unetpp_nested` is computed; `None` is all of it.
+        prune_to: Depth to which a `unetpp_nested` is computed; `None` means all of it.
         step_size: Step of the sliding window, in patches.
         mirroring: Whether predictions of mirrored images are averaged.
-        save_probabilities: Whether probabilities are written, too.
+        save_probabilities: Whether probabilities are written as well.
         device: `cpu`, `cuda` or `mps`.
         previous_stage: Segmentations of the first stage, for a cascade.
-        overwrite: Whether cases with an output are predicted anew, too.
-        trust_plans: Whether plans and checkpoints may have anything imported.
+        overwrite: Whether cases with an output are predicted again.
+        trust_plans: Whether plans and checkpoints may name any code to import.
     """
 
     folds: tuple[str, ...] = ()
@@ -68,10 +68,10 @@ class PredictionOptions:
 
 @dataclass
 class PredictionReport:
-    """Which cases were segmented, which had been before, and which could not be and why.
+    """The cases that were segmented, those segmented before, and those that failed and why.
 
     Attributes:
-        notes: What is odd about the images: the first of every kind.
+        notes: Remarks on odd images, one of every kind.
     """
 
     predicted: list[str] = field(default_factory=list)
@@ -83,11 +83,11 @@ class PredictionReport:
 def load_model(model_folder: Path, options: PredictionOptions) -> Any:
     """Build nnU-Net's predictor from a model folder of nnU-Net, the authors' fork, or ours.
 
-    Checkpoints are read without running what is in them.
+    Checkpoints are read without running code in them.
 
     Args:
         model_folder: Folder with `plans.json`, `dataset.json` and `fold_*`.
-        options: How to predict.
+        options: The options of prediction.
 
     Returns:
         An `nnUNetPredictor`, ready to predict.
@@ -143,17 +143,17 @@ def predict(
     Args:
         model_folder: Folder with `plans.json`, `dataset.json` and `fold_*`.
         images: Folder of images, named as nnU-Net does (`case_0000.nii.gz`); a model with one
-            channel takes names without the channel number, too.
-        output: Folder for the segmentations; made if need be.
-        options: How to predict.
+            channel also takes names without the channel number.
+        output: Folder for the segmentations, created if it does not exist.
+        options: The options of prediction.
 
     Returns:
-        What was done.
+        The report on all cases.
 
     Raises:
         UMambaError: If the model cannot be loaded, no case can be predicted, or outputs cannot be
-            written or would overwrite inputs, or those there are another model's.
-        ResumableInterruptError: If the user interrupts; the same call goes on.
+            written, would overwrite inputs, or exist and are another model's.
+        ResumableInterruptError: If the user interrupts; the same call continues.
     """
     report = PredictionReport()
 
@@ -185,7 +185,7 @@ def predict(
 
 
 def _note_unused(inputs: FoundInputs, images: Path, previous_stage: Path | None) -> None:
-    """Name what lies in the folders of images and of the first stage and is not used."""
+    """List files in the folders of images and of the first stage that are not used."""
     unused = {images: list(inputs.others)}
     if previous_stage is not None and previous_stage.is_dir():
         wanted = {case.case_id for case in inputs.cases}
@@ -247,7 +247,7 @@ def _warn_of_others(claim: OutputClaim, output: Path) -> None:
         more = ", ..." if len(some) > 3 else ""
         sys.stderr.write(
             f"note: {output} also holds files of {len(some)} other case(s) that this model did not "
-            f"make, and that stay: {', '.join(some[:3])}{more}\n"
+            f"make, and that are kept: {', '.join(some[:3])}{more}\n"
         )
 
 
@@ -263,7 +263,7 @@ def _say_oddities(facts: CaseFacts, said: dict[str, str]) -> None:
 def _predict_case(
     predictor: Any, facts: CaseFacts, output: Path, claim: OutputClaim, options: PredictionOptions
 ) -> str | None:
-    """Predict one case, and return why it cannot be, if so."""
+    """Predict one case; return the reason if it cannot be predicted."""
     ending = predictor.dataset_json["file_ending"]
     problems = _check_previous_stage(facts.case, ending, options.previous_stage)
     if problems:
@@ -283,11 +283,11 @@ def _predict_case(
 
 
 def _check_output(output: Path, images: Path, previous_stage: Path | None) -> None:
-    """Check that the output can be written, and is no folder that the prediction reads."""
+    """Check that the output can be written, and is not a folder that the prediction reads."""
     for folder, option in ((images, "-i"), (previous_stage, "-prev_stage_predictions")):
         if folder is not None and folder.resolve() == output.resolve():
             msg = (
-                f"-o {output} is the folder of {option}, too, and its files would be overwritten; "
+                f"-o {output} is also the folder of {option}, whose files would be overwritten; "
                 "give another -o"
             )
             raise UMambaError(msg)
@@ -297,7 +297,7 @@ def _check_output(output: Path, images: Path, previous_stage: Path | None) -> No
 
 
 def _check_targets(cases: Sequence[Case], output: Path, ending: str) -> None:
-    """Check that no output takes the place of an image that the input folder links to."""
+    """Check that no output would overwrite an image that the input folder links to."""
     targets = {output.resolve() / f"{case.case_id}{ending}" for case in cases}
     for path in (path for case in cases for path in case.images):
         if path.resolve() in targets:
@@ -327,7 +327,7 @@ def _check_previous_stage(case: Case, ending: str, folder: Path | None) -> list[
         return [f"{path} of the first stage is missing{hint}"]
     if case.case_id in segmentations_of_others(folder):
         return [
-            f"{path} is not of the first stage's model: predicting {folder} with --overwrite was "
+            f"{path} is not from the first stage's model: predicting {folder} with --overwrite was "
             "interrupted; finish that first"
         ]
     return []

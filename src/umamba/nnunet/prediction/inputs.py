@@ -29,12 +29,12 @@ _COLOUR_ENDINGS = (".png", ".bmp", ".tif", ".tiff", ".jpg")
 
 @dataclass(frozen=True)
 class FoundInputs:
-    """What a folder of images holds: every file is in one of these.
+    """The contents of a folder of images; every file is in one of the attributes.
 
     Attributes:
         cases: In alphabetical order.
-        failed: Why images or whole cases cannot be predicted.
-        others: Names of what is not an image.
+        failed: Reasons why images or whole cases cannot be predicted, by name.
+        others: Names of files that are not images.
     """
 
     cases: tuple[Case, ...]
@@ -64,7 +64,7 @@ def find_inputs(
     files, failed, others = [], {}, []
     for path in visible_files(images):
         if _ending(path) not in readable:
-            reason = f"the model reads {', '.join(sorted(readable))}: convert it, or take it away"
+            reason = f"the model reads {', '.join(sorted(readable))}: convert it, or remove it"
         else:
             reason = "it is a folder, not a file" if path.is_dir() else why_no_name(path.name)
         if not reason:
@@ -89,7 +89,7 @@ def _ending(path: Path) -> str:
 
 
 def _stray_channels(files: Sequence[Path], channel: str) -> dict[str, str]:
-    """Return files that look like a further channel, of which the model reads only one.
+    """Return files that look like a further channel, though the model reads only one.
 
     `patient_0001` beside `patient_0002`, or alone, has a name with a number. `case_0001` beside
     `other_0000`, `STS_025_0001`, and `a_0001` beside `b_0001` have that of a channel.
@@ -108,8 +108,8 @@ def _stray_channels(files: Sequence[Path], channel: str) -> dict[str, str]:
         if alone and (has_first or all_alike or name[-1].isdigit()):
             wanted = f"{shown(name)}_0000{path.name[len(name) + 5 :]}"
             strays[shown(path.name)] = (
-                f"by its name it is channel {number} of {shown(name)}, and the model reads one "
-                f"channel, {channel}, as _0000; if it is that, name it {wanted}"
+                f"by its name it is channel {number} of {shown(name)}, but the model reads one "
+                f"channel, {channel}, as _0000; if it is that channel, name it {wanted}"
             )
     return strays
 
@@ -117,7 +117,7 @@ def _stray_channels(files: Sequence[Path], channel: str) -> dict[str, str]:
 def _group(
     files: Sequence[Path], ending: str, *, several: bool
 ) -> tuple[list[Case], dict[str, str]]:
-    """Sort files by case and channel, and say of which cases that fails."""
+    """Sort files by case and channel, and note the cases where that fails."""
     parts = sorted((split_ending(path)[0], path) for path in files)
     first = {name for name, number in (_split_number(stem) for stem, _ in parts) if number == 0}
     table: dict[str, dict[int, list[Path]]] = {}
@@ -157,7 +157,7 @@ def _split_number(stem: str) -> tuple[str, int | None]:
 def check_case(
     case: Case, dataset_json: Mapping[str, Any], reader: str | None = None
 ) -> tuple[CaseFacts, list[str]]:
-    """Read a case, and say why it cannot be predicted, if so.
+    """Read a case, and list the reasons why it cannot be predicted, if any.
 
     Args:
         case: The files.
@@ -177,14 +177,14 @@ def check_case(
     numbers = [_split_number(split_ending(path)[0])[1] for path in case.images]
     if len(numbers) > 1 and numbers != list(range(len(numbers))):
         wanted = ", ".join(f"{case.case_id}_{i:04d}{ending}" for i in range(len(channels)))
-        problems.append(f"the channels are to be named {wanted}")
+        problems.append(f"the channels must be named {wanted}")
     if not problems:
         problems += _check_content(facts, channels, ending)
     return facts, problems
 
 
 def _check_content(facts: CaseFacts, channels: Sequence[str], ending: str) -> list[str]:
-    """Say what is wrong with files that can be read."""
+    """Return the problems of files that can be read."""
     if facts.n_channels != len(channels):
         wanted = ", ".join(f"{facts.case.case_id}_{i:04d}{ending}" for i in range(len(channels)))
         return [
@@ -202,11 +202,11 @@ def _check_content(facts: CaseFacts, channels: Sequence[str], ending: str) -> li
 
 
 def input_files(facts: CaseFacts, folder: Path, ending: str) -> list[Path]:
-    """Return files that nnU-Net reads as the checks did, and under names that it understands.
+    """Return files that nnU-Net reads as the checks did, under names that it understands.
 
     Args:
         facts: A case that fits.
-        folder: Where a converted file, or a link with nnU-Net's kind of name, goes.
+        folder: The folder for a converted file, or for a link with nnU-Net's kind of name.
         ending: The model's file ending.
 
     Returns:

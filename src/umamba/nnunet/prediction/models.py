@@ -1,4 +1,4 @@
-"""Predict as a request says: with the model that it names, and what goes with the segmentations."""
+"""Predict as a request says: find its model, segment, and write what else it asks for."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Which model a folder of outputs belongs to: claimed before the first output is there."""
+"""The record of the model that a folder of outputs belongs to, written before the first output."""
 
 import hashlib
 import json
@@ -25,7 +25,7 @@ __all__ = [
 _STAGING = ".umamba-partial-"
 _RECORD = "umamba_prediction.json"
 _STOCK_RECORD = "predict_from_raw_data_args.json"  # what stock nnU-Net leaves beside predictions
-# What a prediction depends on besides the weights.
+# Everything that a prediction depends on besides the weights.
 _OF_CONFIGURATION = (
     *("preprocessor_name", "patch_size", "spacing", "normalization_schemes", "use_mask_for_norm"),
     *("resampling_fn_data", "resampling_fn_data_kwargs", "resampling_fn_probabilities"),
@@ -45,7 +45,7 @@ def staging_name() -> str:
 
 
 def clear_stale(folder: Path) -> None:
-    """Remove what processes of this machine that died were making in an output folder."""
+    """Remove unfinished files of this machine's dead processes from an output folder."""
     for stale in folder.glob(f"{_STAGING}*"):
         if is_abandoned(stale.name.removeprefix(_STAGING).removesuffix(".json")):
             if stale.is_dir():
@@ -55,7 +55,7 @@ def clear_stale(folder: Path) -> None:
 
 
 def model_identity(predictor: Any, previous_stage: Path | None) -> dict[str, Any]:
-    """Return what two predictions must have in common to belong into one folder.
+    """Return the properties that two predictions must share to be put into one folder.
 
     Args:
         predictor: nnU-Net's predictor.
@@ -98,7 +98,7 @@ def _plans_digest(predictor: Any) -> str:
 
 
 def _first_stage(folder: Path) -> str:
-    """Return what tells first stages apart: the weights, else the place."""
+    """Return the identity of a first stage: its weights, or else its place."""
     with suppress(OSError, ValueError, KeyError, TypeError):
         return str(json.loads((folder / _RECORD).read_text())["weights_sha256"])
     return str(folder.resolve())
@@ -120,10 +120,10 @@ class OutputClaim:
     stay (`others`), and those that `--overwrite` has begun to replace (`replacing`).
 
     Args:
-        folder: The folder, which need not be there yet.
-        identity: What `model_identity` returned.
-        endings: How a case's outputs end: first what a case needs to count as done.
-        required: How many of the endings that are.
+        folder: The folder, which need not exist yet.
+        identity: The result of `model_identity`.
+        endings: The endings of a case's outputs: first those that a case needs to count as done.
+        required: The number of those endings.
         overwrite: Whether files are replaced.
         option: The option that names the folder, for messages.
         companions: Files that describe the outputs, by name, as JSON.
@@ -181,7 +181,7 @@ class OutputClaim:
         return {case_id for case_id in wanted - self._replacing if self._is_whole(case_id)}
 
     def _outputs(self) -> set[str]:
-        """Return the cases of which any output is in the folder."""
+        """Return the cases that have any output in the folder."""
         names = [path.name for path in self._folder.iterdir()] if self._folder.is_dir() else []
         return {
             name.removesuffix(ending)
@@ -194,7 +194,7 @@ class OutputClaim:
         return all((self._folder / f"{case_id}{ending}").is_file() for ending in self._required)
 
     def _read(self) -> dict[str, Any] | None:
-        """Return the record; `None` where there is none, or a damaged one is to be replaced."""
+        """Return the record; `None` if there is none, or a damaged one may be replaced."""
         path = self._folder / _RECORD
         try:
             there: dict[str, Any] = json.loads(path.read_text())
@@ -213,7 +213,7 @@ class OutputClaim:
         """Return whether the record is this model's.
 
         Raises:
-            UMambaError: If it is not, and nothing is to be replaced.
+            UMambaError: If it is not, and nothing may be replaced.
         """
         differing = [k for k, value in self._identity.items() if record.get(k, "?") != value]
         if differing and not self._overwrite:
@@ -231,7 +231,7 @@ class OutputClaim:
             more = ", ..." if len(unknown) > 3 else ""
             msg = (
                 f"{self._folder} holds files of {len(unknown)} of the cases "
-                f"({', '.join(unknown[:3])}{more}) that no record ascribes to this model; "
+                f"({', '.join(unknown[:3])}{more}) that are not recorded as this model's; "
                 f"{self._remedy()}"
             )
             raise UMambaError(msg)
@@ -250,7 +250,7 @@ class OutputClaim:
                 raise UMambaError(msg)
 
     def _remedy(self) -> str:
-        return f"give another {self._option}, or --overwrite to predict all cases anew"
+        return f"give another {self._option}, or --overwrite to predict all cases again"
 
     def may_replace(self, case_id: str) -> bool:
         """Return whether files of a case were there when the prediction began."""
@@ -261,10 +261,10 @@ class OutputClaim:
 
         Args:
             case_id: The case.
-            names: The files. What else is there of a case that is replaced is removed.
+            names: The files. Other files of a case that is replaced are removed.
 
         Raises:
-            UMambaError: If the folder became another model's meanwhile.
+            UMambaError: If the folder became another model's in the meantime.
             OSError: If the record cannot be written.
         """
         if self._is_claimed:
@@ -289,7 +289,7 @@ class OutputClaim:
         there = self._read()
         if there is None or any(there.get(k, "?") != v for k, v in self._identity.items()):
             msg = (
-                f"{self._folder} was taken over by another prediction meanwhile; give each a "
+                f"{self._folder} was taken over by another prediction in the meantime; give each a "
                 f"{self._option} of its own, then run the command again"
             )
             raise UMambaError(msg)
@@ -315,7 +315,7 @@ def _holds(path: Path, content: Any) -> bool:
 
 
 def _write_durably(path: Path, content: Any, *, only_if_absent: bool = False) -> bool:
-    """Write JSON whole or not at all, and onto the disk; return whether it was written."""
+    """Write JSON atomically, and flush it to the disk; return whether it was written."""
     partial = path.with_name(f"{staging_name()}.json")
     try:
         with partial.open("w", encoding="utf-8") as file:

@@ -1,4 +1,4 @@
-"""From logits to a file: labels on the image's own grid, with the image's own geometry."""
+"""Turn logits into a file of labels on the image's own grid, with the image's own geometry."""
 
 import errno
 import gzip
@@ -31,8 +31,8 @@ _NRRD_GEOMETRY = ("space", "space dimension", "space directions", "space origin"
 def label_map(logits: LogitStore, predictor: Any, properties: dict[str, Any]) -> Array:
     """Return the labels on the grid on which the image was read.
 
-    They are those of nnU-Net, which resamples all classes at once; here one class is resampled
-    after the other and the best one so far kept.
+    They are those of nnU-Net, which resamples all classes together; here one class is resampled
+    after the other, and the best one so far is kept.
 
     Args:
         logits: On the network's grid.
@@ -119,8 +119,8 @@ def write_segmentation(
 
     Args:
         labels: As nnU-Net's writer takes them.
-        reader_writer: nnU-Net's, of the model.
-        properties: What it noted when it read the image.
+        reader_writer: nnU-Net's class for the files of the model.
+        properties: The properties that it noted when it read the image.
         path: The new file.
         image: The file that was segmented.
     """
@@ -185,15 +185,15 @@ def _field(line: bytes) -> str:
 
 
 def publish(files: list[Path], folder: Path, *, replace: bool) -> None:
-    """Move whole files to their place, the last one last; they are on the disk before.
+    """Flush whole files to the disk, then move them to their place in the given order.
 
     Args:
         files: The files.
-        folder: Where they go.
-        replace: Whether files that are there are replaced.
+        folder: The folder they go to.
+        replace: Whether existing files are replaced.
 
     Raises:
-        FileExistsError: If one is there that is not to be replaced.
+        FileExistsError: If one exists that may not be replaced.
     """
     for file in files:
         with file.open("rb") as written:

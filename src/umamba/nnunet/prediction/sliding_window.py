@@ -1,7 +1,7 @@
 """Run a network over an image patch by patch, with one slab of logits in memory at a time.
 
 nnU-Net's predictor keeps the logits of all classes for the whole image. The arithmetic here is
-the same, voxel for voxel and in the same order, but planes leave memory once no patch reaches them.
+the same, voxel for voxel and in the same order, but planes leave memory once no patch covers them.
 """
 
 import io
@@ -36,7 +36,7 @@ class LogitStore:
 
     Args:
         shape: Classes first, then the image's.
-        folder: Where a file goes, if it needs one; no crash can leave it there.
+        folder: The folder for a file, if one is needed; no crash can leave it there.
 
     Raises:
         UMambaError: If the disk has no room for it.
@@ -50,14 +50,14 @@ class LogitStore:
             free = shutil.disk_usage(folder).free
             if free < n_bytes:
                 msg = (
-                    f"{n_bytes / 2**30:.1f} GiB are needed in -o for a while, and "
+                    f"{n_bytes / 2**30:.1f} GiB are needed in -o for a while, but only "
                     f"{free / 2**30:.1f} are free; make room, or give another -o"
                 )
                 raise UMambaError(msg)
             self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed by `close`
 
     def close(self) -> None:
-        """Give memory and disk back."""
+        """Release memory and disk."""
         self._file.close()
 
     def write(self, first: int, planes: Tensor) -> None:
@@ -107,15 +107,15 @@ def predict_logits(predictor: Any, case: NetworkInput, folder: Path, title: str)
 
     Args:
         predictor: nnU-Net's predictor, ready to predict.
-        case: What to predict.
-        folder: Where logits go that are large.
-        title: What the progress bar is called.
+        case: The case.
+        folder: The folder for large logits.
+        title: The title of the progress bar.
 
     Returns:
         The logits, to be closed after use.
 
     Raises:
-        RuntimeError: If a logit is no finite number.
+        RuntimeError: If a logit is not a finite number.
         UMambaError: If the disk has no room for the logits.
     """
     windows = _Windows(predictor, case)
@@ -157,7 +157,7 @@ class _Windows:
         )
         self.inside = [slice(int(part.start), int(part.stop)) for part in inside[1:]]
         self.previous = case.previous
-        if case.previous is not None:  # -1 is no label
+        if case.previous is not None:  # -1 is not a label
             self.previous = pad_nd_image(case.previous, self.patch_size, "constant", {"value": -1})
         self.positions = predictor._internal_get_sliding_window_slicers(self.image.shape[1:])
 

@@ -1,4 +1,4 @@
-"""A trained model to a folder or zip file that can be shared: weights, description, checksums."""
+"""Export a trained model as a folder or zip file to share: weights, description, checksums."""
 
 import json
 import platform
@@ -42,16 +42,16 @@ _WEIGHTS = "weights.safetensors"
 
 @dataclass(frozen=True)
 class ExportRequest:
-    """Which model to export.
+    """The model to export.
 
     Args:
         dataset: `DatasetXXX_Name` or its number.
         configuration: `2d`, `3d_fullres`, ...
         plans_name: Name of the plans.
         trainer: Name of the trainer.
-        folds: Folds to export; empty means all that are there.
+        folds: Folds to export; empty means all that exist.
         checkpoint_name: File in each fold.
-        trust_plans: Whether plans may name code that is not known here.
+        trust_plans: Whether plans may name unknown code.
     """
 
     dataset: str
@@ -68,14 +68,14 @@ def export_model(request: ExportRequest, output: Path, paths: Paths) -> Manifest
 
     Args:
         request: The model.
-        output: Where it goes; nothing may be there yet.
+        output: The folder or zip file, which must not exist yet.
         paths: nnU-Net's folders.
 
     Returns:
-        What was written.
+        The manifest that was written.
 
     Raises:
-        UMambaError: If the model is not there, or cannot be shared, or the output cannot be
+        UMambaError: If the model does not exist or cannot be shared, or the output cannot be
             written; nothing is left there.
     """
     dataset = find_dataset(request.dataset, paths)
@@ -97,10 +97,10 @@ def export_model(request: ExportRequest, output: Path, paths: Paths) -> Manifest
 
 
 def _finished_folds(request: ExportRequest, model: Path) -> list[str]:
-    """Return the folds to export, in none of which another process is at work.
+    """Return the folds to export, after a check that no other process works in them.
 
     Raises:
-        UMambaError: If one is, or if there is no fold.
+        UMambaError: If one does, or if there is no fold.
     """
     asked = [model / f"fold_{fold}" for fold in request.folds]
     for folder in asked or sorted(model.glob("fold_*")):
@@ -164,7 +164,8 @@ def _write_fold(request: ExportRequest, source: Path, folder: Path) -> FoldRecor
     weights, trainer = checkpoint["network_weights"], checkpoint.get("trainer_name")
     strange = next((name for name in weights if not _WEIGHT.fullmatch(name)), None)
     if strange is not None:
-        msg = f"checkpoint {checkpoint_path} holds a weight named {quoted(strange)}, of no network"
+        named = f"a weight named {quoted(strange)}, which no network has"
+        msg = f"checkpoint {checkpoint_path} holds {named}"
         raise CheckpointError(msg)
     if not isinstance(trainer, str) or not _TRAINER.fullmatch(trainer):
         msg = f"checkpoint {checkpoint_path} names no trainer; it was not written by nnU-Net v2"
@@ -199,10 +200,10 @@ def _metrics(summary: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _shareable(model: Path, *, trusted: bool) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return what is shared of `dataset.json` and of `plans.json`; say what is not.
+    """Return the shared parts of `dataset.json` and of `plans.json`; note the others.
 
     Raises:
-        PlansError: If what the model needs is private, or of no known kind.
+        PlansError: If an entry that the model needs is private, or of an unknown kind.
     """
     dataset_json, plans = read_model_description(model, trusted=trusted)
     of_dataset = Sieve(model / "dataset.json", _case_ids(model))
@@ -227,9 +228,9 @@ def _case_ids(model: Path) -> set[str]:
 
 
 def _zip(folder: Path, archive: Path) -> None:
-    """Pack a folder so that the same files give the same bytes, at any time and place."""
+    """Pack a folder so that the same files give the same bytes at any time and place."""
     names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
-    first = [CARD, MANIFEST]  # for whoever looks into it
+    first = [CARD, MANIFEST]  # for people who look into it
     with zipfile.ZipFile(archive, "w") as zipped:
         for name in first + [name for name in names if name not in first]:
             entry = zipfile.ZipInfo(name, _EPOCH)

@@ -1,4 +1,4 @@
-"""What a fold was trained on and for how long, as far as its folder tells."""
+"""The cases that a fold was trained on, and for how long, as far as its folder tells."""
 
 import re
 from collections.abc import Mapping
@@ -24,10 +24,10 @@ def count_cases(
     Args:
         folder: The fold's folder.
         dataset_json: The data set's description.
-        splits: The data set's splits, which count where the logs are gone.
+        splits: The data set's splits, which are used if the logs are gone.
 
     Returns:
-        The two numbers; `None` where they are not known.
+        The two numbers; `None` if they are not known.
     """
     for log in sorted(folder.glob("training_log_*.txt"), reverse=True):
         found = _SPLIT.findall(log.read_text(encoding="utf-8", errors="replace"))
@@ -46,7 +46,7 @@ def count_cases(
 
 
 def count_iterations(checkpoint: Mapping[str, Any], trainer: str) -> int | None:
-    """Return how many iterations a checkpoint was trained for; `None` where it is not known.
+    """Return how many iterations a checkpoint was trained for; `None` if that is not known.
 
     Args:
         checkpoint: Its contents.

@@ -1,4 +1,4 @@
-"""A shared model into nnU-Net's results: verified, rebuilt from plain data, moved there at once."""
+"""Install a shared model: verify it, rebuild it from plain data, put it in place atomically."""
 
 import contextlib
 import os
@@ -37,7 +37,7 @@ _FINAL = "checkpoint_final.pth"
 
 @dataclass(frozen=True)
 class _Model:
-    """A model folder that is ready, and where it belongs below nnU-Net's results."""
+    """A finished model folder, and its place below nnU-Net's results."""
 
     folder: Path
     dataset: str
@@ -48,16 +48,16 @@ def install_model(source: Path, paths: Paths, *, trust_plans: bool = False) -> l
     """Install an exported model, or a zip file of stock nnU-Net, as a trained model.
 
     Args:
-        source: What `umamba export` or `nnUNetv2_export_model_to_zip` wrote.
+        source: A file or folder that `umamba export` or `nnUNetv2_export_model_to_zip` wrote.
         paths: nnU-Net's folders.
-        trust_plans: Whether plans may name code that is not known here.
+        trust_plans: Whether plans may name unknown code.
 
     Returns:
         The model folders, below nnU-Net's results.
 
     Raises:
-        UMambaError: If anything in the file is damaged, hostile or not known, or a model of that
-            name is there; nothing is installed then.
+        UMambaError: If anything in the file is damaged, hostile or unknown, or a model of that
+            name exists; nothing is installed then.
     """
     results = paths.require("results")
     check_writable(results, "--results")
@@ -69,24 +69,24 @@ def install_model(source: Path, paths: Paths, *, trust_plans: bool = False) -> l
     except OSError as error:
         msg = (
             f"{source} cannot be installed in {results} ({error.strerror or error}); make room or "
-            "give write access, or give other --results"
+            "give write access, or give another --results"
         )
         raise ModelFileError(msg) from error
 
 
 @contextlib.contextmanager
 def opened_model(source: Path, *, trust_plans: bool = False) -> Iterator[Path]:
-    """Give the model folder of whatever holds a model, for the time of the block.
+    """Provide the model folder of anything that holds a model, during the block.
 
     Args:
         source: A model folder, an exported folder, or a zip file with one model.
-        trust_plans: Whether plans may name code that is not known here.
+        trust_plans: Whether plans may name unknown code.
 
     Yields:
         The model folder.
 
     Raises:
-        UMambaError: If what is in an exported folder or zip file is not whole and known.
+        UMambaError: If the contents of an exported folder or zip file are not whole and known.
     """
     if not source.is_file() and not (source / MANIFEST).is_file():
         yield source
@@ -96,13 +96,13 @@ def opened_model(source: Path, *, trust_plans: bool = False) -> Iterator[Path]:
             models = _prepare(source, work, trust_plans=trust_plans)
         if len(models) > 1:
             names = ", ".join(model.name for model in models)
-            msg = f"{source} holds several models: {names}; `umamba install` it, and name one"
+            msg = f"{source} holds several models: {names}; `umamba install` it, then name one"
             raise ModelFileError(msg)
         yield models[0].folder
 
 
 def _prepare(source: Path, work: Path, *, trust_plans: bool) -> list[_Model]:
-    """Build model folders below a folder of work, and check that they predict."""
+    """Build model folders below a working folder, and check that they predict."""
     if not source.exists():
         msg = f"{source} does not exist; give an exported folder or zip file"
         raise ModelFileError(msg)
@@ -139,7 +139,7 @@ def _build(source: Path, work: Path) -> list[_Model]:
 
 
 def _build_exported(folder: Path, source: Path, models: Path) -> _Model:
-    """Write checkpoints of nnU-Net from an exported model that its manifest vouches for."""
+    """Write checkpoints of nnU-Net from an exported model that matches its manifest."""
     manifest = verify_folder(folder, source)
     named = _DATASET.fullmatch(manifest.dataset) and _MODEL.fullmatch(manifest.folder_name)
     if not named:
@@ -171,9 +171,9 @@ def _build_exported(folder: Path, source: Path, models: Path) -> _Model:
 
 
 def _build_stock(source: Path, members: list[zipfile.ZipInfo], folder: Path) -> list[_Model]:
-    """Unpack the models of a stock zip file, and write their checkpoints anew from what is read.
+    """Unpack the models of a stock zip file, and rewrite their checkpoints from plain data.
 
-    What nnU-Net will load later is then exactly what was found harmless now.
+    So nnU-Net will later load exactly the data that was found harmless now.
     """
     wanted = [m for m in members if _is_of_model(m.filename)]
     if not wanted:
@@ -229,14 +229,14 @@ def _write(checkpoint: Mapping[str, Any], path: Path) -> None:
 
 
 def _publish(models: list[_Model], results: Path) -> list[Path]:
-    """Give models their names; of several, those that a killed run has installed stay."""
+    """Put models in place; of several, those that a killed run has installed stay."""
     wanted = {results / model.dataset / model.name: model for model in models}
     are_all_there = all(os.path.lexists(target) for target in wanted)
     with contextlib.ExitStack() as stack:
         works = []
         for target, model in wanted.items():
             if are_all_there or not _is_installed(model.folder, target):
-                remedy = "nothing is overwritten: move it away, or give other --results"
+                remedy = "nothing is overwritten: move it away, or give another --results"
                 works.append((model, stack.enter_context(publication(target, remedy))))
         for model, work in works:
             model.folder.rename(work.new)
@@ -246,7 +246,7 @@ def _publish(models: list[_Model], results: Path) -> list[Path]:
 
 
 def _is_installed(folder: Path, target: Path) -> bool:
-    """Return whether every file of a folder is in another, the same."""
+    """Return whether every file of a folder is in another one, with the same content."""
     names = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
     return all(
         (target / name).is_file() and sha256(target / name) == sha256(folder / name)

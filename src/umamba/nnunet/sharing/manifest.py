@@ -1,4 +1,4 @@
-"""What an exported model consists of: `manifest.json`, and whether a folder is what it says."""
+"""The contents of an exported model, `manifest.json`, and the check that a folder matches it."""
 
 import hashlib
 import json
@@ -26,7 +26,7 @@ _MOST_FOLDS = 100
 
 @dataclass(frozen=True)
 class FoldRecord:
-    """What the weights of one fold need beside them to become a checkpoint of nnU-Net.
+    """The facts that, with the weights of a fold, make a checkpoint of nnU-Net.
 
     Args:
         weights: The file of weights.
@@ -56,8 +56,8 @@ class Manifest:
         trainer: Trainer in the name of the model's folder.
         plans_name: Name of the plans.
         configuration: The configuration.
-        folds: Fold to what is there of it.
-        versions: Versions of what trained and exported it.
+        folds: The record of every fold.
+        versions: Versions of the software that trained and exported it.
         metrics: Validation metrics.
         files: File to its size and checksum; all but the manifest and the card.
     """
@@ -97,20 +97,20 @@ def verify_folder(folder: Path, shown: Path) -> Manifest:
 
     Args:
         folder: The folder.
-        shown: What the user calls it, for messages.
+        shown: The user's name for it, for messages.
 
     Returns:
         The manifest.
 
     Raises:
-        ModelFileError: If a file is missing, too many, a link, or other than it was.
+        ModelFileError: If a file is missing, unlisted, a link, or changed.
     """
     manifest = _read(folder, shown)
     there = set()
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         if path.is_symlink() or not (path.is_dir() or path.is_file()):
-            msg = f"{shown}: {name!r} is a link, or no ordinary file; an exported model has none"
+            msg = f"{shown}: {name!r} is a link or a special file; an exported model has neither"
             raise ModelFileError(msg)
         if path.is_file() and not is_hidden_below(name):
             there.add(name)
@@ -124,7 +124,7 @@ def verify_folder(folder: Path, shown: Path) -> Manifest:
             raise ModelFileError(msg)
         size = (folder / name).stat().st_size
         if size != listed["bytes"] or sha256(folder / name) != listed["sha256"]:
-            msg = f"{shown}: {name!r} is not what was exported, its checksum differs; {_OTHER_COPY}"
+            msg = f"{shown}: {name!r} is not what was exported: its checksum differs; {_OTHER_COPY}"
             raise ModelFileError(msg)
         if name.endswith(".json") and size > _MOST_JSON_BYTES:
             msg = f"{shown}: {name!r} has {size} bytes, too many for a description"
@@ -159,7 +159,7 @@ def _read(folder: Path, shown: Path) -> Manifest:
     needed = {"plans.json", "dataset.json", *(r.weights for r in manifest.folds.values())}
     if not manifest.folds or not needed <= set(manifest.files):
         lacks = ", ".join(sorted(needed - set(manifest.files))) or "folds"
-        msg = f"{shown}: {MANIFEST} lists no {lacks}, without which there is no model"
+        msg = f"{shown}: {MANIFEST} lists no {lacks}, which every model needs"
         raise ModelFileError(msg)
     return manifest
 

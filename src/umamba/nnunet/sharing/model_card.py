@@ -1,4 +1,4 @@
-"""The text that goes with a shared model: what it was trained on, how good it is, and for what."""
+"""The text that goes with a shared model: its data, its quality and its purpose."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ def model_card(manifest: Manifest, dataset_json: Mapping[str, Any], plans: Plans
     """Return the card as Markdown.
 
     Args:
-        manifest: What is exported.
+        manifest: The manifest of the exported model.
         dataset_json: Its `dataset.json`.
         plans: Its plans.
 
@@ -90,7 +90,7 @@ that it can be completed.
 
 
 def _axes(plans: Plans, n_axes: int) -> str:
-    """Return the names of the network's axes, which may be other than those of the image."""
+    """Return the names of the network's axes, whose order may differ from the image's."""
     order = plans.get("transpose_forward", range(3))
     return ", ".join([["z", "y", "x"][axis] for axis in order][-n_axes:])
 

@@ -1,4 +1,4 @@
-"""What of a model's plans and dataset.json is shared: known keys, with values of known kinds."""
+"""Select what is shared of plans and dataset.json: known keys, with values of known kinds."""
 
 import inspect
 import pydoc
@@ -15,13 +15,13 @@ __all__ = ["Sieve", "names_local_path"]
 _NAME = re.compile(r"[\w.+-]+( [\w.+-]+)*")
 _ENDING = re.compile(r"(\.[A-Za-z0-9]+)+")
 _DIGITS = re.compile(r"\d{1,5}", re.ASCII)
-_SHORTEST_CASE_ID = 4  # shorter ones are words, too
+_SHORTEST_CASE_ID = 4  # shorter ones are also words
 _STATISTICS = ("max", "mean", "median", "min", "percentile_00_5", "percentile_99_5", "std")
 _OF_RESAMPLING = (
     *("is_seg", "order", "order_z", "force_separate_z", "separate_z_anisotropy_threshold"),
     *("mode", "aniso_axis_mode", "num_threads", "memefficient_seg_resampling"),
 )
-# Those that nnU-Net's planners write: some networks take them without having them.
+# Those that nnU-Net's planners write: some networks take them without declaring them.
 _OF_ANY_NETWORK = (
     *("n_stages", "features_per_stage", "conv_op", "kernel_sizes", "strides", "conv_bias"),
     *("n_conv_per_stage", "n_blocks_per_stage", "n_conv_per_stage_decoder", "norm_op"),
@@ -51,16 +51,16 @@ _Rule = Callable[[Any, str], Any]
 
 
 def names_local_path(text: str) -> bool:
-    """Return whether a text holds, anywhere, what looks like a path of a machine."""
+    """Return whether a text contains anything that looks like a path of a machine."""
     return _LOCAL_PATH.search(_WEB.sub("web", text)) is not None
 
 
 class Sieve:
-    """Takes from one file what is shared, and keeps in mind what is not.
+    """A filter that returns the shared entries of one file, and remembers the others.
 
     Args:
         file: The file, for messages.
-        case_ids: Cases that texts are not to name.
+        case_ids: Cases that texts must not name.
 
     Attributes:
         left_out: Places of the entries that are not shared.
@@ -129,7 +129,7 @@ class Sieve:
         }
 
     def _is_public(self, text: Any, place: str) -> bool:
-        """Return whether a text that no model needs can be shared; note if it cannot."""
+        """Return whether a text that no model needs can be shared; note it if not."""
         is_public = (
             isinstance(text, str)
             and not names_local_path(text)

@@ -1,4 +1,4 @@
-"""A network's weights as a safetensors file, which can hold nothing that runs."""
+"""Write and read weights as safetensors files, which cannot hold code."""
 
 import hashlib
 import json
@@ -20,8 +20,8 @@ __all__ = ["read_weights", "write_weights"]
 def write_weights(weights: Mapping[str, Any], path: Path, source: Path) -> None:
     """Write weights.
 
-    What a network holds under several names, as nnU-Net's decoders hold the encoder, is written
-    once; the metadata lead from each other name to it, as in files of `safetensors.torch`.
+    A tensor that a network holds under several names, as nnU-Net's decoders hold the encoder, is
+    written once; the metadata lead from each other name to it, as in files of `safetensors.torch`.
 
     Args:
         weights: Name to weight.
@@ -29,7 +29,7 @@ def write_weights(weights: Mapping[str, Any], path: Path, source: Path) -> None:
         source: Where they come from, for messages.
 
     Raises:
-        CheckpointError: If something among them is no plain tensor.
+        CheckpointError: If something among them is not a plain tensor.
         OSError: If the file cannot be written.
     """
     first: dict[tuple[Any, ...], str] = {}
@@ -54,7 +54,7 @@ def write_weights(weights: Mapping[str, Any], path: Path, source: Path) -> None:
 
 
 def _sort_header(path: Path) -> None:
-    """Give the metadata, which come in any order, a fixed one, and the file the usual rights."""
+    """Bring the metadata into a fixed order, and give the file the usual permissions."""
     written = path.with_name(f"{path.name}.unsorted")
     path.rename(written)
     with written.open("rb") as source, path.open("xb") as target:
@@ -78,7 +78,7 @@ def read_weights(path: Path, shown: str) -> dict[str, Tensor]:
 
     Args:
         path: The file.
-        shown: What the user calls it, for messages.
+        shown: The user's name for it, for messages.
 
     Returns:
         Name to weight, on the CPU.

@@ -1,1 +1,1 @@
-"""Training of one fold: trainers, batches, seeds, and going on after an interruption."""
+"""Training of one fold: trainers, batches, seeds, and resuming after an interruption."""

@@ -1,4 +1,4 @@
-"""A trainer that can be stopped or killed at any moment and then goes on as if it had not been."""
+"""A trainer that can be stopped or killed at any moment, and then resumes as if it had not been."""
 
 import math
 import sys
@@ -47,14 +47,15 @@ _PREDICTING = "predicting "  # how nnU-Net's log begins a case of the validation
 
 
 class CrashSafeTrainer(nnUNetTrainer):
-    """Train by nnU-Net's own steps, so that next to nothing is lost whatever happens.
+    """Train by nnU-Net's own steps, and lose next to nothing whatever happens.
 
-    A checkpoint is written after every epoch and at least every ten minutes. When a stop is asked
-    for (a signal, a stop file, a limit of hours), the iteration is finished and saved. Checkpoints
-    hold the steps of an unfinished epoch and the states of the random generators.
+    A checkpoint is written after every epoch and at least every ten minutes. When a stop is
+    requested (a signal, a stop file, a limit of hours), the iteration is finished and saved.
+    Checkpoints hold the steps of an unfinished epoch and the states of the random generators.
 
     Attributes:
-        stop: What asks to stop; `None` is signals, and a file `stop` in the folder of the fold.
+        stop: The source of requests to stop; `None` means signals, and a file `stop` in the fold's
+            folder.
         epoch_at_hand: The steps of the epoch that is being trained; `None` between epochs.
     """
 
@@ -68,18 +69,18 @@ class CrashSafeTrainer(nnUNetTrainer):
     _to_validate = _validated = 0
 
     def settings(self) -> dict[str, Any]:
-        """Return what a training is begun with and goes on with, besides the plans."""
+        """Return the settings, besides the plans, that a training starts and resumes with."""
         return {}
 
     def apply_settings(self, settings: Mapping[str, Any]) -> None:
-        """Take what `settings` returned; called before the network is built."""
+        """Apply what `settings` returned; called before the network is built."""
 
     def run_training(self) -> None:
         """Train; on a terminal a bar shows the iterations of the epoch.
 
         Raises:
-            ResumableInterruptError: If a stop was asked for, once everything is saved.
-            UMambaError: If the folder is being trained in already, or the disk is full.
+            ResumableInterruptError: If a stop was requested, once everything is saved.
+            UMambaError: If another training uses the folder, or the disk is full.
         """
         others = active_children()
         with self._stoppable() as stop:
@@ -92,7 +93,7 @@ class CrashSafeTrainer(nnUNetTrainer):
 
     @contextmanager
     def _stoppable(self) -> Iterator[StopRequest]:
-        """Have the folder for ourselves, and stop when asked to."""
+        """Lock the folder, and stop when asked to."""
         folder = Path(self.output_folder)
         self.stop = self.stop or StopRequest(folder / STOP_FILE)
         with (
@@ -141,7 +142,7 @@ class CrashSafeTrainer(nnUNetTrainer):
         self.on_epoch_end()
 
     def _reenter_epoch(self, steps: UnfinishedEpoch) -> None:
-        """Go on in the middle of an epoch, whose start is in the log already."""
+        """Resume in the middle of an epoch, whose start is in the log already."""
         self.network.train()
         self.lr_scheduler.step(self.current_epoch)
         self._epoch_starts()[-1] = time.time() - steps.seconds
@@ -155,7 +156,7 @@ class CrashSafeTrainer(nnUNetTrainer):
         return starts
 
     def _take_steps(self, phase: str, outputs: list[dict[str, Any]], stop: StopRequest) -> None:
-        """Take the steps of an epoch's phase that are not yet among its outputs."""
+        """Take the steps of an epoch's phase whose outputs are still missing."""
         step: Callable[[Any], dict[str, Any]] = self.train_step
         loader, total = self.dataloader_train, self.num_iterations_per_epoch
         if phase == "validation":
@@ -183,16 +184,16 @@ class CrashSafeTrainer(nnUNetTrainer):
         )
 
     def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Take nnU-Net's step, unless its loss or gradient is not finite: then log where.
+        """Take nnU-Net's step, unless its loss or gradient is not finite: then log where it began.
 
         Raises:
-            TrainingError: If that was so many times in a row.
+            TrainingError: If that happened too many times in a row.
         """
         guard = self._finite_steps
         with guard.watching():
             result: dict[str, Any] = super().train_step(batch)
         in_a_row, loss = guard.skipped_in_a_row, float(result["loss"])
-        # Steps that a gradient scaler skips while it looks for its scale are no news.
+        # Steps that a gradient scaler skips while it looks for its scale are not reported.
         news = self.grad_scaler is None or not math.isfinite(loss) or in_a_row >= MOST_IN_A_ROW
         if in_a_row and self._agreed(asked=news):  # each process has a loss of its own
             where = self._find_non_finite(batch)
@@ -219,10 +220,10 @@ class CrashSafeTrainer(nnUNetTrainer):
         except torch.OutOfMemoryError:
             if self.is_ddp:  # the other processes wait for this one
                 raise
-            return "Where it began was not found: the search did not fit into the memory."
+            return "The layer where it began was not found: the search did not fit into memory."
 
     def on_train_epoch_end(self, train_outputs: list[dict[str, Any]]) -> None:
-        """Log the mean loss; a skipped step's that is not finite counts as the others' mean."""
+        """Log the mean loss; where a skipped step's is not finite, that of the others counts."""
         losses = np.array([output["loss"] for output in train_outputs])
         finite = np.isfinite(losses)
         if finite.any() and not finite.all():
@@ -237,7 +238,7 @@ class CrashSafeTrainer(nnUNetTrainer):
         return tqdm(rest, desc=title, initial=done, total=total, leave=False, disable=hidden)
 
     def _save_in_time(self, stop: StopRequest) -> None:
-        """Save and interrupt if a stop was asked for; save if it is long ago.
+        """Save and interrupt if a stop was requested; else save if the last time is long ago.
 
         Raises:
             KeyboardInterrupt: With the reason, once everything is saved.
@@ -266,7 +267,7 @@ class CrashSafeTrainer(nnUNetTrainer):
         self._save_latest()
 
     def on_train_end(self) -> None:
-        """Write the final checkpoint, then remove those that it makes superfluous."""
+        """Write the final checkpoint, then remove those that it replaces."""
         super().on_train_end()
         if self.local_rank == 0:
             previous_of(Path(self.output_folder) / LATEST).unlink(missing_ok=True)
@@ -277,11 +278,11 @@ class CrashSafeTrainer(nnUNetTrainer):
                 loader._finish()
 
     def perform_actual_validation(self, save_probabilities: bool = False) -> None:  # noqa: FBT001, FBT002 - nnU-Net's
-        """Predict and score the validation cases as nnU-Net does, and tell how far it is.
+        """Predict and score the validation cases as nnU-Net does, and report progress.
 
         Raises:
-            ResumableInterruptError: If a stop was asked for.
-            UMambaError: If another process is at work in the folder.
+            ResumableInterruptError: If a stop was requested.
+            UMambaError: If another process works in the folder.
         """
         with self._stoppable():
             self._validated, self._validation = 0, None
@@ -295,7 +296,7 @@ class CrashSafeTrainer(nnUNetTrainer):
         return training, validation
 
     def print_to_log_file(self, *args: Any, **kwargs: Any) -> None:
-        """Log as nnU-Net does; its note that it predicts a case is told with our progress."""
+        """Log as nnU-Net does; its note that it predicts a case is printed with our progress."""
         super().print_to_log_file(*args, **kwargs)
         first = str(args[0]) if args else ""
         if first.startswith(_PREDICTING) and self.local_rank == 0:
@@ -310,7 +311,7 @@ class CrashSafeTrainer(nnUNetTrainer):
         sys.stderr.write(f"validation: {case_id}, {at}\n")
 
     def save_checkpoint(self, filename: str) -> None:
-        """Write a checkpoint whole or not at all; nnU-Net calls this before it counts the epoch."""
+        """Write a checkpoint atomically; nnU-Net calls this before it counts the epoch."""
         self._save(Path(filename), finished_epochs=self.current_epoch + 1)
 
     def _save_latest(self) -> None:
@@ -349,17 +350,17 @@ class CrashSafeTrainer(nnUNetTrainer):
         }
 
     def _trainer_for_prediction(self) -> str:
-        """Name nnU-Net's trainer where the plans alone describe the network."""
+        """Return the name of nnU-Net's trainer if the plans alone describe the network."""
         stock = nnUNetTrainer.build_network_architecture
         by_plans = type(self).build_network_architecture is stock
         return nnUNetTrainer.__name__ if by_plans else type(self).__name__
 
     def load_checkpoint(self, filename_or_checkpoint: str) -> None:
-        """Go on with a training as it was begun: weights, optimiser, length, seed and progress.
+        """Resume a training as it was begun: weights, optimiser, length, seed and progress.
 
         Args:
             filename_or_checkpoint: The file; nothing in it is run. If it is the latest one and
-                torn, the newest that is whole is taken.
+                is torn, the newest whole one is used.
 
         Raises:
             CheckpointError: If no file can be used, or it is of other plans.

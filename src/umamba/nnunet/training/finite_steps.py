@@ -1,4 +1,4 @@
-"""Keep what is not finite out of the weights, and say in which layer it began."""
+"""Keep numbers that are not finite out of the weights, and find the layer where they began."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -18,15 +18,15 @@ MOST_IN_A_ROW = 20
 
 
 class FiniteSteps:
-    """Take no optimiser step whose loss or gradient is not finite.
+    """Skip every optimiser step whose loss or gradient is not finite.
 
     Weights, momentum and running statistics stay as they were before such a step. A gradient scaler
     that finds its scale too large skips the step itself; that counts, too.
 
     Args:
-        network: What is trained.
+        network: The network that is trained.
         loss: The module that computes the loss.
-        optimizer: Where steps are skipped.
+        optimizer: The optimiser whose steps are skipped.
         agreed: Returns whether any process of a distributed training says so.
     """
 
@@ -61,7 +61,7 @@ class FiniteSteps:
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Watch one training step; afterwards `skipped_in_a_row` says how it went."""
+        """Watch one training step; afterwards `skipped_in_a_row` holds the result."""
         before = _copied_buffers(self._network)
         self._loss, self._stepped = None, False
         yield
@@ -75,7 +75,7 @@ class FiniteSteps:
         """Check that there are not too many skipped steps in a row.
 
         Args:
-            where: In which layer it began.
+            where: A sentence on the layer where it began.
 
         Raises:
             TrainingError: If there are.
@@ -114,11 +114,11 @@ def find_non_finite(
     images: Tensor,
     agreed: Callable[[bool], bool] = bool,
 ) -> str:
-    """Find where what is not finite begins, in one more forward and backward pass.
+    """Find the layer where numbers stop being finite, in one more forward and backward pass.
 
     Args:
-        network: What is trained, bare of wrappers; its gradients, running statistics and random
-            states stay.
+        network: The network, without wrappers; its gradients, running statistics and random
+            states stay unchanged.
         loss: Runs the forward pass and returns the loss.
         images: The batch.
         agreed: Returns whether any process of a distributed training says so. nnU-Net's Dice loss
@@ -155,7 +155,7 @@ def find_non_finite(
 
 @contextmanager
 def _noting(network: nn.Module, forward: list[str], backward: list[str]) -> Iterator[None]:
-    """Note the modules whose outputs, or gradients of them, are not finite, as they come.
+    """Note the modules whose outputs, or gradients of them, are not finite, in order.
 
     Modules end before those that hold them, so the first one noted is the innermost.
     """

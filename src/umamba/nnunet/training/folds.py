@@ -40,10 +40,10 @@ _FOLDS = 5  # of the splits that nnU-Net makes
 
 
 def pick_device(name: str | None) -> str:
-    """Return the device to run on: the one asked for, else CUDA where there is one, else CPU.
+    """Return the device to run on: the requested one, or else CUDA if available, or else CPU.
 
     Raises:
-        UMambaError: If the device asked for is not there.
+        UMambaError: If the requested device is not available.
     """
     if name is None:
         return "cuda" if torch.cuda.is_available() else "cpu"
@@ -101,7 +101,7 @@ def train(request: TrainingRequest) -> Path:
     """Train one fold and predict its validation cases.
 
     Args:
-        request: What to train.
+        request: The training.
 
     Returns:
         The folder of the fold.
@@ -169,7 +169,7 @@ def validation_dice(folder: Path) -> tuple[dict[str, float], float]:
         folder: The folder of a fold whose validation is done.
 
     Returns:
-        Dice by name, NaN for a label that is in no validation case, and the mean, as nnU-Net has
+        Dice by name, NaN for a label that is in no validation case, and the mean, as nnU-Net writes
         it.
     """
     summary = load_json(folder / "validation" / "summary.json")
@@ -190,7 +190,7 @@ def _remove_stale_stop_file(folder: Path) -> None:
 
 
 def _load(trainer: Any, request: TrainingRequest, folder: Path) -> None:
-    """Load what the request begins with: a checkpoint, other weights, or nothing."""
+    """Load what the request starts from: a checkpoint, other weights, or nothing."""
     if request.resume:
         trainer.load_checkpoint(str(newest_checkpoint(folder)))
     elif request.only_validate:
@@ -201,12 +201,12 @@ def _load(trainer: Any, request: TrainingRequest, folder: Path) -> None:
 
 
 def _parse_fold(fold: str, preprocessed: Path) -> int | str:
-    """Return the fold as nnU-Net takes it, if the splits have it."""
+    """Return the fold as nnU-Net expects it, if the splits have it."""
     if fold == "all":
         return fold
     number = whole_number(fold)
     if number is None:
-        msg = f"fold {fold!r} is neither a number nor all"
+        msg = f"fold {fold!r} is neither a number nor 'all'"
         raise UMambaError(msg)
     splits = preprocessed / "splits_final.json"
     if splits.is_file():
@@ -215,7 +215,7 @@ def _parse_fold(fold: str, preprocessed: Path) -> int | str:
         check_writable(preprocessed, "--preprocessed")  # nnU-Net will write them there
         n_folds = _FOLDS
     if number >= n_folds:
-        msg = f"there is no fold {fold}: the splits have {n_folds}, 0 to {n_folds - 1}; or say all"
+        msg = f"there is no fold {fold}: the splits have {n_folds}, 0 to {n_folds - 1}; or give all"
         raise UMambaError(msg)
     return number
 
@@ -226,14 +226,14 @@ def _check_length(request: TrainingRequest, trainer_class: Any) -> None:
         return
     if request.resume:
         msg = (
-            "--resume goes on with the length and the seed that the training was begun with; leave "
+            "--resume keeps the length and the seed that the training was begun with; leave "
             "--epochs, --iterations and --seed out"
         )
         raise UMambaError(msg)
     if not hasattr(trainer_class, "set_budget"):
         msg = (
-            f"--epochs, --iterations and --seed belong to nnUNetTrainerUMamba; {request.trainer} "
-            "has its own"
+            f"--epochs, --iterations and --seed are for nnUNetTrainerUMamba; {request.trainer} "
+            "sets its own, so leave them out"
         )
         raise UMambaError(msg)
     if request.iterations is not None:
@@ -270,7 +270,7 @@ def _is_begun(folder: Path) -> bool:
 
 
 def _set_aside(folder: Path) -> None:
-    """Rename what an earlier training has left, if there is one."""
+    """Rename the folder of an earlier training, if there is one."""
     if not _is_begun(folder):
         return
     kept = folder.with_name(f"replaced_{time.strftime('%Y%m%d-%H%M%S')}_{folder.name}")
@@ -281,7 +281,7 @@ def _set_aside(folder: Path) -> None:
 def _check_first_stage(
     request: TrainingRequest, plans: Plans, results: Path, preprocessed: Path
 ) -> None:
-    """Check that a cascade's first stage has predicted what the second one needs."""
+    """Check that a cascade's first stage has predicted the cases that the second one needs."""
     stage = resolve(plans, request.configuration).get("previous_stage")
     if stage is None:
         return

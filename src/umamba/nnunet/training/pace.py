@@ -1,4 +1,4 @@
-"""How long a training will take, said once where that is days."""
+"""Estimate how long a training will take, and warn once if that is days."""
 
 import math
 import sys
@@ -18,24 +18,24 @@ _WITH_VALIDATION = 1 + 0.2 / 3
 
 
 def describe_days(seconds: float) -> str:
-    """Return a length of time in days; "" where it is less than one."""
+    """Return a length of time in days; "" if it is less than one."""
     days = seconds / _DAY
     return "" if days < 1 else f"about {days:.0f} {'day' if round(days) == 1 else 'days'}"
 
 
 def remedy(device_type: str) -> str:
-    """Return what makes a training shorter."""
-    gpu = "; a GPU takes a small part of it" if device_type == "cpu" else ""
+    """Return advice on how to make a training shorter."""
+    gpu = "; a GPU takes a small part of that time" if device_type == "cpu" else ""
     return (
         "fewer --epochs (such as 50) or --iterations make a training shorter, and `umamba plan` "
-        f"with smaller --features or --patch-size each iteration quicker{gpu}"
+        f"with smaller --features or --patch-size makes each iteration quicker{gpu}"
     )
 
 
 def estimate_seconds(multiply_adds: int) -> float:
-    """Return how long training steps of so many multiply-adds would take on this CPU, roughly.
+    """Return roughly how long training steps of so many multiply-adds would take on this CPU.
 
-    A convolution's forward and backward are timed for a moment; those of a network are taken to
+    A convolution's forward and backward are timed for a moment; those of a network are assumed to
     run as fast.
 
     Args:
@@ -59,7 +59,7 @@ def with_validation(seconds: float) -> float:
 
 
 class Pace:
-    """Measures the first iterations of a training; the very first one warms up.
+    """A stopwatch for the first iterations of a training; the very first one warms up.
 
     Args:
         iterations: Training iterations that are left.

@@ -1,4 +1,4 @@
-"""The weights of another training as a start."""
+"""Start from the weights of another training."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +15,7 @@ from umamba.nnunet.trust import check_plans
 
 __all__ = ["load_pretrained"]
 
-_HEADS = ".seg_layers."  # what nnU-Net does not transfer: labels may be others
+_HEADS = ".seg_layers."  # nnU-Net does not transfer these, as labels may differ
 
 
 def load_pretrained(trainer: Any, path: Path) -> None:
@@ -26,7 +26,7 @@ def load_pretrained(trainer: Any, path: Path) -> None:
         path: The checkpoint.
 
     Raises:
-        CheckpointError: If the weights are those of another network, or belong to another patch.
+        CheckpointError: If the weights belong to another network, or to another patch.
     """
     from nnunetv2.run.load_pretrained_weights import load_pretrained_weights
 
@@ -48,13 +48,13 @@ def _check_patch(saved: Mapping[str, Any], wanted: Mapping[str, Any], path: Path
     if None not in (trained, planned) and trained != planned:
         msg = (
             f"the weights in {path} belong to patch_size {trained}, which they were trained with, "
-            f"and these plans have {planned}; plan with that --patch-size"
+            f"but these plans have {planned}; plan with the --patch-size of the weights"
         )
         raise CheckpointError(msg)
 
 
 def _input_size(configuration: Mapping[str, Any]) -> list[int] | None:
-    """Return the patch that weights depend on, where they do."""
+    """Return the patch that weights depend on; `None` if they do not."""
     architecture = configuration.get("architecture", {})  # plans of old have none
     size = architecture.get("arch_kwargs", {}).get("input_size")
     return None if size is None else [int(n) for n in size]

@@ -1,4 +1,4 @@
-"""Whether folds of one model, and parts of one training, are of the same plans and data set."""
+"""Check that folds of a model, and parts of a training, have the same plans and data set."""
 
 import json
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ def check_other_folds(
     A model has one `plans.json` for all its folds, which training writes before anything else.
 
     Args:
-        model_folder: Where the folds are.
+        model_folder: The folder that holds the folds.
         fold: The fold that is to be trained.
         configuration: The configuration.
         plans: The plans that it is to be trained with.
@@ -68,9 +68,9 @@ def check_begun_alike(
 
     Args:
         checkpoint: Its contents.
-        path: Where it was read.
+        path: The file, for messages.
         configuration: The configuration.
-        plans: The plans that the training is to go on with.
+        plans: The plans that the training is to resume with.
         dataset_json: The data set's description.
 
     Raises:
@@ -104,5 +104,5 @@ def _differing_labels(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[
 
 
 def _plain(value: Any) -> Any:
-    """Return what is left of tuples and keys that are numbers once they were written as JSON."""
+    """Return a value as it comes back from JSON, which changes tuples and keys that are numbers."""
     return json.loads(json.dumps(value))

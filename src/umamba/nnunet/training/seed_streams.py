@@ -6,7 +6,7 @@ import numpy as np
 
 __all__ = ["INDEPENDENT", "SHARED", "Stream", "batch_stream", "weight_seed"]
 
-# How folds that are trained from one seed depend on each other, as checkpoints say.
+# The dependence between folds that are trained from one seed, as checkpoints name it.
 INDEPENDENT = "independent"
 SHARED = "shared by folds"  # of older versions, which say nothing: alike in all folds
 
@@ -16,11 +16,11 @@ _ALL = 0  # stands for the fold `all`; others are counted from 1
 
 @dataclass(frozen=True)
 class Stream:
-    """Seeds by number, each drawn from all that is named here.
+    """Seeds by number, each drawn from entropy and key.
 
     Args:
-        entropy: What they are drawn from.
-        key: What tells this stream from others of the same entropy; `None` is for older trainings,
+        entropy: The numbers that they are drawn from.
+        key: Distinguishes streams of the same entropy; `None` is for older trainings,
             which count their seeds within the entropy.
     """
 
@@ -37,7 +37,7 @@ class Stream:
 
 
 def weight_seed(seed: int, fold: int | str, kind: str) -> int:
-    """Return what the weights of a training are initialised from.
+    """Return the seed that the weights of a training are initialised from.
 
     Args:
         seed: The seed that the user gave.
@@ -48,7 +48,7 @@ def weight_seed(seed: int, fold: int | str, kind: str) -> int:
 
 
 def batch_stream(seed: int, fold: int | str, kind: str, *, rank: int, phase: int) -> Stream:
-    """Return what batches are drawn and augmented from, by their numbers.
+    """Return the seeds that batches are drawn and augmented from, by their numbers.
 
     It does not depend on the model: models of one seed and fold see the same batches.
 

@@ -19,7 +19,7 @@ __all__ = ["SeededLoader", "augmenter", "seed_everything", "unseeded_augmenter"]
 
 
 class WorkersLoader:
-    """Draw from a data loader in workers that end with the training."""
+    """A data loader whose workers end with the training."""
 
     def __init__(self, loader: Any) -> None:
         self.loader = loader
@@ -38,7 +38,7 @@ class WorkersLoader:
 
 
 class SeededLoader(WorkersLoader):
-    """Draw each batch of a data loader from its number, whichever worker draws it."""
+    """A data loader that draws each batch from its number, whichever worker draws it."""
 
     def __init__(self, loader: Any, stream: Stream, start: int, workers: int) -> None:
         super().__init__(loader)
@@ -64,7 +64,7 @@ def augmenter(loader: Any, stream: Stream, start: int, workers: int, *, pin_memo
 
     Args:
         loader: A data loader of nnU-Net.
-        stream: What each batch is drawn from, by its number.
+        stream: The seed of each batch, by its number.
         start: Number of the first batch.
         workers: Number of worker processes.
         pin_memory: Whether to pin the memory of batches that workers make.

@@ -1,4 +1,4 @@
-"""What a checkpoint holds besides weights, so that a training goes on as if never stopped."""
+"""The state in a checkpoint besides weights, so that a training resumes as if never stopped."""
 
 import random
 import sys
@@ -40,11 +40,11 @@ Outputs = list[dict[str, Any]]
 
 @dataclass
 class UnfinishedEpoch:
-    """The steps of the epoch at hand, as nnU-Net's `train_step` and `validation_step` return them.
+    """The steps of the current epoch, as nnU-Net's `train_step` and `validation_step` return them.
 
     Args:
-        training: What each training step has returned.
-        validation: What each validation step has returned.
+        training: The result of each training step.
+        validation: The result of each validation step.
         seconds: How long they have taken.
     """
 
@@ -109,7 +109,7 @@ def restore_random_states(states: Mapping[str, Any]) -> None:
 
 
 def newest_checkpoint(folder: Path, names: Sequence[str] = CHECKPOINTS) -> Path:
-    """Return the checkpoint of a fold that got farthest, of those that can be read.
+    """Return the most advanced checkpoint of a fold that can be read.
 
     Args:
         folder: The folder of the fold.
@@ -133,7 +133,7 @@ def newest_checkpoint(folder: Path, names: Sequence[str] = CHECKPOINTS) -> Path:
         raise CheckpointError(msg)
     newest = max(progress, key=lambda path: progress[path])
     for reason in refused:
-        sys.stderr.write(f"{reason}: going on from {newest}\n")
+        sys.stderr.write(f"{reason}: resuming from {newest}\n")
     return newest
 
 

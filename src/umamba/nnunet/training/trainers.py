@@ -1,4 +1,4 @@
-"""Trainers: our recipe for any plans, and the authors' names for their commands as they stand."""
+"""Trainers: our recipe for any plans, and the authors' trainers, so that their commands work."""
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -35,12 +35,12 @@ _VALIDATION_SHARE = 5  # one validation batch for every five training batches, a
 class nnUNetTrainerUMamba(CrashSafeTrainer):
     """Train any plans by nnU-Net's recipe, with four differences.
 
-    - The recurrence of every state-space layer (`A_log` and `D` of Mamba) is spared weight decay,
+    - The recurrence of every state-space layer (`A_log` and `D` of Mamba) has no weight decay,
       as in mamba_ssm's recipe.
     - The length of training and the seed can be set by `set_budget` and `set_seed`. With a seed,
       weights are drawn from (seed, fold), and every batch is drawn and augmented from (seed, fold,
       epoch, iteration), so it does not depend on how many workers make batches or on how far they
-      have run ahead. Folds of one seed have nothing in common.
+      have run ahead. Folds of one seed are independent.
     - Checkpoints name the trainer `nnUNetTrainer`: their plans describe the network fully, so
       that stock prediction and exported models need no `nnUNet_extTrainer`.
     - It can be stopped or killed at any moment; see `CrashSafeTrainer`.
@@ -53,7 +53,7 @@ class nnUNetTrainerUMamba(CrashSafeTrainer):
         """Set how long to train, before training starts.
 
         Args:
-            epochs: Number of epochs; `None` is nnU-Net's 1000, or what `iterations` needs.
+            epochs: Number of epochs; `None` means nnU-Net's 1000, or as many as `iterations` need.
             iterations: Training iterations in all, spread evenly over the epochs; without
                 `epochs` an epoch has at most 250.
 
@@ -73,13 +73,13 @@ class nnUNetTrainerUMamba(CrashSafeTrainer):
 
         Args:
             seed: Any number; folds may have the same.
-            seeds: `INDEPENDENT`, or `SHARED` to go on with a training of an older version.
+            seeds: `INDEPENDENT`, or `SHARED` to resume a training of an older version.
         """
         self.seed, self.seeds = seed, seeds
         seed_everything(weight_seed(seed, self.fold, seeds))
 
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, Any]:
-        """Build nnU-Net's optimiser and schedule, sparing the recurrence weight decay."""
+        """Build nnU-Net's optimiser and schedule, without weight decay for the recurrence."""
         spared = [p for p in self.network.parameters() if spares_decay(p)]
         decayed = [p for p in self.network.parameters() if not spares_decay(p)]
         groups: list[dict[str, Any]] = [{"params": decayed, "weight_decay": self.weight_decay}]
@@ -159,7 +159,7 @@ class nnUNetTrainerUMamba(CrashSafeTrainer):
         )
 
     def settings(self) -> dict[str, Any]:
-        """Return length and seed, which a training goes on with."""
+        """Return length and seed, which a training resumes with."""
         return {
             "epochs": self.num_epochs,
             "iterations_per_epoch": self.num_iterations_per_epoch,
@@ -169,7 +169,7 @@ class nnUNetTrainerUMamba(CrashSafeTrainer):
         }
 
     def apply_settings(self, settings: Mapping[str, Any]) -> None:
-        """Take what `settings` returned."""
+        """Apply what `settings` returned."""
         if not settings:
             return
         self.num_epochs = settings["epochs"]
@@ -214,13 +214,13 @@ def spread(iterations: int, epochs: int | None) -> tuple[int, int]:
     """
     epochs = epochs or -(-iterations // _EPOCH_ITERATIONS)
     if iterations < epochs:
-        msg = f"{iterations} iterations cannot be spread over {epochs} epochs; ask for more"
+        msg = f"{iterations} iterations cannot be spread over {epochs} epochs; give more iterations"
         raise UMambaError(msg)
     return epochs, -(-iterations // epochs)
 
 
 class _OfficialByDefault(nnUNetTrainer):
-    """Build what umamba plans say; from any other plans, the authors' network by their rule."""
+    """Build the network of umamba plans, or from any others the authors' network by their rule."""
 
     model = ""
 
@@ -250,19 +250,19 @@ class _OfficialByDefault(nnUNetTrainer):
 
 
 class nnUNetTrainerUMambaBot(_OfficialByDefault):
-    """The authors' command `nnUNetv2_train ... -tr nnUNetTrainerUMambaBot`, as it stands."""
+    """The trainer of the authors' command `nnUNetv2_train ... -tr nnUNetTrainerUMambaBot`."""
 
     model = "umamba_bot_official"
 
 
 class nnUNetTrainerUMambaEnc(_OfficialByDefault):
-    """The authors' command `nnUNetv2_train ... -tr nnUNetTrainerUMambaEnc`, as it stands."""
+    """The trainer of the authors' command `nnUNetv2_train ... -tr nnUNetTrainerUMambaEnc`."""
 
     model = "umamba_enc_official"
 
 
 class nnUNetTrainerUMambaEncNoAMP(nnUNetTrainerUMambaEnc):
-    """As `nnUNetTrainerUMambaEnc`, with training and its validation in float32.
+    """The trainer `nnUNetTrainerUMambaEnc`, with training and its validation in float32.
 
     The final validation and prediction are nnU-Net's, and autocast on a GPU.
     """
@@ -282,13 +282,13 @@ class nnUNetTrainerUMambaEncNoAMP(nnUNetTrainerUMambaEnc):
         self.grad_scaler = None
 
     def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Take one step; nnU-Net's own, but the network leaves its autocast."""
+        """Take one step of nnU-Net, with the network outside of its autocast."""
         with self._full_precision():
             result: dict[str, Any] = super().train_step(batch)
         return result
 
     def validation_step(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Validate on one batch, likewise."""
+        """Validate on one batch, with the network outside of autocast as well."""
         with self._full_precision():
             result: dict[str, Any] = super().validation_step(batch)
         return result
