@@ -194,7 +194,9 @@ def test_many_channels_leave_fewer_spans() -> None:
 
 def test_what_is_kept_for_the_backward_is_a_quarter_of_a_sequence() -> None:
     u, A = torch.empty(2, 128, 4096, device="meta"), torch.empty(128, 16, device="meta")
-    assert torch.Size(ours.restart_shape(u, A)).numel() * 4 == u.numel()
+    B = torch.empty(2, 16, 4096, device="meta")
+    given = ScanTensors(u, u, A, B, B)
+    assert torch.Size(ours.restart_shape(given)).numel() * 4 == u.numel()
 
 
 class _Driver:
