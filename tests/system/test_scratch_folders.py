@@ -63,9 +63,12 @@ def test_the_owner_is_found_by_another_process(tmp_path: Path) -> None:
     program = (
         "import os, sys, time\n"
         "from umamba.system.publishing import scratch_folder\n"
+        "reading, writing = os.pipe()\n"
         "with scratch_folder() as folder:\n"
         "    if os.fork() == 0:\n"
+        "        os.write(writing, b'x')\n"  # it has given up what it inherited
         "        time.sleep(60)\n"
+        "    os.read(reading, 1)\n"
         "    print(os.getpid(), flush=True)\n"
         "    time.sleep(60)\n"
     )
