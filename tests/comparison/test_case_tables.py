@@ -23,7 +23,7 @@ def test_columns_in_any_order_and_spaces_and_a_mark_of_utf8(tmp_path: Path) -> N
         ("case,cluster\n", "names no case"),
         ("case,cluster\na,1\nb,\n", "line 3: b, is not a case and its cluster"),
         ("case,cluster\na,1,2\n", "line 2: a,1,2 is not a case and its cluster"),
-        ("case,cluster\na,1\nb,1\na,2\n", "line 4: case a is there a second time"),
+        ("case,cluster\na,1\nb,1\na,2\n", "line 4: case a occurs a second time"),
         ('case,cluster\n"a,1\n', "cannot be read: unexpected end of data"),
     ],
 )

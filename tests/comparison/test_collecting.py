@@ -106,7 +106,7 @@ def test_jobs_begin_and_stops_are_heard_while_a_case_is_evaluated(
     comparison, paths = opened(tmp_path)
     executor = StoppingExecutor(paths)
     begun = time.monotonic()
-    with pytest.raises(ResumableInterruptError, match="the same command goes on"):
+    with pytest.raises(ResumableInterruptError, match="run the same command again to continue"):
         run_comparison(comparison, executor, lambda *_: None)
     assert time.monotonic() - begun < 100  # far below what the evaluation takes
     assert len(executor.jobs) == 4

@@ -75,7 +75,7 @@ def test_a_dry_run_shows_models_with_time_and_memory(
     assert lines[1].endswith("  estimated from its multiply-adds")
     assert "?" not in lines[1]
     assert lines[3].startswith("50 trainings: about ")
-    assert lines[4].startswith("--measure to measure")
+    assert lines[4].startswith("add --measure to measure")
     assert sorted(paths.require("results").parent.rglob("*")) == before
 
 
@@ -84,7 +84,7 @@ def test_results_and_exit_codes(
 ) -> None:
     use_fake_executor(monkeypatch, paths, stop_after=1)
     assert cli.main(command(paths)) == 75
-    assert "the same command goes on" in capsys.readouterr().err
+    assert "run the same command again to continue" in capsys.readouterr().err
     summary = paths.require("results").parent / "out" / "summary.md"
     assert "1 done, 1 interrupted, 2 pending." in summary.read_text()
     use_fake_executor(monkeypatch, paths, failing=["unetpp_fold1_seed0"])
@@ -137,17 +137,17 @@ def test_the_function_returns_what_the_command_prints(
     table = result.to_pandas()
     assert set(table["model"]) == {"nnunet", "unetpp"}
     assert len(table) == 2 * 4 * 2  # models, validation cases of two folds, labels
-    with pytest.raises(umamba.UMambaError, match="folds: '0-x' are no folds such as 0-4 or 0,2"):
+    with pytest.raises(umamba.UMambaError, match="folds: '0-x' is not a list of folds"):
         umamba.compare(dataset=901, models="unetpp", budget="epochs:2", folds="0-x", paths=paths)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--budget", "days:3"], "none of epochs:100, iterations:25000, hours:1.5"),
+        (["--budget", "days:3"], "not a budget such as epochs:100, iterations:25000 or hours:1.5"),
         (["--models", "unetpp,nonet"], "model 'nonet' does not exist"),
-        (["--folds", "0-x"], "are no folds"),
-        (["--folds", "4-2"], "are no folds"),
+        (["--folds", "0-x"], "is not a list of folds"),
+        (["--folds", "4-2"], "is not a list of folds"),
         (["--seeds", "0"], "not a positive number"),
         (["--margin", "0"], "'0' is not a number of points between 0 and 100"),
         (["--margin", "one"], "'one' is not a number of points between 0 and 100"),

@@ -86,8 +86,8 @@ def test_a_training_without_a_defined_value_has_no_numbers() -> None:
     ("broken", "message"),
     [
         (LearningCurve("net", 0, 1, (1, 2), (1.0,), (0.5, 0.5)), "2 epochs, 1 hours and 2 values"),
-        (LearningCurve("net", 0, 1, (2, 1), (1.0, 2.0), (0.5, 0.5)), "goes backwards"),
-        (LearningCurve("net", 0, 1, (1, 2), (2.0, 1.0), (0.5, 0.5)), "goes backwards"),
+        (LearningCurve("net", 0, 1, (2, 1), (1.0, 2.0), (0.5, 0.5)), "goes back in time"),
+        (LearningCurve("net", 0, 1, (1, 2), (2.0, 1.0), (0.5, 0.5)), "goes back in time"),
     ],
 )
 def test_broken_curves_are_refused(broken: LearningCurve, message: str) -> None:

@@ -218,7 +218,7 @@ def test_why_a_training_failed(tmp_path: Path, code: int, reason: str) -> None:
 
 
 def test_an_interrupted_comparison_goes_on(paths: Paths) -> None:
-    with pytest.raises(ResumableInterruptError, match="the same command goes on"):
+    with pytest.raises(ResumableInterruptError, match="run the same command again to continue"):
         compare(paths, FakeExecutor(paths, stop_after=2))
     results = read_results(paths)
     statuses = [training["status"] for training in results["trainings"]]
@@ -275,7 +275,7 @@ def test_trainings_that_a_killed_call_left_behind_may_save(
         open_comparison(request_for(paths), paths, dry=False)
         assert (folder / "saved").exists() == waits
         orphan.kill()
-    assert f"waiting until the training in {folder}" in capsys.readouterr().err
+    assert f"waiting for the training in {folder}" in capsys.readouterr().err
 
 
 def test_a_training_without_its_validation_is_validated(paths: Paths) -> None:
@@ -304,8 +304,8 @@ def test_another_budget_is_refused_in_the_same_folder(paths: Paths) -> None:
     ("text", "message"),
     [
         ("[]", "not a JSON object"),
-        ('{"schema_version": 2}', "of another version"),
-        ('{"schema_version": 1, "dataset": "a"}', "damaged, it lacks 'baseline'"),
+        ('{"schema_version": 2}', "by another version"),
+        ('{"schema_version": 1, "dataset": "a"}', "damaged: it lacks 'baseline'"),
     ],
 )
 def test_settings_that_cannot_be_read_are_refused(paths: Paths, text: str, message: str) -> None:
@@ -470,14 +470,16 @@ def test_a_corrected_reference_evaluates_its_fold_anew(paths: Paths) -> None:
 def test_what_does_not_fit_is_refused(paths: Paths) -> None:
     with pytest.raises(UMambaError, match="no fold 5: the splits have 5, 0 to 4"):
         compare(paths, folds=(5,))
-    with pytest.raises(UMambaError, match="--baseline unetrpp is not compared; give one of"):
+    with pytest.raises(
+        UMambaError, match="--baseline unetrpp is not among the compared models; give one of"
+    ):
         compare(paths, baseline="unetrpp")
     with pytest.raises(PlansError, match="3d_huge is not in plans"):
         compare(paths, configuration="3d_huge")
-    with pytest.raises(PlansError, match="needs another stage's predictions"):
+    with pytest.raises(PlansError, match="needs the predictions of another stage"):
         compare(paths, configuration="3d_cascade_fullres")
     (paths.require("results").parent / "full").mkdir()
     (paths.require("results").parent / "full" / "notes.txt").touch()
-    with pytest.raises(UMambaError, match="holds no comparison"):
+    with pytest.raises(UMambaError, match="does not hold a comparison"):
         compare(paths, output=paths.require("results").parent / "full")
     assert not any(request_for(paths).output.iterdir())

@@ -137,7 +137,7 @@ def test_a_folder_of_others_is_not_written_to(paths: Paths) -> None:
     output = request_for(paths).output
     output.mkdir()
     (output / "thesis.tex").write_text("precious")
-    with pytest.raises(UMambaError, match="is there and holds no comparison"):
+    with pytest.raises(UMambaError, match="exists and does not hold a comparison"):
         compare(paths)
     assert [path.name for path in output.iterdir()] == ["thesis.tex"]
     with pytest.raises(UMambaError, match=r"nothing can be written to .*Not a directory"):
@@ -241,7 +241,7 @@ def test_a_signal_to_the_group_ends_it_within_seconds(
     os.killpg(process.pid, number)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 75, said
-    assert "the same command goes on" in said
+    assert "run the same command again to continue" in said
     assert "Traceback" not in said
     with pytest.raises(ProcessLookupError):
         os.killpg(process.pid, 0)

@@ -113,7 +113,7 @@ def test_what_is_missing_is_a_dash_or_a_note(output: Path) -> None:
     assert "11 done, 1 failed." in text
     assert re.search(r"nnunet +\| +0 \| +0 \| failed +\| out of luck \\\| memory +\|", text)
     assert "Cost of umamba_bot not measured: its step would not fit." in text
-    assert "Left out: the images are not there: the folder nnUNet_raw is not known" in text
+    assert "Left out: the images are missing: the folder nnUNet_raw is not known" in text
     assert "memory of a training step, estimated" in text
 
 

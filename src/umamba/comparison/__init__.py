@@ -1,1 +1,1 @@
-"""Comparing models on the same cases: their scores, and what can be said about them."""
+"""Comparison of models on the same cases: trainings, statistics, and reports."""

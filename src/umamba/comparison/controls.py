@@ -1,4 +1,4 @@
-"""Which models are controls of which, as the registry has it."""
+"""Controls of models, as listed in the registry."""
 
 from collections.abc import Collection, Sequence
 
@@ -8,15 +8,15 @@ __all__ = ["control_of", "controls_of", "with_controls"]
 
 
 def control_of(model: str) -> str | None:
-    """Return the model that this one is a control of, if it is one."""
+    """Return the model that this one is a control of; `None` if it is not a control."""
     return next((a.control_of for a in architectures() if a.name == model), None)
 
 
 def controls_of(model: str, models: Collection[str]) -> list[str]:
-    """Return those of the models that are controls of one.
+    """Return those of the given models that are controls of a model.
 
-    U-Mamba without Mamba is one network, wherever Mamba is in U-Mamba: `umamba_bot_nomamba` is a
-    control of `umamba_enc`, too.
+    Without Mamba, all of U-Mamba's networks are the same, so `umamba_bot_nomamba` is a control of
+    `umamba_enc` as well.
     """
     found = (
         next((name for name in (control.name, *_same_network(control)) if name in models), None)
@@ -26,11 +26,11 @@ def controls_of(model: str, models: Collection[str]) -> list[str]:
 
 
 def with_controls(models: Sequence[str]) -> tuple[str, ...]:
-    """Return models, each followed by its controls as far as there are any.
+    """Return models, each followed by its controls if it has any.
 
-    Of networks that are one and the same, there is only the first.
+    Of models that are the same network, only the first is kept.
     """
-    complete: dict[str, None] = {}  # keeps the order
+    complete: dict[str, None] = {}  # a dict keeps the order
     for model in models:
         complete[model] = None
         for control in _controls(model):
@@ -44,6 +44,6 @@ def _controls(model: str) -> list[Architecture]:
 
 
 def _same_network(architecture: Architecture) -> list[str]:
-    """Return the names of a network, its own one among them."""
+    """Return all names of a network, including the given one."""
     first = architecture.same_as or architecture.name
     return [a.name for a in architectures() if first in (a.name, a.same_as)]

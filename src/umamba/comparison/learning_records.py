@@ -1,4 +1,4 @@
-"""Findings on the speed of training, as `results.json` holds them; undefined numbers are nan."""
+"""Records on the speed of training, as `results.json` holds them; undefined numbers are nan."""
 
 from dataclasses import dataclass
 
@@ -7,15 +7,15 @@ __all__ = ["Dynamics", "Reached", "Spread"]
 
 @dataclass(frozen=True)
 class Spread:
-    """A number of every training, in short; nan where there is none.
+    """A summary of one number over trainings; nan if no training has it.
 
     Attributes:
-        n: Trainings that have it.
+        n: Number of trainings that have it.
         mean: Their mean.
-        minimum: The least.
-        maximum: The largest.
-        seed_standard_deviation: Between trainings of one fold that differ in the seed, pooled over
-            folds; trainings without a seed are left out.
+        minimum: The smallest value.
+        maximum: The largest value.
+        seed_standard_deviation: Standard deviation between trainings of one fold that differ in the
+            seed, pooled over folds; trainings without a seed are left out.
     """
 
     n: int
@@ -27,12 +27,12 @@ class Spread:
 
 @dataclass(frozen=True)
 class Reached:
-    """The time until a share of a best Dice was reached.
+    """The time until a share of the best Dice was reached.
 
     Attributes:
-        share: Share of the best.
-        n_trainings: Trainings of the model that there is a best for.
-        epochs: Epochs until then, of the trainings that got there: `epochs.n` of `n_trainings`.
+        share: Share of the best Dice.
+        n_trainings: Number of the model's trainings for which a best Dice is known.
+        epochs: Epochs until then, over the trainings that got there: `epochs.n` of `n_trainings`.
         hours: Hours until then.
     """
 
@@ -44,18 +44,19 @@ class Reached:
 
 @dataclass(frozen=True)
 class Dynamics:
-    """The course of one model's trainings; Dice is smoothed as by `smooth`.
+    """The course of one model's trainings; Dice is smoothed by `smooth`.
 
     Attributes:
         model: Name.
         best: Best Dice of each training.
-        own_best: When each training reached shares of its own best.
-        baseline_best: When it reached shares of the baseline's best, the mean over the baseline's
-            trainings of the same fold.
-        area_over_epochs: Mean Dice up to `epochs_compared`: area under the curve over its length.
+        own_best: Time at which each training reached shares of its own best.
+        baseline_best: Time at which it reached shares of the baseline's best, which is the mean
+            over the baseline's trainings of the same fold.
+        area_over_epochs: Mean Dice up to `epochs_compared`: the area under the curve divided by its
+            length.
         area_over_hours: Mean Dice up to `hours_compared`.
-        epochs_compared: Epochs that all trainings of all models have.
-        hours_compared: Hours that all trainings with known hours have.
+        epochs_compared: Number of epochs that all trainings of all models have.
+        hours_compared: Number of hours that all trainings with known hours have.
     """
 
     model: str

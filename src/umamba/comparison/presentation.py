@@ -1,4 +1,4 @@
-"""The results of a comparison in a notebook: a data frame, and what Jupyter shows."""
+"""The results of a comparison in a notebook: a data frame, and a display for Jupyter."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +15,7 @@ __all__ = ["as_data_frame", "as_html"]
 
 
 def as_data_frame(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> "pd.DataFrame":
-    """Return rows as a table of pandas.
+    """Return rows as a pandas data frame.
 
     Raises:
         ComparisonError: If pandas is not installed.
@@ -23,13 +23,13 @@ def as_data_frame(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> 
     try:
         import pandas as pd
     except ImportError:
-        msg = "pandas is not installed, and tables of it need it: pip install pandas"
+        msg = "to_pandas() needs pandas, which is not installed; run `pip install pandas`"
         raise ComparisonError(msg) from None
     return pd.DataFrame(rows, columns=list(columns))
 
 
 def as_html(title: str, verdicts: Iterable[str], summaries: Iterable[ModelSummary]) -> str:
-    """Return the verdicts and a table of mean Dice with its 95 % interval, for Jupyter."""
+    """Return HTML with the verdicts and a table of mean Dice with its 95 % interval."""
     said = "".join(f"<li>{escape(verdict)}</li>" for verdict in verdicts)
     rows = "".join(
         f"<tr><td>{escape(s.model)}</td><td>{_number(s.estimate.mean)}</td>"

@@ -1,4 +1,4 @@
-"""Findings of the statistics, as `results.json` holds them; undefined numbers are nan."""
+"""Records of the statistics, as `results.json` holds them; undefined numbers are nan."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -48,11 +48,11 @@ class VariancePart:
     """The contribution of one source to the variance of a mean over cases.
 
     Attributes:
-        source: What varies.
+        source: Name of what varies.
         variance: Its contribution, never below zero.
-        mean_square: What the contribution is estimated from, before other sources are taken off:
-            for the degrees of freedom of the whole.
-        degrees_of_freedom: Of the mean square.
+        mean_square: Mean square that the contribution is estimated from, before other sources are
+            subtracted; it determines the degrees of freedom of the whole.
+        degrees_of_freedom: Degrees of freedom of the mean square.
     """
 
     source: Literal["cases", "trainings", "folds"]
@@ -63,17 +63,17 @@ class VariancePart:
 
 @dataclass(frozen=True)
 class MeanEstimate:
-    """A mean over cases with its uncertainty; below two cases all of it is nan.
+    """A mean over cases with its uncertainty; with fewer than two cases everything is nan.
 
     Attributes:
         mean: The estimate.
         interval: 95 % interval.
-        standard_error: Of the mean, from all `parts`.
-        degrees_of_freedom: Of the standard error.
-        includes_seed_variance: Whether trainings of every model in it were repeated, so that the
-            uncertainty holds for the models; else it is over cases alone, and holds for these
-            trained networks only.
-        parts: What the variance of the mean is made of.
+        standard_error: Standard error of the mean, from all `parts`.
+        degrees_of_freedom: Degrees of freedom of the standard error.
+        includes_seed_variance: Whether trainings of every model involved were repeated, so that the
+            uncertainty holds for the models; if not, it is over cases alone, and holds only for
+            these trained networks.
+        parts: Contributions to the variance of the mean.
     """
 
     mean: float
@@ -86,13 +86,13 @@ class MeanEstimate:
 
 @dataclass(frozen=True)
 class FoldTest:
-    """Each fold's mean difference taken as one number; nan below two folds.
+    """A test that takes each fold's mean difference as one number; nan with fewer than two folds.
 
     Attributes:
-        n_folds: How many.
-        mean: Mean over folds, each counting the same.
+        n_folds: Number of folds.
+        mean: Mean over folds, all with the same weight.
         interval: Its 95 % interval.
-        p: Of the mean being zero, by the two-sided one-sample t test.
+        p: p value for a mean of zero, from the two-sided one-sample t test.
     """
 
     n_folds: int
@@ -103,20 +103,19 @@ class FoldTest:
 
 @dataclass(frozen=True)
 class ModelSummary:
-    """The results of one model by itself; numbers that are undefined are nan.
+    """The results of one model by itself; undefined numbers are nan.
 
     Attributes:
         model: Name.
-        n_cases: Cases with a score.
-        n_undefined: Predictions whose score is undefined, and left out.
-        n_partly_defined: Cases left out as some trainings, not all, have a score of them.
+        n_cases: Number of cases with a score.
+        n_undefined: Number of predictions left out because their score is undefined.
+        n_partly_defined: Number of cases left out because only some trainings have a score of them.
         seeds: Seeds of its trainings; `None` is a training without one.
         estimate: Mean over cases of the mean over trainings, with its interval.
-        seed_means: Mean over the cases per seed, of those seeds that have all `n_cases`; without
-            `None`.
-        seed_standard_deviation: Of `seed_means`.
-        training_standard_deviation: Between trainings of one fold, what cases alone explain taken
-            off.
+        seed_means: Mean over the cases for each seed that has all `n_cases`; without `None`.
+        seed_standard_deviation: Standard deviation of `seed_means`.
+        training_standard_deviation: Standard deviation between trainings of one fold, after
+            subtracting the part that the cases alone explain.
     """
 
     model: str
@@ -132,43 +131,46 @@ class ModelSummary:
 
 @dataclass(frozen=True)
 class ModelComparison:
-    """A model against a baseline on the cases that both have scores of; nan where undefined.
+    """A model against a baseline on the cases for which both have scores; nan where undefined.
 
     Attributes:
         model: Name.
-        baseline: Name of what it is compared with.
-        higher_is_better: Whether more of the metric is better.
-        n_cases: Cases in the comparison.
-        n_cases_left_out: Cases that only one of the two, or neither, has a score of.
-        n_informative_left_out: Those of them that both have predicted and some training of one of
-            the two has a score of: they say something, and it is not in the difference.
-        n_clusters: What the cases belong to, such as patients; as many as cases if nothing is said.
-        n_seeds: Trainings of the model per fold, the fewest of any fold.
-        n_baseline_seeds: The same of the baseline.
-        n_comparisons: Comparisons that p values are corrected for.
+        baseline: Name of the model that it is compared with.
+        higher_is_better: Whether higher values of the metric are better.
+        n_cases: Number of cases in the comparison.
+        n_cases_left_out: Number of cases for which one of the two, or both, have no score.
+        n_informative_left_out: Number of those that both have predicted and for which some training
+            of one of the two has a score: they carry information that is not in the difference.
+        n_clusters: Number of clusters of cases, such as patients; by default that of the cases.
+        n_seeds: Trainings of the model per fold: the smallest number in any fold.
+        n_baseline_seeds: The same for the baseline.
+        n_comparisons: Number of comparisons that p values are corrected for.
         model_mean: Mean over the cases of the mean over trainings.
-        baseline_mean: The same of the baseline.
-        difference: Model less baseline with interval and standard error over cases, trainings and,
-            from three folds on, their training data: of `pooled` and `unpooled` the wider.
-        pooled: The same with one variance between trainings for both models; `None` where one of
+        baseline_mean: The same for the baseline.
+        difference: Model minus baseline, with interval and standard error over cases, trainings
+            and, with three folds or more, their training data: the wider of `pooled` and
+            `unpooled`.
+        pooled: The same with one variance between trainings for both models; `None` if one of
             them was not repeated.
-        unpooled: The same with a variance of its own for each (Welch, Satterthwaite).
-        corrected_interval: Of `difference`, corrected for the number of comparisons as
-            `p_difference_holm` is: it leaves out zero where that is below 5 %, and only there.
-        p_difference: Of the mean difference being zero, by its standard error (two-sided t test),
-            the larger of those of `pooled` and `unpooled`.
+        unpooled: The same with a separate variance for each (Welch, Satterthwaite).
+        corrected_interval: Interval of `difference`, corrected for the number of comparisons in the
+            same way as `p_difference_holm`: it excludes zero exactly if that is below 5 %.
+        p_difference: p value for a mean difference of zero, from its standard error (two-sided t
+            test): the larger of those of `pooled` and `unpooled`.
         p_difference_holm: The same after Holm's correction.
-        p_wilcoxon: Wilcoxon's signed-rank test of the per-case means over trainings, or, where
-            cases belong together, of the means of those. It knows nothing of the luck of training:
-            it speaks of these trained networks.
+        p_wilcoxon: p value of Wilcoxon's signed-rank test of the per-case means over trainings or,
+            if cases are clustered, of the means of the clusters. It ignores the luck of training,
+            and so holds for these trained networks only.
         p_wilcoxon_holm: The same after Holm's correction.
-        fold_test: The folds' mean differences, each taken as one number: a line of sensitivity.
+        fold_test: A test of the folds' mean differences, each taken as one number, as a check of
+            sensitivity.
         rank_biserial: Matched-pairs rank-biserial correlation, from -1 to 1: ranks of the cases
-            where the model is higher, less those where it is lower, as share of all (Kerby 2014).
-        cohen_d_z: Mean of the same differences over their standard deviation.
+            where the model is higher, minus those where it is lower, as a share of all (Kerby
+            2014).
+        cohen_d_z: Mean of the same differences divided by their standard deviation.
         smallest_detectable_difference: The mean difference that these numbers of cases and
             trainings show with a probability of 80 %, in a two-sided test at 5 % divided by
-            `n_comparisons` (Bloom 1995); nan where no result could be significant.
+            `n_comparisons` (Bloom 1995); nan if no result could be significant.
     """
 
     model: str
@@ -198,21 +200,21 @@ class ModelComparison:
 
     @property
     def enough_cases(self) -> bool:
-        """Tell whether the rank test could be significant, were the model ahead in every case."""
+        """True if the rank test would be significant if the model were ahead in every case."""
         return bool(2.0 ** (1 - self.n_clusters) <= ALPHA / max(self.n_comparisons, 1))
 
 
 @dataclass(frozen=True)
 class ModelRank:
-    """The place of one model; ranks start at 1, and equal means share the better one.
+    """The rank of one model; ranks start at 1, and equal means share the better rank.
 
     Attributes:
         model: Name.
         mean: Mean over the cases.
         rank: Rank by that mean.
-        rank_low: One more than there are models that are better beyond doubt: those whose interval
-            against this one, corrected for the number of others, leaves out zero.
-        rank_high: The number of models, less those that are worse beyond doubt.
+        rank_low: One plus the number of models that are better beyond doubt: those whose interval
+            against this one, corrected for the number of other models, excludes zero.
+        rank_high: The number of models minus those that are worse beyond doubt.
         shares: Share of the bootstraps in which it has rank 1, 2, ...
     """
 
@@ -225,20 +227,20 @@ class ModelRank:
 
     @property
     def first_share(self) -> float:
-        """Return the share of the bootstraps in which the model comes first."""
+        """Share of the bootstraps in which the model comes first."""
         return self.shares[0]
 
 
 @dataclass(frozen=True)
 class RankStability:
-    """Ranking of all models over bootstraps.
+    """The ranking of all models over bootstraps.
 
     Attributes:
-        n_cases: Cases that all models have scores of.
-        n_cases_left_out: The others.
+        n_cases: Number of cases for which all models have scores.
+        n_cases_left_out: Number of other cases.
         includes_seed_variance: Whether every model has repeated trainings.
-        models: Per model its ranks, the best first.
-        kendall_tau: Mean over bootstraps of Kendall's tau-b with the ranking observed.
+        models: Ranks of each model, the best first.
+        kendall_tau: Mean over bootstraps of Kendall's tau-b with the observed ranking.
         kendall_tau_low: 2.5 % quantile.
         kendall_tau_high: 97.5 % quantile.
     """
@@ -254,14 +256,14 @@ class RankStability:
 
 @dataclass(frozen=True)
 class Rate:
-    """The rate at which a model saw a label where there is none, or missed one altogether.
+    """The rate at which a model predicted a label where there is none, or missed one entirely.
 
     Attributes:
         model: Name.
-        n_events: Predictions of a label in which it happened.
-        n_predictions: Predictions of a label in which it could, over all trainings.
-        n_cases: Pairs of case and label behind them.
-        rate: Mean over those pairs of the share of trainings.
+        n_events: Number of predictions of a label in which it happened.
+        n_predictions: Number of predictions in which it could have, over all trainings.
+        n_cases: Number of pairs of case and label behind them.
+        rate: Share of trainings in which it happened, averaged over those pairs.
         interval: Its 95 % interval.
     """
 
@@ -279,11 +281,11 @@ class GroupDifference:
 
     Attributes:
         group: Its name.
-        n_cases: Cases of it that both have a score of.
-        n_clusters: What they belong to.
-        difference: Model less baseline in these cases.
-        contrast: The difference in these cases less that in all others.
-        p_contrast: Of that being zero.
+        n_cases: Number of its cases for which both have a score.
+        n_clusters: Number of clusters of these cases.
+        difference: Model minus baseline in these cases.
+        contrast: The difference in these cases minus that in all others.
+        p_contrast: p value for a contrast of zero.
     """
 
     group: str
@@ -302,8 +304,9 @@ class GroupComparison:
         model: Name.
         baseline: Name of what it is compared with.
         groups: The subgroups, by name.
-        p_interaction: Of the difference being the same in all of them: the least `p_contrast`,
-            after Bonferroni's correction for their number; with two groups there is one contrast.
+        p_interaction: p value for the difference being the same in all of them: the smallest
+            `p_contrast`, after Bonferroni's correction for their number; two groups have one
+            contrast.
         p_interaction_holm: The same after Holm's correction for the number of comparisons.
     """
 
@@ -316,20 +319,21 @@ class GroupComparison:
 
 @dataclass(frozen=True)
 class Margin:
-    """A model against a baseline, by the smallest difference that matters.
+    """A model against a baseline, judged by the smallest difference that matters.
 
     Attributes:
         model: Name.
         baseline: Name of what it is compared with.
         margin: That difference, in the metric's own unit.
-        interval: Of the difference, by which the outcome is judged.
-        outcome: What it shows; of the trained networks where a model was not repeated.
-        probability: That the model is better by more than the margin: the share of the confidence
-            distribution of the difference beyond it.
-        cheaper: Per cost its ratio to the baseline's, if none is higher and one is lower.
+        interval: Interval of the difference, which decides the outcome.
+        outcome: The result; it holds for the trained networks only if a model was not repeated.
+        probability: Probability that the model is better by more than the margin: the share of the
+            confidence distribution of the difference beyond it.
+        cheaper: Ratio of each cost to that of the baseline, if none is higher and one is lower.
         same_at_less_cost: Whether it is equivalent or not inferior, and cheaper.
-        to_settle: How many seeds per fold, folds, or cases in all would settle it, each with all
-            else as it is; `None` where no number would, and empty where it is settled.
+        to_settle: Numbers of seeds per fold, of folds, or of cases in all that would settle it,
+            each with everything else unchanged; `None` if no number would, and empty if it is
+            settled.
     """
 
     model: str
@@ -345,18 +349,18 @@ class Margin:
 
 @dataclass(frozen=True)
 class VolumeAgreement:
-    """How far a model's volumes of a label are from the reference's; nan below two cases.
+    """Agreement of a model's volumes of a label with the reference; nan with fewer than two cases.
 
     Attributes:
         model: Name.
         label: Name.
-        n_cases: Cases, with those in which it is absent.
-        bias: Mean over cases of the predicted volume, mean over trainings, less the reference's;
-            in cubes of the unit of the spacing, in 2D squares.
-        interval: Its 95 % interval over cases, or over what they belong to.
-        standard_deviation: Of the differences of the cases.
-        low: Lower limit of agreement, the bias less 1.96 standard deviations.
-        high: Upper limit.
+        n_cases: Number of cases, including those without the label.
+        bias: Mean over cases of the predicted volume (the mean over trainings) minus the
+            reference's; in cubes of the unit of the spacing, in 2D squares.
+        interval: Its 95 % interval over cases, or over their clusters.
+        standard_deviation: Standard deviation of the differences of the cases.
+        low: Lower limit of agreement: the bias minus 1.96 standard deviations.
+        high: Upper limit of agreement.
     """
 
     model: str
@@ -371,17 +375,17 @@ class VolumeAgreement:
 
 @dataclass(frozen=True)
 class MetricStatistics:
-    """All that is said of the models by one metric.
+    """All statistics of the models in one metric.
 
     Attributes:
         summaries: Each model by itself.
         comparisons: Each model against the baseline.
         controls: Each model against its own controls.
-        rank_stability: The ranking; `None` where there are not two models with cases in common.
+        rank_stability: The ranking; `None` if no two models have cases in common.
         groups: The comparisons in subgroups of the cases; empty if there are none.
         margins: The comparisons by the smallest difference that matters; empty without a margin.
-        rates: Of labels seen where there are none, or not seen; empty for other metrics.
-        agreement: Of volumes, by model and label; empty but for `volume_bias`.
+        rates: Rates of false alarms or misses; empty for other metrics.
+        agreement: Agreement of volumes, by model and label; only for `volume_bias`.
     """
 
     summaries: tuple[ModelSummary, ...] = ()

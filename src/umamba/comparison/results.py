@@ -1,4 +1,4 @@
-"""The results of a comparison: their types, and the one place that reads and writes `results.json`.
+"""The results of a comparison: their types, and the only reader and writer of `results.json`.
 
 `docs/reference/comparison-results.md` describes the file.
 """
@@ -57,7 +57,7 @@ Empty = Literal["undefined", "one", "zero"]
 _SCHEMA = "umamba-comparison"
 _VERSION = 2
 _NONE_SAID = {"low": None, "high": None}
-# What the first results of version 1 did not know yet.
+# Settings that the first results of version 1 do not have yet.
 _LATER_COMPARED: dict[str, Any] = {
     "n_informative_left_out": 0,
     "pooled": None,
@@ -70,13 +70,13 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class AnalysisSettings:
-    """Settings of the statistics.
+    """Settings of the statistics of a comparison.
 
     Attributes:
-        empty: What Dice, IoU and NSD are where reference and prediction both are empty.
-        margin: The smallest difference that matters, in Dice points; `None` if nothing is said.
-        clusters: Per case what it belongs to, such as a patient; empty if cases stand alone.
-        groups: Per case its subgroup, such as a scanner; empty if there are none.
+        empty: Value of Dice, IoU and NSD if both reference and prediction are empty.
+        margin: The smallest difference that matters, in Dice points; `None` if none is given.
+        clusters: The cluster of each case, such as a patient; empty if cases are independent.
+        groups: The subgroup of each case, such as a scanner; empty if there are none.
     """
 
     empty: Empty = "undefined"
@@ -91,15 +91,15 @@ class ResultsSettings:
 
     Attributes:
         models: Names of the models, in their order.
-        baseline: The one that the others are compared with.
+        baseline: The model that the others are compared with.
         folds: Folds of the cross-validation.
         seeds: Seeds of the trainings.
-        budget: What each training may use, by its kind.
-        features: Channels per stage; `None` is as planned, as for the next two.
-        patch_size: Voxels per axis.
-        batch_size: Patches.
-        evaluation: What metrics depend on.
-        analysis: What statistics depend on.
+        budget: The budget of each training, by its kind.
+        features: Channels per stage; `None` is as planned, here and in the next two.
+        patch_size: Voxels of a patch per axis.
+        batch_size: Patches in a batch.
+        evaluation: Settings of the metrics.
+        analysis: Settings of the statistics.
     """
 
     models: tuple[str, ...]
@@ -120,18 +120,18 @@ class Results:
 
     Attributes:
         dataset: The data set.
-        settings: What the numbers depend on.
+        settings: Settings that the numbers depend on.
         models: The models, in their order.
-        trainings: How far each training has come.
+        trainings: State of each training.
         cases: Metrics by training, case and label.
         instances: Objects found, by training, case, label and size.
         curves: The log of each training.
-        cost: What each model costs, as far as that is known.
-        dynamics: How soon each model gets good.
-        statistics: By metric. Those of objects are called by metric and size, such as
-            `object_f1_small`; those of labels seen where there are none, or not seen,
-            `false_alarm` and `missed`.
-        verdicts: What Dice shows, in words, by model.
+        cost: Cost of each model, as far as known.
+        dynamics: Speed of learning of each model.
+        statistics: Statistics by metric. For objects the keys name metric and size, such as
+            `object_f1_small`; for labels predicted but not there, and labels there but not
+            predicted, they are `false_alarm` and `missed`.
+        verdicts: A sentence on each model: what Dice shows.
     """
 
     dataset: ComparedDataset
@@ -148,12 +148,12 @@ class Results:
 
     @property
     def model_names(self) -> list[str]:
-        """Return the names of the models, in their order."""
+        """Return the names of the models, in order."""
         return [model.name for model in self.models]
 
     @cached_property
     def metrics(self) -> dict[str, Metric]:
-        """Return the metrics that the cases were measured by."""
+        """Return the metrics that were measured in the cases."""
         return measured_metrics(row.metrics for row in self.cases)
 
     @cached_property
@@ -162,7 +162,7 @@ class Results:
         return frozenset(result.training for result in self.trainings if result.compared)
 
     def of(self, metric: str) -> MetricStatistics:
-        """Return the statistics of a metric; empty while models train, and of unknown metrics."""
+        """Return the statistics of a metric; empty while models train, and for unknown metrics."""
         return self.statistics.get(metric, MetricStatistics())
 
     @property
@@ -204,7 +204,7 @@ class Results:
         ]
 
     def _repr_html_(self) -> str:
-        """Return what Jupyter shows: the verdicts, and the mean Dice of each model."""
+        """Return HTML for Jupyter: the verdicts, and the mean Dice of each model."""
         title = f"{self.dataset.name}, {self.dataset.configuration}"
         return as_html(title, self.verdicts.values(), self.dice.summaries)
 
@@ -213,13 +213,13 @@ def read_results(path: Path) -> Results:
     """Read the results of a comparison, of this version or an earlier one.
 
     Args:
-        path: `results.json`, or the folder that it is in.
+        path: `results.json`, or the folder that contains it.
 
     Raises:
-        ComparisonError: If it is missing, damaged, or of a later version.
+        ComparisonError: If the file is missing, damaged, or of a later version.
     """
     file = path / "results.json" if path.is_dir() else path
-    do_again = "run the same `umamba compare` again: it trains nothing that is done"
+    do_again = "run the same `umamba compare` again, which repeats no finished training"
     try:
         content = load_json(file)
     except UMambaError as error:
@@ -240,14 +240,14 @@ def read_results(path: Path) -> Results:
 
 
 def save_results(file: Path, results: Results) -> None:
-    """Write `results.json`, whole or not at all.
+    """Write `results.json` atomically.
 
     Args:
-        file: Where to.
-        results: What it is to hold.
+        file: The file to write.
+        results: Its contents.
 
     Raises:
-        UMambaError: If it cannot be written.
+        UMambaError: If the file cannot be written.
     """
     head = {"schema": _SCHEMA, "schema_version": _VERSION}
     fields = {f.name: getattr(results, f.name) for f in dataclasses.fields(results)}
@@ -255,7 +255,7 @@ def save_results(file: Path, results: Results) -> None:
 
 
 def _as_json(content: Mapping[str, Any]) -> Iterator[str]:
-    """Write a row of a table on a line, which takes far less time and room than a line per key."""
+    """Write each row of a table on one line, which is faster and smaller than a line per key."""
     for opens, (key, value) in zip(chain("{", repeat(",")), content.items(), strict=False):
         yield f"{opens}\n{json.dumps(key)}: "
         if isinstance(value, tuple) and value:
@@ -274,12 +274,12 @@ def _encode(value: object) -> bytes:
 def _of_numpy(value: object) -> Any:
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
-    msg = f"{type(value).__name__} has no place in JSON"
+    msg = f"a {type(value).__name__} cannot be written as JSON"
     raise TypeError(msg)
 
 
 def to_plain(value: object) -> Any:
-    """Turn records, arrays and numbers of numpy into what JSON knows.
+    """Turn records, arrays and NumPy numbers into types that JSON knows.
 
     Args:
         value: A record, a mapping, a sequence, an array or a scalar.
@@ -291,21 +291,21 @@ def to_plain(value: object) -> Any:
 
 
 def from_plain(value: Any, kind: type[_T]) -> _T:
-    """Return what JSON has of a type, checked; numbers that are `null` are nan.
+    """Return values from JSON as a type, checked; numbers that are `null` become nan.
 
     Args:
         value: Dicts, lists and scalars.
         kind: A dataclass.
 
     Raises:
-        ValueError: If the value has another form; says where.
+        ValueError: If the value has another form; the message says where.
     """
     filled = _with_nan(value, inspect.type_info(kind))
     return msgspec.convert(filled, kind, str_keys=True)
 
 
 def _with_nan(value: Any, kind: inspect.Type) -> Any:
-    """Put nan where a number is `null` that cannot be `None`."""
+    """Replace `null` by nan in numbers that cannot be `None`."""
     if isinstance(kind, inspect.UnionType):
         kinds = [k for k in kind.types if not isinstance(k, inspect.NoneType)]
         return value if value is None or len(kinds) > 1 else _with_nan(value, kinds[0])
@@ -322,7 +322,7 @@ def _with_nan(value: Any, kind: inspect.Type) -> Any:
 
 
 def _from_version_1(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Bring results of version 1 into today's form; no number changes."""
+    """Convert results of version 1 to the present form; no number changes."""
     settings = dict(content["settings"])
     for name, kind in (("evaluation", EvaluationSettings), ("analysis", AnalysisSettings)):
         known = [f.name for f in dataclasses.fields(kind) if f.name in settings]
@@ -336,7 +336,7 @@ def _from_version_1(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _later(found: Mapping[str, Any]) -> dict[str, Any]:
-    """Fill in what the first statistics of version 1 did not know."""
+    """Fill in fields that the first statistics of version 1 do not have."""
     families = {
         family: [
             _LATER_COMPARED | {"n_clusters": comparison["n_cases"]} | comparison

@@ -1,4 +1,4 @@
-"""The rows of a comparison's results: trainings, cases, objects, curves, and what they are of."""
+"""The rows of a comparison's results: trainings, cases, objects, curves, models and data set."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -24,7 +24,7 @@ class Training:
     Attributes:
         model: Name of the model.
         fold: Fold whose validation set it predicts.
-        seed: Seed; `None` if none is on record, as of trainings of stock nnU-Net.
+        seed: Seed; `None` if none is on record, as for trainings of stock nnU-Net.
     """
 
     model: str
@@ -45,7 +45,7 @@ class _OfTraining:
 
     @property
     def training(self) -> Training:
-        """Return the training that this belongs to."""
+        """Return the training that this row belongs to."""
         return Training(self.model, self.fold, self.seed)
 
 
@@ -55,13 +55,14 @@ class TrainingRow(_OfTraining):
 
     Attributes:
         status: `done`, `failed`, `interrupted`, `pending`, or `running`.
-        reason: Why it failed, or is not compared.
-        seeds: Whether trainings of that seed in other folds are `independent` of it, or drew the
-            same (`shared by folds`, of older versions); `None` without a seed or an end.
+        reason: Reason why it failed or is not compared.
+        seeds: Whether trainings of that seed in other folds are `independent` of it, or used the
+            same random numbers (`shared by folds`, in older versions); `None` if it has no seed or
+            has not finished.
         folder: The folder of the fold.
-        source: Who trained it.
+        source: The program that trained it.
         train_hours: Hours of all epochs, without the final validation.
-        epochs: How many.
+        epochs: Number of epochs.
         compared: Whether it counts in the statistics.
     """
 
@@ -76,7 +77,7 @@ class TrainingRow(_OfTraining):
 
     @property
     def shares_seed(self) -> bool:
-        """Tell whether trainings of its seed have something in common in all folds."""
+        """True if trainings of its seed have something in common in all folds."""
         return self.seed is not None and self.seeds == SHARED
 
 
@@ -87,10 +88,10 @@ class CaseRow(_OfTraining):
     Attributes:
         case: Name of the case.
         label: Name of the label.
-        metrics: By name, in their own units; `None` where undefined.
-        empty: Which of the two masks is empty: `reference`, `prediction`, `both`, or `None`.
-        reference_volume: In cubes of the unit of the spacing; squares in 2D.
-        prediction_volume: The same of the prediction.
+        metrics: Metrics by name, in their own units; `None` where undefined.
+        empty: The empty mask: `reference`, `prediction`, `both`, or `None`.
+        reference_volume: Volume in cubes of the unit of the spacing; squares in 2D.
+        prediction_volume: The same for the prediction.
     """
 
     case: str
@@ -103,17 +104,17 @@ class CaseRow(_OfTraining):
 
 @dataclass(frozen=True)
 class ObjectRow(_OfTraining):
-    """The objects of one size in a case, and how well they were found.
+    """Scores of the objects of one size in a case.
 
     Attributes:
         case: Name of the case.
         label: Name of the label.
-        stratum: Their size: `all`, `small`, ...
-        n_reference: Objects in the reference.
-        n_prediction: Objects in the prediction.
-        n_matched: Pairs of them that match.
-        f1: F1 of the objects; `None` where there are none.
-        dice: Mean Dice of the pairs; `None` where there are none.
+        stratum: Name of their size: `all`, `small`, ...
+        n_reference: Number of objects in the reference.
+        n_prediction: Number of objects in the prediction.
+        n_matched: Number of matching pairs.
+        f1: F1 of the objects; `None` if there are none.
+        dice: Mean Dice of the pairs; `None` if there are none.
     """
 
     case: str
@@ -128,14 +129,14 @@ class ObjectRow(_OfTraining):
 
 @dataclass(frozen=True)
 class LearningCurve(_OfTraining):
-    """The log of a training, a value per epoch; what is undefined is nan.
+    """The log of a training, with one value per epoch; undefined values are nan.
 
     Attributes:
         epoch: Epochs completed.
         hours: Hours trained.
         dice: nnU-Net's pseudo Dice on validation patches, not smoothed.
-        train_loss: Its loss.
-        val_loss: Its loss on validation patches.
+        train_loss: Training loss.
+        val_loss: Loss on validation patches.
     """
 
     epoch: tuple[int, ...]
@@ -150,16 +151,17 @@ class Cost:
     """The cost of a model: its size, work, memory and time.
 
     Attributes:
-        n_parameters: Weights.
-        multiply_adds: Of predicting one patch.
-        memory_bytes: What a training step holds, estimated: saved activations, weights, gradients
-            and momentum, in float32.
-        peak_memory_bytes: What a training step needs at its peak, measured; `None` where it
-            cannot be.
-        seconds_per_iteration: Median of a training step; `None` if it does not fit into memory.
-        seconds_per_case: Of predicting the median case with mirroring: the median of a patch times
-            the number of patches; without reading, resampling and writing, alike for all.
-        problem: Why nothing was measured.
+        n_parameters: Number of weights.
+        multiply_adds: Multiply-adds for predicting one patch.
+        memory_bytes: Estimated memory of a training step: saved activations, weights, gradients and
+            momentum, in float32.
+        peak_memory_bytes: Measured peak memory of a training step; `None` if it cannot be measured.
+        seconds_per_iteration: Median time of a training step; `None` if it does not fit into
+            memory.
+        seconds_per_case: Time for predicting the median case with mirroring: the median time of a
+            patch multiplied by the number of patches, without reading, resampling and writing,
+            which are the same for all.
+        problem: Reason why nothing was measured.
     """
 
     n_parameters: int
@@ -176,12 +178,12 @@ class ComparedModel:
     """A model of a comparison.
 
     Attributes:
-        name: As `umamba models` has it.
+        name: Name, as in `umamba models`.
         plans_name: Default name of its plans.
         control_of: The model that it is a control of.
-        paper: Where it is from.
-        epochs: How long it trains.
-        iterations: The same in iterations.
+        paper: Publication.
+        epochs: Epochs of a training.
+        iterations: Iterations of a training.
     """
 
     name: str
@@ -198,9 +200,9 @@ class ComparedDataset:
 
     Attributes:
         name: Full name.
-        configuration: The configuration of nnU-Net that was trained.
-        labels: Those of `dataset.json`.
-        n_cases: Validation cases of the compared folds.
+        configuration: nnU-Net's configuration that was trained.
+        labels: Labels of `dataset.json`.
+        n_cases: Number of validation cases in the compared folds.
         spacing_unit: `mm`, or `px` for images without a spacing.
     """
 

@@ -1,1 +1,1 @@
-"""A comparison as people read it: tables, figures, a gallery and a summary."""
+"""The report of a comparison for people: tables, figures, a gallery and a summary."""

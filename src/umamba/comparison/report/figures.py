@@ -1,4 +1,4 @@
-"""The figures of a comparison, drawn from its results alone."""
+"""The figures of a comparison, drawn only from its results."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -34,14 +34,14 @@ _LOG_FROM = 8  # ratio of the largest to the smallest cost
 
 
 def draw_figures(results: Results, folder: Path) -> list[str]:
-    """Draw what the results have the numbers for.
+    """Draw all figures for which the results have the numbers.
 
     Args:
-        results: What was found, with statistics.
-        folder: Where each figure goes as SVG and PNG; made if it is not there.
+        results: Results of the comparison, with statistics.
+        folder: Folder for the figures as SVG and PNG, made if missing.
 
     Returns:
-        The names of the figures, in the order of `FIGURES`; those without numbers are left out.
+        The names of the figures drawn, in the order of `FIGURES`.
     """
     styles = model_styles(results.models)
     folder.mkdir(parents=True, exist_ok=True)
@@ -55,12 +55,12 @@ def draw_figures(results: Results, folder: Path) -> list[str]:
                 drawn.append(name)
         if figure is None:
             for path in paths:
-                path.unlink(missing_ok=True)  # of results that had the numbers
+                path.unlink(missing_ok=True)  # drawn from earlier results that had the numbers
     return drawn
 
 
 def _draw_paired_differences(results: Results, styles: _Styles) -> Any:
-    """Draw each case's difference to the baseline, and the means with their intervals."""
+    """Draw the difference to the baseline in each case, and the means with their intervals."""
     from matplotlib.figure import Figure
 
     comparisons = [
@@ -82,7 +82,7 @@ def _draw_paired_differences(results: Results, styles: _Styles) -> Any:
         style = styles[comparison.model]
         differences = table.case_means(comparison.model) - table.case_means(baseline)
         differences = np.sort(differences[np.isfinite(differences)]) * _POINTS
-        # Multiples of the golden ratio, modulo 1: as even as a jitter can be.
+        # Multiples of the golden ratio modulo 1: the most even jitter.
         jitter = (np.arange(len(differences)) * 0.618034 % 1 - 0.5) * 0.5
         cases.scatter(differences, row + jitter, s=13, color=style.colour, alpha=0.55, lw=0)
         _draw_mean(means, row, comparison, style)
@@ -124,7 +124,7 @@ def _draw_mean(axes: Any, row: int, comparison: ModelComparison, style: ModelSty
 
 
 def _draw_dice_against_cost(results: Results, styles: _Styles) -> Any:
-    """Draw what the models reach over what they need."""
+    """Draw the Dice of the models against their costs."""
     from matplotlib.figure import Figure
 
     summaries = {
@@ -154,7 +154,7 @@ def _draw_dice_against_cost(results: Results, styles: _Styles) -> Any:
 
 
 def _memory(results: Results) -> tuple[str, str, dict[str, float]]:
-    """Return the measured peaks, or where one is missing what all are estimated to need."""
+    """Return the measured peaks or, if one is missing, the estimated memory of all models."""
     measured = _costs(results, "peak_memory_bytes", 1 / _GIB)
     if len(measured) == len(results.cost):
         return "Memory", "peak of a training step, GiB", measured
@@ -167,7 +167,7 @@ def _time(results: Results) -> tuple[str, str, dict[str, float]]:
 
 
 def _costs(results: Results, name: str, factor: float) -> dict[str, float]:
-    """Return one kind of cost of those models of which it is known."""
+    """Return one kind of cost for the models for which it is known."""
     found = {model: getattr(cost, name) for model, cost in results.cost.items()}
     return {model: cost * factor for model, cost in found.items() if cost is not None}
 
@@ -192,7 +192,7 @@ def _draw_costs(
 
 
 def _draw_rank_stability(results: Results, styles: _Styles) -> Any:
-    """Draw in how many of the bootstraps each model has each rank."""
+    """Draw the share of bootstraps in which each model has each rank."""
     from matplotlib.figure import Figure
 
     stability = results.dice.rank_stability
@@ -222,7 +222,7 @@ def _draw_rank_stability(results: Results, styles: _Styles) -> Any:
     return figure
 
 
-# A figure is `None` where the results lack its numbers.
+# A figure is `None` if the results lack its numbers.
 FIGURES: dict[str, Callable[[Results, _Styles], Any]] = {
     "paired_differences": _draw_paired_differences,
     "dice_against_cost": _draw_dice_against_cost,

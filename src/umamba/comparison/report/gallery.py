@@ -1,4 +1,4 @@
-"""Choose the cases of the gallery, and draw image, reference and every model side by side.
+"""The gallery: cases with image, reference and every model's segmentation side by side.
 
 As in figure 2 of the U-Mamba paper (arXiv:2401.04722), with contours and Dice.
 """
@@ -27,16 +27,16 @@ from umamba.nnunet.raw_dataset import open_raw_dataset
 __all__ = ["Gallery", "choose_cases", "draw_gallery"]
 
 _ROLES = ("best", "median", "worst", "most disputed")
-_TOGETHER = "cases.png"  # of 2D; of 3D there is a picture for each case
+_TOGETHER = "cases.png"  # the only picture in 2D; in 3D there is a picture for each case
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """What there is to see.
+    """The pictures of a gallery.
 
     Attributes:
-        pictures: Names of PNG files, each with what it shows.
-        notes: What is missing, and why.
+        pictures: Names of PNG files, each with a caption.
+        notes: Missing pictures, with reasons.
     """
 
     pictures: Mapping[str, str]
@@ -46,15 +46,15 @@ class Gallery:
 def choose_cases(results: Results) -> dict[str, str]:
     """Choose the best, median, worst and most disputed case.
 
-    Best to worst go by the mean Dice of all models that are compared; most disputed is the case
-    with the largest spread between the models' means over trainings. Cases that a model has no
-    Dice of are left out.
+    Best, median and worst are chosen by the mean Dice of all compared models; the most disputed
+    case has the largest spread between the models' means over trainings. Cases for which a model
+    has no Dice are left out.
 
     Args:
-        results: What was found.
+        results: Results of the comparison.
 
     Returns:
-        By case what it was chosen as, such as `worst and most disputed`.
+        The role of each chosen case, such as `worst and most disputed`.
     """
     scores = compared_scores(results, "dice")
     if not scores:
@@ -76,15 +76,15 @@ def choose_cases(results: Results) -> dict[str, str]:
 
 
 def draw_gallery(results: Results, folder: Path, paths: Paths) -> Gallery:
-    """Draw the chosen cases, and remove the pictures that an earlier call drew of others.
+    """Draw the chosen cases, and remove pictures of other cases from earlier calls.
 
     Args:
-        results: What was found.
-        folder: Where the pictures go; made if it is not there.
-        paths: nnU-Net's folders; images and references are those of the raw data set.
+        results: Results of the comparison.
+        folder: Folder for the pictures, made if missing.
+        paths: nnU-Net's folders; images and references come from the raw data set.
 
     Returns:
-        What was drawn, and what is missing.
+        The pictures drawn, and notes on those missing.
     """
     gallery = _draw(results, folder, paths)
     for name in _names() - gallery.pictures.keys():
@@ -93,7 +93,7 @@ def draw_gallery(results: Results, folder: Path, paths: Paths) -> Gallery:
 
 
 def _names() -> set[str]:
-    """Return the names that pictures can have; whatever else is in the folder is not ours."""
+    """Return the names that pictures can have; other files in the folder are not ours."""
     roles = (" and ".join(some) for n in (1, 2, 3, 4) for some in combinations(_ROLES, n))
     return {_TOGETHER, *map(_name_of, roles)}
 
@@ -109,7 +109,7 @@ def _draw(results: Results, folder: Path, paths: Paths) -> Gallery:
     try:
         raw = open_raw_dataset(paths.require("raw") / results.dataset.name)
     except UMambaError as error:
-        return Gallery({}, (f"the images are not there: {error}",))
+        return Gallery({}, (f"the images are missing: {error}",))
     files = {case.case_id: case for case in raw.cases}
     drawn = [_try_block(results, role, name, files) for name, role in chosen.items()]
     blocks = [block for block in drawn if isinstance(block, Block)]
@@ -127,7 +127,7 @@ def _draw(results: Results, folder: Path, paths: Paths) -> Gallery:
 
 
 def _try_block(results: Results, role: str, name: str, files: Mapping[str, Case]) -> Block | str:
-    """Return a case as it is drawn, or why it cannot be."""
+    """Return a case to be drawn, or the reason why it cannot be."""
     if name not in files:
         return f"{name} ({role}) is not in the raw data set"
     try:
@@ -168,10 +168,10 @@ def _seed_text(seeds: set[int | None]) -> str:
 
 
 def _shown_trainings(results: Results, case: str) -> dict[str, TrainingRow]:
-    """Return of each model the compared training with the lowest seed that has the case."""
+    """Return the compared training of each model with the lowest seed that has the case."""
     scored = {row.training for row in results.cases if row.case == case}
     found: dict[str, TrainingRow] = {}
-    # A training without a seed is shown where there is no other.
+    # A training without a seed is shown only if there is no other.
     for result in sorted(
         (t for t in results.trainings if t.compared and t.training in scored),
         key=lambda t: math.inf if t.seed is None else t.seed,

@@ -1,4 +1,4 @@
-"""Draw cases of the gallery: a row of panels for every plane, contours over the image."""
+"""Drawing cases of the gallery: a row of panels for every plane, contours over the image."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ Array = npt.NDArray[Any]
 
 _IMAGE, _REFERENCE = "image", "reference"
 _REFERENCE_COLOUR = "#56B4E9"
-# Of Okabe and Ito, without the blue tones.
+# Colours of Okabe and Ito, without the blues.
 _LABELS = ("#E69F00", "#CC79A7", "#009E73", "#F0E442", "#D55E00")
 _WIDTH = 10.0  # inches
 _MOST_COLUMNS = 6
@@ -35,11 +35,11 @@ class Block:
     """A case: image, reference and all models.
 
     Attributes:
-        role: What it was chosen as.
+        role: Reason why it was chosen.
         case: Its name.
-        views: What is shown of it.
-        dice: Of each model; `None` or nan where it is undefined.
-        seed: Which trainings are shown.
+        views: The planes shown.
+        dice: Dice of each model; `None` or nan if undefined.
+        seed: The trainings shown.
     """
 
     role: str
@@ -50,17 +50,17 @@ class Block:
 
     @property
     def panels(self) -> tuple[str, ...]:
-        """Return what is in each column."""
+        """Return the content of each column."""
         return (_IMAGE, _REFERENCE, *self.dice)
 
 
 def draw_blocks(blocks: Sequence[Block], labels: Mapping[str, tuple[int, ...]], path: Path) -> None:
-    """Draw cases, one below the other.
+    """Draw cases one below the other.
 
     Args:
         blocks: The cases.
         labels: The values of every label or region.
-        path: The PNG to write.
+        path: The PNG file to write.
     """
     from matplotlib.figure import Figure
 
@@ -151,13 +151,13 @@ def _draw_panel(axes: Any, view: View, panel: str, labels: Mapping[str, tuple[in
         _draw_contour(axes, np.isin(view.reference, values), _REFERENCE_COLOUR)
     if panel != _REFERENCE:
         masks = [(np.isin(view.predictions[panel], v), c) for v, c in _coloured(labels)]
-        # The smallest last: of a border that two share, the inner one's colour is seen.
+        # The smallest last, so that a shared border shows the colour of the inner one.
         for mask, colour in sorted(masks, key=lambda masked: -int(masked[0].sum())):
             _draw_contour(axes, mask, colour)
 
 
 def _draw_contour(axes: Any, mask: Array, colour: str) -> None:
-    """Draw the outline of a mask, also where it touches the edge of the image."""
+    """Draw the outline of a mask, including parts at the edge of the image."""
     if mask.any():
         padded = np.pad(mask.astype(np.float32), 1)
         rows, columns = (np.arange(-1, n + 1) for n in mask.shape)

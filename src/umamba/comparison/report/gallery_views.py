@@ -1,4 +1,4 @@
-"""Read a case and its segmentations, and cut them along planes as radiologists see them."""
+"""Reading a case and its segmentations, and cutting them along planes as radiologists do."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,10 +18,10 @@ __all__ = ["CaseImages", "View", "cut_views", "label_values", "read_case"]
 
 Array = npt.NDArray[Any]
 
-_MARGIN = 0.15  # around what is segmented, of its length
-_DISPLAYED = (0.5, 99.5)  # percentiles of grey values that become black and white
-_LARGEST = 420  # pixels of a 2D image along an axis; of larger ones a detail is shown
-_DETAIL = 280  # pixels, so that small objects can be seen
+_MARGIN = 0.15  # margin around the segmented part, as a share of its length
+_DISPLAYED = (0.5, 99.5)  # percentiles of grey values shown as black and white
+_LARGEST = 420  # pixels of a 2D image along an axis; larger ones are shown as a detail
+_DETAIL = 280  # pixels, so that small objects are visible
 _PLANES = ("axial", "coronal", "sagittal")  # across the axes z, y, x
 
 
@@ -30,11 +30,12 @@ class CaseImages:
     """A case on one grid, (z, y, x) or (y, x).
 
     Attributes:
-        image: Grey values, or three colours last.
+        image: Grey values, or colours with three channels on the last axis.
         reference: Its mask.
-        predictions: Masks by model; one that is not there has none.
-        spacing: Distance of voxels along each axis.
-        oriented: Whether the axes are those of a patient: head up, back down, left to the right.
+        predictions: Masks by model; models without a file are missing.
+        spacing: Distance between voxels along each axis.
+        oriented: Whether the axes are a patient's: head at the top, back at the bottom, left on the
+            right.
     """
 
     image: Array
@@ -46,14 +47,14 @@ class CaseImages:
 
 @dataclass(frozen=True)
 class View:
-    """A cut through a case; of a 2D image the image itself, or a detail of it.
+    """A plane through a case; for a 2D image the image itself, or a detail of it.
 
     Attributes:
-        name: `axial`, `coronal`, `sagittal`, or what else there is to say of it.
+        name: `axial`, `coronal`, `sagittal`, or another description.
         aspect: Height of a pixel over its width.
-        image: Rows and columns from the upper left, colours last.
-        reference: Likewise.
-        predictions: By model.
+        image: Rows and columns from the upper left, colours on the last axis.
+        reference: Reference mask on the same pixels.
+        predictions: Predicted masks by model.
     """
 
     name: str
@@ -64,7 +65,7 @@ class View:
 
 
 def label_values(labels: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    """Return the values of every label or region of a `dataset.json`, but of the background."""
+    """Return the values of every label or region in a `dataset.json` except the background."""
     values = {n: tuple(v) if isinstance(v, list) else (v,) for n, v in labels.items()}
     return {n: v for n, v in values.items() if n not in ("background", "ignore") and v != (0,)}
 
@@ -74,8 +75,8 @@ def read_case(case: Case, predictions: Mapping[str, Path], ignore: int | None = 
 
     Args:
         case: Files of the raw data set.
-        predictions: Files by model; those that are not there are left out.
-        ignore: The value in the reference that is no label.
+        predictions: Files by model; missing files are left out.
+        ignore: The value in the reference that is not a label.
 
     Raises:
         UnreadableFileError: If a file cannot be read, or their grids differ.
@@ -116,7 +117,7 @@ def read_case(case: Case, predictions: Mapping[str, Path], ignore: int | None = 
 
 
 def _axis_order(geometry: Geometry) -> tuple[int, ...]:
-    """Return which axes of an array run along the patient's z, y and x."""
+    """Return the axes of an array that run along the patient's z, y and x."""
     weights = np.abs(np.reshape(geometry.direction, (3, 3)))
     axes = [int(weights[world].argmax()) for world in (2, 1, 0)]  # in the file's order
     return tuple(2 - axis for axis in axes)
@@ -134,9 +135,9 @@ def _orient(array: Array, geometry: Geometry) -> Array:
 
 
 def _displayed(image: Array, *, is_colour: bool) -> Array:
-    """Scale grey values to 0 to 1; colours of 8 bits stay as they are."""
+    """Scale grey values to the range 0 to 1; 8-bit colours stay as they are."""
     if is_colour and (image == image[..., :1]).all():
-        image = image[..., 0]  # grey that was saved as colours
+        image = image[..., 0]  # a grey image saved with colours
     elif is_colour and image.dtype == np.uint8:
         return image
     values = np.nan_to_num(image.astype(np.float32))
@@ -146,10 +147,10 @@ def _displayed(image: Array, *, is_colour: bool) -> Array:
 
 
 def cut_views(images: CaseImages) -> tuple[View, ...]:
-    """Cut a volume along three planes, through the slices in which the reference is largest.
+    """Cut a volume along three planes through the slices in which the reference is largest.
 
-    All show the box around what is segmented, with a margin; of a large 2D image, the detail in
-    which predictions differ most from the reference.
+    All planes show the box around the segmented part, with a margin. A large 2D image is reduced to
+    the detail in which predictions differ most from the reference.
     """
     box = _box(images)
     spacing, foreground = images.spacing, images.reference > 0
@@ -168,7 +169,7 @@ def cut_views(images: CaseImages) -> tuple[View, ...]:
                 index,
                 name if images.oriented else f"across axis {axis + 1}",
                 spacing[rows] / spacing[columns],
-                flipped=images.oriented and rows == 0,  # the head goes up
+                flipped=images.oriented and rows == 0,  # the head points up
             )
         )
     return tuple(views)
@@ -193,7 +194,7 @@ def _cut(
 
 
 def _box(images: CaseImages) -> tuple[slice, ...]:
-    """Return the box around all that is segmented, with a margin; all, where nothing is."""
+    """Return the box around everything segmented, with a margin; the whole image if nothing is."""
     foreground = images.reference > 0
     for mask in images.predictions.values():
         foreground |= mask > 0
@@ -208,7 +209,7 @@ def _box(images: CaseImages) -> tuple[slice, ...]:
 
 
 def _detail(images: CaseImages, box: tuple[slice, ...]) -> tuple[tuple[slice, ...], str]:
-    """Return the part of a box to show, and what to say of it: of a small one all, and nothing."""
+    """Return the part of a box to show, with its description; all of a small box, with none."""
     sizes = [part.stop - part.start for part in box]
     if max(sizes) <= _LARGEST:
         return box, ""

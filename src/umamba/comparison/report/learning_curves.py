@@ -16,12 +16,12 @@ __all__ = ["draw_learning_curves"]
 _Line = Float[np.ndarray, " points"]
 _TITLES = {"hours": ("Over time", "hours"), "epoch": ("Over epochs", "epoch")}
 _N_POINTS = 200
-_SHOWN_FROM = 0.2  # of a training; what is below all Dice from that time on is left out
+_SHOWN_FROM = 0.2  # share of a training; lower Dice from before is cut off
 
 
 @dataclass(frozen=True)
 class _Points:
-    """The smoothed Dice of a training, and when it was reached: after epochs, and after hours."""
+    """The smoothed Dice of a training, with the epochs and hours at which it was reached."""
 
     fold: int
     times: Mapping[str, Real[np.ndarray, " points"]]
@@ -29,14 +29,14 @@ class _Points:
 
 
 def draw_learning_curves(results: Results, styles: Mapping[str, ModelStyle]) -> Any:
-    """Draw the smoothed validation Dice over epochs and over hours.
+    """Draw the smoothed validation Dice against epochs and against hours.
 
     Args:
-        results: What was found.
-        styles: By model.
+        results: Results of the comparison.
+        styles: Style of each model.
 
     Returns:
-        A figure of matplotlib; `None` where there is no curve.
+        A figure of matplotlib; `None` if there is no curve.
     """
     from matplotlib.figure import Figure
 
@@ -64,7 +64,7 @@ def draw_learning_curves(results: Results, styles: Mapping[str, ModelStyle]) -> 
 
 
 def _in_order(curves: Mapping[str, Sequence[_Points]]) -> list[str]:
-    """Return `epoch` and `hours`; last the one where trainings end together, beside the names."""
+    """Return `epoch` and `hours`; last the one in which trainings end together, near the names."""
 
     def spread(time: str) -> float:
         ends = [curve.times[time][-1] for of_model in curves.values() for curve in of_model]
@@ -84,7 +84,7 @@ def _draw_model(
 
 
 def _curves_by_model(results: Results) -> dict[str, list[_Points]]:
-    """Return the curves of compared trainings that have a point, smoothed."""
+    """Return the smoothed curves of compared trainings that have at least one point."""
     curves: dict[str, list[_Points]] = {}
     for curve in results.curves:
         values = smooth(curve.dice)
@@ -107,8 +107,8 @@ def _mean_over_folds(
     """Average trainings per fold, and the folds, on common points in time.
 
     Returns:
-        The times, the mean, and a band from the mean of the lowest training of each fold to that of
-        the highest: a seed is not the same in another fold. `None` where nothing was repeated.
+        The times, the mean, and a band from the mean of each fold's lowest training to that of its
+        highest, as a seed means nothing across folds. The band is `None` if nothing was repeated.
     """
     begin = max(curve.times[time][0] for curve in curves)
     times = np.linspace(begin, min(curve.times[time][-1] for curve in curves), _N_POINTS)

@@ -1,4 +1,4 @@
-"""What the figures of a comparison share: a style for each model, axes, and labels beside lines."""
+"""Common parts of a comparison's figures: styles of models, axes, and labels next to lines."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ __all__ = [
     "style_axes",
 ]
 
-WIDTH = 9.5  # of a figure, in inches
+WIDTH = 9.5  # width of a figure in inches
 FONT_SIZE = 11.0  # points
 # The colours of Okabe and Ito, and four of Tol's muted scheme: colour-blind people can tell them
 # apart. A family keeps its colour, whatever it is compared with.
@@ -38,20 +38,20 @@ _FAMILIES = {
 _OTHER = "#777777"
 _LINES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)), (0, (9, 3)))
 _MARKERS = "osD^v"
-_LIGHTER = 0.35  # of the way to white, for variants and controls
+_LIGHTER = 0.35  # share of white in the colours of variants and controls
 _GRID = "#e8e8e8"
 
 
 @dataclass(frozen=True)
 class ModelStyle:
-    """How a model is drawn.
+    """The style in which a model is drawn.
 
     Attributes:
         colour: That of its family; lighter for a control or variant.
-        text: The colour of its name: that of its family.
-        line: Its line style in matplotlib.
-        marker: Its marker.
-        filled: Whether the marker is: of the first of the family only.
+        text: Colour of its name: that of its family.
+        line: Line style in matplotlib.
+        marker: Marker in matplotlib.
+        filled: Whether the marker is filled, as only for the first model of a family.
     """
 
     colour: str
@@ -62,7 +62,7 @@ class ModelStyle:
 
     @property
     def points(self) -> dict[str, Any]:
-        """Return what `Axes.plot` and `Axes.errorbar` take for its markers."""
+        """Return the arguments of `Axes.plot` and `Axes.errorbar` for its markers."""
         face = self.colour if self.filled else "white"
         return {"marker": self.marker, "color": self.colour, "mfc": face, "mec": self.colour}
 
@@ -71,7 +71,7 @@ def model_styles(models: Sequence[ComparedModel]) -> dict[str, ModelStyle]:
     """Give every model a style.
 
     Args:
-        models: Those of `results.json`.
+        models: The models of `results.json`.
     """
     counts: dict[str | None, int] = {}
     styles = {}
@@ -98,12 +98,12 @@ def _lighten(colour: str) -> str:
 
 
 def name_width(names: Iterable[str]) -> float:
-    """Return the inches to leave for the longest name beside axes, with a marker between them."""
+    """Return the inches to leave for the longest name next to axes, including a marker."""
     return 0.3 + max(map(len, names)) * FONT_SIZE * 0.0087
 
 
 def style_axes(axes: Any, title: str, x: str, y: str = "") -> None:
-    """Title and label axes, and leave away what says nothing."""
+    """Add title and labels to axes, and remove what carries no information."""
     axes.set_title(title, loc="left", fontsize="large", pad=9)
     axes.set_xlabel(x)
     axes.set_ylabel(y)
@@ -115,14 +115,14 @@ def style_axes(axes: Any, title: str, x: str, y: str = "") -> None:
 
 
 def spread_apart(places: Sequence[float], gap: float) -> list[float]:
-    """Move places on a line apart, each as little as that takes, and keep their order.
+    """Move positions on a line apart, each as little as possible, in the same order.
 
     Args:
-        places: In any order.
-        gap: The least distance between two.
+        places: Positions in any order.
+        gap: The smallest distance between two.
 
     Returns:
-        The new places, in the order of the old ones.
+        The new positions, in the order of the old ones.
     """
     groups: list[list[int]] = []
     for index in sorted(range(len(places)), key=places.__getitem__):
@@ -151,12 +151,12 @@ def _overlap(
 def label_ends(
     axes: Any, ends: Mapping[str, tuple[float, float]], styles: Mapping[str, ModelStyle]
 ) -> None:
-    """Write names to the right of the axes, each joined to the end of its line.
+    """Write names to the right of the axes, each connected to the end of its line.
 
     Args:
-        axes: With their final limits and place in the figure.
-        ends: Where the line of each model ends, in data.
-        styles: By model.
+        axes: Axes with their final limits and position in the figure.
+        ends: End of each model's line, in data coordinates.
+        styles: Style of each model.
     """
     right = axes.bbox.x1 + _points(axes, 8.0)
     gap = _points(axes, FONT_SIZE * 1.2)
@@ -184,12 +184,12 @@ def label_ends(
 
 
 def interval_arms(mean: float, low: float, high: float) -> list[list[float]]:
-    """Return what `Axes.errorbar` draws of an interval; rounding may put an end past the mean."""
+    """Return an interval for `Axes.errorbar`, even if rounding puts an end past the mean."""
     return [[max(mean - low, 0.0)], [max(high - mean, 0.0)]]
 
 
 def draw_key(figure: Any, styles: Mapping[str, ModelStyle]) -> None:
-    """Name markers to the right of the axes, where `name_width` leaves room for it."""
+    """Label markers to the right of the axes, in the space from `name_width`."""
     from matplotlib.lines import Line2D
 
     handles = [

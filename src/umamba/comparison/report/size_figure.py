@@ -1,4 +1,4 @@
-"""The figure of objects by size: how many are found, and how well they are outlined."""
+"""The figure of objects by size: the share found, and how well they are outlined."""
 
 import itertools
 import math
@@ -16,14 +16,14 @@ __all__ = ["draw_size_strata"]
 
 
 def draw_size_strata(results: Results, styles: Mapping[str, ModelStyle]) -> Any:
-    """Draw how well objects of each size are found and outlined.
+    """Draw how well objects of each size were found and outlined.
 
     Args:
-        results: What was found.
-        styles: By model.
+        results: Results of the comparison.
+        styles: Style of each model.
 
     Returns:
-        A figure of matplotlib; `None` where objects were not told apart by size.
+        A figure of matplotlib; `None` if objects were not grouped by size.
     """
     from matplotlib.figure import Figure
 
@@ -77,7 +77,7 @@ def _estimates_by_stratum(
 
 
 def _stratum_title(results: Results, stratum: str) -> str:
-    """Name a size with the number of reference objects, that any one training has met."""
+    """Return the name of a size, with the number of its reference objects in the cases."""
     counts: dict[tuple[str, str], int] = {}
     for row in results.instances:
         if row.stratum == stratum:
@@ -87,7 +87,7 @@ def _stratum_title(results: Results, stratum: str) -> str:
 
 
 def _size_range(results: Results, stratum: str) -> str:
-    """Return the diameters in a stratum, where these are the same for all labels, or nothing."""
+    """Return the diameters in a stratum if they are the same for all labels, or else nothing."""
     settings = results.settings.evaluation
     cuts = {cuts for cuts in settings.size_cut_points.values() if cuts}
     if len(cuts) != 1 or settings.size_measure != "diameter":

@@ -41,8 +41,8 @@ def summarize(
     """Write the summary.
 
     Args:
-        results: What was found.
-        manifest: The contents of `manifest.json`; empty where there is none.
+        results: Results of the comparison.
+        manifest: The contents of `manifest.json`; empty if there is none.
         figures: Names of the figures in `figures`.
         gallery: The pictures in `gallery`.
 
@@ -99,7 +99,7 @@ def _figure(figures: Sequence[str], name: str) -> str:
 
 
 def _section(heading: str, *parts: str) -> str:
-    """Return a section; nothing where all its parts are empty."""
+    """Return a section; nothing if all its parts are empty."""
     return "\n\n".join([heading, *filter(None, parts)]) if any(parts) else ""
 
 

@@ -1,4 +1,4 @@
-"""How numbers and tables of a summary are written."""
+"""Formatting of numbers and tables in a summary."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -32,7 +32,7 @@ _OfModel = TypeVar("_OfModel", ModelSummary, ModelComparison, ModelRank)
 def number(
     value: float | int | None, decimals: int, *, sign: bool = False, factor: float = 1.0
 ) -> str:
-    """Write a number with a true minus sign; a dash where it is missing."""
+    """Format a number with a true minus sign; a dash if it is missing."""
     if value is None or not math.isfinite(value):
         return MISSING
     text = f"{value * factor:{'+' if sign else ''},.{decimals}f}"
@@ -40,7 +40,7 @@ def number(
 
 
 def share(estimate: MeanEstimate | None) -> str:
-    """Write a mean of a metric from 0 to 1; its interval ends there, too."""
+    """Format a mean of a metric from 0 to 1, with its interval clipped to this range."""
     if estimate is None or not math.isfinite(estimate.mean):
         return MISSING
     low, high = (min(max(end, 0.0), 1.0) for end in (estimate.interval.low, estimate.interval.high))
@@ -48,7 +48,7 @@ def share(estimate: MeanEstimate | None) -> str:
 
 
 def difference(estimate: MeanEstimate | FoldTest) -> str:
-    """Write a mean difference in Dice points."""
+    """Format a mean difference in Dice points."""
     if not math.isfinite(estimate.mean):
         return MISSING
     if not math.isfinite(estimate.interval.low):
@@ -65,14 +65,14 @@ def difference(estimate: MeanEstimate | FoldTest) -> str:
 
 
 def p_value(p: float) -> str:
-    """Write a p value; a dash where it is missing."""
+    """Format a p value; a dash if it is missing."""
     if not math.isfinite(p):
         return MISSING
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def table(rows: Sequence[Sequence[str]], texts: Iterable[int] = (0,)) -> str:
-    """Lay out a table without the columns in which nothing is known; none without a body."""
+    """Lay out a table, leaving out empty columns; return nothing if there is no body."""
     if len(rows) < 2:
         return ""
     known = [
@@ -83,5 +83,5 @@ def table(rows: Sequence[Sequence[str]], texts: Iterable[int] = (0,)) -> str:
 
 
 def by_model(rows: Iterable[_OfModel]) -> dict[str, _OfModel]:
-    """Return records by the model that they are about."""
+    """Return records by model."""
     return {row.model: row for row in rows}

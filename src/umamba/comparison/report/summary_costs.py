@@ -1,4 +1,4 @@
-"""The tables of a summary on what models cost, and on how soon they get good."""
+"""The tables of a summary on the costs of models and on their speed of learning."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ __all__ = ["cost_table", "dynamics_table"]
 
 
 def cost_table(results: Results) -> str:
-    """Return what the models need."""
+    """Return the table of the models' costs."""
     hours: dict[str, list[float]] = {}
     for training in results.trainings:
         if training.compared and training.train_hours is not None:
@@ -48,7 +48,7 @@ def cost_table(results: Results) -> str:
 
 
 def dynamics_table(results: Results) -> str:
-    """Return how soon the models get good."""
+    """Return the table of the models' speed of learning."""
     dynamics = results.dynamics
     shares = [f"{r.share * 100:.0f} %" for d in dynamics.values() for r in d.own_best]
     shares = list(dict.fromkeys(shares))
@@ -86,7 +86,7 @@ def _reached(reached: Reached) -> str:
 
 
 def _area_table(results: Results) -> str:
-    """Return the best Dice and the areas under the curves."""
+    """Return the table of best Dice and areas under the curves."""
     dynamics = results.dynamics
     first = next(iter(dynamics.values()), None)
     if first is None:

@@ -1,4 +1,4 @@
-"""What stands below the tables of a summary: trainings, settings, and what the numbers lack."""
+"""Notes below the tables of a summary: trainings, settings, and limits of the numbers."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -13,7 +13,7 @@ __all__ = ["limits_text", "settings_text", "trainings_text"]
 
 
 def trainings_text(results: Results) -> str:
-    """Say how many trainings there are, and list those that are missing or left out, and why."""
+    """Return the number of trainings, and a list of those missing or left out, with reasons."""
     trainings = results.trainings
     counts = Counter(t.status for t in trainings if t.source == "compare")
     counted = ", ".join(f"{counts[status]} {status}" for status in sorted(counts))
@@ -50,7 +50,7 @@ def trainings_text(results: Results) -> str:
 
 
 def settings_text(results: Results, manifest: Mapping[str, Any]) -> str:
-    """List what the numbers depend on."""
+    """Return a list of the settings that the numbers depend on."""
     settings, dataset = results.settings, results.dataset
     evaluation, analysis, unit = settings.evaluation, settings.analysis, dataset.spacing_unit
     budget = ", ".join(f"{amount:,} {kind}" for kind, amount in settings.budget.items())
@@ -96,7 +96,7 @@ def _tolerances(settings: EvaluationSettings, unit: str) -> str:
 
 
 def _counted(named: Mapping[str, str], name: str) -> str:
-    """Say how many clusters or groups there are of how many cases."""
+    """Return the numbers of cases and of their clusters or groups."""
     return f"{len(named)} cases of {len(set(named.values()))} {name}" if named else ""
 
 
@@ -116,7 +116,7 @@ def _cut_points(settings: EvaluationSettings, unit: str) -> str:
 
 def _machine(manifest: Mapping[str, Any]) -> str:
     machine = manifest.get("machine") or {}
-    # Versions have a line of their own.
+    # Versions have their own line.
     told = {name: value for name, value in machine.items() if value and name != "versions"}
     return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in told.items())
 
@@ -132,7 +132,7 @@ def _few_folds(results: Results) -> str:
 
 
 def limits_text(results: Results) -> str:
-    """Say what the numbers do not show."""
+    """Return a list of what the numbers do not show."""
     dice = results.dice
     unsure = [s.model for s in dice.summaries if not s.estimate.includes_seed_variance]
     partial = [f"{c.model} {c.n_cases_left_out}" for c in dice.comparisons if c.n_cases_left_out]

@@ -36,7 +36,7 @@ __all__ = [
 
 
 def models_table(results: Results) -> str:
-    """Return mean Dice, difference to the baseline and its evidence, for each model."""
+    """Return the table of each model's mean Dice, difference to the baseline, and evidence."""
     summaries = by_model(results.dice.summaries)
     comparisons = by_model(results.dice.comparisons)
     stability = results.dice.rank_stability
@@ -100,7 +100,7 @@ def _seeds(summary: ModelSummary | None) -> str:
 
 
 def controls_table(results: Results) -> str:
-    """Return each model against its own controls."""
+    """Return the table of each model against its own controls."""
     head = [
         "model",
         "control",
@@ -117,7 +117,7 @@ def controls_table(results: Results) -> str:
 
 
 def sensitivity_table(results: Results) -> str:
-    """Return the differences in Dice as other assumptions would have them."""
+    """Return the table of the differences in Dice under other assumptions."""
     head = [
         "model",
         "against",
@@ -150,7 +150,7 @@ def sensitivity_table(results: Results) -> str:
 
 
 def detection_table(results: Results) -> str:
-    """Return how often models see a label where there is none, or miss one altogether."""
+    """Return the table of false alarms and misses."""
     rows = [
         [
             "what",
@@ -187,7 +187,7 @@ def _rate(rate: Rate) -> list[str]:
 
 
 def groups_table(results: Results) -> str:
-    """Return differences in Dice by subgroup, and whether these differ in it."""
+    """Return the table of differences in Dice by subgroup, and the interactions."""
     found = results.dice.groups
     rows = [
         ["model", "against", "group", "cases", "Dice points [95 % interval]", "p against others"]
@@ -224,7 +224,7 @@ def _interaction(comparison: GroupComparison) -> str:
 
 
 def metrics_table(results: Results) -> str:
-    """Return the means of all metrics, and how often a mask was empty."""
+    """Return the table of the means of all metrics, and counts of empty masks."""
     unit, surface = results.dataset.spacing_unit, results.settings.evaluation.surface
     metrics = results.metrics
     means = {name: by_model(results.of(name).summaries) for name in metrics}
@@ -241,7 +241,7 @@ def metrics_table(results: Results) -> str:
 
 
 def _empty_text(results: Results) -> str:
-    """Count empty masks: what they make of the metrics is easily overlooked."""
+    """Return counts of empty masks, whose effect on metrics is easily overlooked."""
     counts: dict[str, Counter[str]] = {}
     for row in results.cases:
         if row.empty is not None and row.training in results.compared:
@@ -266,7 +266,7 @@ def _empty_text(results: Results) -> str:
 
 
 def volumes_table(results: Results) -> str:
-    """Return how far predicted volumes are from the references', by label."""
+    """Return the table of the agreement of volumes by label."""
     unit = results.dataset.spacing_unit
     head = ["label", "model", "cases", "bias [95 % interval]", "SD", "95 % limits of agreement"]
     found = results.of("volume_bias").agreement
@@ -295,13 +295,13 @@ def volumes_table(results: Results) -> str:
 
 
 def _volume(value: float) -> str:
-    """Write a volume to about four digits."""
+    """Format a volume with about four digits."""
     decimals = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2
     return number(value, decimals)
 
 
 def strata_table(results: Results) -> str:
-    """Return F1 and Dice of objects by size."""
+    """Return the table of F1 and Dice of objects by size."""
     strata = list(dict.fromkeys(row.stratum for row in results.instances))
     baseline = results.settings.baseline
     rows = [

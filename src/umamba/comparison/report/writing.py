@@ -1,4 +1,4 @@
-"""Write figures, gallery and summary of a comparison, from its files, without any training."""
+"""Writing figures, gallery and summary of a comparison from its files, without any training."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,7 +22,7 @@ def write_report(output: Path, paths: Paths, results: Results | None = None) -> 
     Args:
         output: The folder of results.
         paths: nnU-Net's folders, for the images of the gallery.
-        results: The results; `None` reads them.
+        results: The results; `None` reads them from the folder.
 
     Raises:
         ComparisonError: If `results.json` cannot be used.
@@ -37,6 +37,6 @@ def write_report(output: Path, paths: Paths, results: Results | None = None) -> 
         figures = draw_figures(results, output / "figures")
         gallery = draw_gallery(results, output / "gallery", paths)
     except OSError as error:
-        msg = f"cannot draw into {output}: {error}; make room, or the folder writable"
+        msg = f"cannot draw into {output}: {error}; make room, or make the folder writable"
         raise UMambaError(msg) from None
     write_whole(output / "summary.md", summarize(results, manifest, figures, gallery))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 __all__ = ["Budget", "Length"]
 
 _EPOCH_ITERATIONS = 250  # nnU-Net's
-_FEWEST_EPOCHS = 20  # a learning curve has a point per epoch
+_FEWEST_EPOCHS = 20  # a learning curve has one point per epoch
 _KINDS = ("epochs", "iterations", "hours")
 
 
@@ -19,7 +19,7 @@ class Length:
 
     @property
     def iterations(self) -> int:
-        """Return the training iterations in all."""
+        """Total number of training iterations."""
         return self.epochs * self.iterations_per_epoch
 
     def __str__(self) -> str:
@@ -28,10 +28,10 @@ class Length:
 
 @dataclass(frozen=True)
 class Budget:
-    """What every training may use: `epochs`, `iterations` or `hours`.
+    """The budget of every training: `epochs`, `iterations` or `hours`.
 
-    Hours become iterations, as many as fit by the time that a training step of the model was
-    measured to take, so that the schedule of learning rates is complete when they are over.
+    Hours become iterations: as many as fit, given the measured time of a training step of the
+    model, so that the learning rate schedule is complete at the end.
     """
 
     kind: str
@@ -42,19 +42,19 @@ class Budget:
         """Parse `epochs:100`, `iterations:25000` or `hours:1.5`.
 
         Raises:
-            ValueError: If it is none of these.
+            ValueError: If the text is none of these.
         """
         kind, _, number = text.partition(":")
         amount = float(number)
         is_whole = kind == "hours" or amount.is_integer()
         if kind not in _KINDS or not 0 < amount < math.inf or not is_whole:
-            msg = f"{text!r} is no budget"
+            msg = f"{text!r} is not a budget"
             raise ValueError(msg)
         return cls(kind, amount)
 
     @property
     def tag(self) -> str:
-        """Return what names the budget in the names of plans, e.g. `100epochs`."""
+        """Return the budget as part of the names of plans, e.g. `100epochs`."""
         return f"{self.amount:.12g}{self.kind}"
 
     def to_dict(self) -> dict[str, int | float]:
@@ -65,7 +65,7 @@ class Budget:
         """Return the length of a training.
 
         Args:
-            seconds_per_iteration: What a training iteration takes, validation included; for hours.
+            seconds_per_iteration: Time of a training iteration, including validation; for hours.
         """
         if self.kind == "epochs":
             return Length(int(self.amount))

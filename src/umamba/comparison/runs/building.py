@@ -1,4 +1,4 @@
-"""The results of a comparison, from what its trainings have left, and the files that hold them."""
+"""Building the results of a comparison from its trainings, and writing them to files."""
 
 import json
 import math
@@ -32,7 +32,7 @@ __all__ = ["build_results", "write_results"]
 
 @dataclass(frozen=True)
 class _Rows:
-    """The rows of all trainings that were evaluated."""
+    """The rows of all evaluated trainings."""
 
     cases: tuple[CaseRow, ...]
     instances: tuple[ObjectRow, ...]
@@ -129,8 +129,8 @@ def _stock_trainings(comparison: Comparison) -> Iterable[TrainingRow]:
 
 
 def _evaluated(comparison: Comparison) -> Iterator[tuple[Training, Path]]:
-    """Yield what has been evaluated, and where the rest of it is kept."""
-    for training in comparison.trainings:  # in the same order, whichever ended first
+    """Yield evaluated trainings, and the files with their details."""
+    for training in comparison.trainings:  # in a fixed order, regardless of which ended first
         if training in comparison.finished:
             yield training, comparison.cache(str(training))
     for stock in comparison.stock:
@@ -143,7 +143,7 @@ def write_results(output: Path, results: Results, manifest: Mapping[str, Any]) -
     Args:
         output: The folder of results.
         results: The results, with statistics or without.
-        manifest: What describes the run.
+        manifest: Description of the run.
 
     Raises:
         UMambaError: If a file cannot be written.

@@ -1,4 +1,4 @@
-"""Compare, or show what a comparison would train, as a request says."""
+"""Calls of a comparison: run it, or open it to show what it would train."""
 
 from pathlib import Path
 from typing import Any, cast
@@ -31,7 +31,7 @@ def compare(request: CompareRequest, paths: Paths) -> tuple[Path, Results]:
 
     Raises:
         UMambaError: If the request cannot be met.
-        ResumableInterruptError: If it was interrupted; the same call goes on.
+        ResumableInterruptError: If it was interrupted; the same call continues.
     """
     asked, workers = _asked(request, paths)
     with comparing(asked.output):
@@ -47,12 +47,12 @@ def compare(request: CompareRequest, paths: Paths) -> tuple[Path, Results]:
 
 
 def open_dry(request: CompareRequest, paths: Paths, *, measured: bool) -> tuple[Comparison, int]:
-    """Return the comparison that a request asks for, and how many trainings it runs at a time.
+    """Return the comparison of a request, and the number of trainings it runs at a time.
 
     Args:
-        request: What to compare.
+        request: The request.
         paths: nnU-Net's folders.
-        measured: Whether costs that are not known are measured.
+        measured: Whether unknown costs are measured.
 
     Raises:
         UMambaError: If the request cannot be met.

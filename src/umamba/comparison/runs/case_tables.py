@@ -1,4 +1,4 @@
-"""Tables of users that say which cases belong together."""
+"""The user's tables of clusters or groups of cases."""
 
 import csv
 from collections.abc import Collection, Mapping
@@ -10,14 +10,15 @@ __all__ = ["check_cases", "read_case_table"]
 
 
 def read_case_table(file: Path, column: str) -> dict[str, str]:
-    """Read what each case belongs to from a CSV file with the columns `case` and another one.
+    """Read the cluster or group of each case from a CSV file with `case` and another column.
 
     Args:
         file: The file.
         column: Name of the other column.
 
     Raises:
-        ComparisonError: If it cannot be read, has other columns, an empty cell, or a case twice.
+        ComparisonError: If the file cannot be read, or has other columns, an empty cell, or a case
+            twice.
     """
     wanted = f"a CSV file with the header case,{column} and a line per case"
     try:
@@ -42,7 +43,9 @@ def read_case_table(file: Path, column: str) -> dict[str, str]:
             raise ComparisonError(msg)
         named = dict(zip(header, cells, strict=True))
         if named["case"] in found_in:
-            msg = f"{file}, line {line}: case {named['case']} is there a second time; name it once"
+            msg = (
+                f"{file}, line {line}: case {named['case']} occurs a second time; name it only once"
+            )
             raise ComparisonError(msg)
         found_in[named["case"]] = named[column]
     if not found_in:
@@ -57,24 +60,24 @@ def check_cases(
     compared: Collection[str],
     known: Collection[str],
 ) -> None:
-    """Check that a table names all cases that are compared, and none that does not exist.
+    """Check that a table names all compared cases, and only cases that exist.
 
     Args:
-        option: The option that the table was given by.
-        table: What `read_case_table` returned, or nothing.
+        option: The option with which the table was given.
+        table: A result of `read_case_table`, or an empty table.
         compared: The cases that are compared.
         known: All cases of the data set.
 
     Raises:
-        ComparisonError: If it does not.
+        ComparisonError: If that is not so.
     """
     if not table:
         return
     if unknown := sorted(table.keys() - set(known)):
-        msg = f"{option}: {_listed(unknown)} not in the data set; names are those of its masks"
+        msg = f"{option}: {_listed(unknown)} not in the data set; use the names of its masks"
         raise ComparisonError(msg)
     if missing := sorted(set(compared) - table.keys()):
-        msg = f"{option}: {_listed(missing)} missing; name every case that is compared"
+        msg = f"{option}: {_listed(missing)} missing; name every compared case"
         raise ComparisonError(msg)
 
 

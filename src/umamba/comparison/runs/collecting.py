@@ -1,4 +1,4 @@
-"""Evaluate finished trainings and write results, in processes apart from the one that schedules."""
+"""Evaluation of finished trainings and writing of results, in processes of their own."""
 
 import os
 from collections import deque
@@ -44,13 +44,13 @@ class EvaluationTask:
 
     Attributes:
         folder: The folder of the fold.
-        cache: Where it is kept what comes out.
-        references: Folder of the masks that predictions should be.
+        cache: File for the result.
+        references: Folder of the reference masks.
         cases: The validation cases.
-        file_ending: Of all masks.
+        file_ending: File ending of all masks.
         labels: Labels and regions.
-        settings: What the numbers depend on.
-        evaluated_as: All that the evaluation depends on besides the predictions.
+        settings: Settings that the numbers depend on.
+        evaluated_as: Everything except the predictions that the evaluation depends on.
     """
 
     folder: Path
@@ -65,7 +65,7 @@ class EvaluationTask:
 
 @dataclass(frozen=True)
 class TrainingTask:
-    """A training that has ended, one way or another."""
+    """A training that has ended, successfully or not."""
 
     training: Training
     length: Length
@@ -73,7 +73,7 @@ class TrainingTask:
 
 
 def conclude(task: TrainingTask) -> tuple[TrainingState, Finished | None]:
-    """Find out what has become of a training, and evaluate it if it is done.
+    """Determine the outcome of a training, and evaluate it if it is done.
 
     Raises:
         UMambaError: If its folder holds another training, or a file cannot be read or written.
@@ -84,7 +84,7 @@ def conclude(task: TrainingTask) -> tuple[TrainingState, Finished | None]:
 
 
 def evaluate_training(task: EvaluationTask) -> Finished:
-    """Read and evaluate a training, unless that was done before.
+    """Evaluate a training, unless that was done before.
 
     Raises:
         UMambaError: If a file cannot be read or written.
@@ -115,7 +115,7 @@ def publish(comparison: Comparison, manifest: Mapping[str, Any]) -> Results:
 
 
 def publish_interim(comparison: Comparison, manifest: Mapping[str, Any]) -> None:
-    """Write results without statistics, figures and summary, which take their time.
+    """Write results without statistics, figures and summary, which take time.
 
     Raises:
         UMambaError: If a file cannot be read or written.
@@ -124,32 +124,32 @@ def publish_interim(comparison: Comparison, manifest: Mapping[str, Any]) -> None
 
 
 class Outcome(NamedTuple):
-    """What came of a task: a value, or why there is none."""
+    """The outcome of a task: a value, or the reason why there is none."""
 
     value: Any = None
     error: UMambaError | None = None
 
 
 class Process(Protocol):
-    """What does one task at a time."""
+    """A process that does one task at a time."""
 
     def begin(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
-        """Begin with a task; the one before must have ended."""
+        """Begin a task; the previous one must have ended."""
 
     def ended(self) -> Outcome | None:
-        """Return what came of the task once it has ended."""
+        """Return the outcome of the task once it has ended, or else `None`."""
 
     def is_alive(self) -> bool:
         """Return whether it can take another task."""
 
     def kill(self) -> None:
-        """End it, whatever it is doing."""
+        """End the process, whatever it is doing."""
 
 
 class SpawnedProcess:
-    """A process that does one task after another, and ends with its parent.
+    """A process that does one task after another and ends with its parent.
 
-    Signals to the whole group do not reach it: its parent decides when it ends.
+    Signals to the process group do not reach it: its parent decides when it ends.
     """
 
     def __init__(self) -> None:
@@ -160,21 +160,21 @@ class SpawnedProcess:
         theirs.close()
 
     def begin(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
-        """Begin with a task; the one before must have ended."""
+        """Begin a task; the previous one must have ended."""
         try:
             self._connection.send((function, arguments))
         except BrokenPipeError:
             self._process.join()  # `ended` says so
 
     def ended(self) -> Outcome | None:
-        """Return what came of the task once it has ended."""
+        """Return the outcome of the task once it has ended, or else `None`."""
         try:
             outcome: Outcome | None = self._connection.recv() if self._connection.poll() else None
         except (EOFError, OSError):
             self._process.join()
             msg = (
-                f"its evaluation ended without a result (exit code {self._process.exitcode}; -9 is "
-                "how the system ends what needs too much memory); the same command tries again"
+                f"its evaluation ended without a result (exit code {self._process.exitcode}; -9 "
+                "means that memory probably ran out); run the same command to try again"
             )
             return Outcome(error=UMambaError(msg))
         return outcome
@@ -184,7 +184,7 @@ class SpawnedProcess:
         return self._process.is_alive()
 
     def kill(self) -> None:
-        """End it, whatever it is doing; files are whole at any moment."""
+        """End the process, whatever it is doing; files are complete at any moment."""
         self._process.kill()
         self._process.join()
         self._connection.close()
@@ -204,16 +204,16 @@ def _serve(connection: Connection) -> None:
         except UMambaError as error:
             outcome = Outcome(error=UMambaError(str(error)))
         except MemoryError:
-            outcome = Outcome(error=UMambaError("the memory ran out while it was evaluated"))
+            outcome = Outcome(error=UMambaError("memory ran out during its evaluation"))
         connection.send(outcome)
 
 
 @dataclass
 class Collector:
-    """Do tasks in the order in which they come, a few at a time, without waiting for any.
+    """A queue that does tasks in order, a few at a time, without waiting for any.
 
     Args:
-        n_processes: How many at a time.
+        n_processes: Number of tasks at a time.
         make: Makes a process.
     """
 
@@ -228,16 +228,16 @@ class Collector:
     def submit(
         self, then: Callable[[Outcome], None], function: Callable[..., Any], *arguments: Any
     ) -> None:
-        """Add a task; `poll` begins with it, and calls `then` with what came of it."""
+        """Add a task; `poll` begins it, and calls `then` with its outcome."""
         self._waiting.append((then, function, arguments))
 
     @property
     def is_busy(self) -> bool:
-        """Return whether anything is left to do."""
+        """Return whether any task is left."""
         return bool(self._waiting or self._busy)
 
     def poll(self) -> None:
-        """Take in what has ended, and begin with what waits."""
+        """Collect tasks that have ended, and begin waiting ones."""
         for process, then in list(self._busy):
             outcome = process.ended()
             if outcome is not None:
@@ -254,14 +254,14 @@ class Collector:
             process.begin(function, arguments)
 
     def drop(self) -> None:
-        """Give up what is being done, and what waits."""
+        """Abandon running and waiting tasks."""
         self._waiting.clear()
         for process, _ in self._busy:
             process.kill()
         self._busy.clear()
 
     def close(self) -> None:
-        """Leave no process behind."""
+        """End all processes."""
         self.drop()
         for process in self._idle:
             process.kill()

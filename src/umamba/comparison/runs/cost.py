@@ -1,4 +1,4 @@
-"""What every model of a comparison costs: measured in turn on a machine at rest, or estimated."""
+"""Costs of the models in a comparison: measured in turn on an idle machine, or estimated."""
 
 import json
 import sys
@@ -32,11 +32,11 @@ from umamba.system.json_files import load_json
 __all__ = ["estimate_costs", "measure_costs", "seconds_with_validation"]
 
 _ROUNDS = 5
-_RESERVE = 0.8  # of the free memory; the rest is left to others
+_RESERVE = 0.8  # share of the free memory; the rest is left to other processes
 
 
 def seconds_with_validation(cost: Cost) -> float | None:
-    """Return the time of an iteration with its share of validation on patches."""
+    """Return the time of an iteration, including its share of the validation on patches."""
     seconds = cost.seconds_per_iteration
     return None if seconds is None else with_validation(seconds)
 
@@ -44,21 +44,21 @@ def seconds_with_validation(cost: Cost) -> float | None:
 def measure_costs(
     planned: Planned, device: str, n_threads: int | None, cache: Path, *, keep: bool = True
 ) -> dict[str, Cost]:
-    """Measure all models in turn, so that what else the machine does meets all of them alike.
+    """Measure all models in turn, so that other work on the machine affects all of them alike.
 
     Args:
         planned: The comparison.
-        device: `cpu`, `cuda` or `mps`; on the last nothing is measured.
-        n_threads: Threads that a training has on a CPU; `None` is as torch chooses.
-        cache: Where results are taken from if plans and device are the same.
-        keep: Whether to keep them there.
+        device: `cpu`, `cuda` or `mps`; nothing is measured on the last.
+        n_threads: Threads of a training on a CPU; `None` is as torch chooses.
+        cache: File with earlier results, which are used if plans and device are the same.
+        keep: Whether to write results to it.
     """
     plans = _by_model(planned)
     key = _key(planned, plans, device, n_threads)
     known = _recall(cache, key)
     if len(known) == len(plans):
         return known
-    sys.stderr.write(f"measuring what {len(plans)} models cost, up to a few minutes each\n")
+    sys.stderr.write(f"measuring the costs of {len(plans)} models, up to a few minutes each\n")
     before = torch.get_num_threads()
     torch.set_num_threads(n_threads or before)
     try:
@@ -66,7 +66,7 @@ def measure_costs(
     finally:
         torch.set_num_threads(before)
         if device == "cuda":
-            torch.cuda.empty_cache()  # trainings need it, and run in other processes
+            torch.cuda.empty_cache()  # trainings, which run in other processes, need it
     if keep:
         make_folder(cache.parent)
         content = {"key": key, "costs": {model: asdict(cost) for model, cost in costs.items()}}
@@ -77,17 +77,17 @@ def measure_costs(
 def estimate_costs(
     planned: Planned, device: str, n_threads: int | None, cache: Path
 ) -> dict[str, Cost]:
-    """Return what was measured before, and of other models what can be told without measuring.
+    """Return costs measured before; for other models, those known without measuring.
 
-    Parameters, multiply-adds and memory are counted. Times follow from the multiply-adds by the
-    times of models that were measured; where there is none, on a CPU by that of a convolution, and
-    elsewhere they are not known. `problem` says so.
+    Parameters, multiply-adds and memory are counted. Times are estimated from the multiply-adds and
+    the times of measured models; if there are none, from the time of a convolution on a CPU, and
+    elsewhere they are unknown. `problem` says so.
 
     Args:
         planned: The comparison.
         device: `cpu`, `cuda` or `mps`.
-        n_threads: Threads that a training has on a CPU; `None` is as torch chooses.
-        cache: Where `measure_costs` has kept results.
+        n_threads: Threads of a training on a CPU; `None` is as torch chooses.
+        cache: File with the results of `measure_costs`.
     """
     plans = _by_model(planned)
     known = _recall(cache, _key(planned, plans, device, n_threads))
@@ -127,12 +127,12 @@ def _work(cost: Cost, plans: Plans, configuration: str) -> int:
 def _by_model(planned: Planned) -> dict[str, Plans]:
     plans: dict[str, Plans] = {}
     for (model, _), derived in planned.plans.items():
-        plans.setdefault(model, derived)  # those of other seeds are called otherwise, and no more
+        plans.setdefault(model, derived)  # plans of other seeds differ only in their names
     return plans
 
 
 def _recall(cache: Path, key: Mapping[str, Any]) -> dict[str, Cost]:
-    """Return what was measured before of the same networks on the same machine."""
+    """Return earlier measurements of the same networks on the same machine."""
     try:
         kept = load_json(cache)
         if kept["key"]["machine"] != key["machine"]:
@@ -170,7 +170,7 @@ def _measure(planned: Planned, plans: Mapping[str, Plans], device: str) -> dict[
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
-                problem = "its step does not fit into the memory"
+                problem = "its step does not fit into memory"
             else:
                 steps |= {f"{model} {kind}": step for kind, step in own_steps.items()}
         costs[model] = replace(cost, problem=f"not measured: {problem}") if problem else cost
@@ -194,25 +194,25 @@ def _count(planned: Planned, plans: Plans) -> Cost:
 
 
 def _too_large(cost: Cost, device: str) -> str:
-    """Say why nothing can be measured; "" where it can."""
+    """Return the reason why nothing can be measured; "" if it can."""
     free = None if device == "mps" else free_memory(device)
     if free is None:
-        return "the free memory is not known"
-    return "its step would not fit into the memory" if cost.memory_bytes > _RESERVE * free else ""
+        return "the free memory is unknown"
+    return "its step would not fit into memory" if cost.memory_bytes > _RESERVE * free else ""
 
 
 def _with_peak(
     cost: Cost, network: BuiltNetwork, device: str
 ) -> tuple[Cost, dict[str, Callable[[], object]]]:
-    """Measure the peak of a training step; return the steps that are to be timed, too."""
+    """Measure the peak memory of a training step; also return the steps to be timed."""
     train = training_step(*network)
-    train()  # loads and compiles what is no part of the peak
+    train()  # load and compile everything that is not part of the peak
     cost = replace(cost, peak_memory_bytes=peak_memory(train, device))
     return cost, {"trains": train, "predicts": prediction_step(*network)}
 
 
 def _patches_per_case(plans: Plans, name: str) -> int:
-    """Return how often the network predicts a patch of the median case, mirrored ones included."""
+    """Return the number of patches predicted for the median case, including mirrored ones."""
     configuration = resolve(plans, name)
     patch = configuration["patch_size"]
     shape = [round(size) for size in configuration["median_image_size_in_voxels"]]

@@ -1,4 +1,4 @@
-"""Train, evaluate and compare: what `umamba compare` does."""
+"""The engine of `umamba compare`: train, evaluate and compare."""
 
 import signal
 import sys
@@ -33,16 +33,16 @@ from umamba.system.interruption import StopRequest
 
 __all__ = ["Listener", "run_comparison"]
 
-# Is told of what is there at the beginning, and of every event; of the end of a job once it is
-# known what has become of its training.
+# Called at the beginning and on every event; for the end of a job, once the outcome of its training
+# is known.
 Listener = Callable[[Comparison, Event | None], None]
 
 _LONGEST_REASON = 500
 _INTERRUPTED = (ResumableInterruptError.EXIT_CODE, 130)
 _POLL_SECONDS = 0.1
-_LAST_SECONDS = 10.0  # for the results after a stop; schedulers do not wait much longer
+_LAST_SECONDS = 10.0  # seconds for the results after a stop, as schedulers do not wait much longer
 _SECONDS_BETWEEN_RESULTS = 60.0
-_LEAST_PAUSE = 20.0  # between two writings of results, in units of what the last one took
+_LEAST_PAUSE = 20.0  # between two writings of results, in units of the last one's time
 
 
 def run_comparison(
@@ -51,21 +51,21 @@ def run_comparison(
     listener: Listener,
     collector: Collector | None = None,
 ) -> Results:
-    """Train what is asked for and not done, evaluate, and write results, figures and summary.
+    """Run missing trainings, evaluate them, and write results, figures and summary.
 
-    This process only schedules: what has ended is evaluated, and results are written, in others.
+    This process only schedules: other processes evaluate trainings and write results.
 
     Args:
-        comparison: What `open_comparison` returned, not dry.
+        comparison: A result of `open_comparison`, not of a dry run.
         executor: Runs the trainings.
-        listener: Is told of every event.
+        listener: Called on every event.
         collector: Evaluates, and writes results.
 
     Returns:
-        The results, as `results.json` has them.
+        The results, as in `results.json`.
 
     Raises:
-        ResumableInterruptError: If it was interrupted; the same call goes on.
+        ResumableInterruptError: If it was interrupted; the same call continues.
         UMambaError: If results cannot be written.
     """
     with comparing(comparison.request.output) as stop:
@@ -75,7 +75,7 @@ def run_comparison(
             with stop.deferred():
                 try:
                     run.train(executor)
-                except KeyboardInterrupt:  # a second one
+                except KeyboardInterrupt:  # a second interrupt
                     run.interrupted = True
                 return run.finish()
 
@@ -93,7 +93,7 @@ class _Run:
         self._published_at, self._pause = time.monotonic(), _SECONDS_BETWEEN_RESULTS
 
     def begin(self) -> None:
-        """Have finished trainings and trainings of stock nnU-Net read and evaluated."""
+        """Start the evaluation of finished trainings and of those of stock nnU-Net."""
         comparison = self.comparison
         for training, state in comparison.states.items():
             if state.status == "done" and training not in comparison.finished:
@@ -106,7 +106,7 @@ class _Run:
         self.listener(comparison, None)
 
     def train(self, executor: Executor) -> None:
-        """Run the jobs, and collect what comes of them."""
+        """Run the jobs, and collect their outcomes."""
         comparison = self.comparison
         jobs = {
             _job(comparison, training): training
@@ -123,14 +123,14 @@ class _Run:
             time.sleep(_POLL_SECONDS)
 
     def finish(self) -> Results:
-        """Write what there is, and return it.
+        """Write the results so far, and return them.
 
         Raises:
-            KeyboardInterrupt: If not all is done because a stop was asked for.
+            KeyboardInterrupt: If work is left because a stop was requested.
             UMambaError: If results cannot be written.
         """
         comparison = self.comparison
-        self.collector.drop()  # nothing is left, unless a stop was asked for
+        self.collector.drop()  # nothing is left, unless a stop was requested
         for training, state in comparison.states.items():
             unread = state.status == "done" and training not in comparison.finished
             if unread or state.status == "running":
@@ -138,7 +138,7 @@ class _Run:
         results = self._write()
         states = comparison.states.values()
         if results is None:
-            sys.stderr.write("stopped before figures and summary were written\n")
+            sys.stderr.write("stopped before the figures and the summary were written\n")
             raise KeyboardInterrupt
         if self._is_stopped() or any(state.status == "interrupted" for state in states):
             raise KeyboardInterrupt
@@ -148,7 +148,7 @@ class _Run:
         return self.interrupted or self.stop.reason() is not None
 
     def _write(self) -> Results | None:
-        """Write the final results; after a stop, only as far as that takes little time."""
+        """Write the final results; after a stop, only if that takes little time."""
         outcomes: list[Outcome] = []
         self.collector.submit(outcomes.append, publish, self.comparison, self._manifest)
         limit = time.monotonic() + _LAST_SECONDS
@@ -165,11 +165,11 @@ class _Run:
         return results
 
     def _publish_now_and_then(self) -> None:
-        """Write results without statistics, which at most takes a small share of the time."""
+        """Write results without statistics, using at most a small share of the time."""
         if self.collector.is_busy or time.monotonic() - self._published_at < self._pause:
             return
         begun = time.monotonic()
-        self._pause = float("inf")  # until this time is over
+        self._pause = float("inf")  # not before this time
 
         def note(outcome: Outcome) -> None:
             if outcome.error is not None:
@@ -194,14 +194,14 @@ class _Run:
             self.comparison.failure(training).unlink(missing_ok=True)
             self.comparison.states[training] = TrainingState("running")
         if event.kind == "ended" and not self._is_stopped():
-            self._conclude(training, event)  # and tell then
+            self._conclude(training, event)  # and report then
             return
         if event.kind == "ended":
             self.comparison.states[training] = TrainingState("interrupted")
         self.listener(self.comparison, event)
 
     def _conclude(self, training: Training, event: Event | None) -> None:
-        """Find out what has become of a training."""
+        """Determine the outcome of a training."""
         comparison = self.comparison
         evaluation = _evaluation(comparison, training, comparison.folder(training))
         task = TrainingTask(training, comparison.lengths[training.model], evaluation)
@@ -229,18 +229,18 @@ class _Run:
         try:
             make_folder(file.parent)
             write_whole(file, reason)
-        except UMambaError as error:  # the trainings that run are worth more
+        except UMambaError as error:  # running trainings are worth more
             sys.stderr.write(f"{error}\n")
 
 
 def _copy(comparison: Comparison) -> Comparison:
-    """Return a comparison as it is now."""
+    """Return the present state of a comparison."""
     states, finished = dict(comparison.states), dict(comparison.finished)
     return replace(comparison, states=states, finished=finished, stock=dict(comparison.stock))
 
 
 def _job(comparison: Comparison, training: Training) -> Job:
-    """Return the command that runs a training, or goes on with it."""
+    """Return the command that runs or continues a training."""
     request, source = comparison.request, comparison.planned.source
     plans_name, length = comparison.planned.plans_name(training), comparison.lengths[training.model]
     command = ["train", source.dataset, source.configuration, str(training.fold), "-p", plans_name]
@@ -276,7 +276,7 @@ def _evaluation(
 
 
 def _why(event: Event) -> str:
-    """Return what a training said last, or which signal ended it."""
+    """Return the last line of a training's output, or the signal that ended it."""
     code = event.exit_code or 0
     if code < 0:
         hint = ", as the system does when memory runs out" if -code == signal.SIGKILL else ""

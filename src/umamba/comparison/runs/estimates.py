@@ -1,4 +1,4 @@
-"""What is left to do of a comparison, and about how long that takes."""
+"""The remaining work of a comparison, with estimates of time and memory."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -12,11 +12,11 @@ __all__ = ["estimate_models", "estimate_trainings"]
 
 
 def estimate_trainings(comparison: Comparison) -> list[dict[str, Any]]:
-    """Return a row per training that is asked for: where it stands, and about what it takes.
+    """Return a row per requested training: its state, and estimates of time and memory.
 
-    Hours are those of the model's finished trainings, else they follow from the time of a training
-    step, measured or estimated, to which augmentation adds where it is slower than the network.
-    What an interrupted training has behind it is not subtracted.
+    Hours are those of the model's finished trainings, or else follow from the time of a training
+    step, measured or estimated, which does not include augmentation if that is slower than the
+    network. The progress of an interrupted training is not subtracted.
 
     Returns:
         `model`, `fold`, `seed`, `status`, `reason`, `epochs`, `memory_bytes`, `hours_left`.
@@ -38,7 +38,7 @@ def estimate_trainings(comparison: Comparison) -> list[dict[str, Any]]:
 
 
 def estimate_models(comparison: Comparison) -> list[dict[str, Any]]:
-    """Return a row per model that is asked for, which sums up its trainings.
+    """Return a row per requested model, which summarises its trainings.
 
     Returns:
         `model`, `trainings`, `statuses` (how many trainings have each), `epochs` of one training,

@@ -1,4 +1,4 @@
-"""Evaluate the validation cases of a training against the references that nnU-Net keeps."""
+"""Evaluation of a training's validation cases against the references that nnU-Net keeps."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -31,11 +31,11 @@ def evaluate_predictions(
 
     Args:
         predictions: Folder of the predicted masks.
-        references: Folder of the masks that they should be.
+        references: Folder of the reference masks.
         cases: Names of the cases.
-        file_ending: That of both.
+        file_ending: File ending of both.
         labels: Labels and regions.
-        settings: What the numbers depend on.
+        settings: Settings that the numbers depend on.
 
     Returns:
         `cases` and `instances`, a row per case and label (and size of objects).
@@ -71,9 +71,9 @@ def size_cut_points(
 
     Args:
         references: Folder of all reference masks.
-        file_ending: Theirs.
+        file_ending: File ending of the masks.
         labels: Labels and regions.
-        settings: How sizes are measured.
+        settings: Settings with the measure of sizes.
 
     Raises:
         UMambaError: If a mask cannot be read.
@@ -85,7 +85,7 @@ def size_cut_points(
         except UnreadableFileError as error:
             msg = f"{path} cannot be read: {error}"
             raise UMambaError(msg) from None
-        if mask.ndim == 3 and 1 in mask.shape:  # a slice, of areas, as `evaluate_case` sees it
+        if mask.ndim == 3 and 1 in mask.shape:  # a single slice has areas, as in `evaluate_case`
             axis = mask.shape.index(1)
             mask, spacing = mask.squeeze(axis), spacing[:axis] + spacing[axis + 1 :]
         for label, values in labels.items():

@@ -1,4 +1,4 @@
-"""Run the trainings of a comparison: what a cluster has to offer, and workers on this machine."""
+"""Executors of a comparison's trainings: their interface, and workers on this machine."""
 
 import os
 import signal
@@ -20,7 +20,7 @@ from umamba.system.limits import available_cores
 __all__ = ["Event", "Executor", "Job", "LocalExecutor", "Worker", "local_workers"]
 
 _POLL_SECONDS = 0.5
-_NOT_STARTED = 126  # as shells have it
+_NOT_STARTED = 126  # as in shells
 
 _CHILD = ("-m", "umamba.cli.job")
 
@@ -30,9 +30,9 @@ class Job:
     """One command of ours to run.
 
     Args:
-        name: Name of the training.
+        name: Name of its training.
         command: The arguments of `umamba`.
-        log: Where its output goes, after what is there.
+        log: File that its output is appended to.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Event:
-    """What has become of a job: it has `started`, is `running`, or has `ended` with a code."""
+    """The state of a job: it has `started`, is `running`, or has `ended` with a code."""
 
     job: Job
     kind: str
@@ -51,10 +51,10 @@ class Event:
 
 @runtime_checkable
 class Executor(Protocol):
-    """What runs jobs, here or elsewhere.
+    """An interface for running jobs, here or elsewhere.
 
-    Jobs are independent of each other, and write where this process can read: nnU-Net's folders
-    and the logs. A job that is asked to stop (SIGTERM) saves and ends with 75.
+    Jobs are independent of each other, and write to places that this process can read: nnU-Net's
+    folders and the logs. A job that is asked to stop (SIGTERM) saves and exits with code 75.
     """
 
     def run(self, jobs: Sequence[Job], stop: StopRequest) -> Generator[Event, None, None]:
@@ -62,12 +62,12 @@ class Executor(Protocol):
 
         Args:
             jobs: The jobs.
-            stop: Once it has a reason, no job is begun any more, and those that run are asked
-                to stop and waited for.
+            stop: Once it has a reason, no more jobs begin, and running ones are asked to stop and
+                waited for.
 
         Yields:
-            `started` and `ended` of each job that was begun, and `running` now and then between.
-            Once closed, it leaves no job behind.
+            `started` and `ended` for each job that was begun, and `running` now and then in
+            between. Closing the iterator ends all jobs.
         """
         ...
 
@@ -78,7 +78,7 @@ class Worker:
 
     Args:
         cores: The cores that it may use; `None` is all.
-        gpu: The device that it alone uses, as CUDA_VISIBLE_DEVICES names it.
+        gpu: The device reserved for it, as named in CUDA_VISIBLE_DEVICES.
     """
 
     cores: frozenset[int] | None = None
@@ -86,7 +86,7 @@ class Worker:
 
     @property
     def n_threads(self) -> int:
-        """Return the threads of a training on these cores; beside a GPU it needs one."""
+        """Return the number of threads of a training on these cores; one if it uses a GPU."""
         if self.gpu is not None:
             return 1
         return available_cores() if self.cores is None else len(self.cores)
@@ -97,8 +97,8 @@ def local_workers(device: str, n_workers: int | None, n_gpus: int) -> list[Worke
 
     Args:
         device: Type of the device that trains.
-        n_workers: How many workers; `None` is one per GPU, or one.
-        n_gpus: How many GPUs there are.
+        n_workers: Number of workers; `None` is one per GPU, or one without GPUs.
+        n_gpus: Number of GPUs.
 
     Raises:
         UMambaError: If there are fewer GPUs or cores than workers.
@@ -121,10 +121,10 @@ def local_workers(device: str, n_workers: int | None, n_gpus: int) -> list[Worke
 
 @dataclass
 class LocalExecutor:
-    """Run jobs in processes of this machine, one per worker.
+    """An executor that runs jobs in processes on this machine, one per worker.
 
-    Each is a session of its own, so that a Ctrl-C in the terminal reaches it through us only. If
-    this process is killed, they save and end.
+    Each process has its own session, so that a Ctrl-C in the terminal reaches it only through this
+    process. If this process is killed, they save and end.
     """
 
     workers: Sequence[Worker]
@@ -143,7 +143,7 @@ class LocalExecutor:
                     if not asked:
                         self._signal(signal.SIGTERM)
                     asked = True
-                started = self._start(waiting)  # before others look at what has ended
+                started = self._start(waiting)  # before others examine jobs that have ended
                 yield from ended
                 yield from started
                 if not self._running and not waiting:
@@ -161,7 +161,7 @@ class LocalExecutor:
                 events.append(Event(job, "started"))
                 try:
                     self._running[i] = (job, _start(job, worker))
-                except OSError as error:  # those that run are not to end with it
+                except OSError as error:  # running jobs must not end with it
                     sys.stderr.write(f"{job.name} cannot be started: {error}\n")
                     events.append(Event(job, "ended", _NOT_STARTED))
         return events
@@ -180,7 +180,7 @@ class LocalExecutor:
             process.send_signal(number)
 
     def _kill(self) -> None:
-        """End what is left, with the processes that it has begun."""
+        """End remaining jobs, with all processes that they have begun."""
         for _, process in self._running.values():
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""Trainings that stock nnU-Net has left, taken into a comparison."""
+"""Existing trainings of stock nnU-Net, taken into a comparison."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -18,7 +18,7 @@ from umamba.system.json_files import load_json
 
 __all__ = ["StockTraining", "find_stock_trainings"]
 
-# nnU-Net's trainer, and those of its variants that differ from it in their length only.
+# nnU-Net's trainer, and those of its variants that differ from it only in their length.
 _TRAINERS = re.compile(r"nnUNetTrainer(?:_(\d{1,9})epochs?)?", re.ASCII)
 _EPOCHS = 1000  # of the one that does not name them
 _COMPARED = ("architecture", "patch_size", "batch_size", "data_identifier")
@@ -26,7 +26,7 @@ _COMPARED = ("architecture", "patch_size", "batch_size", "data_identifier")
 
 @dataclass(frozen=True)
 class StockTraining:
-    """A finished fold of stock nnU-Net's, on the cases that a comparison validates on."""
+    """A finished fold of stock nnU-Net, validated on the same cases as the comparison."""
 
     model: str
     fold: int
@@ -34,7 +34,7 @@ class StockTraining:
 
     @property
     def training(self) -> Training:
-        """Return what results call it by: no seed is on record."""
+        """Its name in results, without a seed as none is on record."""
         return Training(self.model, self.fold, seed=None)
 
     def __str__(self) -> str:
@@ -47,13 +47,13 @@ def find_stock_trainings(
     folds: Mapping[int, frozenset[str]],
     paths: Paths,
 ) -> Iterator[StockTraining]:
-    """Find what `nnUNetv2_train` has trained with the same network, patch, batch and splits.
+    """Find trainings by `nnUNetv2_train` with the same network, patch, batch and splits.
 
-    Of several trainers the one is taken whose name says the length most like the comparison's.
+    Among several trainers, that with the length most similar to the comparison's is taken.
 
     Args:
         planned: The comparison.
-        lengths: How long the trainings of each model are.
+        lengths: Length of the trainings of each model.
         folds: The validation cases of each fold.
         paths: nnU-Net's folders.
 
@@ -85,7 +85,7 @@ def find_stock_trainings(
 
 
 def _folders(results: Path, iterations: int) -> list[Path]:
-    """Return the folders of models that stock trainers left, those of most alike length last."""
+    """Return folders of models from stock trainers; those of the most similar length come last."""
     distances = {}
     for folder in sorted(results.glob("nnUNetTrainer*__*__*"), reverse=True):
         trainer = _TRAINERS.fullmatch(folder.name.partition("__")[0])
@@ -104,7 +104,7 @@ def _is_same_network(file: Path, wanted: Plans, configuration: str) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """Leave out how a network is called: nnU-Net's own are the same under several names."""
+    """Drop the name of a network, as nnU-Net's own have several names for the same network."""
     if isinstance(value, dict):
         return {k: v for k, v in value.items() if k != "_kw_requires_import"} | {
             "network_class_name": str(value.get("network_class_name")).rsplit(".", 1)[-1]

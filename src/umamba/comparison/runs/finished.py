@@ -1,4 +1,4 @@
-"""What a finished training has to tell, read once and kept in the folder of results."""
+"""Finished trainings, evaluated once and cached in the folder of results."""
 
 import json
 import zlib
@@ -23,15 +23,15 @@ _VERSION = 2
 
 @dataclass(frozen=True)
 class Finished:
-    """A finished and evaluated training, in short; `read_details` has the rest.
+    """A summary of a finished and evaluated training; `read_details` returns the rest.
 
     Attributes:
-        length: How long it was.
+        length: Length of the training.
         seed: Its seed; `None` if it had none.
-        seeds: Whether trainings of that seed in other folds are `INDEPENDENT` of it, or drew the
-            same (`SHARED`); `None` without a seed.
-        train_hours: Hours of all its epochs, without pauses and without the final validation.
-        dice: Mean over cases and labels, where it is defined; `None` where it is nowhere.
+        seeds: Whether trainings of that seed in other folds are `INDEPENDENT` of it, or used the
+            same random numbers (`SHARED`); `None` without a seed.
+        train_hours: Hours of all its epochs, without pauses and the final validation.
+        dice: Mean of the defined Dice over cases and labels; `None` if none is defined.
     """
 
     length: Length
@@ -42,12 +42,12 @@ class Finished:
 
 
 def recall_finished(folder: Path, cache: Path, evaluated_as: Mapping[str, Any]) -> Finished | None:
-    """Return what was read of a training before, if it and its evaluation are still the same.
+    """Return the cached summary of a training, if training and evaluation are unchanged.
 
     Args:
         folder: The folder of the fold.
-        cache: Where it is kept.
-        evaluated_as: All that the evaluation depends on besides the predictions.
+        cache: The cache file.
+        evaluated_as: Everything except the predictions that the evaluation depends on.
     """
     try:
         head, _ = _read_cache(cache)
@@ -60,33 +60,33 @@ def recall_finished(folder: Path, cache: Path, evaluated_as: Mapping[str, Any]) 
 
 
 def read_details(cache: Path) -> dict[str, Any]:
-    """Return what a finished training has to tell besides `Finished`.
+    """Return the details of a finished training that are not in `Finished`.
 
     Args:
-        cache: Where it is kept.
+        cache: The cache file.
 
     Returns:
         `curve`: `epoch`, `hours` since the start, `dice` (nnU-Net's pseudo Dice on validation
-        patches, not smoothed), `train_loss` and `val_loss`, a value per epoch. `cases` and
+        patches, not smoothed), `train_loss` and `val_loss`, one value per epoch. `cases` and
         `instances`: rows of metrics.
 
     Raises:
-        UMambaError: If it cannot be read any more.
+        UMambaError: If the cache can no longer be read.
     """
     try:
         details: dict[str, Any] = json.loads(_read_cache(cache)[1])
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        msg = f"{cache} cannot be read ({error}); the same command evaluates that training again"
+        msg = f"{cache} cannot be read ({error}); run the same command to evaluate it again"
         raise UMambaError(msg) from None
     return details
 
 
 def _read_cache(cache: Path) -> tuple[Any, bytes]:
-    """Return the head of a file, and the line of details that it vouches for."""
+    """Return the head of a cache file, and its line of details after checking it."""
     line, _, details = cache.read_bytes().partition(b"\n")
     head = json.loads(line)
     if head["checksum"] != zlib.crc32(details):
-        msg = "its checksum does not fit"
+        msg = "its checksum does not match"
         raise ValueError(msg)
     return head, details
 
@@ -97,19 +97,19 @@ def read_finished(
     evaluated_as: Mapping[str, Any],
     evaluate: Callable[[Path], dict[str, list[dict[str, Any]]]],
 ) -> Finished:
-    """Read and evaluate a finished training, and keep what comes out.
+    """Evaluate a finished training, and cache the result.
 
     Args:
         folder: The folder of the fold.
-        cache: Where to keep it.
-        evaluated_as: All that the evaluation depends on besides the predictions.
+        cache: The cache file.
+        evaluated_as: Everything except the predictions that the evaluation depends on.
         evaluate: Evaluates a folder of predictions.
 
     Raises:
-        UMambaError: If the checkpoint or a prediction cannot be read, or nothing can be kept.
+        UMambaError: If the checkpoint or a prediction cannot be read, or the cache not written.
     """
     try:
-        key = _key(folder, evaluated_as)  # of what is there before it is read
+        key = _key(folder, evaluated_as)  # of the files as they are before reading
     except OSError as error:
         msg = f"{folder} cannot be read: {error}"
         raise UMambaError(msg) from None
@@ -134,10 +134,10 @@ def _mean_dice(rows: Iterable[Mapping[str, Any]]) -> float | None:
 
 
 def _read_log(file: Path) -> tuple[Length, int | None, str | None, dict[str, list[Any]]]:
-    """Return length, seed, what it has in common with other folds, and curve of a training.
+    """Return length, seed, relation of the seed to other folds, and curve of a training.
 
     Raises:
-        UMambaError: If the checkpoint cannot be read, or is not that of a training.
+        UMambaError: If the checkpoint cannot be read, or does not belong to a training.
     """
     checkpoint = read_checkpoint(file)
     try:
@@ -156,9 +156,9 @@ def _read_log(file: Path) -> tuple[Length, int | None, str | None, dict[str, lis
 
 
 def _curve(logged: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
-    """Return nnU-Net's log, a value per epoch; it may lack the end of an interrupted one."""
+    """Return nnU-Net's log with one value per epoch; an interrupted epoch may lack its end."""
     seconds = [
-        max(end - start, 0.0)  # clocks are set back at times
+        max(end - start, 0.0)  # clocks may be set back
         for start, end in zip(
             logged["epoch_start_timestamps"], logged["epoch_end_timestamps"], strict=False
         )
@@ -174,17 +174,17 @@ def _curve(logged: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
 
 
 def file_marks(files: Iterable[Path]) -> list[list[Any]]:
-    """Return what tells whether files have changed: path, size and time of each.
+    """Return a fingerprint of files that shows changes: path, size and time of each.
 
     Raises:
-        OSError: If one is not there.
+        OSError: If a file is missing.
     """
     stats = [(path, path.stat()) for path in files]
     return [[str(path), stat.st_size, stat.st_mtime_ns] for path, stat in stats]
 
 
 def _key(folder: Path, evaluated_as: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what tells whether a training, or how it is evaluated, has changed."""
+    """Return a fingerprint that shows whether a training, or its evaluation, has changed."""
     return {
         "version": _VERSION,
         "files": file_marks((folder / FINAL, folder / "validation" / "summary.json")),

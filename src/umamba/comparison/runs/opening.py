@@ -1,4 +1,4 @@
-"""Open a comparison: plan it, claim its folder, and find out how far it has come."""
+"""Opening of a comparison: plan it, claim its folder, and determine its progress."""
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -49,26 +49,26 @@ _STOP_FILE = "stop"
 
 @contextmanager
 def comparing(output: Path) -> Iterator[StopRequest]:
-    """Keep other comparisons from a folder of results, and listen to signals.
+    """Keep other comparisons out of a folder of results, and listen to signals.
 
     Args:
         output: The folder.
 
     Yields:
-        What asks to stop.
+        The object that receives requests to stop.
 
     Raises:
-        UMambaError: If the folder is not one for a comparison, or another one is at work in it.
-        ResumableInterruptError: If it was interrupted; the same call goes on.
+        UMambaError: If the folder is not usable for a comparison, or another is at work in it.
+        ResumableInterruptError: If it was interrupted; the same call continues.
     """
     check_output(output)
     stop = StopRequest(output / _STOP_FILE)
 
     def advice() -> str | None:
-        (output / _STOP_FILE).unlink(missing_ok=True)  # it has served
+        (output / _STOP_FILE).unlink(missing_ok=True)  # it has done its work
         if not is_begun(output):
             return None
-        return f"the same command goes on, and {output} has what is done"
+        return f"run the same command again to continue; {output} has what is done"
 
     with (
         only_training(output, "give another --output", inside=True),
@@ -86,17 +86,17 @@ def open_comparison(
     dry: bool,
     measured: bool = False,
 ) -> Comparison:
-    """Plan a comparison, and find out how far it has come.
+    """Plan a comparison, and determine its progress.
 
     Args:
-        request: What to compare.
+        request: The comparison to open.
         paths: nnU-Net's folders.
-        n_threads: Threads of a training on a CPU, for the measurement of cost.
-        dry: Whether nothing is written, but nnU-Net's own plans where there are none.
-        measured: Whether costs that are not known are measured even so.
+        n_threads: Threads of a training on a CPU, for the measurement of costs.
+        dry: Whether nothing is written, except nnU-Net's own plans if there are none.
+        measured: Whether unknown costs are measured in a dry run as well.
 
     Raises:
-        UMambaError: If anything does not fit, or trainings that are there are others.
+        UMambaError: If anything does not fit, or existing trainings are different ones.
     """
     source = find_source(request, paths)
     unknown = sorted(request.evaluation.nsd_tolerances.keys() - source.labels.keys())
@@ -161,16 +161,16 @@ def _plan(request: ComparisonRequest, source: Source, paths: Paths) -> Compariso
     planned = derive_all(request, source, paths)
     if request.baseline is not None and request.baseline not in planned.models:
         known = ", ".join(planned.models)
-        msg = f"--baseline {request.baseline} is not compared; give one of {known}"
+        msg = f"--baseline {request.baseline} is not among the compared models; give one of {known}"
         raise UMambaError(msg)
     cases = validation_cases(source, request.folds, paths)
     comparison = Comparison(request, paths, planned, cases)
-    _check_tables(comparison)  # before hours of preprocessing, where the splits are there
+    _check_tables(comparison)  # before hours of preprocessing, if the splits exist already
     return comparison
 
 
 def _check_tables(comparison: Comparison) -> None:
-    """Check clusters and groups against the cases, if these are known."""
+    """Check clusters and groups against the cases, if the cases are known."""
     compared = frozenset().union(*comparison.cases.values())
     ending = comparison.planned.source.file_ending
     known = compared | {
@@ -183,7 +183,7 @@ def _check_tables(comparison: Comparison) -> None:
 
 
 def _with_cut_points(comparison: Comparison) -> ComparisonRequest:
-    """Part the objects of each label by size, the same way for all trainings."""
+    """Find the cut points of object sizes for each label, the same for all trainings."""
     request, source = comparison.request, comparison.planned.source
     cut_points = request.evaluation.size_cut_points
     if not cut_points:
@@ -196,14 +196,14 @@ def _with_cut_points(comparison: Comparison) -> ComparisonRequest:
 
 
 def _lengths(comparison: Comparison, models: Iterable[str]) -> dict[str, Length]:
-    """Settle how long models train; for a budget in hours once and for all."""
+    """Determine how long models train; for a budget in hours this is done only once."""
     budget, lengths = comparison.request.budget, read_lengths(comparison.request.output)
     for model in models:
         if model in lengths:
             continue
         cost = comparison.costs[model]
         if budget.kind == "hours" and seconds_with_validation(cost) is None:
-            msg = f"hours cannot be budgeted for {model}: {cost.problem}; give --budget epochs:N"
+            msg = f"no budget in hours for {model}: {cost.problem}; give --budget epochs:N"
             raise UMambaError(msg)
         lengths[model] = budget.length(seconds_with_validation(cost))
     return lengths
@@ -217,7 +217,7 @@ def _inspect_all(comparison: Comparison) -> None:
 
 
 def _evaluated_as(comparison: Comparison, fold: int) -> Mapping[str, Any]:
-    """Return all that the evaluation depends on besides predictions."""
+    """Return everything except the predictions that the evaluation depends on."""
     source, cases = comparison.planned.source, sorted(comparison.cases[fold])
     files = (comparison.references / f"{case}{source.file_ending}" for case in cases)
     return {
@@ -231,7 +231,7 @@ def _evaluated_as(comparison: Comparison, fold: int) -> Mapping[str, Any]:
 
 def _inspect(comparison: Comparison, training: Training) -> TrainingState:
     folder, length = comparison.folder(training), comparison.lengths.get(training.model)
-    if length is None:  # of a dry run, which does not know how many iterations fit into hours
+    if length is None:  # in a dry run, which does not know how many iterations fit into hours
         return TrainingState("pending")
     finished = recall_finished(
         folder, comparison.cache(str(training)), comparison.evaluated_as[training.fold]

@@ -1,4 +1,4 @@
-"""Plan every model of a comparison on the same fingerprint, preprocessing and splits."""
+"""Planning of every model in a comparison on the same fingerprint, preprocessing and splits."""
 
 from collections.abc import Sequence
 from copy import deepcopy
@@ -40,14 +40,14 @@ _SOURCE = "nnUNetPlans"
 
 @dataclass(frozen=True)
 class Asked:
-    """The trainings that one call asks for: every model on every fold from every seed."""
+    """The trainings requested by one call: every model on every fold from every seed."""
 
     models: tuple[str, ...]
     folds: tuple[int, ...]
     seeds: tuple[int, ...]
 
     def includes(self, training: Training) -> bool:
-        """Return whether a training is one of them."""
+        """Return whether a training was requested."""
         return (
             training.model in self.models
             and training.fold in self.folds
@@ -57,28 +57,28 @@ class Asked:
 
 @dataclass(frozen=True)
 class ComparisonRequest:
-    """What to compare.
+    """The internal form of a request for a comparison.
 
     Args:
         dataset: `DatasetXXX_Name` or its number.
-        models: Names of models, controls among them; those that `output` has from before are added.
-        folds: Numbers of folds, likewise.
-        seeds: Seeds, likewise.
-        budget: How long every training is.
+        models: Names of models, including controls; those already in `output` are added.
+        folds: Numbers of folds; those already in `output` are added.
+        seeds: Seeds; those already in `output` are added.
+        budget: Length of every training.
         output: The folder of the results.
-        baseline: The model that the others are compared with; `None` is `nnunet` where it is among
-            them, else the first.
+        baseline: The model that the others are compared with; `None` is `nnunet` if it is among
+            them, or else the first.
         configuration: `2d`, `3d_fullres`, ...; `None` is `3d_fullres`, else `2d`.
         source: Plans to derive from.
-        features: Channels per stage, of every model; `None` is as the source has them.
-        patch_size: Patch size of every model; `None` is as the source has it.
-        batch_size: Patches in a batch of every model; `None` is as the source has it.
+        features: Channels per stage of every model; `None` is as in the source.
+        patch_size: Patch size of every model; `None` is as in the source.
+        batch_size: Batch size of every model; `None` is as in the source.
         device: `cpu`, `cuda` or `mps`.
-        evaluation: What metrics depend on; the cut points of sizes are found, and kept.
-        analysis: What the statistics are told; that of this call, whatever earlier ones said.
+        evaluation: Settings of the metrics; the cut points of sizes are determined and kept.
+        analysis: Settings of the statistics, from this call regardless of earlier ones.
         trust_plans: Whether plans may have anything imported.
-        earlier: What earlier calls asked for.
-        now: What this call asks for, once models, folds and seeds of earlier ones are added above.
+        earlier: Trainings requested by earlier calls.
+        now: Trainings requested by this call, if those of earlier ones are added above.
     """
 
     dataset: str
@@ -102,13 +102,13 @@ class ComparisonRequest:
 
     @property
     def asked(self) -> tuple[Asked, ...]:
-        """Return what all calls have asked for, this one last."""
+        """Return the requests of all calls, this one last."""
         return (*self.earlier, self.now or Asked(self.models, self.folds, self.seeds))
 
 
 @dataclass(frozen=True)
 class Source:
-    """What all models are planned from.
+    """The source that all models are planned from.
 
     Attributes:
         dataset: Full name of the data set.
@@ -128,16 +128,16 @@ class Source:
 
     @property
     def file_ending(self) -> str:
-        """Return how files of images and masks end."""
+        """File ending of images and masks."""
         return str(self.dataset_json["file_ending"])
 
 
 @dataclass(frozen=True)
 class Planned:
-    """A comparison whose plans are derived; nothing of it need be on the disk.
+    """A comparison whose plans are derived, but not necessarily written.
 
     Attributes:
-        source: What the plans are derived from.
+        source: Source of the plans.
         models: The models, with their controls.
         plans: The plans of every model and seed.
     """
@@ -160,7 +160,7 @@ def find_source(request: ComparisonRequest, paths: Paths) -> Source:
     """Find the data set and the plans to derive from; nnU-Net makes its own where there are none.
 
     Raises:
-        UMambaError: If the data set, the plans or the configuration are not there.
+        UMambaError: If the data set, the plans or the configuration do not exist.
     """
     dataset = find_dataset(request.dataset, paths)
     folder = paths.require("preprocessed") / dataset
@@ -175,12 +175,12 @@ def find_source(request: ComparisonRequest, paths: Paths) -> Source:
 def derive_all(request: ComparisonRequest, source: Source, paths: Paths) -> Planned:
     """Derive the plans of every model and seed.
 
-    Models that nnU-Net has a planner for, such as `resenc_m`, derive from what that one plans,
-    unless the request names other plans than nnU-Net's default.
+    Models for which nnU-Net has a planner, such as `resenc_m`, derive from that planner's plans,
+    unless the request names plans other than nnU-Net's default.
 
     Raises:
-        PlansError: If a model does not exist, an option does not fit it, or it would need data
-            that are preprocessed in another way.
+        PlansError: If a model does not exist, an option does not fit it, or it would need
+            differently preprocessed data.
     """
     plans: dict[tuple[str, int | None], Plans] = {}
     for model in request.models:
@@ -189,7 +189,7 @@ def derive_all(request: ComparisonRequest, source: Source, paths: Paths) -> Plan
         names = {s: _plans_name(architecture.plans_name, request, source, s) for s in request.seeds}
         options = _options(request, architecture, source.configuration, names[request.seeds[0]])
         derived = derive_plans(own, architecture, options, source.dataset_json)
-        for seed, name in names.items():  # seeds have the same plans under names of their own
+        for seed, name in names.items():  # seeds have the same plans under different names
             plans[model, seed] = deepcopy(derived) | {"plans_name": name}
     return Planned(source, request.models, plans)
 
@@ -200,7 +200,7 @@ def _own_source(
     source: Source,
     paths: Paths,
 ) -> Plans:
-    """Return the plans of a model's own planner, if it has one that is asked for."""
+    """Return the plans of a model's own planner, if it has one and its plans are requested."""
     own_name = architecture.plans_name
     if architecture.planner is None or request.source != _SOURCE or own_name == _SOURCE:
         return source.plans
@@ -230,7 +230,7 @@ def _choose_configuration(source: Plans, asked: str | None) -> str:
         )
         raise PlansError(msg)
     if resolve(source, chosen).get("previous_stage") is not None:
-        msg = f"{chosen} needs another stage's predictions; compare a configuration without"
+        msg = f"{chosen} needs the predictions of another stage; give another --configuration"
         raise PlansError(msg)
     return str(chosen)
 
@@ -247,7 +247,7 @@ def _options(
 ) -> PlanOptions:
     features = request.features
     if features is not None and not architecture.topology.follows_plan:
-        features = features[:1]  # a topology of its own, which follows from its width
+        features = features[:1]  # its own topology, which follows from its width
     return PlanOptions(
         plans_name=plans_name,
         features=features,
@@ -258,10 +258,10 @@ def _options(
 
 
 def _plans_name(default: str, request: ComparisonRequest, source: Source, seed: int) -> str:
-    """Name the plans of a model by all that tells its trainings from others of this data set."""
+    """Return a name for plans that tells their trainings from all others of this data set."""
     parts = [default]
     if source.configuration != _default_configuration(source.plans):
-        parts.append(source.configuration)  # options are for it alone
+        parts.append(source.configuration)  # options apply to it alone
     if request.source != _SOURCE:
         parts.append(f"from-{request.source}")
     if request.features is not None:
@@ -274,10 +274,10 @@ def _plans_name(default: str, request: ComparisonRequest, source: Source, seed: 
 
 
 def prepare(planned: Planned, paths: Paths) -> None:
-    """Write the plans, and have nnU-Net preprocess and split what is not yet.
+    """Write the plans, and have nnU-Net preprocess and split the data if necessary.
 
     Raises:
-        UMambaError: If other plans have the name of one.
+        UMambaError: If other plans already have one of the names.
     """
     source = planned.source
     folder = paths.require("preprocessed") / source.dataset
@@ -293,7 +293,7 @@ def prepare(planned: Planned, paths: Paths) -> None:
 def validation_cases(
     source: Source, folds: Sequence[int], paths: Paths
 ) -> dict[int, frozenset[str]]:
-    """Return the validation cases of each fold; none where nnU-Net has not split the data yet.
+    """Return the validation cases of each fold; none if nnU-Net has not split the data yet.
 
     Raises:
         UMambaError: If the splits lack a fold, or two folds share a case.
@@ -311,8 +311,8 @@ def validation_cases(
     for first, second in combinations(folds, 2):
         if both := cases[first] & cases[second]:
             msg = (
-                f"case {min(both)} is validated in folds {first} and {second} of {file}: every "
-                "case can be compared once; leave one of these folds out"
+                f"case {min(both)} is validated in folds {first} and {second} of {file}, but can "
+                "be compared only once; leave one of these folds out"
             )
             raise UMambaError(msg)
     return cases
@@ -322,8 +322,8 @@ def _check_same(folder: Path, plans: Plans) -> None:
     path = folder / f"{plans['plans_name']}.json"
     if path.is_file() and read_plans(folder, plans["plans_name"]) != plans:
         msg = (
-            f"{path} has other contents than this comparison derives: the plans it comes from, or "
-            "our networks, have changed since. Rename it with the results that belong to it to "
-            "train anew"
+            f"{path} differs from the plans that this comparison derives: its source plans, or our "
+            "networks, have changed since. To train again, rename this file and the results that "
+            "belong to it"
         )
         raise PlansError(msg)

@@ -1,4 +1,4 @@
-"""Show how a comparison comes on: a live table on a terminal, else a line per event."""
+"""Progress of a comparison: a live table on a terminal, or else a line per event."""
 
 import shutil
 import sys
@@ -19,7 +19,7 @@ _TAIL_BYTES = 4096
 
 
 class ComparisonProgress:
-    """Tell of a comparison on stderr; its `update` is what `run_comparison` calls."""
+    """A display of progress on stderr; `run_comparison` calls its `update`."""
 
     def __init__(self) -> None:
         self._live = sys.stderr.isatty()
@@ -28,20 +28,22 @@ class ComparisonProgress:
         self._started: dict[str, float] = {}
 
     def update(self, comparison: Comparison, event: Event | None) -> None:
-        """Tell of an event; `None` is the beginning."""
+        """Show an event; `None` is the beginning."""
         if event is not None and event.kind == "started":
             self._started[event.job.name] = time.monotonic()
         if event is None or event.kind != "running":
             self._say(self._line(comparison, event))
         if self._live and time.monotonic() - self._drawn_at > _SECONDS_BETWEEN_DRAWINGS:
             self._erase()
-            width = shutil.get_terminal_size().columns  # a line that wraps would stay when erased
+            width = (
+                shutil.get_terminal_size().columns
+            )  # lines that wrap would not be erased completely
             lines = [line[: width - 1] for line in self._table(comparison)]
             sys.stderr.write("".join(f"{line}\n" for line in lines))
             self._n_lines, self._drawn_at = len(lines), time.monotonic()
 
     def close(self) -> None:
-        """Remove the table."""
+        """Erase the table."""
         self._erase()
 
     def _say(self, line: str) -> None:
@@ -90,7 +92,7 @@ class ComparisonProgress:
 
 
 def _others(comparison: Comparison) -> str:
-    """Say what this call leaves alone that earlier ones asked for."""
+    """Say which unfinished trainings of earlier calls this call leaves alone."""
     asked = set(comparison.asked)
     left = [state.status for training, state in comparison.states.items() if training not in asked]
     undone = len(left) - left.count("done")
@@ -108,7 +110,7 @@ def _dice(comparison: Comparison, training: Training) -> str:
 
 
 def _last_epoch(log: Path) -> str:
-    """Return the last line on an epoch in a log."""
+    """Return the last line about an epoch in a log."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, log.stat().st_size - _TAIL_BYTES))
@@ -119,7 +121,7 @@ def _last_epoch(log: Path) -> str:
 
 
 def format_hours(hours: float | None) -> str:
-    """Return a time as people read it; "?" if it is not known."""
+    """Return a time in words; "?" if unknown."""
     if hours is None:
         return "?"
     if hours < 1 / 60:

@@ -1,4 +1,4 @@
-"""What has to be known to do a comparison again: versions, hashes, machine, seeds, command."""
+"""Provenance of a comparison, to repeat it: versions, hashes, machine, seeds, command."""
 
 import sys
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,4 @@
-"""What to compare: keywords of the Python API, and options of the command."""
+"""Requests for a comparison: keywords of the Python API, and options of the command."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -24,7 +24,9 @@ __all__ = ["CompareRequest"]
 Folder = str | Path
 
 _MOST_FOLDS = 10_000
-_STATISTICS = Section("statistics", "of this call: given again with others, they are computed anew")
+_STATISTICS = Section(
+    "statistics", "these apply to this call: if they change, the statistics are computed again"
+)
 
 
 def _folds(given: str | Iterable[int]) -> tuple[int, ...]:
@@ -35,11 +37,11 @@ def _folds(given: str | Iterable[int]) -> tuple[int, ...]:
         first, dash, last = part.partition("-")
         begin, end = whole_number(first), whole_number(last if dash else first)
         if begin is None or end is None or end >= _MOST_FOLDS:
-            msg = f"{given!r} are no folds such as 0-4 or 0,2"
+            msg = f"{given!r} is not a list of folds such as 0-4 or 0,2"
             raise UMambaError(msg)
         folds |= set(range(begin, end + 1))
     if not folds:
-        msg = f"{given!r} are no folds such as 0-4 or 0,2"
+        msg = f"{given!r} is not a list of folds such as 0-4 or 0,2"
         raise UMambaError(msg)
     return tuple(sorted(folds))
 
@@ -50,7 +52,7 @@ def _budget(given: str | Budget) -> Budget:
     try:
         return Budget.parse(given)
     except ValueError:
-        msg = f"{given!r} is none of epochs:100, iterations:25000, hours:1.5"
+        msg = f"{given!r} is not a budget such as epochs:100, iterations:25000 or hours:1.5"
         raise UMambaError(msg) from None
 
 
@@ -77,29 +79,34 @@ class CompareRequest(MetricRequest):
     )
     seeds: int = field(
         default=3,
-        metadata=option("how many, from 0 on (default: 3)", check=positive, metavar="N"),
+        metadata=option("number of seeds, from 0 on (default: 3)", check=positive, metavar="N"),
     )
     budget: str | Budget = field(
         metadata=option(
-            "what each training may use: epochs:N, iterations:N or hours:N",
+            "length of each training: epochs:N, iterations:N or hours:N",
             check=_budget,
             metavar="KIND:N",
         )
     )
     baseline: str | None = field(
         default=None,
-        metadata=option("default: nnunet if it is compared, else the first", metavar="NAME"),
+        metadata=option(
+            "model to compare the others with (default: nnunet if it is compared, else the first)",
+            metavar="NAME",
+        ),
     )
     no_controls: bool = field(
         default=False,
         metadata=option(
-            "leave out the controls that models of U-Mamba bring along: without Mamba, and without "
-            "it at the same size (without Mamba, bot and enc are one network: once)"
+            "leave out the controls that are added for models of U-Mamba: one without Mamba, and "
+            "one without it at the same size (without Mamba, bot and enc are the same network)"
         ),
     )
     configuration: str | None = field(
         default=None,
-        metadata=option("default: 3d_fullres where there is one, else 2d", metavar="C"),
+        metadata=option(
+            "configuration to train (default: 3d_fullres if there is one, else 2d)", metavar="C"
+        ),
     )
     source: str = field(
         default="nnUNetPlans",
@@ -108,7 +115,7 @@ class CompareRequest(MetricRequest):
     features: Sequence[int] | None = field(
         default=None,
         metadata=option(
-            "channels per stage, of every model (default: the source plans')",
+            "channels per stage for every model (default: those of the source plans)",
             check=numbers,
             metavar="8,16,...",
         ),
@@ -118,9 +125,9 @@ class CompareRequest(MetricRequest):
     empty: str = field(
         default="undefined",
         metadata=option(
-            "what Dice, IoU and NSD are where reference and prediction are empty: undefined and "
-            "left out, as nnU-Net has it, one, as BraTS has it, or zero; false alarms are compared "
-            "in any case (default: undefined)",
+            "value of Dice, IoU and NSD if both reference and prediction are empty: undefined and "
+            "left out as in nnU-Net, one as in BraTS, or zero; false alarms are compared in any "
+            "case (default: undefined)",
             choices=("undefined", "one", "zero"),
             section=_STATISTICS,
         ),
@@ -129,8 +136,8 @@ class CompareRequest(MetricRequest):
         default=None,
         metadata=option(
             "the smallest difference in Dice points that matters, such as 1.0: verdicts say "
-            "whether a model is equivalent, not inferior or superior by it, or what would settle "
-            "it (default: none)",
+            "whether a model is equivalent, not inferior or superior by this margin, or what "
+            "would settle the question (default: none)",
             check=positive_points,
             metavar="POINTS",
             section=_STATISTICS,
@@ -139,8 +146,8 @@ class CompareRequest(MetricRequest):
     clusters: Folder | None = field(
         default=None,
         metadata=option(
-            "columns case,cluster: which cases belong together, such as slices of a patient "
-            "(default: none do)",
+            "table with the columns case,cluster: cases that belong together, such as slices of a "
+            "patient (default: all cases are independent)",
             check=folder_or_file,
             metavar="FILE.csv",
             section=_STATISTICS,
@@ -149,8 +156,8 @@ class CompareRequest(MetricRequest):
     groups: Folder | None = field(
         default=None,
         metadata=option(
-            "columns case,group: subgroups, such as scanners, to look at one by one (default: "
-            "none)",
+            "table with the columns case,group: subgroups to analyse separately, such as scanners "
+            "(default: none)",
             check=folder_or_file,
             metavar="FILE.csv",
             section=_STATISTICS,
@@ -160,7 +167,9 @@ class CompareRequest(MetricRequest):
     workers: int | None = field(
         default=None,
         metadata=option(
-            "trainings at a time (default: one per GPU; on a CPU one)", check=positive, metavar="N"
+            "trainings at a time (default: one per GPU, or one on a CPU)",
+            check=positive,
+            metavar="N",
         ),
     )
     output: Folder | None = field(

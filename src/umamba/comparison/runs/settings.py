@@ -1,4 +1,4 @@
-"""What a folder of results was begun with, so that later calls go on with the same."""
+"""Settings that a folder of results was begun with, so that later calls use the same."""
 
 import json
 import sys
@@ -43,12 +43,12 @@ def extend_request(
     """Add the models, folds and seeds that the folder of results has from earlier calls.
 
     Args:
-        request: What is asked for now.
+        request: The present request.
         dataset: Full name of the data set.
-        configuration: The configuration that is asked for, or chosen.
+        configuration: The configuration requested or chosen.
 
     Raises:
-        UMambaError: If what all trainings have in common, such as the budget, is not the same.
+        UMambaError: If settings common to all trainings, such as the budget, have changed.
     """
     now = Asked(request.models, request.folds, request.seeds)
     before = _read(request.output)
@@ -74,10 +74,10 @@ def extend_request(
 
 
 def _read(output: Path) -> dict[str, Any] | None:
-    """Return what earlier calls have written; `None` where none has asked for anything yet.
+    """Return the settings of earlier calls; `None` if there was no such call.
 
     Raises:
-        UMambaError: If it cannot be used.
+        UMambaError: If the file cannot be used.
     """
     file = output / _FILE
     if not file.is_file():
@@ -85,11 +85,11 @@ def _read(output: Path) -> dict[str, Any] | None:
         return None
     before = load_json(file)
     if before.get("schema_version") != _VERSION:
-        msg = f"{file} is of another version of umamba; give another --output"
+        msg = f"{file} was written by another version of umamba; give another --output"
         raise UMambaError(msg)
     lacks = sorted(_KEYS - before.keys())
     if lacks:
-        msg = f"{file} is damaged, it lacks {lacks[0]!r}; give another --output"
+        msg = f"{file} is damaged: it lacks {lacks[0]!r}; give another --output"
         raise UMambaError(msg)
     before.setdefault("asked", [{key: before[key] for key in _ASKED}])
     return before if before["models"] else None
@@ -112,7 +112,7 @@ def _check_same(
 
 
 def _tell_added(request: ComparisonRequest, before: Mapping[str, Any]) -> None:
-    """Say what this call adds to earlier ones."""
+    """Log what this call adds to earlier ones."""
     added = {
         key: [str(value) for value in getattr(request.now, key) if value not in before[key]]
         for key in _ASKED
@@ -123,26 +123,26 @@ def _tell_added(request: ComparisonRequest, before: Mapping[str, Any]) -> None:
 
 
 def is_begun(output: Path) -> bool:
-    """Return whether a folder has a comparison to go on with."""
+    """Return whether a folder contains a comparison to continue."""
     return (output / _FILE).is_file()
 
 
 def check_output(output: Path) -> None:
-    """Check that a folder is there for a comparison: writable, and empty or one already.
+    """Check that a folder can hold a comparison: writable, and empty or a comparison already.
 
     Raises:
-        UMambaError: If it is not.
+        UMambaError: If it cannot.
     """
     check_writable(output, "--output")
     if is_begun(output) or not output.exists():
         return
     if not output.is_dir() or any(not _is_ours(path) for path in output.iterdir()):
-        msg = f"{output} is there and holds no comparison; give another --output"
+        msg = f"{output} exists and does not hold a comparison; give another --output"
         raise UMambaError(msg)
 
 
 def _is_ours(path: Path) -> bool:
-    """Return whether a comparison left a file that was killed before it had begun."""
+    """Return whether a file was left by a comparison that was killed before it began."""
     return path.name == LOCK_INSIDE or path.name.startswith(f".{_FILE}.partial-")
 
 
@@ -159,7 +159,7 @@ def _union(before: Iterable[Any], now: Iterable[Any]) -> tuple[Any, ...]:
 
 
 def read_lengths(output: Path) -> dict[str, Length]:
-    """Return how long the trainings of each model are, as far as earlier calls have settled it."""
+    """Return the length of each model's trainings, as far as earlier calls determined it."""
     before = _read(output) if is_begun(output) else None
     return {model: Length(*length) for model, length in before["lengths"].items()} if before else {}
 
@@ -170,14 +170,14 @@ def write_settings(
     configuration: str,
     lengths: Mapping[str, Length] | None = None,
 ) -> None:
-    """Write what `extend_request` and `read_lengths` read.
+    """Write the settings that `extend_request` and `read_lengths` read.
 
     Args:
-        request: What is compared.
+        request: The comparison.
         dataset: Full name of the data set.
         configuration: The configuration that is trained.
-        lengths: How long the trainings of each model are; `None` where that is not settled: the
-            folder is claimed then, unless it is already, and nothing has been asked for.
+        lengths: Length of each model's trainings; `None` if not determined yet, in which case the
+            folder is only claimed, unless it is already.
     """
     make_folder(request.output)
     if lengths is None:
@@ -200,7 +200,7 @@ def write_settings(
 
 
 def _common(request: ComparisonRequest, dataset: str, configuration: str) -> dict[str, Any]:
-    """Return what all trainings have in common, as JSON gives it back."""
+    """Return the settings common to all trainings, as they come back from JSON."""
     common = {
         "dataset": dataset,
         "configuration": configuration,

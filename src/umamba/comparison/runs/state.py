@@ -1,4 +1,4 @@
-"""A comparison and how far it has come."""
+"""A comparison and its progress."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,19 +19,19 @@ __all__ = ["Comparison"]
 
 @dataclass
 class Comparison:
-    """A comparison and how far it has come.
+    """A comparison and its progress.
 
     Attributes:
-        request: What to compare, earlier calls included.
+        request: The request, including earlier calls.
         paths: nnU-Net's folders.
         planned: The plans of all models.
         cases: The validation cases of each fold.
-        evaluated_as: All that the evaluation of a fold depends on besides the predictions.
-        costs: What each model costs, as far as it was measured.
-        lengths: How long the trainings of each model are.
-        states: How far each training has come.
-        finished: What finished trainings have to tell.
-        stock: Trainings of stock nnU-Net that are taken in, and what they have to tell.
+        evaluated_as: Everything except the predictions that the evaluation of a fold depends on.
+        costs: Costs of each model, as far as measured.
+        lengths: Length of each model's trainings.
+        states: State of each training.
+        finished: Summaries of finished trainings.
+        stock: Trainings of stock nnU-Net that are taken in, with their summaries.
     """
 
     request: ComparisonRequest
@@ -77,20 +77,20 @@ class Comparison:
 
     @property
     def references(self) -> Path:
-        """Return where the masks are that predictions should be."""
+        """Folder of the reference masks."""
         return self.paths.require("preprocessed") / self.planned.source.dataset / "gt_segmentations"
 
     def log(self, training: Training) -> Path:
-        """Return where the output of a training goes."""
+        """Return the file for the output of a training."""
         return self.request.output / "logs" / f"{training}.log"
 
     def cache(self, name: str) -> Path:
-        """Return where it is kept what a training has to tell."""
+        """Return the file with the cached evaluation of a training."""
         # Comparisons of earlier versions have this folder: their trainings are not evaluated again.
         return self.request.output / "cells" / f"{name}.json"
 
     def failure(self, training: Training) -> Path:
-        """Return where it is kept why a training failed."""
+        """Return the file with the reason why a training failed."""
         return self.cache(str(training)).with_suffix(".failed.txt")
 
     def why_not_compared(self, training: StockTraining) -> str | None:

@@ -1,4 +1,4 @@
-"""The trainings of a comparison, models x folds x seeds, and how far each has come."""
+"""The states of a comparison's trainings (models x folds x seeds)."""
 
 import sys
 import time
@@ -32,12 +32,12 @@ _POLL_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class TrainingState:
-    """How far a training has come.
+    """The state of a training.
 
     Attributes:
         status: `done`, `interrupted`, `pending`, or `failed`, as results show it.
-        option: What `umamba train` needs to go on: `--resume`, `--val`, or nothing.
-        reason: Why it failed.
+        option: Option with which `umamba train` continues: `--resume`, `--val`, or none.
+        reason: Reason why it failed.
     """
 
     status: str
@@ -48,17 +48,17 @@ class TrainingState:
 def inspect_training(
     folder: Path, training: Training, length: Length, cases: frozenset[str], file_ending: str
 ) -> TrainingState:
-    """Find out from its files how far a training has come.
+    """Determine the state of a training from its files.
 
     Args:
-        folder: Where it trains, which need not be there.
+        folder: The folder of the fold, which need not exist.
         training: The training.
-        length: How long it is to train.
+        length: Its planned length.
         cases: The validation cases of its fold.
-        file_ending: That of the data set.
+        file_ending: File ending of the data set.
 
     Returns:
-        Its state: done is a final checkpoint and a prediction of every validation case.
+        Its state; done means a final checkpoint and a prediction of every validation case.
 
     Raises:
         UMambaError: If the folder holds a training of another length or seed.
@@ -70,7 +70,7 @@ def inspect_training(
     except CheckpointError:
         return TrainingState(
             "interrupted", "--resume"
-        )  # the training says what is wrong, and fails
+        )  # the training will fail and say what is wrong
     settings = checkpoint.get("umamba") or {}
     found = Length(settings.get("epochs", 0), settings.get("iterations_per_epoch", 0))
     check_length(folder, training, length, found, settings.get("seed"))
@@ -82,10 +82,10 @@ def inspect_training(
 
 
 def is_validated(folder: Path, cases: frozenset[str], file_ending: str) -> bool:
-    """Return whether nnU-Net's validation of a fold has ended, and on these very cases."""
+    """Return whether nnU-Net's validation of a fold has ended, on exactly these cases."""
     validation = folder / "validation"
     try:
-        load_json(validation / "summary.json")  # written last
+        load_json(validation / "summary.json")  # the last file written
     except UMambaError:
         return False
     names = {path.name for path in visible_files(validation) if path.name.endswith(file_ending)}
@@ -95,10 +95,10 @@ def is_validated(folder: Path, cases: frozenset[str], file_ending: str) -> bool:
 def check_length(
     folder: Path, training: Training, length: Length, found: Length, found_seed: int | None
 ) -> None:
-    """Check that a folder holds the training that is wanted.
+    """Check that a folder holds the expected training.
 
     Raises:
-        UMambaError: If its length or seed is another one.
+        UMambaError: If its length or seed differs.
     """
     if (length, training.seed) != (found, found_seed):
         msg = (
@@ -110,12 +110,12 @@ def check_length(
 
 
 def wait_for_trainings(folders: Iterable[Path]) -> None:
-    """Let trainings save and end that a call of ours, which was killed, has left behind.
+    """Wait for trainings left by a killed call to save and end.
 
-    Those that go on for long are not waited for: they are another comparison's.
+    Those that continue for long are not waited for, as they belong to another comparison.
 
     Args:
-        folders: Where trainings may run, which need not be there.
+        folders: Folders in which trainings may run; they need not exist.
     """
     until = time.monotonic() + _LONGEST_WAIT_SECONDS
     said = ""
@@ -126,6 +126,6 @@ def wait_for_trainings(folders: Iterable[Path]) -> None:
                     break
             except UMambaError:
                 if not said:
-                    said = f"waiting until the training in {folder} has ended\n"
+                    said = f"waiting for the training in {folder} to end\n"
                     sys.stderr.write(said)
                 time.sleep(_POLL_SECONDS)

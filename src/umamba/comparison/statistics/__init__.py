@@ -1,1 +1,1 @@
-"""What can be said of models from their scores; knows nothing of trainings, files or figures."""
+"""Statistics of models' scores; this room knows nothing of trainings, files or figures."""

@@ -1,4 +1,4 @@
-"""Whether predicted volumes agree with those of the references, after Bland and Altman."""
+"""Agreement of predicted volumes with those of the references, after Bland and Altman."""
 
 import math
 from collections.abc import Collection, Iterable, Mapping
@@ -14,7 +14,7 @@ from umamba.comparison.statistics.variance import cluster_sums
 
 __all__ = ["volume_agreement"]
 
-_WITHIN_LIMITS = 1.96  # standard deviations to either side, for 95 % of normal differences
+_WITHIN_LIMITS = 1.96  # standard deviations on either side, for 95 % of normal differences
 
 
 def volume_agreement(
@@ -25,14 +25,14 @@ def volume_agreement(
     """Return the agreement of each model and label, in the order of the rows.
 
     Args:
-        rows: Cases, with their volumes.
+        rows: Cases with their volumes.
         compared: The trainings that count.
         clusters: Per case what it belongs to, such as a patient; the interval of the bias then
             counts patients, not slices, with the variance of Liang and Zeger 1986.
 
     Source:
-        Bland and Altman 1986, doi:10.1016/S0140-6736(86)90837-8. Several trainings' volumes of a
-        case are averaged first, so that a case counts once.
+        Bland and Altman 1986, doi:10.1016/S0140-6736(86)90837-8. The volumes of a case from several
+        trainings are averaged first, so that a case counts once.
     """
     differences: dict[tuple[str, str], dict[str, list[float]]] = {}
     for row in rows:

@@ -1,4 +1,4 @@
-"""Statistics, learning dynamics and verdicts, from the results of trainings alone."""
+"""Statistics, learning dynamics and verdicts, computed from the results of trainings alone."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -44,10 +44,10 @@ def analyse(results: Results) -> Results:
     Trainings of another length than the budget are left out.
 
     Args:
-        results: What the trainings have to tell; `dynamics`, `statistics`, `verdicts` are ignored.
+        results: Results of the trainings; `dynamics`, `statistics` and `verdicts` are ignored.
 
     Returns:
-        The same with `dynamics`, `statistics` and `verdicts`.
+        The same results with `dynamics`, `statistics` and `verdicts`.
     """
     structure = Structure(
         results.settings.analysis.clusters, frozenset(models_with_shared_seeds(results))
@@ -69,7 +69,7 @@ def analyse(results: Results) -> Results:
 
 
 def models_with_shared_seeds(results: Results) -> list[str]:
-    """Return the models of which trainings of one seed have something in common in all folds."""
+    """Return the models whose trainings of one seed have something in common in all folds."""
     folds: dict[str, set[int]] = {}
     for training in results.trainings:
         if training.compared and training.shares_seed:
@@ -100,10 +100,10 @@ def _statistics(
 def _compare(
     results: Results, metric: str, scores: Sequence[CaseScore], structure: Structure
 ) -> MetricStatistics:
-    """Compare with the baseline, and models with their controls, as far as there are scores."""
+    """Compare models with the baseline and with their controls, as far as there are scores."""
     summaries = tuple(summarize_models(scores, structure))
     higher = METRICS[metric].higher_is_better if metric in METRICS else metric not in KINDS
-    if higher is None:  # of a signed difference: no model is better for more of it, or for less
+    if higher is None:  # for a signed difference, neither more nor less is better
         return MetricStatistics(summaries)
     scored = {score.model for score in scores}
     baseline = results.settings.baseline
@@ -145,14 +145,14 @@ def _scores_by_metric(results: Results) -> dict[str, list[CaseScore]]:
 
 
 def compared_scores(results: Results, metric: str) -> list[CaseScore]:
-    """Return a metric of all cases, its mean over the labels for which it is defined.
+    """Return a metric for all cases, as its mean over the labels for which it is defined.
 
-    Where it is undefined because the prediction misses a label, as distances are, it is undefined
-    for the case: the mean over the other labels would reward a model for what it missed.
+    If it is undefined because the prediction misses a label, as for distances, it is undefined for
+    the case: the mean over the other labels would reward the model for missing one.
 
     Args:
-        results: What the trainings have to tell.
-        metric: One of those of `cases`; results of earlier versions may lack it.
+        results: Results of the trainings.
+        metric: A metric of `cases`; results of earlier versions may lack it.
     """
     of_empty = _OF_EMPTY[results.settings.analysis.empty] if METRICS[metric].is_overlap else None
     rows = (row for row in results.cases if metric in row.metrics)
@@ -160,12 +160,12 @@ def compared_scores(results: Results, metric: str) -> list[CaseScore]:
 
 
 def _of_label(row: CaseRow, metric: str, of_empty: float | None) -> float | None:
-    """Return `None` where there is nothing to measure, nan where what there is was missed.
+    """Return a metric; `None` if there is nothing to measure, nan if something was missed.
 
     Args:
         row: A label in a case.
         metric: One of its metrics.
-        of_empty: What the metric is where both masks are empty.
+        of_empty: Value of the metric if both masks are empty.
     """
     value = row.metrics[metric]
     if row.empty == "both" and of_empty is not None:
@@ -188,7 +188,7 @@ def _mean_over_labels(
 
 
 def _verdicts(statistics: Mapping[str, MetricStatistics]) -> dict[str, str]:
-    """Say of each model what Dice shows, and whether it sees more that is not there, or misses."""
+    """Return a sentence per model on Dice, false alarms and misses."""
     sentences: dict[str, list[str]] = {}
     of_dice = statistics.get(_VERDICT_METRIC, MetricStatistics())
     for is_control, comparison in (
@@ -206,7 +206,7 @@ def _verdicts(statistics: Mapping[str, MetricStatistics]) -> dict[str, str]:
 def _clauses(
     statistics: Mapping[str, MetricStatistics], of_dice: ModelComparison, *, is_control: bool
 ) -> list[str]:
-    """Say what false alarms and misses show, where they show a difference, then what Dice does."""
+    """Return clauses on false alarms and misses if they differ, then on Dice."""
     differing: list[str] = []
     others: list[str] = []
     for kind in KINDS:

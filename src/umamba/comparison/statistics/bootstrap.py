@@ -1,4 +1,4 @@
-"""Bootstrap of means over cases, and intervals that hold with few cases and few trainings."""
+"""Bootstrap of means over cases, with intervals that hold with few cases and few trainings."""
 
 from collections.abc import Mapping
 from functools import lru_cache
@@ -20,11 +20,11 @@ __all__ = [
 ]
 
 CONFIDENCE = 0.95
-_CHUNK = 2**22  # numbers drawn at a time, so that memory stays small with many cases
+_CHUNK = 2**22  # numbers drawn at a time, to save memory with many cases
 
 
 def interval_at(estimate: MeanEstimate, confidence: float) -> Interval:
-    """Return the interval of another confidence: its arms go by Student's quantiles."""
+    """Return the interval at another confidence, scaled by Student's quantiles."""
     if confidence == CONFIDENCE:
         return estimate.interval
     ordinary, asked = (
@@ -37,7 +37,7 @@ def interval_at(estimate: MeanEstimate, confidence: float) -> Interval:
 
 
 def no_estimate() -> MeanEstimate:
-    """Return the estimate of what cannot be estimated."""
+    """Return an estimate in which everything is undefined."""
     nan = float("nan")
     return MeanEstimate(nan, Interval(nan, nan), nan, nan, includes_seed_variance=False)
 
@@ -48,19 +48,19 @@ def resample_means(
     n_bootstrap: int,
     seed: int,
 ) -> tuple[Float[np.ndarray, "rows n_bootstrap"], np.random.Generator]:
-    """Draw clusters of cases with replacement, the same for all rows, and take the means.
+    """Draw clusters of cases with replacement, the same for all rows, and return the means.
 
-    One cluster less than there are is drawn, which makes the variance of the means that of the
-    sample mean without bias (McCarthy & Snowden 1985; Rao & Wu 1988).
+    The number of clusters drawn is one less than there are, so that the variance of the means is
+    that of the sample mean without bias (McCarthy & Snowden 1985; Rao & Wu 1988).
 
     Args:
-        values: Scores, at least two clusters.
+        values: Scores, of at least two clusters.
         clusters: Number of each case's cluster.
         n_bootstrap: Number of bootstraps.
-        seed: Seed of the draws; the same draws the same clusters.
+        seed: Seed of the draws.
 
     Returns:
-        The means over the cases that were drawn, and the random numbers that follow.
+        The means over the cases drawn, and the random generator after the draws.
     """
     sums = cluster_sums(values, clusters)
     sizes = cluster_sums(np.ones((1, values.shape[1])), clusters)[0]
@@ -81,7 +81,7 @@ def resample_means(
 def _draw(
     n_clusters: int, n_draws: int, rng: np.random.Generator
 ) -> Float[np.ndarray, "n_clusters n_draws"]:
-    """Return how often each cluster is drawn."""
+    """Return how often each draw contains each cluster."""
     shares = np.full(n_clusters, 1 / n_clusters)
     counts = rng.multinomial(n_clusters - 1, shares, size=n_draws)
     return np.ascontiguousarray(counts.T, dtype=float)
@@ -91,7 +91,7 @@ def _draw(
 def _draw_once(
     n_clusters: int, n_draws: int, seed: int
 ) -> tuple[Float[np.ndarray, "n_clusters n_draws"], Mapping[str, Any]]:
-    """Return the same draws as before for all models and metrics, and the generator's state."""
+    """Return draws that all models and metrics share, and the generator's state after them."""
     rng = np.random.default_rng(seed)
     counts = _draw(n_clusters, n_draws, rng)
     counts.setflags(write=False)
@@ -106,20 +106,20 @@ def estimate_mean(
     *,
     includes_seed_variance: bool,
 ) -> MeanEstimate:
-    """Estimate a mean over cases, where cases, trainings and folds are samples.
+    """Estimate a mean over cases, treating cases, trainings and folds as samples.
 
-    Cases are drawn with replacement, whichever fold they lie in (hierarchical bootstrap; Saravanan,
-    Berman & Sober 2020). Two or three trainings have no distribution to draw from: theirs, and that
-    of folds, is taken to be normal (parametric bootstrap). All variances add up. As they are
-    estimates themselves, often from few trainings, the arms of the percentile interval are
-    stretched by the ratio of Student's quantile to the normal one (Hesterberg 2015), with the
+    Cases are drawn with replacement, regardless of their fold (hierarchical bootstrap; Saravanan,
+    Berman & Sober 2020). Two or three trainings are too few to draw from, so their distribution,
+    and that of folds, is taken to be normal (parametric bootstrap). All variances add up. As they
+    are estimates themselves, often from few trainings, both arms of the percentile interval are
+    stretched by the ratio of Student's quantile to the normal quantile (Hesterberg 2015), with the
     degrees of freedom of Satterthwaite (1946).
 
     Args:
         mean: The mean.
         variance: Its variance.
         draws: Means of bootstraps over cases.
-        noise: As many standard normal numbers.
+        noise: Standard normal numbers, as many as draws.
         includes_seed_variance: Whether trainings of every model in it were repeated.
 
     Returns:

@@ -1,7 +1,7 @@
-"""Labels seen where there are none, and labels not seen at all: rates and their comparison.
+"""False alarms (labels predicted where there are none) and misses: rates and their comparison.
 
-An overlap cannot tell these apart: it is undefined where reference and prediction both are empty,
-and 0 where one is, however large the other.
+An overlap cannot tell these apart: it is undefined if both reference and prediction are empty, and
+0 if one of them is, however large the other.
 """
 
 from collections.abc import Collection, Sequence
@@ -28,7 +28,7 @@ __all__ = ["KINDS", "Kind", "detection_scores", "rate_interval", "rates", "with_
 
 Kind = Literal["false_alarm", "missed"]
 
-# By what `empty` says of a mask: whether it happened, where it could.
+# By the value of `empty`: whether it happened, for predictions in which it could have.
 KINDS: dict[Kind, dict[str | None, float]] = {
     "false_alarm": {"reference": 1.0, "both": 0.0},
     "missed": {"prediction": 1.0, None: 0.0},
@@ -41,17 +41,17 @@ def detection_scores(
     kind: Kind,
     structure: Structure,
 ) -> tuple[list[CaseScore], Structure]:
-    """Return 1 or 0 for every prediction of a label in which it could happen.
+    """Return 1 or 0 for every prediction of a label in which the event could happen.
 
     Args:
         rows: `cases` of the results.
         compared: The trainings that count.
-        kind: What happened.
-        structure: What belongs together.
+        kind: The kind of event.
+        structure: Clusters of cases, and seeds shared by folds.
 
     Returns:
-        Scores whose `case` is a pair of case and label, and what of them belongs together: the
-        labels of a case, too.
+        Scores whose `case` is a pair of case and label, and their structure, in which the labels of
+        a case belong together.
     """
     happened, scores, clusters = KINDS[kind], [], {}
     for row in rows:
@@ -67,7 +67,7 @@ def rates(scores: Sequence[CaseScore], summaries: Sequence[ModelSummary]) -> lis
     """Return the rate of each model.
 
     Args:
-        scores: What `detection_scores` returned.
+        scores: The result of `detection_scores`.
         summaries: Their summaries.
     """
     found = []
@@ -87,15 +87,16 @@ def rates(scores: Sequence[CaseScore], summaries: Sequence[ModelSummary]) -> lis
 
 
 def rate_interval(estimate: MeanEstimate, confidence: float) -> Interval:
-    """Return the interval of a rate that holds where it happened never, or always.
+    """Return an interval of a rate that is valid even if it happened never, or always.
 
-    That of Clopper & Pearson (1934), of as many independent cases as have the variance of these
-    cases and trainings (Korn & Graubard, Confidence intervals for proportions with small expected
-    number of positive counts estimated from survey data, 1998), and no more than there are.
+    It is that of Clopper & Pearson (1934) for the number of independent cases that would have the
+    same variance as these cases and trainings (Korn & Graubard, Confidence intervals for
+    proportions with small expected number of positive counts estimated from survey data, 1998), but
+    not more than there are.
 
     Args:
-        estimate: Of the rate.
-        confidence: Of the interval.
+        estimate: Estimate of the rate.
+        confidence: Confidence of the interval.
     """
     if not np.isfinite(estimate.mean):
         return estimate.interval
@@ -115,15 +116,14 @@ def rate_interval(estimate: MeanEstimate, confidence: float) -> Interval:
 def with_rates(
     comparisons: Sequence[ModelComparison], summaries: Sequence[ModelSummary]
 ) -> list[ModelComparison]:
-    """Give differences of rates intervals that hold where it happened never, or always.
+    """Give differences of rates intervals that are valid even if it happened never, or always.
 
-    Where one of the models has a rate of 0 or 1, cases differ too little for a variance that could
-    be believed: the interval follows from those of the two rates (Newcombe 1998, method 10), if
-    that is the wider one.
+    If one of the models has a rate of 0 or 1, cases differ too little for a credible variance: the
+    interval then follows from those of the two rates (Newcombe 1998, method 10), if that is wider.
 
     Args:
-        comparisons: Of the scores that `detection_scores` returned.
-        summaries: Of the same.
+        comparisons: Comparisons of the scores from `detection_scores`.
+        summaries: Summaries of the same scores.
     """
     estimates = {summary.model: summary.estimate for summary in summaries}
     steps = holm_steps([comparison.p_difference for comparison in comparisons], ALPHA)

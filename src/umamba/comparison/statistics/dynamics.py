@@ -1,4 +1,4 @@
-"""How soon a training gets good: epochs and hours to shares of the best validation Dice."""
+"""Speed of learning: epochs and hours until shares of the best validation Dice are reached."""
 
 from collections.abc import Sequence
 
@@ -13,18 +13,18 @@ from umamba.errors import ComparisonError
 __all__ = ["SHARES", "learning_dynamics", "smooth"]
 
 SHARES = (0.9, 0.95, 0.99)
-_MEMORY = 0.9  # of nnU-Net's `ema_fg_dice`
+_MEMORY = 0.9  # weight in nnU-Net's `ema_fg_dice`
 
 
 def smooth(values: Sequence[float]) -> Float[np.ndarray, " points"]:
-    """Smooth as nnU-Net does for `ema_fg_dice`, by which it chooses the best checkpoint.
+    """Smooth values as nnU-Net does for `ema_fg_dice`, by which it chooses the best checkpoint.
 
     Args:
-        values: One per epoch; one that is nan changes nothing.
+        values: One per epoch; nan is ignored.
 
     Returns:
-        Nine tenths of the last smoothed value plus one tenth of the new one, starting with the
-        first; nan before the first that is defined.
+        Nine tenths of the previous smoothed value plus one tenth of the new value, starting with
+        the first; nan before the first defined value.
     """
     smoothed = np.full(len(values), np.nan)
     last = np.nan
@@ -36,15 +36,15 @@ def smooth(values: Sequence[float]) -> Float[np.ndarray, " points"]:
 
 
 def learning_dynamics(curves: Sequence[LearningCurve], baseline: str) -> list[Dynamics]:
-    """Measure how soon the trainings of each model get good.
+    """Measure how fast the trainings of each model learn.
 
     Args:
-        curves: One per training.
-        baseline: Name of the model whose best Dice the others are measured by; where it has no
-            curves, `baseline_best` is empty of numbers.
+        curves: One curve per training.
+        baseline: Name of the model whose best Dice is the yardstick for the others; if it has no
+            curves, the numbers in `baseline_best` are undefined.
 
     Returns:
-        One record per model, in the order in which they first occur.
+        One record per model, in order of first occurrence.
 
     Raises:
         ComparisonError: A curve's lists differ in length, or its epochs or hours go backwards.
@@ -63,7 +63,7 @@ def learning_dynamics(curves: Sequence[LearningCurve], baseline: str) -> list[Dy
 
 
 class _Training:
-    """A curve as arrays, without the points before the first defined one."""
+    """A curve as arrays, starting at the first defined point."""
 
     def __init__(self, curve: LearningCurve) -> None:
         smoothed = smooth(curve.dice)
@@ -75,12 +75,12 @@ class _Training:
         self.best = float(self.dice.max())
 
     def first_at(self, bar: float) -> int | None:
-        """Return the index of the first point at the bar or above it."""
+        """Return the index of the first point at or above a bar."""
         reached = np.flatnonzero(self.dice >= bar)
         return int(reached[0]) if reached.size else None
 
     def mean_up_to(self, time: Float[np.ndarray, " points"], end: float) -> float:
-        """Return the area under the curve by the trapezoidal rule, over its length."""
+        """Return the area under a curve by the trapezoidal rule, divided by its length."""
         if not (np.isfinite(time).all() and np.isfinite(end)):
             return float("nan")
         inside = time < end
@@ -97,7 +97,7 @@ def _check(curve: LearningCurve) -> None:
         msg = f"{training} has {lengths[0]} epochs, {lengths[1]} hours and {lengths[2]} values"
         raise ComparisonError(msg)
     if (np.diff(curve.epoch) <= 0).any() or (np.diff(curve.hours) < 0).any():
-        msg = f"{training} goes backwards: epochs and hours must ascend"
+        msg = f"{training} goes back in time: epochs and hours must ascend"
         raise ComparisonError(msg)
 
 

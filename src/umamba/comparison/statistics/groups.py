@@ -1,4 +1,4 @@
-"""Subgroups of cases, such as scanners: a difference for each, and whether they differ in it."""
+"""Subgroups of cases, such as scanners: the difference in each, and the interaction."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -32,14 +32,14 @@ def compare_groups(
 
     Args:
         scores: Scores of one metric.
-        comparisons: Of the pairs, over all cases.
-        groups: Per case its subgroup; cases that are not named are in none.
-        structure: What of the scores belongs together; `None` is nothing.
+        comparisons: Comparisons of the pairs over all cases.
+        groups: Subgroup of each case; cases that are not named belong to none.
+        structure: Clusters of cases, and seeds shared by folds; `None` is neither.
         n_bootstrap: Number of bootstraps.
-        seed: Seed of the bootstrap; the same gives the same.
+        seed: Seed of the bootstrap, which makes it reproducible.
 
     Returns:
-        As many as comparisons; none where there are no two groups.
+        One result per comparison; none if there are fewer than two groups.
     """
     named = [score for score in scores if score.case in groups]
     table = ScoreTable.from_scores(named, structure)

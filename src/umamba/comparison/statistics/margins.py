@@ -1,4 +1,4 @@
-"""Differences that matter: against a margin, at what cost, and what would settle the question."""
+"""Differences that matter: judged by a margin, with costs, and what would settle the question."""
 
 import math
 from collections.abc import Mapping
@@ -19,11 +19,11 @@ from umamba.comparison.statistics.variance import mean_variance
 
 __all__ = ["against_margin", "margin_verdict"]
 
-_SAME_COST = 0.05  # measured times and memory differ by that much between runs
+_SAME_COST = 0.05  # measured times and memory vary by this much between runs
 _COSTS = {"seconds_per_iteration": "time of a training step", "peak_memory_bytes": "memory"}
 _SETTLE = {"seeds": "seeds per fold", "folds": "folds as large", "cases": "cases in all"}
 _MOST = {"seeds": 100, "folds": 100, "cases": 100_000}
-_STEP = 1.05  # large numbers are found to 5 %
+_STEP = 1.05  # large numbers are determined to within 5 %
 
 
 def against_margin(
@@ -31,18 +31,18 @@ def against_margin(
 ) -> Margin | None:
     """Judge a comparison by a margin.
 
-    By one interval, whatever is asked of it: two-sided 95 %, and simultaneous for all comparisons
-    (Bonferroni: those of Holm's steps hold for the hypothesis of no difference only). So
-    equivalence is two one-sided tests at 2.5 % each (Schuirmann 1987), as the guideline ICH E9 has
-    it, and what the interval shows of one question it shows of all.
+    One interval answers all questions: two-sided 95 %, and simultaneous for all comparisons
+    (Bonferroni, as the intervals of Holm's steps only hold for the hypothesis of no difference).
+    Equivalence thus means two one-sided tests at 2.5 % each (Schuirmann 1987), as in the guideline
+    ICH E9.
 
     Args:
-        comparison: What `compare_models` returned.
+        comparison: A result of `compare_models`.
         margin: The smallest difference that matters, in the metric's own unit.
         cost: `cost` of the results.
 
     Returns:
-        The judgement; `None` where there is no interval.
+        The judgement; `None` if there is no interval.
     """
     interval = interval_of(comparison, 1 - ALPHA / max(comparison.n_comparisons, 1))
     if not math.isfinite(interval.low):
@@ -67,12 +67,12 @@ def against_margin(
 
 
 def margin_verdict(judged: Margin, points: float, *, repeated: bool) -> str:
-    """Say in a clause what a margin makes of a comparison.
+    """Return a clause on how a comparison compares with a margin.
 
     Args:
-        judged: What `against_margin` returned.
+        judged: A result of `against_margin`.
         points: The margin in Dice points.
-        repeated: Whether trainings of both were repeated, so that it is said of the models.
+        repeated: Whether trainings of both were repeated, so that the clause is about the models.
     """
     networks = "" if repeated else ", these trained networks"
     probability = f"better by more than that with a probability of {judged.probability:.0%}"
@@ -108,7 +108,7 @@ def _probability(comparison: ModelComparison, beyond: float) -> float:
 
 
 def _cheaper(model: Cost | None, baseline: Cost | None) -> dict[str, float]:
-    """Return ratios of costs, if all that matter were measured, none is higher and one lower."""
+    """Return ratios of costs if all that matter are known, none is higher and one is lower."""
     if model is None or baseline is None:
         return {}
     pairs = {name: (getattr(model, name), getattr(baseline, name)) for name in _COSTS}
@@ -122,9 +122,9 @@ def _cheaper(model: Cost | None, baseline: Cost | None) -> dict[str, float]:
 
 
 def _to_settle(comparison: ModelComparison, mean: float, margin: float) -> dict[str, int | None]:
-    """Return how much more of one thing would narrow the interval enough.
+    """Return how many seeds, folds or cases would narrow the interval enough.
 
-    Enough is that it shows, with a probability of 80 %, that which is nearest to what was found:
+    Enough means that, with a probability of 80 %, it shows the conclusion nearest to the finding:
     that the model is not inferior, or that it is inferior by the margin.
     """
     gap = max(mean + margin, -margin - mean)
@@ -153,8 +153,8 @@ def _to_settle(comparison: ModelComparison, mean: float, margin: float) -> dict[
 def _with(part: VariancePart, name: str, now: int, n: int) -> VariancePart:
     """Return a part of the variance as it would be with more seeds, folds or cases.
 
-    That of cases falls with their number, that of trainings with the number of seeds and folds,
-    that of training data with the number of folds; more folds bring cases of their own, too.
+    The part of cases falls with their number, that of trainings with the number of seeds and folds,
+    and that of training data with the number of folds; more folds also bring their own cases.
     """
     if name != "folds" and (name, part.source) not in (("seeds", "trainings"), ("cases", "cases")):
         return part

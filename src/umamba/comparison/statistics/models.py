@@ -48,19 +48,19 @@ def summarize_models(
     n_bootstrap: int = 10_000,
     seed: int = 0,
 ) -> list[ModelSummary]:
-    """Describe each model by itself, on all cases that it has scores of.
+    """Summarise each model by itself, on all cases for which it has scores.
 
     Args:
         scores: Scores of one metric.
-        structure: What of it belongs together; `None` is nothing.
+        structure: Clusters of cases, and seeds shared by folds; `None` is neither.
         n_bootstrap: Number of bootstraps.
-        seed: Seed of the bootstrap; the same gives the same.
+        seed: Seed of the bootstrap, which makes it reproducible.
 
     Returns:
-        One summary per model, in the order in which they first occur.
+        One summary per model, in order of first occurrence.
 
     Raises:
-        ComparisonError: Scores contradict each other.
+        ComparisonError: If scores contradict each other.
     """
     table = ScoreTable.from_scores(scores, structure)
     return [_summarize(table, model, n_bootstrap, seed) for model in table.models]
@@ -80,16 +80,16 @@ def compare_models(
     Args:
         scores: Scores of one metric.
         baseline: Name of the model that the others are compared with.
-        structure: What of the scores belongs together; `None` is nothing.
-        higher_is_better: Whether more of the metric is better.
+        structure: Clusters of cases, and seeds shared by folds; `None` is neither.
+        higher_is_better: Whether higher values of the metric are better.
         n_bootstrap: Number of bootstraps.
-        seed: Seed of the bootstrap; the same gives the same.
+        seed: Seed of the bootstrap, which makes it reproducible.
 
     Returns:
-        One comparison per model but the baseline, in the order in which they first occur.
+        One comparison per model except the baseline, in order of first occurrence.
 
     Raises:
-        ComparisonError: The baseline has no scores, or scores contradict each other.
+        ComparisonError: If the baseline has no scores, or scores contradict each other.
     """
     table = ScoreTable.from_scores(scores, structure)
     pairs = [(model, baseline) for model in table.models if model != baseline]
@@ -112,17 +112,17 @@ def compare_with_controls(
 
     Args:
         scores: Scores of one metric.
-        controls: Per model its controls, such as `{"umamba_bot": ["umamba_bot_nomamba"]}`.
-        structure: What of the scores belongs together; `None` is nothing.
-        higher_is_better: Whether more of the metric is better.
+        controls: Controls of each model, such as `{"umamba_bot": ["umamba_bot_nomamba"]}`.
+        structure: Clusters of cases, and seeds shared by folds; `None` is neither.
+        higher_is_better: Whether higher values of the metric are better.
         n_bootstrap: Number of bootstraps.
-        seed: Seed of the bootstrap; the same gives the same.
+        seed: Seed of the bootstrap, which makes it reproducible.
 
     Returns:
         One comparison per model and control; the control is its `baseline`.
 
     Raises:
-        ComparisonError: A model or control has no scores, or scores contradict each other.
+        ComparisonError: If a model or control has no scores, or scores contradict each other.
     """
     table = ScoreTable.from_scores(scores, structure)
     pairs = [(model, control) for model, names in controls.items() for control in names]
@@ -190,7 +190,7 @@ def _compare_pairs(
     n_bootstrap: int,
     seed: int,
 ) -> list[ModelComparison]:
-    """Compare pairs of models and correct for the number of those that have a result."""
+    """Compare pairs of models, corrected for the number of pairs that have a result."""
     uncorrected = [
         _compare_pair(
             table, *pair, higher_is_better=higher_is_better, n_bootstrap=n_bootstrap, seed=seed
@@ -224,7 +224,7 @@ def _compare_pair(
     n_bootstrap: int,
     seed: int,
 ) -> ModelComparison:
-    """Compare two models, yet uncorrected for other comparisons."""
+    """Compare two models, not yet corrected for other comparisons."""
     pair = make_pair(table, model, baseline)
     estimates = estimate_difference(pair, n_bootstrap, seed)
     difference = most_careful(estimates.values())
@@ -258,7 +258,7 @@ def _compare_pair(
 
 
 def _informative(table: ScoreTable, models: Sequence[str]) -> Bool[np.ndarray, " cases"]:
-    """Tell which cases all of the models have predicted, and one has a score of."""
+    """Return which cases all of the models have predicted and at least one has a score for."""
     predicted = [table.predicted[model].any(axis=0) for model in models]
     scored = [np.isfinite(table.values[model]).any(axis=0) for model in models]
     found: np.ndarray = np.all(predicted, axis=0) & np.any(scored, axis=0)

@@ -14,7 +14,7 @@ __all__ += ["wilcoxon"]
 
 
 def t_test(difference: MeanEstimate) -> float:
-    """Return the two-sided p of a mean difference being zero, by its standard error."""
+    """Return the two-sided p value for a mean difference of zero, from its standard error."""
     if difference.mean == difference.standard_error == 0:
         return 1.0
     t = abs(difference.mean) / difference.standard_error if difference.standard_error else np.inf
@@ -22,9 +22,9 @@ def t_test(difference: MeanEstimate) -> float:
 
 
 def fold_test(differences: Float[np.ndarray, " folds"]) -> FoldTest:
-    """Test the folds' mean differences: what a statement on other training data rests on.
+    """Test the folds' mean differences, the basis of statements on other training data.
 
-    Folds of a cross-validation share training data, so even this test is a little too sure
+    Folds of a cross-validation share training data, so even this test is slightly overconfident
     (Bengio & Grandvalet, No unbiased estimator of the variance of k-fold cross-validation, 2004).
     """
     mean = float(differences.mean()) if differences.size else float("nan")
@@ -38,9 +38,9 @@ def fold_test(differences: Float[np.ndarray, " folds"]) -> FoldTest:
 
 
 def wilcoxon(differences: Float[np.ndarray, " cases"]) -> float:
-    """Return the two-sided p of Wilcoxon's signed-rank test; nan below two cases.
+    """Return the two-sided p value of Wilcoxon's signed-rank test; nan with fewer than two cases.
 
-    Cases without a difference are ranked, too, but take no side (Pratt 1959).
+    Cases without a difference are ranked as well, but take no side (Pratt 1959).
     """
     if differences.size < 2:
         return float("nan")
@@ -52,8 +52,8 @@ def wilcoxon(differences: Float[np.ndarray, " cases"]) -> float:
 def rank_biserial(differences: Float[np.ndarray, " cases"]) -> float:
     """Return the matched-pairs rank-biserial correlation (Kerby 2014), from -1 to 1.
 
-    Ranks of the positive differences, less those of the negative ones, as share of all ranks; cases
-    without a difference are ranked, too. Without cases: nan.
+    It is the ranks of the positive differences minus those of the negative ones, as a share of all
+    ranks; cases without a difference are ranked as well. Without cases it is nan.
     """
     if not differences.size:
         return float("nan")
@@ -62,7 +62,7 @@ def rank_biserial(differences: Float[np.ndarray, " cases"]) -> float:
 
 
 def cohen_d_z(differences: Float[np.ndarray, " cases"]) -> float:
-    """Return the mean over the standard deviation; nan where that is zero, or below two cases."""
+    """Return mean / standard deviation; nan if that is zero, or with fewer than two cases."""
     if differences.size < 2 or np.ptp(differences) == 0:
         return float("nan")
     return float(differences.mean() / differences.std(ddof=1))
@@ -75,8 +75,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
         p_values: Uncorrected p values; those that are nan do not count.
 
     Returns:
-        Corrected p values in the same order. That any of those below 0.05 is false has a
-        probability of at most 5 %.
+        Corrected p values in the same order. The probability that any of those below 0.05 is false
+        is at most 5 %.
     """
     corrected = [float("nan")] * len(p_values)
     tested = [index for index, p in enumerate(p_values) if np.isfinite(p)]
@@ -88,10 +88,10 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def holm_steps(p_values: Sequence[float], alpha: float) -> list[int]:
-    """Return what Holm's method divides 5 % by for each of several tests.
+    """Return the number by which Holm's method divides 5 % for each of several tests.
 
-    An interval of that confidence leaves out zero where the corrected p is below 5 %, and only
-    there: tests after the first that fails have its level (Strassburger & Bretz 2008).
+    An interval at that confidence excludes zero exactly if the corrected p value is below 5 %:
+    tests after the first that fails have its level (Strassburger & Bretz 2008).
 
     Args:
         p_values: Uncorrected p values; those that are nan get 1.

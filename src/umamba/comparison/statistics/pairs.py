@@ -1,4 +1,4 @@
-"""Two models on the cases that both have scores of, and how uncertain their difference is."""
+"""Two models on the cases for which both have scores, and the uncertainty of their difference."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ __all__ = [
 ]
 
 _Uncertain = TypeVar("_Uncertain", MeanEstimate, MeanVariance)
-_DECIMALS = 12  # beyond them, scores differ by rounding only
+_DECIMALS = 12  # smaller differences of scores are rounding errors
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,14 +49,14 @@ class Pair:
     """Two models on the same cases.
 
     Attributes:
-        used: Which cases of the table those are.
-        differences: Model less baseline, per case the mean over trainings.
+        used: The cases of the table that are used.
+        differences: Model minus baseline for each case, as means over trainings.
         folds: Fold of each case.
         clusters: Number of each case's cluster.
-        weights: How the mean of the model, and that of the baseline, is made of trainings.
-        pooled: Variance between trainings, taken to be the same for both.
-        own: That of the model, and that of the baseline.
-        shared_seeds: Whether trainings of one seed in several folds are one.
+        weights: Weights of trainings in the mean of the model, and in that of the baseline.
+        pooled: Variance between trainings, assumed to be the same for both.
+        own: Separate variances of the model and of the baseline.
+        shared_seeds: Whether trainings of one seed in several folds count as one.
     """
 
     used: Bool[np.ndarray, " all_cases"]
@@ -70,7 +70,7 @@ class Pair:
 
     @property
     def n_clusters(self) -> int:
-        """Return how many clusters the cases are of: as many as cases, where none are named."""
+        """Number of clusters of the cases; that of the cases if no clusters are named."""
         return len(np.unique(self.clusters))
 
     @property
@@ -90,20 +90,20 @@ class Pair:
 
     @property
     def both_repeated(self) -> bool:
-        """Tell whether the luck of training is known of both models."""
+        """True if the luck of training is known for both models."""
         return all(spread.degrees_of_freedom > 0 for spread in self.own)
 
 
 def make_pair(
     table: ScoreTable, model: str, baseline: str, cases: Bool[np.ndarray, " cases"] | None = None
 ) -> Pair:
-    """Set two models side by side.
+    """Pair two models on common cases.
 
     Args:
         table: Scores of one metric.
         model: Name of the model.
-        baseline: Name of what it is compared with.
-        cases: Cases to look at; `None` is all.
+        baseline: Name of the model that it is compared with.
+        cases: Cases to use; `None` is all.
     """
     names = (model, baseline)
     model_means, baseline_means = (table.case_means(name) for name in names)
@@ -130,15 +130,15 @@ def make_pair(
 
 
 def difference_variances(pair: Pair) -> dict[str, MeanVariance]:
-    """Estimate the variance of the mean difference, by each way in which that can be done.
+    """Estimate the variance of the mean difference in each possible way.
 
     Args:
-        pair: Two models, on two clusters of cases or more.
+        pair: Two models on two or more clusters of cases.
 
     Returns:
-        `pooled`, where both are taken to vary alike between trainings, and `unpooled`, where each
-        has a variance of its own (Welch 1947). Where one of them was never repeated, `networks`
-        alone: cases are all that varies.
+        `pooled`, which assumes the same variance between trainings for both, and `unpooled`, with a
+        separate variance for each (Welch 1947). If one of them was never repeated, only `networks`,
+        in which nothing but the cases varies.
     """
     if not pair.both_repeated:
         return {"networks": mean_variance([case_part(pair.differences, pair.clusters)])}
@@ -151,7 +151,7 @@ def difference_variances(pair: Pair) -> dict[str, MeanVariance]:
 
 
 def _with_folds(pair: Pair, trainings: list[VariancePart]) -> MeanVariance:
-    """Add the luck of training data, as far as the folds show it."""
+    """Add the luck of training data, as far as the folds reveal it."""
     independent = 0.0 if pair.shared_seeds else sum(part.variance for part in trainings)
     within = case_part(pair.differences, pair.clusters, pair.folds)
     folds = fold_part(pair.differences, pair.folds, within, independent)
@@ -161,7 +161,7 @@ def _with_folds(pair: Pair, trainings: list[VariancePart]) -> MeanVariance:
 
 
 def most_careful(estimates: Iterable[_Uncertain], confidence: float = CONFIDENCE) -> _Uncertain:
-    """Return that estimate which makes the widest interval of some confidence."""
+    """Return the estimate with the widest interval at some confidence."""
     quantile = (1 + confidence) / 2
     return max(
         estimates, key=lambda e: stats.t.ppf(quantile, e.degrees_of_freedom) * e.standard_error
@@ -169,14 +169,14 @@ def most_careful(estimates: Iterable[_Uncertain], confidence: float = CONFIDENCE
 
 
 def interval_of(comparison: ModelComparison, confidence: float) -> Interval:
-    """Return the interval of another confidence: that of the estimate that is widest there."""
+    """Return the interval at another confidence: the widest of all estimates."""
     estimates = [e for e in (comparison.pooled, comparison.unpooled) if e is not None]
     widest = most_careful(estimates or [comparison.difference], confidence)
     return interval_at(widest, confidence)
 
 
 def estimate_difference(pair: Pair, n_bootstrap: int, seed: int) -> dict[str, MeanEstimate]:
-    """Estimate the mean difference by each of its variances; below two clusters all is nan.
+    """Estimate the mean difference with each variance; all nan with fewer than two clusters.
 
     Args:
         pair: Two models.
@@ -205,21 +205,21 @@ def estimate_contrast(
     n_bootstrap: int,
     seed: int,
 ) -> MeanEstimate:
-    """Estimate the mean difference in some cases less that in all others.
+    """Estimate the mean difference in some cases minus that in all others.
 
-    It is the mean over all cases of differences with weights, so that what trainings have in common
-    in both takes itself off. The luck of training data is not in it.
+    It is a weighted mean over all cases of the differences, so that what trainings have in common
+    in both parts cancels. The luck of training data is not included.
 
     Args:
         table: Scores of one metric.
         model: Name of the model.
         baseline: Name of what it is compared with.
-        inside: Which cases those are.
+        inside: Mask of those cases.
         n_bootstrap: Number of bootstraps.
         seed: Seed of the bootstrap.
 
     Returns:
-        The estimate; nan where either side has less than two clusters.
+        The estimate; nan if either side has fewer than two clusters.
     """
     used = make_pair(table, model, baseline).used
     table, sides = table.only(used), inside[used].astype(np.int64)

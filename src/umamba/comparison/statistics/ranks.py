@@ -1,4 +1,4 @@
-"""How stable the ranking of models is over bootstraps, as in challengeR."""
+"""Stability of the ranking of models over bootstraps, as in challengeR."""
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
@@ -29,22 +29,23 @@ def rank_stability(
     n_bootstrap: int = 10_000,
     seed: int = 0,
 ) -> RankStability | None:
-    """Rank models by their mean, and say how sure that is.
+    """Rank models by their mean, with the certainty of the ranks.
 
-    Ranges of ranks follow from intervals of all pairs, which makes them as wide as those (Mogstad,
-    Romano, Shaikh & Wilhelm, Inference for ranks, 2024). Shares are those of bootstraps over cases
-    and trainings (Wiesenfarth et al., Methods and open-source toolkit for analyzing and visualizing
-    challenge results, 2021, where only cases are resampled), stretched like intervals are.
+    Ranges of ranks follow from the intervals of all pairs, and are as careful as those (Mogstad,
+    Romano, Shaikh & Wilhelm, Inference for ranks, 2024). Shares come from bootstraps over cases and
+    trainings (Wiesenfarth et al., Methods and open-source toolkit for analyzing and visualizing
+    challenge results, 2021, where only cases are resampled), stretched in the same way as
+    intervals.
 
     Args:
         scores: Scores of one metric.
-        structure: What of the scores belongs together; `None` is nothing.
-        higher_is_better: Whether more of the metric is better.
+        structure: Clusters of cases, and seeds shared by folds; `None` is neither.
+        higher_is_better: Whether higher values of the metric are better.
         n_bootstrap: Number of bootstraps.
-        seed: Seed of the bootstrap; the same gives the same.
+        seed: Seed of the bootstrap, which makes it reproducible.
 
     Returns:
-        The ranking, `None` where there are not two models with two cases in common.
+        The ranking; `None` if no two models have two cases in common.
 
     Raises:
         ComparisonError: Scores contradict each other.
@@ -80,7 +81,7 @@ def _spread(table: ScoreTable, model: str) -> TrainingSpread:
 def _pair_variances(
     table: ScoreTable, used: Bool[np.ndarray, " cases"]
 ) -> dict[tuple[int, int], MeanVariance]:
-    """Return the variance of the difference of every two models."""
+    """Return the variance of the difference of every pair of models."""
     return {
         (first, second): most_careful(
             difference_variances(
@@ -94,7 +95,7 @@ def _pair_variances(
 def _ahead(
     observed: Float[np.ndarray, " models"], variances: Mapping[tuple[int, int], MeanVariance]
 ) -> Bool[np.ndarray, "models models"]:
-    """Tell which model is ahead of which beyond doubt; what is better is smaller."""
+    """Return which models are ahead of which beyond doubt; smaller is better."""
     n_models = len(observed)
     ahead = np.zeros((n_models, n_models), dtype=bool)
     tail = (1 - CONFIDENCE) / 2 / (n_models - 1)
@@ -113,7 +114,7 @@ def _draw(
     n_bootstrap: int,
     seed: int,
 ) -> Float[np.ndarray, "models n_bootstrap"]:
-    """Draw means of all models, as far from those observed as the least known pair demands."""
+    """Draw means of all models, spread around the observed ones as the least certain pair needs."""
     means = np.array([table.case_means(model)[used] for model in table.models])
     draws, rng = resample_means(means, table.clusters[used], n_bootstrap, seed)
     for row, model in zip(draws, table.models, strict=True):
@@ -137,7 +138,7 @@ def _rank_models(
     draws: Float[np.ndarray, "models n_bootstrap"],
     ahead: Bool[np.ndarray, "models models"],
 ) -> tuple[ModelRank, ...]:
-    """Rank what is better the smaller it is."""
+    """Rank values, of which smaller ones are better."""
     ranks = stats.rankdata(observed, method="min").astype(int)
     drawn_ranks = stats.rankdata(draws, method="min", axis=0).astype(int)
     n_models, n_bootstrap = draws.shape
@@ -160,7 +161,7 @@ def _rank_models(
 def _kendall_tau(
     observed: Float[np.ndarray, " models"], draws: Float[np.ndarray, "models n_bootstrap"]
 ) -> Float[np.ndarray, " n"]:
-    """Return tau-b of every draw with what was observed; draws that are all ties are left out."""
+    """Return Kendall's tau-b of every draw with the observed ranks, without draws that all tie."""
     first, second = np.triu_indices(len(observed), k=1)
     observed_order = np.sign(observed[first] - observed[second])
     drawn_order = np.sign(draws[first] - draws[second])

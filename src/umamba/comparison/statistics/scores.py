@@ -1,4 +1,4 @@
-"""The scores of models on validation cases, and the table that the statistics work on."""
+"""The scores of models on validation cases, and the table that the statistics use."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,16 +13,16 @@ __all__ = ["CaseScore", "ScoreTable", "Structure", "number_clusters"]
 
 @dataclass(frozen=True)
 class CaseScore:
-    """One metric of one validation case, as one training of one model predicted it.
+    """The value of one metric for one validation case predicted by one training of a model.
 
     Attributes:
         model: Name of the model.
-        fold: Fold whose validation set holds the case.
+        fold: Fold whose validation set contains the case.
         seed: Seed of the training; `None` for a training that has none on record, such as one taken
             over from stock nnU-Net.
         case: Name of the case.
-        value: The metric in its own unit (Dice from 0 to 1, distances in mm). Undefined: nan;
-            infinite values count as undefined, too.
+        value: The metric in its own unit (Dice from 0 to 1, distances in mm); nan if undefined.
+            Infinite values count as undefined as well.
     """
 
     model: str
@@ -34,11 +34,11 @@ class CaseScore:
 
 @dataclass(frozen=True)
 class Structure:
-    """What in the scores belongs together, and so says less than as much that does not.
+    """Dependencies among scores, because of which they say less than independent ones.
 
     Attributes:
-        clusters: Per case what it belongs to, such as a patient; cases that are not named, and all
-            where this is empty, stand for themselves.
+        clusters: Cluster of each case, such as a patient; cases that are not named, or all if this
+            is empty, are clusters of their own.
         shared_seeds: Models whose trainings of one seed have something in common in all folds.
     """
 
@@ -51,13 +51,13 @@ class ScoreTable:
     """Scores of all models over the same cases.
 
     Attributes:
-        models: Names, in the order in which they first occur.
+        models: Names, in order of first occurrence.
         cases: Names, sorted by fold, then by name.
         folds: Fold of each case, shape `(cases,)`.
         clusters: Number of the cluster of each case.
-        seeds: Per model its seeds in ascending order, `None` first.
-        values: Per model an array `(seeds, cases)`; nan where undefined or not predicted.
-        predicted: Per model, whether there was a score at all, defined or not, `(seeds, cases)`.
+        seeds: Seeds of each model in ascending order, `None` first.
+        values: Array `(seeds, cases)` of each model; nan where undefined or not predicted.
+        predicted: For each model, whether there is a score, defined or not, `(seeds, cases)`.
         shared_seeds: Models whose trainings of one seed have something in common in all folds.
     """
 
@@ -74,17 +74,17 @@ class ScoreTable:
     def from_scores(
         cls, scores: Sequence[CaseScore], structure: Structure | None = None
     ) -> "ScoreTable":
-        """Sort scores into a table.
+        """Arrange scores in a table.
 
         Args:
             scores: One metric's scores in any order.
-            structure: What belongs together; `None` is nothing.
+            structure: Clusters of cases, and seeds shared by folds; `None` is neither.
 
         Returns:
             The table.
 
         Raises:
-            ComparisonError: A case is scored twice by one training, or lies in two folds.
+            ComparisonError: If one training scores a case twice, or a case lies in two folds.
         """
         folds = _fold_of_each_case(scores)
         cases = sorted(folds, key=lambda case: (folds[case], case))
@@ -117,7 +117,7 @@ class ScoreTable:
         )
 
     def only(self, cases: Bool[np.ndarray, " cases"]) -> "ScoreTable":
-        """Return the table of some of the cases."""
+        """Return the table for some of the cases."""
         return replace(
             self,
             cases=tuple(case for case, is_in in zip(self.cases, cases, strict=True) if is_in),
@@ -134,14 +134,14 @@ class ScoreTable:
     def case_means(self, model: str) -> Float[np.ndarray, " cases"]:
         """Average a model's trainings per case.
 
-        A case whose metric is undefined for one of the trainings that predicted it has no mean:
-        that of the others would forget what one training did.
+        A case whose metric is undefined for one of the trainings that predicted it has no mean, as
+        the mean of the others would ignore that training.
 
         Args:
             model: Name of the model.
 
         Returns:
-            Means over the trainings, nan where there is none.
+            Means over the trainings, nan where there is no mean.
         """
         defined = np.isfinite(self.values[model])
         n_defined = defined.sum(axis=0)
@@ -150,11 +150,11 @@ class ScoreTable:
         return np.where(whole, total / np.maximum(n_defined, 1), np.nan)
 
     def n_partly_defined(self, model: str) -> int:
-        """Count the cases that have no mean though some of a model's trainings have a score."""
+        """Count the cases without a mean although some of a model's trainings have a score."""
         return int((np.isfinite(self.values[model]).any(axis=0) & ~self.has_mean(model)).sum())
 
     def has_mean(self, model: str) -> Bool[np.ndarray, " cases"]:
-        """Tell which cases have a mean over a model's trainings."""
+        """Return which cases have a mean over a model's trainings."""
         found: np.ndarray = np.isfinite(self.case_means(model))
         return found
 
@@ -176,7 +176,7 @@ def _fold_of_each_case(scores: Sequence[CaseScore]) -> dict[str, int]:
 
 
 def number_clusters(cases: Sequence[str], clusters: Mapping[str, str]) -> Int[np.ndarray, " cases"]:
-    """Number what cases belong to; a case that belongs to nothing is told from all names."""
+    """Return the number of each case's cluster; a case without one is a cluster of its own."""
     names = [("cluster", clusters[case]) if case in clusters else ("case", case) for case in cases]
     numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
     return np.array([numbers[name] for name in names], dtype=np.int64)

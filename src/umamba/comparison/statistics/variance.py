@@ -1,4 +1,4 @@
-"""What a mean over cases varies with: cases, the luck of training, and the folds' training data."""
+"""Variance of a mean over cases: from cases, the luck of training, and the folds' training data."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,16 +23,16 @@ __all__ = [
     "training_weights",
 ]
 
-FEWEST_FOLDS = 3  # of two, the variance would have one degree of freedom: no interval is that wide
+FEWEST_FOLDS = 3  # with two, one degree of freedom would make intervals useless
 
 
 @dataclass(frozen=True)
 class MeanVariance:
-    """The variance of a mean over cases, as it was estimated.
+    """An estimate of the variance of a mean over cases.
 
     Attributes:
-        parts: What it is made of, cases first.
-        degrees_of_freedom: Of their sum.
+        parts: Its contributions, cases first.
+        degrees_of_freedom: Degrees of freedom of their sum.
     """
 
     parts: tuple[VariancePart, ...]
@@ -40,24 +40,24 @@ class MeanVariance:
 
     @property
     def standard_error(self) -> float:
-        """Return the standard deviation of the mean."""
+        """Standard deviation of the mean."""
         return float(np.sqrt(sum(part.variance for part in self.parts)))
 
 
 @dataclass(frozen=True)
 class TrainingSpread:
-    """Variance of a mean score between trainings that differ in nothing but the seed.
+    """Variance of a mean score between trainings that differ only in the seed.
 
-    A training's deviation has two parts: the training as a whole is better or worse, and every case
-    moves by itself. The latter averages out over cases, and the variance over cases counts it
-    already, so `variance` is the former alone, by the analysis of variance of trainings x cases
-    (Searle, Casella & McCulloch, Variance Components, 1992).
+    The deviation of a training has two parts: the training as a whole is better or worse, and every
+    case varies by itself. The latter averages out over cases and is already included in the
+    variance over cases, so `variance` is the former alone, from the analysis of variance of
+    trainings x cases (Searle, Casella & McCulloch, Variance Components, 1992).
 
     Attributes:
-        degrees_of_freedom: Repeated trainings less one, summed over models and folds; 0 where
-            nothing was repeated.
+        degrees_of_freedom: Repeated trainings minus one, summed over models and folds; 0 if nothing
+            was repeated.
         raw_variance: Variance of the trainings' means, both parts.
-        unbiased_variance: The part of whole trainings, below zero at times.
+        unbiased_variance: The part of whole trainings, which can be below zero.
     """
 
     degrees_of_freedom: int
@@ -66,19 +66,19 @@ class TrainingSpread:
 
     @property
     def variance(self) -> float:
-        """Return the part of whole trainings; an estimate below zero counts as zero."""
+        """The part of whole trainings; an estimate below zero counts as zero."""
         return max(self.unbiased_variance, 0.0)
 
 
 @dataclass(frozen=True)
 class TrainingWeights:
-    """How a model's mean over cases is made of trainings.
+    """The weights of trainings in a model's mean over cases.
 
     Attributes:
-        shares: Per fold its share of the cases.
-        n_trainings: Per fold its trainings.
+        shares: Share of the cases in each fold.
+        n_trainings: Number of trainings in each fold.
         independent: The weight of each training that is independent of the others in the mean.
-            Trainings of one seed in several folds are one where `shared_seeds` says so.
+            Trainings of one seed in several folds count as one if seeds are shared.
     """
 
     shares: tuple[float, ...]
@@ -94,7 +94,7 @@ class TrainingWeights:
 def cluster_sums(
     values: Float[np.ndarray, "rows cases"], clusters: Int[np.ndarray, " cases"]
 ) -> Float[np.ndarray, "rows clusters"]:
-    """Add up the cases of every cluster."""
+    """Return the sums over the cases of every cluster."""
     position = np.unique(clusters, return_inverse=True)[1]
     n_clusters = int(position.max(initial=-1)) + 1
     sums = [np.bincount(position, weights=row, minlength=n_clusters) for row in values]
@@ -106,17 +106,17 @@ def case_part(
     clusters: Int[np.ndarray, " cases"],
     strata: Int[np.ndarray, " cases"] | None = None,
 ) -> VariancePart:
-    """Estimate the variance of a mean that comes of the cases, from two clusters or more.
+    """Estimate the variance of a mean that is due to the cases, from two clusters or more.
 
-    Where every case is a cluster of its own, it is that of the sample mean. With clusters it is
-    that of the ratio estimator (Cochran, Sampling Techniques, 1977, chapter 9A), and degrees of
-    freedom are those of as many equal clusters as would weigh the same.
+    If every case is its own cluster, it is the variance of the sample mean. With larger clusters it
+    is that of the ratio estimator (Cochran, Sampling Techniques, 1977, chapter 9A), and the degrees
+    of freedom are those of the number of equal clusters that would weigh the same.
 
     Args:
-        values: One per case.
+        values: One value per case.
         clusters: Number of each case's cluster.
-        strata: Number of what each case is in, such as its fold, to leave out the variance between
-            these; `None` leaves out nothing.
+        strata: Number of each case's stratum, such as its fold, to exclude the variance between
+            strata; `None` excludes nothing.
     """
     residuals, lost = _within(values[None], strata)
     sizes = cluster_sums(np.ones((1, len(values))), clusters)[0]
@@ -131,11 +131,11 @@ def case_part(
 def _within(
     rows: Float[np.ndarray, "rows cases"], strata: Int[np.ndarray, " cases"] | None
 ) -> tuple[Float[np.ndarray, "rows cases"], int]:
-    """Return how far values are from their mean, or that of their stratum, and how many those are.
+    """Return deviations of values from the mean of their stratum, and the number of strata.
 
     Args:
         rows: Values.
-        strata: Number of each case's stratum; `None` is one of all.
+        strata: Number of each case's stratum; `None` is a single stratum.
     """
     if strata is None:
         return rows - rows.mean(axis=1, keepdims=True), 1
@@ -154,18 +154,18 @@ def training_spread(
 ) -> TrainingSpread:
     """Estimate the variance between trainings, pooled over folds and models.
 
-    Trainings without a seed are left out.
+    Trainings without a seed do not count.
 
     Args:
         table: Scores of one metric.
-        models: Models that are taken to have the same variance.
-        shared_seeds: Whether trainings of one seed have something in common in all folds: what
-            varies then is the mean over the cases of all folds.
-        strata: Number of what each case of the table is in, where scores were given weights that
-            differ between these; `None` where they were not.
+        models: Models that are assumed to have the same variance.
+        shared_seeds: Whether trainings of one seed have something in common in all folds; then the
+            mean over the cases of all folds varies as a whole.
+        strata: Number of each case's stratum, if scores were given weights that differ between
+            strata; `None` if not.
 
     Returns:
-        The variance; zero, with no degrees of freedom, where no training was repeated.
+        The variance; zero, with no degrees of freedom, if no training was repeated.
     """
     every = [np.ones(len(table.cases), dtype=bool)]
     parts = every if shared_seeds else [table.folds == fold for fold in np.unique(table.folds)]
@@ -192,7 +192,7 @@ def _noise_of_cases(
     clusters: Int[np.ndarray, " cases"],
     strata: Int[np.ndarray, " cases"] | None,
 ) -> float:
-    """Return the sum of squares of the trainings' means that the cases in them explain."""
+    """Return the part of the trainings' sum of squares that their cases explain."""
     within, lost = _within(residuals, strata)
     sums = cluster_sums(within, clusters)
     n_clusters, n_cases = int(sums.shape[1]), int(residuals.shape[1])
@@ -204,7 +204,7 @@ def _noise_of_cases(
 def _repeated_trainings(
     table: ScoreTable, model: str, cases: Bool[np.ndarray, " cases"]
 ) -> tuple[Float[np.ndarray, "trainings n"], Int[np.ndarray, " n"]] | None:
-    """Return the scores of seeds in the cases that all have, and where those are, if it is two."""
+    """Return the seeds' scores in the cases that all have, and those cases, if two or more."""
     has_seed = np.array([seed is not None for seed in table.seeds[model]])
     block = table.values[model][has_seed][:, cases]
     block = block[np.isfinite(block).any(axis=1)]
@@ -217,13 +217,13 @@ def _repeated_trainings(
 def training_weights(
     table: ScoreTable, model: str, used: Bool[np.ndarray, " cases"], *, shared_seeds: bool = False
 ) -> TrainingWeights:
-    """Find out how a model's mean is made of trainings.
+    """Return the weights of the trainings in a model's mean.
 
     Args:
         table: Scores of one metric.
         model: Name of the model.
-        used: The cases that the mean is taken over; the model has scores of all of them.
-        shared_seeds: Whether trainings of one seed in several folds are one.
+        used: The cases that the mean is taken over; the model has scores for all of them.
+        shared_seeds: Whether trainings of one seed in several folds count as one.
     """
     shares, n_trainings = [], []
     independent: dict[tuple[int | None, int | None], float] = {}
@@ -242,15 +242,15 @@ def training_weights(
 def training_parts(
     spreads: Sequence[TrainingSpread], factors: Sequence[float]
 ) -> list[VariancePart]:
-    """Return what trainings contribute to the variance of a mean, or of a difference of two.
+    """Return the contributions of trainings to the variance of a mean, or of a difference of two.
 
     Args:
-        spreads: Variances between trainings, each with degrees of freedom of its own.
+        spreads: Variances between trainings, each with its own degrees of freedom.
         factors: Variance of the mean in units of each of them.
 
     Returns:
-        A part for each; where all together are estimated below zero, none has a variance, and
-        where one is, it is taken off the others.
+        A part for each. If their sum is estimated below zero, none has a variance; if one of them
+        is, it is subtracted from the others.
     """
     unbiased = [s.unbiased_variance * factor for s, factor in zip(spreads, factors, strict=True)]
     total, positive = sum(unbiased), sum(max(part, 0.0) for part in unbiased)
@@ -272,29 +272,29 @@ def fold_part(
     within: VariancePart,
     trainings: float,
 ) -> VariancePart | None:
-    """Estimate what the folds' training data contribute to the variance of a difference.
+    """Estimate the contribution of the folds' training data to the variance of a difference.
 
-    One model makes more of some training data than the other does. It shows in folds that differ by
-    more than their cases and trainings explain: the variance of a random effect of folds, by the
-    method of moments (DerSimonian & Laird 1986), as restricted maximum likelihood finds it where
-    folds are of one size.
+    One model may learn more from some training data than the other does. This shows in folds that
+    differ by more than their cases and trainings explain: as the variance of a random effect of
+    folds, by the method of moments (DerSimonian & Laird 1986), which agrees with restricted maximum
+    likelihood if folds have the same size.
 
     Args:
         values: Differences of the cases.
         folds: Fold of each case.
-        within: What the cases within folds contribute.
-        trainings: What trainings that are independent between folds contribute.
+        within: The contribution of the cases within folds.
+        trainings: The contribution of trainings that are independent between folds.
 
     Returns:
-        The part; its mean square is what the folds show in all, cases and trainings included.
-        `None` below three folds, and where the folds differ by no more than expected.
+        The part; its mean square is the total between folds, including cases and trainings. `None`
+        with fewer than three folds, or if the folds differ by no more than expected.
     """
     numbers, sizes = np.unique(folds, return_counts=True)
     if len(numbers) < FEWEST_FOLDS:
         return None
     shares = sizes / sizes.sum()
     means = np.array([values[folds == fold].mean() for fold in numbers])
-    # A fold's own variance is taken to go with 1 / its share.
+    # The variance of a fold itself is assumed to be proportional to 1 / its share.
     between = float((shares * (means - values.mean()) ** 2).sum())
     expected = (within.variance + trainings) * (len(numbers) - 1)
     excess = (between - expected) / float((shares * (1 - shares)).sum())
@@ -308,11 +308,11 @@ def fold_part(
 def mean_variance(parts: Sequence[VariancePart]) -> MeanVariance:
     """Add up the variance of a mean, with the degrees of freedom of Satterthwaite (1946).
 
-    Never fewer than the least of the parts: the formula falls to zero where the variance of
-    trainings, with that of cases taken off, is estimated as zero.
+    There are never fewer than in the smallest of the parts, as the formula would give zero if the
+    variance of trainings, after subtracting that of cases, is estimated as zero.
 
     Args:
-        parts: What it is made of, cases first.
+        parts: Its contributions, cases first.
     """
     measured = [(p.mean_square, p.degrees_of_freedom) for p in parts if p.degrees_of_freedom]
     spread = sum(square**2 / n for square, n in measured)

@@ -1,4 +1,4 @@
-"""A sentence per comparison, generated from its numbers and never stronger than they are."""
+"""Verdicts: a sentence per comparison, made from its numbers and never stronger than they are."""
 
 import math
 from dataclasses import dataclass
@@ -23,11 +23,11 @@ Outcome = Literal[
 
 @dataclass(frozen=True)
 class Unit:
-    """How a metric is written.
+    """The unit in which a metric is written.
 
     Attributes:
-        name: What the numbers are, such as `Dice points` or `mm`.
-        factor: What the metric's own unit is multiplied by: 100 for Dice points.
+        name: Name of the unit, such as `Dice points` or `mm`.
+        factor: Factor from the metric's own unit: 100 for Dice points.
     """
 
     name: str
@@ -35,15 +35,15 @@ class Unit:
 
 
 def outcome(comparison: ModelComparison) -> Outcome:
-    """Say in a word what a comparison shows of the models.
+    """Return in a word what a comparison shows about the models.
 
-    A difference is shown where the interval leaves out zero and both tests, all after Holm's
-    correction, are below 5 %: that of the mean, which knows of the luck of training, and that of
-    the ranks, which a few extreme cases do not carry. Where one alone is, they disagree. Where a
-    model was not trained again with another seed, nothing is shown of the models.
+    A difference is shown if the interval excludes zero and both tests, all after Holm's correction,
+    are below 5 %: that of the mean, which accounts for the luck of training, and that of the ranks,
+    which a few extreme cases cannot decide. If only one is, they disagree. If a model was not
+    trained again with another seed, nothing is shown about the models.
 
     Args:
-        comparison: What `compare_models` or `compare_with_controls` returned.
+        comparison: A result of `compare_models` or `compare_with_controls`.
     """
     if not comparison.enough_cases:
         return "too few cases"
@@ -53,7 +53,7 @@ def outcome(comparison: ModelComparison) -> Outcome:
 
 
 def _shown(comparison: ModelComparison) -> Outcome:
-    """Say what is shown: of the models, or of these networks where nothing was repeated."""
+    """Return what is shown about the models, or about these networks if nothing was repeated."""
     interval = comparison.corrected_interval
     by_mean = comparison.p_difference_holm < ALPHA and not interval.low <= 0 <= interval.high
     by_ranks = comparison.p_wilcoxon_holm < ALPHA
@@ -65,16 +65,16 @@ def _shown(comparison: ModelComparison) -> Outcome:
 
 
 def verdict(comparison: ModelComparison, unit: Unit, *, differ_otherwise: bool = False) -> str:
-    """Say in one sentence what a comparison shows.
+    """Return one sentence on what a comparison shows.
 
     Args:
-        comparison: What `compare_models` or `compare_with_controls` returned.
-        unit: Of the metric.
-        differ_otherwise: Whether the models were found different in something else, so that it
-            would mislead to say that no difference is shown.
+        comparison: A result of `compare_models` or `compare_with_controls`.
+        unit: Unit of the metric.
+        differ_otherwise: Whether the models were found to differ in something else, so that it
+            would be misleading to say that no difference is shown.
 
     Returns:
-        The sentence, without a full stop; it does not name the model or the baseline.
+        The sentence, without a full stop and without the names of model and baseline.
     """
     result = outcome(comparison)
     if result == "too few cases":
@@ -107,16 +107,16 @@ def _says(
 
 
 def detection_differs(comparison: ModelComparison) -> bool:
-    """Tell whether rates were found different, if only of these trained networks."""
+    """Return whether rates were found to differ, even if only for these trained networks."""
     return comparison.enough_cases and _shown(comparison) in ("better", "worse")
 
 
 def detection_verdict(kind: Kind, comparison: ModelComparison, of: tuple[Rate, Rate]) -> str:
-    """Say in a clause whether a model sees a label where there is none, or misses it, more often.
+    """Return a clause on whether a model has more false alarms, or misses, than the baseline.
 
     Args:
-        kind: Which of them.
-        comparison: Of the rates.
+        kind: False alarms or misses.
+        comparison: Comparison of the rates.
         of: The rates of the model and of the baseline.
     """
     what, where = _DETECTION[kind]
@@ -145,7 +145,7 @@ def _trained_once(comparison: ModelComparison) -> str:
 
 
 def _reservation(comparison: ModelComparison) -> str:
-    """Say that fewer than three folds tell nothing of other training data."""
+    """Say that fewer than three folds tell nothing about other training data."""
     n_folds = comparison.fold_test.n_folds
     if n_folds >= FEWEST_FOLDS or not comparison.difference.includes_seed_variance:
         return ""
@@ -153,10 +153,10 @@ def _reservation(comparison: ModelComparison) -> str:
 
 
 def _sensitivity(comparison: ModelComparison, unit: Unit) -> str:
-    """Say what would have been shown.
+    """Say how large a difference would have been shown.
 
-    Nothing where the difference found is larger than that, or where cases that say something are
-    left out: a difference in those would not have been shown, however large.
+    The text is empty if the difference found is larger than that, or if informative cases are left
+    out, as a difference in those would not have been shown, however large.
     """
     if comparison.n_informative_left_out:
         return " in the cases that both have a score of"
@@ -177,14 +177,14 @@ def _disagreement(comparison: ModelComparison) -> str:
 
 
 def _evidence(comparison: ModelComparison, unit: Unit) -> str:
-    """Return the interval in the direction of the result, and what it rests on."""
+    """Return the interval in the direction of the result, and its evidence."""
     interval = comparison.corrected_interval
     ends = sorted([abs(interval.low), abs(interval.high)])
     return _interval_and_numbers(ends, comparison, unit)
 
 
 def _signed(comparison: ModelComparison, unit: Unit) -> str:
-    """Return the difference, model less baseline, and what it rests on."""
+    """Return the difference, model minus baseline, and its evidence."""
     interval = comparison.corrected_interval
     mean = _number(comparison.difference.mean, comparison, unit, sign="+")
     numbers = _interval_and_numbers([interval.low, interval.high], comparison, unit)
@@ -212,9 +212,9 @@ def _number(value: float, comparison: ModelComparison, unit: Unit, sign: str = "
 
 
 def _decimals(comparison: ModelComparison, unit: Unit) -> int:
-    """Return how many decimals the width of the interval allows, one at least.
+    """Return the number of decimals that the width of the interval allows, at least one.
 
-    Where it has none but that of rounding errors: one.
+    If its width is only a rounding error, this is one.
     """
     interval = comparison.corrected_interval
     arm = (interval.high - interval.low) / 2 * unit.factor
