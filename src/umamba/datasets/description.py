@@ -22,8 +22,10 @@ __all__ = [
     "check_trained_regions",
     "file_ending",
     "named_channels",
+    "names_by_values",
     "read_labels",
     "reversed_labels",
+    "values_of",
 ]
 
 # The endings that both we and nnU-Net's readers can read, whatever nnU-Net lists itself.
@@ -94,6 +96,16 @@ class DescribedLabels:
             for value, back in painted.items()
             if value != back and self.holders(value) == self.holders(back)
         }
+
+
+def values_of(label: object) -> tuple[int, ...]:
+    """Return the values of a label or region, be it 1, "1", [1, 2] or "(1, 2)"."""
+    return tuple(int(number) for number in re.findall(r"\d+", str(label), re.ASCII))
+
+
+def names_by_values(dataset_json: Mapping[str, Any]) -> dict[tuple[int, ...], str]:
+    """Return the names of labels and regions by their values: nnU-Net's summary has only those."""
+    return {values_of(value): name for name, value in dataset_json["labels"].items()}
 
 
 def channel_names(dataset_json: Mapping[str, Any]) -> list[str]:

@@ -17,6 +17,7 @@ from umamba.datasets.description import channel_names, check_trained_regions
 from umamba.errors import CheckpointError, PlansError, UMambaError, quoted, unknown_name
 from umamba.nnunet.checkpoints.contents import check_finite
 from umamba.nnunet.checkpoints.files import read_checkpoint
+from umamba.nnunet.fold_folders import fold_folder, fold_name, folders_of_folds
 from umamba.nnunet.plans.derivation import Plans, resolve
 from umamba.nnunet.plans.networks import building
 from umamba.nnunet.plans.values import check_configuration_values
@@ -100,7 +101,7 @@ def read_model(
     for fold in folds:
         _check_fold(folder, fold, checkpoint_name)
     files = [
-        folder / f"fold_{fold}" / checkpoint_name
+        fold_folder(folder, fold) / checkpoint_name
         for fold in folds or find_folds(folder, checkpoint_name)
     ]
     checkpoints = [read_checkpoint(file) for file in files]
@@ -143,12 +144,11 @@ def read_model(
 
 def find_folds(model_folder: Path, checkpoint_name: str) -> list[str]:
     """Return the trained folds; `all` only if it is the only one, as nnU-Net does."""
-    there = [
-        p.parent.name.removeprefix("fold_") for p in model_folder.glob(f"fold_*/{checkpoint_name}")
-    ]
+    there = [fold_name(folder) for folder in folders_of_folds(model_folder, checkpoint_name)]
     numbered = sorted(fold for fold in there if re.fullmatch("[0-9]+", fold))
     if not there:
-        others = sorted({p.name for p in model_folder.glob("fold_*/checkpoint_*.pth")})
+        folders = folders_of_folds(model_folder)
+        others = sorted({p.name for folder in folders for p in folder.glob("checkpoint_*.pth")})
         remedy = _remedy(others) or "; train first, or give -chk"
         msg = f"{model_folder} has no fold with a {checkpoint_name}{remedy}"
         raise CheckpointError(msg)
@@ -164,10 +164,10 @@ def _check_fold(model_folder: Path, fold: str, checkpoint_name: str) -> None:
     Raises:
         CheckpointError: If not; the message names those that exist.
     """
-    folder = model_folder / f"fold_{fold}"
+    folder = fold_folder(model_folder, fold)
     if (folder / checkpoint_name).is_file():
         return
-    there = {p.parent.name.removeprefix("fold_") for p in model_folder.glob("fold_*/*.pth")}
+    there = {fold_name(other) for other in folders_of_folds(model_folder, "*.pth")}
     if there and fold not in there:
         raise CheckpointError(unknown_name(f"in {model_folder} the fold", fold, sorted(there)))
     if remedy := _remedy(sorted(p.name for p in folder.glob("checkpoint_*.pth"))):

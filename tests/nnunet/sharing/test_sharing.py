@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -76,7 +77,7 @@ def test_what_is_exported_names_no_case_and_no_path(exported: Path) -> None:
     for secret in ("secret_case", "/home", "continue_training", "optimizer"):
         assert not any(secret in text for text in texts)
     card = (exported / "README.md").read_text()
-    assert "| 0 | 1 | 0.7500 | 0.7500 | not in any case |" in card
+    assert "| 0 | 1 | 0.7500 | 0.7500 | not in any case |" in re.sub(" +", " ", card)
     assert card.rstrip().endswith("CC BY 4.0")
     manifest = read_json(exported / "manifest.json")
     assert manifest["schema_version"] == 1

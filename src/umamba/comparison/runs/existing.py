@@ -12,6 +12,7 @@ from umamba.comparison.runs.budget import Length
 from umamba.comparison.runs.planning import Planned
 from umamba.comparison.runs.training_states import FINAL, is_validated
 from umamba.errors import UMambaError
+from umamba.nnunet.fold_folders import fold_folder
 from umamba.nnunet.paths import Paths
 from umamba.nnunet.plans.derivation import Plans, resolve
 from umamba.system.json_files import load_json
@@ -76,10 +77,10 @@ def find_stock_trainings(
                 and _is_same_network(folder / "plans.json", wanted, configuration)
             ):
                 found |= {
-                    fold: folder / f"fold_{fold}"
+                    fold: fold_folder(folder, fold)
                     for fold, cases in folds.items()
-                    if (folder / f"fold_{fold}" / FINAL).is_file()
-                    and is_validated(folder / f"fold_{fold}", cases, planned.source.file_ending)
+                    if (fold_folder(folder, fold) / FINAL).is_file()
+                    and is_validated(fold_folder(folder, fold), cases, planned.source.file_ending)
                 }
         yield from (StockTraining(model, fold, folder) for fold, folder in found.items())
 

@@ -15,6 +15,7 @@ from umamba.errors import PlansError, UMambaError
 from umamba.evaluation.cases import Labels
 from umamba.evaluation.labels import labels_from_dataset_json
 from umamba.evaluation.settings import EvaluationSettings
+from umamba.nnunet.fold_folders import fold_folder
 from umamba.nnunet.paths import Paths
 from umamba.nnunet.plans.derivation import PlanOptions, Plans, derive_plans, resolve
 from umamba.nnunet.plans.files import read_plans, write_plans
@@ -153,7 +154,7 @@ class Planned:
     def folder(self, training: Training, paths: Paths) -> Path:
         """Return the folder of a training, as nnU-Net names it."""
         model = f"nnUNetTrainerUMamba__{self.plans_name(training)}__{self.source.configuration}"
-        return paths.require("results") / self.source.dataset / model / f"fold_{training.fold}"
+        return fold_folder(paths.require("results") / self.source.dataset / model, training.fold)
 
 
 def find_source(request: ComparisonRequest, paths: Paths) -> Source:

@@ -16,6 +16,7 @@ from typing import Any
 from umamba import __version__
 from umamba.errors import CheckpointError, ModelFileError, quoted
 from umamba.nnunet.checkpoints.files import read_checkpoint
+from umamba.nnunet.fold_folders import fold_folder, folders_of_folds
 from umamba.nnunet.model_loading import find_folds, read_model
 from umamba.nnunet.paths import Paths
 from umamba.nnunet.preparation import find_dataset
@@ -38,6 +39,8 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)  # the first day that a zip file knows
 _UNIX = 3
 _SHOWN = 8
 _WEIGHTS = "weights.safetensors"
+
+_SUMMARY = "validation/summary.json"
 
 
 @dataclass(frozen=True)
@@ -102,8 +105,8 @@ def _finished_folds(request: ExportRequest, model: Path) -> list[str]:
     Raises:
         UMambaError: If one does, or if there is no fold.
     """
-    asked = [model / f"fold_{fold}" for fold in request.folds]
-    for folder in asked or sorted(model.glob("fold_*")):
+    asked = [fold_folder(model, fold) for fold in request.folds]
+    for folder in asked or folders_of_folds(model):
         refuse_if_at_work(folder, "export other folds with -f")
     return list(dict.fromkeys(request.folds)) or find_folds(model, request.checkpoint_name)
 
@@ -124,10 +127,11 @@ def _write_folder(
     folds, metrics = {}, {}
     for fold in _finished_folds(request, model):
         sys.stderr.write(f"exporting fold {fold}\n")
-        record = _write_fold(request, model / f"fold_{fold}", folder / f"fold_{fold}")
-        cases = count_cases(model / f"fold_{fold}", dataset_json, splits)
+        source = fold_folder(model, fold)
+        record = _write_fold(request, source, fold_folder(folder, fold))
+        cases = count_cases(source, dataset_json, splits)
         folds[fold] = replace(record, training_cases=cases[0], validation_cases=cases[1])
-        summary = model / f"fold_{fold}" / "validation" / "summary.json"
+        summary = source / _SUMMARY
         if summary.is_file():
             metrics[fold] = _metrics(load_json(summary))
     files = sorted(path for path in folder.rglob("*") if path.is_file())
@@ -221,8 +225,8 @@ def _case_ids(model: Path) -> set[str]:
     """Return the names of the cases that the folds were validated on."""
     files = [
         Path(str(case.get("prediction_file", ""))).name
-        for summary in model.glob("fold_*/validation/summary.json")
-        for case in load_json(summary).get("metric_per_case", [])
+        for fold in folders_of_folds(model, _SUMMARY)
+        for case in load_json(fold / _SUMMARY).get("metric_per_case", [])
     ]
     return {name.split(".", 1)[0] for name in files}
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from umamba.errors import UMambaError
+from umamba.nnunet.fold_folders import fold_name
 from umamba.system.json_files import load_json_list
 from umamba.system.numerals import whole_number
 
@@ -33,7 +34,7 @@ def count_cases(
         found = _SPLIT.findall(log.read_text(encoding="utf-8", errors="replace"))
         if found:
             return int(found[-1][0]), int(found[-1][1])
-    fold = folder.name.removeprefix("fold_")
+    fold = fold_name(folder)
     if fold == "all":  # validated on what it was trained on
         count = dataset_json.get("numTraining")
         return count, count

@@ -13,6 +13,7 @@ from typing import Any
 
 from umamba.errors import CheckpointError, ModelFileError, UMambaError
 from umamba.nnunet.checkpoints.files import read_checkpoint, write_checkpoint
+from umamba.nnunet.fold_folders import fold_folder, fold_name, folders_of_folds
 from umamba.nnunet.model_loading import read_model
 from umamba.nnunet.paths import Paths
 from umamba.nnunet.sharing.manifest import CARD, MANIFEST, sha256, verify_folder
@@ -165,8 +166,8 @@ def _build_exported(folder: Path, source: Path, models: Path) -> _Model:
             "inference_allowed_mirroring_axes": record.mirroring_axes,
             "current_epoch": record.epochs,
         }
-        (model / f"fold_{fold}").mkdir()
-        _write(checkpoint, model / f"fold_{fold}" / _FINAL)
+        fold_folder(model, fold).mkdir()
+        _write(checkpoint, fold_folder(model, fold) / _FINAL)
     return _Model(model, manifest.dataset, manifest.folder_name)
 
 
@@ -203,12 +204,12 @@ def _is_of_model(name: str) -> bool:
 
 def _check_loads(folder: Path, *, trust_plans: bool) -> None:
     """Check that every checkpoint fits the network that the plans describe."""
-    checkpoints = sorted(folder.glob("fold_*/*.pth"))
+    checkpoints = [path for fold in folders_of_folds(folder) for path in sorted(fold.glob("*.pth"))]
     if not checkpoints:
         msg = f"{folder} has no fold with a checkpoint"
         raise ModelFileError(msg)
     for path in checkpoints:
-        fold = path.parent.name.removeprefix("fold_")
+        fold = fold_name(path.parent)
         sys.stderr.write(f"checking {folder.name}, fold {fold}\n")
         read_model(folder, (fold,), path.name, trust_plans=trust_plans)
 

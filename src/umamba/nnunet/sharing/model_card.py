@@ -1,13 +1,13 @@
 """The text that goes with a shared model: its data, its quality and its purpose."""
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from umamba.datasets.description import channel_names
+from umamba.datasets.description import channel_names, names_by_values, values_of
 from umamba.images.file_names import GEOMETRY_ENDINGS
 from umamba.nnunet.plans.derivation import Plans, resolve
 from umamba.nnunet.sharing.manifest import Manifest
+from umamba.reporting.tables import markdown_table
 
 __all__ = ["model_card"]
 
@@ -61,7 +61,7 @@ tags: [medical-imaging, segmentation, nnunet, umamba]
 
 ## Metrics
 
-{_metrics_table(manifest.metrics, dataset_json["labels"])}
+{_metrics_table(manifest.metrics, dataset_json)}
 
 ## Intended use
 
@@ -111,44 +111,34 @@ def _folds_table(manifest: Manifest) -> str:
         [fold, *(_count(getattr(record, column)) for column in columns)]
         for fold, record in manifest.folds.items()
     ]
-    return _table(["fold", *(column.replace("_", " ") for column in columns)], rows)
+    head = ["fold", *(column.replace("_", " ") for column in columns)]
+    return "\n".join(markdown_table([head, *rows], texts=(0,)))
 
 
 def _count(number: int | None) -> str:
     return "not known" if number is None else str(number)
 
 
-def _table(head: list[str], rows: list[list[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(
-        f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines
-    )
-
-
 def _ending(dataset_json: Mapping[str, Any]) -> str:
     return str(dataset_json["file_ending"])
 
 
-def _metrics_table(metrics: Mapping[str, Any], labels: Mapping[str, Any]) -> str:
+def _metrics_table(metrics: Mapping[str, Any], dataset_json: Mapping[str, Any]) -> str:
     if not metrics:
         return f"No validation was found. {_TO_COMPLETE}"
-    names = {_values(value): name for name, value in labels.items()}
-    found = sorted({label for fold in metrics.values() for label in fold["dice"]}, key=_values)
+    names = names_by_values(dataset_json)
+    found = sorted({label for fold in metrics.values() for label in fold["dice"]}, key=values_of)
     rows = [
         [fold, str(values["cases"]), _number(values["mean_dice"])]
         + [_number(values["dice"].get(label)) for label in found]
         for fold, values in metrics.items()
     ]
-    columns = [names.get(_values(label), f"label {label}") for label in found]
+    columns = [names.get(values_of(label), f"label {label}") for label in found]
+    table = markdown_table([["fold", "cases", "mean Dice", *columns], *rows], texts=(0,))
     return (
         "Dice on the validation cases of each fold, which its training has not seen (those of fold "
-        f"`all` were trained on):\n\n{_table(['fold', 'cases', 'mean Dice', *columns], rows)}"
+        "`all` were trained on):\n\n" + "\n".join(table)
     )
-
-
-def _values(label: Any) -> tuple[int, ...]:
-    """Return the values of a label or region, be it 1, "1", [1, 2] or "(1, 2)"."""
-    return tuple(int(number) for number in re.findall(r"\d+", str(label), re.ASCII))
 
 
 def _number(value: float | None) -> str:

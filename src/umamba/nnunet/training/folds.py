@@ -8,8 +8,10 @@ from typing import Any
 
 import torch
 
+from umamba.datasets.description import names_by_values, values_of
 from umamba.errors import UMambaError, closest
 from umamba.nnunet.checkpoints.files import only_safe_loading, read_checkpoint
+from umamba.nnunet.fold_folders import fold_folder
 from umamba.nnunet.plans.derivation import Plans, next_stages, resolve
 from umamba.nnunet.plans.networks import build_network
 from umamba.nnunet.preparation import ensure_preprocessed, find_dataset
@@ -119,7 +121,7 @@ def train(request: TrainingRequest) -> Path:
     _check_length(request, trainer_class)
     results = paths.require("results") / dataset
     name = f"{trainer_class.__name__}__{request.plans}__{request.configuration}"
-    folder = results / name / f"fold_{fold}"
+    folder = fold_folder(results / name, fold)
     refuse_if_at_work(folder)  # whose state changes meanwhile
     _check_state(request, folder)
     check_writable(folder, "--results")
@@ -173,12 +175,10 @@ def validation_dice(folder: Path) -> tuple[dict[str, float], float]:
         it.
     """
     summary = load_json(folder / "validation" / "summary.json")
-    labels = load_json(folder.parent / "dataset.json")["labels"]
-    names = {  # by the keys that nnU-Net's summary gives labels and regions
-        str(tuple(value) if isinstance(value, list) else value): name
-        for name, value in labels.items()
+    names = names_by_values(load_json(folder.parent / "dataset.json"))
+    dice = {
+        names.get(values_of(key), key): float(row["Dice"]) for key, row in summary["mean"].items()
     }
-    dice = {names.get(key, key): float(row["Dice"]) for key, row in summary["mean"].items()}
     return dice, float(summary["foreground_mean"]["Dice"])
 
 

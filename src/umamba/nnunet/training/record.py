@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from umamba.errors import CheckpointError, PlansError, UMambaError
+from umamba.nnunet.fold_folders import fold_folder, folders_of_folds
 from umamba.nnunet.plans.derivation import Plans, resolve
 from umamba.system.json_files import load_json
 
@@ -36,9 +37,8 @@ def check_other_folds(
     Raises:
         PlansError: If they were not.
     """
-    others = sorted(
-        {p.parent.name for p in model_folder.glob("fold_*/checkpoint_*.pth")} - {f"fold_{fold}"}
-    )
+    trained = folders_of_folds(model_folder, "checkpoint_*.pth")
+    others = [folder.name for folder in trained if folder != fold_folder(model_folder, fold)]
     if not others:
         return
     try:
