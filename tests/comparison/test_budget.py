@@ -25,7 +25,7 @@ def test_lengths(text: str, length: Length, tag: str) -> None:
 
 @pytest.mark.parametrize("text", ["epochs", "epochs:0", "epochs:1.5", "days:3", "hours:nan", "5"])
 def test_no_budgets(text: str) -> None:
-    with pytest.raises(ValueError, match=r"is no budget|could not convert string to float"):
+    with pytest.raises(ValueError, match=r"is not a budget|could not convert string to float"):
         Budget.parse(text)
 
 

@@ -124,4 +124,4 @@ def test_odd_arguments_are_repeated_on_one_line(capsys: pytest.CaptureFixture[st
             main(arguments)
         error = capsys.readouterr().err
         assert is_shown(error)
-        assert all(line.startswith(("umamba", "usage")) for line in error.splitlines())
+        assert all(line.startswith(("umamba", "see umamba")) for line in error.splitlines())

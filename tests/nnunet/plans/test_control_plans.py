@@ -80,7 +80,7 @@ def test_mixer_and_scan_choose_the_plans(folder: Path) -> None:
     [
         (
             ("umamba_bot", "--mixer", "attention", "--scan", "axes"),
-            "model 'umamba_bot' has no mixer 'attention' and scan 'axes'; of its network there are "
+            "model 'umamba_bot' has no mixer 'attention' and scan 'axes'; its network exists as "
             "umamba_bot, umamba_bot_official, umamba_bot_official_nomamba, ",
         ),
         (("umamba_enc_official", "--mixer", "lti"), "'umamba_enc_official' has no mixer 'lti'"),
