@@ -46,6 +46,16 @@ def test_the_table_shows_cases_averages_and_empty_masks(folders, capsys):
     assert "NSD tolerance: 1 px" in shown.out
 
 
+def test_what_rounds_to_zero_has_no_sign(tmp_path, capsys):
+    reference = np.ones((200, 200), np.uint8)
+    prediction = reference.copy()
+    prediction[0, 0] = 0  # the volume is too small by a 40,000th
+    save(tmp_path / "p" / "a.png", prediction)
+    save(tmp_path / "r" / "a.png", reference)
+    assert evaluate(tmp_path) == 0
+    assert "-0.0000" not in capsys.readouterr().out
+
+
 def test_json(folders, capsys):
     assert evaluate(folders, "--json", "--tolerance", "2", "1=6") == 0
     content = json.loads(capsys.readouterr().out)

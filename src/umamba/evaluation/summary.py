@@ -176,7 +176,8 @@ def _cells(metrics: Mapping[str, Any]) -> list[str]:
 def _shown(value: float | int | None) -> str:
     if value is None:
         return "-"
-    return str(value) if isinstance(value, int) else f"{value:.4f}"
+    # Adding zero turns what rounds to -0 into 0.
+    return str(value) if isinstance(value, int) else f"{round(value, 4) + 0.0:.4f}"
 
 
 def _object_cells(row: Row, evaluation: FolderEvaluation) -> list[str]:
