@@ -7,7 +7,7 @@ handlers as they were. Errors that the user can act on are raised as a `UMambaEr
 """
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -31,6 +31,7 @@ from umamba.results import (
 )
 from umamba.system.environment import environment, patient_threads
 from umamba.system.limits import available_cores
+from umamba.system.progress import ShowProgress
 
 if TYPE_CHECKING:
     from umamba.comparison.runs.state import Comparison
@@ -52,7 +53,6 @@ __all__ = [
 P = ParamSpec("P")
 Asked = TypeVar("Asked", bound=Request)
 Result = TypeVar("Result")
-Progress = Callable[[Sequence[Any], str], Iterable[Any]]
 
 
 def _function(
@@ -148,7 +148,7 @@ def run_prediction(request: PredictionRequest) -> PredictionResult:
 
 
 def run_evaluation(
-    request: EvaluationRequest, progress: Progress = lambda items, _: items
+    request: EvaluationRequest, progress: ShowProgress = lambda items, _: items
 ) -> EvaluationResult:
     """Compare predicted masks with their references: files of the same name in two folders.
 

@@ -4,7 +4,7 @@ import gzip
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,12 +33,12 @@ from umamba.images.files import (
     write_image,
 )
 from umamba.images.mask_values import integer_layer
+from umamba.system.progress import ShowProgress
 from umamba.system.publishing import publication
 
 __all__ = ["CreatedDataset", "DatasetRequest", "create_dataset"]
 
 Array = npt.NDArray[Any]
-Progress = Callable[[Sequence[Any], str], Iterable[Any]]
 
 _NAME = re.compile(r"Dataset(\d{3})_[A-Za-z0-9][A-Za-z0-9_.-]*", re.ASCII)
 
@@ -111,7 +111,7 @@ class _Layout:
         return "NaturalImage2DIO" if self.n_dims == 2 else "Tiff3DIO"
 
 
-def create_dataset(request: DatasetRequest, progress: Progress | None = None) -> CreatedDataset:
+def create_dataset(request: DatasetRequest, progress: ShowProgress | None = None) -> CreatedDataset:
     """Check all cases, then write `imagesTr`, `labelsTr` and `dataset.json`.
 
     Args:
@@ -173,7 +173,7 @@ def _check_name(request: DatasetRequest) -> None:
 
 
 def _check_cases(
-    request: DatasetRequest, progress: Progress
+    request: DatasetRequest, progress: ShowProgress
 ) -> tuple[list[CaseFacts], list[Problem]]:
     found = find_cases(request.images, request.masks, request.naming)
     problems = [*found.problems, *other_files(found.others)]
@@ -251,7 +251,7 @@ def _write(
     facts: Sequence[CaseFacts],
     layout: _Layout,
     folder: Path,
-    progress: Progress,
+    progress: ShowProgress,
 ) -> None:
     """Write the files of the data set into a new folder."""
     for name in ("imagesTr", "labelsTr"):

@@ -31,6 +31,7 @@ from umamba.images.file_names import GEOMETRY_ENDINGS, split_ending
 from umamba.images.mask_values import values_in
 from umamba.system.interruption import StopRequest
 from umamba.system.processes import become_worker, kill_children
+from umamba.system.progress import ShowProgress
 from umamba.system.terminal import one_line
 
 __all__ = ["FolderEvaluation", "FolderRequest", "evaluate_folders"]
@@ -38,7 +39,6 @@ __all__ = ["FolderEvaluation", "FolderRequest", "evaluate_folders"]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 _SHOWN_REASONS = 3
-Progress = Callable[[Sequence[Any], str], Iterable[Any]]
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class _Outcome:
 
 
 def evaluate_folders(
-    request: FolderRequest, progress: Progress = lambda items, _: items
+    request: FolderRequest, progress: ShowProgress = lambda items, _: items
 ) -> FolderEvaluation:
     """Evaluate every prediction that has a reference.
 

@@ -1,9 +1,8 @@
 """Check an nnU-Net raw data set before training, without changing anything in it."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from umamba.datasets.checks import Case, CaseFacts, Problem, errors_of, inspect_case, short
 from umamba.datasets.comparison import check_across, check_channel_count, duplicates
@@ -12,11 +11,10 @@ from umamba.nnunet.paths import Paths
 from umamba.nnunet.preparation import find_dataset
 from umamba.nnunet.raw_dataset import RawDataset, open_raw_dataset
 from umamba.nnunet.splits import check_splits, read_splits
+from umamba.system.progress import ShowProgress
 from umamba.system.terminal import one_line
 
 __all__ = ["DatasetReport", "check_dataset"]
-
-Progress = Callable[[Sequence[Any], str], Iterable[Any]]
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,9 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def check_dataset(dataset: str, paths: Paths, progress: Progress | None = None) -> DatasetReport:
+def check_dataset(
+    dataset: str, paths: Paths, progress: ShowProgress | None = None
+) -> DatasetReport:
     """Read every file of a raw data set, one case at a time, and report all that is wrong.
 
     Args:

@@ -1,8 +1,13 @@
 """The progress of a command through its cases, and about how long the rest takes."""
 
 import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
-__all__ = ["CaseProgress"]
+__all__ = ["CaseProgress", "ShowProgress"]
+
+# Passes items through, and shows on the way how far they are, under a title.
+ShowProgress = Callable[[Sequence[Any], str], Iterable[Any]]
 
 _MINUTE, _HOUR = 60, 3600
 
