@@ -24,13 +24,14 @@ from faked_trainings import (
     write_training,
 )
 from umamba.comparison.rows import Cost, Training
-from umamba.comparison.runs import collecting, engine, opening, training_states
+from umamba.comparison.runs import collecting, engine, opening
 from umamba.comparison.runs.budget import Budget
 from umamba.comparison.runs.collecting import Collector
 from umamba.comparison.runs.engine import run_comparison
 from umamba.comparison.runs.executor import Event, Job
 from umamba.comparison.runs.opening import open_comparison
 from umamba.comparison.runs.planning import ComparisonRequest
+from umamba.comparison.runs.training_states import wait_for_trainings
 from umamba.errors import PlansError, ResumableInterruptError, UMambaError
 from umamba.evaluation.settings import EvaluationSettings
 from umamba.nnunet.checkpoints.files import write_checkpoint
@@ -259,20 +260,20 @@ with only_training(Path(sys.argv[1])):
 def test_trainings_that_a_killed_call_left_behind_may_save(
     paths: Paths,
     capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
     seconds: float,
     waits: bool,
 ) -> None:
     first = open_comparison(request_for(paths), paths, dry=False)
     folder = first.folder(Training("unetpp", 0, 0))
     folder.mkdir(parents=True)
-    if not waits:
-        monkeypatch.setattr(training_states, "_LONGEST_WAIT_SECONDS", 0.1)
     command = [sys.executable, "-c", _HOLD, str(folder), str(seconds)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as orphan:
         assert orphan.stdout is not None
         orphan.stdout.readline()
-        open_comparison(request_for(paths), paths, dry=False)
+        if waits:
+            open_comparison(request_for(paths), paths, dry=False)
+        else:
+            wait_for_trainings([folder], most_seconds=0.1)
         assert (folder / "saved").exists() == waits
         orphan.kill()
     assert f"waiting for the training in {folder}" in capsys.readouterr().err

@@ -21,7 +21,6 @@ from dataset_files import (
     save_pair,
     save_png_pair,
 )
-from umamba.datasets import creation as dataset_module
 from umamba.errors import DatasetError, UMambaError
 from umamba.images.files import read_image
 
@@ -260,13 +259,14 @@ def test_nothing_half_written_stays(folders, monkeypatch, error):
     make(folders)
     before = (folders / "raw" / NAME / "dataset.json").stat().st_mtime_ns
     copied = []
+    copy = shutil.copyfile
 
     def copy_one(source, target):
         if copied:
             raise error
-        copied.append(shutil.copyfile(source, target))
+        copied.append(copy(source, target))
 
-    monkeypatch.setattr(dataset_module, "_copy", copy_one)
+    monkeypatch.setattr(shutil, "copyfile", copy_one)
     with pytest.raises((UMambaError, KeyboardInterrupt), match=r"No space left|^$"):
         make(folders, overwrite=True)
     assert copied

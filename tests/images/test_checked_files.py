@@ -95,10 +95,13 @@ def test_other_labels_in_dataset_json_are_judged_anew(folders):
     assert any("rare" in problem for problem in problems)
 
 
-def test_another_version_reads_again(folders, monkeypatch):
+def test_what_another_version_remembered_is_read_again(folders):
     save_raw(folders)
     check(folders)
-    monkeypatch.setattr(checked_files, "_version", lambda: "another")
+    (path,) = memory_files()
+    head, entries = path.read_text().splitlines()
+    head = json.dumps({**json.loads(head), "version": "another"})
+    path.write_text(f"{head}\n{entries}\n")
     assert check(folders)[0] == 0
     assert check(folders)[0] == 10
 
@@ -212,14 +215,13 @@ def test_a_file_that_changes_while_it_is_read_is_not_remembered(folders, tmp_pat
     assert memory_files() == []
 
 
-def test_few_data_sets_are_remembered(folders, tmp_path, monkeypatch):
-    monkeypatch.setattr(checked_files, "_MOST_DATASETS", 3)
+def test_few_data_sets_are_remembered(folders, tmp_path):
     path = tmp_path / "a.nii.gz"
     save(path, disc(4, 6, 8))
     for number in range(5):
         memory = CheckedFiles(folders / str(number))
         memory.facts(path, None, is_mask=True)
-        memory.save()
+        memory.save(most_datasets=3)
         for age, file in enumerate(memory_files()):
             os.utime(file, (age, age + 10 * (file not in memory_files()[:-1])))
     assert len(memory_files()) == 3

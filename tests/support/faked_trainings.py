@@ -124,7 +124,7 @@ class FakeExecutor:
             job.log.parent.mkdir(parents=True, exist_ok=True)
             if self.stop_after is not None and len(self.jobs) > self.stop_after:
                 self._train(job, "checkpoint_latest.pth")
-                stop._received = "SIGTERM"
+                stop.ask("SIGTERM")
                 yield Event(job, "ended", 75)
             elif job.name in self.failing:
                 job.log.write_text("working\numamba train: out of luck\n\n")

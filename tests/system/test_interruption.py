@@ -13,7 +13,6 @@ import pytest
 
 from toy_process import processes_of
 from umamba.errors import ResumableInterruptError
-from umamba.system import interruption
 from umamba.system.interruption import StopRequest, how_to_go_on, resumable
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1]
@@ -52,7 +51,7 @@ def test_a_deferred_signal_is_noted_and_a_later_ctrl_c_interrupts(
         assert stop.reason() == number.name
         for repeated in (number, signal.SIGINT):  # as `timeout` and schedulers do
             os.kill(os.getpid(), repeated)
-        monkeypatch.setattr(interruption, "_SECONDS_OF_ONE_REQUEST", 0.0)
+        monkeypatch.setattr(time, "monotonic", lambda now=time.monotonic: now() + 1.0)
         if number != signal.SIGINT:
             os.kill(os.getpid(), number)  # schedulers do so later, too
         with pytest.raises(KeyboardInterrupt, match="SIGINT"):
@@ -138,14 +137,12 @@ def run_child(code: str, *, ended_by: Callable[["subprocess.Popen[str]"], None])
 
 STUCK = """
 import multiprocessing, threading, time
-from umamba.system import interruption
 from umamba.system.interruption import StopRequest, resumable
-interruption._SECONDS_TO_UNWIND = 0.5
 lock = multiprocessing.get_context("fork").Lock()
 lock.acquire()
 child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
 child.start()
-with StopRequest(ends_process=True).listening(), resumable(lambda: ADVICE):
+with StopRequest(ends_process=True, seconds_to_unwind=0.5).listening(), resumable(lambda: ADVICE):
     try:
         print(child.pid, flush=True)
         time.sleep(60)

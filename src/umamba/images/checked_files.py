@@ -70,8 +70,12 @@ class CheckedFiles:
             self._used[key] = facts.to_dict()
         return facts
 
-    def save(self) -> None:
-        """Remember the files of this run, and no others; it does not matter if that fails."""
+    def save(self, most_datasets: int = _MOST_DATASETS) -> None:
+        """Remember the files of this run, and no others; it does not matter if that fails.
+
+        Args:
+            most_datasets: How many data sets are remembered; older ones are forgotten.
+        """
         if self._file is None or self._used == self._known or len(self._used) > _MOST_FILES:
             return
         entries = json.dumps(self._used)
@@ -79,7 +83,7 @@ class CheckedFiles:
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
             write_whole(self._file, f"{json.dumps(head)}\n{entries}\n")
-            _prune(self._file.parent)
+            _prune(self._file.parent, most_datasets)
         except (OSError, UMambaError):
             log.debug("cannot remember what was checked", exc_info=True)
 
@@ -171,11 +175,11 @@ def _version() -> str:
     return code.hexdigest()
 
 
-def _prune(folder: Path) -> None:
+def _prune(folder: Path, most_datasets: int) -> None:
     """Forget the data sets that were checked longest ago."""
     kept = 0
     newest = sorted(folder.glob("*.json"), key=lambda file: file.stat().st_mtime, reverse=True)
     for n, file in enumerate(newest):
         kept += file.stat().st_size
-        if n > 0 and (n >= _MOST_DATASETS or kept > _MOST_BYTES):
+        if n > 0 and (n >= most_datasets or kept > _MOST_BYTES):
             file.unlink()

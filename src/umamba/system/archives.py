@@ -22,11 +22,12 @@ _LONGEST_NAME = 240  # in bytes, with its folders
 _RESERVED = frozenset('<>:"|?*\\')
 
 
-def list_members(path: Path) -> list[zipfile.ZipInfo]:
+def list_members(path: Path, most_bytes: int = _MOST_BYTES) -> list[zipfile.ZipInfo]:
     """Return the files in a zip file, once all of them can be unpacked safely.
 
     Args:
         path: The zip file.
+        most_bytes: How many bytes it may unpack to, whatever its own size.
 
     Returns:
         Its files, without folders and the hidden files that systems add.
@@ -52,7 +53,7 @@ def list_members(path: Path) -> list[zipfile.ZipInfo]:
             msg = f"{path} holds {member.filename!r} twice; {_NOTHING_UNPACKED}"
             raise ModelFileError(msg)
         seen.add(folded)
-    _check_sizes(members, path)
+    _check_sizes(members, path, most_bytes)
     return [m for m in members if not m.is_dir() and not is_hidden_below(m.filename)]
 
 
@@ -94,7 +95,7 @@ def check_member_name(name: str, path: Path) -> None:
         raise ModelFileError(msg)
 
 
-def _check_sizes(members: list[zipfile.ZipInfo], path: Path) -> None:
+def _check_sizes(members: list[zipfile.ZipInfo], path: Path, most_bytes: int) -> None:
     """Check that the files do not unpack to far more than such a file should hold."""
     packed = sum(member.compress_size for member in members)
     total = sum(member.file_size for member in members)
@@ -110,7 +111,7 @@ def _check_sizes(members: list[zipfile.ZipInfo], path: Path) -> None:
             f"{swollen.file_size} bytes, as a zip bomb does; {_NOTHING_UNPACKED}"
         )
         raise ModelFileError(msg)
-    most = min(_MOST_BYTES, max(64 * _SMALL, _MOST_MEAN_RATIO * path.stat().st_size))
+    most = min(most_bytes, max(64 * _SMALL, _MOST_MEAN_RATIO * path.stat().st_size))
     if total > most:
         msg = (
             f"{path} would grow to {total} bytes, more than {most}, as a zip bomb does; "

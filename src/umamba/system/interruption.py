@@ -51,8 +51,9 @@ class StopRequest:
     Args:
         stop_file: A file that asks to stop as soon as it exists.
         hours: How long from now until a stop is requested; `None` means no limit.
-        ends_process: Whether the process exists for this work only. If so, it ends a few
-            seconds after an interrupt, with its workers, even where they wait for each other.
+        ends_process: Whether the process exists for this work only. If so, it ends some time
+            after an interrupt, with its workers, even where they wait for each other.
+        seconds_to_unwind: That time.
         until_exit: Whether nothing but the exit follows. If so, further signals are ignored after
             an interrupt: the process would die of them, and its exit code be lost.
 
@@ -66,6 +67,7 @@ class StopRequest:
         hours: float | None = None,
         *,
         ends_process: bool = False,
+        seconds_to_unwind: float = _SECONDS_TO_UNWIND,
         until_exit: bool = False,
     ) -> None:
         if hours is not None and not hasattr(signal, "setitimer"):
@@ -74,6 +76,7 @@ class StopRequest:
         self._stop_file = stop_file
         self._deadline = None if hours is None else time.monotonic() + hours * 3600
         self._ends_process = ends_process
+        self._seconds_to_unwind = seconds_to_unwind
         self._until_exit = until_exit
         self._received: str | None = None
         self._received_at = 0.0
@@ -85,7 +88,7 @@ class StopRequest:
             return f"the file {self._stop_file}"
         # Outside the main thread no timer interrupts.
         if self._deadline is not None and time.monotonic() >= self._deadline:
-            self._note(_LIMIT)
+            self.ask(_LIMIT)
         return self._received
 
     def honour(self) -> None:
@@ -145,7 +148,8 @@ class StopRequest:
         finally:
             self._deferred = False
 
-    def _note(self, reason: str) -> None:
+    def ask(self, reason: str) -> None:
+        """Ask to stop at the next occasion; of several reasons the first counts."""
         if self._received is None:
             self._received, self._received_at = reason, time.monotonic()
 
@@ -168,7 +172,7 @@ def _handler() -> "signal._HANDLER":
             return
         first_at = min((r._received_at for r in _listeners if r._received), default=None)
         for request in _listeners:
-            request._note(_name(number))
+            request.ask(_name(number))
         if any(request._deferred for request in _listeners):
             again = first_at is not None and number == signal.SIGINT
             if not again or time.monotonic() - (first_at or 0) < _SECONDS_OF_ONE_REQUEST:
@@ -186,9 +190,10 @@ def _interrupt(reason: str) -> None:
     """
     if _listeners and not _unwinding:
         _unwinding.append(time.monotonic())
-        if any(request._ends_process for request in _listeners):
+        left = min((r._seconds_to_unwind for r in _listeners if r._ends_process), default=None)
+        if left is not None:
             # Not a `threading.Thread`, whose locks the interrupted code may hold.
-            _thread.start_new_thread(_end_if_late, (reason, _unwinding[0]))
+            _thread.start_new_thread(_end_if_late, (reason, _unwinding[0], left))
     raise KeyboardInterrupt(reason)
 
 
@@ -210,8 +215,8 @@ def _repeat(number: int) -> None:
         os.kill(os.getpid(), number)
 
 
-def _end_if_late(reason: str, began: float) -> None:
-    time.sleep(_SECONDS_TO_UNWIND)
+def _end_if_late(reason: str, began: float, seconds: float) -> None:
+    time.sleep(seconds)
     if _unwinding != [began]:
         return
     advice = _advice()

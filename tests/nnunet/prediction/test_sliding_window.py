@@ -1,5 +1,6 @@
 """The labels of stock nnU-Net, voxel for voxel, whatever is kept in memory."""
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -81,16 +82,9 @@ TRANSPOSED = {"transpose_forward": [2, 0, 1], "transpose_backward": [1, 2, 0]}
         ),
     ],
 )
-@pytest.mark.parametrize("in_memory", [True, False], ids=["memory", "file"])
 def test_labels_are_those_of_stock(
-    in_memory: bool,
-    model: dict[str, Any],
-    image: dict[str, Any],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    model: dict[str, Any], image: dict[str, Any], tmp_path: Path
 ) -> None:
-    if not in_memory:
-        monkeypatch.setattr("umamba.nnunet.prediction.sliding_window._IN_MEMORY", 0)
     folder = write_model(tmp_path / "model", **model)
     write_image(tmp_path / "in" / "a_0000.nii.gz", **image)
     mirroring = "mirror_axes" in model
@@ -150,13 +144,25 @@ def test_probabilities_are_those_of_stock(tmp_path: Path) -> None:
     assert names == ["a.nii.gz", "a.npz", "a.pkl"]
 
 
-def test_logits_come_back_as_they_were_written(tmp_path: Path) -> None:
+@pytest.mark.parametrize("most_in_memory", [2 * 3 * 5 * 4 * 2, 2 * 3 * 5 * 4 * 2 - 1])
+def test_logits_come_back_as_they_were_written_to_memory_or_to_a_file_without_a_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most_in_memory: int
+) -> None:
+    files: list[Any] = []
+    make = tempfile.TemporaryFile
+    monkeypatch.setattr(
+        tempfile, "TemporaryFile", lambda **to: files.append(make(**to)) or files[0]
+    )
     planes = torch.randn(3, 5, 4, 2).half()
-    store = LogitStore(planes.shape, tmp_path)
+    store = LogitStore(planes.shape, tmp_path, most_in_memory)
     store.write(3, planes[:, 3:])
     store.write(0, planes[:, :3])
     assert torch.equal(store.read(1, 3), planes[:, 1:4])
     assert np.array_equal(store.channel(2), planes[2:].numpy())
+    assert len(files) == (most_in_memory < 2 * planes.numel())
+    assert not list(tmp_path.iterdir())
+    store.close()
+    assert all(file.closed for file in files)
 
 
 def test_room_on_the_disk_is_looked_for_before_the_work(

@@ -19,8 +19,6 @@ from toy import NAME, read_json, voxels, write_toy_images
 from toy_model import MODEL, toy_plans, write_toy_model
 from umamba.cli.main import main
 from umamba.nnunet.sharing.weight_files import read_weights, write_weights
-from umamba.system import run_lock
-from umamba.system.run_lock import only_training
 
 pytestmark = pytest.mark.nnunet
 
@@ -59,11 +57,20 @@ def test_a_fold_that_is_being_trained_or_validated_is_not_exported(
     results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fold = results / NAME / MODEL / "fold_1"
-    with only_training(fold), pytest.MonkeyPatch.context() as patched:
-        patched.setattr(run_lock, "_held", set())  # as another process sees it
+    code = """
+import sys
+from pathlib import Path
+from umamba.system.run_lock import only_training
+with only_training(Path(sys.argv[1])):
+    print("holds", flush=True)
+    sys.stdin.read()
+"""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", code, str(fold)], **pipes) as other:
+        assert other.stdout.readline()
         assert export(results, tmp_path / "all") == 2
         said = capsys.readouterr().err
-        assert f"another process is at work in {fold}: process {os.getpid()} on" in said
+        assert f"another process is at work in {fold}: process {other.pid} on" in said
         assert "export other folds with -f" in said
         assert export(results, tmp_path / "one", "-f", "0") == 0
     assert [path.name for path in tmp_path.iterdir()] == ["one"]

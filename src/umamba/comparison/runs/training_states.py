@@ -109,15 +109,18 @@ def check_length(
         raise UMambaError(msg)
 
 
-def wait_for_trainings(folders: Iterable[Path]) -> None:
+def wait_for_trainings(
+    folders: Iterable[Path], most_seconds: float = _LONGEST_WAIT_SECONDS
+) -> None:
     """Wait for trainings left by a killed call to save and end.
 
     Those that continue for long are not waited for, as they belong to another comparison.
 
     Args:
         folders: Folders in which trainings may run; they need not exist.
+        most_seconds: How long to wait at most, for all together.
     """
-    until = time.monotonic() + _LONGEST_WAIT_SECONDS
+    until = time.monotonic() + most_seconds
     said = ""
     for folder in filter(Path.is_dir, folders):
         while time.monotonic() < until:

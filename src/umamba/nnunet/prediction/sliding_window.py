@@ -27,7 +27,7 @@ __all__ = ["LogitStore", "NetworkInput", "count_windows", "predict_logits"]
 
 Array = npt.NDArray[Any]
 
-_IN_MEMORY = 1 << 30  # bytes of logits; what is larger goes to a file
+_IN_MEMORY = 1 << 30
 _HALF = 2
 
 
@@ -37,16 +37,19 @@ class LogitStore:
     Args:
         shape: Classes first, then the image's.
         folder: The folder for a file, if one is needed; no crash can leave it there.
+        most_in_memory: How many bytes may stay in memory; what is larger goes to a file.
 
     Raises:
         UMambaError: If the disk has no room for it.
     """
 
-    def __init__(self, shape: Sequence[int], folder: Path) -> None:
+    def __init__(
+        self, shape: Sequence[int], folder: Path, most_in_memory: int = _IN_MEMORY
+    ) -> None:
         self.shape = tuple(shape)
         n_bytes = math.prod(self.shape) * _HALF
         self._file: IO[bytes] = io.BytesIO()
-        if n_bytes > _IN_MEMORY:
+        if n_bytes > most_in_memory:
             free = shutil.disk_usage(folder).free
             if free < n_bytes:
                 msg = (
