@@ -1,7 +1,6 @@
 import gzip
 import json
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,6 +22,7 @@ from dataset_files import (
 )
 from umamba.errors import DatasetError, UMambaError
 from umamba.images.files import read_image
+from umamba.system import publishing
 
 
 @pytest.fixture
@@ -277,14 +277,14 @@ def test_nothing_half_written_stays(folders, monkeypatch, error):
 def test_the_old_data_set_comes_back_if_the_new_one_cannot_be_moved(folders, monkeypatch):
     save_pair(folders, "a")
     make(folders)
-    rename = Path.rename
+    take_name = publishing.take_name
 
-    def fail_for_the_new_one(self, target):
-        if self.name == "new":
+    def fail_for_the_new_one(finished, path, **options):
+        if finished.name == "new":
             raise OSError(5, "Input/output error")
-        return rename(self, target)
+        return take_name(finished, path, **options)
 
-    monkeypatch.setattr(Path, "rename", fail_for_the_new_one)
+    monkeypatch.setattr(publishing, "take_name", fail_for_the_new_one)
     with pytest.raises(UMambaError, match=r"Input/output error; nothing was changed there"):
         make(folders, overwrite=True)
     assert [p.name for p in (folders / "raw").iterdir()] == [NAME]

@@ -1,5 +1,6 @@
 """Files are whole at any moment, and what killed writers left of them is removed."""
 
+import ast
 import json
 import os
 import socket
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import umamba
 from killed_steps import forked, kill, meeting
 from plans_factory import stock_plans
 from umamba.errors import UMambaError
@@ -16,7 +18,11 @@ from umamba.nnunet.plans.derivation import PlanOptions, Plans, derive_plans
 from umamba.nnunet.plans.files import read_plans, write_plans
 from umamba.nnunet.splits import ensure_splits
 from umamba.registry import find_architecture
-from umamba.system.atomic_files import write_new, write_whole
+from umamba.system.atomic_files import take_name, write_new, write_whole
+
+SOURCE = Path(umamba.__file__).parent
+# What is there already is moved aside by these; nothing that was made gets its name there.
+MOVING_ASIDE = {"system/publishing.py", "nnunet/training/folds.py"}
 
 
 @pytest.mark.parametrize("write", [write_whole, write_new])
@@ -109,3 +115,48 @@ def test_plans_that_come_or_change_meanwhile_are_kept(tmp_path: Path, there: boo
         assert "theirs" in read_plans(folder, path.stem)["configurations"]["2d"], step
     assert 4 < step < 39
     assert any("by another program" in refusal for refusal in refusals)
+
+
+def renaming_calls(code: str) -> list[int]:
+    """Return the lines that rename files; `str.replace` takes two texts, `Path.replace` a path."""
+    return [
+        call.lineno
+        for call in ast.walk(ast.parse(code))
+        if isinstance(call, ast.Call)
+        and isinstance(call.func, ast.Attribute)
+        and (
+            call.func.attr in {"rename", "renames"}
+            or (call.func.attr == "replace" and len(call.args) == 1 and not call.keywords)
+            or ast.unparse(call.func) in {"os.link", "os.replace", "shutil.move"}
+        )
+    ]
+
+
+def test_every_output_gets_its_name_in_one_place() -> None:
+    found = {
+        path.relative_to(SOURCE).as_posix()
+        for path in SOURCE.rglob("*.py")
+        if renaming_calls(path.read_text(encoding="utf-8"))
+    }
+    assert found == {"system/atomic_files.py", *MOVING_ASIDE}
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_name_is_taken_from_nothing_that_has_it(
+    tmp_path: Path, links: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError
+
+    if not links:
+        monkeypatch.setattr(os, "link", refused)
+    finished, path = tmp_path / "finished", tmp_path / "name"
+    finished.write_text("ours")
+    path.symlink_to("nowhere")
+    assert not take_name(finished, path, replace=False)
+    assert finished.read_text() == "ours"
+    path.unlink()
+    assert take_name(finished, path, replace=False)
+    finished.write_text("newer")
+    assert take_name(finished, path)
+    assert (path.read_text(), finished.exists()) == ("newer", False)

@@ -28,6 +28,7 @@ from umamba.nnunet.requests import TrainingRequest
 from umamba.nnunet.training.folds import pick_device, train
 from umamba.nnunet.workers import default_workers
 from umamba.registry import find_architecture
+from umamba.system.atomic_files import write_whole
 from umamba.system.environment import environment
 from umamba.system.interruption import resumable
 
@@ -173,7 +174,7 @@ def run_demo(request: DemoRequest) -> DemoResult:
     brain = data.load_brain()
     _prepare_folder(output, overwrite=request.overwrite)
     commands = _command_lines(request, device)
-    (output / _COMMANDS).write_text(_as_script(commands), encoding="utf-8")
+    write_whole(output / _COMMANDS, _as_script(commands))
     _announce(output, commands)
     anew = resumable(
         lambda: "run the same command to start the demonstration again", as_a_whole=True
@@ -198,8 +199,7 @@ def run_demo(request: DemoRequest) -> DemoResult:
         seed=request.seed,
         device=device,
     )
-    text = json.dumps(result.to_dict(), indent=2) + "\n"
-    (output / _RESULT).write_text(text, encoding="utf-8")
+    write_whole(output / _RESULT, json.dumps(result.to_dict(), indent=2) + "\n")
     return result
 
 

@@ -9,7 +9,14 @@ from pathlib import Path
 from umamba.errors import UMambaError
 from umamba.system.file_lock import is_abandoned, own_signature
 
-__all__ = ["make_folder", "place_if_absent", "whole_file", "write_new", "write_whole"]
+__all__ = [
+    "flush_to_disk",
+    "make_folder",
+    "take_name",
+    "whole_file",
+    "write_new",
+    "write_whole",
+]
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -30,7 +37,7 @@ def write_new(path: Path, text: str) -> bool:
     """
     with _partial_of(path) as partial:
         partial.write_text(text, encoding="utf-8")
-        return place_if_absent(partial, path)
+        return take_name(partial, path, replace=False)
 
 
 @contextmanager
@@ -48,7 +55,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     """
     with _partial_of(path) as partial:
         yield partial
-        partial.replace(path)
+        take_name(partial, path)
 
 
 @contextmanager
@@ -69,29 +76,56 @@ def _partial_of(path: Path) -> Iterator[Path]:
             partial.unlink()
 
 
-def place_if_absent(source: Path, target: Path) -> bool:
-    """Give a file its name unless another file has it; return whether it was given.
-
-    This is atomic where the file system has links.
+def take_name(finished: Path, path: Path, *, replace: bool = True) -> bool:
+    """Give a finished file or folder its name, atomically; every output of ours gets it here.
 
     Args:
-        source: The file, or a link. If it was placed, it no longer has this name.
-        target: Its new name, in the same file system.
+        finished: What is finished. Once it has its name, it no longer has this one.
+        path: Its name, in the same file system.
+        replace: Whether a file, or an empty folder, of that name is replaced. If not, the name is
+            only taken if nothing has it, which is atomic where the file system has links.
+
+    Returns:
+        Whether it has its name now.
 
     Raises:
         OSError: If the folder cannot be written.
     """
+    if replace:
+        finished.replace(path)
+        return True
     try:
-        os.link(source, target, follow_symlinks=False)
+        os.link(finished, path, follow_symlinks=False)
     except FileExistsError:
         return False
-    except (OSError, NotImplementedError):  # no links here
-        if os.path.lexists(target):
+    except (OSError, NotImplementedError):  # no links here, or a folder
+        if os.path.lexists(path):
             return False
-        source.rename(target)
+        finished.rename(path)
     else:
-        source.unlink()
+        finished.unlink()
     return True
+
+
+def flush_to_disk(path: Path) -> None:
+    """Let a file survive a power failure, or the names in a folder, where that can be done.
+
+    Raises:
+        OSError: If the content of a file cannot be written to the disk.
+    """
+    if path.is_dir():
+        with suppress(OSError):  # some systems flush no folders
+            _flush(path, os.O_RDONLY)
+    else:
+        _flush(path, os.O_RDWR)
+
+
+def _flush(path: Path, flags: int) -> None:
+    handle = os.open(path, flags)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def make_folder(folder: Path) -> None:

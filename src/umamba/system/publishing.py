@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from umamba.errors import UMambaError
-from umamba.system.atomic_files import place_if_absent
+from umamba.system.atomic_files import take_name
 from umamba.system.file_lock import FileLock, LockHeldError
 
 __all__ = [
@@ -282,16 +282,13 @@ def _rename_to_free_name(source: Path, target: Path, claim: Path) -> None:
         FileExistsError: If anything has the name.
         OSError: If it cannot be renamed.
     """
-    if not stat.S_ISDIR(source.lstat().st_mode):
-        if not place_if_absent(source, target):
+    if os.name == "nt" or not stat.S_ISDIR(source.lstat().st_mode):
+        if not take_name(source, target, replace=False):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), os.fspath(target))
         return
-    if os.name == "nt":
-        source.rename(target)  # replaces nothing there
-        return
-    _take_name(target, claim)
+    _reserve(target, claim)
     try:
-        source.rename(target)  # replaces nothing but an empty folder
+        take_name(source, target)  # replaces nothing but an empty folder
     except OSError as error:
         _give_back(claim, target)
         if os.path.lexists(target):
@@ -300,7 +297,7 @@ def _rename_to_free_name(source: Path, target: Path, claim: Path) -> None:
     claim.rmdir()
 
 
-def _take_name(target: Path, claim: Path) -> None:
+def _reserve(target: Path, claim: Path) -> None:
     claim.mkdir(_CLAIM_MODE)
     try:
         target.mkdir(_CLAIM_MODE)

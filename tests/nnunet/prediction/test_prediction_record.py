@@ -164,7 +164,7 @@ def test_a_full_disk_at_the_record_leaves_nothing_published(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("umamba.nnunet.prediction.record.os.fsync", full)
+    monkeypatch.setattr("os.fsync", full)
     assert main(command(two_models, 0)) == 2
     assert "(No space left on device); existing files are whole" in capsys.readouterr().err
     assert not list((two_models / "out").iterdir())

@@ -15,6 +15,7 @@ from umamba.errors import CheckpointError, UMambaError, quoted
 from umamba.nnunet.checkpoints.contents import check_contents
 from umamba.nnunet.checkpoints.pickled_data import ForeignContentError
 from umamba.nnunet.checkpoints.torch_files import read_torch_file
+from umamba.system.atomic_files import flush_to_disk, take_name
 
 __all__ = [
     "fitting",
@@ -147,15 +148,14 @@ def write_checkpoint(checkpoint: Mapping[str, Any], path: Path, *, keep_previous
     try:
         with partial.open("wb") as file:
             torch.save(checkpoint, file)
-            file.flush()
-            os.fsync(file.fileno())
+        flush_to_disk(partial)
         if not is_whole(partial):
             msg = f"checkpoint {path} reads back differently from what was written; check the disk"
             raise CheckpointError(msg)
         if keep_previous and is_whole(path):  # a torn one must not push out a good one
             _keep(path)
-        partial.replace(path)
-        _sync_folder(path.parent)
+        take_name(partial, path)
+        flush_to_disk(path.parent)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         msg = (
@@ -197,20 +197,6 @@ def _keep(path: Path) -> None:
     except OSError:
         shutil.copy2(path, second)
     try:
-        second.replace(previous)
+        take_name(second, previous)
     finally:
         second.unlink(missing_ok=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Let new names in a folder survive a power failure, where folders can be synchronised."""
-    try:
-        handle = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        os.fsync(handle)
-    except OSError:
-        return
-    finally:
-        os.close(handle)

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -11,7 +10,7 @@ from typing import Any
 
 from umamba import __version__
 from umamba.errors import UMambaError
-from umamba.system.atomic_files import place_if_absent
+from umamba.system.atomic_files import flush_to_disk, take_name
 from umamba.system.file_lock import is_abandoned, own_signature
 
 __all__ = [
@@ -318,13 +317,8 @@ def _write_durably(path: Path, content: Any, *, only_if_absent: bool = False) ->
     """Write JSON atomically, and flush it to the disk; return whether it was written."""
     partial = path.with_name(f"{staging_name()}.json")
     try:
-        with partial.open("w", encoding="utf-8") as file:
-            file.write(json.dumps(content, indent=2) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        if only_if_absent:
-            return place_if_absent(partial, path)
-        partial.replace(path)
+        partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        flush_to_disk(partial)
+        return take_name(partial, path, replace=not only_if_absent)
     finally:
         partial.unlink(missing_ok=True)
-    return True

@@ -15,7 +15,7 @@ import torch
 from umamba.images.file_names import split_ending
 from umamba.images.nifti import nifti_header
 from umamba.nnunet.prediction.sliding_window import LogitStore
-from umamba.system.atomic_files import place_if_absent
+from umamba.system.atomic_files import flush_to_disk, take_name
 
 __all__ = ["label_map", "probability_bytes", "publish", "write_probabilities", "write_segmentation"]
 
@@ -132,7 +132,7 @@ def write_segmentation(
         if given in nifti:
             _copy_nifti_geometry(image, plain)
         if ending == ".nii":
-            plain.rename(path)
+            take_name(plain, path)
             return
         with (
             plain.open("rb") as source,
@@ -196,10 +196,7 @@ def publish(files: list[Path], folder: Path, *, replace: bool) -> None:
         FileExistsError: If one exists that may not be replaced.
     """
     for file in files:
-        with file.open("rb") as written:
-            os.fsync(written.fileno())
+        flush_to_disk(file)
         target = folder / file.name
-        if replace:
-            file.replace(target)
-        elif not place_if_absent(file, target):
+        if not take_name(file, target, replace=replace):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))

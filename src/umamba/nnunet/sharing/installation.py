@@ -19,6 +19,7 @@ from umamba.nnunet.paths import Paths
 from umamba.nnunet.sharing.manifest import CARD, MANIFEST, sha256, verify_folder
 from umamba.nnunet.sharing.weight_files import read_weights
 from umamba.system.archives import list_members, unpack
+from umamba.system.atomic_files import take_name
 from umamba.system.path_names import check_writable
 from umamba.system.publishing import (
     full_temporary_folder_explained,
@@ -240,7 +241,7 @@ def _publish(models: list[_Model], results: Path) -> list[Path]:
                 remedy = "nothing is overwritten: move it away, or give another --results"
                 works.append((model, stack.enter_context(publication(target, remedy))))
         for model, work in works:
-            model.folder.rename(work.new)
+            take_name(model.folder, work.new)
             work.publish()
             _note_same_number(model.dataset, results)
     return list(wanted)

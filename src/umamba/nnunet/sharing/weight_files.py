@@ -45,19 +45,19 @@ def write_weights(weights: Mapping[str, Any], path: Path, source: Path) -> None:
             unique[name] = tensor
         else:
             aliases[name] = kept
+    unsorted = path.with_name(f"{path.name}.unsorted")
     try:
         # a tensor may be a view into another's memory, which save_file refuses
-        save_file({name: tensor.clone() for name, tensor in unique.items()}, path, aliases)
+        save_file({name: tensor.clone() for name, tensor in unique.items()}, unsorted, aliases)
     except SafetensorError as error:
         raise OSError(str(error)) from error
-    _sort_header(path)
+    _sort_header(unsorted, path)
+    unsorted.unlink()
 
 
-def _sort_header(path: Path) -> None:
+def _sort_header(unsorted: Path, path: Path) -> None:
     """Bring the metadata into a fixed order, and give the file the usual permissions."""
-    written = path.with_name(f"{path.name}.unsorted")
-    path.rename(written)
-    with written.open("rb") as source, path.open("xb") as target:
+    with unsorted.open("rb") as source, path.open("xb") as target:
         size = int.from_bytes(source.read(8), "little")
         header = json.loads(source.read(size))
         header["__metadata__"] = dict(sorted(header.get("__metadata__", {}).items()))
@@ -65,7 +65,6 @@ def _sort_header(path: Path) -> None:
         text += b" " * (-len(text) % 8)
         target.write(len(text).to_bytes(8, "little") + text)
         shutil.copyfileobj(source, target, 2**20)
-    written.unlink()
 
 
 def _identity(tensor: Tensor) -> tuple[Any, ...]:
