@@ -1,33 +1,38 @@
 """What is measured, and when a layer stops."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import pytest
 import torch
 
-from umamba.costs import machine, scaling
+from umamba.costs import machine
+from umamba.costs.mixers import MIXERS, Mixer
 from umamba.costs.results import ScalingResult
-from umamba.costs.scaling import ScalingRequest, measure_scaling
+from umamba.costs.scaling import Instruments, ScalingRequest, layer_step, measure_scaling
 from umamba.errors import UMambaError
 from umamba.profiling import Timing
 
 LENGTHS = (16, 32, 64, 128)
 
 
-@pytest.fixture
-def invented(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is computed: 16 tokens take 1 ms and 1 MiB, and each layer follows its exponent."""
+def invented_step(mixer: Mixer, length: int, *_: object) -> Callable[[], float]:
+    return lambda: (length / 16) ** mixer.exponent
 
-    def invent(mixer: scaling.Mixer, length: int, *_: object) -> Callable[[], float]:
-        return lambda: (length / 16) ** mixer.exponent
 
-    def time(steps: Mapping[str, Callable[[], float]], rounds: int, _: object) -> dict[str, Timing]:
-        return {name: Timing((step() * 1e-3,) * rounds) for name, step in steps.items()}
+def invented_time(
+    steps: Mapping[str, Callable[[], float]], rounds: int, _: object
+) -> dict[str, Timing]:
+    return {name: Timing((step() * 1e-3,) * rounds) for name, step in steps.items()}
 
-    monkeypatch.setattr(scaling, "_step", invent)
-    monkeypatch.setattr(scaling, "time_interleaved", time)
-    monkeypatch.setattr(scaling, "peak_memory", lambda step, _: int(step() * 2**20))
-    monkeypatch.setattr(scaling, "free_memory", lambda _: 2**40)
+
+# Nothing is computed: 16 tokens take 1 ms and 1 MiB, and each layer follows its exponent.
+INVENTED = Instruments(
+    make_step=invented_step,
+    time=invented_time,
+    peak_memory=lambda step, _: int(step() * 2**20),
+    free_memory=lambda _: 2**40,
+)
 
 
 def lengths_of(result: ScalingResult) -> dict[str, int]:
@@ -47,8 +52,7 @@ def test_every_layer_is_measured_at_every_length() -> None:
 
 def test_a_step_computes_all_gradients() -> None:
     seen: list[torch.Tensor] = []
-    (mixer, *_) = scaling.MIXERS
-    step = scaling._step(mixer, 8, 8, "cpu")
+    step = layer_step(MIXERS[0], 8, 8, "cpu")
     layer, x, _ = step.args  # type: ignore[attr-defined]
     for tensor in (x, *layer.parameters()):
         tensor.register_hook(seen.append)
@@ -56,10 +60,9 @@ def test_a_step_computes_all_gradients() -> None:
     assert len(seen) == 1 + len([*layer.parameters()])
 
 
-@pytest.mark.usefixtures("invented")
 def test_the_budget_stops_attention_first() -> None:
     # A third is 0.2 s; seven calls of attention take 7, 28, 112 and 448 ms.
-    result = measure_scaling(ScalingRequest(LENGTHS, device="cpu", budget_s=0.6))
+    result = measure_scaling(ScalingRequest(LENGTHS, device="cpu", budget_s=0.6), INVENTED)
     assert lengths_of(result) == {"mamba": 4, "attention": 3, "convolution": 4}
     attention = result.layers[1]
     assert attention.stopped_by == "time"
@@ -68,46 +71,42 @@ def test_the_budget_stops_attention_first() -> None:
     assert attention.time_exponent == pytest.approx(2)
 
 
-@pytest.mark.usefixtures("invented")
 def test_the_shortest_length_is_measured_whatever_it_costs() -> None:
-    result = measure_scaling(ScalingRequest(LENGTHS, device="cpu", budget_s=1e-6))
+    result = measure_scaling(ScalingRequest(LENGTHS, device="cpu", budget_s=1e-6), INVENTED)
     assert lengths_of(result) == {"mamba": 1, "attention": 1, "convolution": 1}
 
 
-@pytest.mark.usefixtures("invented")
-def test_memory_stops_a_layer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scaling, "free_memory", lambda _: 16 * 2**20)
-    result = measure_scaling(ScalingRequest(LENGTHS, device="cpu"))
+def test_memory_stops_a_layer() -> None:
+    short = replace(INVENTED, free_memory=lambda _: 16 * 2**20)
+    result = measure_scaling(ScalingRequest(LENGTHS, device="cpu"), short)
     assert lengths_of(result) == {"mamba": 4, "attention": 2, "convolution": 4}
     assert result.layers[1].stopped_by == "memory"
     assert result.layers[1].reason == "64 tokens may need 0.02 GiB, but only 0.02 GiB are free"
 
 
-@pytest.mark.usefixtures("invented")
 @pytest.mark.parametrize("words", ["DefaultCPUAllocator: can't allocate memory", "a bug"])
-def test_running_out_of_memory_ends_one_layer_only(
-    words: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_running_out_of_memory_ends_one_layer_only(words: str) -> None:
     def fail(step: Callable[[], float], _: str) -> int:
         if step() > 10:
             raise RuntimeError(words)
         return 1
 
-    monkeypatch.setattr(scaling, "peak_memory", fail)
+    failing = replace(INVENTED, peak_memory=fail)
     request = ScalingRequest(LENGTHS, device="cpu")
     if words == "a bug":
         with pytest.raises(RuntimeError, match="a bug"):
-            measure_scaling(request)
+            measure_scaling(request, failing)
         return
-    result = measure_scaling(request)
+    result = measure_scaling(request, failing)
     assert lengths_of(result) == {"mamba": 4, "attention": 2, "convolution": 4}
     assert result.layers[1].reason == "64 tokens do not fit into memory"
 
 
 def test_the_clock_is_the_one_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     ticks = iter(range(10**6))
-    monkeypatch.setitem(scaling._CLOCKS, "cpu", lambda: float(next(ticks)))
-    result = measure_scaling(ScalingRequest((4, 8), d_model=8, device="cpu", clock="cpu"))
+    ticking = Instruments(clocks={"cpu": lambda: float(next(ticks))})
+    request = ScalingRequest((4, 8), d_model=8, device="cpu", clock="cpu")
+    result = measure_scaling(request, ticking)
     assert {layer.points[0].median_ms for layer in result.layers} == {1000.0}
     assert (
         "processor time of all threads (median of 5 runs, layers in turn)" in result.to_markdown()

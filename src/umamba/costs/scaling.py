@@ -1,7 +1,7 @@
 """Measurement of how time and memory of a layer grow with the length of the sequence."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,9 +19,9 @@ from umamba.costs.machine import (
 from umamba.costs.mixers import MIXERS, Mixer
 from umamba.costs.results import LayerScaling, Point, ScalingResult
 from umamba.errors import UMambaError
-from umamba.profiling import peak_memory, time_interleaved
+from umamba.profiling import Timing, peak_memory, time_interleaved
 
-__all__ = ["DEFAULT_LENGTHS", "ScalingRequest", "measure_scaling"]
+__all__ = ["DEFAULT_LENGTHS", "Instruments", "ScalingRequest", "layer_step", "measure_scaling"]
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,6 @@ DEFAULT_LENGTHS = tuple(
 )  # up to the number of voxels of a 64 x 64 x 64 patch
 _ROUNDS = 5
 _CALLS = _ROUNDS + 2  # one for memory, one to warm up
-_CLOCKS = {"wall": perf_counter, "cpu": process_time}
 _HEADS = 4
 _RESERVE = 0.8  # share of the free memory; the rest is left to other processes
 
@@ -56,7 +55,49 @@ class ScalingRequest:
     clock: str = "wall"
 
 
-def measure_scaling(request: ScalingRequest) -> ScalingResult:
+def layer_step(mixer: Mixer, length: int, d_model: int, device: str) -> Callable[[], object]:
+    """Return a function that runs a new layer forward and backward, with all gradients.
+
+    Args:
+        mixer: The layer.
+        length: Tokens of its one sequence.
+        d_model: Width of a token.
+        device: `cpu` or `cuda`.
+    """
+    layer = mixer.build(d_model).to(device)
+    x = torch.randn(1, length, d_model, device=device, requires_grad=True)
+    dy = torch.randn(1, length, d_model, device=device)
+    return partial(_forward_and_backward, layer, x, dy)
+
+
+def _forward_and_backward(layer: nn.Module, x: Tensor, dy: Tensor) -> None:
+    torch.autograd.grad(layer(x), (x, *layer.parameters()), dy)
+
+
+@dataclass(frozen=True)
+class Instruments:
+    """The parts of a measurement that depend on the machine.
+
+    Attributes:
+        make_step: As `layer_step`.
+        time: As `time_interleaved`.
+        peak_memory: As `umamba.profiling.peak_memory`.
+        free_memory: As `umamba.costs.machine.free_memory`.
+        clocks: By the names that `ScalingRequest` takes; each returns seconds.
+    """
+
+    make_step: Callable[[Mixer, int, int, str], Callable[[], object]] = layer_step
+    time: Callable[..., Mapping[str, Timing]] = time_interleaved
+    peak_memory: Callable[[Callable[[], object], str], int | None] = peak_memory
+    free_memory: Callable[[str], int | None] = free_memory
+    clocks: Mapping[str, Callable[[], float]] = field(
+        default_factory=lambda: {"wall": perf_counter, "cpu": process_time}
+    )
+
+
+def measure_scaling(
+    request: ScalingRequest, instruments: Instruments | None = None
+) -> ScalingResult:
     """Measure the forward and backward pass of each layer, from short sequences to long ones.
 
     A layer stops when the next length is expected to exceed its share of the budget or the free
@@ -64,6 +105,7 @@ def measure_scaling(request: ScalingRequest) -> ScalingResult:
 
     Args:
         request: The settings.
+        instruments: The parts that measure; by default those of this machine.
 
     Returns:
         Medians, spreads, peaks, and reasons why layers stopped.
@@ -71,17 +113,19 @@ def measure_scaling(request: ScalingRequest) -> ScalingResult:
     Raises:
         UMambaError: If the request cannot be met.
     """
+    instruments = instruments or Instruments()
     lengths, device = _check(request)
     share_s = request.budget_s / len(MIXERS)
     courses = [_Course(mixer) for mixer in MIXERS]
     with _threads(request.threads):
-        _warm_up(lengths[0], request.d_model, device)
+        for mixer in MIXERS:  # load and compile what a first call needs, which is no layer's cost
+            instruments.make_step(mixer, lengths[0], request.d_model, device)()
         for length in lengths:
-            free_bytes = free_memory(device)
+            free_bytes = instruments.free_memory(device)
             running = [course for course in courses if course.goes_on(length, share_s, free_bytes)]
             if not running:
                 break
-            _measure_length(running, length, request, device)
+            _measure_length(running, length, request, device, instruments)
             _report(running, length)
         return ScalingResult(
             layers=tuple(course.result() for course in courses),
@@ -158,22 +202,26 @@ class _Course:
 
 
 def _measure_length(
-    courses: Sequence[_Course], length: int, request: ScalingRequest, device: str
+    courses: Sequence[_Course],
+    length: int,
+    request: ScalingRequest,
+    device: str,
+    instruments: Instruments,
 ) -> None:
     """Measure the memory of each layer, then the times of all in turn."""
     steps: dict[str, Callable[[], object]] = {}
     peaks: dict[str, int | None] = {}
     for course in courses:
-        step = _step(course.mixer, length, request.d_model, device)
+        step = instruments.make_step(course.mixer, length, request.d_model, device)
         try:
-            peaks[course.mixer.name] = peak_memory(step, device)
+            peaks[course.mixer.name] = instruments.peak_memory(step, device)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
             course.stop("memory", f"{length:,} tokens do not fit into memory")
         else:
             steps[course.mixer.name] = step
-    timings = time_interleaved(steps, _ROUNDS, _CLOCKS[request.clock])
+    timings = instruments.time(steps, _ROUNDS, instruments.clocks[request.clock])
     for course in courses:
         name = course.mixer.name
         if name in timings:
@@ -182,24 +230,6 @@ def _measure_length(
             course.points.append(
                 Point(length, timing.median * 1e3, timing.spread * 1e3, peaks[name])
             )
-
-
-def _step(mixer: Mixer, length: int, d_model: int, device: str) -> Callable[[], object]:
-    """Return a function that runs a new layer forward and backward, with all gradients."""
-    layer = mixer.build(d_model).to(device)
-    x = torch.randn(1, length, d_model, device=device, requires_grad=True)
-    dy = torch.randn(1, length, d_model, device=device)
-    return partial(_forward_and_backward, layer, x, dy)
-
-
-def _forward_and_backward(layer: nn.Module, x: Tensor, dy: Tensor) -> None:
-    torch.autograd.grad(layer(x), (x, *layer.parameters()), dy)
-
-
-def _warm_up(length: int, d_model: int, device: str) -> None:
-    """Load and compile everything a first call needs, which is not part of any layer's cost."""
-    for mixer in MIXERS:
-        _step(mixer, length, d_model, device)()
 
 
 def _report(courses: Sequence[_Course], length: int) -> None:
