@@ -1,5 +1,7 @@
 """The Mamba block in training: the same gradients as the plain composition, and little memory."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -64,8 +66,9 @@ def test_pieces_are_one_sequence(
     layer.mamba.backend = "reference"  # composed of torch's own operations
     want = outputs_and_gradients(layer, x)
     layer.mamba.backend = backend
-    monkeypatch.setattr(lean_mixer, "_PIECE_BYTES", 1)
-    monkeypatch.setattr(lean_mixer, "_SHORTEST_PIECE", 33)  # the last is shorter
+    short = lean_mixer.PieceSize(1, 33)  # the last is shorter
+    in_pieces = partial(lean_mixer.lean_mixer, piece_size=short)
+    monkeypatch.setattr(mamba_block, "lean_mixer", in_pieces)
     got = outputs_and_gradients(layer, x)
     assert got.keys() == want.keys()
     errors = {name: relative_l2(got[name], want[name]) for name in want}

@@ -93,7 +93,7 @@ def test_a_new_backend_is_one_declaration(monkeypatch: pytest.MonkeyPatch) -> No
     inputs = scan_inputs()
     want = run_with_gradients(inputs, "torch")
     new = replace(portable.BACKEND, name="new", priority=9, devices=("cpu",))
-    monkeypatch.setattr(backends, "_BACKENDS", {"new": new} | backends._BACKENDS)
+    monkeypatch.setattr(backends, "BACKENDS", {"new": new} | backends.BACKENDS)
     assert resolve_backend(None, "cpu") == "new"
     assert backends.fastest("cuda").name == "triton"
     got = run_with_gradients(inputs, "auto")
@@ -106,9 +106,9 @@ def test_a_new_backend_is_one_declaration(monkeypatch: pytest.MonkeyPatch) -> No
 def test_names_are_unique_and_only_differentiable_backends_keep_no_states() -> None:
     names = [module.BACKEND.name for module in backends._MODULES]
     assert sorted(set(names)) == sorted(names)
-    for backend in backends.backends():
+    for backend in backends.BACKENDS.values():
         assert (backend.backward is None) == (backend.restart_shape is None)
-    priorities = [backend.priority for backend in backends.backends()]
+    priorities = [backend.priority for backend in backends.BACKENDS.values()]
     assert priorities == sorted(priorities, reverse=True)
 
 

@@ -1,5 +1,6 @@
 """Causal convolution with SiLU against torch's own operations in float64."""
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,7 +14,12 @@ from umamba import Mamba
 from umamba.errors import BackendError
 from umamba.layers import lean_mixer, mamba_block
 from umamba.ops import causal_conv
-from umamba.ops.causal_conv import conv_silu, conv_silu_backward
+from umamba.ops.causal_conv import (
+    conv_silu,
+    conv_silu_backward,
+    shifted_conv_silu,
+    shifted_conv_silu_backward,
+)
 from umamba.ops.cpu import cpu_conv_silu, why_unavailable
 
 # Relative L2 error: about 4 x the worst value measured over the table.
@@ -41,21 +47,23 @@ def test_outputs_and_gradients(
     biased: bool,
     dtype: torch.dtype,
     backend: str,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert why_unavailable("cpu") is None
+    forward, backward = (
+        partial(conv_silu, backend=backend),
+        partial(conv_silu_backward, backend=backend),
+    )
     if backend == "as on a GPU":
-        monkeypatch.setattr(causal_conv, "_on_cpu", lambda _: False)
-        backend = "torch"
+        forward, backward = shifted_conv_silu, shifted_conv_silu_backward
     x = torch.randn(2, length, d_inner, dtype=dtype).transpose(1, 2)
     weight = torch.randn(d_inner, width, dtype=dtype)
     bias = torch.randn(d_inner, dtype=dtype) if biased else None
     given = [t for t in (x, weight, bias) if t is not None]
     leaves = [t.double().requires_grad_() for t in given]
     want = reference(*leaves, *(() if biased else (None,)))
-    got = conv_silu(x, weight, bias, backend)
+    got = forward(x, weight, bias)
     grad = torch.randn(2, d_inner, length, dtype=dtype)
-    grads = conv_silu_backward(grad, x, weight, bias, backend)
+    grads = backward(grad, x, weight, bias)
     assert (grads[2] is not None) == biased
     pairs = zip(grads, torch.autograd.grad(want, leaves, grad.double()), strict=False)
     errors = [relative_l2(got, want), *(relative_l2(g, w) for g, w in pairs)]
@@ -102,6 +110,6 @@ def test_as_on_a_gpu_a_mamba_block_compiles_to_one_graph(monkeypatch: pytest.Mon
         return y, *torch.autograd.grad(y.square().sum(), inputs)
 
     want = run(layer)
-    monkeypatch.setattr(causal_conv, "_on_cpu", lambda _: False)
+    monkeypatch.setattr(lean_mixer, "conv_silu", lambda x, w, b, _: shifted_conv_silu(x, w, b))
     got = run(torch.compile(layer, backend="aot_eager", fullgraph=True))
     assert all(relative_l2(g, w) < 1e-5 for g, w in zip(got, want, strict=True))

@@ -48,7 +48,7 @@ def scan_inputs(
 def replace_backend(monkeypatch: pytest.MonkeyPatch, name: str, **changes: Any) -> None:
     """Declare a backend otherwise, e.g. `why_not=lambda device_type: "no compiler"`."""
     changed = replace(backends.find_backend(name), **changes)
-    monkeypatch.setitem(backends._BACKENDS, name, changed)
+    monkeypatch.setitem(backends.BACKENDS, name, changed)
 
 
 def run_with_gradients(inputs: dict[str, Tensor], backend: str) -> dict[str, Tensor]:

@@ -26,7 +26,7 @@ TINY = {"batch": 1, "d_inner": 4, "d_state": 2, "length": 13}
 @pytest.fixture(autouse=True)
 def short_tiles(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Make short sequences take several spans, parts of chunks and tiles of parts."""
-    steps = {"TILE": 2, "GRADIENT_TILE": 2, "PART": 4, "CHUNK": 8, "LEAST_SPAN": 4, "_STATES": 4}
+    steps = {"TILE": 2, "GRADIENT_TILE": 2, "PART": 4, "CHUNK": 8, "LEAST_SPAN": 4, "STATES": 4}
     for name, value in steps.items():
         monkeypatch.setattr(tiling, name, value)
     forget_launches()

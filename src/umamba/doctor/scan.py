@@ -8,8 +8,8 @@ import torch
 
 from umamba.doctor.section import Section
 from umamba.ops.backends import (
+    BACKENDS,
     VARIABLE,
-    backends,
     check_backend,
     fastest,
     find_backend,
@@ -34,7 +34,7 @@ def examine_scan() -> Section:
     }
     for device in devices:
         lines[device] = f"{_device_name(device)}; auto takes: {_auto(device)}"
-        for backend in backends():
+        for backend in BACKENDS.values():
             lines[f"{device}: {backend.name}"] = _verdict(backend, device)
     problems, warnings = _problems(asked, devices), _unused_gpu(devices) + _slow_gpu(devices)
     return Section("Devices and selective scan", lines, problems, warnings)
@@ -42,7 +42,7 @@ def examine_scan() -> Section:
 
 def device_names() -> list[str]:
     """Return the types of devices that torch finds and that a backend supports, CPU first."""
-    known = dict.fromkeys(("cpu", *(device for b in backends() for device in b.devices)))
+    known = dict.fromkeys(("cpu", *(device for b in BACKENDS.values() for device in b.devices)))
     return [device for device in known if torch.get_device_module(device).is_available()]
 
 

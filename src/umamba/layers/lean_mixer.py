@@ -21,10 +21,17 @@ from umamba.ops.operator import refuse_second_derivatives, scan, scan_backward
 from umamba.ops.precision import full_precision
 from umamba.ops.scan_backend import ScanTensors
 
-__all__ = ["MixerParameters", "ScanInputs", "lean_mixer", "scan_inputs"]
+__all__ = ["MixerParameters", "PieceSize", "ScanInputs", "lean_mixer", "scan_inputs"]
 
-_PIECE_BYTES = 1 << 22  # of one sequence of d_inner channels; several are in use at once
-_SHORTEST_PIECE = 256
+
+class PieceSize(NamedTuple):
+    """The size of the pieces that a CPU works in, which depends on its cache alone."""
+
+    n_bytes: int = 1 << 22  # of one sequence of d_inner channels; several are in use at once
+    least_tokens: int = 256
+
+
+_USUAL = PieceSize()
 
 
 class MixerParameters(NamedTuple):
@@ -92,6 +99,7 @@ def lean_mixer(
     *,
     eps: float | None = None,
     residual: bool = False,
+    piece_size: PieceSize = _USUAL,
 ) -> Tensor:
     """Run a Mamba block outside autocast, keeping little for the backward.
 
@@ -101,6 +109,7 @@ def lean_mixer(
         backend: As in `selective_scan`, but not `reference`.
         eps: `eps` of the LayerNorm in front; `None` if there is none.
         residual: Whether the tokens, before the norm, are added to the result.
+        piece_size: The size of the pieces on a CPU; the result does not depend on it.
 
     Returns:
         The mixed tokens, laid out as `hidden`.
@@ -109,7 +118,8 @@ def lean_mixer(
     given = [x for x in (hidden, *p) if x is not None]
     trains = torch.is_grad_enabled() and any(x.requires_grad for x in given)
     chosen = resolve_backend(backend, hidden.device.type)
-    mixed: Tensor = _LeanMixer.apply(hidden, _Settings(chosen, eps, residual, trains), *p)
+    settings = _Settings(chosen, eps, residual, trains, piece_size)
+    mixed: Tensor = _LeanMixer.apply(hidden, settings, *p)
     return mixed
 
 
@@ -118,18 +128,19 @@ class _Settings(NamedTuple):
     eps: float | None
     residual: bool
     trains: bool
+    piece_size: PieceSize
 
 
 class _LeanMixer(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, settings: _Settings, *parameters: Any) -> Tensor:
         p = MixerParameters(*parameters)
-        backend, eps, residual, trains = settings
+        backend, eps, residual, trains, piece_size = settings
         A = -torch.exp(p.A_log)
         mixed = torch.empty_like(hidden)
         state: Tensor | None = None
         kept: list[Tensor] = []
-        for piece in _pieces(hidden, p):
+        for piece in _pieces(hidden, p, piece_size):
             tokens, _ = _normalise(hidden[:, piece.with_lookback], p, eps)
             s = scan_inputs(tokens, p, backend, lookback=piece.lookback)
             given = _scanned(s, A, p, state)
@@ -152,7 +163,7 @@ class _LeanMixer(torch.autograd.Function):
 
 
 def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    backend, eps, residual, _ = ctx.settings
+    backend, eps, residual, _, piece_size = ctx.settings
     hidden, *others = ctx.saved_tensors
     p = MixerParameters(*others[: len(MixerParameters._fields)])
     kept = others[len(p) :]
@@ -162,7 +173,7 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     # Gradients, from later pieces, of the state and of the steps that they look back on.
     grad_state: Tensor | None = None
     grad_lookback = grad.new_empty(0)
-    for piece in reversed(list(_pieces(hidden, p))):
+    for piece in reversed(list(_pieces(hidden, p, piece_size))):
         restart, y = kept.pop(), kept.pop()
         grad_mixed = grad[:, piece.own].contiguous()
         tokens, statistics = _normalise(hidden[:, piece.with_lookback], p, eps)
@@ -225,14 +236,14 @@ class _Piece(NamedTuple):
         return slice(self.own.start - self.lookback, self.own.stop)
 
 
-def _pieces(hidden: Tensor, p: MixerParameters) -> Iterator[_Piece]:
+def _pieces(hidden: Tensor, p: MixerParameters, piece_size: PieceSize) -> Iterator[_Piece]:
     """Cut the sequence where that saves memory traffic; on a GPU it stays whole."""
     batch, length, _ = hidden.shape
     d_inner, width = p.conv.shape
     size = length
     if hidden.device.type == "cpu":
-        fitting = _PIECE_BYTES // max(1, batch * d_inner * hidden.element_size())
-        size = max(_SHORTEST_PIECE, width, fitting)
+        fitting = piece_size.n_bytes // max(1, batch * d_inner * hidden.element_size())
+        size = max(piece_size.least_tokens, width, fitting)
     for start in range(0, length, size):
         yield _Piece(slice(start, min(start + size, length)), min(start, width - 1))
 

@@ -10,24 +10,20 @@ from umamba.errors import BackendError, unknown_name
 from umamba.ops import cpu, portable, reference, triton
 from umamba.ops.scan_backend import ScanBackend
 
-__all__ = ["VARIABLE", "backends", "check_backend", "fastest", "find_backend", "resolve_backend"]
+__all__ = ["BACKENDS", "VARIABLE", "check_backend", "fastest", "find_backend", "resolve_backend"]
 
 VARIABLE = "UMAMBA_SCAN_BACKEND"
 # A backend of your own is a module with such a `BACKEND`, and one more name here and above.
 _MODULES = (triton, cpu, portable, reference)
 _EXACT, _PORTABLE = reference.BACKEND.name, portable.BACKEND.name
 _SORTED = sorted((module.BACKEND for module in _MODULES), key=lambda backend: -backend.priority)
-_BACKENDS: dict[str, ScanBackend] = {backend.name: backend for backend in _SORTED}
-
-
-def backends() -> list[ScanBackend]:
-    """Return all backends, those of the highest priority first."""
-    return list(_BACKENDS.values())
+# By name, those of the highest priority first.
+BACKENDS: dict[str, ScanBackend] = {backend.name: backend for backend in _SORTED}
 
 
 def find_backend(name: str) -> ScanBackend:
     """Return the backend of a name that `resolve_backend` returned."""
-    return _BACKENDS[name]
+    return BACKENDS[name]
 
 
 def fastest(device_type: str) -> ScanBackend:
@@ -36,7 +32,7 @@ def fastest(device_type: str) -> ScanBackend:
     Args:
         device_type: As `torch.device.type`.
     """
-    for backend in _BACKENDS.values():
+    for backend in BACKENDS.values():
         if device_type in backend.devices:
             return backend
     return portable.BACKEND
@@ -49,9 +45,9 @@ def check_backend(backend: str | None = None) -> str:
         BackendError: If the name is unknown.
     """
     name = backend or os.environ.get(VARIABLE) or "auto"
-    if name != "auto" and name not in _BACKENDS:
+    if name != "auto" and name not in BACKENDS:
         source = "backend" if backend else VARIABLE
-        raise BackendError(unknown_name(source, name, ["auto", *_BACKENDS]))
+        raise BackendError(unknown_name(source, name, ["auto", *BACKENDS]))
     return name
 
 
@@ -77,7 +73,7 @@ def resolve_backend(backend: str | None, device_type: str) -> str:
         return _EXACT  # plain operations, which torch.func can transform
     if device_type == "meta":
         return _PORTABLE  # nothing is computed there; what is saved is the portable backend's
-    wanted = fastest(device_type) if asked == "auto" else _BACKENDS[asked]
+    wanted = fastest(device_type) if asked == "auto" else BACKENDS[asked]
     reason = wanted.why_not(device_type)
     if reason is None:
         return wanted.name

@@ -13,7 +13,7 @@ from torch import Tensor
 from umamba.ops.backends import resolve_backend
 from umamba.ops.cpu import MAX_WIDTH, cpu_conv_silu, cpu_conv_silu_backward
 
-__all__ = ["conv_silu", "conv_silu_backward"]
+__all__ = ["conv_silu", "conv_silu_backward", "shifted_conv_silu", "shifted_conv_silu_backward"]
 
 
 def conv_silu(
@@ -33,7 +33,7 @@ def conv_silu(
     if _native(x, weight, backend):
         return cpu_conv_silu(x, weight, bias)
     if not _on_cpu(x):
-        return F.silu(_shifted_sum(_steps_before(x, weight), weight, bias)).transpose(1, 2)
+        return shifted_conv_silu(x, weight, bias)
     width = weight.shape[1]
     convolved = F.conv1d(x, weight[:, None], bias, padding=width - 1, groups=x.shape[1])
     return F.silu(convolved[..., : x.shape[-1]])
@@ -59,7 +59,7 @@ def conv_silu_backward(
         grad_x, grad_weight, grad_bias = cpu_conv_silu_backward(grad_y, x, weight, bias)
         return grad_x, grad_weight, None if bias is None else grad_bias
     if not _on_cpu(x):
-        return _shifted_backward(grad_y, x, weight, bias)
+        return shifted_conv_silu_backward(grad_y, x, weight, bias)
     own_x, own_weight = (tensor.detach().requires_grad_() for tensor in (x, weight))
     own_bias = None if bias is None else bias.detach().requires_grad_()
     with torch.enable_grad():
@@ -67,6 +67,15 @@ def conv_silu_backward(
     inputs = [own_x, own_weight] if own_bias is None else [own_x, own_weight, own_bias]
     grads = torch.autograd.grad(y, inputs, grad_y)
     return grads[0], grads[1], None if own_bias is None else grads[2]
+
+
+def shifted_conv_silu(
+    x: Float[Tensor, "batch d_inner length"],
+    weight: Float[Tensor, "d_inner width"],
+    bias: Float[Tensor, " d_inner"] | None,
+) -> Float[Tensor, "batch d_inner length"]:
+    """Return `conv_silu` as it is computed off the CPU, by a sum of shifted sequences."""
+    return F.silu(_shifted_sum(_steps_before(x, weight), weight, bias)).transpose(1, 2)
 
 
 def _steps_before(x: Tensor, weight: Tensor) -> Tensor:
@@ -85,9 +94,13 @@ def _shifted_sum(steps: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return total
 
 
-def _shifted_backward(
-    grad_y: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None
+def shifted_conv_silu_backward(
+    grad_y: Float[Tensor, "batch d_inner length"],
+    x: Float[Tensor, "batch d_inner length"],
+    weight: Float[Tensor, "d_inner width"],
+    bias: Float[Tensor, " d_inner"] | None,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Return the gradients of `shifted_conv_silu`, as `conv_silu_backward` does."""
     width, length = weight.shape[1], x.shape[2]
     steps = _steps_before(x, weight)
     convolved = _shifted_sum(steps, weight, bias)

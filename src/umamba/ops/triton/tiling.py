@@ -22,6 +22,7 @@ __all__ = [
     "GRADIENT_TILE",
     "LEAST_SPAN",
     "PART",
+    "STATES",
     "TILE",
     "Tiling",
     "chunks",
@@ -33,7 +34,7 @@ __all__ = [
 # multiples of a part: below the least, they cost more than they bring.
 CHUNK, PART, GRADIENT_TILE, TILE = 64, 16, 8, 4
 LEAST_SPAN = 32
-_STATES = 16  # in registers at most
+STATES = 16  # in registers at most
 _BLOCKS = (32, 64)  # channels of a program
 FORWARD_WARPS, BACKWARD_WARPS = 12, 8  # on a multiprocessor, which their registers fill
 
@@ -97,7 +98,7 @@ def chunks(length: int) -> int:
 
 def states_together(d_state: int) -> int:
     """Return how many states a program has in registers: all, or as many as divide them."""
-    if d_state <= _STATES:
+    if d_state <= STATES:
         return d_state
     # The outputs of several rounds need registers, too: sixteen states would spill.
-    return max(n for n in range(1, _STATES // 2 + 1) if d_state % n == 0)
+    return max(n for n in range(1, STATES // 2 + 1) if d_state % n == 0)
