@@ -65,7 +65,7 @@ def test_costs_that_cannot_be_read_are_measured_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
     monkeypatch.setattr(cost, "_measure", lambda *_: {"unetpp": Cost(1, 2, 3)})
-    monkeypatch.setattr(cost, "_key", lambda *_: {})
+    monkeypatch.setattr(cost, "_key", lambda *_: cost._Key({"unetpp": {}}, {}))
     cache = tmp_path / "cost.json"
     cache.write_text(text)
     for _ in range(2):
@@ -76,7 +76,7 @@ def test_costs_that_cannot_be_read_are_measured_anew(
 def test_memory_of_the_gpu_is_given_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done = []
     monkeypatch.setattr(cost, "_measure", lambda *_: done.append("measured") or {})
-    monkeypatch.setattr(cost, "_key", lambda *_: {})
+    monkeypatch.setattr(cost, "_key", lambda *_: cost._Key({"unetpp": {}}, {}))
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: done.append("given back"))
     measure_costs(planned_models("unetpp"), "cuda", 1, tmp_path / "cost.json", keep=False)
     assert done == ["measured", "given back"]

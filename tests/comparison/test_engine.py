@@ -306,7 +306,7 @@ def test_another_budget_is_refused_in_the_same_folder(paths: Paths) -> None:
     [
         ("[]", "not a JSON object"),
         ('{"schema_version": 2}', "by another version"),
-        ('{"schema_version": 1, "dataset": "a"}', "damaged: it lacks 'baseline'"),
+        ('{"schema_version": 1, "dataset": "a"}', r"damaged \(.*missing.* `configuration`\)"),
     ],
 )
 def test_settings_that_cannot_be_read_are_refused(paths: Paths, text: str, message: str) -> None:

@@ -3,23 +3,15 @@
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from umamba import registry
 from umamba.comparison.controls import control_of
-from umamba.comparison.results import Results, ResultsSettings, from_plain, save_results
-from umamba.comparison.rows import (
-    CaseRow,
-    ComparedDataset,
-    ComparedModel,
-    LearningCurve,
-    ObjectRow,
-    Training,
-    TrainingRow,
-)
+from umamba.comparison.results import Results, ResultsSettings, save_results
+from umamba.comparison.rows import ComparedDataset, ComparedModel, Training, TrainingRow
 from umamba.comparison.runs.finished import read_details
 from umamba.comparison.runs.state import Comparison
 from umamba.comparison.statistics.analysis import compared_scores
@@ -30,25 +22,10 @@ from umamba.system.atomic_files import write_whole
 __all__ = ["build_results", "write_results"]
 
 
-@dataclass(frozen=True)
-class _Rows:
-    """The rows of all evaluated trainings."""
-
-    cases: tuple[CaseRow, ...]
-    instances: tuple[ObjectRow, ...]
-    curves: tuple[LearningCurve, ...]
-
-
 def build_results(comparison: Comparison) -> Results:
     """Return the results without statistics."""
     source = comparison.planned.source
-    kept: dict[str, list[dict[str, Any]]] = {"cases": [], "instances": [], "curves": []}
-    for training, cache in _evaluated(comparison):
-        head, details = vars(training), read_details(cache)
-        kept["cases"] += [head | row for row in details["cases"]]
-        kept["instances"] += [head | row for row in details["instances"]]
-        kept["curves"].append(head | details["curve"])
-    rows = from_plain(kept, _Rows)
+    details = [read_details(cache, training) for training, cache in _evaluated(comparison)]
     return Results(
         dataset=ComparedDataset(
             name=source.dataset,
@@ -60,9 +37,9 @@ def build_results(comparison: Comparison) -> Results:
         settings=_settings(comparison),
         models=tuple(_model(comparison, name) for name in comparison.planned.models),
         trainings=(*_trainings(comparison), *_stock_trainings(comparison)),
-        cases=rows.cases,
-        instances=rows.instances,
-        curves=rows.curves,
+        cases=tuple(row for found in details for row in found.cases),
+        instances=tuple(row for found in details for row in found.instances),
+        curves=tuple(found.curve for found in details),
         cost=dict(comparison.costs),
     )
 

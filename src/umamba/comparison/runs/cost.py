@@ -3,13 +3,14 @@
 import json
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
 
+from umamba.comparison.results import from_plain, to_plain
 from umamba.comparison.rows import Cost
 from umamba.comparison.runs.planning import Planned
 from umamba.costs.machine import describe_machine, free_memory, is_out_of_memory
@@ -33,6 +34,27 @@ __all__ = ["estimate_costs", "measure_costs", "seconds_with_validation"]
 
 _ROUNDS = 5
 _RESERVE = 0.8  # share of the free memory; the rest is left to other processes
+
+
+@dataclass(frozen=True)
+class _Key:
+    """Everything that measured costs depend on.
+
+    Attributes:
+        networks: Configuration of each model in its plans.
+        machine: Description of the machine.
+    """
+
+    networks: dict[str, Any]
+    machine: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """The contents of the cache of measured costs, by model."""
+
+    key: _Key
+    costs: dict[str, Cost]
 
 
 def seconds_with_validation(cost: Cost) -> float | None:
@@ -69,8 +91,7 @@ def measure_costs(
             torch.cuda.empty_cache()  # trainings, which run in other processes, need it
     if keep:
         make_folder(cache.parent)
-        content = {"key": key, "costs": {model: asdict(cost) for model, cost in costs.items()}}
-        write_whole(cache, json.dumps(content, indent=2) + "\n")
+        write_whole(cache, json.dumps(to_plain(_Measured(key, costs)), indent=2) + "\n")
     return costs
 
 
@@ -131,28 +152,25 @@ def _by_model(planned: Planned) -> dict[str, Plans]:
     return plans
 
 
-def _recall(cache: Path, key: Mapping[str, Any]) -> dict[str, Cost]:
-    """Return earlier measurements of the same networks on the same machine."""
+def _recall(cache: Path, key: _Key) -> dict[str, Cost]:
+    """Return earlier measurements of the same networks on the same machine; none if damaged."""
     try:
-        kept = load_json(cache)
-        if kept["key"]["machine"] != key["machine"]:
-            return {}
-        return {
-            model: Cost(**kept["costs"][model])
-            for model, network in key["networks"].items()
-            if kept["key"]["networks"].get(model) == network
-        }
-    except (UMambaError, KeyError, TypeError, AttributeError):
+        kept = from_plain(load_json(cache), _Measured)
+    except (UMambaError, ValueError):
         return {}
+    if kept.key.machine != key.machine:
+        return {}
+    return {
+        model: kept.costs[model]
+        for model, network in key.networks.items()
+        if model in kept.costs and kept.key.networks.get(model) == network
+    }
 
 
-def _key(
-    planned: Planned, plans: Mapping[str, Plans], device: str, n_threads: int | None
-) -> dict[str, Any]:
+def _key(planned: Planned, plans: Mapping[str, Plans], device: str, n_threads: int | None) -> _Key:
     networks = {m: resolve(p, planned.source.configuration) for m, p in plans.items()}
     machine = describe_machine(device) | {"threads": n_threads}
-    key: dict[str, Any] = json.loads(json.dumps({"networks": networks, "machine": machine}))
-    return key
+    return from_plain(to_plain(_Key(networks, machine)), _Key)  # as it comes back from JSON
 
 
 def _measure(planned: Planned, plans: Mapping[str, Plans], device: str) -> dict[str, Cost]:

@@ -3,12 +3,13 @@
 import json
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from umamba.comparison.results import to_plain
+from umamba.comparison.results import from_plain, to_plain
+from umamba.comparison.rows import CaseRow, LearningCurve, ObjectRow, Training
 from umamba.comparison.runs.budget import Length
 from umamba.comparison.runs.training_states import FINAL
 from umamba.errors import UMambaError
@@ -16,7 +17,14 @@ from umamba.nnunet.checkpoints.files import read_checkpoint
 from umamba.nnunet.training.seed_streams import SHARED
 from umamba.system.atomic_files import make_folder, write_whole
 
-__all__ = ["Finished", "file_marks", "read_details", "read_finished", "recall_finished"]
+__all__ = [
+    "Details",
+    "Finished",
+    "file_marks",
+    "read_details",
+    "read_finished",
+    "recall_finished",
+]
 
 _VERSION = 2
 
@@ -41,6 +49,36 @@ class Finished:
     dice: float | None
 
 
+@dataclass(frozen=True)
+class Details:
+    """The rows of a finished and evaluated training.
+
+    Attributes:
+        cases: Metrics by case and label.
+        instances: Objects found, by case, label and size.
+        curve: The log of the training.
+    """
+
+    cases: tuple[CaseRow, ...]
+    instances: tuple[ObjectRow, ...]
+    curve: LearningCurve
+
+
+@dataclass(frozen=True)
+class _Head:
+    """The first line of a cache file; the second one holds the details.
+
+    Attributes:
+        key: Fingerprint of the training and its evaluation.
+        finished: The summary.
+        checksum: CRC-32 of the details.
+    """
+
+    key: dict[str, Any]
+    finished: Finished
+    checksum: int
+
+
 def recall_finished(folder: Path, cache: Path, evaluated_as: Mapping[str, Any]) -> Finished | None:
     """Return the cached summary of a training, if training and evaluation are unchanged.
 
@@ -51,41 +89,41 @@ def recall_finished(folder: Path, cache: Path, evaluated_as: Mapping[str, Any]) 
     """
     try:
         head, _ = _read_cache(cache)
-        if head["key"] != _key(folder, evaluated_as):
-            return None
-        values = head["finished"]
-        return Finished(**values | {"length": Length(**values["length"])})
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return head.finished if head.key == _key(folder, evaluated_as) else None
+    except (OSError, ValueError):
         return None
 
 
-def read_details(cache: Path) -> dict[str, Any]:
+def read_details(cache: Path, training: Training) -> Details:
     """Return the details of a finished training that are not in `Finished`.
 
     Args:
         cache: The cache file.
-
-    Returns:
-        `curve`: `epoch`, `hours` since the start, `dice` (nnU-Net's pseudo Dice on validation
-        patches, not smoothed), `train_loss` and `val_loss`, one value per epoch. `cases` and
-        `instances`: rows of metrics.
+        training: The training, whose name the file does not hold.
 
     Raises:
         UMambaError: If the cache can no longer be read.
     """
     try:
-        details: dict[str, Any] = json.loads(_read_cache(cache)[1])
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        kept = json.loads(_read_cache(cache)[1])
+        name = vars(training)
+        rows = {key: [name | row for row in kept[key]] for key in ("cases", "instances")}
+        return from_plain({**rows, "curve": name | kept["curve"]}, Details)
+    except (OSError, ValueError, LookupError, TypeError) as error:
         msg = f"{cache} cannot be read ({error}); run the same command to evaluate it again"
         raise UMambaError(msg) from None
-    return details
 
 
-def _read_cache(cache: Path) -> tuple[Any, bytes]:
-    """Return the head of a cache file, and its line of details after checking it."""
+def _read_cache(cache: Path) -> tuple[_Head, bytes]:
+    """Return the head of a cache file, and its line of details after checking it.
+
+    Raises:
+        OSError: If it cannot be read.
+        ValueError: If it is damaged.
+    """
     line, _, details = cache.read_bytes().partition(b"\n")
-    head = json.loads(line)
-    if head["checksum"] != zlib.crc32(details):
+    head = from_plain(json.loads(line), _Head)
+    if head.checksum != zlib.crc32(details):
         msg = "its checksum does not match"
         raise ValueError(msg)
     return head, details
@@ -117,13 +155,9 @@ def read_finished(
     rows = evaluate(folder / "validation")
     finished = Finished(length, seed, seeds, curve["hours"][-1], _mean_dice(rows["cases"]))
     details = json.dumps(to_plain({"curve": curve, **rows})) + "\n"
-    head = {
-        "key": key,
-        "finished": asdict(finished),
-        "checksum": zlib.crc32(details.encode()),
-    }
+    head = _Head(key, finished, zlib.crc32(details.encode()))
     make_folder(cache.parent)
-    write_whole(cache, json.dumps(head) + "\n" + details)
+    write_whole(cache, json.dumps(to_plain(head)) + "\n" + details)
     return finished
 
 

@@ -3,10 +3,11 @@
 import json
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from umamba.comparison.results import from_plain, to_plain
 from umamba.comparison.runs.budget import Length
 from umamba.comparison.runs.planning import Asked, ComparisonRequest
 from umamba.errors import UMambaError
@@ -33,8 +34,49 @@ _OPTIONS = {
     "patch_size": "--patch-size",
     "batch_size": "--batch-size",
 }
-_ASKED = ("models", "folds", "seeds")
-_KEYS = {"dataset", "models", "folds", "seeds", "baseline", "size_cut_points", "lengths", *_OPTIONS}
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """The contents of `comparison.json`, besides the version.
+
+    Attributes:
+        dataset: Full name of the data set.
+        configuration: The configuration that is trained.
+        source: Plans to derive from.
+        budget: The budget of each training, by its kind.
+        features: Channels per stage; `None` is as planned, here and in the next two.
+        patch_size: Voxels of a patch per axis.
+        batch_size: Patches in a batch.
+        models: Models of all calls; none if the folder is only claimed.
+        folds: Folds of all calls.
+        seeds: Seeds of all calls.
+        baseline: The model that the others are compared with, if one was given.
+        size_cut_points: Limits between small and large objects, by label.
+        lengths: Epochs, and iterations per epoch, of each model's trainings.
+        asked: The trainings requested by each call; `None` in the first files, which do not tell
+            calls apart.
+    """
+
+    dataset: str
+    configuration: str
+    source: str
+    budget: dict[str, int | float]
+    features: tuple[int, ...] | None
+    patch_size: tuple[int, ...] | None
+    batch_size: int | None
+    models: tuple[str, ...]
+    folds: tuple[int, ...]
+    seeds: tuple[int, ...]
+    baseline: str | None
+    size_cut_points: dict[str, tuple[float, ...]]
+    lengths: dict[str, tuple[int, int]]
+    asked: tuple[Asked, ...] | None = None
+
+    @property
+    def calls(self) -> tuple[Asked, ...]:
+        """Return the trainings requested by each call."""
+        return (Asked(self.models, self.folds, self.seeds),) if self.asked is None else self.asked
 
 
 def extend_request(
@@ -54,26 +96,22 @@ def extend_request(
     before = _read(request.output)
     if before is None:
         return replace(request, now=now)
-    _check_same(request, before, dataset, configuration)
-    earlier = tuple(Asked(*(tuple(asked[k]) for k in _ASKED)) for asked in before["asked"])
+    _check_same(before, _settings(request, dataset, configuration, {}), request.output)
     extended = replace(
         request,
-        models=_union(before["models"], request.models),
-        folds=tuple(sorted(_union(before["folds"], request.folds))),
-        seeds=tuple(sorted(_union(before["seeds"], request.seeds))),
-        earlier=tuple(asked for asked in earlier if asked != now),
+        models=_union(before.models, request.models),
+        folds=tuple(sorted(_union(before.folds, request.folds))),
+        seeds=tuple(sorted(_union(before.seeds, request.seeds))),
+        earlier=tuple(asked for asked in before.calls if asked != now),
         now=now,
-        baseline=request.baseline or before["baseline"],
-        evaluation=replace(
-            request.evaluation,
-            size_cut_points={k: tuple(v) for k, v in before["size_cut_points"].items()},
-        ),
+        baseline=request.baseline or before.baseline,
+        evaluation=replace(request.evaluation, size_cut_points=before.size_cut_points),
     )
     _tell_added(extended, before)
     return extended
 
 
-def _read(output: Path) -> dict[str, Any] | None:
+def _read(output: Path) -> _Settings | None:
     """Return the settings of earlier calls; `None` if there was no such call.
 
     Raises:
@@ -83,39 +121,44 @@ def _read(output: Path) -> dict[str, Any] | None:
     if not file.is_file():
         check_output(output)
         return None
-    before = load_json(file)
-    if before.get("schema_version") != _VERSION:
+    content = load_json(file)
+    if content.get("schema_version") != _VERSION:
         msg = f"{file} was written by another version of umamba; give another --output"
         raise UMambaError(msg)
-    lacks = sorted(_KEYS - before.keys())
-    if lacks:
-        msg = f"{file} is damaged: it lacks {lacks[0]!r}; give another --output"
-        raise UMambaError(msg)
-    before.setdefault("asked", [{key: before[key] for key in _ASKED}])
-    return before if before["models"] else None
+    try:
+        before = from_plain(content, _Settings)
+    except ValueError as error:
+        msg = f"{file} is damaged ({error}); give another --output"
+        raise UMambaError(msg) from None
+    return before if before.models else None
 
 
-def _check_same(
-    request: ComparisonRequest, before: Mapping[str, Any], dataset: str, configuration: str
-) -> None:
-    now = _common(request, dataset, configuration)
-    if before["dataset"] != dataset:
-        msg = f"{request.output} compares models on {before['dataset']}; give another --output"
+def _check_same(before: _Settings, now: _Settings, output: Path) -> None:
+    """Check that settings common to all trainings are as before.
+
+    Raises:
+        UMambaError: If one has changed.
+    """
+    if before.dataset != now.dataset:
+        msg = f"{output} compares models on {before.dataset}; give another --output"
         raise UMambaError(msg)
     for key, option in _OPTIONS.items():
-        if before[key] != now[key]:
+        was, wanted = getattr(before, key), getattr(now, key)
+        if was != wanted:
             msg = (
-                f"{request.output} was begun with {option} {_as_option(before[key])}, not "
-                f"{_as_option(now[key])}; give that, or another --output"
+                f"{output} was begun with {option} {_as_option(was)}, not "
+                f"{_as_option(wanted)}; give that, or another --output"
             )
             raise UMambaError(msg)
 
 
-def _tell_added(request: ComparisonRequest, before: Mapping[str, Any]) -> None:
+def _tell_added(request: ComparisonRequest, before: _Settings) -> None:
     """Log what this call adds to earlier ones."""
     added = {
-        key: [str(value) for value in getattr(request.now, key) if value not in before[key]]
-        for key in _ASKED
+        key: [
+            str(value) for value in getattr(request.now, key) if value not in getattr(before, key)
+        ]
+        for key in ("models", "folds", "seeds")
     }
     told = "; ".join(f"{key} {', '.join(values)}" for key, values in added.items() if values)
     if told:
@@ -151,7 +194,7 @@ def _as_option(value: Any) -> str:
         return "left out"
     if isinstance(value, dict):
         return ", ".join(f"{key}:{item}" for key, item in value.items())
-    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _union(before: Iterable[Any], now: Iterable[Any]) -> tuple[Any, ...]:
@@ -161,7 +204,7 @@ def _union(before: Iterable[Any], now: Iterable[Any]) -> tuple[Any, ...]:
 def read_lengths(output: Path) -> dict[str, Length]:
     """Return the length of each model's trainings, as far as earlier calls determined it."""
     before = _read(output) if is_begun(output) else None
-    return {model: Length(*length) for model, length in before["lengths"].items()} if before else {}
+    return {model: Length(*length) for model, length in before.lengths.items()} if before else {}
 
 
 def write_settings(
@@ -185,30 +228,27 @@ def write_settings(
             return
         nothing = Asked((), (), ())
         request = replace(request, models=(), folds=(), seeds=(), earlier=(), now=nothing)
-    content = {
-        "schema_version": _VERSION,
-        **_common(request, dataset, configuration),
-        "models": request.models,
-        "folds": request.folds,
-        "seeds": request.seeds,
-        "baseline": request.baseline,
-        "size_cut_points": request.evaluation.size_cut_points,
-        "lengths": {m: [n.epochs, n.iterations_per_epoch] for m, n in (lengths or {}).items()},
-        "asked": [asdict(asked) for asked in request.asked if asked.models],
-    }
+    settings = _settings(request, dataset, configuration, lengths or {})
+    content = {"schema_version": _VERSION, **to_plain(settings)}
     write_whole(request.output / _FILE, json.dumps(content, indent=2) + "\n")
 
 
-def _common(request: ComparisonRequest, dataset: str, configuration: str) -> dict[str, Any]:
-    """Return the settings common to all trainings, as they come back from JSON."""
-    common = {
-        "dataset": dataset,
-        "configuration": configuration,
-        "source": request.source,
-        "budget": request.budget.to_dict(),
-        "features": request.features,
-        "patch_size": request.patch_size,
-        "batch_size": request.batch_size,
-    }
-    plain: dict[str, Any] = json.loads(json.dumps(common))
-    return plain
+def _settings(
+    request: ComparisonRequest, dataset: str, configuration: str, lengths: Mapping[str, Length]
+) -> _Settings:
+    return _Settings(
+        dataset=dataset,
+        configuration=configuration,
+        source=request.source,
+        budget=request.budget.to_dict(),
+        features=request.features,
+        patch_size=request.patch_size,
+        batch_size=request.batch_size,
+        models=request.models,
+        folds=request.folds,
+        seeds=request.seeds,
+        baseline=request.baseline,
+        size_cut_points=dict(request.evaluation.size_cut_points),
+        lengths={m: (n.epochs, n.iterations_per_epoch) for m, n in lengths.items()},
+        asked=tuple(asked for asked in request.asked if asked.models),
+    )
