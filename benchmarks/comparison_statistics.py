@@ -4,6 +4,7 @@ python -m benchmarks.comparison_statistics --repetitions 1000
 """
 
 import argparse
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -15,6 +16,7 @@ from umamba.comparison.statistics.models import compare_models, summarize_models
 from umamba.comparison.statistics.ranks import rank_stability
 from umamba.comparison.statistics.scores import CaseScore, Structure
 from umamba.comparison.statistics.verdicts import outcome
+from umamba.reporting.tables import markdown_table
 
 __all__ = [
     "ALARM_DESIGNS",
@@ -27,6 +29,9 @@ __all__ = [
     "simulate",
 ]
 
+_HEADER = ["design", "cases", "interval holds the truth", "false: mean", "false: ranks"]
+_HEADER += ["false: verdict", "false: one rank", "detectable", "found: mean", "found: verdict"]
+_ALARM_HEADER = ["false alarms", "cases", "interval holds the truth", "false: verdict"]
 _CASE_DEVIATION = 10.0  # how much harder some cases are than others, for both models alike
 
 
@@ -303,38 +308,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", default="", help="designs with this in their name")
     options = parser.parse_args(arguments)
     repetitions = options.repetitions
-    header = ["design", "cases", "interval holds the truth", "false: mean", "false: ranks"]
-    header += ["false: verdict", "false: one rank", "detectable", "found: mean", "found: verdict"]
-    _print_row(header, is_header=True)
-    for name, design in DESIGNS.items():
-        if options.only not in name:
-            continue
-        null = measure(design, repetitions)
-        detectable = null.smallest_detectable_difference
-        shifted = replace(design, difference=detectable)
-        effect = measure(shifted, max(repetitions // 4, 1), seed=1)
-        rates = [null.coverage, null.mean_significant, null.ranks_significant, null.verdict]
-        shares = [_percent(rate) for rate in (*rates, null.one_rank)]
-        found = [f"{100 * rate:.0f} %" for rate in (effect.mean_significant, effect.verdict)]
-        _print_row([name, str(design.cases), *shares, f"{detectable:.1f}", *found])
-    _print_row(
-        ["false alarms", "cases", "interval holds the truth", "false: verdict"], is_header=True
-    )
-    for name, alarms in ALARM_DESIGNS.items():
-        if options.only in name:
-            measured = measure_alarms(alarms, repetitions)
-            _print_row([name, str(alarms.cases), *map(_percent, measured)])
+    chosen = {name: design for name, design in DESIGNS.items() if options.only in name}
+    alarms = {name: design for name, design in ALARM_DESIGNS.items() if options.only in name}
+    _print(_HEADER, [_row(name, design, repetitions) for name, design in chosen.items()])
+    _print(_ALARM_HEADER, [_alarm_row(name, one, repetitions) for name, one in alarms.items()])
     return 0
+
+
+def _row(name: str, design: Design, repetitions: int) -> list[str]:
+    _tell(name)
+    null = measure(design, repetitions)
+    detectable = null.smallest_detectable_difference
+    effect = measure(replace(design, difference=detectable), max(repetitions // 4, 1), seed=1)
+    rates = [null.coverage, null.mean_significant, null.ranks_significant, null.verdict]
+    shares = [_percent(rate) for rate in (*rates, null.one_rank)]
+    found = [f"{100 * rate:.0f} %" for rate in (effect.mean_significant, effect.verdict)]
+    return [name, str(design.cases), *shares, f"{detectable:.1f}", *found]
+
+
+def _alarm_row(name: str, design: AlarmDesign, repetitions: int) -> list[str]:
+    _tell(name)
+    return [name, str(design.cases), *map(_percent, measure_alarms(design, repetitions))]
+
+
+def _tell(name: str) -> None:
+    sys.stderr.write(f"simulating: {name}\n")
+
+
+def _print(header: list[str], rows: list[list[str]]) -> None:
+    sys.stdout.write("\n".join(markdown_table([header, *rows], [0])) + "\n\n")
 
 
 def _percent(rate: float) -> str:
     return "\N{EN DASH}" if np.isnan(rate) else f"{100 * rate:.1f} %"
-
-
-def _print_row(cells: Sequence[str], *, is_header: bool = False) -> None:
-    row = "| " + " | ".join(cells) + " |"
-    line = "\n|---|" + "---:|" * (len(cells) - 1) if is_header else ""
-    print(row + line, flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -5,9 +5,10 @@ from typing import Any
 
 from benchmarks.measurement import PASSES
 from benchmarks.peers import GPU_OURS
-from benchmarks.report import by_shape, errors_cell, memory_cell, table, targets_table, time_cell
+from benchmarks.report import by_shape, errors_cell, memory_cell, targets_table, time_cell
 from benchmarks.shapes import D_STATE
 from benchmarks.targets import Verdict, gpu_verdicts
+from umamba.reporting.tables import markdown_table
 
 __all__ = ["to_markdown"]
 
@@ -86,5 +87,6 @@ def _kernels(networks: list[Row]) -> list[str]:
                 [group, f"{spent:.2f}", f"{spent / total:.1%}"]
                 for group, spent in found["groups"].items()
             ]
-            parts += [f"## UMambaEnc {key}, one step", table(["kernels", "ms", "share"], cells)]
+            table = markdown_table([["kernels", "ms", "share"], *cells], [0])
+            parts += [f"## UMambaEnc {key}, one step", "\n".join(table)]
     return parts

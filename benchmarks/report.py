@@ -9,6 +9,7 @@ from typing import Any
 from benchmarks.measurement import PASSES
 from benchmarks.shapes import D_STATE, Shape
 from benchmarks.targets import Verdict, verdicts
+from umamba.reporting.tables import markdown_table
 
 __all__ = [
     "by_shape",
@@ -16,7 +17,6 @@ __all__ = [
     "memory_cell",
     "merge",
     "read",
-    "table",
     "targets_table",
     "time_cell",
     "to_markdown",
@@ -131,18 +131,11 @@ def by_shape(rows: list[Row], cell: Callable[[Row], str]) -> str:
     body = [
         [str(Shape(*shape)), *(cells.get((shape, peer), "-") for peer in peers)] for shape in shapes
     ]
-    return table(["shape", *peers], body)
+    return "\n".join(markdown_table([["shape", *peers], *body], [0]))
 
 
 def targets_table(found: list[Verdict]) -> str:
     """Return a row per verdict."""
     said = {True: "yes", False: "**no**", None: "-"}
-    return table(
-        ["target", "measured", "met"], [[v.target, v.measured, said[v.met]] for v in found]
-    )
-
-
-def table(head: list[str], body: list[list[str]]) -> str:
-    """Return a Markdown table."""
-    lines = [head, ["---"] * len(head), *body]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    body = [[v.target, v.measured, said[v.met]] for v in found]
+    return "\n".join(markdown_table([["target", "measured", "met"], *body], [0, 1, 2]))
