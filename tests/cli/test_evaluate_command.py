@@ -180,6 +180,7 @@ def test_the_help_names_all_metrics_that_are_not_standard(capsys):
         main(["evaluate", "--help"])
     shown = " ".join(capsys.readouterr().out.split())
     extra = [name for name, metric in METRICS.items() if not metric.is_standard]
+    assert extra == ["cldice", "boundary_iou", "lesion_dice", "lesion_hd95", "ece"]
     assert f"which takes longer: {', '.join(extra)}, or all of them" in shown
 
 

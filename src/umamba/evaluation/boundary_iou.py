@@ -60,5 +60,4 @@ BOUNDARY_IOU = Metric(
     source="Cheng et al. 2021, arXiv:2103.16562",
     empty="one: 0; both: undefined, or as `--empty` says",
     is_overlap=True,
-    is_standard=False,
 )

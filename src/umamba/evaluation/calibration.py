@@ -61,6 +61,5 @@ CALIBRATION_ERROR = Metric(
     ),
     empty="both: undefined",
     higher_is_better=False,
-    is_standard=False,
     of_probabilities=True,
 )

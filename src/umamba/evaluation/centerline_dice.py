@@ -51,5 +51,4 @@ CENTERLINE_DICE = Metric(
     source="Shit et al. 2021, arXiv:2003.07311",
     empty="one: 0; both: undefined, or as `--empty` says",
     is_overlap=True,
-    is_standard=False,
 )

@@ -121,7 +121,6 @@ LESION_DICE = Metric(
     source=_SOURCE,
     empty="one: 0; both: undefined, or as `--empty` says",
     is_overlap=True,
-    is_standard=False,
 )
 LESION_HD95 = Metric(
     name="lesion_hd95",
@@ -136,5 +135,4 @@ LESION_HD95 = Metric(
     higher_is_better=False,
     decimals=2,
     of_surfaces=True,
-    is_standard=False,
 )

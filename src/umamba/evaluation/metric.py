@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from umamba.evaluation.extra_metrics import EXTRA_METRICS
 from umamba.evaluation.label_masks import LabelMasks
 from umamba.evaluation.surfaces import SurfaceDefinition
 
@@ -26,7 +27,6 @@ class Metric:
         decimals: Number of decimals in tables of means.
         is_overlap: Whether it takes the value of `--empty` if both masks are empty.
         of_surfaces: Whether it depends on the definition of surfaces.
-        is_standard: Whether it is measured by default, as metrics that cost little are.
         of_probabilities: Whether it needs the probabilities of the prediction.
     """
 
@@ -41,8 +41,12 @@ class Metric:
     decimals: int = 3
     is_overlap: bool = False
     of_surfaces: bool = False
-    is_standard: bool = True
     of_probabilities: bool = False
+
+    @property
+    def is_standard(self) -> bool:
+        """True if it is measured without being asked for."""
+        return self.name not in EXTRA_METRICS
 
     @property
     def is_distance(self) -> bool:

@@ -14,6 +14,7 @@ from umamba.errors import EvaluationError
 from umamba.evaluation.boundary_iou import BOUNDARY_IOU
 from umamba.evaluation.calibration import CALIBRATION_ERROR
 from umamba.evaluation.centerline_dice import CENTERLINE_DICE
+from umamba.evaluation.extra_metrics import EXTRA_METRICS
 from umamba.evaluation.label_masks import LabelMasks
 from umamba.evaluation.lesion_metrics import LESION_DICE, LESION_HD95
 from umamba.evaluation.metric import Metric
@@ -77,9 +78,9 @@ def chosen_metrics(settings: EvaluationSettings) -> dict[str, Metric]:
     """
     unknown = sorted(set(settings.metrics) - {*METRICS, ALL})
     if unknown:
-        others = ", ".join(name for name, metric in METRICS.items() if not metric.is_standard)
         msg = (
-            f"there is no metric {unknown[0]}; in addition to the standard ones there are {others}"
+            f"there is no metric {unknown[0]}; in addition to the standard ones there are "
+            f"{', '.join(EXTRA_METRICS)}"
         )
         raise EvaluationError(msg)
     added = METRICS.keys() if ALL in settings.metrics else settings.metrics

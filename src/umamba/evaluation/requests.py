@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from umamba.errors import EvaluationError
+from umamba.evaluation.extra_metrics import EXTRA_METRICS
 from umamba.option_checks import folder_or_file, positive, texts
 from umamba.options import OneOf, Request, Section, argument, option
 from umamba.system.numerals import integer
@@ -13,9 +14,6 @@ from umamba.system.numerals import integer
 __all__ = ["EvaluationRequest", "MetricRequest"]
 
 Folder = str | Path
-
-# Names of the metrics that are not standard; a test compares them with the list of all.
-_EXTRA = ("cldice", "boundary_iou", "lesion_dice", "lesion_hd95", "ece")
 
 _METRICS = Section("metrics")
 _LABELS = Section("labels (default: every value in the references)")
@@ -95,8 +93,8 @@ class MetricRequest(Request):
     metrics: Sequence[str] = field(
         default=(),
         metadata=option(
-            f"measure these as well, which takes longer: {', '.join(_EXTRA)}, or all of them; ece "
-            "needs the probabilities (.npz) next to the masks, and adds FROC",
+            f"measure these as well, which takes longer: {', '.join(EXTRA_METRICS)}, or all of "
+            "them; ece needs the probabilities (.npz) next to the masks, and adds FROC",
             nargs="+",
             check=texts,
             metavar="NAME",
