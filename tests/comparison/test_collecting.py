@@ -1,4 +1,4 @@
-"""Evaluating is apart from scheduling, done once, and what was kept of it is trusted if whole."""
+"""Evaluating is done once, by jobs; what they keep is collected, and trusted if it is whole."""
 
 import os
 import signal
@@ -11,15 +11,15 @@ import pytest
 
 from faked_trainings import FakeExecutor, InlineProcess, write_dataset
 from umamba.comparison.rows import Cost
-from umamba.comparison.runs import collecting, engine, opening
+from umamba.comparison.runs import cells, collecting, engine, opening
 from umamba.comparison.runs.budget import Budget
 from umamba.comparison.runs.collecting import Collector, Outcome
 from umamba.comparison.runs.engine import run_comparison
-from umamba.comparison.runs.executor import Event, Job
 from umamba.comparison.runs.opening import open_comparison
 from umamba.comparison.runs.planning import ComparisonRequest
 from umamba.comparison.runs.state import Comparison
 from umamba.errors import ResumableInterruptError, UMambaError
+from umamba.executors.jobs import Event, Job
 from umamba.nnunet.paths import Paths
 from umamba.system.interruption import StopRequest
 
@@ -81,13 +81,9 @@ def test_tasks_run_elsewhere_and_one_that_is_killed_takes_no_other_along() -> No
     collector.close()
     assert len({os.getpid(), first.value, last.value}) == 3
     assert str(refused.error) == "no such mask"
-    assert "ended without a result (exit code -9" in str(killed.error)
+    assert "ended early (exit code -9" in str(killed.error)
     with pytest.raises(ProcessLookupError):
         os.kill(last.value, 0)
-
-
-def sleep(*_: Any) -> None:
-    time.sleep(300)
 
 
 class StoppingExecutor(FakeExecutor):
@@ -98,23 +94,24 @@ class StoppingExecutor(FakeExecutor):
         (self.paths.require("results").parent / "out" / "stop").touch()
 
 
-def test_jobs_begin_and_stops_are_heard_while_a_case_is_evaluated(
+class StuckProcess(InlineProcess):
+    """Never end a task."""
+
+    def ended(self) -> Outcome | None:
+        return None
+
+
+def test_a_stop_does_not_wait_for_long_for_figures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "conclude", sleep)
     monkeypatch.setattr(engine, "_LAST_SECONDS", 0.1)
     comparison, paths = opened(tmp_path)
-    executor = StoppingExecutor(paths)
-    begun = time.monotonic()
+    executor, collector = StoppingExecutor(paths), Collector(make=StuckProcess)
     with pytest.raises(ResumableInterruptError, match="run the same command again to continue"):
-        run_comparison(comparison, executor, lambda *_: None)
-    assert time.monotonic() - begun < 100  # far below what the evaluation takes
-    assert len(executor.jobs) == 4
-    assert {state.status for state in comparison.states.values()} == {"interrupted"}
+        run_comparison(comparison, executor, lambda *_: None, collector)
+    assert {state.status for state in comparison.states.values()} == {"done"}
     assert not (tmp_path / "out" / "stop").exists()
-    monkeypatch.undo()
-    use_known_costs(monkeypatch)
-    assert compared(tmp_path) == []  # what was trained is evaluated, and not trained again
+    assert compared(tmp_path) == []  # what is done is not done again
 
 
 def test_the_work_for_each_training_does_not_grow_with_their_number(
@@ -122,8 +119,8 @@ def test_the_work_for_each_training_does_not_grow_with_their_number(
 ) -> None:
     calls: dict[str, int] = {}
 
-    def counted(name: str) -> Any:
-        function = getattr(collecting, name)
+    def counted(room: Any, name: str) -> Any:
+        function = getattr(room, name)
 
         def count(*arguments: Any) -> Any:
             calls[name] = calls.get(name, 0) + 1
@@ -131,8 +128,10 @@ def test_the_work_for_each_training_does_not_grow_with_their_number(
 
         return count
 
-    for name in ("evaluate_predictions", "build_results", "write_results", "analyse"):
-        monkeypatch.setattr(collecting, name, counted(name))
+    places = {"evaluate_predictions": cells, "build_results": collecting}
+    places |= {"write_results": collecting, "analyse": collecting}
+    for name, room in places.items():
+        monkeypatch.setattr(room, name, counted(room, name))
     assert len(compared(tmp_path)) == 4
     whole = {"build_results": 1, "write_results": 1, "analyse": 1}
     assert calls == {"evaluate_predictions": 4, **whole}
@@ -167,13 +166,13 @@ def test_what_was_kept_and_is_damaged_is_evaluated_again(
         content[at] ^= 1
     cache.write_bytes(content)
     evaluated = []
-    evaluate = collecting.evaluate_predictions
+    evaluate = cells.evaluate_predictions
 
     def note(predictions: Path, *rest: Any) -> Any:
         evaluated.append(predictions.parent.parent.name)
         return evaluate(predictions, *rest)
 
-    monkeypatch.setattr(collecting, "evaluate_predictions", note)
+    monkeypatch.setattr(cells, "evaluate_predictions", note)
     assert compared(tmp_path) == []
     assert len(evaluated) == 1
     assert "UNetPlusPlus" in evaluated[0]

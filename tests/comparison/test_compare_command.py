@@ -41,7 +41,7 @@ def use_fake_executor(
     fake = FakeExecutor(paths, **options)
     inline = partial(collecting.Collector, make=InlineProcess)
     monkeypatch.setattr(calls.collecting, "Collector", inline)
-    monkeypatch.setattr(calls.executor, "LocalExecutor", lambda _: fake)
+    monkeypatch.setattr(calls.local, "LocalExecutor", lambda _: fake)
     return fake
 
 

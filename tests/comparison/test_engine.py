@@ -24,16 +24,16 @@ from faked_trainings import (
     write_training,
 )
 from umamba.comparison.rows import Cost, Training
-from umamba.comparison.runs import collecting, engine, opening
+from umamba.comparison.runs import cells, collecting, engine, opening
 from umamba.comparison.runs.budget import Budget
 from umamba.comparison.runs.collecting import Collector
 from umamba.comparison.runs.engine import run_comparison
-from umamba.comparison.runs.executor import Event, Job
 from umamba.comparison.runs.opening import open_comparison
 from umamba.comparison.runs.planning import ComparisonRequest
 from umamba.comparison.runs.training_states import wait_for_trainings
 from umamba.errors import PlansError, ResumableInterruptError, UMambaError
 from umamba.evaluation.settings import EvaluationSettings
+from umamba.executors.jobs import Event, Job
 from umamba.nnunet.checkpoints.files import write_checkpoint
 from umamba.nnunet.paths import Paths
 
@@ -137,13 +137,13 @@ def test_tables_and_manifest(paths: Paths) -> None:
 def test_the_command_of_a_training(paths: Paths) -> None:
     executor = FakeExecutor(paths)
     compare(paths, executor, folds=(1,), seeds=(4,), models=("unetpp",), batch_size=3)
-    (job,) = executor.jobs
+    (command,) = executor.commands
     plans = "nnUNetUMambaUNetPlusPlusPlans_batch3_3epochs_s4"
-    assert job.command[:6] == ("train", NAME, "3d_fullres", "1", "-p", plans)
-    assert option(job.command, "--epochs") == "3"
-    assert option(job.command, "--iterations") == "750"
-    assert option(job.command, "--seed") == "4"
-    assert option(job.command, "--results") == str(paths.results)
+    assert command[:6] == ("train", NAME, "3d_fullres", "1", "-p", plans)
+    assert option(command, "--epochs") == "3"
+    assert option(command, "--iterations") == "750"
+    assert option(command, "--seed") == "4"
+    assert option(command, "--results") == str(paths.results)
     written = json.loads((paths.require("preprocessed") / NAME / f"{plans}.json").read_text())
     assert written["configurations"]["3d_fullres"]["batch_size"] == 3
     assert written["configurations"]["3d_fullres"]["data_identifier"] == "nnUNetPlans_3d_fullres"
@@ -155,7 +155,7 @@ def test_a_second_call_does_nothing_again(paths: Paths, monkeypatch: pytest.Monk
     def fail(*_: object, **__: object) -> None:
         pytest.fail("evaluated again")
 
-    monkeypatch.setattr(collecting, "evaluate_predictions", fail)
+    monkeypatch.setattr(cells, "evaluate_predictions", fail)
     second, jobs = compare(paths)
     assert jobs == []
     assert second == first
@@ -227,8 +227,8 @@ def test_an_interrupted_comparison_goes_on(paths: Paths) -> None:
     executor = FakeExecutor(paths)
     results, jobs = compare(paths, executor)
     assert jobs[0] == "nnunet_fold1_seed0"
-    assert "--resume" in executor.jobs[0].command
-    assert "--seed" not in executor.jobs[0].command
+    assert "--resume" in executor.commands[0]
+    assert "--seed" not in executor.commands[0]
     assert len(jobs) == 6
     assert {training["status"] for training in results["trainings"]} == {"done"}
 
@@ -242,7 +242,7 @@ def test_a_second_interrupt_leaves_valid_results(paths: Paths) -> None:
     with pytest.raises(ResumableInterruptError):
         run_comparison(comparison, FakeExecutor(paths), interrupt, Collector(make=InlineProcess))
     statuses = [training["status"] for training in read_results(paths)["trainings"]]
-    assert statuses == ["done", "done", "interrupted", *["pending"] * 5]
+    assert statuses == ["done", "done", *["pending"] * 6]
 
 
 _HOLD = """
@@ -286,9 +286,9 @@ def test_a_training_without_its_validation_is_validated(paths: Paths) -> None:
     (folder / "validation" / "summary.json").unlink()
     executor = FakeExecutor(paths)
     compare(paths, executor)
-    (job,) = executor.jobs
-    assert "--val" in job.command
-    assert "--epochs" not in job.command
+    (command,) = executor.commands
+    assert "--val" in command
+    assert "--epochs" not in command
 
 
 def test_another_budget_is_refused_in_the_same_folder(paths: Paths) -> None:
@@ -417,7 +417,7 @@ def test_hours_become_the_same_iterations_for_good(
     executor = FakeExecutor(paths)
     compare(paths, executor, budget=Budget("hours", 1.0), folds=(0,), seeds=(0,))
     # An iteration takes 36 s and its share of validation 2.4 s: 93 fit, in 20 epochs of 5.
-    assert [option(job.command, "--iterations") for job in executor.jobs] == ["100"] * 2
+    assert [option(command, "--iterations") for command in executor.commands] == ["100"] * 2
 
     def measure(planned: Any, *_: object) -> dict[str, Cost]:
         return {model: Cost(10, 20, 30, None, 1.0, 2.0) for model in planned.models}

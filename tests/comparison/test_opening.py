@@ -15,7 +15,7 @@ import pytest
 
 from faked_trainings import FakeExecutor, InlineProcess, write_dataset
 from umamba.comparison.rows import Cost
-from umamba.comparison.runs import collecting, opening
+from umamba.comparison.runs import cells, collecting, opening
 from umamba.comparison.runs.budget import Budget
 from umamba.comparison.runs.collecting import Collector
 from umamba.comparison.runs.engine import run_comparison
@@ -67,7 +67,7 @@ STEPS: dict[str, tuple[Any, str]] = {
     "the claim": (opening, "write_settings"),
     "cut points": (opening, "size_cut_points"),
     "costs": (opening, "measure_costs"),
-    "evaluation": (collecting, "evaluate_predictions"),
+    "evaluation": (cells, "evaluate_predictions"),
     "results": (collecting, "write_results"),
     "report": (collecting, "write_report"),
 }
@@ -220,7 +220,7 @@ sys.exit(main(sys.argv[3:]))
     [
         ("prepare", signal.SIGTERM),
         ("measure_costs", signal.SIGHUP),
-        ("find_stock_trainings", signal.SIGINT),
+        ("stock_trainings", signal.SIGINT),
     ],
 )
 def test_a_signal_to_the_group_ends_it_within_seconds(

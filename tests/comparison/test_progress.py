@@ -9,11 +9,11 @@ import pytest
 
 from umamba.comparison.rows import Training
 from umamba.comparison.runs.budget import Budget
-from umamba.comparison.runs.executor import Event, Job
 from umamba.comparison.runs.planning import Asked, ComparisonRequest, Planned, Source
 from umamba.comparison.runs.progress import ComparisonProgress, format_hours
 from umamba.comparison.runs.state import Comparison
 from umamba.comparison.runs.training_states import TrainingState
+from umamba.executors.jobs import Event, Job
 from umamba.nnunet.paths import Paths
 
 

@@ -9,9 +9,10 @@ import numpy as np
 import SimpleITK
 
 from plans_factory import stock_plans
+from umamba.comparison.runs.cells import evaluate_training, read_cell, training_command
 from umamba.comparison.runs.collecting import Outcome
-from umamba.comparison.runs.executor import Event, Job
 from umamba.errors import UMambaError
+from umamba.executors.jobs import Event, Job
 from umamba.nnunet.checkpoints.files import write_checkpoint
 from umamba.nnunet.paths import Paths
 from umamba.nnunet.training.state import STATE
@@ -100,12 +101,17 @@ def option(command: Sequence[str], name: str) -> str:
 
 
 class FakeExecutor:
-    """Do what trainings leave behind; note the commands.
+    """Do what trainings leave behind, and evaluate them.
 
     Args:
         paths: nnU-Net's folders.
         failing: Names of jobs that fail.
         stop_after: How many jobs end before one is stopped in its middle.
+
+    Attributes:
+        jobs: The jobs that train.
+        commands: What each of them runs.
+        evaluating: Names of the jobs that only evaluate.
     """
 
     def __init__(
@@ -113,28 +119,44 @@ class FakeExecutor:
     ) -> None:
         self.paths, self.failing, self.stop_after = paths, failing, stop_after
         self.jobs: list[Job] = []
+        self.commands: list[Sequence[str]] = []
+        self.evaluating: list[str] = []
 
     def run(self, jobs: Sequence[Job], stop: StopRequest) -> Generator[Event, None, None]:
         for job in jobs:
             if stop.reason() is not None:
                 return
-            self.jobs.append(job)
+            cell = read_cell(Path(job.command[1]))
+            command = training_command(cell)
+            if command is None:
+                self.evaluating.append(job.name)
+            else:
+                self.jobs.append(job)
+                self.commands.append(command)
             yield Event(job, "started")
             yield Event(job, "running")
             job.log.parent.mkdir(parents=True, exist_ok=True)
-            if self.stop_after is not None and len(self.jobs) > self.stop_after:
-                self._train(job, "checkpoint_latest.pth")
+            if command and self.stop_after is not None and len(self.jobs) > self.stop_after:
+                self._train(command, "checkpoint_latest.pth")
                 stop.ask("SIGTERM")
                 yield Event(job, "ended", 75)
-            elif job.name in self.failing:
+                continue
+            if job.name in self.failing:
                 job.log.write_text("working\numamba train: out of luck\n\n")
                 yield Event(job, "ended", 2)
+                continue
+            if command:
+                self._train(command, "checkpoint_final.pth")
+            try:
+                evaluate_training(cell.evaluation)
+            except UMambaError as error:
+                line = str(error).splitlines()[0]
+                job.log.write_text(f"umamba cell: {line}\n")
+                yield Event(job, "ended", 2)
             else:
-                self._train(job, "checkpoint_final.pth")
                 yield Event(job, "ended", 0)
 
-    def _train(self, job: Job, name: str) -> None:
-        command = job.command
+    def _train(self, command: Sequence[str], name: str) -> None:
         model = f"nnUNetTrainerUMamba__{option(command, '-p')}__{command[2]}"
         folder = self.paths.require("results") / NAME / model / f"fold_{command[3]}"
         settings = {"epochs": 0}

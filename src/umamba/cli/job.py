@@ -5,9 +5,9 @@ A module, so that the pools of nnU-Net find it: their workers import the program
 
 import sys
 
-from umamba.cli.main import main
+from umamba.cli.main import COMMANDS, main
 from umamba.system.processes import stop_with_parent
 
 if __name__ == "__main__":
     stop_with_parent()
-    sys.exit(main())
+    sys.exit(main(commands=(*COMMANDS, "_cell")))

@@ -41,8 +41,12 @@ COMMANDS = (
 )
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Build the parser for all subcommands, without importing torch."""
+def build_parser(commands: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
+    """Build the parser for subcommands, without importing torch.
+
+    Args:
+        commands: Names of their modules.
+    """
     parser = CommandParser(
         prog="umamba",
         description="U-Mamba for unmodified nnU-Net v2: from raw images to segmentations.",
@@ -51,16 +55,17 @@ def build_parser() -> argparse.ArgumentParser:
     parser.set_defaults(go_on=None)  # a command that can be taken up says how
     parser.add_argument("--version", action="version", version=f"umamba {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name in COMMANDS:
+    for name in commands:
         import_module(f"umamba.cli.{name}").add_parser(subparsers)
     return parser
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, *, commands: Sequence[str] = COMMANDS) -> int:
     """Run one command.
 
     Args:
         argv: The arguments after the program's name; `None` takes those of the process.
+        commands: Names of the modules of the commands that there are.
 
     Returns:
         0 done, 1 some cases failed, 2 the user's input is at fault, 75 interrupted and resumable,
@@ -68,14 +73,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         SIGHUP and SIGUSR1 interrupt.
     """
     with filtered_streams():
-        return _run(argv)
+        return _run(argv, commands)
 
 
-def _run(argv: Sequence[str] | None) -> int:
+def _run(argv: Sequence[str] | None, commands: Sequence[str]) -> int:
     """Run one command, and explain any failure in one line."""
     command = ""
     try:
-        args = build_parser().parse_args(argv)
+        args = build_parser(commands).parse_args(argv)
         command = args.command
         log_to_stderr()
         share_cores()

@@ -7,7 +7,7 @@ import torch
 
 from umamba.comparison.controls import with_controls
 from umamba.comparison.results import AnalysisSettings, Results
-from umamba.comparison.runs import collecting, executor
+from umamba.comparison.runs import collecting
 from umamba.comparison.runs.case_tables import read_case_table
 from umamba.comparison.runs.engine import run_comparison
 from umamba.comparison.runs.opening import comparing, open_comparison
@@ -16,6 +16,7 @@ from umamba.comparison.runs.progress import ComparisonProgress
 from umamba.comparison.runs.requests import CompareRequest
 from umamba.comparison.runs.state import Comparison
 from umamba.evaluation.settings import EvaluationSettings
+from umamba.executors import local
 from umamba.nnunet.paths import Paths
 from umamba.nnunet.preparation import find_dataset
 from umamba.nnunet.training.folds import pick_device
@@ -37,10 +38,10 @@ def compare(request: CompareRequest, paths: Paths) -> tuple[Path, Results]:
     with comparing(asked.output):
         comparison = open_comparison(asked, paths, workers[0].n_threads, dry=False)
         progress = ComparisonProgress()
-        collector = collecting.Collector(1 if asked.device == "cpu" else len(workers))
+        collector = collecting.Collector()
         try:
-            local = executor.LocalExecutor(workers)
-            results = run_comparison(comparison, local, progress.update, collector)
+            executor = local.LocalExecutor(workers)
+            results = run_comparison(comparison, executor, progress.update, collector)
         finally:
             progress.close()
     return asked.output, results
@@ -62,11 +63,9 @@ def open_dry(request: CompareRequest, paths: Paths, *, measured: bool) -> tuple[
     return open_comparison(asked, paths, n_threads, dry=True, measured=measured), len(workers)
 
 
-def _asked(
-    request: CompareRequest, paths: Paths
-) -> tuple[ComparisonRequest, list[executor.Worker]]:
+def _asked(request: CompareRequest, paths: Paths) -> tuple[ComparisonRequest, list[local.Worker]]:
     device = pick_device(request.device)
-    workers = executor.local_workers(device, request.workers, torch.cuda.device_count())
+    workers = local.local_workers(device, request.workers, torch.cuda.device_count())
     dataset = find_dataset(str(request.dataset), paths)
     output = Path(request.output or Path("umamba-compare") / dataset)
     models, patch_size = tuple(request.models), request.patch_size

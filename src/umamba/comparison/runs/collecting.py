@@ -1,4 +1,4 @@
-"""Evaluation of finished trainings and writing of results, in processes of their own."""
+"""Writing of results, in a process of its own."""
 
 import os
 from collections import deque
@@ -6,99 +6,24 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from umamba.comparison.report.writing import write_report
 from umamba.comparison.results import Results
-from umamba.comparison.rows import Training
-from umamba.comparison.runs.budget import Length
 from umamba.comparison.runs.building import build_results, write_results
-from umamba.comparison.runs.evaluated import evaluate_predictions
-from umamba.comparison.runs.finished import Finished, read_finished, recall_finished
 from umamba.comparison.runs.state import Comparison
-from umamba.comparison.runs.training_states import TrainingState, inspect_training
 from umamba.comparison.statistics.analysis import analyse
 from umamba.errors import UMambaError
-from umamba.evaluation.cases import Labels
-from umamba.evaluation.settings import EvaluationSettings
 from umamba.system.processes import become_worker
 
 __all__ = [
     "Collector",
-    "EvaluationTask",
     "Outcome",
     "Process",
     "SpawnedProcess",
-    "TrainingTask",
-    "conclude",
-    "evaluate_training",
     "publish",
     "publish_interim",
 ]
-
-
-@dataclass(frozen=True)
-class EvaluationTask:
-    """A finished training to evaluate.
-
-    Attributes:
-        folder: The folder of the fold.
-        cache: File for the result.
-        references: Folder of the reference masks.
-        cases: The validation cases.
-        file_ending: File ending of all masks.
-        labels: Labels and regions.
-        settings: Settings that the numbers depend on.
-        evaluated_as: Everything except the predictions that the evaluation depends on.
-    """
-
-    folder: Path
-    cache: Path
-    references: Path
-    cases: frozenset[str]
-    file_ending: str
-    labels: Labels
-    settings: EvaluationSettings
-    evaluated_as: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class TrainingTask:
-    """A training that has ended, successfully or not."""
-
-    training: Training
-    length: Length
-    evaluation: EvaluationTask
-
-
-def conclude(task: TrainingTask) -> tuple[TrainingState, Finished | None]:
-    """Determine the outcome of a training, and evaluate it if it is done.
-
-    Raises:
-        UMambaError: If its folder holds another training, or a file cannot be read or written.
-    """
-    todo = task.evaluation
-    state = inspect_training(todo.folder, task.training, task.length, todo.cases, todo.file_ending)
-    return state, evaluate_training(todo) if state.status == "done" else None
-
-
-def evaluate_training(task: EvaluationTask) -> Finished:
-    """Evaluate a training, unless that was done before.
-
-    Raises:
-        UMambaError: If a file cannot be read or written.
-    """
-    known = recall_finished(task.folder, task.cache, task.evaluated_as)
-    if known is not None:
-        return known
-
-    def evaluate(predictions: Path) -> dict[str, list[dict[str, Any]]]:
-        return evaluate_predictions(
-            predictions, task.references, task.cases, task.file_ending, task.labels, task.settings
-        )
-
-    return read_finished(task.folder, task.cache, task.evaluated_as, evaluate)
 
 
 def publish(comparison: Comparison, manifest: Mapping[str, Any]) -> Results:
@@ -173,8 +98,8 @@ class SpawnedProcess:
         except (EOFError, OSError):
             self._process.join()
             msg = (
-                f"its evaluation ended without a result (exit code {self._process.exitcode}; -9 "
-                "means that memory probably ran out); run the same command to try again"
+                f"the process that writes results ended early (exit code {self._process.exitcode}; "
+                "-9 means that memory probably ran out); run the same command to try again"
             )
             return Outcome(error=UMambaError(msg))
         return outcome
@@ -204,26 +129,24 @@ def _serve(connection: Connection) -> None:
         except UMambaError as error:
             outcome = Outcome(error=UMambaError(str(error)))
         except MemoryError:
-            outcome = Outcome(error=UMambaError("memory ran out during its evaluation"))
+            outcome = Outcome(error=UMambaError("memory ran out while results were written"))
         connection.send(outcome)
 
 
 @dataclass
 class Collector:
-    """A queue that does tasks in order, a few at a time, without waiting for any.
+    """A queue that does one task after another, without waiting for any.
 
     Args:
-        n_processes: Number of tasks at a time.
-        make: Makes a process.
+        make: Makes the process that does them, and another one after its death.
     """
 
-    n_processes: int = 1
     make: Callable[[], Process] = SpawnedProcess
     _waiting: deque[tuple[Callable[[Outcome], None], Callable[..., Any], tuple[Any, ...]]] = field(
         default_factory=deque, init=False
     )
-    _idle: list[Process] = field(default_factory=list, init=False)
-    _busy: list[tuple[Process, Callable[[Outcome], None]]] = field(default_factory=list, init=False)
+    _process: Process | None = field(default=None, init=False)
+    _then: Callable[[Outcome], None] | None = field(default=None, init=False)
 
     def submit(
         self, then: Callable[[Outcome], None], function: Callable[..., Any], *arguments: Any
@@ -234,35 +157,30 @@ class Collector:
     @property
     def is_busy(self) -> bool:
         """Return whether any task is left."""
-        return bool(self._waiting or self._busy)
+        return bool(self._waiting or self._then)
 
     def poll(self) -> None:
-        """Collect tasks that have ended, and begin waiting ones."""
-        for process, then in list(self._busy):
-            outcome = process.ended()
-            if outcome is not None:
-                self._busy.remove((process, then))
-                if process.is_alive():
-                    self._idle.append(process)
-                else:
-                    process.kill()
-                then(outcome)
-        while self._waiting and len(self._busy) < self.n_processes:
-            then, function, arguments = self._waiting.popleft()
-            process = self._idle.pop() if self._idle else self.make()
-            self._busy.append((process, then))
-            process.begin(function, arguments)
+        """Collect the outcome of a task that has ended, and begin the next one."""
+        outcome = self._process.ended() if self._process and self._then else None
+        if outcome is not None and self._then is not None:
+            then, self._then = self._then, None
+            then(outcome)
+        if self._waiting and self._then is None:
+            if self._process is None or not self._process.is_alive():
+                self.close()
+                self._process = self.make()
+            self._then, function, arguments = self._waiting.popleft()
+            self._process.begin(function, arguments)
 
     def drop(self) -> None:
         """Abandon running and waiting tasks."""
         self._waiting.clear()
-        for process, _ in self._busy:
-            process.kill()
-        self._busy.clear()
+        if self._then is not None:
+            self._then = None
+            self.close()
 
     def close(self) -> None:
-        """End all processes."""
-        self.drop()
-        for process in self._idle:
-            process.kill()
-        self._idle.clear()
+        """End the process."""
+        if self._process is not None:
+            self._process.kill()
+        self._process = self._then = None

@@ -1,4 +1,4 @@
-"""The engine of `umamba compare`: train, evaluate and compare."""
+"""The engine of `umamba compare`: have every cell done, collect, and write results."""
 
 import signal
 import sys
@@ -6,28 +6,19 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
-from functools import partial
-from pathlib import Path
 
 from umamba.comparison.results import Results
 from umamba.comparison.rows import Training
-from umamba.comparison.runs.collecting import (
-    Collector,
-    EvaluationTask,
-    Outcome,
-    TrainingTask,
-    conclude,
-    evaluate_training,
-    publish,
-    publish_interim,
-)
-from umamba.comparison.runs.executor import Event, Executor, Job
-from umamba.comparison.runs.existing import StockTraining, find_stock_trainings
+from umamba.comparison.runs.collecting import Collector, Outcome, publish, publish_interim
+from umamba.comparison.runs.existing import StockTraining
+from umamba.comparison.runs.finished import Finished
 from umamba.comparison.runs.opening import comparing
+from umamba.comparison.runs.preparing import evaluation_of, job_of, stock_trainings
 from umamba.comparison.runs.provenance import describe_run
 from umamba.comparison.runs.state import Comparison
 from umamba.comparison.runs.training_states import TrainingState
 from umamba.errors import ResumableInterruptError, UMambaError
+from umamba.executors.jobs import Event, Executor
 from umamba.system.atomic_files import make_folder, write_whole
 from umamba.system.interruption import StopRequest
 
@@ -38,6 +29,7 @@ __all__ = ["Listener", "run_comparison"]
 Listener = Callable[[Comparison, Event | None], None]
 
 _LONGEST_REASON = 500
+_STATUSES = {"started": "running", "running": "running", "waiting": "pending"}
 _INTERRUPTED = (ResumableInterruptError.EXIT_CODE, 130)
 _POLL_SECONDS = 0.1
 _LAST_SECONDS = 10.0  # seconds for the results after a stop, as schedulers do not wait much longer
@@ -51,15 +43,16 @@ def run_comparison(
     listener: Listener,
     collector: Collector | None = None,
 ) -> Results:
-    """Run missing trainings, evaluate them, and write results, figures and summary.
+    """Have missing cells done, and write results, figures and summary.
 
-    This process only schedules: other processes evaluate trainings and write results.
+    This process only schedules and collects: jobs train and evaluate, and another process writes
+    results.
 
     Args:
         comparison: A result of `open_comparison`, not of a dry run.
-        executor: Runs the trainings.
+        executor: Runs the cells.
         listener: Called on every event.
-        collector: Evaluates, and writes results.
+        collector: Writes results.
 
     Returns:
         The results, as in `results.json`.
@@ -89,30 +82,26 @@ class _Run:
         self.comparison, self.listener = comparison, listener
         self.collector, self.stop = collector, stop
         self.interrupted = False
+        self._stock: list[StockTraining] = []
         self._manifest = describe_run(comparison)
         self._published_at, self._pause = time.monotonic(), _SECONDS_BETWEEN_RESULTS
 
     def begin(self) -> None:
-        """Start the evaluation of finished trainings and of those of stock nnU-Net."""
+        """Take in the trainings of stock nnU-Net that are evaluated, and show where things are."""
         comparison = self.comparison
-        for training, state in comparison.states.items():
-            if state.status == "done" and training not in comparison.finished:
-                self._conclude(training, None)
-        for stock in find_stock_trainings(
-            comparison.planned, comparison.lengths, comparison.cases, comparison.paths
-        ):
-            task = _evaluation(comparison, stock, stock.folder)
-            self.collector.submit(partial(self._take_in, stock), evaluate_training, task)
+        for stock in stock_trainings(comparison):
+            finished = evaluation_of(comparison, stock).recall()
+            if finished is None:
+                self._stock.append(stock)
+            else:
+                self._take_in(stock, finished)
         self.listener(comparison, None)
 
     def train(self, executor: Executor) -> None:
         """Run the jobs, and collect their outcomes."""
         comparison = self.comparison
-        jobs = {
-            _job(comparison, training): training
-            for training in comparison.asked
-            if comparison.states[training].status != "done"
-        }
+        undone: list[Training | StockTraining] = [*self._stock, *comparison.undone]
+        jobs = {job_of(comparison, t): t for t in undone}
         with closing(executor.run(list(jobs), self.stop)) as events:
             for event in events:
                 self._take_note(jobs[event.job], event)
@@ -130,7 +119,7 @@ class _Run:
             UMambaError: If results cannot be written.
         """
         comparison = self.comparison
-        self.collector.drop()  # nothing is left, unless a stop was requested
+        self.collector.drop()  # interim results, which final ones replace
         for training, state in comparison.states.items():
             unread = state.status == "done" and training not in comparison.finished
             if unread or state.status == "running":
@@ -180,48 +169,43 @@ class _Run:
 
         self.collector.submit(note, publish_interim, _copy(self.comparison), self._manifest)
 
-    def _take_in(self, training: StockTraining, outcome: Outcome) -> None:
-        if outcome.error is not None:
-            sys.stderr.write(f"not taken in: {outcome.error}\n")
+    def _take_note(self, training: Training | StockTraining, event: Event) -> None:
+        if isinstance(training, StockTraining):
+            if event.kind == "ended":
+                self._conclude_stock(training, event)
             return
-        self.comparison.stock[training] = outcome.value
+        if event.kind == "started":
+            self.comparison.failure(training).unlink(missing_ok=True)
+        if event.kind == "ended":
+            self._conclude(training, event)
+        else:
+            self.comparison.states[training] = TrainingState(_STATUSES[event.kind])
+        self.listener(self.comparison, event)
+
+    def _conclude(self, training: Training, event: Event) -> None:
+        """Collect what a cell has left."""
+        comparison = self.comparison
+        finished = evaluation_of(comparison, training).recall()
+        if finished is not None:
+            comparison.finished[training] = finished
+            comparison.states[training] = TrainingState("done")
+        elif self._is_stopped() or event.exit_code in _INTERRUPTED:
+            comparison.states[training] = TrainingState("interrupted")
+        else:
+            self._fail(training, _why(event))
+
+    def _conclude_stock(self, training: StockTraining, event: Event) -> None:
+        finished = evaluation_of(self.comparison, training).recall()
+        if finished is not None:
+            self._take_in(training, finished)
+        elif not self._is_stopped():
+            sys.stderr.write(f"not taken in: {_why(event)}\n")
+
+    def _take_in(self, training: StockTraining, finished: Finished) -> None:
+        self.comparison.stock[training] = finished
         reason = self.comparison.why_not_compared(training)
         left_out = f", and not compared: it was {reason}" if reason else ""
         sys.stderr.write(f"taken in from nnU-Net: {training.folder}{left_out}\n")
-
-    def _take_note(self, training: Training, event: Event) -> None:
-        if event.kind == "started":
-            self.comparison.failure(training).unlink(missing_ok=True)
-            self.comparison.states[training] = TrainingState("running")
-        if event.kind == "ended" and not self._is_stopped():
-            self._conclude(training, event)  # and report then
-            return
-        if event.kind == "ended":
-            self.comparison.states[training] = TrainingState("interrupted")
-        self.listener(self.comparison, event)
-
-    def _conclude(self, training: Training, event: Event | None) -> None:
-        """Determine the outcome of a training."""
-        comparison = self.comparison
-        evaluation = _evaluation(comparison, training, comparison.folder(training))
-        task = TrainingTask(training, comparison.lengths[training.model], evaluation)
-        self.collector.submit(partial(self._concluded, training, event), conclude, task)
-
-    def _concluded(self, training: Training, event: Event | None, outcome: Outcome) -> None:
-        comparison = self.comparison
-        if outcome.error is not None and self._is_stopped():
-            comparison.states[training] = TrainingState("interrupted")
-        elif outcome.error is not None:
-            self._fail(training, str(outcome.error))
-        else:
-            state, finished = outcome.value
-            comparison.states[training] = state
-            if finished is not None:
-                comparison.finished[training] = finished
-            elif event is not None and event.exit_code not in _INTERRUPTED:
-                self._fail(training, _why(event))
-        if event is not None:
-            self.listener(comparison, event)
 
     def _fail(self, training: Training, reason: str) -> None:
         self.comparison.states[training] = TrainingState("failed", reason=reason)
@@ -239,44 +223,10 @@ def _copy(comparison: Comparison) -> Comparison:
     return replace(comparison, states=states, finished=finished, stock=dict(comparison.stock))
 
 
-def _job(comparison: Comparison, training: Training) -> Job:
-    """Return the command that runs or continues a training."""
-    request, source = comparison.request, comparison.planned.source
-    plans_name, length = comparison.planned.plans_name(training), comparison.lengths[training.model]
-    command = ["train", source.dataset, source.configuration, str(training.fold), "-p", plans_name]
-    command += ["-device", request.device]
-    option = comparison.states[training].option
-    if option is None:
-        command += ["--epochs", str(length.epochs), "--iterations", str(length.iterations)]
-        command += ["--seed", str(training.seed)]
-    else:
-        command.append(option)
-    if request.trust_plans:
-        command.append("--trust-plans")
-    for name, folder in vars(comparison.paths).items():
-        if folder is not None:
-            command += [f"--{name}", str(folder)]
-    return Job(str(training), tuple(command), comparison.log(training))
-
-
-def _evaluation(
-    comparison: Comparison, training: Training | StockTraining, folder: Path
-) -> EvaluationTask:
-    source = comparison.planned.source
-    return EvaluationTask(
-        folder,
-        comparison.cache(str(training)),
-        comparison.references,
-        comparison.cases[training.fold],
-        source.file_ending,
-        source.labels,
-        comparison.request.evaluation,
-        comparison.evaluated_as[training.fold],
-    )
-
-
 def _why(event: Event) -> str:
-    """Return the last line of a training's output, or the signal that ended it."""
+    """Return why a job failed, as its executor or the last line of its output says."""
+    if event.reason is not None:
+        return event.reason
     code = event.exit_code or 0
     if code < 0:
         hint = ", as the system does when memory runs out" if -code == signal.SIGKILL else ""
@@ -286,4 +236,4 @@ def _why(event: Event) -> str:
     except OSError:
         lines = []
     said = next((line.strip() for line in reversed(lines) if line.strip()), "")
-    return said[-_LONGEST_REASON:] or f"exit code {code}"
+    return said.removeprefix("umamba cell: ")[-_LONGEST_REASON:] or f"exit code {code}"

@@ -7,8 +7,8 @@ from collections import Counter
 from pathlib import Path
 
 from umamba.comparison.rows import Training
-from umamba.comparison.runs.executor import Event
 from umamba.comparison.runs.state import Comparison
+from umamba.executors.jobs import Event
 from umamba.system.terminal import write_control
 
 __all__ = ["ComparisonProgress", "format_hours"]
@@ -31,7 +31,7 @@ class ComparisonProgress:
         """Show an event; `None` is the beginning."""
         if event is not None and event.kind == "started":
             self._started[event.job.name] = time.monotonic()
-        if event is None or event.kind != "running":
+        if event is None or event.kind in ("started", "ended"):
             self._say(self._line(comparison, event))
         if self._live and time.monotonic() - self._drawn_at > _SECONDS_BETWEEN_DRAWINGS:
             self._erase()
@@ -86,7 +86,8 @@ class ComparisonProgress:
             running = [training for training, state in states.items() if state.status == "running"]
             lines.append(row)
             lines += [
-                f"  fold {t.fold} seed {t.seed}: {_last_epoch(comparison.log(t))}" for t in running
+                f"  fold {t.fold} seed {t.seed}: {_last_epoch(comparison.log(str(t)))}"
+                for t in running
             ]
         return lines
 

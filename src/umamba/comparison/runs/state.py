@@ -66,6 +66,17 @@ class Comparison:
         return [training for training in self.trainings if now.includes(training)]
 
     @property
+    def undone(self) -> list[Training]:
+        """Return the trainings that this call finishes, and finished ones to evaluate again."""
+        asked = set(self.asked)
+        return [
+            training
+            for training, state in self.states.items()
+            if (state.status == "done" and training not in self.finished)
+            or (state.status != "done" and training in asked)
+        ]
+
+    @property
     def baseline(self) -> str:
         """Return the model that the others are compared with."""
         models = self.planned.models
@@ -80,14 +91,18 @@ class Comparison:
         """Folder of the reference masks."""
         return self.paths.require("preprocessed") / self.planned.source.dataset / "gt_segmentations"
 
-    def log(self, training: Training) -> Path:
-        """Return the file for the output of a training."""
-        return self.request.output / "logs" / f"{training}.log"
+    def log(self, name: str) -> Path:
+        """Return the file for the output of a training's job."""
+        return self.request.output / "logs" / f"{name}.log"
 
     def cache(self, name: str) -> Path:
         """Return the file with the cached evaluation of a training."""
         # Comparisons of earlier versions have this folder: their trainings are not evaluated again.
         return self.request.output / "cells" / f"{name}.json"
+
+    def cell(self, name: str) -> Path:
+        """Return the file that tells a job what to do for a training."""
+        return self.cache(name).with_suffix(".job.json")
 
     def failure(self, training: Training) -> Path:
         """Return the file with the reason why a training failed."""

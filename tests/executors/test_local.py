@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from umamba.comparison.runs import executor
-from umamba.comparison.runs.executor import Executor, Job, LocalExecutor, Worker, local_workers
 from umamba.errors import UMambaError
+from umamba.executors.jobs import Executor, Job
+from umamba.executors.local import LocalExecutor, Worker, local_workers
 from umamba.system.interruption import StopRequest
 
 # A job of one of these words; the second argument is a file that says that it listens.
@@ -27,10 +27,8 @@ if what != "quick":
 """
 
 
-@pytest.fixture(autouse=True)
-def child(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(executor, "_CHILD", ("-c", CHILD))
-    monkeypatch.setattr(executor, "_POLL_SECONDS", 0.02)
+def local(*workers: Worker) -> LocalExecutor:
+    return LocalExecutor(workers, program=("-c", CHILD), interval=0.02)
 
 
 def job(folder: Path, name: str, what: str) -> Job:
@@ -45,10 +43,9 @@ def wait_for(path: Path) -> None:
 
 
 def test_all_jobs_run_in_their_order(tmp_path: Path) -> None:
-    local = LocalExecutor([Worker()])
-    assert isinstance(local, Executor)
+    assert isinstance(local(Worker()), Executor)
     jobs = [job(tmp_path, "a", "quick"), job(tmp_path, "b", "fails"), job(tmp_path, "c", "quick")]
-    events = list(local.run(jobs, StopRequest()))
+    events = list(local(Worker()).run(jobs, StopRequest()))
     told = [(e.job.name, e.kind, e.exit_code) for e in events if e.kind != "running"]
     # What is next begins before others hear that something has ended.
     assert sorted(told) == [
@@ -64,7 +61,7 @@ def test_workers_work_side_by_side_on_parts_of_the_machine(tmp_path: Path) -> No
     workers = [Worker(cores=frozenset([core])), Worker(gpu="7")]
     jobs = [job(tmp_path, "a", "waits"), job(tmp_path, "b", "waits")]
     stop = StopRequest(tmp_path / "stop")
-    for event in LocalExecutor(workers).run(jobs, stop):
+    for event in local(*workers).run(jobs, stop):
         if event.kind == "running" and all((tmp_path / f"{n}.ready").exists() for n in "ab"):
             (tmp_path / "stop").touch()
     assert "waits None" in (tmp_path / "logs" / "a.log").read_text()
@@ -75,7 +72,7 @@ def test_a_stop_is_passed_on_and_nothing_is_begun_after_it(tmp_path: Path) -> No
     jobs = [job(tmp_path, "a", "waits"), job(tmp_path, "b", "quick")]
     stop = StopRequest(tmp_path / "stop")
     events = []
-    for event in LocalExecutor([Worker()]).run(jobs, stop):
+    for event in local(Worker()).run(jobs, stop):
         events.append(event)
         if (tmp_path / "a.ready").exists():
             (tmp_path / "stop").touch()
@@ -84,7 +81,7 @@ def test_a_stop_is_passed_on_and_nothing_is_begun_after_it(tmp_path: Path) -> No
 
 
 def test_who_leaves_leaves_no_process_behind(tmp_path: Path) -> None:
-    events = LocalExecutor([Worker()]).run([job(tmp_path, "a", "deaf")], StopRequest())
+    events = local(Worker()).run([job(tmp_path, "a", "deaf")], StopRequest())
     next(events)
     wait_for(tmp_path / "a.ready")
     events.close()
@@ -97,7 +94,7 @@ def test_a_killed_comparison_stops_its_trainings(tmp_path: Path) -> None:
     waiting = """
 import os, pathlib, runpy, sys, time
 from umamba.cli import main
-def wait():
+def wait(**_):
     pathlib.Path(sys.argv[1]).write_text(str(os.getpid()))
     time.sleep(60)
 main.main = wait
@@ -105,11 +102,12 @@ runpy.run_module("umamba.cli.job", run_name="__main__")
 """
     parent = f"""
 from pathlib import Path
-from umamba.comparison.runs import executor
+from umamba.executors.jobs import Job
+from umamba.executors.local import LocalExecutor, Worker
 from umamba.system.interruption import StopRequest
-executor._CHILD = ("-c", {waiting!r})
-job = executor.Job("a", ({str(tmp_path / "pid")!r},), Path({str(tmp_path / "log")!r}))
-list(executor.LocalExecutor([executor.Worker()]).run([job], StopRequest()))
+job = Job("a", ({str(tmp_path / "pid")!r},), Path({str(tmp_path / "log")!r}))
+executor = LocalExecutor([Worker()], program=("-c", {waiting!r}))
+list(executor.run([job], StopRequest()))
 """
     process = subprocess.Popen([sys.executable, "-c", parent])
     wait_for(tmp_path / "pid")

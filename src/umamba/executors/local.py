@@ -1,4 +1,4 @@
-"""Executors of a comparison's trainings: their interface, and workers on this machine."""
+"""Jobs in processes on this machine, one per worker."""
 
 import os
 import signal
@@ -9,67 +9,16 @@ from collections import deque
 from collections.abc import Generator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Protocol, runtime_checkable
 
 from umamba.errors import UMambaError
+from umamba.executors.jobs import JOB_PROGRAM, Event, Job
 from umamba.system.environment import child_environment, setting
 from umamba.system.interruption import StopRequest
 from umamba.system.limits import available_cores
 
-__all__ = ["Event", "Executor", "Job", "LocalExecutor", "Worker", "local_workers"]
+__all__ = ["LocalExecutor", "Worker", "local_workers"]
 
-_POLL_SECONDS = 0.5
 _NOT_STARTED = 126  # as in shells
-
-_CHILD = ("-m", "umamba.cli.job")
-
-
-@dataclass(frozen=True)
-class Job:
-    """One command of ours to run.
-
-    Args:
-        name: Name of its training.
-        command: The arguments of `umamba`.
-        log: File that its output is appended to.
-    """
-
-    name: str
-    command: tuple[str, ...]
-    log: Path
-
-
-@dataclass(frozen=True)
-class Event:
-    """The state of a job: it has `started`, is `running`, or has `ended` with a code."""
-
-    job: Job
-    kind: str
-    exit_code: int | None = None
-
-
-@runtime_checkable
-class Executor(Protocol):
-    """An interface for running jobs, here or elsewhere.
-
-    Jobs are independent of each other, and write to places that this process can read: nnU-Net's
-    folders and the logs. A job that is asked to stop (SIGTERM) saves and exits with code 75.
-    """
-
-    def run(self, jobs: Sequence[Job], stop: StopRequest) -> Generator[Event, None, None]:
-        """Run jobs in the order given.
-
-        Args:
-            jobs: The jobs.
-            stop: Once it has a reason, no more jobs begin, and running ones are asked to stop and
-                waited for.
-
-        Yields:
-            `started` and `ended` for each job that was begun, and `running` now and then in
-            between. Closing the iterator ends all jobs.
-        """
-        ...
 
 
 @dataclass(frozen=True)
@@ -125,9 +74,16 @@ class LocalExecutor:
 
     Each process has its own session, so that a Ctrl-C in the terminal reaches it only through this
     process. If this process is killed, they save and end.
+
+    Args:
+        workers: The workers.
+        program: The arguments of Python that run a job's command.
+        interval: Seconds between looks at the jobs.
     """
 
     workers: Sequence[Worker]
+    program: tuple[str, ...] = JOB_PROGRAM
+    interval: float = 0.5
     _running: dict[int, tuple[Job, "subprocess.Popen[bytes]"]] = field(
         default_factory=dict, init=False
     )
@@ -149,7 +105,7 @@ class LocalExecutor:
                 if not self._running and not waiting:
                     return
                 yield from [Event(job, "running") for job, _ in self._running.values()]
-                time.sleep(_POLL_SECONDS)
+                time.sleep(self.interval)
         finally:
             self._kill()
 
@@ -160,7 +116,7 @@ class LocalExecutor:
                 job = waiting.popleft()
                 events.append(Event(job, "started"))
                 try:
-                    self._running[i] = (job, _start(job, worker))
+                    self._running[i] = (job, _start(self.program, job, worker))
                 except OSError as error:  # running jobs must not end with it
                     sys.stderr.write(f"{job.name} cannot be started: {error}\n")
                     events.append(Event(job, "ended", _NOT_STARTED))
@@ -188,12 +144,12 @@ class LocalExecutor:
         self._running.clear()
 
 
-def _start(job: Job, worker: Worker) -> "subprocess.Popen[bytes]":
+def _start(program: Sequence[str], job: Job, worker: Worker) -> "subprocess.Popen[bytes]":
     job.log.parent.mkdir(parents=True, exist_ok=True)
     gpu = {} if worker.gpu is None else {"CUDA_VISIBLE_DEVICES": worker.gpu}
     with job.log.open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, *_CHILD, *job.command],
+            [sys.executable, *program, *job.command],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

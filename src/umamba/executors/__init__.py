@@ -1,0 +1,1 @@
+"""Run jobs, commands of ours, on this machine or on a cluster."""
