@@ -31,7 +31,6 @@ log = logging.getLogger(__name__)
 Row = dict[str, Any]
 
 _PARTS = ("scan", "networks")
-_REFERENCE = "cuda"  # where the float64 reference runs
 _EXPONENTIALS_PER_CLOCK = 16  # of one multiprocessor
 # Sequences of float32 that have to move at least: u, dt, y; with the backward once more u, dt,
 # and dy, du, ddt.
@@ -40,29 +39,39 @@ _SEQUENCES = {"forward": 3, "forward+backward": 8}
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure what is asked for, or say that there is nothing to measure on."""
-    args = _parser().parse_args(argv)
+    args = parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     if not torch.cuda.is_available():
         sys.stdout.write("no CUDA device: unmeasured\n")
         return 0
     torch.backends.cudnn.benchmark = True  # as nnU-Net trains
-    machine = environment() | _device()
+    measure(args, environment() | _device())
+    return 0
+
+
+def measure(args: argparse.Namespace, machine: Row, device: str = "cuda") -> None:
+    """Measure what is asked for, and write and print the results.
+
+    Args:
+        args: The options.
+        machine: What the floors depend on, and versions.
+        device: `cuda`, or `cpu` to try the code.
+    """
     report: Row = {"machine": machine, "results": [], "networks": []}
     if "scan" in args.parts:
         for shape in args.shapes:
             log.info("%s", shape)
-            report["results"] += _measure(shape, args.rounds, machine)
+            report["results"] += _measure_scan(shape, args.rounds, machine, device)
             _write(report, args.output)
     if "networks" in args.parts:
         from benchmarks.gpu_networks import measure_networks  # needs nnU-Net
         from umamba.nnunet.plans.example import example_plans
 
-        for row in measure_networks(example_plans()):
+        for row in measure_networks(example_plans(), device):
             report["networks"].append(row)
             _write(report, args.output)
     rows = report["results"] + report["networks"]
     sys.stdout.write("".join(f"{json.dumps(row)}\n" for row in rows))
-    return 0
 
 
 def _write(report: Row, output: Path | None) -> None:
@@ -74,15 +83,16 @@ def _write(report: Row, output: Path | None) -> None:
     output.with_suffix(".md").write_text(to_markdown(report))
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
-    parser.add_argument("--parts", nargs="+", choices=_PARTS, default=_PARTS, help="default: both")
-    parser.add_argument(
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    options = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
+    options.add_argument("--parts", nargs="+", choices=_PARTS, default=_PARTS, help="default: both")
+    options.add_argument(
         "--shapes", type=Shape.parse, nargs="+", default=GPU_SHAPES, metavar="B,D,L"
     )
-    parser.add_argument("--rounds", type=int, default=3, help="turns of every peer (default: 3)")
-    parser.add_argument("--output", type=Path, metavar="FILE.json", help="where results go")
-    return parser
+    options.add_argument("--rounds", type=int, default=3, help="turns of every peer (default: 3)")
+    options.add_argument("--output", type=Path, metavar="FILE.json", help="where results go")
+    return options
 
 
 def _device() -> Row:
@@ -130,9 +140,9 @@ def _floors_ms(shape: Shape, which: str, machine: Row) -> Row:
     return floors
 
 
-def _measure(shape: Shape, rounds: int, machine: Row) -> list[Row]:
+def _measure_scan(shape: Shape, rounds: int, machine: Row, device: str) -> list[Row]:
     """Return a row per peer and pass; a peer that is missing or wrong gets its reason."""
-    problem = Problem(shape, stepwise=False, device=_REFERENCE)
+    problem = Problem(shape, stepwise=False, device=device)
     skipped: dict[str, str] = {}
     checked: dict[str, Row] = {}
     for name, peer in GPU_PEERS.items():

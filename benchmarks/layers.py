@@ -4,7 +4,7 @@ import argparse
 import json
 import logging
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,6 @@ _PLAN: dict[str, Any] = {
     "input_channels": 1,
     "num_classes": 3,
     "n_stages": 5,
-    "features_per_stage": (32, 64, 128, 256, 320),
     "conv_op": nn.Conv3d,
     "kernel_sizes": 3,
     "strides": (1, 2, 2, 2, 2),
@@ -47,17 +46,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5, help="turns of every network (default: 5)")
     parser.add_argument("--edge", type=int, default=64, help="of the cubic patch (default: 64)")
+    parser.add_argument(
+        "--features",
+        type=int,
+        nargs=5,
+        default=(32, 64, 128, 256, 320),
+        metavar="N",
+        help="channels of the stages (default: those of nnU-Net)",
+    )
     parser.add_argument("--length", type=int, default=32768, help="tokens of the Mamba block")
     parser.add_argument("--output", type=Path, metavar="FILE.json", help="where JSON goes")
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(args.threads)
+    plan = _PLAN | {"features_per_stage": tuple(args.features)}
     image = torch.randn(1, 1, *[args.edge] * 3)
     rows: list[Row] = []
     for row in (
         *_block(args.length),
-        *_against_twins(image, args.rounds),
-        *_checkpointing(image, args.rounds),
+        *_against_twins(plan, image, args.rounds),
+        *_checkpointing(plan, image, args.rounds),
     ):
         log.info("%s: %.3g (at most %.3g)", row["what"], row["measured"], row["at_most"])
         rows.append(row)
@@ -88,11 +96,11 @@ def _block(length: int) -> Iterator[Row]:
     yield {"what": f"{about[:-10]}, inference: kept / tokens", "measured": kept, "at_most": 0}
 
 
-def _against_twins(image: Tensor, rounds: int) -> Iterator[Row]:
+def _against_twins(plan: Mapping[str, Any], image: Tensor, rounds: int) -> Iterator[Row]:
     """Yield the time of UMambaEnc in units of the same network without Mamba layers."""
     for variant, most in (("official", 1.1), ("paper", 1.25)):
         size = {"input_size": tuple(image.shape[2:])} if variant == "official" else {}
-        networks = [UMambaEnc(**_PLAN, variant=variant, **size) for _ in range(2)]
+        networks = [UMambaEnc(**plan, variant=variant, **size) for _ in range(2)]
         encoder = networks[1].encoder
         encoder.mamba_layers = nn.ModuleList(nn.Identity() for _ in encoder.mamba_layers)
         steps = {str(i): _step(network, image) for i, network in enumerate(networks)}
@@ -106,13 +114,13 @@ def _against_twins(image: Tensor, rounds: int) -> Iterator[Row]:
         }
 
 
-def _checkpointing(image: Tensor, rounds: int) -> Iterator[Row]:
+def _checkpointing(plan: Mapping[str, Any], image: Tensor, rounds: int) -> Iterator[Row]:
     """Yield memory of `blocks` beside a plain U-Net, and its time beside `none`."""
-    none, blocks = (UMambaBot(**_PLAN, activation_checkpointing=c) for c in ("none", "blocks"))
+    none, blocks = (UMambaBot(**plan, activation_checkpointing=c) for c in ("none", "blocks"))
     steps = {
         "none": _step(none, image),
         "blocks": _step(blocks, image),
-        "plain": _step(PlainConvUNet(**_PLAN), image),
+        "plain": _step(PlainConvUNet(**plan), image),
     }
     timings = time_interleaved(steps, rounds)
     peaks = {name: peak_memory(step) for name, step in steps.items()}

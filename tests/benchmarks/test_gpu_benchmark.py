@@ -38,11 +38,7 @@ def _out_of_memory(*_: Any) -> Any:
 def test_every_peer_gets_a_number_or_a_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    device = {"multiprocessors": 132, "max_clock_mhz": 1755, "copy_gb_s": 3000.0}
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(gpu, "environment", dict)
-    monkeypatch.setattr(gpu, "_device", lambda: device)
-    monkeypatch.setattr(gpu, "_REFERENCE", "cpu")
+    machine = {"multiprocessors": 132, "max_clock_mhz": 1755, "copy_gb_s": 3000.0}
     monkeypatch.setattr(gpu, "kernel_seconds", lambda *_: 2e-3)
     monkeypatch.setattr(
         gpu,
@@ -55,9 +51,10 @@ def test_every_peer_gets_a_number_or_a_reason(
         },
     )
     network = {"what": "a step", "at_most": 1.3, "measured": 1.2}
-    monkeypatch.setattr(gpu_networks, "measure_networks", lambda _: iter([network]))
+    monkeypatch.setattr(gpu_networks, "measure_networks", lambda *_: iter([network]))
     output = tmp_path / "gpu.json"
-    assert gpu.main(["--shapes", "1,8,20", "--rounds", "1", "--output", str(output)]) == 0
+    options = ["--shapes", "1,8,20", "--rounds", "1", "--output", str(output)]
+    gpu.measure(gpu.parser().parse_args(options), machine, "cpu")
     report = json.loads(output.read_text())
     assert report["networks"] == [network]
     said = output.with_suffix(".md").read_text()

@@ -42,9 +42,10 @@ def test_what_fails_says_why_and_the_rest_is_measured(
         msg = "CUDA out of memory\nmore"
         raise RuntimeError(msg)
 
-    monkeypatch.setattr(gpu_networks, "_beside_twin", fail)
-    monkeypatch.setattr(gpu_networks, "_beside_plain_network", lambda *_: {"measured": 1.2})
-    rows = list(gpu_networks.measure_networks(tiny_plans(), "cpu"))
+    peaks = iter([12, 10])
+    monkeypatch.setattr(gpu_networks, "time_interleaved", fail)
+    monkeypatch.setattr(gpu_networks, "peak_memory", lambda *_: next(peaks))
+    rows = list(gpu_networks.measure_networks(tiny_plans(), "cpu", None))
     assert rows[0]["skipped"] == "RuntimeError: CUDA out of memory"
     said = to_markdown({"machine": {}, "results": [], "networks": rows})
     assert "| RuntimeError: CUDA out of memory | - |" in said

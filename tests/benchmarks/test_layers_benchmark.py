@@ -3,15 +3,13 @@
 import json
 from pathlib import Path
 
-import pytest
-
 from benchmarks import layers
 
 
-def test_every_target_gets_a_measurement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(layers._PLAN, "features_per_stage", (4, 4, 4, 4, 4))
+def test_every_target_gets_a_measurement(tmp_path: Path) -> None:
     output = tmp_path / "layers.json"
     arguments = ["--threads", "1", "--rounds", "1", "--edge", "32", "--length", "1024"]
+    arguments += ["--features", *["4"] * 5]
     assert layers.main([*arguments, "--output", str(output)]) == 0
     found = json.loads(output.read_text(encoding="utf-8"))
     assert found["patch"] == [32, 32, 32]

@@ -56,7 +56,7 @@ def test_any_error_of_a_command_is_one_line(
         raise error
 
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setattr("umamba.cli._predict.run", fail)
+    monkeypatch.setattr("umamba.api.run_prediction", fail)
     assert main(["predict", "-i", "in", "-o", "out"]) == 2
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1

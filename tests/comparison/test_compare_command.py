@@ -66,7 +66,7 @@ def test_a_dry_run_shows_models_with_time_and_memory(
     def fail(*_: object) -> None:
         pytest.fail("measured")
 
-    monkeypatch.setattr(cost, "_measure", fail)
+    monkeypatch.setattr(cost, "time_interleaved", fail)
     options = ("--dry-run", "--seeds", "5", "--folds", "0-4")
     assert cli.main(command(paths, *options)) == 0
     lines = capsys.readouterr().out.splitlines()

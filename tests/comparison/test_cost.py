@@ -1,5 +1,6 @@
 """What models cost: counted, measured in turn, and kept."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ def test_a_case_takes_its_windows_in_all_mirrorings_and_slices() -> None:
     assert cost._patches_per_case(derived, "2d") == 32 * 2**2
 
 
-def test_costs_are_measured_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_costs_are_measured_and_kept(tmp_path: Path) -> None:
     planned = planned_models("nnunet", "unetpp")
     cache = tmp_path / "out" / "cost.json"
     costs = measure_costs(planned, "cpu", 1, cache)
@@ -49,36 +50,43 @@ def test_costs_are_measured_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert found.memory_bytes > 12 * found.n_parameters
     assert costs["unetpp"].multiply_adds > costs["nnunet"].multiply_adds
 
-    def fail(*_: object) -> None:
+    def fail(*_: object) -> Any:
         pytest.fail("measured again")
 
-    with monkeypatch.context() as patched:
-        patched.setattr(cost, "_measure", fail)
-        assert measure_costs(planned, "cpu", 1, cache) == costs
+    assert measure_costs(planned, "cpu", 1, cache, measure=fail) == costs
     before = cache.read_text()
     assert set(measure_costs(planned_models("unetpp"), "cpu", 1, cache, keep=False)) == {"unetpp"}
     assert cache.read_text() == before
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"key": 1}', '{"key": {}, "costs": {"a": {"b": 1}}}'])
-def test_costs_that_cannot_be_read_are_measured_anew(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
-) -> None:
-    monkeypatch.setattr(cost, "_measure", lambda *_: {"unetpp": Cost(1, 2, 3)})
-    monkeypatch.setattr(cost, "_key", lambda *_: cost._Key({"unetpp": {}}, {}))
+def test_costs_that_cannot_be_read_are_measured_anew(tmp_path: Path, text: str) -> None:
+    found = {"unetpp": Cost(1, 2, 3)}
+    measured: list[str] = []
+
+    def measure(_: Planned, plans: Mapping[str, Any], device: str) -> dict[str, Cost]:
+        measured.extend([*plans, device])
+        return found
+
     cache = tmp_path / "cost.json"
     cache.write_text(text)
     for _ in range(2):
-        assert measure_costs(planned_models("unetpp"), "cpu", 1, cache) == {"unetpp": Cost(1, 2, 3)}
-    assert "unetpp" in cache.read_text()
+        assert measure_costs(planned_models("unetpp"), "cpu", 1, cache, measure=measure) == found
+    assert measured == ["unetpp", "cpu"]
 
 
 def test_memory_of_the_gpu_is_given_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done = []
-    monkeypatch.setattr(cost, "_measure", lambda *_: done.append("measured") or {})
-    monkeypatch.setattr(cost, "_key", lambda *_: cost._Key({"unetpp": {}}, {}))
+
+    def measure(*_: object) -> dict[str, Cost]:
+        done.append("measured")
+        return {}
+
+    monkeypatch.setenv("UMAMBA_SCAN_BACKEND", "torch")
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "some GPU")
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: done.append("given back"))
-    measure_costs(planned_models("unetpp"), "cuda", 1, tmp_path / "cost.json", keep=False)
+    cache = tmp_path / "cost.json"
+    measure_costs(planned_models("unetpp"), "cuda", 1, cache, keep=False, measure=measure)
     assert done == ["measured", "given back"]
 
 

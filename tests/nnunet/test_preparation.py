@@ -6,10 +6,13 @@ from pathlib import Path
 
 import pytest
 import SimpleITK
+from nnunetv2.experiment_planning import plan_and_preprocess_api as nnunet_api
 
 from plans_factory import stock_plans
 from toy import NAME, folder_options, write_toy_images
 from umamba.cli.main import main
+from umamba.nnunet.paths import Paths
+from umamba.nnunet.preparation import ensure_plans
 
 
 @pytest.fixture
@@ -22,9 +25,8 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     def begin(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    api = "nnunetv2.experiment_planning.plan_and_preprocess_api"
-    monkeypatch.setattr(f"{api}.extract_fingerprint_dataset", begin)
-    monkeypatch.setattr(f"{api}.preprocess_dataset", begin)
+    monkeypatch.setattr(nnunet_api, "extract_fingerprint_dataset", begin)
+    monkeypatch.setattr(nnunet_api, "preprocess_dataset", begin)
     return tmp_path
 
 
@@ -109,3 +111,23 @@ def test_check_plan_and_train_say_the_same(
         assert wanted in capsys.readouterr().err
     assert not list(root.rglob("*unfinished*"))
     assert not list(root.rglob("*fingerprint*"))
+
+
+@pytest.mark.parametrize("name", ["nnUNetPlans.json", "dataset_fingerprint.json"])
+def test_what_a_kill_left_torn_is_planned_again(
+    root: Path, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = []
+    for step in ("extract_fingerprint_dataset", "plan_experiment_dataset"):
+        monkeypatch.setattr(nnunet_api, step, lambda *_, of=step, **__: made.append(of))
+    folder = root / "preprocessed" / NAME
+    folder.mkdir(parents=True)
+    torn = folder / name
+    torn.write_text(json.dumps(stock_plans())[:40])
+    paths = Paths(root / "raw", root / "preprocessed", None)
+    assert ensure_plans(NAME, "nnUNetPlans", paths)
+    assert made == ["extract_fingerprint_dataset", "plan_experiment_dataset"]
+    assert not torn.exists()
+    said = capsys.readouterr().err
+    assert f"{torn} is damaged, and is made again" in said
+    assert f"checking the 3 cases of {root / 'raw' / NAME}" in said

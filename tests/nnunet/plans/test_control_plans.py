@@ -1,16 +1,24 @@
 """`umamba plan` for U-Mamba's controls: names, options, refusals."""
 
 import json
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from plans_factory import DATASET_JSON, stock_plans
 from umamba import registry
 from umamba.cli.main import main
+from umamba.errors import PlansError
 from umamba.nnunet.plans import attention_cost
+from umamba.nnunet.plans.derivation import PlanOptions, derive_plans
 from umamba.nnunet.plans.files import read_plans
+from umamba.nnunet.plans.memory import compare_memory
+from umamba.profiling import TrainingMemory
 
 CONTROLS = {
     "nomamba": ("none", "forward"),
@@ -34,6 +42,12 @@ def folder(tmp_path: Path) -> Path:
 
 def plan(folder: Path, *options: str) -> int:
     return main(["plan", "901", "--preprocessed", str(folder.parent), *options])
+
+
+def pretend_a_gpu(monkeypatch: pytest.MonkeyPatch, total_memory: int) -> None:
+    properties = SimpleNamespace(total_memory=total_memory)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: properties)
 
 
 def keywords(folder: Path, plans_name: str) -> dict[str, Any]:
@@ -103,23 +117,35 @@ def test_what_does_not_exist_or_fit_is_refused_and_nothing_is_written(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(attention_cost, "_LARGEST_GPU", 8 * 2**30)
-    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    pretend_a_gpu(monkeypatch, 8 * 2**30)
     assert plan(folder, "--model", *options) == 2
     assert message in capsys.readouterr().err
     assert len(list(folder.iterdir())) == 2
 
 
+def test_without_a_gpu_the_largest_common_one_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    source = stock_plans()
+    plans = derive_plans(source, registry.find_architecture("umamba_enc_attention"), PlanOptions())
+    memory = compare_memory(source, plans, DATASET_JSON)["3d_fullres"]
+    check = partial(attention_cost.check_attention, plans, DATASET_JSON, names=["3d_fullres"])
+    assert check({"3d_fullres": memory})
+    large = replace(memory, derived=TrainingMemory(0, 80 * 2**30 + 1))
+    with pytest.raises(
+        PlansError, match=r"80\.0 GiB, more than the largest common GPU has \(80\.0"
+    ):
+        check({"3d_fullres": large})
+
+
 def test_attention_is_checked_where_it_is_planned_and_its_cost_is_told(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attention_cost, "_LARGEST_GPU", 2**25)
-    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    pretend_a_gpu(monkeypatch, 2**25)
     command = ("--model", "umamba_enc_attention")
     assert plan(folder, *command) == 2
-    assert "more than the largest common GPU has (0.0 GiB)" in capsys.readouterr().err
+    assert "more than this machine's GPU has (0.0 GiB)" in capsys.readouterr().err
     assert plan(folder, *command, "--configurations", "2d") == 0
-    monkeypatch.undo()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert plan(folder, *command, "--overwrite") == 0
     warnings = capsys.readouterr().err
     assert "operations of a forward pass of 3d_fullres: its time grows with the square" in warnings

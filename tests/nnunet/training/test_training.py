@@ -5,19 +5,17 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from plans_factory import DATASET_JSON, stock_plans
 from toy import NAME, folder_options
 from umamba import registry
 from umamba.cli.main import main
 from umamba.errors import CheckpointError, UMambaError
-from umamba.nnunet.paths import Paths
 from umamba.nnunet.plans.derivation import PlanOptions, derive_plans
 from umamba.nnunet.plans.files import write_plans
-from umamba.nnunet.preparation import ensure_plans
 from umamba.nnunet.training.folds import find_trainer
 from umamba.nnunet.training.record import check_begun_alike
 
@@ -34,10 +32,10 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     bot = registry.find_architecture("umamba_bot")
     write_plans(folder, derive_plans(stock_plans(), bot, PlanOptions()))
 
-    def begin(*_: object) -> Any:
+    def begin(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("umamba.nnunet.training.folds._build_trainer", begin)
+    monkeypatch.setattr(nnUNetTrainer, "__init__", begin)
     return tmp_path
 
 
@@ -254,26 +252,6 @@ def test_a_part_of_the_preprocessed_data_is_not_taken_for_all(
     assert f"{data} holds 1 cases, but the splits name 2" in capsys.readouterr().err
     (data / "case_9.pkl").touch()
     assert train(root) == 130
-
-
-@pytest.mark.parametrize("name", ["nnUNetPlans.json", "dataset_fingerprint.json"])
-def test_what_a_kill_left_torn_is_planned_again(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    made = []
-    monkeypatch.setattr("umamba.nnunet.preparation._check_raw", made.append)
-    monkeypatch.setattr("umamba.nnunet.preparation._plan", lambda *_, **__: made.append("plans"))
-    raw, folder = tmp_path / "raw" / NAME, tmp_path / "preprocessed" / NAME
-    for there in (raw, folder):
-        there.mkdir(parents=True)
-        (there / "dataset.json").write_text(json.dumps(DATASET_JSON))
-    torn = folder / name
-    torn.write_text(json.dumps(stock_plans())[:40])
-    paths = Paths(tmp_path / "raw", tmp_path / "preprocessed", None)
-    assert ensure_plans(NAME, "nnUNetPlans", paths)
-    assert made == [raw, "plans"]
-    assert not torn.exists()
-    assert f"{torn} is damaged, and is made again" in capsys.readouterr().err
 
 
 def test_folds_of_cases_that_do_not_exist(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -32,6 +32,8 @@ from umamba.system.json_files import load_json
 
 __all__ = ["estimate_costs", "measure_costs", "seconds_with_validation"]
 
+Measure = Callable[[Planned, Mapping[str, Plans], str], dict[str, Cost]]
+
 _ROUNDS = 5
 _RESERVE = 0.8  # share of the free memory; the rest is left to other processes
 
@@ -64,7 +66,13 @@ def seconds_with_validation(cost: Cost) -> float | None:
 
 
 def measure_costs(
-    planned: Planned, device: str, n_threads: int | None, cache: Path, *, keep: bool = True
+    planned: Planned,
+    device: str,
+    n_threads: int | None,
+    cache: Path,
+    *,
+    keep: bool = True,
+    measure: Measure | None = None,
 ) -> dict[str, Cost]:
     """Measure all models in turn, so that other work on the machine affects all of them alike.
 
@@ -74,6 +82,7 @@ def measure_costs(
         n_threads: Threads of a training on a CPU; `None` is as torch chooses.
         cache: File with earlier results, which are used if plans and device are the same.
         keep: Whether to write results to it.
+        measure: Measures all models, given their plans; by default their steps are run.
     """
     plans = _by_model(planned)
     key = _key(planned, plans, device, n_threads)
@@ -84,7 +93,7 @@ def measure_costs(
     before = torch.get_num_threads()
     torch.set_num_threads(n_threads or before)
     try:
-        costs = _measure(planned, plans, device)
+        costs = (measure or _measure)(planned, plans, device)
     finally:
         torch.set_num_threads(before)
         if device == "cuda":
