@@ -17,6 +17,7 @@ from umamba.cli.main import main
 from umamba.errors import TrainingError
 from umamba.layers.lean_mixer import MixerParameters, scan_inputs
 from umamba.layers.mamba_block import Mamba
+from umamba.layers.mixer_layer import MixerLayer
 from umamba.networks import UMambaEnc
 from umamba.nnunet.checkpoints.files import read_checkpoint
 from umamba.nnunet.training import crash_safe_trainer
@@ -298,13 +299,13 @@ def test_a_search_that_does_not_fit_ends_no_training(
 
 
 def train(data: Path, results: Path, bad_calls: range, monkeypatch: pytest.MonkeyPatch) -> int:
-    """Train 25 iterations; in the bad forward passes of training the bottleneck is infinite."""
+    """Train 25 iterations; in bad forward passes of training the Mamba layer gives infinities."""
     calls = iter(range(1000))
 
-    def overflow(network: nn.Module, x: Tensor) -> Tensor:
-        return x * torch.inf if network.training and next(calls) in bad_calls else x
+    def overflow(layer: nn.Module, x: Tensor) -> Tensor:
+        return x * torch.inf if layer.training and next(calls) in bad_calls else x
 
-    monkeypatch.setattr("umamba.networks.umamba.UMambaBot._bottleneck", overflow)
+    monkeypatch.setattr(MixerLayer, "forward", overflow)
     monkeypatch.setattr(CrashSafeTrainer, "perform_actual_validation", _no_validation)
     folders = [*folder_options(data)[:4], "--results", str(results)]
     command = ["train", "901", "3d_fullres", "all", "-p", PLANS, "-device", "cpu"]
@@ -327,7 +328,7 @@ def test_goes_on_after_a_bad_step(
     assert all(map(torch.isfinite, torch.tensor(losses)))
     log = _log(fold)
     assert log.count("Step skipped, 1 in a row: its loss (nan)") == 1
-    assert "The first output that is not finite is that of decoder." in log
+    assert "The first output that is not finite is that of mamba_layer (MixerLayer)" in log
 
 
 @pytest.mark.nnunet
@@ -340,7 +341,7 @@ def test_stops_where_no_step_is_good(
     assert train(data, tmp_path, range(5, 1000), monkeypatch) == 2
     message = capsys.readouterr().err
     assert "20 training steps in a row had a loss or a gradient that is not finite" in message
-    assert "that of decoder." in message
+    assert "that of mamba_layer (MixerLayer)" in message
     fold = _fold(tmp_path)
     checkpoint = read_checkpoint(fold / "checkpoint_latest.pth")
     assert all(w.isfinite().all() for w in checkpoint["network_weights"].values())
