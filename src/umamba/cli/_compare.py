@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from umamba.cli.output import print_json
 from umamba.comparison.runs.requests import CompareRequest
 from umamba.options import add_options, from_namespace
+from umamba.system.interruption import run_again
 
 if TYPE_CHECKING:
     from umamba.comparison.runs.state import Comparison
@@ -45,7 +46,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "that no earlier call has measured are estimated",
     )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
-    parser.set_defaults(run=run, go_on="run the same command again to continue")
+    parser.set_defaults(run=run, go_on=run_again("continue"))
 
 
 def run(args: argparse.Namespace) -> int:

@@ -8,6 +8,7 @@ from umamba import registry
 from umamba.cli.output import print_line
 from umamba.nnunet.requests import PlanRequest
 from umamba.options import add_options, from_namespace
+from umamba.system.interruption import run_again
 
 if TYPE_CHECKING:
     from umamba.results import PlanResult
@@ -29,7 +30,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     add_options(parser, PlanRequest)
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
-    parser.set_defaults(run=run, go_on="the same command plans again")
+    parser.set_defaults(run=run, go_on=run_again("plan"))
 
 
 def run(args: argparse.Namespace) -> int:

@@ -6,6 +6,7 @@ import sys
 from umamba.cli.output import print_line
 from umamba.nnunet.requests import PredictionRequest
 from umamba.options import add_options, from_namespace
+from umamba.system.interruption import run_again
 from umamba.system.terminal import one_line
 
 __all__ = ["add_parser", "run"]
@@ -25,7 +26,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     add_options(parser, PredictionRequest)
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
-    parser.set_defaults(run=run, go_on="run the same command again to predict the rest")
+    parser.set_defaults(run=run, go_on=run_again("predict the rest"))
 
 
 def run(args: argparse.Namespace) -> int:

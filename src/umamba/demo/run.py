@@ -30,7 +30,7 @@ from umamba.nnunet.workers import default_workers
 from umamba.registry import find_architecture
 from umamba.system.atomic_files import write_whole
 from umamba.system.environment import environment
-from umamba.system.interruption import resumable
+from umamba.system.interruption import resumable, run_again
 
 __all__ = ["DemoRequest", "DemoResult", "Recipe", "run_demo"]
 
@@ -176,9 +176,7 @@ def run_demo(request: DemoRequest) -> DemoResult:
     commands = _command_lines(request, device)
     write_whole(output / _COMMANDS, _as_script(commands))
     _announce(output, commands)
-    anew = resumable(
-        lambda: "run the same command to start the demonstration again", as_a_whole=True
-    )
+    anew = resumable(lambda: run_again("start the demonstration anew"), as_a_whole=True)
     variables = {"nnUNet_compile": "false", **default_workers(device)}
     with anew, Paths(root=output).in_use() as paths, environment(**variables):
         _say(1, f"writing {recipe.n_training} + {recipe.n_held_out} scans")

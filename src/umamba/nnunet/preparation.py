@@ -20,7 +20,7 @@ from umamba.nnunet.raw_dataset import open_raw_dataset
 from umamba.nnunet.splits import require_splits
 from umamba.registry import find_planner
 from umamba.system.environment import environment
-from umamba.system.interruption import resumable
+from umamba.system.interruption import resumable, run_again
 from umamba.system.json_files import load_json, load_json_list
 from umamba.system.numerals import whole_number
 from umamba.system.path_names import check_writable
@@ -98,7 +98,7 @@ def ensure_plans(dataset: str, plans_name: str, paths: Paths) -> bool:
         torn.unlink()
     # Other plans came from a fingerprint of checked images.
     planned = any(folder.glob("*Plans*.json")) and fingerprint.is_file()
-    with resumable(lambda: "the same command plans again"):
+    with resumable(lambda: run_again("plan")):
         if not planned:
             _check_raw(raw)
         with paths.in_use():
@@ -193,7 +193,7 @@ def ensure_preprocessed(
         return
     raw = _find_raw(dataset, data, paths)
     check_writable(folder, "--preprocessed")
-    advice = resumable(lambda: f"the same command preprocesses {configuration} of {dataset} again")
+    advice = resumable(lambda: run_again(f"preprocess {configuration} of {dataset}"))
     with only_training(data, "start again when it has ended"), advice:
         if not _preprocessed(data):  # another process may have come first
             cases = _check_raw(raw)
@@ -207,7 +207,7 @@ def ensure_preprocessed(
 def _check_unchanged(folder: Path, plans_name: str, plans: Plans) -> None:
     """Check the file of plans again, as nnU-Net's preprocessing reads it itself."""
     if read_plans(folder, plans_name) != plans:
-        msg = f"{folder / plans_name}.json was changed in the meantime; start the command again"
+        msg = f"{folder / plans_name}.json was changed in the meantime; run the command again"
         raise PlansError(msg)
 
 

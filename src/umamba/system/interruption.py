@@ -16,7 +16,14 @@ from pathlib import Path
 from umamba.errors import ResumableInterruptError, UMambaError
 from umamba.system.processes import end_with_parent, kill_children
 
-__all__ = ["EXIT_INTERRUPTED", "STOP_FILE", "StopRequest", "how_to_go_on", "resumable"]
+__all__ = [
+    "EXIT_INTERRUPTED",
+    "STOP_FILE",
+    "StopRequest",
+    "how_to_go_on",
+    "resumable",
+    "run_again",
+]
 
 STOP_FILE = "stop"
 EXIT_INTERRUPTED = 130  # with nothing to resume
@@ -299,6 +306,11 @@ def resumable(advice: Callable[[], str | None], *, as_a_whole: bool = False) -> 
         raise ResumableInterruptError(_message(str(interrupt) or noted or "", how)) from None
     finally:
         _advices.pop()
+
+
+def run_again(purpose: str) -> str:
+    """Return the advice to repeat a command: "run the same command again to ..."."""
+    return f"run the same command again to {purpose}"
 
 
 def how_to_go_on(folder: Path) -> str | None:

@@ -68,7 +68,7 @@ def test_an_interrupt_is_told_how_to_go_on(
     write_model(tmp_path / "model", "attention_unet")
     monkeypatch.setattr("umamba.nnunet.prediction.attention_maps.draw_maps", interrupt)
     assert predict(tmp_path) == 75
-    assert "the same command draws the rest" in capsys.readouterr().err
+    assert "run the same command again to draw the rest" in capsys.readouterr().err
     assert not list((tmp_path / "maps").glob("*.png"))
     monkeypatch.undo()
     monkeypatch.setattr("nnunetv2.configuration.default_num_processes", 1)

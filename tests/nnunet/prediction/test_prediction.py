@@ -201,7 +201,7 @@ def test_an_interrupt_leaves_whole_outputs_and_no_process(
     process.send_signal(number)
     _, talk = process.communicate(timeout=60)
     assert process.returncode == 75, talk.decode()
-    assert b"predicted, the same command does the rest" in talk
+    assert b"predicted; run the same command again to predict the rest" in talk
     with pytest.raises(ProcessLookupError):
         os.killpg(process.pid, 0)
     assert not list((tmp_path / "out").glob(".umamba*"))

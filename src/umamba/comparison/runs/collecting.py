@@ -14,6 +14,7 @@ from umamba.comparison.runs.building import build_results, write_results
 from umamba.comparison.runs.state import Comparison
 from umamba.comparison.statistics.analysis import analyse
 from umamba.errors import UMambaError
+from umamba.system.interruption import run_again
 from umamba.system.processes import become_worker
 
 __all__ = [
@@ -99,7 +100,7 @@ class SpawnedProcess:
             self._process.join()
             msg = (
                 f"the process that writes results ended early (exit code {self._process.exitcode}; "
-                "-9 means that memory probably ran out); run the same command to try again"
+                f"-9 means that memory probably ran out); {run_again('try once more')}"
             )
             return Outcome(error=UMambaError(msg))
         return outcome

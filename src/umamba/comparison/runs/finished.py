@@ -16,6 +16,7 @@ from umamba.errors import UMambaError
 from umamba.nnunet.checkpoints.files import read_checkpoint
 from umamba.nnunet.training.seed_streams import SHARED
 from umamba.system.atomic_files import make_folder, write_whole
+from umamba.system.interruption import run_again
 
 __all__ = [
     "Details",
@@ -110,7 +111,7 @@ def read_details(cache: Path, training: Training) -> Details:
         rows = {key: [name | row for row in kept[key]] for key in ("cases", "instances")}
         return from_plain({**rows, "curve": name | kept["curve"]}, Details)
     except (OSError, ValueError, LookupError, TypeError) as error:
-        msg = f"{cache} cannot be read ({error}); run the same command to evaluate it again"
+        msg = f"{cache} cannot be read ({error}); {run_again('evaluate it anew')}"
         raise UMambaError(msg) from None
 
 

@@ -38,7 +38,7 @@ from umamba.comparison.runs.training_states import (
 from umamba.errors import UMambaError
 from umamba.evaluation.metrics import chosen_metrics
 from umamba.nnunet.paths import Paths
-from umamba.system.interruption import StopRequest, resumable
+from umamba.system.interruption import StopRequest, resumable, run_again
 from umamba.system.run_lock import only_training
 
 __all__ = ["comparing", "open_comparison"]
@@ -68,7 +68,7 @@ def comparing(output: Path) -> Iterator[StopRequest]:
         (output / _STOP_FILE).unlink(missing_ok=True)  # it has done its work
         if not is_begun(output):
             return None
-        return f"run the same command again to continue; {output} has what is done"
+        return f"{run_again('continue')}; {output} has what is done"
 
     with (
         only_training(output, "give another --output", inside=True),

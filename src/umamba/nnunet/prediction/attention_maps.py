@@ -18,7 +18,7 @@ from umamba.nnunet.prediction.folders import PredictionOptions, PredictionReport
 from umamba.nnunet.prediction.inputs import check_case, find_inputs, image_reader, input_files
 from umamba.nnunet.prediction.record import OutputClaim, clear_stale, model_identity
 from umamba.system.atomic_files import whole_file
-from umamba.system.interruption import StopRequest, resumable
+from umamba.system.interruption import StopRequest, resumable, run_again
 from umamba.system.path_names import check_writable
 from umamba.system.progress import CaseProgress
 from umamba.system.publishing import scratch_folder
@@ -125,7 +125,7 @@ def draw_attention(
     inputs = find_inputs(images, predictor.dataset_json, image_reader(predictor))
     cases = [case for case in inputs.cases if case.case_id in wanted]
     progress = CaseProgress(len(cases))
-    advice = resumable(lambda: "the same command draws the rest of the attention")
+    advice = resumable(lambda: run_again("draw the rest of the attention maps"))
     try:
         with advice, StopRequest().listening(), talk_to_stderr():
             for number, case in enumerate(cases, start=1):

@@ -25,7 +25,7 @@ from umamba.nnunet.prediction.record import (
     model_identity,
     segmentations_of_others,
 )
-from umamba.system.interruption import StopRequest, resumable
+from umamba.system.interruption import StopRequest, resumable, run_again
 from umamba.system.path_names import check_utf8, check_writable, listed, shown
 from umamba.system.progress import CaseProgress
 from umamba.system.terminal import one_line, talk_to_stderr
@@ -158,8 +158,8 @@ def predict(
     report = PredictionReport()
 
     def rest() -> str:
-        how = " without --overwrite" if options.overwrite and report.predicted else ""
-        return f"{len(report.predicted)} predicted, the same command{how} does the rest"
+        how = ", without --overwrite" if options.overwrite and report.predicted else ""
+        return f"{len(report.predicted)} predicted; {run_again('predict the rest')}{how}"
 
     with resumable(rest), StopRequest().listening(), talk_to_stderr():
         try:
