@@ -203,6 +203,29 @@ def test_an_interrupted_training_goes_on_as_it_was_begun(
         assert torch.equal(broken["network_weights"][key], weight), key
 
 
+def test_validation_without_mirroring_predicts_as_disable_tta(
+    root: Path, trained: Path, tmp_path: Path
+) -> None:
+    results = tmp_path / "results"
+    shutil.copytree(root / "results", results)
+    command = ["train", "901", "3d_fullres", "0", "-p", PLANS, "--val", "--validation-tta", "off"]
+    folders = ["--raw", str(root / "raw"), "--preprocessed", str(root / "preprocessed")]
+    assert main([*command, "-device", "cpu", *folders, "--results", str(results)]) == 0
+    fold = results / NAME / trained.name / "fold_0"
+    assert predict(root, "-m", str(trained), "-f", "0", "-o", str(tmp_path / "out")) == 0
+    validated = sorted((fold / "validation").glob("*.nii.gz"))
+    assert validated
+    mirrored = [voxels(trained / "fold_0" / "validation" / path.name) for path in validated]
+    plain = [voxels(path) for path in validated]
+    assert all(
+        np.array_equal(mask, voxels(tmp_path / "out" / path.name))
+        for mask, path in zip(plain, validated, strict=True)
+    )
+    assert any((a != b).any() for a, b in zip(plain, mirrored, strict=True))
+    checkpoint = torch.load(fold / "checkpoint_final.pth", weights_only=False)
+    assert checkpoint["inference_allowed_mirroring_axes"] == (0, 1, 2)
+
+
 def test_a_finished_fold_is_not_trained_over(
     root: Path, trained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -291,6 +291,18 @@ def test_a_training_without_its_validation_is_validated(paths: Paths) -> None:
     assert "--epochs" not in command
 
 
+def test_trainings_validated_with_mirroring_are_validated_without(paths: Paths) -> None:
+    compare(paths)
+    with pytest.raises(UMambaError, match="begun with --validation-tta on, not off"):
+        compare(paths, validation_tta="off")
+    executor = FakeExecutor(paths)
+    compare(paths, executor, validation_tta="off", output=paths.require("results") / "o")
+    assert executor.commands
+    for command in executor.commands:
+        assert command[command.index("--validation-tta") + 1] == "off"
+        assert "--val" in command
+
+
 def test_another_budget_is_refused_in_the_same_folder(paths: Paths) -> None:
     compare(paths)
     with pytest.raises(UMambaError, match="begun with --budget epochs:3, not hours:2"):

@@ -98,6 +98,7 @@ class ResultsSettings:
         features: Channels per stage; `None` is as planned, here and in the next two.
         patch_size: Voxels of a patch per axis.
         batch_size: Patches in a batch.
+        validation_tta: `on` or `off`, whether validation cases were predicted with mirroring.
         evaluation: Settings of the metrics.
         analysis: Settings of the statistics.
     """
@@ -110,6 +111,7 @@ class ResultsSettings:
     features: tuple[int, ...] | None = None
     patch_size: tuple[int, ...] | None = None
     batch_size: int | None = None
+    validation_tta: str = "on"
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
     analysis: AnalysisSettings = field(default_factory=AnalysisSettings)
 

@@ -66,6 +66,9 @@ def settings_text(results: Results, manifest: Mapping[str, Any]) -> str:
         "Features": _listed(settings.features),
         "Patch size": _listed(settings.patch_size),
         "Batch size": settings.batch_size,
+        "Mirroring in validation": settings.validation_tta
+        if settings.validation_tta != "on"
+        else "",
         "Tolerance of NSD": _tolerances(evaluation, unit),
         "Surfaces": f"as defined by {evaluation.surface}",
         "Objects": f"connected components; two match above an IoU of {evaluation.matching_iou:g}",

@@ -55,6 +55,7 @@ def _settings(comparison: Comparison) -> ResultsSettings:
         features=request.features,
         patch_size=request.patch_size,
         batch_size=request.batch_size,
+        validation_tta=request.validation_tta,
         evaluation=request.evaluation,
         analysis=request.analysis,
     )

@@ -82,6 +82,7 @@ def _asked(request: CompareRequest, paths: Paths) -> tuple[ComparisonRequest, li
         features=None if request.features is None else tuple(request.features),
         patch_size=None if patch_size is None else tuple(patch_size),
         batch_size=request.batch_size,
+        validation_tta=request.validation_tta,
         device=device,
         evaluation=EvaluationSettings(**request.metric_settings()),
         analysis=_analysis(request),

@@ -69,11 +69,13 @@ class CellTraining:
         training: Its model, fold and seed.
         length: Its length.
         command: The arguments of `umamba` that train it, without those of its beginning.
+        mirroring: Whether its validation cases are predicted with mirroring.
     """
 
     training: Training
     length: Length
     command: tuple[str, ...]
+    mirroring: bool = True
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,12 @@ def training_command(cell: Cell) -> tuple[str, ...] | None:
     if trained is None:
         return None
     state = inspect_training(
-        todo.folder, trained.training, trained.length, todo.cases, todo.file_ending
+        todo.folder,
+        trained.training,
+        trained.length,
+        todo.cases,
+        todo.file_ending,
+        mirroring=trained.mirroring,
     )
     if state.status == "done":
         return None

@@ -47,6 +47,8 @@ def find_stock_trainings(
     lengths: Mapping[str, Length],
     folds: Mapping[int, frozenset[str]],
     paths: Paths,
+    *,
+    mirroring: bool,
 ) -> Iterator[StockTraining]:
     """Find trainings by `nnUNetv2_train` with the same network, patch, batch and splits.
 
@@ -57,6 +59,7 @@ def find_stock_trainings(
         lengths: Length of the trainings of each model.
         folds: The validation cases of each fold.
         paths: nnU-Net's folders.
+        mirroring: Whether validation cases are predicted with mirroring.
 
     Yields:
         At most one training for each model and fold.
@@ -80,7 +83,12 @@ def find_stock_trainings(
                     fold: fold_folder(folder, fold)
                     for fold, cases in folds.items()
                     if (fold_folder(folder, fold) / FINAL).is_file()
-                    and is_validated(fold_folder(folder, fold), cases, planned.source.file_ending)
+                    and is_validated(
+                        fold_folder(folder, fold),
+                        cases,
+                        planned.source.file_ending,
+                        mirroring=mirroring,
+                    )
                 }
         yield from (StockTraining(model, fold, folder) for fold, folder in found.items())
 

@@ -241,7 +241,8 @@ def _inspect(comparison: Comparison, training: Training) -> TrainingState:
         comparison.finished[training] = finished
         return TrainingState("done")
     cases, ending = comparison.cases[training.fold], comparison.planned.source.file_ending
-    state = inspect_training(folder, training, length, cases, ending)
+    mirroring = comparison.request.mirroring
+    state = inspect_training(folder, training, length, cases, ending, mirroring=mirroring)
     failure = comparison.failure(training)
     if state.status != "done" and failure.is_file():
         reason = failure.read_text(encoding="utf-8", errors="replace")

@@ -74,6 +74,7 @@ class ComparisonRequest:
         features: Channels per stage of every model; `None` is as in the source.
         patch_size: Patch size of every model; `None` is as in the source.
         batch_size: Batch size of every model; `None` is as in the source.
+        validation_tta: `on` or `off`, whether validation cases are predicted with mirroring.
         device: `cpu`, `cuda` or `mps`.
         evaluation: Settings of the metrics; the cut points of sizes are determined and kept.
         analysis: Settings of the statistics, from this call regardless of earlier ones.
@@ -94,12 +95,18 @@ class ComparisonRequest:
     features: tuple[int, ...] | None = None
     patch_size: tuple[int, ...] | None = None
     batch_size: int | None = None
+    validation_tta: str = "on"
     device: str = "cpu"
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
     analysis: AnalysisSettings = field(default_factory=AnalysisSettings)
     trust_plans: bool = False
     earlier: tuple[Asked, ...] = ()
     now: Asked | None = None
+
+    @property
+    def mirroring(self) -> bool:
+        """Return whether validation cases are predicted with mirroring."""
+        return self.validation_tta == "on"
 
     @property
     def asked(self) -> tuple[Asked, ...]:

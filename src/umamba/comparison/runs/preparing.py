@@ -14,7 +14,11 @@ __all__ = ["evaluation_of", "job_of", "stock_trainings"]
 def stock_trainings(comparison: Comparison) -> Iterator[StockTraining]:
     """Yield the trainings of stock nnU-Net that fit into a comparison."""
     return find_stock_trainings(
-        comparison.planned, comparison.lengths, comparison.cases, comparison.paths
+        comparison.planned,
+        comparison.lengths,
+        comparison.cases,
+        comparison.paths,
+        mirroring=comparison.request.mirroring,
     )
 
 
@@ -42,7 +46,8 @@ def job_of(comparison: Comparison, training: Training | StockTraining) -> Job:
     trained = None
     if isinstance(training, Training):
         length = comparison.lengths[training.model]
-        trained = CellTraining(training, length, _command(comparison, training))
+        command, mirroring = _command(comparison, training), comparison.request.mirroring
+        trained = CellTraining(training, length, command, mirroring)
     file = comparison.cell(str(training))
     write_cell(file, Cell(evaluation_of(comparison, training), trained))
     return Job(str(training), ("cell", str(file)), comparison.log(str(training)))
@@ -53,7 +58,7 @@ def _command(comparison: Comparison, training: Training) -> tuple[str, ...]:
     request, source = comparison.request, comparison.planned.source
     plans_name = comparison.planned.plans_name(training)
     command = ["train", source.dataset, source.configuration, str(training.fold), "-p", plans_name]
-    command += ["-device", request.device]
+    command += ["-device", request.device, "--validation-tta", request.validation_tta]
     if request.trust_plans:
         command.append("--trust-plans")
     for name, folder in vars(comparison.paths).items():

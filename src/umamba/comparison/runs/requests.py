@@ -8,7 +8,7 @@ from umamba.comparison.runs.budget import Budget
 from umamba.errors import UMambaError
 from umamba.evaluation.requests import MetricRequest
 from umamba.nnunet.paths import Paths, path_options
-from umamba.nnunet.requests import BATCH_SIZE, DATASET, DEVICE, PATCH_SIZE, TRUST
+from umamba.nnunet.requests import BATCH_SIZE, DATASET, DEVICE, PATCH_SIZE, TRUST, VALIDATION_TTA
 from umamba.option_checks import (
     folder_or_file,
     model_names,
@@ -122,6 +122,7 @@ class CompareRequest(MetricRequest):
     )
     patch_size: Sequence[int] | None = field(default=None, metadata=PATCH_SIZE)
     batch_size: int | None = field(default=None, metadata=BATCH_SIZE)
+    validation_tta: str = field(default="on", metadata=VALIDATION_TTA)
     empty: str = field(
         default="undefined",
         metadata=option(

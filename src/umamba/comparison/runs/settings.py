@@ -33,6 +33,7 @@ _OPTIONS = {
     "features": "--features",
     "patch_size": "--patch-size",
     "batch_size": "--batch-size",
+    "validation_tta": "--validation-tta",
 }
 
 
@@ -56,6 +57,8 @@ class _Settings:
         lengths: Epochs, and iterations per epoch, of each model's trainings.
         asked: The trainings requested by each call; `None` in the first files, which do not tell
             calls apart.
+        validation_tta: `on` or `off`, whether validation cases are predicted with mirroring, as the
+            first versions always did.
     """
 
     dataset: str
@@ -72,6 +75,7 @@ class _Settings:
     size_cut_points: dict[str, tuple[float, ...]]
     lengths: dict[str, tuple[int, int]]
     asked: tuple[Asked, ...] | None = None
+    validation_tta: str = "on"
 
     @property
     def calls(self) -> tuple[Asked, ...]:
@@ -251,4 +255,5 @@ def _settings(
         size_cut_points=dict(request.evaluation.size_cut_points),
         lengths={m: (n.epochs, n.iterations_per_epoch) for m, n in lengths.items()},
         asked=tuple(asked for asked in request.asked if asked.models),
+        validation_tta=request.validation_tta,
     )

@@ -11,6 +11,7 @@ from umamba.comparison.runs.budget import Length
 from umamba.errors import CheckpointError, UMambaError
 from umamba.images.file_names import visible_files
 from umamba.nnunet.checkpoints.files import read_checkpoint
+from umamba.nnunet.training.folds import is_mirrored
 from umamba.nnunet.training.state import CHECKPOINTS, newest_checkpoint
 from umamba.system.json_files import load_json
 from umamba.system.run_lock import only_training
@@ -46,7 +47,13 @@ class TrainingState:
 
 
 def inspect_training(
-    folder: Path, training: Training, length: Length, cases: frozenset[str], file_ending: str
+    folder: Path,
+    training: Training,
+    length: Length,
+    cases: frozenset[str],
+    file_ending: str,
+    *,
+    mirroring: bool = True,
 ) -> TrainingState:
     """Determine the state of a training from its files.
 
@@ -56,6 +63,7 @@ def inspect_training(
         length: Its planned length.
         cases: The validation cases of its fold.
         file_ending: File ending of the data set.
+        mirroring: Whether the validation cases are predicted with mirroring.
 
     Returns:
         Its state; done means a final checkpoint and a prediction of every validation case.
@@ -76,14 +84,16 @@ def inspect_training(
     check_length(folder, training, length, found, settings.get("seed"))
     if not (folder / FINAL).is_file():
         return TrainingState("interrupted", "--resume")
-    if not is_validated(folder, cases, file_ending):
+    if not is_validated(folder, cases, file_ending, mirroring=mirroring):
         return TrainingState("interrupted", "--val")
     return TrainingState("done")
 
 
-def is_validated(folder: Path, cases: frozenset[str], file_ending: str) -> bool:
-    """Return whether nnU-Net's validation of a fold has ended, on exactly these cases."""
+def is_validated(folder: Path, cases: frozenset[str], file_ending: str, *, mirroring: bool) -> bool:
+    """Return whether the validation of a fold has ended, on exactly these cases and like this."""
     validation = folder / "validation"
+    if is_mirrored(validation) != mirroring:
+        return False
     try:
         load_json(validation / "summary.json")  # the last file written
     except UMambaError:

@@ -1,5 +1,6 @@
 """Start or resume one fold, on nnU-Net's own functions."""
 
+import json
 import sys
 import time
 from copy import deepcopy
@@ -20,6 +21,7 @@ from umamba.nnunet.training.pretrained import load_pretrained
 from umamba.nnunet.training.record import check_other_folds
 from umamba.nnunet.training.state import CHECKPOINTS, newest_checkpoint
 from umamba.nnunet.trust import read_trusted_plans
+from umamba.system.atomic_files import make_folder, write_whole
 from umamba.system.interruption import STOP_FILE, StopRequest, how_to_go_on, resumable
 from umamba.system.json_files import load_json, load_json_list
 from umamba.system.limits import available_cores
@@ -31,6 +33,7 @@ from umamba.system.terminal import talk_to_stderr
 __all__ = [
     "ext_trainer_folder",
     "find_trainer",
+    "is_mirrored",
     "pick_device",
     "train",
     "validation_dice",
@@ -38,6 +41,7 @@ __all__ = [
 
 
 _FINAL = CHECKPOINTS[0]
+_VALIDATED_AS = "settings.json"
 _FOLDS = 5  # of the splits that nnU-Net makes
 
 
@@ -160,8 +164,27 @@ def train(request: TrainingRequest) -> Path:
         trainer.stop = stop
         if not request.only_validate:
             trainer.run_training()
-        trainer.perform_actual_validation(request.save_probabilities)
+        _validate(trainer, request, folder)
     return folder
+
+
+def is_mirrored(validation: Path) -> bool:
+    """Return whether the validation cases in a folder were predicted with mirroring."""
+    try:
+        return bool(load_json(validation / _VALIDATED_AS).get("mirroring", True))
+    except UMambaError:
+        return True  # as by nnU-Net, which writes no such file
+
+
+def _validate(trainer: Any, request: TrainingRequest, folder: Path) -> None:
+    """Predict and score the validation cases; the checkpoint keeps the axes for mirroring."""
+    mirroring = request.validation_tta == "on"
+    if not mirroring:
+        trainer.inference_allowed_mirroring_axes = None
+    make_folder(folder / "validation")
+    (folder / "validation" / "summary.json").unlink(missing_ok=True)  # of other predictions
+    write_whole(folder / "validation" / _VALIDATED_AS, json.dumps({"mirroring": mirroring}) + "\n")
+    trainer.perform_actual_validation(request.save_probabilities)
 
 
 def validation_dice(folder: Path) -> tuple[dict[str, float], float]:
