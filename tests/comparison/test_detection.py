@@ -69,7 +69,7 @@ def test_a_case_with_an_alarm_in_one_of_three_trainings_is_left_out_and_counted(
     assert comparison.n_informative_left_out == 5
     sentence = analysed.verdicts["new"]
     assert "would have been" not in sentence
-    assert "no difference shown in the cases that both have a score of" in sentence
+    assert "no difference shown in the cases for which both have a score" in sentence
     assert sentence.endswith(
         "; false alarms in 5 of 60 predictions of a label that is not there against 0 of 60, which "
         "shows no difference."

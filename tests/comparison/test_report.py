@@ -48,7 +48,7 @@ def test_verdicts_come_first_and_tables_have_their_numbers(reported: tuple[Path,
     assert f"{comparison['p_difference_holm']:.3f}" in row
     assert f"{comparison['cohen_d_z']:+.2f}" in row
     assert "**nnunet** (baseline)" in text
-    assert "Tolerance of NSD: 1 px" in text
+    assert "NSD tolerance: 1 px" in text
     assert "big 4, 9; small 3 (equivalent diameter in px)" in text
 
 
@@ -112,7 +112,7 @@ def test_what_is_missing_is_a_dash_or_a_note(output: Path) -> None:
     assert [cell.strip() for cell in row.split("|")[5:7]] == ["\N{EN DASH}"] * 2
     assert "11 done, 1 failed." in text
     assert re.search(r"nnunet +\| +0 \| +0 \| failed +\| out of luck \\\| memory +\|", text)
-    assert "Cost of umamba_bot not measured: its step would not fit." in text
+    assert "Cost of umamba_bot: not measured: its step would not fit." in text
     assert "Left out: the images are missing: the folder nnUNet_raw is not known" in text
     assert "memory of a training step, estimated" in text
 
@@ -147,13 +147,13 @@ def test_what_was_asked_of_the_statistics_is_in_the_summary(output: Path) -> Non
     write_report(output, Paths())
     text = (output / "summary.md").read_text()
     assert "by a margin of 2.5 Dice points: " in text[: text.index("## Models")]
-    groups = text[text.index("### Subgroups") : text.index("### As other")]
+    groups = text[text.index("### Subgroups") : text.index("### Under other")]
     assert re.search(r"\| umamba_bot +\| nnunet +\| Siemens +\| +4 \|", groups)
     assert "- umamba_bot against nnunet: the difference " in groups
     assert "Margin: 2.5 Dice points" in text
     assert "Cases that belong together: 8 cases of 8 clusters" in text
     assert "Subgroups: 8 cases of 2 groups" in text
-    assert "Empty masks: Dice, IoU and NSD of two are one" in text
+    assert "Two empty masks: Dice, IoU and NSD are one" in text
 
 
 def test_a_folder_that_cannot_be_written(output: Path) -> None:

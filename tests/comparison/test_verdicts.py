@@ -100,7 +100,7 @@ def test_disagreement_and_few_cases_are_named() -> None:
     assert "the ranks of the cases differ, but the mean" in verdict(ranks_only, DICE)
     means_only = replace(BETTER, p_wilcoxon_holm=0.06)
     assert "the means differ, but the ranks" in verdict(means_only, DICE)
-    assert "opposite sides" in verdict(replace(BETTER, rank_biserial=-0.2), DICE)
+    assert "opposite directions" in verdict(replace(BETTER, rank_biserial=-0.2), DICE)
     assert verdict(replace(BETTER, n_cases=1, n_clusters=1), DICE).endswith(
         "however large (1 case in common)"
     )

@@ -13,21 +13,21 @@ __all__ = ["summarize"]
 
 _CAPTIONS = {
     "paired_differences": (
-        "Differences in Dice to the baseline. Left: each case, mean over trainings. Right: the "
+        "Differences in Dice from the baseline. Left: each case, mean over trainings. Right: the "
         "means with their 95 % intervals, over cases and, where trainings were repeated, seeds; "
         "not corrected for the number of models, unlike the p values below."
     ),
     "dice_against_cost": "Mean Dice with its 95 % interval against memory and time of training.",
     "learning_curves": (
         "nnU-Net's pseudo Dice on validation patches, smoothed as nnU-Net does: mean over folds; "
-        "the bands go from the lowest to the highest training of each fold. It is not the Dice of "
+        "the bands span the lowest to the highest training of each fold. It is not the Dice of "
         "whole cases."
     ),
     "size_strata": (
         "Objects by size, mean over cases with 95 % interval; n is the number of reference objects."
     ),
     "rank_stability": (
-        "How often each model has each rank, in bootstraps over cases and trainings."
+        "Share of bootstraps over cases and trainings in which each model has each rank."
     ),
 }
 
@@ -60,7 +60,7 @@ def summarize(
         _section("### Models and their controls", tables.controls_table(results)),
         _section("### False alarms and misses", tables.detection_table(results)),
         _section("### Subgroups", tables.groups_table(results)),
-        _section("### As other assumptions would have it", tables.sensitivity_table(results)),
+        _section("### Under other assumptions", tables.sensitivity_table(results)),
         _section("### All metrics", tables.metrics_table(results)),
         _section("### Agreement of volumes", tables.volumes_table(results)),
         _section("## Cost", _figure(figures, "dice_against_cost"), costs.cost_table(results)),
@@ -107,9 +107,9 @@ def _gallery(gallery: Gallery) -> str:
     pictures = [f"![{shows}](gallery/{name})" for name, shows in gallery.pictures.items()]
     left_out = [f"Left out: {note}." for note in gallery.notes]
     explained = (
-        "<sub>Best, median and worst go by the mean Dice of all models; most disputed is the case "
-        "with the largest spread between them. Dice is that of the training shown, for the "
-        "whole case. In 3D the planes go through the slices in which the reference is largest; of "
-        "large 2D images the detail is shown in which the models err most.</sub>"
+        "<sub>Best, median and worst are by the mean Dice of all models; the most disputed case "
+        "has the largest spread between them. Dice is that of the training shown, for the whole "
+        "case. In 3D, the planes pass through the slices in which the reference is largest; large "
+        "2D images are cropped to the part in which the models err most.</sub>"
     )
     return _section("## Cases", *pictures, explained if pictures else "", *left_out)

@@ -39,9 +39,9 @@ def cost_table(results: Results) -> str:
             ]
         )
     explained = (
-        "Memory and seconds were measured before the first training, all models in turn, in "
-        "float32 on random data. The hours are those of the trainings, whatever else the machine "
-        "did meanwhile: compare models by the seconds."
+        "Memory and seconds were measured before the first training, for all models in turn, in "
+        "float32 on random data. The hours are those that the trainings took, whatever else the "
+        "machine was doing: compare models by the seconds."
     )
     body = table(rows)
     return f"{body}\n\n{explained}" if body else ""
@@ -120,7 +120,7 @@ def _area_table(results: Results) -> str:
                 ]
             )
     explained = (
-        "All of the smoothed pseudo Dice on validation patches. ± is the standard deviation over "
-        "seeds; the mean Dice over a time is the area under the curve divided by it."
+        "Dice here is the smoothed pseudo Dice on validation patches. ± is the standard deviation "
+        "over seeds; the mean Dice over a period is the area under the curve divided by its length."
     )
     return f"{table(rows)}\n\n{explained}"

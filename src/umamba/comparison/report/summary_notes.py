@@ -19,7 +19,7 @@ def trainings_text(results: Results) -> str:
     counted = ", ".join(f"{counts[status]} {status}" for status in sorted(counts))
     n_stock = sum(t.source == "stock" for t in trainings)
     stock = (
-        f"; {n_stock} taken in from stock nnU-Net, without a seed on record and so left out of "
+        f"; {n_stock} from stock nnU-Net, which records no seed, so that they are left out of "
         "the spread over seeds"
         if n_stock
         else ""
@@ -27,15 +27,15 @@ def trainings_text(results: Results) -> str:
     missing = [t for t in trainings if not t.compared]
     n_shared = sum(t.shares_seed for t in trainings)
     shared = (
-        f" {n_shared} began alike in all folds, as an older version had it: what seeds differ "
-        "in is common to the folds, and was analysed so."
+        f" {n_shared} used the same random numbers in every fold, as older versions did: the "
+        "effect of a seed is then common to the folds, and was analysed as such."
         if n_shared
         else ""
     )
     text = f"{counted}{stock}.{shared}"
     if not missing:
         return text
-    rows = [["model", "fold", "seed", "status", "why it is not compared"]]
+    rows = [["model", "fold", "seed", "status", "reason why it is not compared"]]
     rows += [
         [
             t.model,
@@ -56,24 +56,24 @@ def settings_text(results: Results, manifest: Mapping[str, Any]) -> str:
     budget = ", ".join(f"{amount:,} {kind}" for kind, amount in settings.budget.items())
     lengths = {(m.epochs, m.iterations) for m in results.models}
     if len(lengths) == 1 and None not in (length := lengths.pop()):
-        budget += f" (each {length[0]:,} epochs, {length[1]:,} iterations in all)"
+        budget += f" ({length[0]:,} epochs, {length[1]:,} iterations in all)"
     items = {
         "Data": f"{dataset.name}, configuration {dataset.configuration}, "
         f"{dataset.n_cases} validation cases, labels {_labels(dataset.labels)}",
         "Folds": ", ".join(map(str, settings.folds)),
         "Seeds": ", ".join(map(str, settings.seeds)),
-        "Budget of a training": budget,
+        "Budget of each training": budget,
         "Features": _listed(settings.features),
         "Patch size": _listed(settings.patch_size),
         "Batch size": settings.batch_size,
         "Mirroring in validation": settings.validation_tta
         if settings.validation_tta != "on"
         else "",
-        "Tolerance of NSD": _tolerances(evaluation, unit),
+        "NSD tolerance": _tolerances(evaluation, unit),
         "Surfaces": f"as defined by {evaluation.surface}",
         "Objects": f"connected components; two match above an IoU of {evaluation.matching_iou:g}",
-        "Cut points of sizes": _cut_points(evaluation, unit),
-        "Empty masks": f"Dice, IoU and NSD of two are {analysis.empty}",
+        "Size cut points": _cut_points(evaluation, unit),
+        "Two empty masks": f"Dice, IoU and NSD are {analysis.empty}",
         "Margin": f"{analysis.margin:g} Dice points" if analysis.margin else "",
         "Cases that belong together": _counted(analysis.clusters, "clusters"),
         "Subgroups": _counted(analysis.groups, "groups"),
@@ -129,8 +129,8 @@ def _few_folds(results: Results) -> str:
     if n_folds >= FEWEST_FOLDS:
         return ""
     return (
-        "How much the training data matter cannot be told from fewer than three folds: verdicts "
-        "hold for other trainings on these data."
+        "Fewer than three folds cannot show how much the training data matter: verdicts hold for "
+        "other trainings on the same data."
     )
 
 
@@ -146,29 +146,30 @@ def limits_text(results: Results) -> str:
     items = [
         "The cases are the validation cases of cross-validation on one data set: what holds for "
         "them need not hold for other scanners, sites or organs, or for longer trainings.",
-        "No difference shown is not equality: a verdict says how large a difference would have "
-        "been seen, where that can be said.",
+        '"No difference shown" does not mean that models are equal: where possible, a verdict says '
+        "how large a difference would have been shown.",
         _few_folds(results),
-        "The verdicts are about Dice, false alarms and misses; other metrics, sizes of objects and "
-        "learning curves describe, and were not corrected for one another.",
-        "All models were trained by one recipe, nnU-Net's (SGD from a learning rate of 0.01, its "
+        "The verdicts are about Dice, false alarms and misses; other metrics, object sizes and "
+        "learning curves are descriptive, and were not corrected for one another.",
+        "All models were trained with one recipe, nnU-Net's (SGD from a learning rate of 0.01, its "
         "loss and augmentation); networks that were published with another, such as transformers "
-        "with AdamW, may do better with theirs.",
-        f"Trainings were not repeated of {', '.join(unsure)}: their intervals hold for these "
+        "with AdamW, may do better with their own.",
+        f"Trainings of {', '.join(unsure)} were not repeated: their intervals hold for these "
         "trained networks, not for the models."
         if unsure
         else "",
-        f"Cases without a partner in the comparison with the baseline: {', '.join(partial)}."
+        "Cases left out of the comparison with the baseline because one or both have no score: "
+        f"{', '.join(partial)}."
         if partial
         else "",
-        f"Predictions without a defined Dice, left out: {', '.join(undefined)}."
+        f"Predictions left out because their Dice is undefined: {', '.join(undefined)}."
         if undefined
         else "",
-        "Cases left out as their Dice is defined for some of the trainings, not all: "
+        "Cases left out because their Dice is defined for only some of the trainings: "
         f"{', '.join(partly)}."
         if partly
         else "",
-        *(f"Cost of {model} {problem}." for model, problem in problems.items()),
-        f"Cost was not measured of {', '.join(lacking)}." if lacking else "",
+        *(f"Cost of {model}: {problem}." for model, problem in problems.items()),
+        f"The cost of {', '.join(lacking)} was not measured." if lacking else "",
     ]
     return "\n".join(f"- {item}" for item in items if item)

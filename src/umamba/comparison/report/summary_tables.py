@@ -71,11 +71,11 @@ def models_table(results: Results) -> str:
             ]
         )
     explained = (
-        "Dice is the mean over cases of the mean over trainings and labels. The p values are after "
-        "Holm's correction for the number of models: of the mean difference (t test, over cases "
-        "and seeds) and of the ranks of the cases (Wilcoxon's signed-rank test, for these trained "
-        "networks). d_z and the rank-biserial correlation are effect sizes of the differences per "
-        "case; SD over seeds is that of the mean, in Dice points."
+        "Dice is the mean over cases of the mean over trainings and labels. The p values, after "
+        "Holm's correction for the number of models, are those of the mean difference (t test, "
+        "over cases and seeds) and of the ranks of the cases (Wilcoxon's signed-rank test, for "
+        "these trained networks). d_z and the rank-biserial correlation are effect sizes of the "
+        "differences per case; SD over seeds is that of the mean, in Dice points."
     )
     return f"{table(rows)}\n\n{explained}"
 
@@ -141,9 +141,9 @@ def sensitivity_table(results: Results) -> str:
         if c.fold_test.n_folds  # which the first results lack
     ]
     explained = (
-        "Dice points with 95 % intervals, none corrected for the number of models. The wider of "
-        "the first two decides above. The last takes the mean of each fold as one number: "
-        "what would be left were training data all that varied."
+        "Differences in Dice points with 95 % intervals, none corrected for the number of models. "
+        "The tables and verdicts above use the wider of the first two. The last takes the mean of "
+        "each fold as a single number, as if only the training data varied."
     )
     body = table(rows, (0, 1))
     return f"{body}\n\n{explained}" if body else ""
@@ -162,7 +162,7 @@ def detection_table(results: Results) -> str:
             "p of ranks",
         ]
     ]
-    for kind, title in (("false_alarm", "false alarm"), ("missed", "missed")):
+    for kind, title in (("false_alarm", "false alarm"), ("missed", "miss")):
         comparisons = by_model(results.of(kind).comparisons)
         found = results.of(kind).rates
         if any(rate.n_events for rate in found):
@@ -171,8 +171,8 @@ def detection_table(results: Results) -> str:
                 for rate in found
             ]
     explained = (
-        "A false alarm is a label predicted in a case without it, a miss a label of a case that is "
-        "not predicted at all; per case, label and training."
+        "A false alarm is a label predicted in a case without it; a miss is a label of a case that "
+        "is not predicted at all. Both are counted per case, label and training."
     )
     body = table(rows, (0, 1))
     return f"{body}\n\n{explained}" if body else ""
@@ -207,9 +207,9 @@ def groups_table(results: Results) -> str:
     says = [_interaction(comparison) for comparison in found]
     body = table(rows, (0, 1, 2))
     explained = (
-        "The intervals of subgroups are not corrected for their number. The sentences say whether "
-        "a model does better in one than in others; that one interval leaves out 0, and another "
-        "does not, is no sign of it."
+        "The intervals are not corrected for the number of subgroups. The sentences say whether a "
+        "model does better in one subgroup than in others; that one interval excludes 0 and "
+        "another does not is not a sign of it."
     )
     return "\n\n".join([body, "\n".join(says), explained]) if body else ""
 
@@ -262,7 +262,9 @@ def _empty_text(results: Results) -> str:
         for kind, text in says.items()
         if kind in counts
     ]
-    return "\n".join(["Masks of a label in a case, over all trainings:", *lines]) if lines else ""
+    return (
+        "\n".join(["Empty masks, counted per case, label and training:", *lines]) if lines else ""
+    )
 
 
 def volumes_table(results: Results) -> str:
@@ -286,9 +288,10 @@ def volumes_table(results: Results) -> str:
         if one.label == label and math.isfinite(one.bias)
     ]
     explained = (
-        f"Predicted volume less the reference's, in {unit}\N{SUPERSCRIPT THREE} (2D: areas in "
-        f"{unit}\N{SUPERSCRIPT TWO}), of all cases; a case is the mean over its trainings. The "
-        "limits hold 95 % of such differences where these are normal (Bland and Altman 1986)."
+        f"Predicted volume minus the reference's, in {unit}\N{SUPERSCRIPT THREE} (in 2D, areas in "
+        f"{unit}\N{SUPERSCRIPT TWO}), over all cases, each averaged over its trainings. The limits "
+        "contain 95 % of such differences if these are normally distributed (Bland and Altman "
+        "1986)."
     )
     body = table(rows, (0, 1))
     return f"{body}\n\n{explained}" if body else ""
@@ -324,8 +327,8 @@ def strata_table(results: Results) -> str:
         ]
     rows = [rows[0], *(row for row in rows[1:] if set(row[2:]) != {MISSING})]
     explained = (
-        "Holm's correction is over the models of one size and metric, not over the sizes: a single "
-        "small p value among many sizes is a hint, not a proof."
+        "Holm's correction covers the models for one size and metric, not the sizes: a single "
+        "small p value among many sizes is a hint, not proof."
     )
     body = table(rows, (0, 1))
     return f"{body}\n\n{explained}" if body else ""

@@ -101,7 +101,9 @@ def _says(
     if result == "tests disagree":
         return f"no clear difference: {_disagreement(comparison)} ({_signed(comparison, unit)})"
     if differ_otherwise:
-        where = " in the cases that both have a score of" * (comparison.n_informative_left_out > 0)
+        where = " in the cases for which both have a score" * (
+            comparison.n_informative_left_out > 0
+        )
         return f"means not told apart{where} ({_signed(comparison, unit)})"
     return f"no difference shown{_sensitivity(comparison, unit)} ({_signed(comparison, unit)})"
 
@@ -159,7 +161,7 @@ def _sensitivity(comparison: ModelComparison, unit: Unit) -> str:
     out, as a difference in those would not have been shown, however large.
     """
     if comparison.n_informative_left_out:
-        return " in the cases that both have a score of"
+        return " in the cases for which both have a score"
     smallest = comparison.smallest_detectable_difference
     if not abs(comparison.difference.mean) < smallest:
         return ""
@@ -173,7 +175,7 @@ def _disagreement(comparison: ModelComparison) -> str:
         return "the means differ, but the ranks of the cases do not confirm it"
     if comparison.difference.mean * comparison.rank_biserial > 0:
         return "the ranks of the cases differ, but the mean does not confirm it"
-    return "mean and ranks of the cases point to opposite sides"
+    return "the mean and the ranks of the cases point in opposite directions"
 
 
 def _evidence(comparison: ModelComparison, unit: Unit) -> str:
@@ -202,7 +204,7 @@ def _interval_and_numbers(ends: list[float], comparison: ModelComparison, unit: 
     if comparison.n_clusters != comparison.n_cases:
         cases += f" of {_count(comparison.n_clusters, 'cluster')}"
     if comparison.n_informative_left_out:
-        cases += f" ({comparison.n_informative_left_out} without a score of both left out)"
+        cases += f" ({comparison.n_informative_left_out} without a score for both left out)"
     return f"95 % interval {low} to {high}, {p_text}, after Holm; n = {cases}, {trainings}"
 
 
