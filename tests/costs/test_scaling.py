@@ -116,7 +116,7 @@ def test_the_clock_is_the_one_asked_for(monkeypatch: pytest.MonkeyPatch) -> None
         measure_scaling(ScalingRequest(clock="cpu"))
 
 
-def test_threads_are_set_and_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_are_set_and_put_back() -> None:
     request = ScalingRequest((4, 8), d_model=8, device="cpu", threads=2)
     assert measure_scaling(request).machine["threads"] == 2
     assert torch.get_num_threads() == 1

@@ -219,9 +219,7 @@ def test_all_processes_take_the_same_passes(
         pytest.param("cuda", torch.float16, marks=pytest.mark.gpu),
     ],
 )
-def test_a_scan_that_overflows_float16_stays_finite(
-    device: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_scan_that_overflows_float16_stays_finite(device: str, dtype: torch.dtype) -> None:
     """The recurrence is in float32 whatever autocast says: here its states pass 65,504."""
     if device == "cuda" and not torch.cuda.is_available():
         pytest.skip("no CUDA device")
