@@ -21,7 +21,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     """Register `umamba compare`."""
     parser = subparsers.add_parser(
         "compare",
-        help="train models alike, several times, and compare them",
+        help="train models under the same conditions and compare them",
         description=(
             "Train every model on every fold from every seed, with the same fingerprint, "
             "preprocessing, splits and budget; evaluate the validation cases; and compare the "

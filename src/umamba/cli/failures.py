@@ -73,7 +73,7 @@ def explain(error: Exception) -> str:
         return (
             "a worker process was killed, which happens where memory runs out: set "
             "nnUNet_def_n_proc and nnUNet_n_proc_DA to fewer, and run the command again; a "
-            "training that has checkpoints goes on with --resume"
+            "training that has checkpoints continues with --resume"
         )
     if isinstance(error, RecursionError):
         return "an input is nested too deeply; use another copy"

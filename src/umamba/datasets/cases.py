@@ -260,7 +260,9 @@ def _no_files_message(folder: Path, kind: str, naming: FileNaming) -> str:
     found = ", ".join(f"{n} {ending or 'without ending'}" for ending, n in endings.most_common(4))
     lossy = {".jpg", ".jpeg"} & endings.keys()
     remark = (
-        " nnU-Net does not read JPEG, whose losses ruin masks: convert to PNG." if lossy else ""
+        " nnU-Net does not read JPEG, whose lossy compression ruins masks: convert to PNG."
+        if lossy
+        else ""
     )
     suffix = naming.mask_suffix if kind == "mask" else naming.image_suffix
     named = f" named *{suffix}" if suffix else ""

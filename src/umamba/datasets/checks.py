@@ -179,7 +179,7 @@ def _read(
         return None, [Problem(case_id, path, error.problem, error.fix)]
     problems = []
     if reading.as_it_is and facts.departure:
-        text, fix = facts.departure, "save every channel in a file of its own, and labels as grey"
+        text, fix = facts.departure, "save each channel in its own file, and labels as greyscale"
         problems.append(Problem(case_id, path, text, fix))
     return facts, problems
 

@@ -212,7 +212,10 @@ def _check_equal_channels(facts: Sequence[CaseFacts]) -> list[Problem]:
     if not grey:
         return []
     text = f"all channels of an image hold the same values in {len(grey)} of {len(facts)} cases"
-    fix = "grey images seem to be saved as colour: one channel would do, for less memory and time"
+    fix = (
+        "greyscale images seem to be saved as colour: one channel would be enough, and need less "
+        "memory and time"
+    )
     case_id = grey[0].case.case_id if len(grey) == 1 else ""
     return [Problem(case_id, grey[0].images[0].path, text, fix, "warning")]
 

@@ -199,7 +199,7 @@ def _layout(request: DatasetRequest, facts: Sequence[CaseFacts]) -> _Layout:
     ending = _choose_ending(files)
     is_stack = ending in (".tif", ".tiff") and n_dims == 3
     if request.spacing and not is_stack:
-        msg = f"--spacing is for 3D TIFF stacks; of these files ({ending}, {n_dims}D) "
+        msg = f"--spacing is for 3D TIFF stacks; for these files ({ending}, {n_dims}D) "
         msg += "it is already known or not needed: leave --spacing out"
         raise DatasetError(msg)
     return _Layout(

@@ -109,7 +109,7 @@ def _scores_of_pair(
 _RULE = (
     "over reference lesions, joined where they touch after a dilation by `--lesion-dilation`, and "
     "predicted components that touch none. A lesion's prediction is every component that touches "
-    "it dilated. Lesions of at most `--lesion-volume` are left out."
+    "the dilated lesion. Lesions of at most `--lesion-volume` are left out."
 )
 _SOURCE = "BraTS 2023: Moawad et al. 2023, arXiv:2306.00838"
 

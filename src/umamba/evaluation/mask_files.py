@@ -199,7 +199,7 @@ def load_pair(pair: MaskPair, spacing: tuple[float, ...] | None = None) -> Loade
         notes["one voxel size"] = f"{text}, that of the reference"
     for text in own.differences(geometry).values() if own else ():
         problem = f"the prediction has the {text} in the reference"
-        fix = "bring it onto the grid of the reference, or correct the header that is wrong"
+        fix = "resample it onto the grid of the reference, or correct the header that is wrong"
         raise UnreadableFileError(problem, fix)
     return LoadedPair(prediction, reference, geometry.spacing[::-1], notes)
 

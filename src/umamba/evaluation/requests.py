@@ -223,8 +223,8 @@ class EvaluationRequest(MetricRequest):
     size_cuts: Sequence[float] | None = field(
         default=None,
         metadata=option(
-            "sizes that part small from large objects (default: terciles of each label's reference "
-            "objects)",
+            "sizes that separate small from large objects (default: terciles of each label's "
+            "reference objects)",
             nargs="+",
             check=_distances,
             metavar="SIZE",

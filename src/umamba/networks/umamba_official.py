@@ -35,8 +35,8 @@ def feature_map_sizes(
     if input_size is None:
         msg = (
             "variant 'official' of UMambaEnc needs input_size, the patch size, as its "
-            "deep Mamba layers are as wide as their feature maps; `umamba plan` writes it into "
-            "plans, others give it as input_size=(64, 64, 64)"
+            "deep Mamba layers are as wide as their feature maps; `umamba plan` writes "
+            "it into plans; otherwise give input_size=(64, 64, 64)"
         )
         raise PlansError(msg)
     topology.check_patch(input_size)

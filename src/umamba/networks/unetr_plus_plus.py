@@ -204,8 +204,8 @@ class UMambaUNETRPlusPlus(PlannedNetwork):
         if input_size is None:
             msg = (
                 "UNETR++ needs input_size, the patch size, as its attention and its "
-                "position embedding have weights for every token; `umamba plan` writes it into "
-                "plans, others give it as input_size=(64, 128, 128)"
+                "position embedding have weights for every token; `umamba plan` "
+                "writes it into plans; otherwise give input_size=(64, 128, 128)"
             )
             raise PlansError(msg)
         self.topology.check_patch(input_size, normalises_instances=self.normalises_instances)

@@ -131,7 +131,7 @@ class PlanRequest(Request):
     mixer: str | None = field(
         default=None,
         metadata=option(
-            "layer in the place of Mamba in U-Mamba (default: as the model's name says); with "
+            "layer that replaces Mamba in U-Mamba (default: as the model's name says); with "
             "--variant and --scan another way to name a model",
             choices=("mamba", "none", "attention", "lti"),
         ),
@@ -165,7 +165,7 @@ class PlanRequest(Request):
     configurations: Sequence[str] | None = field(
         default=None,
         metadata=option(
-            "configurations that features, patch and batch size are for (default: all); the "
+            "configurations to which features, patch and batch size apply (default: all); the "
             "others stay as in existing plans of ours of the same name",
             nargs="+",
             check=texts,
@@ -187,7 +187,8 @@ class TrainingRequest(Request):
     configuration: str = field(metadata=CONFIGURATION)
     fold: str | int = field(
         metadata=argument(
-            "part of the cases that validates: 0 to 4; or all, to train on all cases", check=text
+            "fold whose cases are used for validation: 0 to 4; or all, to train on all cases",
+            check=text,
         )
     )
     plans_name: str | None = field(default=None, metadata=PLANS)
@@ -326,8 +327,8 @@ class PredictionRequest(Request):
     step_size: float = field(
         default=0.5,
         metadata=option(
-            "step from patch to patch as a part of the patch, above 0 and at most 1: smaller is "
-            "slower and perhaps better (default: 0.5)",
+            "step from patch to patch as a fraction of the patch, above 0 and at most 1: smaller "
+            "is slower and perhaps better (default: 0.5)",
             "-step_size",
             check=part,
             metavar="PART",
@@ -345,7 +346,7 @@ class PredictionRequest(Request):
     )
     overwrite: bool = field(
         default=False,
-        metadata=option("predict cases again that already have an output", one_of=_EXISTING),
+        metadata=option("predict again the cases that already have an output", one_of=_EXISTING),
     )
     continue_prediction: bool = field(
         default=False,

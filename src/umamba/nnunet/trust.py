@@ -222,7 +222,7 @@ def check_file_name(name: Any, place: str, file: Path) -> None:
     ):
         msg = (
             f"{file}: {place} is {quoted(name)}, but must be the name of a folder, without "
-            "separators; the file is damaged, or made to write elsewhere: do not use it"
+            "separators; the file is damaged, or crafted to write elsewhere: do not use it"
         )
         raise PlansError(msg)
 

@@ -167,7 +167,7 @@ def refuse_second_derivatives() -> None:
     if torch.is_grad_enabled():
         msg = (
             "this backend of the selective scan has no second derivatives (create_graph=True); use "
-            "backend 'reference', for networks by UMAMBA_SCAN_BACKEND=reference"
+            "backend 'reference', for networks, set UMAMBA_SCAN_BACKEND=reference"
         )
         raise RuntimeError(msg)
 

@@ -316,7 +316,7 @@ def run_again(purpose: str) -> str:
 def how_to_go_on(folder: Path) -> str | None:
     """Return how to go on with the training in the folder of a fold, if there is a checkpoint."""
     if (folder / "checkpoint_final.pth").is_file():
-        return f"the training is finished, and --val validates it, in {folder}"
+        return f"the training in {folder} is finished; --val validates it"
     if any(folder.glob("checkpoint_*.pth")):
         return f"--resume (or --c) continues from {folder}"
     return None

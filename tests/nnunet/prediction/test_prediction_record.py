@@ -182,7 +182,10 @@ def test_what_appears_meanwhile_is_kept(
 
     monkeypatch.setattr(OutputClaim, "stake", late)
     assert main(command(two_models, 0)) == 1
-    assert "case_0.nii.gz appeared while it was predicted, and was kept" in capsys.readouterr().err
+    assert (
+        "case_0.nii.gz appeared while the case was being predicted, and was kept"
+        in capsys.readouterr().err
+    )
     assert (two_models / "out" / "case_0.nii.gz").read_bytes() == b"quicker"
     assert (two_models / "out" / "case_1.nii.gz").is_file()
 

@@ -172,7 +172,7 @@ def test_room_on_the_disk_is_looked_for_before_the_work(
         free = 2**30
 
     monkeypatch.setattr("shutil.disk_usage", lambda _: Usage)
-    message = r"7\.\d GiB are needed in -o for a while, but only 1\.0 are free; make room"
+    message = r"7\.\d GiB are needed in -o temporarily, but only 1\.0 are free; make room"
     with pytest.raises(UMambaError, match=message):
         LogitStore((20, 735, 512, 512), tmp_path)
     assert list(tmp_path.iterdir()) == []

@@ -126,7 +126,7 @@ def test_a_stop_costs_no_iteration(reference: Reference, tmp_path: Path, when: s
     assert toy_process.run(root, *LENGTH, fault=fault) == wanted_code
     fold = toy_process.fold_of(root)
     if progress is not None:
-        finished = f"the training is finished, and --val validates it, in {fold}"
+        finished = f"the training in {fold} is finished; --val validates it"
         advice = f"--resume (or --c) continues from {fold}"
         said = finished if when == "in the final validation" else advice
         assert said in (root / "said").read_text()

@@ -68,7 +68,7 @@ def comparing(output: Path) -> Iterator[StopRequest]:
         (output / _STOP_FILE).unlink(missing_ok=True)  # it has done its work
         if not is_begun(output):
             return None
-        return f"{run_again('continue')}; {output} has what is done"
+        return f"{run_again('continue')}; {output} keeps what is done"
 
     with (
         only_training(output, "give another --output", inside=True),

@@ -116,6 +116,6 @@ def check_finite(weights: Mapping[str, Any], path: Path) -> None:
         if weight.is_floating_point() and not bool(weight.isfinite().all()):
             msg = (
                 f"{path}: weight {quoted(name)} holds values that are not finite numbers, as "
-                "after a training that diverged; take a checkpoint from before"
+                "after a training that diverged; use an earlier checkpoint"
             )
             raise CheckpointError(msg)

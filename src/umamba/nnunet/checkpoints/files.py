@@ -93,7 +93,7 @@ def fitting(path: Path) -> Iterator[None]:
     except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
         reason = quoted(" ".join(str(error).split()))
         msg = (
-            f"checkpoint {path} does not fit the training that it is to continue "
+            f"checkpoint {path} does not fit the training that it should continue "
             f"({type(error).__name__} {reason}); use another copy, or begin anew with --overwrite"
         )
         raise CheckpointError(msg) from None

@@ -113,8 +113,8 @@ def _publish(claim: OutputClaim, case_id: str, files: list[Path], output: Path) 
         publish(files, output, replace=claim.may_replace(case_id))
     except FileExistsError as error:
         msg = (
-            f"{error.filename} appeared while it was predicted, and was kept; is another "
-            "prediction running there?"
+            f"{error.filename} appeared while the case was being predicted, and was kept; is "
+            "another prediction running there?"
         )
         raise CaseError(msg) from None
     claim.settle(case_id)

@@ -53,7 +53,7 @@ class LogitStore:
             free = shutil.disk_usage(folder).free
             if free < n_bytes:
                 msg = (
-                    f"{n_bytes / 2**30:.1f} GiB are needed in -o for a while, but only "
+                    f"{n_bytes / 2**30:.1f} GiB are needed in -o temporarily, but only "
                     f"{free / 2**30:.1f} are free; make room, or give another -o"
                 )
                 raise UMambaError(msg)
