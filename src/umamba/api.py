@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 __all__ = [
     "compare",
     "evaluate",
+    "manage_comparison",
     "open_comparison",
     "plan",
     "predict",
@@ -196,8 +197,7 @@ def run_comparison(request: CompareRequest) -> ComparisonResult:
     Raises:
         UMambaError: If anything requested is missing or does not fit.
     """
-    # As many workers as with a GPU, for preprocessing; trainings on a CPU count their own cores.
-    with _at_work(request.paths) as paths, environment(**default_workers("cuda")):
+    with _at_work(request.paths) as paths:
         from umamba.comparison.runs.calls import compare
 
         output, results = compare(request, paths)
@@ -220,10 +220,29 @@ def open_comparison(
     Raises:
         UMambaError: If anything requested is missing or does not fit.
     """
-    with _at_work(request.paths) as paths, environment(**default_workers("cuda")):
+    with _at_work(request.paths) as paths:
         from umamba.comparison.runs.calls import open_dry
 
         yield open_dry(request, paths, measured=measured)
+
+
+def manage_comparison(request: CompareRequest, what: str) -> str:
+    """Have a comparison's jobs written, submitted, told or cancelled.
+
+    Args:
+        request: What to compare.
+        what: `print-jobs`, `detach`, `status` or `cancel`.
+
+    Returns:
+        What is to be said.
+
+    Raises:
+        UMambaError: If anything requested is missing or does not fit.
+    """
+    with _at_work(request.paths) as paths:
+        from umamba.comparison.runs.managing import MANAGED
+
+        return MANAGED[what](request, paths)
 
 
 def run_models(request: CostsRequest) -> ModelsResult:

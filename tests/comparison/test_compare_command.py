@@ -17,7 +17,7 @@ from faked_trainings import CASES, FakeExecutor, InlineProcess, write_dataset
 from toy import folder_options, prepare_toy
 from umamba.cli import main as cli
 from umamba.comparison.results import to_plain
-from umamba.comparison.runs import calls, collecting, cost
+from umamba.comparison.runs import calls, collecting, cost, places
 from umamba.nnunet.paths import Paths
 
 SMALL = ["--features", "4,8", "--patch-size", "16", "16", "16", "--batch-size", "2"]
@@ -41,7 +41,7 @@ def use_fake_executor(
     fake = FakeExecutor(paths, **options)
     inline = partial(collecting.Collector, make=InlineProcess)
     monkeypatch.setattr(calls.collecting, "Collector", inline)
-    monkeypatch.setattr(calls.local, "LocalExecutor", lambda _: fake)
+    monkeypatch.setattr(places.local, "LocalExecutor", lambda _: fake)
     return fake
 
 
@@ -213,3 +213,30 @@ def test_a_real_comparison_is_interrupted_and_goes_on(tmp_path: Path) -> None:
     third = subprocess.run(run, capture_output=True, text=True, timeout=300, check=False)
     assert third.returncode == 0
     assert "started" not in third.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--max-jobs", "3"], "max_jobs is for jobs on a cluster; give executor slurm as well"),
+        (["--executor", "slurm", "--workers", "2"], "workers are processes of this machine"),
+        (["--status"], "there are jobs only on a cluster; give --executor slurm as well"),
+        (["--executor", "slurm", "--slurm", "no.toml"], "--slurm: no.toml cannot be read: No such"),
+        (["--executor", "slurm", "--cancel"], "there is no command"),
+    ],
+)
+def test_options_of_a_cluster_go_together(
+    paths: Paths,
+    options: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    batch = paths.require("results").parent / "out" / "slurm" / "umamba-1"
+    if "--cancel" in options:
+        batch.mkdir(parents=True)
+        (batch / "batch.json").write_text('{"jobs": ["a"], "created": 1, "array": "7"}')
+    assert cli.main(command(paths, *options)) == 2
+    assert message in capsys.readouterr().err
+    assert not (paths.require("results").parent / "out" / "cells").exists()

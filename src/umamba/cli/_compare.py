@@ -15,6 +15,12 @@ if TYPE_CHECKING:
 __all__ = ["add_parser", "run"]
 
 _GIB = 2**30
+_MANAGED = {
+    "print-jobs": "print the scripts that would be submitted to the cluster, and submit nothing",
+    "detach": "submit the jobs to the cluster, and wait for none",
+    "status": "show how trainings and jobs are, from any machine of the cluster",
+    "cancel": "cancel the jobs of this comparison, and no others",
+}
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -45,6 +51,11 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="with --dry-run: measure what each model costs, which takes minutes; otherwise costs "
         "that no earlier call has measured are estimated",
     )
+    managing = parser.add_mutually_exclusive_group()
+    for what, text in _MANAGED.items():
+        managing.add_argument(
+            f"--{what}", dest="managed", action="store_const", const=what, help=text
+        )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.set_defaults(run=run, go_on=run_again("continue"))
 
@@ -54,6 +65,11 @@ def run(args: argparse.Namespace) -> int:
     from umamba.api import open_comparison, run_comparison
 
     request = from_namespace(CompareRequest, args)
+    if args.managed is not None:
+        from umamba.api import manage_comparison
+
+        sys.stdout.write(manage_comparison(request, args.managed))
+        return 0
     if args.dry_run:
         with open_comparison(request, measured=args.measure) as (comparison, n_workers):
             _show_plan(comparison, n_workers, as_json=args.json)

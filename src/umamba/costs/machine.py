@@ -21,6 +21,7 @@ __all__ = [
 ]
 
 _PACKAGES = ("umamba", "torch", "llvmlite")
+_UNKNOWN = "unknown, as it is not on this machine"
 
 
 def choose_device(name: str | None) -> str:
@@ -46,14 +47,15 @@ def describe_machine(device: str) -> dict[str, Any]:
         device: Type of the device, `cpu` or `cuda`.
 
     Returns:
-        Device, its name, threads, versions, and the backend of the scan that runs there.
+        Device, its name, threads, versions, and the backend of the scan that runs there; what
+        belongs to a GPU is unknown on a machine that has none.
     """
     return {
         "device": device,
-        "device_name": torch.cuda.get_device_name() if device == "cuda" else _processor(),
+        "device_name": _processor() if device != "cuda" else _gpu(),
         "threads": torch.get_num_threads(),
         "system": platform.system(),
-        "scan_backend": resolve_backend(None, device),
+        "scan_backend": resolve_backend(None, device) if _is_here(device) else _UNKNOWN,
         "versions": versions(_PACKAGES),
     }
 
@@ -89,6 +91,14 @@ def free_memory(device: str) -> int | None:
     if device == "cuda":
         return torch.cuda.mem_get_info()[0]
     return available_memory()
+
+
+def _is_here(device: str) -> bool:
+    return device != "cuda" or torch.cuda.is_available()
+
+
+def _gpu() -> str:
+    return torch.cuda.get_device_name() if _is_here("cuda") else _UNKNOWN
 
 
 def _processor() -> str:

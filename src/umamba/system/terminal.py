@@ -143,3 +143,13 @@ def talk_to_stderr() -> Iterator[None]:
     """Send what nnU-Net prints to stderr; stdout is for results."""
     with redirect_stdout(sys.stderr):
         yield
+
+
+def ask_on_terminal(question: str) -> str:
+    """Return the line that the user answers to a question; "" if there is none."""
+    sys.stderr.write(question)
+    sys.stderr.flush()
+    try:
+        return sys.stdin.readline().strip()
+    except (OSError, ValueError):
+        return ""

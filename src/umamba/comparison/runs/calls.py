@@ -3,25 +3,22 @@
 from pathlib import Path
 from typing import Any, cast
 
-import torch
-
 from umamba.comparison.controls import with_controls
 from umamba.comparison.results import AnalysisSettings, Results
 from umamba.comparison.runs import collecting
 from umamba.comparison.runs.case_tables import read_case_table
 from umamba.comparison.runs.engine import run_comparison
 from umamba.comparison.runs.opening import comparing, open_comparison
+from umamba.comparison.runs.places import PLACES
 from umamba.comparison.runs.planning import ComparisonRequest
 from umamba.comparison.runs.progress import ComparisonProgress
 from umamba.comparison.runs.requests import CompareRequest
 from umamba.comparison.runs.state import Comparison
 from umamba.evaluation.settings import EvaluationSettings
-from umamba.executors import local
 from umamba.nnunet.paths import Paths
 from umamba.nnunet.preparation import find_dataset
-from umamba.nnunet.training.folds import pick_device
 
-__all__ = ["compare", "open_dry"]
+__all__ = ["asked_by", "compare", "open_dry"]
 
 
 def compare(request: CompareRequest, paths: Paths) -> tuple[Path, Results]:
@@ -34,14 +31,16 @@ def compare(request: CompareRequest, paths: Paths) -> tuple[Path, Results]:
         UMambaError: If the request cannot be met.
         ResumableInterruptError: If it was interrupted; the same call continues.
     """
-    asked, workers = _asked(request, paths)
+    place = PLACES[request.executor](request)
+    asked = asked_by(request, paths, place.device)
     with comparing(asked.output):
-        comparison = open_comparison(asked, paths, workers[0].n_threads, dry=False)
+        comparison = open_comparison(
+            asked, paths, place.n_threads, dry=False, elsewhere=place.is_elsewhere
+        )
         progress = ComparisonProgress()
-        collector = collecting.Collector()
         try:
-            executor = local.LocalExecutor(workers)
-            results = run_comparison(comparison, executor, progress.update, collector)
+            executor = place.executor(asked.output)
+            results = run_comparison(comparison, executor, progress.update, collecting.Collector())
         finally:
             progress.close()
     return asked.output, results
@@ -58,18 +57,29 @@ def open_dry(request: CompareRequest, paths: Paths, *, measured: bool) -> tuple[
     Raises:
         UMambaError: If the request cannot be met.
     """
-    asked, workers = _asked(request, paths)
-    n_threads = workers[0].n_threads
-    return open_comparison(asked, paths, n_threads, dry=True, measured=measured), len(workers)
+    place = PLACES[request.executor](request)
+    asked = asked_by(request, paths, place.device)
+    comparison = open_comparison(
+        asked, paths, place.n_threads, dry=True, measured=measured, elsewhere=place.is_elsewhere
+    )
+    return comparison, place.n_at_a_time or len(comparison.asked)
 
 
-def _asked(request: CompareRequest, paths: Paths) -> tuple[ComparisonRequest, list[local.Worker]]:
-    device = pick_device(request.device)
-    workers = local.local_workers(device, request.workers, torch.cuda.device_count())
+def asked_by(request: CompareRequest, paths: Paths, device: str) -> ComparisonRequest:
+    """Return the internal form of a request.
+
+    Args:
+        request: The request.
+        paths: nnU-Net's folders.
+        device: Type of the device that trains.
+
+    Raises:
+        UMambaError: If the data set does not exist, or a table does not fit.
+    """
     dataset = find_dataset(str(request.dataset), paths)
     output = Path(request.output or Path("umamba-compare") / dataset)
     models, patch_size = tuple(request.models), request.patch_size
-    asked = ComparisonRequest(
+    return ComparisonRequest(
         dataset=dataset,
         models=models if request.no_controls else with_controls(models),
         folds=cast("tuple[int, ...]", request.folds),
@@ -88,7 +98,6 @@ def _asked(request: CompareRequest, paths: Paths) -> tuple[ComparisonRequest, li
         analysis=_analysis(request),
         trust_plans=request.trust_plans,
     )
-    return asked, workers
 
 
 def _analysis(request: CompareRequest) -> AnalysisSettings:

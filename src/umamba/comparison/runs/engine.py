@@ -13,7 +13,7 @@ from umamba.comparison.runs.collecting import Collector, Outcome, publish, publi
 from umamba.comparison.runs.existing import StockTraining
 from umamba.comparison.runs.finished import Finished
 from umamba.comparison.runs.opening import comparing
-from umamba.comparison.runs.preparing import evaluation_of, job_of, stock_trainings
+from umamba.comparison.runs.preparing import evaluation_of, jobs_of, stock_trainings, write_cells
 from umamba.comparison.runs.provenance import describe_run
 from umamba.comparison.runs.state import Comparison
 from umamba.comparison.runs.training_states import TrainingState
@@ -82,7 +82,6 @@ class _Run:
         self.comparison, self.listener = comparison, listener
         self.collector, self.stop = collector, stop
         self.interrupted = False
-        self._stock: list[StockTraining] = []
         self._manifest = describe_run(comparison)
         self._published_at, self._pause = time.monotonic(), _SECONDS_BETWEEN_RESULTS
 
@@ -91,17 +90,14 @@ class _Run:
         comparison = self.comparison
         for stock in stock_trainings(comparison):
             finished = evaluation_of(comparison, stock).recall()
-            if finished is None:
-                self._stock.append(stock)
-            else:
+            if finished is not None:
                 self._take_in(stock, finished)
         self.listener(comparison, None)
 
     def train(self, executor: Executor) -> None:
         """Run the jobs, and collect their outcomes."""
-        comparison = self.comparison
-        undone: list[Training | StockTraining] = [*self._stock, *comparison.undone]
-        jobs = {job_of(comparison, t): t for t in undone}
+        jobs = jobs_of(self.comparison)
+        write_cells(self.comparison, jobs.values())
         with closing(executor.run(list(jobs), self.stop)) as events:
             for event in events:
                 self._take_note(jobs[event.job], event)

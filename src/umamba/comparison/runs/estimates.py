@@ -8,7 +8,7 @@ from typing import Any
 from umamba.comparison.runs.cost import seconds_with_validation
 from umamba.comparison.runs.state import Comparison
 
-__all__ = ["estimate_models", "estimate_trainings"]
+__all__ = ["estimate_models", "estimate_trainings", "hours_of"]
 
 
 def estimate_trainings(comparison: Comparison) -> list[dict[str, Any]]:
@@ -21,7 +21,7 @@ def estimate_trainings(comparison: Comparison) -> list[dict[str, Any]]:
     Returns:
         `model`, `fold`, `seed`, `status`, `reason`, `epochs`, `memory_bytes`, `hours_left`.
     """
-    hours = {model: _hours(comparison, model) for model in comparison.planned.models}
+    hours = {model: hours_of(comparison, model) for model in comparison.planned.models}
     lengths = comparison.lengths
     return [
         {
@@ -66,7 +66,8 @@ def _sum(hours: Iterable[float | None]) -> float | None:
     return sum(known) if known else None
 
 
-def _hours(comparison: Comparison, model: str) -> float | None:
+def hours_of(comparison: Comparison, model: str) -> float | None:
+    """Return the hours of one training of a model; `None` if they are unknown."""
     finished = [
         f.train_hours for training, f in comparison.finished.items() if training.model == model
     ]

@@ -85,6 +85,7 @@ def open_comparison(
     *,
     dry: bool,
     measured: bool = False,
+    elsewhere: bool = False,
 ) -> Comparison:
     """Plan a comparison, and determine its progress.
 
@@ -94,6 +95,8 @@ def open_comparison(
         n_threads: Threads of a training on a CPU, for the measurement of costs.
         dry: Whether nothing is written, except nnU-Net's own plans if there are none.
         measured: Whether unknown costs are measured in a dry run as well.
+        elsewhere: Whether other machines train, so that nothing is measured here unless a dry
+            run is asked to, and trainings that are at work are left alone.
 
     Raises:
         UMambaError: If anything does not fit, or existing trainings are different ones.
@@ -109,7 +112,7 @@ def open_comparison(
     if dry:
         return _open_dry(request, source, paths, n_threads, measured=measured)
     with comparing(request.output):
-        return _open(request, source, paths, n_threads)
+        return _open(request, source, paths, n_threads, elsewhere=elsewhere)
 
 
 def _open_dry(
@@ -138,7 +141,12 @@ def _open_dry(
 
 
 def _open(
-    request: ComparisonRequest, source: Source, paths: Paths, n_threads: int | None
+    request: ComparisonRequest,
+    source: Source,
+    paths: Paths,
+    n_threads: int | None,
+    *,
+    elsewhere: bool,
 ) -> Comparison:
     comparison = _plan(request, source, paths)
     prepare(comparison.planned, paths)
@@ -147,9 +155,13 @@ def _open(
     # The claim on the folder comes before anything else in it.
     write_settings(comparison.request, source.dataset, source.configuration)
     comparison.request = request = _with_cut_points(comparison)
-    wait_for_trainings(map(comparison.folder, comparison.asked))
     cache = request.output / _COST
-    comparison.costs = measure_costs(comparison.planned, request.device, n_threads, cache)
+    if elsewhere:
+        costs = estimate_costs(comparison.planned, request.device, n_threads, cache)
+    else:
+        wait_for_trainings(map(comparison.folder, comparison.asked))
+        costs = measure_costs(comparison.planned, request.device, n_threads, cache)
+    comparison.costs = costs
     comparison.lengths = _lengths(comparison, comparison.planned.models)
     write_settings(request, source.dataset, source.configuration, comparison.lengths)
     _inspect_all(comparison)
@@ -202,7 +214,7 @@ def _lengths(comparison: Comparison, models: Iterable[str]) -> dict[str, Length]
         if model in lengths:
             continue
         cost = comparison.costs[model]
-        if budget.kind == "hours" and seconds_with_validation(cost) is None:
+        if budget.kind == "hours" and (cost.problem or seconds_with_validation(cost) is None):
             msg = f"no budget in hours for {model}: {cost.problem}; give --budget epochs:N"
             raise UMambaError(msg)
         lengths[model] = budget.length(seconds_with_validation(cost))

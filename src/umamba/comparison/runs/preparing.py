@@ -1,14 +1,21 @@
 """Jobs for the trainings of a comparison, with all that they need to run elsewhere."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from umamba.comparison.rows import Training
 from umamba.comparison.runs.cells import Cell, CellTraining, EvaluationTask, write_cell
+from umamba.comparison.runs.estimates import hours_of
 from umamba.comparison.runs.existing import StockTraining, find_stock_trainings
 from umamba.comparison.runs.state import Comparison
-from umamba.executors.jobs import Job
+from umamba.executors.jobs import Job, Resources
 
-__all__ = ["evaluation_of", "job_of", "stock_trainings"]
+__all__ = ["evaluation_of", "jobs_of", "needs_of", "stock_trainings", "write_cells"]
+
+_GIB = 2**30
+_CORES = 8  # some of which augment
+_GIB_PER_CORE = 1.0
+_BASE_GIB = 8.0
+_MARGIN = 1.5
 
 
 def stock_trainings(comparison: Comparison) -> Iterator[StockTraining]:
@@ -37,20 +44,57 @@ def evaluation_of(comparison: Comparison, training: Training | StockTraining) ->
     )
 
 
-def job_of(comparison: Comparison, training: Training | StockTraining) -> Job:
-    """Write the file of a training's cell, and return the job that does it.
+def jobs_of(comparison: Comparison) -> dict[Job, Training | StockTraining]:
+    """Return a job for each cell that this call finishes; nothing is written."""
+    stock = (
+        training
+        for training in stock_trainings(comparison)
+        if evaluation_of(comparison, training).recall() is None
+    )
+    undone: list[Training | StockTraining] = [*stock, *comparison.undone]
+    return {_job(comparison, training): training for training in undone}
+
+
+def write_cells(comparison: Comparison, trainings: Iterable[Training | StockTraining]) -> None:
+    """Write what the jobs of some trainings read.
 
     Raises:
-        UMambaError: If the file cannot be written.
+        UMambaError: If a file cannot be written.
     """
+    for training in trainings:
+        write_cell(comparison.cell(str(training)), _cell(comparison, training))
+
+
+def _job(comparison: Comparison, training: Training | StockTraining) -> Job:
+    name = str(training)
+    command = ("cell", str(comparison.cell(name)))
+    return Job(name, command, comparison.log(name), needs_of(comparison, training.model))
+
+
+def needs_of(comparison: Comparison, model: str) -> Resources:
+    """Return what a model's cell needs on a machine that is shared with others.
+
+    Memory is that of augmentation and of reading cases, and on a CPU that of training. Hours are
+    those of the training as estimated, with a margin for validation and other machines.
+    """
+    cost, on_gpu = comparison.costs[model], comparison.request.device == "cuda"
+    training = 0.0 if on_gpu else (cost.peak_memory_bytes or cost.memory_bytes) / _GIB
+    hours = hours_of(comparison, model)
+    return Resources(
+        memory_gib=_BASE_GIB + _CORES * _GIB_PER_CORE + _MARGIN * training,
+        hours=None if hours is None else 1 + _MARGIN * hours,
+        cores=_CORES,
+        gpus=int(on_gpu),
+    )
+
+
+def _cell(comparison: Comparison, training: Training | StockTraining) -> Cell:
     trained = None
     if isinstance(training, Training):
         length = comparison.lengths[training.model]
         command, mirroring = _command(comparison, training), comparison.request.mirroring
         trained = CellTraining(training, length, command, mirroring)
-    file = comparison.cell(str(training))
-    write_cell(file, Cell(evaluation_of(comparison, training), trained))
-    return Job(str(training), ("cell", str(file)), comparison.log(str(training)))
+    return Cell(evaluation_of(comparison, training), trained)
 
 
 def _command(comparison: Comparison, training: Training) -> tuple[str, ...]:

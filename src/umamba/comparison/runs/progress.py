@@ -11,7 +11,7 @@ from umamba.comparison.runs.state import Comparison
 from umamba.executors.jobs import Event
 from umamba.system.terminal import write_control
 
-__all__ = ["ComparisonProgress", "format_hours"]
+__all__ = ["ComparisonProgress", "format_hours", "table"]
 
 _STATUSES = ("done", "running", "pending", "interrupted", "failed")
 _SECONDS_BETWEEN_DRAWINGS = 1.0
@@ -38,7 +38,7 @@ class ComparisonProgress:
             width = (
                 shutil.get_terminal_size().columns
             )  # lines that wrap would not be erased completely
-            lines = [line[: width - 1] for line in self._table(comparison)]
+            lines = [line[: width - 1] for line in table(comparison)]
             sys.stderr.write("".join(f"{line}\n" for line in lines))
             self._n_lines, self._drawn_at = len(lines), time.monotonic()
 
@@ -75,21 +75,22 @@ class ComparisonProgress:
         took = f"{format_hours(seconds / 3600)}{_dice(comparison, training)}"
         return f"{total} {event.job.name} {state.status} after {took}{reason}"
 
-    def _table(self, comparison: Comparison) -> list[str]:
-        width = max(len(model) for model in comparison.planned.models)
-        header = f"{'model':<{width}}" + "".join(f"{status:>12}" for status in _STATUSES)
-        lines = [header]
-        for model in comparison.planned.models:
-            states = {c: s for c, s in comparison.states.items() if c.model == model}
-            counts = Counter(state.status for state in states.values())
-            row = f"{model:<{width}}" + "".join(f"{counts[s]:>12}" for s in _STATUSES)
-            running = [training for training, state in states.items() if state.status == "running"]
-            lines.append(row)
-            lines += [
-                f"  fold {t.fold} seed {t.seed}: {_last_epoch(comparison.log(str(t)))}"
-                for t in running
-            ]
-        return lines
+
+def table(comparison: Comparison) -> list[str]:
+    """Return the lines of a table: how many trainings of each model have which state."""
+    width = max(len(model) for model in comparison.planned.models)
+    header = f"{'model':<{width}}" + "".join(f"{status:>12}" for status in _STATUSES)
+    lines = [header]
+    for model in comparison.planned.models:
+        states = {c: s for c, s in comparison.states.items() if c.model == model}
+        counts = Counter(state.status for state in states.values())
+        row = f"{model:<{width}}" + "".join(f"{counts[s]:>12}" for s in _STATUSES)
+        running = [training for training, state in states.items() if state.status == "running"]
+        lines.append(row)
+        lines += [
+            f"  fold {t.fold} seed {t.seed}: {_last_epoch(comparison.log(str(t)))}" for t in running
+        ]
+    return lines
 
 
 def _others(comparison: Comparison) -> str:

@@ -28,6 +28,8 @@ _STATISTICS = Section(
     "statistics", "these apply to this call: if they change, the statistics are computed again"
 )
 
+_CLUSTER = Section("cluster", "jobs that go on without this process, and are found again by it")
+
 
 def _folds(given: str | Iterable[int]) -> tuple[int, ...]:
     """Return numbers of folds, such as 0-4 or 0,2."""
@@ -165,6 +167,34 @@ class CompareRequest(MetricRequest):
         ),
     )
     device: str | None = field(default=None, metadata=DEVICE)
+    executor: str = field(
+        default="local",
+        metadata=option(
+            "what runs the trainings: processes of this machine, or jobs of a Slurm cluster "
+            "(default: local)",
+            choices=("local", "slurm"),
+            section=_CLUSTER,
+        ),
+    )
+    slurm: Folder | None = field(
+        default=None,
+        metadata=option(
+            "what jobs need on this cluster: partition, account, modules to load and the like; "
+            "docs/how-to/cluster.md shows one (default: as Slurm and the models need)",
+            check=folder_or_file,
+            metavar="FILE.toml",
+            section=_CLUSTER,
+        ),
+    )
+    max_jobs: int | None = field(
+        default=None,
+        metadata=option(
+            "most jobs that run at a time (default: as many as Slurm starts)",
+            check=positive,
+            metavar="N",
+            section=_CLUSTER,
+        ),
+    )
     workers: int | None = field(
         default=None,
         metadata=option(
@@ -185,3 +215,19 @@ class CompareRequest(MetricRequest):
     )
     trust_plans: bool = field(default=False, metadata=TRUST)
     paths: Paths = field(default=Paths(), metadata=path_options())
+
+    def __post_init__(self) -> None:
+        """Check every value, and that options of a cluster go to one.
+
+        Raises:
+            UMambaError: If a value is not allowed, or does not go with another.
+        """
+        super().__post_init__()
+        if self.executor == "local":
+            given = next((name for name in ("slurm", "max_jobs") if getattr(self, name)), None)
+            if given is not None:
+                msg = f"{given} is for jobs on a cluster; give executor slurm as well"
+                raise UMambaError(msg)
+        elif self.workers is not None:
+            msg = "workers are processes of this machine; give max_jobs for jobs on a cluster"
+            raise UMambaError(msg)

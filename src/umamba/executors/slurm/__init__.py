@@ -1,0 +1,1 @@
+"""Run jobs on Slurm, with nothing but its own commands."""

@@ -1,0 +1,116 @@
+"""Arrays of jobs that were submitted, as files tell: whoever runs the same call again finds them.
+
+A batch is a folder named like its jobs. It is written before the array is submitted, so that an
+array whose submission nobody lived to hear of is found by its name.
+"""
+
+import json
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from secrets import token_hex
+
+from umamba.errors import UMambaError
+from umamba.executors.jobs import Job
+from umamba.executors.slurm.script import GIVEN_UP, JOBS, job_lines
+from umamba.system.atomic_files import make_folder, write_whole
+from umamba.system.json_files import load_json
+
+__all__ = ["SCRIPT", "Batch", "read_batches"]
+
+SCRIPT = "job.sh"
+_FILE = "batch.json"
+
+
+@dataclass(frozen=True)
+class Batch:
+    """An array of jobs.
+
+    Attributes:
+        folder: Its folder.
+        jobs: Names of its jobs, in the order of the array.
+        created: When it was written, in seconds since 1970.
+        array: The number that Slurm has given it; `None` if that is not known.
+    """
+
+    folder: Path
+    jobs: tuple[str, ...]
+    created: float
+    array: str | None = None
+
+    @classmethod
+    def create(cls, parent: Path, jobs: Sequence[Job]) -> "Batch":
+        """Write a new batch, all but its script.
+
+        Raises:
+            UMambaError: If it cannot be written.
+        """
+        folder = parent / f"umamba-{token_hex(4)}"
+        make_folder(folder)
+        for log in {job.log.parent for job in jobs}:
+            make_folder(log)
+        write_whole(folder / JOBS, job_lines(jobs))
+        batch = cls(folder, tuple(job.name for job in jobs), time.time())
+        batch._write()
+        return batch
+
+    @property
+    def name(self) -> str:
+        """Return the name of its jobs."""
+        return self.folder.name
+
+    def submitted(self, array: str) -> "Batch":
+        """Note the number that Slurm has given it."""
+        batch = replace(self, array=array)
+        batch._write()
+        return batch
+
+    def give_up(self) -> None:
+        """Keep its jobs from starting, whenever Slurm should hear of them."""
+        write_whole(self.folder / GIVEN_UP, "")
+
+    @property
+    def is_given_up(self) -> bool:
+        """Return whether its jobs are kept from starting."""
+        return (self.folder / GIVEN_UP).is_file()
+
+    def ended(self) -> dict[int, int]:
+        """Return the exit code of the newest attempt of each job that has left word of its end."""
+        newest: dict[int, tuple[int, Path]] = {}
+        for file in self.folder.glob("*.ended"):
+            index, attempt = map(int, file.name.split(".")[:2])
+            newest[index] = max(newest.get(index, (-1, file)), (attempt, file))
+        return {index: int(file.read_text()) for index, (_, file) in newest.items()}
+
+    def forget_end(self, index: int) -> None:
+        """Remove the word of a job's end, once it is known."""
+        for file in self.folder.glob(f"{index}.*.ended"):
+            file.unlink(missing_ok=True)
+
+    def remove(self) -> None:
+        """Remove its folder."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _write(self) -> None:
+        content = {"jobs": self.jobs, "created": self.created, "array": self.array}
+        write_whole(self.folder / _FILE, json.dumps(content) + "\n")
+
+
+def read_batches(parent: Path) -> list[Batch]:
+    """Return the batches in a folder, the oldest first.
+
+    Raises:
+        UMambaError: If one cannot be read.
+    """
+    found = []
+    for file in parent.glob(f"*/{_FILE}"):
+        content = load_json(file)
+        try:
+            jobs = tuple(map(str, content["jobs"]))
+            found.append(Batch(file.parent, jobs, float(content["created"]), content["array"]))
+        except (LookupError, TypeError, ValueError):
+            msg = f"{file} is damaged; cancel its jobs by their name, and remove {file.parent}"
+            raise UMambaError(msg) from None
+    return sorted(found, key=lambda batch: batch.created)

@@ -1,0 +1,216 @@
+"""An executor that has Slurm run jobs, and finds them again when it is run again."""
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Generator, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from umamba.errors import ResumableInterruptError, UMambaError
+from umamba.executors.jobs import JOB_PROGRAM, Event, Job
+from umamba.executors.slurm.batches import read_batches
+from umamba.executors.slurm.commands import QueuedJob, SlurmCommands
+from umamba.executors.slurm.script import NO_PACKAGE
+from umamba.executors.slurm.site import Site
+from umamba.executors.slurm.submission import Place, Submission, Submitted
+from umamba.system.interruption import StopRequest
+
+__all__ = ["SlurmExecutor"]
+
+_MOST_LOST = 3  # times that a job may vanish without a word
+_LOOKS_UNTIL_LOST = 3  # as a shared disk may show files late
+_INTERRUPTED = ResumableInterruptError.EXIT_CODE
+_SECONDS_BETWEEN_STOPS = 0.2
+_NO_MEMORY = 137  # as of a process that the system kills, for want of memory
+# Reasons to wait that nothing but the user or an administrator removes.
+_FOR_EVER = {
+    *("AccountNotAllowed", "BadConstraints", "DependencyNeverSatisfied", "InvalidAccount"),
+    *("InvalidQOS", "JobHeldAdmin", "JobHeldUser", "PartitionDown", "PartitionInactive"),
+    *("PartitionNodeLimit", "PartitionTimeLimit", "QOSNotAllowed", "launch failed requeued held"),
+}
+
+
+@dataclass
+class SlurmExecutor:
+    """An executor that has Slurm run jobs, in arrays of those with the same needs.
+
+    Jobs do not need this process. It may end at any time: another one with the same folder finds
+    them in the queue, and submits none of them again.
+
+    Args:
+        site: What the site needs.
+        folder: Folder for scripts and notes, on a disk that all nodes share.
+        max_jobs: Most jobs that run at a time; `None` is as the site's file says.
+        asks: Asks, after Ctrl-C, whether so many jobs are to be cancelled; `None` leaves them.
+        commands: Slurm's commands.
+        program: The arguments of Python that run a job's command.
+    """
+
+    site: Site
+    folder: Path
+    max_jobs: int | None = None
+    asks: Callable[[int], bool] | None = None
+    commands: SlurmCommands = field(default_factory=SlurmCommands)
+    program: tuple[str, ...] = JOB_PROGRAM
+    _lost: Counter[str] = field(default_factory=Counter, init=False)
+    _said: set[str] = field(default_factory=set, init=False)
+
+    @property
+    def submission(self) -> Submission:
+        """Return what submits jobs."""
+        throttle = self.max_jobs or self.site.max_jobs
+        return Submission(self.site, self.folder, self.commands, throttle, self.program)
+
+    def run(self, jobs: Sequence[Job], stop: StopRequest) -> Generator[Event, None, None]:
+        """Run jobs; see `Executor`. After a stop they are left to Slurm, or cancelled."""
+        followed = {one.place: one for one in self.submission.place(jobs)}
+        while followed:
+            try:
+                queued = self.commands.queue({one.batch.name for one in followed.values()})
+            except UMambaError as error:  # as when its daemon restarts
+                self._say(f"Slurm does not answer ({error}); asking again")
+            else:
+                yield from self._tell(followed, queued)
+            until = time.monotonic() + self.site.poll_seconds
+            while followed and time.monotonic() < until:
+                reason = stop.reason()
+                if reason is not None:
+                    self._leave(followed.values(), reason)
+                    return
+                time.sleep(_SECONDS_BETWEEN_STOPS)
+
+    def submit(self, jobs: Sequence[Job]) -> None:
+        """Submit the jobs that are not in the queue, and wait for none.
+
+        Raises:
+            UMambaError: If Slurm refuses them, or does not answer.
+        """
+        self.submission.place(jobs)
+
+    def states(self) -> dict[str, QueuedJob]:
+        """Return the jobs in the queue by their names.
+
+        Raises:
+            UMambaError: If Slurm does not answer.
+        """
+        batches = {batch.name: batch for batch in read_batches(self.folder)}
+        return {
+            batches[queued.name].jobs[queued.index]: queued
+            for queued in self.commands.queue(batches)
+            if queued.is_live
+        }
+
+    def cancel(self) -> int:
+        """Cancel all jobs of this folder, and no others; return how many there were.
+
+        Raises:
+            UMambaError: If Slurm does not answer.
+        """
+        batches = read_batches(self.folder)
+        for batch in batches:
+            if batch.array is None:
+                batch.give_up()
+        queued = self.commands.queue(batch.name for batch in batches)
+        live = [job for job in queued if job.is_live]
+        self.commands.cancel(sorted({job.array for job in live}))
+        return len(live)
+
+    def _tell(
+        self, followed: dict[Place, Submitted], queued: Iterable[QueuedJob]
+    ) -> Generator[Event, None, None]:
+        """Yield how the jobs are; those that have ended are followed no longer."""
+        seen = {(job.name, job.index): job for job in queued}
+        words = {one.batch: one.batch.ended() for one in self._gone(followed.values(), seen)}
+        lost = []
+        for place, one in list(followed.items()):
+            job = seen.get(place)
+            if job is not None and job.is_live:
+                one.unseen = 0
+                yield from self._tell_live(one, job)
+                continue
+            end = self._end(one, job, words[one.batch].get(one.index))
+            if end is not None:
+                del followed[place]
+                one.batch.forget_end(one.index)
+                if not one.is_started:
+                    yield Event(one.job, "started")
+                yield end
+            elif one.unseen >= _LOOKS_UNTIL_LOST:
+                del followed[place]
+                lost.append(one.job)
+        for one in self.submission.submit(lost):
+            followed[one.place] = replace(one, is_started=True)  # and told before
+
+    def _gone(
+        self, followed: Iterable[Submitted], seen: dict[Place, QueuedJob]
+    ) -> Iterable[Submitted]:
+        return (one for one in followed if not (one.place in seen and seen[one.place].is_live))
+
+    def _tell_live(self, one: Submitted, job: QueuedJob) -> Generator[Event, None, None]:
+        if job.is_waiting:
+            if job.reason in _FOR_EVER:
+                self._say(f"jobs wait until somebody changes this: Slurm says {job.reason}")
+            yield Event(one.job, "waiting", reason=job.reason)
+        else:
+            if not one.is_started:
+                yield Event(one.job, "started")
+            one.is_started = True
+            yield Event(one.job, "running")
+
+    def _end(self, one: Submitted, job: QueuedJob | None, code: int | None) -> Event | None:
+        """Return how a job has ended; `None` if that is not known yet, or it runs again.
+
+        Args:
+            one: The job.
+            job: The job as squeue shows it.
+            code: The exit code that it has left word of.
+
+        Raises:
+            UMambaError: If its node lacks our package.
+        """
+        state = "" if job is None else job.state
+        said = one.batch.folder / f"{one.index}.out"
+        if code == NO_PACKAGE:
+            self.cancel()
+            raise UMambaError(self._no_package(said.read_text(errors="replace")))
+        if state == "CANCELLED":
+            return Event(one.job, "ended", _INTERRUPTED, "it was cancelled")
+        if code is not None and code != _INTERRUPTED:
+            return Event(one.job, "ended", code)
+        if state == "OUT_OF_MEMORY":
+            return Event(one.job, "ended", _NO_MEMORY, "it needs more memory than it asked for")
+        if state == "FAILED" and job is not None and job.exit_code != _INTERRUPTED:
+            reason = f"its script ended with {job.exit_code}; what it said is in {said}"
+            return Event(one.job, "ended", job.exit_code, reason)
+        one.unseen += 1
+        if one.unseen < _LOOKS_UNTIL_LOST:
+            return None
+        self._lost[one.job.name] += 1
+        if self._lost[one.job.name] < _MOST_LOST:
+            return None
+        reason = f"it vanished {_MOST_LOST} times without a word; Slurm said {state or 'nothing'}"
+        return Event(one.job, "ended", 1, reason)
+
+    def _no_package(self, said: str) -> str:
+        lines = [line for line in said.splitlines() if line.strip()]
+        where, why = (lines[-1], lines[-2]) if len(lines) > 1 else ("on a node", "no word")
+        return (
+            f"{self.site.program} cannot import umamba {where}: {why}; the file of --slurm can set "
+            "its environment, with setup = [...] or python = ...; all jobs are cancelled"
+        )
+
+    def _leave(self, followed: Collection[Submitted], reason: str) -> None:
+        if reason == "SIGINT" and self.asks is not None and self.asks(len(followed)):
+            self.commands.cancel([f"{one.batch.array}_{one.index}" for one in followed])
+            sys.stderr.write(f"{len(followed)} jobs are cancelled\n")
+        else:
+            sys.stderr.write(
+                f"{len(followed)} jobs are left to Slurm: the same command follows them, and with "
+                "--cancel it ends them\n"
+            )
+
+    def _say(self, text: str) -> None:
+        if text not in self._said:
+            self._said.add(text)
+            sys.stderr.write(f"{text}\n")

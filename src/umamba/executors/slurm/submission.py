@@ -1,0 +1,183 @@
+"""Submission of jobs in arrays, each job once, however often its submitter died."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from umamba.errors import UMambaError, unknown_name
+from umamba.executors.jobs import Job, Resources
+from umamba.executors.slurm.batches import SCRIPT, Batch, read_batches
+from umamba.executors.slurm.commands import QueuedJob, SlurmCommands
+from umamba.executors.slurm.script import job_options, job_script
+from umamba.executors.slurm.site import Site
+from umamba.system.atomic_files import make_folder, write_whole
+
+__all__ = ["Place", "Submission", "Submitted"]
+
+Place = tuple[str, int]  # name of an array, and number in it
+
+
+@dataclass
+class Submitted:
+    """A job that was submitted.
+
+    Attributes:
+        job: The job.
+        batch: Its array.
+        index: Its number in the array.
+        is_started: Whether it was seen to run.
+        unseen: How many times in a row it was not in the queue.
+    """
+
+    job: Job
+    batch: Batch
+    index: int
+    is_started: bool = False
+    unseen: int = 0
+
+    @property
+    def place(self) -> Place:
+        """Return the name of its array, and its number there."""
+        return self.batch.name, self.index
+
+
+@dataclass(frozen=True)
+class Submission:
+    """The submission of jobs, and of no job that is in the queue already.
+
+    Args:
+        site: What the site needs.
+        folder: Folder of the batches.
+        commands: Slurm's commands.
+        max_jobs: Most jobs that run at a time; `None` means no limit.
+        program: The arguments of Python that run a job's command.
+    """
+
+    site: Site
+    folder: Path
+    commands: SlurmCommands
+    max_jobs: int | None
+    program: tuple[str, ...]
+
+    def place(self, jobs: Sequence[Job]) -> list[Submitted]:
+        """Find the jobs that were submitted before, and submit the others.
+
+        Raises:
+            UMambaError: If Slurm refuses them, or does not answer.
+        """
+        make_folder(self.folder)
+        found = self._find(jobs)
+        return [*found.values(), *self.submit([job for job in jobs if job.name not in found])]
+
+    def submit(self, jobs: Sequence[Job]) -> list[Submitted]:
+        """Submit jobs.
+
+        Raises:
+            UMambaError: If Slurm refuses them, or does not answer.
+        """
+        submitted: list[Submitted] = []
+        previous = ""
+        for options, group in self._divided(jobs):
+            batch = Batch.create(self.folder, group)
+            write_whole(batch.folder / SCRIPT, self._script(batch.folder, group, options))
+            # A throttle is that of one array: the next array waits for it.
+            waits = previous and self.max_jobs is not None
+            after = [f"--dependency=afterany:{previous}"] if waits else []
+            previous = self._submit_batch(batch, after)
+            batch = batch.submitted(previous)
+            submitted += [Submitted(job, batch, index) for index, job in enumerate(group)]
+        return submitted
+
+    def scripts(self, jobs: Sequence[Job]) -> list[tuple[str, list[Job]]]:
+        """Return the scripts that would be submitted, each with its jobs; nothing is written.
+
+        Raises:
+            UMambaError: If Slurm does not answer.
+        """
+        return [
+            (self._script(self.folder / f"umamba-{number}", group, options), group)
+            for number, (options, group) in enumerate(self._divided(jobs), start=1)
+        ]
+
+    def _script(self, folder: Path, group: Sequence[Job], options: Iterable[str]) -> str:
+        return job_script(self.site, self.program, folder, len(group), options, self.max_jobs)
+
+    def _submit_batch(self, batch: Batch, options: Sequence[str]) -> str:
+        script = batch.folder / SCRIPT
+        try:
+            return self.commands.submit(script, *options)
+        except UMambaError as error:
+            batch.give_up()  # Slurm may have taken it, and only the answer was lost
+            msg = f"Slurm does not take the jobs: {error} (the script is {script})"
+            raise UMambaError(msg) from None
+
+    def _find(self, jobs: Sequence[Job]) -> dict[str, Submitted]:
+        """Find jobs that are in the queue, or have ended since somebody looked."""
+        batches = [batch for batch in read_batches(self.folder) if not batch.is_given_up]
+        queued = self.commands.queue(batch.name for batch in batches)
+        live = {(job.name, job.index) for job in queued if job.is_live}
+        by_name = {job.name: job for job in jobs}
+        found: dict[str, Submitted] = {}
+        for batch in self._settled(batches, queued):
+            ended = batch.ended()
+            here = [
+                Submitted(by_name[name], batch, index)
+                for index, name in enumerate(batch.jobs)
+                if name in by_name and ((batch.name, index) in live or index in ended)
+            ]
+            found |= {one.job.name: one for one in here}
+            if not here and not any(name == batch.name for name, _ in live):
+                batch.remove()
+        return found
+
+    def _settled(self, batches: Iterable[Batch], queued: Sequence[QueuedJob]) -> list[Batch]:
+        """Note the numbers of arrays whose submission nobody lived to hear of.
+
+        An array that Slurm does not know may still reach it, from an sbatch that has outlived its
+        parent. Such a batch is given up: its jobs end at once, whenever they start.
+        """
+        arrays = {job.name: job.array for job in queued}
+        settled = []
+        for batch in batches:
+            if batch.array is not None:
+                settled.append(batch)
+            elif batch.name in arrays:
+                settled.append(batch.submitted(arrays[batch.name]))
+            else:
+                batch.give_up()
+                late = {job.array for job in self.commands.queue([batch.name]) if job.is_live}
+                self.commands.cancel(sorted(late))
+        return settled
+
+    def _divided(self, jobs: Sequence[Job]) -> list[tuple[tuple[str, ...], list[Job]]]:
+        """Divide jobs into arrays of the same needs, none larger than Slurm takes."""
+        if not jobs:
+            return []
+        limit, most = self._time_limit(), self.commands.array_limit()
+        grouped: dict[tuple[str, ...], list[Job]] = defaultdict(list)
+        for job in jobs:
+            grouped[job_options(self.site, job.resources, limit)].append(job)
+        if self.max_jobs is not None:  # which only holds within an array
+            enough = Resources.largest(job.resources for job in jobs)
+            grouped = {job_options(self.site, enough, limit): list(jobs)}
+        return [
+            (options, group[first : first + most])
+            for options, group in grouped.items()
+            for first in range(0, len(group), most)
+        ]
+
+    def _time_limit(self) -> float | None:
+        """Return the time limit of the partition, in hours.
+
+        Raises:
+            UMambaError: If there is no such partition.
+        """
+        known = {partition.name: partition for partition in self.commands.partitions()}
+        named = [part for part in (self.site.partition or "").split(",") if part]
+        unknown = [name for name in named if name not in known]
+        if unknown:
+            msg = f"{unknown_name('partition', unknown[0], known)}, in the file of --slurm"
+            raise UMambaError(msg)
+        used = [p for p in known.values() if p.name in named or (not named and p.is_default)]
+        return min((p.hours for p in used if p.hours is not None), default=None)

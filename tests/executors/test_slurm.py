@@ -1,0 +1,138 @@
+"""Jobs on a real Slurm end as they should, whatever becomes of them and of who submitted them."""
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import counting_job
+from slurm_cluster import Cluster
+from umamba.executors.jobs import Event, Executor, Job
+from umamba.executors.slurm.executor import SlurmExecutor
+from umamba.executors.slurm.site import Site
+from umamba.system.interruption import StopRequest
+
+pytestmark = pytest.mark.slurm
+
+
+def site(**changes: Any) -> Site:
+    known = {"partition": "low", "memory": "100M", "cpus": 1, "poll_seconds": 0.5}
+    return Site(**{**known, "signal_seconds": 30, **changes})
+
+
+def executor(folder: Path, **changes: Any) -> SlurmExecutor:
+    program = (str(Path(counting_job.__file__)),)
+    return SlurmExecutor(site(**changes), folder / "slurm", program=program)
+
+
+def counting(folder: Path, name: str, steps: int = 1, seconds: float = 0.2, code: int = 0) -> Job:
+    command = (str(folder / name), str(steps), str(seconds), str(code))
+    return Job(name, command, folder / "logs" / f"{name}.log")
+
+
+def starts(folder: Path, name: str) -> list[list[str]]:
+    """Job, restart, step and process of each start of a job."""
+    file = folder / name / "starts"
+    return [line.split() for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def counted(folder: Path, name: str) -> int:
+    file = folder / name / "count"
+    return int(file.read_text()) if file.exists() else 0
+
+
+def follow(events: Iterator[Event], until: Callable[[], bool] = lambda: False) -> list[Any]:
+    """Return how jobs ended, all of them or until something holds."""
+    deadline = time.monotonic() + 240
+    ended = []
+    for event in events:
+        if event.kind == "ended":
+            ended.append((event.job.name, event.exit_code))
+        if until():
+            break
+        assert time.monotonic() < deadline
+    return sorted(ended)
+
+
+def test_jobs_end_as_they_should(cluster: Cluster, tmp_path: Path) -> None:
+    slurm = executor(tmp_path)
+    assert isinstance(slurm, Executor)
+    names = ["a b", "it's", "c"]
+    jobs = [counting(tmp_path, name, code=3 * (name == "c")) for name in names]
+    events = list(slurm.run(jobs, StopRequest()))
+    assert follow(iter(events)) == [("a b", 0), ("c", 3), ("it's", 0)]
+    kinds = [event.kind for event in events if event.job.name == "c"]
+    assert (kinds.count("started"), kinds.count("ended")) == (1, 1)
+    assert (tmp_path / "logs" / "it's.log").read_text() == "counted to 1\n"
+    assert slurm.states() == {}
+    # They are done: the same call would do failed ones again, and leaves nothing behind.
+    assert follow(slurm.run(jobs[2:], StopRequest())) == [("c", 3)]
+    assert len(starts(tmp_path, "c")) == 2
+
+
+def test_a_preempted_job_saves_and_goes_on(cluster: Cluster, tmp_path: Path) -> None:
+    job = counting(tmp_path, "a", steps=30)
+    events = executor(tmp_path).run([job], StopRequest())
+    follow(events, lambda: len(starts(tmp_path, "a")) == 1)
+    urgent = cluster.command(
+        *("sbatch", "--parsable", "-p", "high", "-N", "2", "-n", "4", "--mem=100"),
+        *(f"--output={tmp_path}/urgent", "--wrap", "sleep 1"),
+    ).strip()
+    assert follow(events) == [("a", 0)]
+    (first, second) = starts(tmp_path, "a")
+    assert (first[:3], second[:2]) == ([first[0], "0", "0"], [first[0], "1"])
+    assert 0 < int(second[2]) < 30
+    assert cluster.command("scontrol", "-o", "show", "job", urgent).count("JobState=COMPLETED")
+
+
+def test_a_cancelled_job_does_not_start_again(cluster: Cluster, tmp_path: Path) -> None:
+    slurm = executor(tmp_path)
+    jobs = [counting(tmp_path, name, 300) for name in "ab"]
+    events = slurm.run(jobs, StopRequest())
+    follow(events, lambda: bool(starts(tmp_path, "a") and starts(tmp_path, "b")))
+    others = cluster.command("sbatch", "--parsable", "--mem=1", "-o/dev/null", "--wrap", "sleep 60")
+    queued = slurm.states()
+    assert queued["b"].state == "RUNNING"
+    cluster.command("scancel", f"{queued['b'].array}_{queued['b'].index}")
+    follow(events, lambda: "b" not in slurm.states())
+    assert slurm.cancel() == 1
+    assert follow(events) == [("a", 75), ("b", 75)]
+    assert "stopped at" in (tmp_path / "logs" / "b.log").read_text()
+    assert [len(starts(tmp_path, name)) for name in "ab"] == [1, 1]
+    assert cluster.command("squeue", "-h", "-o", "%i", "-j", others.strip()) == others
+
+
+_SUBMIT = """
+import sys
+from pathlib import Path
+sys.path[:0] = {paths!r}
+import test_slurm
+from umamba.system.interruption import StopRequest
+folder = Path({folder!r})
+slurm = test_slurm.executor(folder)
+jobs = [test_slurm.counting(folder, str(i), 10, 0.3) for i in range(8)]
+undone = [job for job in jobs if test_slurm.counted(folder, job.name) < 10]
+ended = [event for event in slurm.run(undone, StopRequest()) if event.kind == "ended"]
+sys.exit(any(event.exit_code for event in ended))
+"""
+
+
+def test_who_is_killed_and_run_again_submits_nothing_twice(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    paths = [str(Path(__file__).parent), str(Path(counting_job.__file__).parent)]
+    command = [sys.executable, "-c", _SUBMIT.format(paths=paths, folder=str(tmp_path))]
+    chosen = random.Random(5)
+    for _ in range(8):
+        with subprocess.Popen(command) as submitter:
+            time.sleep(chosen.uniform(0.2, 1.2))
+            submitter.send_signal(signal.SIGKILL)
+    subprocess.run(command, check=True, timeout=120)
+    assert [counted(tmp_path, str(i)) for i in range(8)] == [10] * 8
+    assert [len(starts(tmp_path, str(i))) for i in range(8)] == [1] * 8
