@@ -99,7 +99,7 @@ _U_MAMBA_FORMS = {
     "_matched": _Form(
         {"mixer": "none"},
         _NO_MAMBA,
-        "control: without Mamba, widened to as many parameters",
+        "control: without Mamba, widened to the same number of parameters",
         control_of="",
     ),
     "_attention": _Form(
@@ -107,7 +107,7 @@ _U_MAMBA_FORMS = {
         "Vaswani et al. 2017, arXiv:1706.03762",
         "control: self-attention {place}",
     ),
-    "_lti": _Form({"mixer": "lti"}, _S4, "control: a state space that does not select, {place}"),
+    "_lti": _Form({"mixer": "lti"}, _S4, "control: a state-space model without selection, {place}"),
     "_bidirectional": _Form(
         {"scan": "bidirectional"},
         "Zhu et al. 2024, arXiv:2401.09417",
@@ -116,7 +116,7 @@ _U_MAMBA_FORMS = {
     "_axes": _Form(
         {"scan": "axes"},
         "Liu et al. 2024, arXiv:2401.10166",
-        "scans along every axis, both ways",
+        "scans along every axis, in both directions",
     ),
     "_lti_bidirectional": _Form(
         {"mixer": "lti", "scan": "bidirectional"},
@@ -126,7 +126,7 @@ _U_MAMBA_FORMS = {
     "_lti_axes": _Form(
         {"mixer": "lti", "scan": "axes"},
         _S4,
-        "control: as `_lti`, along every axis, both ways",
+        "control: as `_lti`, along every axis in both directions",
     ),
 }
 # Without Mamba nothing tells the two places apart; parameters are matched to different networks.
@@ -200,7 +200,7 @@ _TABLE += [
         "umamba.networks.UMambaSegResNet",
         "nnUNetUMambaSegResNetPlans",
         "Myronenko 2018, arXiv:1810.11654",
-        "residual U-Net that the U-Mamba paper compares with, as MONAI has it",
+        "residual U-Net that the U-Mamba paper compares with, from MONAI",
         OwnTopology(width=32, strides=(1, 2, 4)),
         extra="monai",
     ),
@@ -210,7 +210,7 @@ _TABLE += [
         "umamba.networks.UMambaSwinUNETR",
         "nnUNetUMambaSwinUNETRPlans",
         "Hatamizadeh et al. 2022, arXiv:2201.01266",
-        "transformer that the U-Mamba paper compares with, as MONAI has it",
+        "transformer that the U-Mamba paper compares with, from MONAI",
         OwnTopology(width=48, strides=(1, 2, 16)),
         extra="monai",
     ),
