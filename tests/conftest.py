@@ -2,11 +2,11 @@
 
 import multiprocessing
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from umamba.system.environment import share_cores
+from umamba.system.environment import environment, share_cores
 
 share_cores()  # before torch is imported, as the command line does
 
@@ -51,6 +51,39 @@ def quick_workers() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(multiprocessing, "get_context", get_quick_context)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def draw_curves(request: pytest.FixtureRequest) -> Iterator[Callable[..., None] | None]:
+    """Leave out the picture that nnU-Net draws after every epoch, which takes longer than training.
+
+    Whoever looks at the picture puts this back, which draws it.
+    """
+    if not any(item.get_closest_marker("nnunet") for item in request.session.items):
+        yield None
+        return
+    from nnunetv2.training.logging.nnunet_logger import LocalLogger
+
+    draw: Callable[..., None] = LocalLogger.plot_progress_png
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(LocalLogger, "plot_progress_png", lambda *_: None)
+        yield draw
+
+
+@pytest.fixture(scope="session")
+def preprocessed_toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """nnU-Net's folders with a data set, plans and preprocessed images; for copies to train on."""
+    from toy import NAME, PLANS, prepare_toy
+    from umamba.nnunet.paths import Paths
+    from umamba.nnunet.preparation import ensure_preprocessed
+
+    root = tmp_path_factory.mktemp("toy")
+    paths = Paths(root / "raw", root / "preprocessed", root / "results")
+    folders = {f"nnUNet_{name}": str(folder) for name, folder in vars(paths).items()}
+    with environment(nnUNet_def_n_proc="2", **folders):
+        prepare_toy(root)
+        ensure_preprocessed(NAME, PLANS, "3d_fullres", paths)
+    return root
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +34,13 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def trained(root: Path) -> Path:
+def trained(root: Path, draw_curves: Callable[..., None]) -> Path:
+    from nnunetv2.training.logging.nnunet_logger import LocalLogger
+
     command = ["train", NAME, "3d_fullres", "0", "--model", "umamba_bot", *FEW, "--seed", "3"]
-    assert main([*command, "-device", "cpu", *folder_options(root)]) == 0
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(LocalLogger, "plot_progress_png", draw_curves)
+        assert main([*command, "-device", "cpu", *folder_options(root)]) == 0
     return root / "results" / NAME / f"nnUNetTrainerUMamba__{PLANS}__3d_fullres"
 
 

@@ -15,7 +15,6 @@ import pytest
 import torch
 
 import toy_process
-from toy import NAME, PLANS, prepare_toy
 from toy_process import Fault
 from umamba.errors import CheckpointError
 from umamba.nnunet.checkpoints.files import (
@@ -24,8 +23,6 @@ from umamba.nnunet.checkpoints.files import (
     remove_partial,
     write_checkpoint,
 )
-from umamba.nnunet.paths import Paths
-from umamba.nnunet.preparation import ensure_preprocessed
 from umamba.nnunet.training.state import STATE, newest_checkpoint
 from umamba.system.environment import environment
 
@@ -53,13 +50,11 @@ class Reference:
 
 
 @pytest.fixture(scope="module")
-def reference(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reference]:
-    root = tmp_path_factory.mktemp("faults")
+def reference(
+    preprocessed_toy: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Reference]:
+    root = shutil.copytree(preprocessed_toy, tmp_path_factory.mktemp("faults") / "toy")
     with environment(nnUNet_def_n_proc="2", nnUNet_n_proc_DA="1"):
-        prepare_toy(root)
-        paths = Paths(root / "raw", root / "preprocessed", root / "results")
-        with environment(nnUNet_raw=str(paths.raw), nnUNet_preprocessed=str(paths.preprocessed)):
-            ensure_preprocessed(NAME, PLANS, "3d_fullres", paths)
         yield Reference(root)
 
 

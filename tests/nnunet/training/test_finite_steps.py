@@ -2,6 +2,7 @@
 
 import copy
 import re
+import shutil
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from reference_cases import keywords, patch
-from toy import NAME, PLANS, folder_options, prepare_toy
+from toy import NAME, PLANS, folder_options
 from umamba.cli.main import main
 from umamba.errors import TrainingError
 from umamba.layers.lean_mixer import MixerParameters, scan_inputs
@@ -274,11 +275,8 @@ def test_a_scan_that_overflows_float16_stays_finite(device: str, dtype: torch.dt
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("finite")
-    with environment(nnUNet_def_n_proc="2", nnUNet_n_proc_DA="0"):
-        prepare_toy(root)
-    return root
+def data(preprocessed_toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return shutil.copytree(preprocessed_toy, tmp_path_factory.mktemp("finite") / "toy")
 
 
 @pytest.mark.parametrize("several", [False, True])
@@ -296,8 +294,10 @@ def test_a_search_that_does_not_fit_ends_no_training(
         assert "did not fit into memory" in said
 
 
-def train(data: Path, results: Path, bad_calls: range, monkeypatch: pytest.MonkeyPatch) -> int:
-    """Train 25 iterations; in bad forward passes of training the Mamba layer gives infinities."""
+def train(
+    data: Path, results: Path, epochs: int, bad_calls: range, monkeypatch: pytest.MonkeyPatch
+) -> int:
+    """Train, 5 iterations per epoch; in bad forward passes the Mamba layer gives infinities."""
     calls = iter(range(1000))
 
     def overflow(layer: nn.Module, x: Tensor) -> Tensor:
@@ -308,7 +308,8 @@ def train(data: Path, results: Path, bad_calls: range, monkeypatch: pytest.Monke
     folders = [*folder_options(data)[:4], "--results", str(results)]
     command = ["train", "901", "3d_fullres", "all", "-p", PLANS, "-device", "cpu"]
     with environment(nnUNet_n_proc_DA="0"):
-        return main([*command, "--epochs", "5", "--iterations", "25", "--seed", "1", *folders])
+        length = ["--epochs", str(epochs), "--iterations", str(5 * epochs)]
+        return main([*command, *length, "--seed", "1", *folders])
 
 
 @pytest.mark.nnunet
@@ -316,13 +317,13 @@ def test_goes_on_after_a_bad_step(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # One more pass looks for the layer: that is call 8.
-    assert train(data, tmp_path, range(7, 9), monkeypatch) == 0
+    assert train(data, tmp_path, 2, range(7, 9), monkeypatch) == 0
     fold = _fold(tmp_path)
     checkpoint = read_checkpoint(fold / "checkpoint_final.pth")
     weights = checkpoint["network_weights"].values()
     assert all(weight.isfinite().all() for weight in weights)
     losses = checkpoint["logging"]["train_losses"]
-    assert len(losses) == 5
+    assert len(losses) == 2
     assert all(map(torch.isfinite, torch.tensor(losses)))
     log = _log(fold)
     assert log.count("Step skipped, 1 in a row: its loss (nan)") == 1
@@ -336,7 +337,7 @@ def test_stops_where_no_step_is_good(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert train(data, tmp_path, range(5, 1000), monkeypatch) == 2
+    assert train(data, tmp_path, 5, range(5, 1000), monkeypatch) == 2
     message = capsys.readouterr().err
     assert "20 training steps in a row had a loss or a gradient that is not finite" in message
     assert "that of mamba_layer (MixerLayer)" in message

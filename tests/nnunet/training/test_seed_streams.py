@@ -1,5 +1,6 @@
 """Folds of one seed have nothing in common, models of one seed and fold see the same batches."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -8,11 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from toy import NAME, PLANS, prepare_toy, read_json
+from toy import NAME, PLANS, read_json
 from umamba.cli.main import main
 from umamba.nnunet.checkpoints.files import read_checkpoint
-from umamba.nnunet.paths import Paths
-from umamba.nnunet.preparation import ensure_preprocessed
 from umamba.nnunet.training import trainers
 from umamba.nnunet.training.seed_streams import (
     INDEPENDENT,
@@ -65,13 +64,10 @@ def test_older_trainings_go_on_with_what_all_folds_had(fold: int | str) -> None:
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    root = tmp_path_factory.mktemp("seeds")
-    paths = Paths(root / "raw", root / "preprocessed", root / "results")
-    folders = {f"nnUNet_{name}": str(folder) for name, folder in vars(paths).items()}
+def root(preprocessed_toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    root = shutil.copytree(preprocessed_toy, tmp_path_factory.mktemp("seeds") / "toy")
+    folders = {f"nnUNet_{name}": str(root / name) for name in ("raw", "preprocessed", "results")}
     with environment(nnUNet_def_n_proc="2", nnUNet_n_proc_DA="0", **folders):
-        prepare_toy(root)
-        ensure_preprocessed(NAME, PLANS, "3d_fullres", paths)
         yield root
 
 
