@@ -44,14 +44,33 @@ def as_json(capsys: pytest.CaptureFixture[str]) -> Run:
     return run
 
 
+PAGE = REPOSITORY / "docs" / "reference" / "models.md"
+
+
+def rows(page: str) -> set[tuple[str, ...]]:
+    """The rows of all tables, however wide their columns are."""
+    lines = [line for line in page.splitlines() if line.startswith("| ") and "---" not in line]
+    return {tuple(cell.strip() for cell in line.split("|")) for line in lines}
+
+
+@pytest.mark.slow
 @pytest.mark.usefixtures("unchecked")  # quicker
 def test_the_page_shows_what_the_command_prints(capsys: pytest.CaptureFixture[str]) -> None:
-    page = REPOSITORY / "docs" / "reference" / "models.md"
     assert main(["models"]) == 0
-    shown = capsys.readouterr().out
-    assert shown == page.read_text(encoding="utf-8"), f"run: umamba models > {page}"
+    assert capsys.readouterr().out == PAGE.read_text(encoding="utf-8"), (
+        f"run: umamba models > {PAGE}"
+    )
+
+
+@pytest.mark.usefixtures("unchecked")  # quicker
+def test_the_page_shows_some_models_as_the_command_does(capsys: pytest.CaptureFixture[str]) -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    assert main(["models", "--models", "nnunet,umamba_bot,umamba_enc_lti,unetpp"]) == 0
+    shown = rows(capsys.readouterr().out)
+    assert len([row for row in shown if row[1] in registry.names()]) == 8  # 2D and 3D
+    assert shown <= rows(page), f"run: umamba models > {PAGE}"
     for name in registry.names():
-        assert shown.count(f"| {name} ") == 2
+        assert page.count(f"| {name} ") == 2
 
 
 def test_every_configuration_of_a_data_set(dataset: list[str], as_json: Run) -> None:
