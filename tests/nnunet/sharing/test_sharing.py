@@ -1,5 +1,6 @@
 """Models are exported, installed elsewhere, and predict what they predicted before."""
 
+import contextlib
 import json
 import os
 import re
@@ -176,6 +177,19 @@ def test_nothing_is_overwritten(
     assert set(after) == set(before)
 
 
+def begin(command: list[str], said: Path) -> int:
+    """Run a command in a process of its own, whose messages go to a file; return its number."""
+    child = os.fork()
+    if child == 0:
+        code = -1
+        try:
+            with said.open("w") as talk, contextlib.redirect_stderr(talk):
+                code = main(command)
+        finally:
+            os._exit(code)
+    return child
+
+
 @pytest.mark.parametrize("kind", ["folder", "zip", "install"])
 def test_of_two_at_once_one_is_refused_and_the_other_whole(
     results: Path, exported: Path, tmp_path: Path, kind: str
@@ -186,14 +200,10 @@ def test_of_two_at_once_one_is_refused_and_the_other_whole(
     if kind == "install":
         target = tmp_path / "results" / NAME / MODEL
         command = ["install", str(exported), "--results", str(tmp_path / "results")]
-    both = [
-        subprocess.Popen(
-            [sys.executable, "-m", "umamba.cli.main", *command], stderr=subprocess.PIPE, text=True
-        )
-        for _ in range(2)
-    ]
-    said = [process.communicate()[1] for process in both]
-    codes = [process.returncode for process in both]
+    talk = [tmp_path / "one", tmp_path / "other"]
+    both = [begin(command, path) for path in talk]
+    codes = [os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) for process in both]
+    said = [path.read_text() for path in talk]
     assert sorted(codes) == [0, 2], said
     refusal = said[codes.index(2)]
     assert str(target) in refusal
