@@ -37,11 +37,13 @@ pytestmark = pytest.mark.skipif(
 
 
 def run_cases(**environment: str) -> None:
+    # Coverage of kernels is not measured, and tracing makes the interpreter several times slower.
+    here = {name: value for name, value in os.environ.items() if "COVERAGE" not in name}
     run = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(CASES)],
         check=False,
         cwd=REPOSITORY,
-        env=os.environ | environment,
+        env=here | environment,
         capture_output=True,
         text=True,
         timeout=500,
