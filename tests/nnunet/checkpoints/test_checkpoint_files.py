@@ -114,12 +114,20 @@ def number(value: int) -> bytes:
     return b"J" + value.to_bytes(4, "little", signed=True)
 
 
+FLOATS = b"ctorch\nFloatStorage\n"
+REBUILD = b"ctorch._utils\n_rebuild_"
+
+
+def memory(count: int, kind: bytes = FLOATS, name: bytes = text("0")) -> bytes:
+    """The pickle of a reference to a record."""
+    return b"(" + text("storage") + kind + name + text("cpu") + number(count) + b"tQ"
+
+
 def tensor(count: int, shape: tuple[int, ...], strides: tuple[int, ...], offset: int = 0) -> bytes:
     """The pickle of a float32 tensor in record 0."""
-    storage = b"(" + text("storage") + b"ctorch\nFloatStorage\n" + text("0") + text("cpu")
-    parts = [storage + number(count) + b"tQ", number(offset)]
+    parts = [memory(count), number(offset)]
     parts += [b"(" + b"".join(map(number, numbers)) + b"t" for numbers in (shape, strides)]
-    return b"ctorch._utils\n_rebuild_tensor_v2\n(" + b"".join(parts) + b"\x89)tR"
+    return REBUILD + b"tensor_v2\n(" + b"".join(parts) + b"\x89)tR"
 
 
 def laughs(levels: int) -> bytes:
@@ -148,6 +156,23 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
     "a tensor beyond its memory": (tensor(1, (3,), (1,)), "larger than its memory"),
     "a tensor before its memory": (tensor(1, (1,), (1,), -1), "an impossible shape"),
     "memory that is not there": (tensor(2**30, (1,), (1,)), "claims 1073741824 elements in 4 b"),
+    "a reference to something else": (
+        b"(" + text("module") + b"tQ",
+        "something other than the memory of a tensor",
+    ),
+    "memory by its number": (memory(1, name=number(0)), "by something other than a name"),
+    "memory of no type": (memory(1, text("float32")), "memory of an unknown type"),
+    "a tensor without memory": (REBUILD + b"tensor_v2\n(NK\x00))\x89)tR", "tensor without memory"),
+    "a tensor without a type": (
+        REBUILD + b"tensor_v3\n(" + memory(1) + b"K\x00))\x89)NtR",
+        "a tensor without memory or type",
+    ),
+    "a tensor without a shape": (
+        REBUILD + b"tensor_v2\n(" + memory(1) + b"K\x00NN\x89)tR",
+        "a tensor without a shape",
+    ),
+    "a parameter of nothing": (REBUILD + b"parameter\n(N\x88)tR", "parameter that is not a tensor"),
+    "a device by its number": (b"ctorch\ndevice\n" + number(3) + b"\x85R", "names a device"),
     "thousands of tensors in one memory": (
         b"(" + tensor(1, (2**17,), (0,)) * 200 + b"t",
         "tensors are far larger than the file",
@@ -200,6 +225,15 @@ def test_what_is_packed_otherwise_than_by_torch_is_refused(tmp_path: Path) -> No
     saved(torch.zeros(2**20), path)
     rezipped(path, lambda name, content: b"big" if name == "byteorder" else content)
     with pytest.raises(CheckpointError, match="another order of bytes"):
+        read_checkpoint(path)
+
+
+def test_two_records_of_one_name_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "twice.pth"
+    saved(torch.zeros(2), path)
+    with zipfile.ZipFile(path, "a") as archive, pytest.warns(UserWarning, match="Duplicate name"):
+        archive.writestr(next(n for n in archive.namelist() if n.endswith("data/0")), b"\0" * 8)
+    with pytest.raises(CheckpointError, match="two records of the same name"):
         read_checkpoint(path)
 
 
