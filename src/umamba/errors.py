@@ -13,6 +13,7 @@ __all__ = [
     "ModelFileError",
     "PlansError",
     "ResumableInterruptError",
+    "SupersededError",
     "TrainingError",
     "UMambaError",
     "UserInterruptError",
@@ -67,6 +68,19 @@ class ResumableInterruptError(SystemExit):
     """
 
     EXIT_CODE = 75
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.code = self.EXIT_CODE
+
+
+class SupersededError(SystemExit):
+    """Another attempt at the same job has taken over; the process exits with code 76.
+
+    As this is a `SystemExit`, nothing goes on after it as after an error of one file.
+    """
+
+    EXIT_CODE = 76
 
     def __init__(self, message: str) -> None:
         super().__init__(message)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,10 @@ def starts(folder: Path, name: str) -> list[list[str]]:
 def counted(folder: Path, name: str) -> int:
     file = folder / name / "count"
     return int(file.read_text()) if file.exists() else 0
+
+
+def is_dead(process: int) -> bool:
+    return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
 
 
 def follow(events: Iterator[Event], until: Callable[[], bool] = lambda: False) -> list[Any]:
@@ -136,3 +141,42 @@ def test_who_is_killed_and_run_again_submits_nothing_twice(
     subprocess.run(command, check=True, timeout=120)
     assert [counted(tmp_path, str(i)) for i in range(8)] == [10] * 8
     assert [len(starts(tmp_path, str(i))) for i in range(8)] == [1] * 8
+
+
+@pytest.mark.slow
+def test_a_job_at_its_time_limit_saves_and_goes_on(cluster: Cluster, tmp_path: Path) -> None:
+    job = counting(tmp_path, "a", steps=400)
+    assert follow(executor(tmp_path, time="1").run([job], StopRequest())) == [("a", 0)]
+    begun = starts(tmp_path, "a")
+    assert [line[1] for line in begun] == [str(restart) for restart in range(len(begun))]
+    assert len(begun) > 1
+    assert all(int(a[2]) < int(b[2]) for a, b in pairwise(begun))
+    assert "by [10]" in (tmp_path / "logs" / "a.log").read_text()  # SIGUSR1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dies", [False, True], ids=["silent", "killed"])
+def test_an_orphan_of_a_lost_node_stops_and_the_job_goes_on(
+    cluster: Cluster, tmp_path: Path, dies: bool
+) -> None:
+    slurm = executor(tmp_path)
+    events = slurm.run([counting(tmp_path, "a", steps=500, seconds=0.1)], StopRequest())
+    follow(events, lambda: counted(tmp_path, "a") > 3)
+    node = cluster.node_of(f"{slurm.states()['a'].array}_0")
+    orphan = int(starts(tmp_path, "a")[0][3])
+    cluster.lose_node(node, dies=dies)
+    follow(events, lambda: len(starts(tmp_path, "a")) == 2)
+    begun = int(starts(tmp_path, "a")[1][2])
+    deadline = time.monotonic() + 10
+    while Path(f"/proc/{orphan}").exists() and not is_dead(orphan):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert follow(events) == [("a", 0)]
+    cluster.find_node(node)
+    assert counted(tmp_path, "a") == 500
+    # It went on where the orphan was, which had counted for seconds on its own, and lost nothing.
+    assert begun > 30
+    assert [line[1] for line in starts(tmp_path, "a")] == ["0", "1"]
+    said = (tmp_path / "logs" / "a.log").read_text()
+    assert f"taking over from process {orphan} on " in said
+    assert not list((tmp_path / "a").glob("*partial*"))

@@ -24,8 +24,8 @@ SECONDS_TO_END = 30
 _TERM_IS_CAUGHT = 1 << (signal.SIGTERM - 1)
 
 # What an interrupted command may leave for the next one: that it has not finished; and, where it
-# had to be ended by force, the file of a lock that nobody holds.
-_MARKS = re.compile(r"\..*\.(umamba-unfinished|lock)")
+# had to be ended by force, the files of a lock and of a claim that nobody holds.
+_MARKS = re.compile(r"\..*\.(umamba-unfinished|lock|claim)")
 _CACHE = "torchinductor"  # torch's own, for all that run
 _TIMES = re.compile(r'"(seconds|train_hours|time|date|created)": [^,}]*')
 

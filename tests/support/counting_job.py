@@ -12,10 +12,19 @@ import sys
 import time
 from pathlib import Path
 
+from umamba.system.atomic_files import write_whole
+from umamba.system.run_lock import only_training
+
 
 def main() -> int:
-    folder, steps, seconds = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
+    folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
+    with only_training(folder):
+        return count_up(folder)
+
+
+def count_up(folder: Path) -> int:
+    steps, seconds = int(sys.argv[2]), float(sys.argv[3])
     asked: list[int] = []
     for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
         signal.signal(number, lambda number, _: asked.append(number))
@@ -27,9 +36,7 @@ def main() -> int:
     while step < steps and not asked:
         time.sleep(seconds)
         step += 1
-        partial = folder / f"count.{os.getpid()}"
-        partial.write_text(str(step))
-        partial.replace(count)
+        write_whole(count, str(step))
     if step < steps:
         sys.stdout.write(f"stopped at {step} by {asked}\n")
         return 75

@@ -127,7 +127,7 @@ class FakeExecutor:
             if stop.reason() is not None:
                 return
             cell = read_cell(Path(job.command[1]))
-            command = training_command(cell)
+            command, _ = training_command(cell)
             if command is None:
                 self.evaluating.append(job.name)
             else:

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -101,6 +101,36 @@ class Cluster:
     def start_node(self, name: str) -> None:
         """Start the daemon of a node."""
         self.start(name, "slurmd", "-D", "-f", str(self.folder / "slurm.conf"), "-N", name)
+
+    def lose_node(self, name: str, *, dies: bool) -> None:
+        """Let a node stop answering, while what runs on it goes on.
+
+        Args:
+            name: The node.
+            dies: Whether its daemons are killed; if not, they hang as when the network is gone.
+        """
+        daemon = self.daemons[name]
+        if not dies:
+            daemon.send_signal(signal.SIGSTOP)
+            return
+        daemon.kill()
+        daemon.wait()
+        for entry in Path("/proc").iterdir():
+            with suppress(OSError):
+                words = (entry / "cmdline").read_bytes().decode().split("\0")
+                spool = (entry / "environ").read_bytes() if entry.name.isdecimal() else b""
+                if words[0].startswith("slurmstepd") and self._is_ours(spool):
+                    os.kill(int(entry.name), signal.SIGKILL)
+
+    def find_node(self, name: str) -> None:
+        """Let a lost node answer again."""
+        if self.daemons[name].poll() is None:
+            self.daemons[name].send_signal(signal.SIGCONT)
+        else:
+            self.start_node(name)
+
+    def _is_ours(self, environment: bytes) -> bool:
+        return os.fsencode(self.environment["SLURM_CONF"]) in environment
 
     def node_of(self, job: str) -> str:
         """Return the node that runs a job."""

@@ -1,6 +1,7 @@
 """`umamba cell`, for executors only: train, predict and evaluate one cell of a comparison."""
 
 import argparse
+from contextlib import nullcontext
 from pathlib import Path
 
 __all__ = ["add_parser", "run"]
@@ -14,14 +15,19 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do what is left to do for the cell."""
+    """Do what is left to do for the cell, with its folder claimed from the beginning to the end."""
     from umamba.cli.main import build_parser
     from umamba.comparison.runs.cells import evaluate_training, read_cell, training_command
+    from umamba.executors.attempts import note_start
+    from umamba.system.run_lock import only_training
 
     cell = read_cell(args.file)
-    command = training_command(cell)
-    if command is not None:
-        training = build_parser().parse_args(command)
-        training.run(training)
-    evaluate_training(cell.evaluation)
+    folder = cell.evaluation.folder
+    with only_training(folder) if cell.trained is not None else nullcontext():
+        command, progress = training_command(cell)
+        note_start(args.file.with_suffix(".starts"), progress)
+        if command is not None:
+            training = build_parser().parse_args(command)
+            training.run(training)
+        evaluate_training(cell.evaluation)
     return 0

@@ -15,7 +15,7 @@ from umamba.cli.failures import (
     tell,
 )
 from umamba.cli.parser import CommandParser
-from umamba.errors import ResumableInterruptError, UMambaError
+from umamba.errors import ResumableInterruptError, SupersededError, UMambaError
 from umamba.system.environment import share_cores
 from umamba.system.interruption import EXIT_INTERRUPTED, StopRequest, resumable
 from umamba.system.processes import become_pool_worker
@@ -69,8 +69,8 @@ def main(argv: Sequence[str] | None = None, *, commands: Sequence[str] = COMMAND
 
     Returns:
         0 done, 1 some cases failed, 2 the user's input is at fault, 75 interrupted and resumable,
-        130 interrupted with nothing to resume, 141 nobody reads the output; SIGINT, SIGTERM,
-        SIGHUP and SIGUSR1 interrupt.
+        76 another process has taken over, 130 interrupted with nothing to resume, 141 nobody reads
+        the output; SIGINT, SIGTERM, SIGHUP and SIGUSR1 interrupt.
     """
     with filtered_streams():
         return _run(argv, commands)
@@ -91,6 +91,9 @@ def _run(argv: Sequence[str] | None, commands: Sequence[str]) -> int:
     except UMambaError as error:
         tell(command, str(error))
         code = EXIT_USER_ERROR
+    except SupersededError as error:
+        tell(command, str(error))
+        code = error.EXIT_CODE
     except ResumableInterruptError as interrupt:
         sys.stderr.write(f"\numamba {command}: {interrupt}\n")
         code = interrupt.EXIT_CODE

@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from umamba.errors import UMambaError
+from umamba.system.fencing import check_claims
 from umamba.system.file_lock import is_abandoned, own_signature
 
 __all__ = [
@@ -90,7 +91,9 @@ def take_name(finished: Path, path: Path, *, replace: bool = True) -> bool:
 
     Raises:
         OSError: If the folder cannot be written.
+        SupersededError: If another process has taken over the work of this one.
     """
+    check_claims()
     if replace:
         finished.replace(path)
         return True

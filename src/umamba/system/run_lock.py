@@ -7,11 +7,13 @@ from pathlib import Path
 
 from umamba.errors import UMambaError
 from umamba.system.atomic_files import make_folder
+from umamba.system.fencing import claiming, supersedes_holder
 from umamba.system.file_lock import FileLock, LockHeldError
 
-__all__ = ["LOCK_INSIDE", "only_training", "refuse_if_at_work"]
+__all__ = ["LEFT_INSIDE", "only_training", "refuse_if_at_work"]
 
-LOCK_INSIDE = ".lock"
+# Beginnings of the names that a killed process may leave of a lock inside a folder.
+LEFT_INSIDE = _LOCK, _CLAIM = (".lock", ".claim")
 
 _held: set[Path] = set()
 
@@ -22,7 +24,8 @@ def only_training(
 ) -> Iterator[None]:
     """Hold the lock of a fold, so that a second training of it is refused.
 
-    The lock lies beside the folder, which may be renamed. Where files cannot be locked, a warning
+    The lock lies beside the folder, which may be renamed, and so does a claim, for machines that
+    see the folder but not the lock (`system/fencing.py`). Where files cannot be locked, a warning
     says so. A process that holds the lock may take it again.
 
     Args:
@@ -32,16 +35,32 @@ def only_training(
 
     Raises:
         UMambaError: If another process works there, or the lock cannot be made.
+        SupersededError: If a later attempt at this process's job has worked there.
     """
-    path = folder.absolute() / LOCK_INSIDE if inside else _lock_of(folder)
+    path = folder.absolute() / _LOCK if inside else _lock_of(folder)
     if path in _held:
         yield
         return
     make_folder(path.parent)
+    with _locked(path, folder, other), claiming(_claim_of(path)):
+        _held.add(path)
+        try:
+            yield
+        finally:
+            _held.discard(path)
+
+
+@contextmanager
+def _locked(path: Path, folder: Path, other: str) -> Iterator[None]:
+    """Hold a lock; an earlier attempt at the same job that holds it is left to stop by itself."""
     try:
         lock = FileLock(path)
     except LockHeldError as error:
-        raise _refusal(folder, error, other) from None
+        if not supersedes_holder(_claim_of(path)):
+            raise _refusal(folder, error, other) from None
+        sys.stderr.write(f"taking over from {error}, an earlier attempt at this job\n")
+        yield
+        return
     except OSError as error:
         msg = f"cannot make {path} ({error.strerror}), which keeps other processes out; {other}"
         raise UMambaError(msg) from None
@@ -51,10 +70,8 @@ def only_training(
                 f"{folder.parent} cannot lock files ({lock.refusal}): make sure that no other "
                 f"process writes to {folder}\n"
             )
-        _held.add(path)
         yield
     finally:
-        _held.discard(path)
         lock.release()
 
 
@@ -74,13 +91,18 @@ def refuse_if_at_work(folder: Path, other: str = "train another fold") -> None:
     try:
         FileLock(path, create=False).release()
     except LockHeldError as error:
-        raise _refusal(folder, error, other) from None
+        if not supersedes_holder(_claim_of(path)):
+            raise _refusal(folder, error, other) from None
     except OSError:  # it is not there, or not for us to lock
         return
 
 
 def _lock_of(folder: Path) -> Path:
-    return folder.absolute().with_name(f".{folder.name}.lock")
+    return folder.absolute().with_name(f".{folder.name}{_LOCK}")
+
+
+def _claim_of(lock: Path) -> Path:
+    return lock.with_name(lock.name.removesuffix(_LOCK) + _CLAIM)
 
 
 def _refusal(folder: Path, holder: LockHeldError, other: str) -> UMambaError:

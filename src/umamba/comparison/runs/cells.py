@@ -116,18 +116,19 @@ def read_cell(file: Path) -> Cell:
         raise UMambaError(msg) from None
 
 
-def training_command(cell: Cell) -> tuple[str, ...] | None:
+def training_command(cell: Cell) -> tuple[tuple[str, ...] | None, tuple[int, int]]:
     """Return the arguments of `umamba` that begin or continue a cell's training.
 
     Returns:
-        The arguments; `None` if nothing is left to train or predict.
+        The arguments, `None` if nothing is left to train or predict; and how far the training is,
+        in finished epochs and finished iterations of the next one.
 
     Raises:
         UMambaError: If the folder holds another training.
     """
     todo, trained = cell.evaluation, cell.trained
     if trained is None:
-        return None
+        return None, (0, 0)
     state = inspect_training(
         todo.folder,
         trained.training,
@@ -137,11 +138,12 @@ def training_command(cell: Cell) -> tuple[str, ...] | None:
         mirroring=trained.mirroring,
     )
     if state.status == "done":
-        return None
+        return None, state.progress
     if state.option is not None:
-        return (*trained.command, state.option)
+        return (*trained.command, state.option), state.progress
     length = ["--epochs", trained.length.epochs, "--iterations", trained.length.iterations]
-    return (*trained.command, *map(str, [*length, "--seed", trained.training.seed]))
+    begin = [*length, "--seed", trained.training.seed]
+    return (*trained.command, *map(str, begin)), state.progress
 
 
 def evaluate_training(task: EvaluationTask) -> Finished:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from umamba.comparison.report.writing import write_report
@@ -14,6 +15,7 @@ from umamba.comparison.runs.building import build_results, write_results
 from umamba.comparison.runs.state import Comparison
 from umamba.comparison.statistics.analysis import analyse
 from umamba.errors import UMambaError
+from umamba.system.fencing import Token, adopt_claims, held_claims
 from umamba.system.interruption import run_again
 from umamba.system.processes import become_worker
 
@@ -81,7 +83,7 @@ class SpawnedProcess:
     def __init__(self) -> None:
         context = get_context("spawn")  # threads of torch do not survive a fork
         self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs,), daemon=True)
+        self._process = context.Process(target=_serve, args=(theirs, held_claims()), daemon=True)
         self._process.start()
         theirs.close()
 
@@ -116,7 +118,8 @@ class SpawnedProcess:
         self._connection.close()
 
 
-def _serve(connection: Connection) -> None:
+def _serve(connection: Connection, claims: Mapping[Path, Token]) -> None:
+    adopt_claims(claims)
     if hasattr(os, "setsid"):
         os.setsid()
     become_worker()

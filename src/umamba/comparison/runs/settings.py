@@ -14,7 +14,7 @@ from umamba.errors import UMambaError
 from umamba.system.atomic_files import make_folder, write_whole
 from umamba.system.json_files import load_json
 from umamba.system.path_names import check_writable
-from umamba.system.run_lock import LOCK_INSIDE
+from umamba.system.run_lock import LEFT_INSIDE
 
 __all__ = [
     "check_output",
@@ -190,7 +190,7 @@ def check_output(output: Path) -> None:
 
 def _is_ours(path: Path) -> bool:
     """Return whether a file was left by a comparison that was killed before it began."""
-    return path.name == LOCK_INSIDE or path.name.startswith(f".{_FILE}.partial-")
+    return path.name.startswith((*LEFT_INSIDE, f".{_FILE}.partial-"))
 
 
 def _as_option(value: Any) -> str:

@@ -12,7 +12,7 @@ from umamba.errors import CheckpointError, UMambaError
 from umamba.images.file_names import visible_files
 from umamba.nnunet.checkpoints.files import read_checkpoint
 from umamba.nnunet.training.folds import is_mirrored
-from umamba.nnunet.training.state import CHECKPOINTS, newest_checkpoint
+from umamba.nnunet.training.state import CHECKPOINTS, newest_checkpoint, progress_of
 from umamba.system.json_files import load_json
 from umamba.system.run_lock import only_training
 
@@ -39,11 +39,13 @@ class TrainingState:
         status: `done`, `interrupted`, `pending`, or `failed`, as results show it.
         option: Option with which `umamba train` continues: `--resume`, `--val`, or none.
         reason: Reason why it failed.
+        progress: Finished epochs, and finished iterations of the next one.
     """
 
     status: str
     option: str | None = None
     reason: str | None = None
+    progress: tuple[int, int] = (0, 0)
 
 
 def inspect_training(
@@ -82,11 +84,12 @@ def inspect_training(
     settings = checkpoint.get("umamba") or {}
     found = Length(settings.get("epochs", 0), settings.get("iterations_per_epoch", 0))
     check_length(folder, training, length, found, settings.get("seed"))
+    progress = progress_of(checkpoint)
     if not (folder / FINAL).is_file():
-        return TrainingState("interrupted", "--resume")
+        return TrainingState("interrupted", "--resume", progress=progress)
     if not is_validated(folder, cases, file_ending, mirroring=mirroring):
-        return TrainingState("interrupted", "--val")
-    return TrainingState("done")
+        return TrainingState("interrupted", "--val", progress=progress)
+    return TrainingState("done", progress=progress)
 
 
 def is_validated(folder: Path, cases: frozenset[str], file_ending: str, *, mirroring: bool) -> bool:

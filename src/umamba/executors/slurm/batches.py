@@ -51,7 +51,7 @@ class Batch:
         make_folder(folder)
         for log in {job.log.parent for job in jobs}:
             make_folder(log)
-        write_whole(folder / JOBS, job_lines(jobs))
+        write_whole(folder / JOBS, job_lines(parent, jobs))
         batch = cls(folder, tuple(job.name for job in jobs), time.time())
         batch._write()
         return batch

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from umamba.executors.jobs import Job, Resources
 from umamba.executors.slurm.site import Site
+from umamba.system.fencing import ATTEMPT_VARIABLE, JOB_VARIABLE
 
 __all__ = ["GIVEN_UP", "JOBS", "NO_PACKAGE", "job_lines", "job_options", "job_script"]
 
@@ -33,8 +34,9 @@ end() {{
 {setup}
 {python} -c "import umamba" || {{ echo "on $(hostname)"; end {no_package}; }}
 
-# The line of this job sets its log and its arguments.
+# The line of this job sets its log, its name among all attempts at it, and its arguments.
 eval "$(sed -n "$((task + 1))p" "$folder/{jobs}")"
+export {attempt}="$SLURM_JOB_ID.$attempt"
 
 # Slurm sends these signals to the step, too, which saves; this shell has to outlive it.
 trap : TERM USR1
@@ -100,14 +102,24 @@ def job_script(
         python=python,
         no_package=NO_PACKAGE,
         jobs=JOBS,
+        attempt=ATTEMPT_VARIABLE,
         program=shlex.join(program),
     )
 
 
-def job_lines(jobs: Sequence[Job]) -> str:
-    """Return the lines of an array's jobs."""
-    lines = (f"log={shlex.quote(str(job.log))}; set -- {shlex.join(job.command)}\n" for job in jobs)
-    return "".join(lines)
+def job_lines(folder: Path, jobs: Sequence[Job]) -> str:
+    """Return the lines of an array's jobs.
+
+    Args:
+        folder: The folder of all arrays, to which names of jobs belong.
+        jobs: The jobs.
+    """
+    return "".join(
+        f"log={shlex.quote(str(job.log))}; "
+        f"export {JOB_VARIABLE}={shlex.quote(f'{job.name} of {folder}')}; "
+        f"set -- {shlex.join(job.command)}\n"
+        for job in jobs
+    )
 
 
 def job_options(site: Site, needs: Resources, time_limit: float | None) -> tuple[str, ...]:

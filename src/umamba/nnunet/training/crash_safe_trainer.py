@@ -35,6 +35,7 @@ from umamba.nnunet.training.state import (
     restore_random_states,
 )
 from umamba.system.disk_space import check_space, full_disk_explained
+from umamba.system.fencing import check_claims
 from umamba.system.interruption import STOP_FILE, StopRequest, how_to_go_on, resumable
 from umamba.system.processes import kill_children
 from umamba.system.progress import CaseProgress
@@ -305,6 +306,7 @@ class CrashSafeTrainer(nnUNetTrainer):
     def _tell_progress(self, case_id: str) -> None:
         if self.stop is not None:
             self.stop.honour()
+        check_claims()  # as nnU-Net's own code names the files of this case
         self._validation = self._validation or CaseProgress(self._to_validate)
         done, self._validated = self._validated, self._validated + 1
         at = self._validation.at(done + 1, done=done, left=self._to_validate - done)

@@ -19,6 +19,7 @@ __all__ = [
     "STATE",
     "UnfinishedEpoch",
     "newest_checkpoint",
+    "progress_of",
     "random_states",
     "restore_random_states",
 ]
@@ -124,7 +125,7 @@ def newest_checkpoint(folder: Path, names: Sequence[str] = CHECKPOINTS) -> Path:
         if not path.is_file():
             continue
         try:
-            progress[path] = _progress(read_checkpoint(path))
+            progress[path] = progress_of(read_checkpoint(path))
         except CheckpointError as error:
             refused.append(str(error))
     if not progress:
@@ -137,7 +138,7 @@ def newest_checkpoint(folder: Path, names: Sequence[str] = CHECKPOINTS) -> Path:
     return newest
 
 
-def _progress(checkpoint: Mapping[str, Any]) -> tuple[int, int]:
+def progress_of(checkpoint: Mapping[str, Any]) -> tuple[int, int]:
     """Return finished epochs, and finished iterations of the next."""
     unfinished = checkpoint.get(STATE, {}).get("unfinished_epoch")
     iterations = 0 if unfinished is None else unfinished["iterations"]
