@@ -30,8 +30,8 @@ class Architecture:
 
     Args:
         name: The name on the command line.
-        family: The network that it is, or of which it is a variant or control; each family has a
-            colour in figures.
+        family: The network that it is, or of which it is a variant or control.
+        colour: That of its family in figures.
         class_path: The value of `network_class_name` in plans; public for good.
         plans_name: Default name of derived plans.
         paper: The publication of the network.
@@ -52,6 +52,7 @@ class Architecture:
 
     name: str
     family: str
+    colour: str
     class_path: str
     plans_name: str
     paper: str
@@ -67,6 +68,8 @@ class Architecture:
     parameters_of: str | None = None
 
 
+# The colours of families are those of Okabe and Ito, and four of Tol's muted scheme, which
+# colour-blind people can tell apart.
 _U_MAMBA = "Ma, Li and Wang 2024, arXiv:2401.04722"
 _NO_MAMBA = "Isensee et al. 2024, arXiv:2404.09556"
 _S4 = "Gu et al. 2021, arXiv:2110.13985"
@@ -135,6 +138,7 @@ _TABLE = [
     Architecture(
         f"{family}{suffix}",
         family,
+        colour,
         f"umamba.networks.UMamba{place}",
         f"nnUNetUMamba{place}Plans{suffix}",
         form.paper,
@@ -147,9 +151,9 @@ _TABLE = [
         has_authors_trainers=True,
         parameters_of=family if suffix == "_matched" else None,
     )
-    for family, place, where in (
-        ("umamba_bot", "Bot", "at the bottleneck"),
-        ("umamba_enc", "Enc", "in every encoder stage"),
+    for family, colour, place, where in (
+        ("umamba_bot", "#D55E00", "Bot", "at the bottleneck"),
+        ("umamba_enc", "#E69F00", "Enc", "in every encoder stage"),
     )
     for suffix, form in _U_MAMBA_FORMS.items()
 ]
@@ -157,6 +161,7 @@ _TABLE += [
     Architecture(
         f"unetpp{suffix}",
         "unetpp",
+        "#009E73",
         "umamba.networks.UMambaUNetPlusPlus",
         f"nnUNetUMambaUNetPlusPlusPlans{suffix}",
         "Zhou et al. 2019, arXiv:1912.05074",
@@ -173,6 +178,7 @@ _TABLE += [
     Architecture(
         "attention_unet",
         "attention_unet",
+        "#56B4E9",
         "umamba.networks.UMambaAttentionUNet",
         "nnUNetUMambaAttentionUNetPlans",
         "Oktay et al. 2018, arXiv:1804.03999",
@@ -182,6 +188,7 @@ _TABLE += [
     Architecture(
         "unetrpp",
         "unetrpp",
+        "#CC79A7",
         "umamba.networks.UMambaUNETRPlusPlus",
         "nnUNetUMambaUNETRPlusPlusPlans",
         "Shaker et al. 2024, arXiv:2212.04497",
@@ -197,6 +204,7 @@ _TABLE += [
     Architecture(
         "segresnet",
         "segresnet",
+        "#882255",
         "umamba.networks.UMambaSegResNet",
         "nnUNetUMambaSegResNetPlans",
         "Myronenko 2018, arXiv:1810.11654",
@@ -207,6 +215,7 @@ _TABLE += [
     Architecture(
         "swinunetr",
         "swinunetr",
+        "#999933",
         "umamba.networks.UMambaSwinUNETR",
         "nnUNetUMambaSwinUNETRPlans",
         "Hatamizadeh et al. 2022, arXiv:2201.01266",
@@ -220,6 +229,7 @@ _TABLE += [
     Architecture(
         "nnunet",
         "nnunet",
+        "#333333",
         f"{_NNUNET}.PlainConvUNet",
         "nnUNetPlans",
         "Isensee et al. 2021, doi:10.1038/s41592-020-01008-z",
@@ -232,6 +242,7 @@ _TABLE += [
     Architecture(
         f"resenc_{size.lower()}",
         "resenc",
+        "#332288",
         f"{_NNUNET}.ResidualEncoderUNet",
         f"nnUNetResEncUNet{size}Plans",
         "Isensee et al. 2024, arXiv:2404.09556",
@@ -281,9 +292,10 @@ def architectures() -> list[Architecture]:
     return list(_TABLE)
 
 
-def family_of(name: str) -> str | None:
-    """Return the family of the architecture of this name; `None` if there is none."""
-    return _BY_NAME[name].family if name in _BY_NAME else None
+def family_of(name: str) -> tuple[str, str] | None:
+    """Return family and colour of the architecture of this name; `None` if there is none."""
+    found = _BY_NAME.get(name)
+    return None if found is None else (found.family, found.colour)
 
 
 def names() -> list[str]:

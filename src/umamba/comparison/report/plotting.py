@@ -22,20 +22,8 @@ __all__ = [
 
 WIDTH = 9.5  # width of a figure in inches
 FONT_SIZE = 11.0  # points
-# The colours of Okabe and Ito, and four of Tol's muted scheme: colour-blind people can tell them
-# apart. A family keeps its colour, whatever it is compared with.
-_FAMILIES = {
-    "nnunet": "#333333",
-    "resenc": "#332288",
-    "umamba_bot": "#D55E00",
-    "umamba_enc": "#E69F00",
-    "unetpp": "#009E73",
-    "attention_unet": "#56B4E9",
-    "unetrpp": "#CC79A7",
-    "segresnet": "#882255",
-    "swinunetr": "#999933",
-}
-_OTHER = "#777777"
+# A family keeps its colour, whatever it is compared with; that of models from elsewhere is grey.
+_FROM_ELSEWHERE = (None, "#777777")
 _LINES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)), (0, (9, 3)))
 _MARKERS = "osD^v"
 _LIGHTER = 0.35  # share of white in the colours of variants and controls
@@ -77,10 +65,9 @@ def model_styles(models: Sequence[ComparedModel]) -> dict[str, ModelStyle]:
     styles = {}
     for model in sorted(models, key=lambda model: model.control_of is not None):
         name = model.name
-        family = family_of(name)
+        family, colour = family_of(name) or _FROM_ELSEWHERE
         index = counts.get(family, 0)
         counts[family] = index + 1
-        colour = _FAMILIES.get(family or "", _OTHER)
         styles[name] = ModelStyle(
             colour=_lighten(colour) if index else colour,
             text=colour,
