@@ -92,7 +92,12 @@ class UserInterruptError(KeyboardInterrupt):
 
 
 class UMambaError(ValueError):
-    """The user's input is at fault; the command line prints the message and exits with 2."""
+    """The user's input is at fault; a command prints the message and exits with `EXIT_CODE`.
+
+    A subclass may set another code.
+    """
+
+    EXIT_CODE = 2
 
 
 class DatasetError(UMambaError):

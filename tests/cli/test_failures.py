@@ -15,6 +15,7 @@ import SimpleITK
 
 from umamba.cli.failures import explain, log_to_stderr
 from umamba.cli.main import main
+from umamba.errors import DatasetError, ResumableInterruptError, SupersededError
 
 RUN = "from umamba.cli.main import main; import sys; sys.exit(main(sys.argv[1:]))"
 ERRORS = {
@@ -67,6 +68,35 @@ def test_any_error_of_a_command_is_one_line(
     if kept:  # for those who can mend it
         assert str(kept[0]) in lines[0]
         assert "test_failures.py" in kept[0].read_text()
+
+
+class _NoSuchDatasetError(DatasetError):
+    EXIT_CODE = 3
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (_NoSuchDatasetError("x"), 3),
+        (DatasetError("x"), 2),
+        (ResumableInterruptError("x"), 75),
+        (SupersededError("x"), 76),
+        (KeyboardInterrupt("x"), 130),
+    ],
+    ids=str,
+)
+def test_an_error_knows_its_exit_code(
+    error: BaseException,
+    code: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr("umamba.api.run_evaluation", fail)
+    assert main(["evaluate", "in", "out"]) == code
+    assert "x" in capsys.readouterr().err
 
 
 def test_a_thread_does_not_tell_what_the_command_fails_with(

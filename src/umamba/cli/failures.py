@@ -11,18 +11,19 @@ import traceback
 from contextlib import suppress
 from typing import Any
 
+from umamba.errors import UMambaError
+from umamba.system.interruption import EXIT_INTERRUPTED
 from umamba.system.terminal import one_line
 
 __all__ = [
     "EXIT_BROKEN_PIPE",
-    "EXIT_USER_ERROR",
     "close_broken_output",
+    "exit_code",
     "explain",
     "log_to_stderr",
     "tell",
 ]
 
-EXIT_USER_ERROR = 2
 EXIT_BROKEN_PIPE = 141  # the code that shells give for SIGPIPE: the reader of our output has gone
 
 _REMEDIES = {
@@ -58,6 +59,14 @@ def tell(command: str, error: BaseException | str) -> None:
     with suppress(OSError, ValueError):
         sys.stderr.write(f"umamba {command}: {text}\n")
         sys.stderr.flush()
+
+
+def exit_code(error: BaseException) -> int:
+    """Return the exit code of a command that an error ends."""
+    if isinstance(error, KeyboardInterrupt):
+        return EXIT_INTERRUPTED
+    code: int = getattr(error, "EXIT_CODE", UMambaError.EXIT_CODE)
+    return code
 
 
 def explain(error: Exception) -> str:

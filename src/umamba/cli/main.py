@@ -8,8 +8,8 @@ from importlib import import_module
 from umamba import __version__
 from umamba.cli.failures import (
     EXIT_BROKEN_PIPE,
-    EXIT_USER_ERROR,
     close_broken_output,
+    exit_code,
     explain,
     log_to_stderr,
     tell,
@@ -17,7 +17,7 @@ from umamba.cli.failures import (
 from umamba.cli.parser import CommandParser
 from umamba.errors import ResumableInterruptError, SupersededError, UMambaError
 from umamba.system.environment import share_cores
-from umamba.system.interruption import EXIT_INTERRUPTED, StopRequest, resumable
+from umamba.system.interruption import StopRequest, resumable
 from umamba.system.processes import become_pool_worker
 from umamba.system.terminal import filter_streams, filtered_streams
 
@@ -88,19 +88,16 @@ def _run(argv: Sequence[str] | None, commands: Sequence[str]) -> int:
         with stop.listening(), resumable(lambda: args.go_on):
             code: int = args.run(args)
         sys.stdout.flush()
-    except UMambaError as error:
+    except (UMambaError, SupersededError) as error:
         tell(command, str(error))
-        code = EXIT_USER_ERROR
-    except SupersededError as error:
-        tell(command, str(error))
-        code = error.EXIT_CODE
+        code = exit_code(error)
     except ResumableInterruptError as interrupt:
         sys.stderr.write(f"\numamba {command}: {interrupt}\n")
-        code = interrupt.EXIT_CODE
+        code = exit_code(interrupt)
     except KeyboardInterrupt as interrupt:
         by = f" by {interrupt}" if str(interrupt) else ""
         sys.stderr.write(f"\numamba {command}: interrupted{by}\n")
-        code = EXIT_INTERRUPTED
+        code = exit_code(interrupt)
     except SystemExit:
         close_broken_output()
         raise
@@ -108,7 +105,7 @@ def _run(argv: Sequence[str] | None, commands: Sequence[str]) -> int:
         if isinstance(error, BrokenPipeError) and close_broken_output():
             return EXIT_BROKEN_PIPE
         tell(command, explain(error))
-        code = EXIT_USER_ERROR
+        code = exit_code(error)
     close_broken_output()
     return code
 
