@@ -9,6 +9,7 @@ import argparse
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, dataclass, fields
+from pathlib import Path
 from typing import Any, TypeVar
 
 from umamba.errors import UMambaError, unknown_name
@@ -22,6 +23,7 @@ __all__ = [
     "Section",
     "add_options",
     "argument",
+    "as_arguments",
     "describe_options",
     "from_namespace",
     "option",
@@ -94,11 +96,13 @@ class Compound:
         help: The meaning of the keyword.
         add: Adds the options to a parser.
         take: Makes the keyword's value from the parsed options.
+        give: Returns the options that the value is made from.
     """
 
     help: str
     add: Callable[[argparse.ArgumentParser], None]
     take: Callable[[argparse.Namespace], Any]
+    give: Callable[[Any], list[str]]
 
     def accept(self, value: Any) -> Any:
         """Return the value unchanged: it checks itself."""
@@ -181,6 +185,31 @@ def from_namespace(request: type[R], args: argparse.Namespace) -> R:
         for name, (_, stated) in _options(request).items()
     }
     return request(**values)
+
+
+def as_arguments(request: Request) -> list[str]:
+    """Return the arguments that make the same request in another process, in whatever folder."""
+    places, given = [], []
+    for name, (field, stated) in _options(type(request)).items():
+        value = getattr(request, name)
+        if isinstance(stated, Compound):
+            given += stated.give(value)
+        elif stated.is_positional:
+            places.append(str(value))
+        elif not _same(value, _default(field)):
+            given += [_flags(name, stated)[0], *_texts(value, together=stated.nargs is None)]
+    return places + given
+
+
+def _texts(value: Any, *, together: bool) -> list[str]:
+    if isinstance(value, bool):
+        return []
+    if isinstance(value, Path):
+        return [str(value.absolute())]
+    if isinstance(value, list | tuple):
+        texts = [str(item) for item in value]
+        return [",".join(texts)] if together else texts
+    return [str(value)]
 
 
 def parsed(check: Callable[[str], Any]) -> Callable[[str], Any]:

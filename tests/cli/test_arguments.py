@@ -2,14 +2,17 @@
 
 import argparse
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from umamba.cli.main import build_parser
 from umamba.errors import UMambaError
-from umamba.nnunet.requests import PlanRequest
+from umamba.nnunet.requests import PlanRequest, TrainingRequest
 from umamba.option_checks import natural, positive
+from umamba.options import as_arguments, from_namespace
 
 
 @pytest.mark.parametrize("given", [["32", "40", "24"], ["32,40,24"], ["32,40", "24"]])
@@ -71,3 +74,21 @@ def test_a_step_is_a_part_of_a_patch(text: str, capsys: pytest.CaptureFixture[st
         build_parser().parse_args(["predict", "-i", "a", "-o", "b", f"-step_size={text}"])
     assert left.value.code == 2
     assert f"'{text}' is not a number above 0 and at most 1" in capsys.readouterr().err
+
+
+def test_arguments_of_a_request_make_it_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    train = ["train", "4", "2d", "all", "-p", "P", "--epochs", "3", "--npz", "--results", "/r"]
+    train += ["-pretrained_weights", "w.pth", "--hours", "0.5"]
+    asked = from_namespace(TrainingRequest, build_parser().parse_args(train))
+    again = as_arguments(asked)
+    assert str(tmp_path / "w.pth") in again  # a job runs in another folder
+    made = from_namespace(TrainingRequest, build_parser().parse_args(["train", *again]))
+    assert made == replace(asked, pretrained_weights=tmp_path / "w.pth")
+
+    plan = ["plan", "4", "--model", "umamba_bot", "--patch-size", "8", "16", "--features", "4,8"]
+    asked_plan = from_namespace(PlanRequest, build_parser().parse_args([*plan, "--overwrite"]))
+    words = ["plan", *as_arguments(asked_plan)]
+    assert from_namespace(PlanRequest, build_parser().parse_args(words)) == asked_plan

@@ -17,7 +17,8 @@ from faked_trainings import CASES, FakeExecutor, InlineProcess, write_dataset
 from toy import folder_options, prepare_toy
 from umamba.cli import main as cli
 from umamba.comparison.results import to_plain
-from umamba.comparison.runs import calls, collecting, cost, places
+from umamba.comparison.runs import calls, collecting, cost
+from umamba.nnunet import places
 from umamba.nnunet.paths import Paths
 
 SMALL = ["--features", "4,8", "--patch-size", "16", "16", "16", "--batch-size", "2"]
@@ -90,7 +91,7 @@ def test_results_and_exit_codes(
     use_fake_executor(monkeypatch, paths, failing=["unetpp_fold1_seed0"])
     assert cli.main(command(paths)) == 1
     captured = capsys.readouterr()
-    assert "[3/4] unetpp_fold1_seed0 failed after 0 s: umamba train: out of luck" in captured.err
+    assert "[3/4] unetpp_fold1_seed0 failed after 0 s: out of luck" in captured.err
     use_fake_executor(monkeypatch, paths)
     assert cli.main(command(paths, "--json")) == 0
     captured = capsys.readouterr()
@@ -218,9 +219,12 @@ def test_a_real_comparison_is_interrupted_and_goes_on(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--max-jobs", "3"], "max_jobs is for jobs on a cluster; give executor slurm as well"),
-        (["--executor", "slurm", "--workers", "2"], "workers are processes of this machine"),
-        (["--status"], "there are jobs only on a cluster; give --executor slurm as well"),
+        (["--max-jobs", "3"], "max_jobs is for executor slurm or ray; give that as well"),
+        (
+            ["--executor", "slurm", "--workers", "2"],
+            "workers is for executor local; give that as well",
+        ),
+        (["--status"], "only jobs of Slurm go on without this process; give"),
         (["--executor", "slurm", "--slurm", "no.toml"], "--slurm: no.toml cannot be read: No such"),
         (["--executor", "slurm", "--cancel"], "there is no command"),
     ],

@@ -24,7 +24,7 @@ from faked_trainings import (
     write_training,
 )
 from umamba.comparison.rows import Cost, Training
-from umamba.comparison.runs import cells, collecting, engine, opening
+from umamba.comparison.runs import cells, collecting, opening
 from umamba.comparison.runs.budget import Budget
 from umamba.comparison.runs.collecting import Collector
 from umamba.comparison.runs.engine import run_comparison
@@ -33,7 +33,7 @@ from umamba.comparison.runs.planning import ComparisonRequest
 from umamba.comparison.runs.training_states import wait_for_trainings
 from umamba.errors import PlansError, ResumableInterruptError, UMambaError
 from umamba.evaluation.settings import EvaluationSettings
-from umamba.executors.jobs import Event, Job
+from umamba.executors.jobs import Event, Job, why_it_failed
 from umamba.nnunet.checkpoints.files import write_checkpoint
 from umamba.nnunet.paths import Paths
 
@@ -178,9 +178,9 @@ def test_a_failed_training_is_reported_and_the_rest_goes_on(paths: Paths) -> Non
     assert len(jobs) == 8
     failed = [training for training in results["trainings"] if training["status"] == "failed"]
     assert [(c["model"], c["fold"], c["seed"]) for c in failed] == [("unetpp", 0, 1)]
-    assert failed[0]["reason"] == "umamba train: out of luck"
+    assert failed[0]["reason"] == "out of luck"
     dry = open_comparison(request_for(paths), paths, dry=True)
-    assert dry.states[Training("unetpp", 0, 1)].reason == "umamba train: out of luck"
+    assert dry.states[Training("unetpp", 0, 1)].reason == "out of luck"
     results, jobs = compare(paths)
     assert jobs == ["unetpp_fold0_seed1"]
     assert {training["status"] for training in results["trainings"]} == {"done"}
@@ -215,7 +215,7 @@ def test_a_prediction_that_cannot_be_read_fails_its_training_only(paths: Paths) 
 def test_why_a_training_failed(tmp_path: Path, code: int, reason: str) -> None:
     log = tmp_path / "log"
     log.write_text("\n")
-    assert reason in engine._why(Event(Job("a", (), log), "ended", code))
+    assert reason in why_it_failed(Event(Job("a", (), log), "ended", code))
 
 
 def test_an_interrupted_comparison_goes_on(paths: Paths) -> None:

@@ -1,5 +1,7 @@
 """Jobs, what they need, and the interface of what runs them."""
 
+import re
+import signal
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,10 +9,15 @@ from typing import Any, Protocol, runtime_checkable
 
 from umamba.system.interruption import StopRequest
 
-__all__ = ["JOB_PROGRAM", "Event", "Executor", "Job", "Resources"]
+__all__ = ["JOB_PROGRAM", "Event", "Executor", "Job", "Resources", "why_it_failed"]
 
 # The arguments of Python that run a job's command.
 JOB_PROGRAM = ("-m", "umamba.cli.job")
+
+_LONGEST_REASON = 500
+_CORES = 8  # some of which augment or read cases
+_GIB_PER_CORE = 1.0
+_BASE_GIB = 8.0
 
 
 @dataclass(frozen=True)
@@ -28,6 +35,19 @@ class Resources:
     hours: float | None = None
     cores: int | None = None
     gpus: int = 0
+
+    @classmethod
+    def of_training(
+        cls, n_gpus: int = 0, more_gib: float = 0.0, hours: float | None = None
+    ) -> "Resources":
+        """Return what a training or prediction needs, with its data and its helpers.
+
+        Args:
+            n_gpus: Number of GPUs.
+            more_gib: Memory for the network where that is not a GPU's.
+            hours: Time that it takes.
+        """
+        return cls(_BASE_GIB + _CORES * _GIB_PER_CORE + more_gib, hours, _CORES, n_gpus)
 
     @classmethod
     def largest(cls, needs: Iterable["Resources"]) -> "Resources":
@@ -100,3 +120,19 @@ class Executor(Protocol):
             UMambaError: If no job can run.
         """
         ...
+
+
+def why_it_failed(event: Event) -> str:
+    """Return why a job failed, as its executor or the last line of its output says."""
+    if event.reason is not None:
+        return event.reason
+    code = event.exit_code or 0
+    if code < 0:
+        hint = ", as the system does when memory runs out" if -code == signal.SIGKILL else ""
+        return f"ended by signal {-code}{hint}"
+    try:
+        lines = event.job.log.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    said = next((line.strip() for line in reversed(lines) if line.strip()), "")
+    return re.sub(r"^umamba \w+: ", "", said)[-_LONGEST_REASON:] or f"exit code {code}"

@@ -66,6 +66,11 @@ class Paths:
         """Take each folder from its option, else from nnU-Net's environment variable."""
         return cls(**{name: getattr(args, name, None) for name in VARIABLES}).completed()
 
+    def as_arguments(self) -> list[str]:
+        """Return the options that name those of the folders that are known."""
+        known = {name: path for name, path in vars(self).items() if path is not None}
+        return [part for name, path in known.items() for part in (f"--{name}", str(path))]
+
     def completed(self) -> "Paths":
         """Return these folders, with those of nnU-Net's variables where none is given."""
         return Paths(*(getattr(self, name) or setting(VARIABLES[name]) for name in VARIABLES))
@@ -128,6 +133,9 @@ def path_options(*names: str) -> Mapping[str, Compound]:
     text = "nnU-Net's folders (default: those of its environment variables)"
     return {
         OPTION: Compound(
-            text, lambda parser: add_path_arguments(parser, *names), Paths.from_arguments
+            text,
+            lambda parser: add_path_arguments(parser, *names),
+            Paths.from_arguments,
+            lambda paths: paths.as_arguments(),
         )
     }

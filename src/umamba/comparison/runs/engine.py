@@ -1,6 +1,5 @@
 """The engine of `umamba compare`: have every cell done, collect, and write results."""
 
-import signal
 import sys
 import time
 from collections.abc import Callable
@@ -18,7 +17,7 @@ from umamba.comparison.runs.provenance import describe_run
 from umamba.comparison.runs.state import Comparison
 from umamba.comparison.runs.training_states import TrainingState
 from umamba.errors import ResumableInterruptError, UMambaError
-from umamba.executors.jobs import Event, Executor
+from umamba.executors.jobs import Event, Executor, why_it_failed
 from umamba.system.atomic_files import make_folder, write_whole
 from umamba.system.interruption import StopRequest
 
@@ -28,7 +27,6 @@ __all__ = ["Listener", "run_comparison"]
 # is known.
 Listener = Callable[[Comparison, Event | None], None]
 
-_LONGEST_REASON = 500
 _STATUSES = {"started": "running", "running": "running", "waiting": "pending"}
 _INTERRUPTED = (ResumableInterruptError.EXIT_CODE, 130)
 _POLL_SECONDS = 0.1
@@ -188,14 +186,14 @@ class _Run:
         elif self._is_stopped() or event.exit_code in _INTERRUPTED:
             comparison.states[training] = TrainingState("interrupted")
         else:
-            self._fail(training, _why(event))
+            self._fail(training, why_it_failed(event))
 
     def _conclude_stock(self, training: StockTraining, event: Event) -> None:
         finished = evaluation_of(self.comparison, training).recall()
         if finished is not None:
             self._take_in(training, finished)
         elif not self._is_stopped():
-            sys.stderr.write(f"not taken in: {_why(event)}\n")
+            sys.stderr.write(f"not taken in: {why_it_failed(event)}\n")
 
     def _take_in(self, training: StockTraining, finished: Finished) -> None:
         self.comparison.stock[training] = finished
@@ -217,19 +215,3 @@ def _copy(comparison: Comparison) -> Comparison:
     """Return the present state of a comparison."""
     states, finished = dict(comparison.states), dict(comparison.finished)
     return replace(comparison, states=states, finished=finished, stock=dict(comparison.stock))
-
-
-def _why(event: Event) -> str:
-    """Return why a job failed, as its executor or the last line of its output says."""
-    if event.reason is not None:
-        return event.reason
-    code = event.exit_code or 0
-    if code < 0:
-        hint = ", as the system does when memory runs out" if -code == signal.SIGKILL else ""
-        return f"ended by signal {-code}{hint}"
-    try:
-        lines = event.job.log.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        lines = []
-    said = next((line.strip() for line in reversed(lines) if line.strip()), "")
-    return said.removeprefix("umamba cell: ")[-_LONGEST_REASON:] or f"exit code {code}"

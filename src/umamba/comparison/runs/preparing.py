@@ -12,9 +12,6 @@ from umamba.executors.jobs import Job, Resources
 __all__ = ["evaluation_of", "jobs_of", "needs_of", "stock_trainings", "write_cells"]
 
 _GIB = 2**30
-_CORES = 8  # some of which augment
-_GIB_PER_CORE = 1.0
-_BASE_GIB = 8.0
 _MARGIN = 1.5
 
 
@@ -80,11 +77,10 @@ def needs_of(comparison: Comparison, model: str) -> Resources:
     cost, on_gpu = comparison.costs[model], comparison.request.device == "cuda"
     training = 0.0 if on_gpu else (cost.peak_memory_bytes or cost.memory_bytes) / _GIB
     hours = hours_of(comparison, model)
-    return Resources(
-        memory_gib=_BASE_GIB + _CORES * _GIB_PER_CORE + _MARGIN * training,
+    return Resources.of_training(
+        n_gpus=int(on_gpu),
+        more_gib=_MARGIN * training,
         hours=None if hours is None else 1 + _MARGIN * hours,
-        cores=_CORES,
-        gpus=int(on_gpu),
     )
 
 
@@ -105,7 +101,4 @@ def _command(comparison: Comparison, training: Training) -> tuple[str, ...]:
     command += ["-device", request.device, "--validation-tta", request.validation_tta]
     if request.trust_plans:
         command.append("--trust-plans")
-    for name, folder in vars(comparison.paths).items():
-        if folder is not None:
-            command += [f"--{name}", str(folder)]
-    return tuple(command)
+    return (*command, *comparison.paths.as_arguments())
