@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from operator import index
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from umamba.errors import UMambaError, unknown_name
 from umamba.system.numerals import integer, whole_number
 
 __all__ = [
+    "fold_numbers",
     "folder_or_file",
     "model_name",
     "model_names",
@@ -25,6 +26,8 @@ __all__ = [
     "text",
     "texts",
 ]
+
+_MOST_FOLDS = 10_000
 
 
 def positive(given: str | int) -> int:
@@ -107,6 +110,23 @@ def model_name(given: str) -> str:
     if given not in registry.names():
         raise UMambaError(_no_model(given))
     return given
+
+
+def fold_numbers(given: str | Iterable[int]) -> tuple[int, ...]:
+    """Return numbers of folds, such as 0-4 or 0,2."""
+    folds: set[int] = set()
+    text = given if isinstance(given, str) else ",".join(map(str, given))
+    for part in text.split(","):
+        first, dash, last = part.partition("-")
+        begin, end = whole_number(first), whole_number(last if dash else first)
+        if begin is None or end is None or end >= _MOST_FOLDS:
+            msg = f"{given!r} is not a list of folds such as 0-4 or 0,2"
+            raise UMambaError(msg)
+        folds |= set(range(begin, end + 1))
+    if not folds:
+        msg = f"{given!r} is not a list of folds such as 0-4 or 0,2"
+        raise UMambaError(msg)
+    return tuple(sorted(folds))
 
 
 def folder_or_file(given: str | os.PathLike[str]) -> Path:

@@ -32,7 +32,7 @@ def count_up(folder: Path) -> int:
     step = int(count.read_text()) if count.exists() else 0
     with (folder / "starts").open("a") as starts:
         restart = os.environ.get("SLURM_RESTART_COUNT", "0")
-        starts.write(f"{os.environ['SLURM_JOB_ID']} {restart} {step} {os.getpid()}\n")
+        starts.write(f"{os.environ.get('SLURM_JOB_ID', '-')} {restart} {step} {os.getpid()}\n")
     while step < steps and not asked:
         time.sleep(seconds)
         step += 1

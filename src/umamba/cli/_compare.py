@@ -4,6 +4,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
+from umamba.cli.management import add_management
 from umamba.cli.output import print_json
 from umamba.comparison.runs.requests import CompareRequest
 from umamba.options import add_options, from_namespace
@@ -15,12 +16,6 @@ if TYPE_CHECKING:
 __all__ = ["add_parser", "run"]
 
 _GIB = 2**30
-_MANAGED = {
-    "print-jobs": "print the scripts that would be submitted to the cluster, and submit nothing",
-    "detach": "submit the jobs to the cluster, and wait for none",
-    "status": "show how trainings and jobs are, from any machine of the cluster",
-    "cancel": "cancel the jobs of this comparison, and no others",
-}
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -51,11 +46,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="with --dry-run: measure what each model costs, which takes minutes; otherwise costs "
         "that no earlier call has measured are estimated",
     )
-    managing = parser.add_mutually_exclusive_group()
-    for what, text in _MANAGED.items():
-        managing.add_argument(
-            f"--{what}", dest="managed", action="store_const", const=what, help=text
-        )
+    add_management(parser)
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.set_defaults(run=run, go_on=run_again("continue"))
 

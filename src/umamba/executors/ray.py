@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -25,6 +26,7 @@ __all__ = ["RayExecutor", "largest_node"]
 _GIB = 2**30
 _MOST_LOST = 3  # times that a job's node or worker may die
 _SECONDS_BETWEEN_LOOKS = 0.1
+_SECONDS_TO_CONNECT = 10
 _INTERRUPTED = ResumableInterruptError.EXIT_CODE
 
 
@@ -137,7 +139,7 @@ class RayExecutor:
 
 
 def largest_node(address: str) -> Resources:
-    """Return the largest numbers of cores and GPUs, and the most memory, of any node.
+    """Return what the largest node has: by its GPUs, then its cores, then its memory.
 
     Raises:
         UMambaError: If there is no such cluster, or Ray is not installed.
@@ -148,14 +150,10 @@ def largest_node(address: str) -> Resources:
 
 def _largest(ray: Any) -> Resources:
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    return Resources.largest(
-        Resources(
-            memory_gib=node.get("memory", 0.0) / _GIB,
-            cores=int(node.get("CPU", 0)),
-            gpus=int(node.get("GPU", 0)),
-        )
-        for node in nodes
+    gpus, cores, memory = max(
+        [node.get(kind, 0.0) for kind in ("GPU", "CPU", "memory")] for node in nodes
     )
+    return Resources(memory / _GIB, cores=int(cores), gpus=int(gpus))
 
 
 @contextmanager
@@ -171,8 +169,11 @@ def _connected(address: str) -> Iterator[Any]:
         return
     handler = signal.getsignal(signal.SIGTERM)  # Ray sets its own, which ends this process
     try:
+        host, _, port = address.rpartition(":")
+        if port.isdecimal() and "://" not in address:  # else Ray would try for minutes
+            socket.create_connection((host, int(port)), _SECONDS_TO_CONNECT).close()
         ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         why = str(error).strip().splitlines()[0]
         msg = f"there is no Ray at {address}: {why}; start it, or give --ray-address HOST:PORT"
         raise UMambaError(msg) from None

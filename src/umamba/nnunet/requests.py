@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from umamba.executors.requests import DEVICE
 from umamba.nnunet.paths import Paths, path_options
 from umamba.option_checks import (
     folder_or_file,
@@ -24,7 +25,6 @@ __all__ = [
     "BATCH_SIZE",
     "CONFIGURATION",
     "DATASET",
-    "DEVICE",
     "MODEL",
     "PATCH_SIZE",
     "PLANS",
@@ -46,12 +46,6 @@ DATASET = argument("DatasetXXX_Name, or its number", check=text)
 CONFIGURATION = argument(
     "2d, 3d_fullres, 3d_lowres or 3d_cascade_fullres, if the plans have it; the cascade "
     "needs all folds of 3d_lowres trained first"
-)
-DEVICE = option(
-    "where to compute (default: cuda if available, else cpu)",
-    "-device",
-    "--device",
-    choices=("cpu", "cuda", "mps"),
 )
 TRUST = option("import whatever classes plans and checkpoints name; only for files that you trust")
 PATCH_SIZE = option(

@@ -10,6 +10,7 @@ __all__ = [
     "child_environment",
     "environment",
     "patient_threads",
+    "portable_settings",
     "setting",
     "share_cores",
 ]
@@ -60,6 +61,12 @@ def patient_threads() -> dict[str, str]:
 def share_cores() -> None:
     """Set this variable for the rest of the process."""
     os.environ.update(patient_threads())
+
+
+def portable_settings() -> dict[str, str]:
+    """Return nnU-Net's variables and ours, for a process on another machine."""
+    ours = ("nnUNet_", "UMAMBA_")
+    return {name: value for name, value in os.environ.items() if name.startswith(ours)}
 
 
 def setting(name: str) -> str | None:

@@ -9,13 +9,13 @@ from umamba.comparison.runs import collecting
 from umamba.comparison.runs.case_tables import read_case_table
 from umamba.comparison.runs.engine import run_comparison
 from umamba.comparison.runs.opening import comparing, open_comparison
-from umamba.comparison.runs.places import PLACES
 from umamba.comparison.runs.planning import ComparisonRequest
 from umamba.comparison.runs.progress import ComparisonProgress
 from umamba.comparison.runs.requests import CompareRequest
 from umamba.comparison.runs.state import Comparison
 from umamba.evaluation.settings import EvaluationSettings
 from umamba.nnunet.paths import Paths
+from umamba.nnunet.places import PLACES
 from umamba.nnunet.preparation import find_dataset
 
 __all__ = ["asked_by", "compare", "open_dry"]

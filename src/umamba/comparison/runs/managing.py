@@ -5,15 +5,15 @@ from pathlib import Path
 
 from umamba.comparison.runs.calls import asked_by
 from umamba.comparison.runs.opening import comparing, open_comparison
-from umamba.comparison.runs.places import PLACES, slurm_executor
 from umamba.comparison.runs.preparing import jobs_of, write_cells
 from umamba.comparison.runs.progress import table
 from umamba.comparison.runs.requests import CompareRequest
 from umamba.comparison.runs.state import Comparison
 from umamba.comparison.runs.training_states import TrainingState
-from umamba.errors import UMambaError
 from umamba.executors.slurm.executor import SlurmExecutor
+from umamba.nnunet.managing import cancel_jobs, detach_jobs, shown_scripts, slurm_of
 from umamba.nnunet.paths import Paths
+from umamba.nnunet.places import PLACES
 
 __all__ = ["MANAGED"]
 
@@ -21,11 +21,7 @@ __all__ = ["MANAGED"]
 def _print_jobs(request: CompareRequest, paths: Paths) -> str:
     """Return the scripts that would be submitted, each with its jobs."""
     comparison, slurm = _opened(request, paths, dry=True)
-    shown = []
-    for script, jobs in slurm.submission.scripts(list(jobs_of(comparison))):
-        names = "".join(f"#   {index}: {job.name}\n" for index, job in enumerate(jobs))
-        shown.append(f"{script}\n# The jobs of this array:\n{names}")
-    return "\n".join(shown) or "nothing is left to do\n"
+    return shown_scripts(slurm, list(jobs_of(comparison)))
 
 
 def _detach(request: CompareRequest, paths: Paths) -> str:
@@ -35,13 +31,7 @@ def _detach(request: CompareRequest, paths: Paths) -> str:
         comparison, slurm = _opened(request, paths, dry=False)
         jobs = jobs_of(comparison)
         write_cells(comparison, jobs.values())
-        slurm.submit(list(jobs))
-    if not jobs:
-        return "nothing is left to do; the same command without --detach writes the results\n"
-    return (
-        f"{len(jobs)} jobs are with Slurm; the same command shows them with --status, ends them "
-        "with --cancel, and without --detach waits for them and writes the results\n"
-    )
+        return detach_jobs(slurm, list(jobs))
 
 
 def _status(request: CompareRequest, paths: Paths) -> str:
@@ -63,8 +53,7 @@ def _status(request: CompareRequest, paths: Paths) -> str:
 
 def _cancel(request: CompareRequest, paths: Paths) -> str:
     """Cancel the jobs of this comparison, and no others."""
-    slurm = _slurm(request, _asked_output(request, paths))
-    return f"{slurm.cancel()} jobs cancelled; what they had saved is kept\n"
+    return cancel_jobs(slurm_of(request, _asked_output(request, paths)))
 
 
 def _opened(
@@ -72,20 +61,13 @@ def _opened(
 ) -> tuple[Comparison, SlurmExecutor]:
     place = PLACES[request.executor](request)
     asked = asked_by(request, paths, place.device)
-    slurm = _slurm(request, asked.output)
+    slurm = slurm_of(request, asked.output)
     return open_comparison(asked, paths, place.n_threads, dry=dry, elsewhere=True), slurm
 
 
 def _asked_output(request: CompareRequest, paths: Paths) -> Path:
     # The device matters to trainings only.
     return asked_by(request, paths, "cpu").output
-
-
-def _slurm(request: CompareRequest, output: Path) -> SlurmExecutor:
-    if request.executor != "slurm":
-        msg = "there are jobs only on a cluster; give --executor slurm as well"
-        raise UMambaError(msg)
-    return slurm_executor(request, output)
 
 
 # What `umamba compare` can do with jobs, by the name of the option.

@@ -7,9 +7,11 @@ from pathlib import Path
 from umamba.comparison.runs.budget import Budget
 from umamba.errors import UMambaError
 from umamba.evaluation.requests import MetricRequest
+from umamba.executors.requests import ExecutorRequest, executor_option
 from umamba.nnunet.paths import Paths, path_options
-from umamba.nnunet.requests import BATCH_SIZE, DATASET, DEVICE, PATCH_SIZE, TRUST, VALIDATION_TTA
+from umamba.nnunet.requests import BATCH_SIZE, DATASET, PATCH_SIZE, TRUST, VALIDATION_TTA
 from umamba.option_checks import (
+    fold_numbers,
     folder_or_file,
     model_names,
     numbers,
@@ -17,35 +19,14 @@ from umamba.option_checks import (
     positive_points,
 )
 from umamba.options import Section, option
-from umamba.system.numerals import whole_number
 
 __all__ = ["CompareRequest"]
 
 Folder = str | Path
 
-_MOST_FOLDS = 10_000
 _STATISTICS = Section(
     "statistics", "these apply to this call: if they change, the statistics are computed again"
 )
-
-_CLUSTER = Section("cluster", "jobs that go on without this process, and are found again by it")
-
-
-def _folds(given: str | Iterable[int]) -> tuple[int, ...]:
-    """Return numbers of folds, such as 0-4 or 0,2."""
-    folds: set[int] = set()
-    text = given if isinstance(given, str) else ",".join(map(str, given))
-    for part in text.split(","):
-        first, dash, last = part.partition("-")
-        begin, end = whole_number(first), whole_number(last if dash else first)
-        if begin is None or end is None or end >= _MOST_FOLDS:
-            msg = f"{given!r} is not a list of folds such as 0-4 or 0,2"
-            raise UMambaError(msg)
-        folds |= set(range(begin, end + 1))
-    if not folds:
-        msg = f"{given!r} is not a list of folds such as 0-4 or 0,2"
-        raise UMambaError(msg)
-    return tuple(sorted(folds))
 
 
 def _budget(given: str | Budget) -> Budget:
@@ -59,7 +40,7 @@ def _budget(given: str | Budget) -> Budget:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompareRequest(MetricRequest):
+class CompareRequest(MetricRequest, ExecutorRequest):
     """Models to train alike, and how to compare them."""
 
     dataset: str | int = field(metadata=DATASET)
@@ -75,7 +56,7 @@ class CompareRequest(MetricRequest):
         default=(0, 1, 2, 3, 4),
         metadata=option(
             "folds of the cross-validation, such as 0-4 or 0,2 (default: 0-4)",
-            check=_folds,
+            check=fold_numbers,
             metavar="0-4",
         ),
     )
@@ -166,43 +147,7 @@ class CompareRequest(MetricRequest):
             section=_STATISTICS,
         ),
     )
-    device: str | None = field(default=None, metadata=DEVICE)
-    executor: str = field(
-        default="local",
-        metadata=option(
-            "what runs the trainings: processes of this machine, or jobs of a Slurm cluster "
-            "(default: local)",
-            choices=("local", "slurm"),
-            section=_CLUSTER,
-        ),
-    )
-    slurm: Folder | None = field(
-        default=None,
-        metadata=option(
-            "what jobs need on this cluster: partition, account, modules to load and the like; "
-            "docs/how-to/cluster.md shows one (default: as Slurm and the models need)",
-            check=folder_or_file,
-            metavar="FILE.toml",
-            section=_CLUSTER,
-        ),
-    )
-    max_jobs: int | None = field(
-        default=None,
-        metadata=option(
-            "most jobs that run at a time (default: as many as Slurm starts)",
-            check=positive,
-            metavar="N",
-            section=_CLUSTER,
-        ),
-    )
-    workers: int | None = field(
-        default=None,
-        metadata=option(
-            "trainings at a time (default: one per GPU, or one on a CPU)",
-            check=positive,
-            metavar="N",
-        ),
-    )
+    executor: str = field(default="local", metadata=executor_option("local"))
     output: Folder | None = field(
         default=None,
         metadata=option(
@@ -215,19 +160,3 @@ class CompareRequest(MetricRequest):
     )
     trust_plans: bool = field(default=False, metadata=TRUST)
     paths: Paths = field(default=Paths(), metadata=path_options())
-
-    def __post_init__(self) -> None:
-        """Check every value, and that options of a cluster go to one.
-
-        Raises:
-            UMambaError: If a value is not allowed, or does not go with another.
-        """
-        super().__post_init__()
-        if self.executor == "local":
-            given = next((name for name in ("slurm", "max_jobs") if getattr(self, name)), None)
-            if given is not None:
-                msg = f"{given} is for jobs on a cluster; give executor slurm as well"
-                raise UMambaError(msg)
-        elif self.workers is not None:
-            msg = "workers are processes of this machine; give max_jobs for jobs on a cluster"
-            raise UMambaError(msg)

@@ -1,0 +1,118 @@
+"""Jobs on a real Ray of two nodes end as they should, whatever becomes of the nodes."""
+
+import importlib.util
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import counting_job
+from umamba.errors import UMambaError
+from umamba.executors.jobs import Event, Executor, Job, Resources
+from umamba.executors.ray import RayExecutor, largest_node
+from umamba.system.interruption import StopRequest
+
+_SECONDS = 90
+_STORE_BYTES = 80_000_000  # as little as Ray takes
+_IMPATIENT = {"health_check_period_ms": 500, "health_check_failure_threshold": 2}
+
+
+def counting(folder: Path, name: str, steps: int = 1, code: int = 0) -> Job:
+    command = (str(folder / name), str(steps), "0.2", str(code))
+    return Job(name, command, folder / "logs" / f"{name}.log", Resources(memory_gib=0.1, cores=64))
+
+
+def executor(address: str, **options: Any) -> RayExecutor:
+    return RayExecutor(address, program=(str(Path(counting_job.__file__)),), **options)
+
+
+def starts(folder: Path, name: str) -> list[str]:
+    file = folder / name / "starts"
+    return file.read_text().splitlines() if file.exists() else []
+
+
+def in_time(events: Iterator[Event]) -> Iterator[Event]:
+    deadline = time.monotonic() + _SECONDS
+    for event in events:
+        assert time.monotonic() < deadline
+        yield event
+
+
+@pytest.fixture(scope="module")
+def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A head that runs nothing, and two nodes of one core."""
+    if importlib.util.find_spec("ray") is None:
+        pytest.skip("no Ray: pip install 'umamba[ray]'")
+    from ray.cluster_utils import Cluster
+
+    small = {"object_store_memory": _STORE_BYTES, "include_dashboard": False}
+    head = {"num_cpus": 0, "_system_config": _IMPATIENT, **small}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    for _ in range(2):
+        cluster.add_node(num_cpus=1, **small)
+    yield cluster
+    cluster.shutdown()
+
+
+@pytest.mark.ray
+def test_jobs_end_as_they_should_whatever_becomes_of_nodes(nodes: Any, tmp_path: Path) -> None:
+    most = largest_node(nodes.address)
+    assert (most.cores, most.gpus) == (1, 0)
+    ray = executor(nodes.address)
+    assert isinstance(ray, Executor)
+    jobs = [counting(tmp_path, "a b"), counting(tmp_path, "c", code=3)]
+    events = list(in_time(ray.run(jobs, StopRequest())))
+    for job, code in zip(jobs, (0, 3), strict=True):
+        told = [(e.kind, e.exit_code) for e in events if e.job == job]
+        kept = [one for one in told if one[0] in ("started", "ended")]
+        assert kept == [("started", None), ("ended", code)]
+    assert (tmp_path / "logs" / "a b.log").read_text() == "counted to 1\n"
+
+    # Those that run save, and those that wait never begin.
+    stop = StopRequest()
+    jobs = [counting(tmp_path, name, steps=1000) for name in "def"]
+    ended = {}
+    for event in in_time(executor(nodes.address, max_jobs=2).run(jobs, stop)):
+        if all((tmp_path / name / "count").exists() for name in "de"):
+            stop.ask("a test")
+        if event.kind == "ended":
+            ended[event.job.name] = event.exit_code
+    assert ended == {"d": 75, "e": 75}
+    assert "stopped at" in (tmp_path / "logs" / "d.log").read_text()
+    assert not starts(tmp_path, "f")
+
+    # A node is lost, with its process left to go on: its job starts again, and the orphan loses.
+    steps, killed = 50, False
+    jobs = [counting(tmp_path, name, steps=steps) for name in "gh"]
+    events = []
+    for event in in_time(executor(nodes.address).run(jobs, StopRequest())):
+        if event.kind in ("started", "ended"):
+            events.append((event.job.name, event.kind, event.exit_code))
+        if not killed and all((tmp_path / name / "count").exists() for name in "gh"):
+            nodes.remove_node(min(nodes.worker_nodes, key=id), allow_graceful=False)
+            killed = True
+    assert sorted(e for e in events if e[1] == "ended") == [("g", "ended", 0), ("h", "ended", 0)]
+    assert len(events) == 4
+    assert sorted(len(starts(tmp_path, name)) for name in "gh") == [1, 2]
+    assert [int((tmp_path / name / "count").read_text()) for name in "gh"] == [steps] * 2
+    logs = "".join((tmp_path / "logs" / f"{name}.log").read_text() for name in "gh")
+    assert logs.count(f"counted to {steps}") == 2
+    (orphaned,) = (known for known in (starts(tmp_path, name) for name in "gh") if len(known) == 2)
+    orphan = int(orphaned[0].split()[-1])
+    assert not Path(f"/proc/{orphan}").exists()
+
+
+def test_no_ray_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(UMambaError, match=r"needs Ray: pip install 'umamba\[ray\]'"):
+        largest_node("auto")
+
+
+@pytest.mark.ray
+def test_no_cluster_is_one_clear_line() -> None:
+    pytest.importorskip("ray")
+    with pytest.raises(UMambaError, match=r"no Ray at 127\.0\.0\.1:1: .*give --ray-address HOST"):
+        largest_node("127.0.0.1:1")
