@@ -18,7 +18,8 @@ from umamba.costs.requests import CostsRequest
 from umamba.errors import ResumableInterruptError, UserInterruptError
 from umamba.evaluation.requests import EvaluationRequest
 from umamba.nnunet.paths import Paths
-from umamba.nnunet.requests import PlanRequest, PredictionRequest, TrainingRequest
+from umamba.nnunet.prediction_request import PredictionRequest
+from umamba.nnunet.requests import PlanRequest, TrainingRequest
 from umamba.nnunet.workers import default_workers
 from umamba.options import Request, describe_options
 from umamba.results import (

@@ -7,11 +7,13 @@ import os
 import pkgutil
 import signal
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from toy import NAME, PLANS, folder_options
+from umamba.nnunet.training.ranks import leave_work
 
 MODEL = Path("results") / NAME / f"nnUNetTrainerUMamba__{PLANS}__3d_fullres"
 CONTEXT = multiprocessing.get_context("forkserver")
@@ -71,7 +73,29 @@ def processes_of(session: int) -> list[int]:
     return alive
 
 
-def _train(root: Path, command: list[str], fault: Fault | None = None) -> None:
+def start_ranks(
+    root: Path, size: int, training: Any, faults: dict[int, Fault] | None = None
+) -> list[Any]:
+    """Begin the processes of one training, each in a session of its own, as `Ranks` does."""
+    folder = Path(tempfile.mkdtemp(dir=root))
+    leave_work(training, folder)
+    commands = [["rank", str(number), str(size), str(folder)] for number in range(size)]
+    faults = faults or {}
+    processes = [
+        CONTEXT.Process(target=_train, args=(root, command, faults.get(number), ("_rank",)))
+        for number, command in enumerate(commands)
+    ]
+    for process in processes:
+        process.start()
+    return processes
+
+
+def _train(
+    root: Path,
+    command: list[str],
+    fault: Fault | None = None,
+    commands: tuple[str, ...] | None = None,
+) -> None:
     os.setsid()
     multiprocessing.set_start_method("fork", force=True)  # as in a process of a user
     said = os.open(root / "said", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -80,7 +104,7 @@ def _train(root: Path, command: list[str], fault: Fault | None = None) -> None:
     import torch
     from nnunetv2.training.logging.nnunet_logger import LocalLogger
 
-    from umamba.cli.main import main
+    from umamba.cli.main import COMMANDS, main
     from umamba.nnunet.training.trainers import nnUNetTrainerUMamba
 
     torch.set_num_threads(1)
@@ -88,7 +112,7 @@ def _train(root: Path, command: list[str], fault: Fault | None = None) -> None:
     nnUNetTrainerUMamba.perform_actual_validation = _without_validation
     if fault is not None:
         fault.inject(nnUNetTrainerUMamba)
-    sys.exit(main(command))
+    sys.exit(main(command, commands=commands or COMMANDS))
 
 
 def _without_validation(trainer: Any, *_: Any) -> None:

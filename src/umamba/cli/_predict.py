@@ -4,7 +4,7 @@ import argparse
 import sys
 
 from umamba.cli.output import print_line
-from umamba.nnunet.requests import PredictionRequest
+from umamba.nnunet.prediction_request import PredictionRequest
 from umamba.options import add_options, from_namespace
 from umamba.system.interruption import run_again
 from umamba.system.terminal import one_line

@@ -1,4 +1,4 @@
-"""Requests to plan, train and predict: keywords of the Python API, and options of commands."""
+"""Requests to plan and train: keywords of the Python API, and options of commands."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +12,6 @@ from umamba.option_checks import (
     natural,
     number_list,
     numbers,
-    part,
     positive,
     positive_hours,
     text,
@@ -25,6 +24,8 @@ __all__ = [
     "BATCH_SIZE",
     "CONFIGURATION",
     "DATASET",
+    "KNOWN_MODEL",
+    "KNOWN_PLANS",
     "MODEL",
     "PATCH_SIZE",
     "PLANS",
@@ -32,7 +33,6 @@ __all__ = [
     "TRUST",
     "VALIDATION_TTA",
     "PlanRequest",
-    "PredictionRequest",
     "TrainingRequest",
     "plans_of",
 ]
@@ -40,7 +40,6 @@ __all__ = [
 Folder = str | Path
 
 _BEGINNING = OneOf()
-_EXISTING = OneOf()
 
 DATASET = argument("DatasetXXX_Name, or its number", check=text)
 CONFIGURATION = argument(
@@ -83,7 +82,7 @@ def _named_by(one_of: OneOf) -> tuple[Mapping[str, Option], Mapping[str, Option]
 
 
 PLANS, MODEL = _named_by(OneOf(required=True))
-_KNOWN_PLANS, _KNOWN_MODEL = _named_by(OneOf())
+KNOWN_PLANS, KNOWN_MODEL = _named_by(OneOf())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,6 +201,16 @@ class TrainingRequest(Request):
             metavar="N",
         ),
     )
+    num_gpus: int = field(
+        default=1,
+        metadata=option(
+            "GPUs that share each batch, as in nnU-Net; with -device cpu, processes that share the "
+            "cores (default: 1)",
+            "-num_gpus",
+            check=positive,
+            metavar="N",
+        ),
+    )
     seed: int | None = field(
         default=None,
         metadata=option(
@@ -257,132 +266,6 @@ class TrainingRequest(Request):
     def plans(self) -> str:
         """Return the name of the plans, given as such or by the model."""
         return str(plans_of(self.plans_name, self.model))
-
-
-@dataclass(frozen=True, kw_only=True)
-class PredictionRequest(Request):
-    """A folder of images to segment."""
-
-    images: Folder = field(
-        metadata=option(
-            "images, named case_0000.nii.gz, case_0001.nii.gz, ... by channel; a model of one "
-            "channel also takes case.nii.gz",
-            "-i",
-            check=folder_or_file,
-            metavar="DIR",
-        )
-    )
-    output: Folder = field(
-        metadata=option(
-            "output folder for segmentations; use one for each model",
-            "-o",
-            check=folder_or_file,
-            metavar="DIR",
-        )
-    )
-    model_folder: Folder | None = field(
-        default=None,
-        metadata=option(
-            "model folder, or exported folder or zip file; or name it by -d -c -p -tr",
-            "-m",
-            check=folder_or_file,
-            metavar="MODEL",
-        ),
-    )
-    dataset: str | int | None = field(
-        default=None, metadata=option("DatasetXXX_Name, or its number", "-d", check=text)
-    )
-    configuration: str | None = field(
-        default=None, metadata=option("2d, 3d_fullres, ..., as it was trained", "-c")
-    )
-    plans_name: str | None = field(default=None, metadata=_KNOWN_PLANS)
-    model: str | None = field(default=None, metadata=_KNOWN_MODEL)
-    trainer: str = field(default="nnUNetTrainerUMamba", metadata=TRAINER)
-    device: str | None = field(default=None, metadata=DEVICE)
-    folds: Sequence[str | int] = field(
-        default=(),
-        metadata=option(
-            "folds to ensemble (default: all trained ones)",
-            "-f",
-            nargs="+",
-            check=texts,
-            metavar="FOLD",
-        ),
-    )
-    checkpoint: str = field(
-        default="checkpoint_final.pth",
-        metadata=option(
-            "file in the folds' folders, such as checkpoint_best.pth or checkpoint_latest.pth of a "
-            "training that is not finished (default: checkpoint_final.pth)",
-            "-chk",
-            metavar="FILE",
-        ),
-    )
-    step_size: float = field(
-        default=0.5,
-        metadata=option(
-            "step from patch to patch as a fraction of the patch, above 0 and at most 1: smaller "
-            "is slower and perhaps better (default: 0.5)",
-            "-step_size",
-            check=part,
-            metavar="PART",
-        ),
-    )
-    disable_tta: bool = field(
-        default=False, metadata=option("no mirroring; 4 to 8x faster", "--disable_tta")
-    )
-    save_probabilities: bool = field(
-        default=False,
-        metadata=option(
-            "also write the probabilities of all classes, as nnU-Net's ensembling reads them",
-            "--save_probabilities",
-        ),
-    )
-    overwrite: bool = field(
-        default=False,
-        metadata=option("predict again the cases that already have an output", one_of=_EXISTING),
-    )
-    continue_prediction: bool = field(
-        default=False,
-        metadata=option(
-            "skip cases that already have an output: the default, accepted because nnU-Net has it",
-            "--continue_prediction",
-            one_of=_EXISTING,
-        ),
-    )
-    previous_stage: Folder | None = field(
-        default=None,
-        metadata=option(
-            "output folder of the prediction with 3d_lowres, for a model of 3d_cascade_fullres",
-            "-prev_stage_predictions",
-            check=folder_or_file,
-            metavar="DIR",
-        ),
-    )
-    prune_to: int | None = field(
-        default=None,
-        metadata=option(
-            "compute only this many poolings of a unetpp_nested: faster, and perhaps as good "
-            "(default: all)",
-            check=positive,
-            metavar="DEPTH",
-        ),
-    )
-    attention_maps: Folder | None = field(
-        default=None,
-        metadata=option(
-            "folder for pictures of what the gates of an attention_unet let through, one per case",
-            check=folder_or_file,
-            metavar="DIR",
-        ),
-    )
-    trust_plans: bool = field(default=False, metadata=TRUST)
-    paths: Paths = field(default=Paths(), metadata=path_options())
-
-    @property
-    def plans(self) -> str | None:
-        """Return the name of the plans, given as such or by the model."""
-        return plans_of(self.plans_name, self.model)
 
 
 def plans_of(plans_name: str | None, model: str | None) -> str | None:

@@ -1,6 +1,7 @@
 """Environment variables: read, set for a while, and handed to child processes."""
 
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +10,7 @@ __all__ = [
     "cache_folder",
     "child_environment",
     "environment",
+    "loopback",
     "patient_threads",
     "portable_settings",
     "setting",
@@ -46,6 +48,18 @@ def cache_folder() -> Path | None:
         return (Path(named) if named else Path.home() / ".cache") / "umamba"
     except RuntimeError:
         return None
+
+
+def loopback() -> dict[str, str]:
+    """Return a variable that keeps gloo's processes of one machine to themselves, unless it is set.
+
+    Otherwise they would meet under the machine's own name, which a network may not know, and listen
+    to others.
+    """
+    name = "GLOO_SOCKET_IFNAME"
+    interfaces = {label for _, label in socket.if_nameindex()} if os.name != "nt" else set()
+    found = interfaces & {"lo", "lo0"}
+    return {name: found.pop()} if found and name not in os.environ else {}
 
 
 def patient_threads() -> dict[str, str]:

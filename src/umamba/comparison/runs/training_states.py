@@ -11,7 +11,7 @@ from umamba.comparison.runs.budget import Length
 from umamba.errors import CheckpointError, UMambaError
 from umamba.images.file_names import visible_files
 from umamba.nnunet.checkpoints.files import read_checkpoint
-from umamba.nnunet.training.folds import is_mirrored
+from umamba.nnunet.training.running import is_mirrored
 from umamba.nnunet.training.state import CHECKPOINTS, newest_checkpoint, progress_of
 from umamba.system.json_files import load_json
 from umamba.system.run_lock import only_training

@@ -5,8 +5,8 @@ from pathlib import Path
 from umamba.errors import UMambaError, unknown_name
 from umamba.nnunet.prediction.attention_maps import draw_attention, load_attention
 from umamba.nnunet.prediction.folders import PredictionOptions, PredictionReport, predict
+from umamba.nnunet.prediction_request import PredictionRequest
 from umamba.nnunet.preparation import find_dataset
-from umamba.nnunet.requests import PredictionRequest
 from umamba.nnunet.sharing.installation import opened_model
 
 __all__ = ["predict_with"]

@@ -4,7 +4,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from multiprocessing import active_children
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from umamba.nnunet.checkpoints.files import (
     write_checkpoint,
 )
 from umamba.nnunet.plans.networks import bare_network
+from umamba.nnunet.training.distributed_trainer import DistributedTrainer
 from umamba.nnunet.training.finite_steps import MOST_IN_A_ROW, FiniteSteps, find_non_finite
 from umamba.nnunet.training.pace import Pace
 from umamba.nnunet.training.record import check_begun_alike
@@ -30,9 +31,11 @@ from umamba.nnunet.training.state import (
     LATEST,
     STATE,
     UnfinishedEpoch,
+    joined_states,
     newest_checkpoint,
     random_states,
     restore_random_states,
+    state_of_process,
 )
 from umamba.system.disk_space import check_space, full_disk_explained
 from umamba.system.fencing import check_claims
@@ -44,15 +47,17 @@ from umamba.system.run_lock import only_training
 __all__ = ["CrashSafeTrainer"]
 
 _SECONDS_BETWEEN_CHECKPOINTS = 600.0
+_DUE, _STOP = 1, 2  # reasons to save
 _PREDICTING = "predicting "  # how nnU-Net's log begins a case of the validation
 
 
-class CrashSafeTrainer(nnUNetTrainer):
+class CrashSafeTrainer(DistributedTrainer):
     """Train by nnU-Net's own steps, and lose next to nothing whatever happens.
 
     A checkpoint is written after every epoch and at least every ten minutes. When a stop is
     requested (a signal, a stop file, a limit of hours), the iteration is finished and saved.
-    Checkpoints hold the steps of an unfinished epoch and the states of the random generators.
+    Checkpoints hold the steps of an unfinished epoch and the states of the random generators. Of
+    several processes all stop after the same iteration, whichever is asked.
 
     Attributes:
         stop: The source of requests to stop; `None` means signals, and a file `stop` in the fold's
@@ -67,7 +72,7 @@ class CrashSafeTrainer(nnUNetTrainer):
     _saved_at = 0.0
     _pace: Pace | None = None
     _validation: CaseProgress | None = None
-    _to_validate = _validated = 0
+    _validated = 0
 
     def settings(self) -> dict[str, Any]:
         """Return the settings, besides the plans, that a training starts and resumes with."""
@@ -98,7 +103,7 @@ class CrashSafeTrainer(nnUNetTrainer):
         folder = Path(self.output_folder)
         self.stop = self.stop or StopRequest(folder / STOP_FILE)
         with (
-            only_training(folder),
+            only_training(folder) if self.local_rank == 0 else nullcontext(),
             resumable(lambda: how_to_go_on(folder)),
             self.stop.listening(),
         ):
@@ -168,7 +173,8 @@ class CrashSafeTrainer(nnUNetTrainer):
             try:
                 batch = next(loader)
             except RuntimeError:  # the worker is dead: schedulers signal all processes
-                self._save_in_time(stop)
+                if not self.is_ddp:  # else others are at another step
+                    self._save_in_time(stop)
                 raise
             outputs.append(step(batch))
             if self._pace is not None and phase == "training":
@@ -244,21 +250,15 @@ class CrashSafeTrainer(nnUNetTrainer):
         Raises:
             KeyboardInterrupt: With the reason, once everything is saved.
         """
-        asked = self._agreed(asked=stop.reason() is not None)
-        if asked or time.monotonic() - self._saved_at > _SECONDS_BETWEEN_CHECKPOINTS:
+        due = time.monotonic() - self._saved_at > _SECONDS_BETWEEN_CHECKPOINTS
+        level = self._highest(_STOP if stop.reason() is not None else _DUE * due)
+        if level:
             self._save_latest()
-        if asked:
+        if level == _STOP:
             self.print_to_log_file(f"Saved, and stopping: {stop.reason() or 'another process'}")
+            self._wait_for_all()
             stop.honour()
             raise KeyboardInterrupt  # another process of this training was asked
-
-    def _agreed(self, *, asked: bool) -> bool:
-        """Return whether any process of a distributed training was asked to stop."""
-        if not self.is_ddp:
-            return asked
-        flag = torch.tensor(int(asked), device=self.device)
-        torch.distributed.all_reduce(flag, torch.distributed.ReduceOp.MAX)
-        return bool(flag)
 
     def on_epoch_end(self) -> None:
         """Finish the epoch as nnU-Net does, then save."""
@@ -289,13 +289,6 @@ class CrashSafeTrainer(nnUNetTrainer):
             self._validated, self._validation = 0, None
             super().perform_actual_validation(save_probabilities)
 
-    def do_split(self) -> tuple[list[str], list[str]]:
-        """Split as nnU-Net does, and note which cases this process validates."""
-        training, validation = super().do_split()
-        size = torch.distributed.get_world_size() if self.is_ddp else 1
-        self._to_validate = len(validation[self.local_rank :: size])
-        return training, validation
-
     def print_to_log_file(self, *args: Any, **kwargs: Any) -> None:
         """Log as nnU-Net does; its note that it predicts a case is printed with our progress."""
         super().print_to_log_file(*args, **kwargs)
@@ -307,9 +300,9 @@ class CrashSafeTrainer(nnUNetTrainer):
         if self.stop is not None:
             self.stop.honour()
         check_claims()  # as nnU-Net's own code names the files of this case
-        self._validation = self._validation or CaseProgress(self._to_validate)
+        self._validation = self._validation or CaseProgress(self.n_to_validate)
         done, self._validated = self._validated, self._validated + 1
-        at = self._validation.at(done + 1, done=done, left=self._to_validate - done)
+        at = self._validation.at(done + 1, done=done, left=self.n_to_validate - done)
         sys.stderr.write(f"validation: {case_id}, {at}\n")
 
     def save_checkpoint(self, filename: str) -> None:
@@ -321,10 +314,11 @@ class CrashSafeTrainer(nnUNetTrainer):
         self._saved_at = time.monotonic()
 
     def _save(self, path: Path, finished_epochs: int) -> None:
-        if self.local_rank != 0:
-            return
         if self.disable_checkpointing:
             self.print_to_log_file("No checkpoint written, checkpointing is disabled")
+            return
+        states = self._of_all_processes(self._state())
+        if self.local_rank != 0:
             return
         scaler = self.grad_scaler
         checkpoint = {
@@ -338,7 +332,7 @@ class CrashSafeTrainer(nnUNetTrainer):
             "trainer_name": self._trainer_for_prediction(),
             "inference_allowed_mirroring_axes": self.inference_allowed_mirroring_axes,
             "umamba": self.settings(),
-            STATE: self._state(),
+            STATE: joined_states(states),
         }
         write_checkpoint(checkpoint, path, keep_previous=path.name == LATEST)
 
@@ -394,7 +388,11 @@ class CrashSafeTrainer(nnUNetTrainer):
         self.logger.load_checkpoint(checkpoint["logging"])
         self._best_ema = checkpoint["_best_ema"]
         self.inference_allowed_mirroring_axes = checkpoint["inference_allowed_mirroring_axes"]
-        state = checkpoint.get(STATE) or {}
+        state, note = state_of_process(
+            checkpoint.get(STATE) or {}, self.local_rank, self.n_processes
+        )
+        if note and self.local_rank == 0 and self.current_epoch < self.num_epochs:
+            sys.stderr.write(f"note: {note}\n")
         self._random_states = state.get("random_states")
         unfinished = state.get("unfinished_epoch")
         if unfinished is not None:

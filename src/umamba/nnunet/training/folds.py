@@ -1,9 +1,6 @@
 """Start or resume one fold, on nnU-Net's own functions."""
 
-import json
-import sys
-import time
-from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,37 +8,32 @@ import torch
 
 from umamba.datasets.description import names_by_values, values_of
 from umamba.errors import UMambaError, closest
-from umamba.nnunet.checkpoints.files import only_safe_loading, read_checkpoint
 from umamba.nnunet.fold_folders import fold_folder
 from umamba.nnunet.plans.derivation import Plans, next_stages, resolve
 from umamba.nnunet.plans.networks import build_network
 from umamba.nnunet.preparation import ensure_preprocessed, find_dataset
 from umamba.nnunet.requests import TrainingRequest
-from umamba.nnunet.training.pretrained import load_pretrained
+from umamba.nnunet.training.ranks import Rank, Ranks, read_work
 from umamba.nnunet.training.record import check_other_folds
-from umamba.nnunet.training.state import CHECKPOINTS, newest_checkpoint
+from umamba.nnunet.training.running import CheckedTraining, check_state, run_training
 from umamba.nnunet.trust import read_trusted_plans
-from umamba.system.atomic_files import make_folder, write_whole
-from umamba.system.interruption import STOP_FILE, StopRequest, how_to_go_on, resumable
 from umamba.system.json_files import load_json, load_json_list
-from umamba.system.limits import available_cores
 from umamba.system.numerals import whole_number
 from umamba.system.path_names import check_writable
-from umamba.system.run_lock import only_training, refuse_if_at_work
+from umamba.system.run_lock import refuse_if_at_work
 from umamba.system.terminal import talk_to_stderr
 
 __all__ = [
+    "checked_training",
     "ext_trainer_folder",
     "find_trainer",
-    "is_mirrored",
     "pick_device",
     "train",
+    "train_with_others",
     "validation_dice",
 ]
 
 
-_FINAL = CHECKPOINTS[0]
-_VALIDATED_AS = "settings.json"
 _FOLDS = 5  # of the splits that nnU-Net makes
 
 
@@ -116,75 +108,98 @@ def train(request: TrainingRequest) -> Path:
         UMambaError: If anything that the request names is missing or does not fit.
         ResumableInterruptError: If the user interrupts a training that can be continued.
     """
+    trainer_class = find_trainer(request.trainer)
+    training = checked_training(request, trainer_class)
+    if request.num_gpus > 1:
+        Ranks(request.num_gpus).run(training, training.folder)
+    else:
+        run_training(training, trainer_class)
+    return training.folder
+
+
+def train_with_others(rank: Rank) -> None:
+    """Train as one of the processes that `train` has begun."""
+    training: CheckedTraining = read_work(rank)
+    run_training(training, find_trainer(training.request.trainer), rank)
+
+
+def checked_training(request: TrainingRequest, trainer_class: Any) -> CheckedTraining:
+    """Check all that a training needs, and preprocess what is missing.
+
+    Args:
+        request: The training.
+        trainer_class: The class of its trainer.
+
+    Raises:
+        UMambaError: If anything that the request names is missing or does not fit.
+    """
     paths = request.paths.completed()
+    request = replace(request, paths=paths, device=pick_device(request.device))
     dataset = find_dataset(str(request.dataset), paths)
     preprocessed = paths.require("preprocessed") / dataset
     fold = _parse_fold(str(request.fold), preprocessed)
-    device = pick_device(request.device)
-    trainer_class = find_trainer(request.trainer)
     _check_length(request, trainer_class)
     results = paths.require("results") / dataset
     name = f"{trainer_class.__name__}__{request.plans}__{request.configuration}"
     folder = fold_folder(results / name, fold)
     refuse_if_at_work(folder)  # whose state changes meanwhile
-    _check_state(request, folder)
+    check_state(request, folder)
     check_writable(folder, "--results")
     # Read once: what was checked is what is trained.
     plans = read_trusted_plans(preprocessed, request.plans, trusted=request.trust_plans)
-    following = next_stages(plans, request.configuration)  # which are predicted for
+    _check_number(request, trainer_class, plans)
+    _prepare(request, dataset, plans, with_splits=fold != "all")
+    description = load_json(preprocessed / "dataset.json")
+    check_other_folds(folder.parent, fold, request.configuration, plans, description)
+    _check_first_stage(request, plans, results, preprocessed)
+    return CheckedTraining(request, fold, folder, plans, description)
+
+
+def _prepare(request: TrainingRequest, dataset: str, plans: Plans, *, with_splits: bool) -> None:
+    """Build the network once, and preprocess what is missing."""
+    preprocessed = request.paths.require("preprocessed") / dataset
     if not request.trust_plans:  # else the trainer may build another network
         description = load_json(preprocessed / "dataset.json")
         file = preprocessed / f"{request.plans}.json"
         build_network(plans, description, request.configuration, file=file)
+    following = next_stages(plans, request.configuration)  # which are predicted for
     for configuration in (request.configuration, *following):
         ensure_preprocessed(
-            dataset, request.plans, configuration, paths, plans=plans, with_splits=fold != "all"
+            dataset,
+            request.plans,
+            configuration,
+            request.paths,
+            plans=plans,
+            with_splits=with_splits,
         )
-    check_other_folds(
-        folder.parent,
-        fold,
-        request.configuration,
-        plans,
-        load_json(preprocessed / "dataset.json"),
-    )
-    _check_first_stage(request, plans, results, preprocessed)
-    stop = StopRequest(folder / STOP_FILE, request.hours)
-    advice = resumable(lambda: how_to_go_on(folder))
-    with paths.in_use(), talk_to_stderr(), only_training(folder), advice, stop.listening():
-        _check_state(request, folder)  # another training may have ended meanwhile
-        if request.overwrite:
-            _set_aside(folder)
-        _remove_stale_stop_file(folder)
-        if request.resume and (folder / _FINAL).is_file():
-            sys.stderr.write("note: this training is finished; only its validation is done again\n")
-        description = load_json(preprocessed / "dataset.json")
-        trainer = _build_trainer(request, trainer_class, fold, (plans, description), device)
-        with only_safe_loading():
-            _load(trainer, request, folder)
-        trainer.stop = stop
-        if not request.only_validate:
-            trainer.run_training()
-        _validate(trainer, request, folder)
-    return folder
 
 
-def is_mirrored(validation: Path) -> bool:
-    """Return whether the validation cases in a folder were predicted with mirroring."""
-    try:
-        return bool(load_json(validation / _VALIDATED_AS).get("mirroring", True))
-    except UMambaError:
-        return True  # as by nnU-Net, which writes no such file
+def _check_number(request: TrainingRequest, trainer_class: Any, plans: Plans) -> None:
+    """Check that as many processes can train together as the request says."""
+    from umamba.nnunet.training.distributed_trainer import DistributedTrainer
 
-
-def _validate(trainer: Any, request: TrainingRequest, folder: Path) -> None:
-    """Predict and score the validation cases; the checkpoint keeps the axes for mirroring."""
-    mirroring = request.validation_tta == "on"
-    if not mirroring:
-        trainer.inference_allowed_mirroring_axes = None
-    make_folder(folder / "validation")
-    (folder / "validation" / "summary.json").unlink(missing_ok=True)  # of other predictions
-    write_whole(folder / "validation" / _VALIDATED_AS, json.dumps({"mirroring": mirroring}) + "\n")
-    trainer.perform_actual_validation(request.save_probabilities)
+    number = request.num_gpus
+    if number == 1:
+        return
+    patches = resolve(plans, request.configuration)["batch_size"]
+    n_gpus = torch.cuda.device_count()
+    if request.device == "mps":
+        msg = "-num_gpus is for -device cuda, and for processes on -device cpu; leave it out"
+    elif not issubclass(trainer_class, DistributedTrainer):
+        msg = (
+            f"-num_gpus is for nnUNetTrainerUMamba and what derives from it, not {request.trainer};"
+            " train that one by nnUNetv2_train -num_gpus"
+        )
+    elif request.device == "cuda" and number > n_gpus:
+        msg = f"-num_gpus {number} is more than the GPUs here, {n_gpus}; give {n_gpus} or fewer"
+    elif number > patches:
+        msg = (
+            f"-num_gpus {number} is more than the patches in a batch of {request.configuration}, "
+            f"{patches}; give {patches} or fewer, or plan a larger --batch-size"
+        )
+    else:
+        return
+    raise UMambaError(msg)
 
 
 def validation_dice(folder: Path) -> tuple[dict[str, float], float]:
@@ -203,24 +218,6 @@ def validation_dice(folder: Path) -> tuple[dict[str, float], float]:
         names.get(values_of(key), key): float(row["Dice"]) for key, row in summary["mean"].items()
     }
     return dice, float(summary["foreground_mean"]["Dice"])
-
-
-def _remove_stale_stop_file(folder: Path) -> None:
-    stop_file = folder / STOP_FILE
-    if stop_file.exists():
-        stop_file.unlink()
-        sys.stderr.write(f"{stop_file} is older than this training, and was removed\n")
-
-
-def _load(trainer: Any, request: TrainingRequest, folder: Path) -> None:
-    """Load what the request starts from: a checkpoint, other weights, or nothing."""
-    if request.resume:
-        trainer.load_checkpoint(str(newest_checkpoint(folder)))
-    elif request.only_validate:
-        trainer.load_checkpoint(str(folder / _FINAL))
-    elif request.pretrained_weights is not None:
-        trainer.initialize()
-        load_pretrained(trainer, Path(request.pretrained_weights))
 
 
 def _parse_fold(fold: str, preprocessed: Path) -> int | str:
@@ -265,42 +262,6 @@ def _check_length(request: TrainingRequest, trainer_class: Any) -> None:
         spread(request.iterations, request.epochs)
 
 
-def _check_state(request: TrainingRequest, folder: Path) -> None:
-    """Check that the fold is in the state that the request expects."""
-    finished = (folder / _FINAL).is_file()
-    begun = _is_begun(folder)
-    if request.only_validate and not finished:
-        msg = f"{folder} holds no finished training to validate; train it first"
-        raise UMambaError(msg)
-    if request.pretrained_weights is not None:
-        read_checkpoint(Path(request.pretrained_weights))
-    if request.resume and not begun:
-        msg = f"there is nothing to continue in {folder}; leave --resume out"
-        raise UMambaError(msg)
-    if not begun or request.resume or request.only_validate or request.overwrite:
-        return
-    what = (
-        "a finished training; --val validates it again"
-        if finished
-        else "an unfinished training; --resume goes on"
-    )
-    msg = f"{folder} holds {what}, --overwrite begins anew (the old one is kept)"
-    raise UMambaError(msg)
-
-
-def _is_begun(folder: Path) -> bool:
-    return any((folder / name).is_file() for name in CHECKPOINTS)
-
-
-def _set_aside(folder: Path) -> None:
-    """Rename the folder of an earlier training, if there is one."""
-    if not _is_begun(folder):
-        return
-    kept = folder.with_name(f"replaced_{time.strftime('%Y%m%d-%H%M%S')}_{folder.name}")
-    folder.rename(kept)
-    sys.stderr.write(f"the earlier training is kept as {kept}\n")
-
-
 def _check_first_stage(
     request: TrainingRequest, plans: Plans, results: Path, preprocessed: Path
 ) -> None:
@@ -321,26 +282,3 @@ def _check_first_stage(
             f"train every fold of {stage} first, or validate a trained fold again with --val"
         )
         raise UMambaError(msg)
-
-
-def _build_trainer(
-    request: TrainingRequest,
-    trainer_class: Any,
-    fold: int | str,
-    planned: tuple[Plans, dict[str, Any]],
-    device: str,
-) -> Any:
-    if device == "cpu":
-        torch.set_num_threads(available_cores())
-    elif device == "cuda":
-        torch.set_num_threads(1)
-        torch.backends.cudnn.benchmark = request.seed is None
-    plans, description = planned
-    plans = deepcopy(plans) | {"continue_training": request.resume}
-    trainer = trainer_class(plans, request.configuration, fold, description, torch.device(device))
-    if hasattr(trainer, "set_budget"):
-        trainer.quiet_console = True
-        trainer.set_budget(request.epochs, request.iterations)
-        if request.seed is not None:
-            trainer.set_seed(request.seed)
-    return trainer

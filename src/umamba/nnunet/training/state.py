@@ -18,10 +18,12 @@ __all__ = [
     "LATEST",
     "STATE",
     "UnfinishedEpoch",
+    "joined_states",
     "newest_checkpoint",
     "progress_of",
     "random_states",
     "restore_random_states",
+    "state_of_process",
 ]
 
 LATEST = "checkpoint_latest.pth"
@@ -33,6 +35,7 @@ CHECKPOINTS = (
     previous_of(Path(LATEST)).name,
 )
 STATE = "umamba_state"  # the key of all this in a checkpoint; stock nnU-Net ignores it
+_OTHERS = "other_processes"  # the key of the states of all processes but the first
 
 _PYTHON_GENERATOR = 3  # the version of Python's generator that this module can store
 
@@ -107,6 +110,32 @@ def restore_random_states(states: Mapping[str, Any]) -> None:
     )
     integers = tuple(states["python"].tolist())
     random.setstate((_PYTHON_GENERATOR, integers, states["python_gauss"]))
+
+
+def joined_states(states: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the states of a training's processes as one, in the form of the first one's."""
+    first, *others = states
+    return {**first, **({_OTHERS: others} if others else {})}
+
+
+def state_of_process(
+    joined: Mapping[str, Any], number: int, n_processes: int
+) -> tuple[Mapping[str, Any], str | None]:
+    """Return the state that a process resumes with, and a note if their number has changed.
+
+    Args:
+        joined: The result of `joined_states`; empty for a checkpoint of stock nnU-Net.
+        number: Number of the process, from 0.
+        n_processes: How many there are now.
+    """
+    states = [joined, *joined.get(_OTHERS, ())]
+    note = None
+    if joined and len(states) != n_processes:
+        note = (
+            f"this training was on {len(states)} GPUs or processes and goes on with {n_processes}, "
+            "so it will not end with the weights that it would have had"
+        )
+    return states[number] if number < len(states) else joined, note
 
 
 def newest_checkpoint(folder: Path, names: Sequence[str] = CHECKPOINTS) -> Path:

@@ -1,0 +1,149 @@
+"""The request to predict: keywords of the Python API, and options of the command."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from umamba.executors.requests import DEVICE
+from umamba.nnunet.paths import Paths, path_options
+from umamba.nnunet.requests import (
+    KNOWN_MODEL,
+    KNOWN_PLANS,
+    TRAINER,
+    TRUST,
+    plans_of,
+)
+from umamba.option_checks import folder_or_file, part, positive, text, texts
+from umamba.options import OneOf, Request, option
+
+__all__ = ["PredictionRequest"]
+
+Folder = str | Path
+
+_EXISTING = OneOf()
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictionRequest(Request):
+    """A folder of images to segment."""
+
+    images: Folder = field(
+        metadata=option(
+            "images, named case_0000.nii.gz, case_0001.nii.gz, ... by channel; a model of one "
+            "channel also takes case.nii.gz",
+            "-i",
+            check=folder_or_file,
+            metavar="DIR",
+        )
+    )
+    output: Folder = field(
+        metadata=option(
+            "output folder for segmentations; use one for each model",
+            "-o",
+            check=folder_or_file,
+            metavar="DIR",
+        )
+    )
+    model_folder: Folder | None = field(
+        default=None,
+        metadata=option(
+            "model folder, or exported folder or zip file; or name it by -d -c -p -tr",
+            "-m",
+            check=folder_or_file,
+            metavar="MODEL",
+        ),
+    )
+    dataset: str | int | None = field(
+        default=None, metadata=option("DatasetXXX_Name, or its number", "-d", check=text)
+    )
+    configuration: str | None = field(
+        default=None, metadata=option("2d, 3d_fullres, ..., as it was trained", "-c")
+    )
+    plans_name: str | None = field(default=None, metadata=KNOWN_PLANS)
+    model: str | None = field(default=None, metadata=KNOWN_MODEL)
+    trainer: str = field(default="nnUNetTrainerUMamba", metadata=TRAINER)
+    device: str | None = field(default=None, metadata=DEVICE)
+    folds: Sequence[str | int] = field(
+        default=(),
+        metadata=option(
+            "folds to ensemble (default: all trained ones)",
+            "-f",
+            nargs="+",
+            check=texts,
+            metavar="FOLD",
+        ),
+    )
+    checkpoint: str = field(
+        default="checkpoint_final.pth",
+        metadata=option(
+            "file in the folds' folders, such as checkpoint_best.pth or checkpoint_latest.pth of a "
+            "training that is not finished (default: checkpoint_final.pth)",
+            "-chk",
+            metavar="FILE",
+        ),
+    )
+    step_size: float = field(
+        default=0.5,
+        metadata=option(
+            "step from patch to patch as a fraction of the patch, above 0 and at most 1: smaller "
+            "is slower and perhaps better (default: 0.5)",
+            "-step_size",
+            check=part,
+            metavar="PART",
+        ),
+    )
+    disable_tta: bool = field(
+        default=False, metadata=option("no mirroring; 4 to 8x faster", "--disable_tta")
+    )
+    save_probabilities: bool = field(
+        default=False,
+        metadata=option(
+            "also write the probabilities of all classes, as nnU-Net's ensembling reads them",
+            "--save_probabilities",
+        ),
+    )
+    overwrite: bool = field(
+        default=False,
+        metadata=option("predict again the cases that already have an output", one_of=_EXISTING),
+    )
+    continue_prediction: bool = field(
+        default=False,
+        metadata=option(
+            "skip cases that already have an output: the default, accepted because nnU-Net has it",
+            "--continue_prediction",
+            one_of=_EXISTING,
+        ),
+    )
+    previous_stage: Folder | None = field(
+        default=None,
+        metadata=option(
+            "output folder of the prediction with 3d_lowres, for a model of 3d_cascade_fullres",
+            "-prev_stage_predictions",
+            check=folder_or_file,
+            metavar="DIR",
+        ),
+    )
+    prune_to: int | None = field(
+        default=None,
+        metadata=option(
+            "compute only this many poolings of a unetpp_nested: faster, and perhaps as good "
+            "(default: all)",
+            check=positive,
+            metavar="DEPTH",
+        ),
+    )
+    attention_maps: Folder | None = field(
+        default=None,
+        metadata=option(
+            "folder for pictures of what the gates of an attention_unet let through, one per case",
+            check=folder_or_file,
+            metavar="DIR",
+        ),
+    )
+    trust_plans: bool = field(default=False, metadata=TRUST)
+    paths: Paths = field(default=Paths(), metadata=path_options())
+
+    @property
+    def plans(self) -> str | None:
+        """Return the name of the plans, given as such or by the model."""
+        return plans_of(self.plans_name, self.model)
