@@ -29,6 +29,7 @@ __all__ = [
     "MODEL",
     "PATCH_SIZE",
     "PLANS",
+    "STAGE",
     "TRAINER",
     "TRUST",
     "VALIDATION_TTA",
@@ -59,6 +60,12 @@ VALIDATION_TTA = option(
     "average the predictions of mirrored images when the validation cases are predicted: on, as "
     "nnU-Net does, or off, which is 4 to 8x faster (default: on)",
     choices=("on", "off"),
+)
+STAGE = option(
+    "folder on a disk of the machine that trains, such as '$TMPDIR': preprocessed data are copied "
+    "there once, for all its trainings, and read from there (default: read where they are)",
+    check=folder_or_file,
+    metavar="DIR",
 )
 BATCH_SIZE = option("patches in a batch (default: the plans')", check=positive, metavar="N")
 TRAINER = option(
@@ -201,6 +208,7 @@ class TrainingRequest(Request):
             metavar="N",
         ),
     )
+    stage: Folder | None = field(default=None, metadata=STAGE)
     num_gpus: int = field(
         default=1,
         metadata=option(

@@ -10,6 +10,7 @@ __all__ = [
     "cache_folder",
     "child_environment",
     "environment",
+    "expanded",
     "loopback",
     "patient_threads",
     "portable_settings",
@@ -48,6 +49,11 @@ def cache_folder() -> Path | None:
         return (Path(named) if named else Path.home() / ".cache") / "umamba"
     except RuntimeError:
         return None
+
+
+def expanded(text: str) -> str:
+    """Return a text with the values of environment variables such as `$TMPDIR` in their places."""
+    return os.path.expandvars(text)
 
 
 def loopback() -> dict[str, str]:

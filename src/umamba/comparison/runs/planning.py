@@ -76,6 +76,7 @@ class ComparisonRequest:
         batch_size: Batch size of every model; `None` is as in the source.
         validation_tta: `on` or `off`, whether validation cases are predicted with mirroring.
         device: `cpu`, `cuda` or `mps`.
+        stage: Folder for copies of the preprocessed data, on each machine; `None` is none.
         evaluation: Settings of the metrics; the cut points of sizes are determined and kept.
         analysis: Settings of the statistics, from this call regardless of earlier ones.
         trust_plans: Whether plans may have anything imported.
@@ -97,6 +98,7 @@ class ComparisonRequest:
     batch_size: int | None = None
     validation_tta: str = "on"
     device: str = "cpu"
+    stage: Path | None = None
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
     analysis: AnalysisSettings = field(default_factory=AnalysisSettings)
     trust_plans: bool = False

@@ -9,7 +9,7 @@ from umamba.errors import UMambaError
 from umamba.evaluation.requests import MetricRequest
 from umamba.executors.requests import ExecutorRequest, executor_option
 from umamba.nnunet.paths import Paths, path_options
-from umamba.nnunet.requests import BATCH_SIZE, DATASET, PATCH_SIZE, TRUST, VALIDATION_TTA
+from umamba.nnunet.requests import BATCH_SIZE, DATASET, PATCH_SIZE, STAGE, TRUST, VALIDATION_TTA
 from umamba.option_checks import (
     fold_numbers,
     folder_or_file,
@@ -147,6 +147,7 @@ class CompareRequest(MetricRequest, ExecutorRequest):
             section=_STATISTICS,
         ),
     )
+    stage: Folder | None = field(default=None, metadata=STAGE)
     executor: str = field(default="local", metadata=executor_option("local"))
     output: Folder | None = field(
         default=None,

@@ -21,6 +21,7 @@ from umamba.system.json_files import load_json, load_json_list
 from umamba.system.numerals import whole_number
 from umamba.system.path_names import check_writable
 from umamba.system.run_lock import refuse_if_at_work
+from umamba.system.staging import staged
 from umamba.system.terminal import talk_to_stderr
 
 __all__ = [
@@ -124,7 +125,7 @@ def train_with_others(rank: Rank) -> None:
 
 
 def checked_training(request: TrainingRequest, trainer_class: Any) -> CheckedTraining:
-    """Check all that a training needs, and preprocess what is missing.
+    """Check all that a training needs, preprocess what is missing, and copy it where asked to.
 
     Args:
         request: The training.
@@ -152,7 +153,14 @@ def checked_training(request: TrainingRequest, trainer_class: Any) -> CheckedTra
     description = load_json(preprocessed / "dataset.json")
     check_other_folds(folder.parent, fold, request.configuration, plans, description)
     _check_first_stage(request, plans, results, preprocessed)
-    return CheckedTraining(request, fold, folder, plans, description)
+    data = preprocessed / resolve(plans, request.configuration)["data_identifier"]
+    if request.stage is not None:
+        # nnU-Net unpacks .npz to .npy beside them, in the copy, too.
+        name = f"{dataset}-{data.name}"
+        data = staged(
+            data, Path(request.stage), name, wanted=lambda file: not file.endswith(".npy")
+        )
+    return CheckedTraining(request, fold, folder, plans, description, data)
 
 
 def _prepare(request: TrainingRequest, dataset: str, plans: Plans, *, with_splits: bool) -> None:

@@ -41,6 +41,7 @@ class CheckedTraining:
         folder: The folder of the fold.
         plans: The plans.
         description: The contents of the data set's `dataset.json`.
+        data: The folder of the preprocessed data.
     """
 
     request: TrainingRequest
@@ -48,6 +49,7 @@ class CheckedTraining:
     folder: Path
     plans: Plans
     description: dict[str, Any]
+    data: Path
 
 
 def run_training(training: CheckedTraining, trainer_class: Any, rank: Rank = ALONE) -> None:
@@ -161,6 +163,7 @@ def _build_trainer(training: CheckedTraining, trainer_class: Any, rank: Rank) ->
         training.description,
         torch.device(device),
     )
+    trainer.preprocessed_dataset_folder = str(training.data)
     if hasattr(trainer, "set_budget"):
         trainer.quiet_console = True
         trainer.set_budget(request.epochs, request.iterations)
