@@ -1,8 +1,13 @@
 """Processes of one training stop, fail and end together, and lose nothing."""
 
+import os
+import shutil
 import signal
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +15,7 @@ import pytest
 import torch
 
 import toy_process
-from toy import NAME, PLANS, prepare_toy
+from toy import NAME, PLANS, folder_options, read_json
 from toy_process import Fault, fold_of
 from umamba.errors import ResumableInterruptError, TrainingError, UMambaError
 from umamba.nnunet.checkpoints.files import read_checkpoint
@@ -18,8 +23,11 @@ from umamba.nnunet.paths import Paths
 from umamba.nnunet.requests import TrainingRequest
 from umamba.nnunet.training.folds import checked_training, find_trainer
 from umamba.nnunet.training.ranks import EXIT_LOST, Ranks
+from umamba.nnunet.training.running import CheckedTraining
 from umamba.nnunet.training.state import STATE
 from umamba.system.environment import environment, loopback
+
+Faults = dict[int, Fault]
 
 # Programs in the place of those that train.
 BEGIN = """
@@ -113,54 +121,40 @@ def test_one_that_hangs_is_not_waited_for(fold: Path) -> None:
 # Real trainings
 
 LENGTH = {"epochs": 2, "iterations": 6, "seed": 7}
-Begin = Callable[..., list[Any]]
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    root = tmp_path_factory.mktemp("ranks")
-    with environment(nnUNet_def_n_proc="2", nnUNet_n_proc_DA="1", **loopback()):
-        prepare_toy(root)
-        yield root
 
 
 @pytest.fixture
-def root(tmp_path: Path, data: Path) -> Path:
-    for name in ("raw", "preprocessed"):
-        (tmp_path / name).symlink_to(data / name)
-    return tmp_path
+def root(preprocessed_toy: Path, tmp_path: Path) -> Iterator[Path]:
+    with environment(nnUNet_def_n_proc="2", nnUNet_n_proc_DA="1", **loopback()):
+        yield shutil.copytree(preprocessed_toy, tmp_path / "toy")
 
 
-def begin(root: Path, faults: dict[int, Fault] | None = None, **options: Any) -> list[Any]:
+def checked(root: Path, **options: Any) -> CheckedTraining:
     request = TrainingRequest(
         dataset=NAME,
         configuration="3d_fullres",
         fold="all",
         plans_name=PLANS,
-        device="cpu",
-        num_gpus=2,
-        paths=Paths(
-            root=root,
-            raw=root / "raw",
-            preprocessed=root / "preprocessed",
-            results=root / "results",
-        ),
-        **options,
+        paths=Paths(root / "raw", root / "preprocessed", root / "results"),
+        **{"device": "cpu", "num_gpus": 2} | options,
     )
-    training = checked_training(request, find_trainer(request.trainer))
-    return toy_process.start_ranks(root, 2, training, faults)
+    return checked_training(request, find_trainer(request.trainer))
 
 
-def codes(processes: list[Any]) -> list[int]:
+def codes(root: Path, training: CheckedTraining, faults: Faults | None = None) -> list[int]:
+    """Return how the processes of a training end."""
+    processes = toy_process.start_ranks(root, 2, training, faults)
     for process in processes:
         process.join(60)
     return [process.exitcode for process in processes]
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(data: Path) -> Any:
-    assert codes(begin(data, **LENGTH)) == [0, 0], (data / "said").read_text()
-    return read_checkpoint(fold_of(data) / "checkpoint_final.pth")
+def uninterrupted(preprocessed_toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    root = shutil.copytree(preprocessed_toy, tmp_path_factory.mktemp("ranks") / "toy")
+    with environment(nnUNet_def_n_proc="2", nnUNet_n_proc_DA="1", **loopback()):
+        assert codes(root, checked(root, **LENGTH)) == [0, 0], (root / "said").read_text()
+    return read_checkpoint(fold_of(root) / "checkpoint_final.pth")
 
 
 @pytest.mark.nnunet
@@ -168,20 +162,24 @@ def uninterrupted(data: Path) -> Any:
     "faults",
     [
         {1: Fault("train_step", 2, signal.SIGTERM)},
-        {0: Fault("validation_step", 1, signal.SIGUSR1)},
+        pytest.param({0: Fault("validation_step", 1, signal.SIGUSR1)}, marks=pytest.mark.slow),
         {0: Fault("train_step", 4, None)},
     ],
     ids=["the other one", "the first one", "a stop file"],
 )
 def test_all_stop_after_the_same_step_and_go_on_as_if_never_stopped(
-    root: Path, uninterrupted: Any, faults: dict[int, Fault]
+    root: Path, uninterrupted: Any, faults: Faults
 ) -> None:
-    assert codes(begin(root, faults, **LENGTH)) == [75, 75], (root / "said").read_text()
+    """The training goes on with a copy of the data, when the original is no longer there."""
+    assert codes(root, checked(root, **LENGTH), faults) == [75, 75], (root / "said").read_text()
     saved = read_checkpoint(fold_of(root) / "checkpoint_latest.pth")
     assert len(saved[STATE]["other_processes"]) == 1
-    assert codes(begin(root, resume=True)) == [0, 0], (root / "said").read_text()
-    final = read_checkpoint(fold_of(root) / "checkpoint_final.pth")
-    assert_same(final, uninterrupted)
+    assert not (fold_of(root) / "stop").exists()
+    training = checked(root, resume=True, stage=root / "local")
+    (data,) = (root / "preprocessed" / NAME).glob("*_3d_fullres")
+    shutil.rmtree(data)
+    assert codes(root, training) == [0, 0], (root / "said").read_text()
+    assert_same(read_checkpoint(fold_of(root) / "checkpoint_final.pth"), uninterrupted)
 
 
 def assert_same(got: Any, want: Any) -> None:
@@ -192,6 +190,73 @@ def assert_same(got: Any, want: Any) -> None:
 
 
 @pytest.mark.nnunet
-def test_a_process_that_dies_is_noticed_by_the_other(root: Path) -> None:
-    faults = {1: Fault("train_step", 2, signal.SIGKILL)}
-    assert codes(begin(root, faults, **LENGTH)) == [EXIT_LOST, -signal.SIGKILL]
+def test_another_number_of_processes_may_go_on_after_a_death(root: Path) -> None:
+    faults = {1: Fault("train_step", 4, signal.SIGKILL)}
+    assert codes(root, checked(root, **LENGTH), faults) == [EXIT_LOST, -signal.SIGKILL]
+    assert toy_process.run(root, "--resume") == 0, (root / "said").read_text()
+    wanted = "this training was on 2 GPUs or processes and goes on with 1, so it will not end with"
+    assert wanted in (root / "said").read_text()
+
+
+@pytest.mark.nnunet
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_gpus": 3}, "-num_gpus 3 is more than the patches in a batch of 3d_fullres, 2; give"),
+        ({"device": "cuda"}, "-num_gpus 2 is more than the GPUs here, 1; give 1 or fewer"),
+        ({"trainer": "nnUNetTrainer"}, "not nnUNetTrainer; train that one by nnUNetv2_train"),
+        ({"num_gpus": 0}, "0 is not a positive number"),
+    ],
+)
+def test_what_cannot_be_shared_is_refused(
+    root: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], message: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(UMambaError, match=message):
+        checked(root, **options)
+    assert not (root / "results").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.nnunet
+def test_the_command_shares_a_training_and_its_validation(root: Path) -> None:
+    """Killed, stopped and resumed, with real processes."""
+    command = [sys.executable, "-m", "umamba.cli.main", "train", NAME, "3d_fullres", "0"]
+    command += ["-p", PLANS, "-device", "cpu", "-num_gpus", "2", *folder_options(root)]
+    fold = fold_of(root).with_name("fold_0")
+
+    def run(*options: str) -> Any:
+        return subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True)
+
+    first = run("--epochs", "40", "--iterations", "160", "--seed", "1")
+    while not (fold / "checkpoint_latest.pth").exists():
+        assert first.poll() is None
+        time.sleep(0.05)
+    os.kill(max(children_of(first.pid)), signal.SIGKILL)
+    said = first.communicate(timeout=60)[1]
+    assert first.returncode == 75, said
+    assert "process 2 of 2 was ended by SIGKILL" in said
+    assert f"--resume (or --c) continues from {fold}" in said
+    second = run("--resume")
+    while sum("Current learning rate" in log.read_text() for log in fold.glob("*.txt")) < 2:
+        assert second.poll() is None
+        time.sleep(0.05)
+    second.send_signal(signal.SIGTERM)
+    said = second.communicate(timeout=60)[1]
+    assert second.returncode == 75, said
+    assert said.count("interrupted by SIGTERM") == 1
+    third = run("--resume")
+    said = third.communicate(timeout=300)[1]
+    assert third.returncode == 0, said
+    summary = read_json(fold / "validation" / "summary.json")
+    assert len(summary["metric_per_case"]) == len(list((fold / "validation").glob("*.nii.gz"))) == 2
+
+
+def children_of(process_id: int) -> list[int]:
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            if int(entry.read_text().rpartition(")")[2].split()[1]) == process_id:
+                found.append(int(entry.parent.name))
+    return found
