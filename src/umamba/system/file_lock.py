@@ -3,10 +3,13 @@
 The system releases locks when their process ends, however it ends.
 """
 
+import math
 import os
 import re
 import socket
-from contextlib import suppress
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 try:
@@ -14,7 +17,14 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["FileLock", "LockHeldError", "is_abandoned", "is_running", "own_signature"]
+__all__ = [
+    "FileLock",
+    "LockHeldError",
+    "is_abandoned",
+    "is_running",
+    "own_signature",
+    "waited_lock",
+]
 
 _HOLDER = re.compile(r"process (\d+) on (.+)", re.ASCII)
 _SIGNATURE = re.compile(r"(\d+)@(.+)", re.ASCII)
@@ -105,6 +115,47 @@ class FileLock:
             os.ftruncate(self._descriptor, 0)
             os.lseek(self._descriptor, 0, os.SEEK_SET)
             os.write(self._descriptor, text.encode())
+
+
+@contextmanager
+def waited_lock(
+    path: Path,
+    *,
+    on_wait: Callable[[str], object] = lambda _: None,
+    most_seconds: float = math.inf,
+    seconds_between_looks: float = 0.1,
+) -> Iterator[None]:
+    """Hold the lock of a file; wait for it while another process does.
+
+    Args:
+        path: The file; its folder must exist.
+        on_wait: Called once, with who holds it, if it has to be waited for.
+        most_seconds: How long it is waited for.
+        seconds_between_looks: Time between attempts.
+
+    Raises:
+        LockHeldError: If it is still held after that time.
+        OSError: If the file cannot be opened.
+    """
+    began, holder = time.monotonic(), ""
+    while isinstance(lock := _lock_or_holder(path), str):
+        if time.monotonic() - began > most_seconds:
+            raise LockHeldError(lock)
+        if not holder:
+            holder = lock
+            on_wait(holder)
+        time.sleep(seconds_between_looks)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _lock_or_holder(path: Path) -> FileLock | str:
+    try:
+        return FileLock(path)
+    except LockHeldError as error:
+        return str(error)
 
 
 def own_signature() -> str:

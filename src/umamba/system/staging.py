@@ -4,7 +4,6 @@ import hashlib
 import os
 import shutil
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +11,7 @@ from pathlib import Path
 from umamba.errors import UMambaError
 from umamba.system.atomic_files import flush_to_disk, make_folder, take_name
 from umamba.system.environment import expanded
-from umamba.system.file_lock import FileLock, LockHeldError
+from umamba.system.file_lock import waited_lock
 
 __all__ = ["staged"]
 
@@ -52,7 +51,12 @@ def staged(
     copy = root / f"{name}-{_fingerprint(files)}"
     if copy.is_dir():
         return copy
-    with _only_one(copy, seconds_between_looks):
+    lock = waited_lock(
+        copy.with_name(f".{copy.name}.waiting"),
+        on_wait=lambda holder: sys.stderr.write(f"waiting for {holder}, which makes {copy}\n"),
+        seconds_between_looks=seconds_between_looks,
+    )
+    with _explained(copy), lock:
         if not copy.is_dir():  # another process may have made it meanwhile
             _check_room(source, root, sum(status.st_size for status in files.values()))
             sys.stderr.write(f"copying {source} to {copy}\n")
@@ -73,14 +77,20 @@ def _made(copy: Path) -> Iterator[Path]:
         partial.mkdir(mode=0o700)
         yield partial
         take_name(partial, copy)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextmanager
+def _explained(copy: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         msg = (
             f"cannot make {copy}: {error.strerror or error}; nothing is left of it. Make room, "
             "give another --stage, or leave it out"
         )
         raise UMambaError(msg) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _own_folder(place: Path) -> Path:
@@ -116,32 +126,6 @@ def _files(source: Path, wanted: Callable[[str], bool]) -> dict[str, os.stat_res
 def _fingerprint(files: dict[str, os.stat_result]) -> str:
     facts = [(name, status.st_size, status.st_mtime_ns) for name, status in files.items()]
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
-
-
-@contextmanager
-def _only_one(copy: Path, seconds_between_looks: float) -> Iterator[None]:
-    """Hold the lock of a copy; wait for it if another process makes the copy."""
-    lock, holder = _try_lock(copy)
-    if lock is None:
-        sys.stderr.write(f"waiting for {holder}, which makes {copy}\n")
-    while lock is None:
-        time.sleep(seconds_between_looks)
-        lock, holder = _try_lock(copy)
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def _try_lock(copy: Path) -> tuple[FileLock | None, str]:
-    """Return the lock of a copy, or who holds it."""
-    try:
-        return FileLock(copy.with_name(f".{copy.name}.waiting")), ""
-    except LockHeldError as error:
-        return None, str(error)
-    except OSError as error:
-        msg = f"cannot write to {copy.parent} ({error.strerror}); give another --stage"
-        raise UMambaError(msg) from None
 
 
 def _check_room(source: Path, root: Path, n_bytes: int) -> None:
