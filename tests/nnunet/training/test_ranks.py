@@ -17,7 +17,7 @@ import torch
 import toy_process
 from toy import NAME, PLANS, folder_options, read_json
 from toy_process import Fault, fold_of
-from umamba.errors import ResumableInterruptError, TrainingError, UMambaError
+from umamba.errors import ResumableInterruptError, SupersededError, TrainingError, UMambaError
 from umamba.nnunet.checkpoints.files import read_checkpoint
 from umamba.nnunet.paths import Paths
 from umamba.nnunet.requests import TrainingRequest
@@ -61,6 +61,12 @@ def test_the_message_of_a_process_that_fails_is_the_trainings(fold: Path) -> Non
     script = "if number == 1: tell('no room; make some'); sys.exit(2)\nsignal.pause()"
     with pytest.raises(UMambaError, match=r"^no room; make some$"):
         ranks(script).run(None, fold)
+
+
+def test_a_later_attempt_at_the_same_job_wins(fold: Path) -> None:
+    script = "if number == 0: tell('attempt 2 has taken over'); sys.exit(76)\nsignal.pause()"
+    with pytest.raises(SupersededError, match=r"^attempt 2 has taken over$"):
+        ranks(script, seconds_to_fail=0.3).run(None, fold)
 
 
 def test_a_process_that_fails_without_a_message_is_quoted(fold: Path) -> None:
@@ -175,6 +181,7 @@ def test_all_stop_after_the_same_step_and_go_on_as_if_never_stopped(
     saved = read_checkpoint(fold_of(root) / "checkpoint_latest.pth")
     assert len(saved[STATE]["other_processes"]) == 1
     assert not (fold_of(root) / "stop").exists()
+    assert not list(fold_of(root).parent.glob(".*"))  # neither locks nor claims
     training = checked(root, resume=True, stage=root / "local")
     (data,) = (root / "preprocessed" / NAME).glob("*_3d_fullres")
     shutil.rmtree(data)

@@ -55,9 +55,8 @@ class CrashSafeTrainer(DistributedTrainer):
     """Train by nnU-Net's own steps, and lose next to nothing whatever happens.
 
     A checkpoint is written after every epoch and at least every ten minutes. When a stop is
-    requested (a signal, a stop file, a limit of hours), the iteration is finished and saved.
-    Checkpoints hold the steps of an unfinished epoch and the states of the random generators. Of
-    several processes all stop after the same iteration, whichever is asked.
+    requested of any process (a signal, a stop file, a limit of hours), all finish the iteration and
+    save. Checkpoints hold the steps of an unfinished epoch and the states of the random generators.
 
     Attributes:
         stop: The source of requests to stop; `None` means signals, and a file `stop` in the fold's
@@ -292,14 +291,15 @@ class CrashSafeTrainer(DistributedTrainer):
     def print_to_log_file(self, *args: Any, **kwargs: Any) -> None:
         """Log as nnU-Net does; its note that it predicts a case is printed with our progress."""
         super().print_to_log_file(*args, **kwargs)
-        first = str(args[0]) if args else ""
-        if first.startswith(_PREDICTING) and self.local_rank == 0:
-            self._tell_progress(first.removeprefix(_PREDICTING))
+        if args and str(args[0]).startswith(_PREDICTING):
+            self._tell_progress(str(args[0]).removeprefix(_PREDICTING))
 
     def _tell_progress(self, case_id: str) -> None:
         if self.stop is not None:
             self.stop.honour()
         check_claims()  # as nnU-Net's own code names the files of this case
+        if self.local_rank != 0:
+            return
         self._validation = self._validation or CaseProgress(self.n_to_validate)
         done, self._validated = self._validated, self._validated + 1
         at = self._validation.at(done + 1, done=done, left=self.n_to_validate - done)

@@ -12,9 +12,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from umamba.errors import ResumableInterruptError, TrainingError, UMambaError
+from umamba.errors import ResumableInterruptError, SupersededError, TrainingError, UMambaError
 from umamba.executors.jobs import JOB_PROGRAM
 from umamba.system.environment import child_environment, loopback
+from umamba.system.fencing import adopt_claims, held_claims
 from umamba.system.interruption import EXIT_INTERRUPTED, StopRequest, how_to_go_on, resumable
 from umamba.system.publishing import scratch_folder
 
@@ -77,6 +78,10 @@ class Rank:
             world_size=self.size,
             timeout=_LONGEST_WAIT,
         )
+        claims = [held_claims()]
+        torch.distributed.broadcast_object_list(claims)  # the first process makes them
+        if not self.is_first:
+            adopt_claims(claims[0])
         yield
         torch.distributed.destroy_process_group()  # after an error it might wait for the others
 
@@ -130,6 +135,7 @@ class Ranks:
 
         Raises:
             UMambaError: If a process has failed, with its message.
+            SupersededError: If another attempt at the same job has taken over.
             ResumableInterruptError: If they were stopped, or one was killed, and the training can
                 be continued.
         """
@@ -182,6 +188,9 @@ class Ranks:
         self, codes: Mapping[int, int], folder: Path, fold: Path, stop: StopRequest
     ) -> None:
         """Raise the first cause of an end before the training's."""
+        superseded = [n for n, c in codes.items() if c == SupersededError.EXIT_CODE]
+        if superseded:
+            raise SupersededError(_said(folder, superseded[0]))
         failed = [n for n, c in codes.items() if c > 0 and c not in (*_INTERRUPTED, EXIT_LOST)]
         killed = {n: signal.Signals(-c).name for n, c in codes.items() if c < 0}
         dead = {n: name for n, name in killed.items() if name not in _ASKING}
