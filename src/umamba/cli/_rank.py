@@ -63,5 +63,6 @@ def _outcome(error: BaseException) -> tuple[int, str]:
 
     if is_loss(error):
         return EXIT_LOST, str(error)
-    is_plain = isinstance(error, Exception) and not isinstance(error, UMambaError)
-    return exit_code(error), explain(error) if is_plain else str(error)
+    if isinstance(error, Exception) and not isinstance(error, UMambaError):
+        return exit_code(error), explain(error)
+    return exit_code(error), str(error)
