@@ -36,11 +36,11 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def run_cases(**environment: str) -> None:
+def run_cases(marked: str, **environment: str) -> None:
     # Coverage of kernels is not measured, and tracing makes the interpreter several times slower.
     here = {name: value for name, value in os.environ.items() if "COVERAGE" not in name}
     run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(CASES)],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", marked, str(CASES)],
         check=False,
         cwd=REPOSITORY,
         env=here | environment,
@@ -49,21 +49,22 @@ def run_cases(**environment: str) -> None:
         timeout=500,
     )
     assert run.returncode == 0, run.stdout[-6000:]
-    assert re.search(r"\b\d\d passed", run.stdout)
+    assert re.search(r"\b[1-9]\d* passed", run.stdout)
 
 
 @pytest.mark.skipif(
     _version(triton) < (3, 8) and _version(numpy) >= (2, 5),
     reason="Triton before 3.8 interprets with numpy before 2.5",
 )
-def test_interpreted_on_the_cpu_it_agrees_with_float64() -> None:
-    run_cases(TRITON_INTERPRET="1")
+@pytest.mark.parametrize("marked", ["not slow", pytest.param("slow", marks=pytest.mark.slow)])
+def test_interpreted_on_the_cpu_it_agrees_with_float64(marked: str) -> None:
+    run_cases(marked, TRITON_INTERPRET="1")
 
 
 @pytest.mark.gpu
 @needs_gpu
 def test_compiled_for_this_gpu_it_agrees_with_float64() -> None:
-    run_cases(TRITON_INTERPRET="0")
+    run_cases("slow or not slow", TRITON_INTERPRET="0")
 
 
 def launches(monkeypatch: pytest.MonkeyPatch, **inputs: Any) -> dict[str, tuple[Any, ...]]:

@@ -1,7 +1,8 @@
 """The Triton kernels against float64; run by test_triton.py, in a process of its own.
 
 Triton decides when it is imported whether it compiles or, with TRITON_INTERPRET=1, interprets:
-numpy on the CPU, slow, so that tiles and sequences are short here.
+numpy on the CPU, slow, so that tiles and sequences are short here. Cases marked `slow` repeat, in
+another layout, type or operator, what others show.
 """
 
 import os
@@ -21,6 +22,10 @@ from umamba.ops.triton.launches import forget_launches
 
 DEVICE = "cpu" if os.environ.get("TRITON_INTERPRET") == "1" else "cuda"
 TINY = {"batch": 1, "d_inner": 4, "d_state": 2, "length": 13}
+
+
+def slow(*values: object) -> object:
+    return pytest.param(*values, marks=pytest.mark.slow)
 
 
 @pytest.fixture(autouse=True)
@@ -53,7 +58,7 @@ def assert_close(
     return got
 
 
-@pytest.mark.parametrize("layout", ["dn", "bnl", "bgnl"])
+@pytest.mark.parametrize("layout", [slow("dn"), "bnl", slow("bgnl")])
 def test_every_layout_of_b_and_c_in_float64(layout: str) -> None:
     inputs = scan_inputs(**TINY, layout=layout, dtype=torch.float64)
     assert_close(inputs, 1e-14, again=layout == "bnl")
@@ -67,7 +72,7 @@ def test_lengths_around_tiles_and_spans(length: int) -> None:
     )
 
 
-@pytest.mark.parametrize("layout", ["dn", "bnl"])
+@pytest.mark.parametrize("layout", ["dn", slow("bnl")])
 def test_more_states_than_registers_hold(layout: str) -> None:
     inputs = scan_inputs(**TINY | {"d_state": 6}, layout=layout, dtype=torch.float64)
     assert_close(inputs, 1e-14)
@@ -89,7 +94,9 @@ def test_groups_may_differ_and_channels_fill_several_blocks(
     assert_close(inputs, 1e-14)
 
 
-@pytest.mark.parametrize(("dtype", "d_state"), [(torch.bfloat16, 6), (torch.float16, 2)], ids=str)
+@pytest.mark.parametrize(
+    ("dtype", "d_state"), [(torch.bfloat16, 6), slow(torch.float16, 2)], ids=str
+)
 def test_half_precision_is_computed_in_float32(dtype: torch.dtype, d_state: int) -> None:
     inputs = scan_inputs(**TINY | {"d_state": d_state}, dtype=dtype)
     inputs["A"] = inputs["A"].float()
@@ -99,7 +106,7 @@ def test_half_precision_is_computed_in_float32(dtype: torch.dtype, d_state: int)
     assert got["last"].dtype == got["dA"].dtype == torch.float32
 
 
-@pytest.mark.parametrize("change", [("dt", 30.0), ("dt_bias", 14.0), ("A", 1000.0)])
+@pytest.mark.parametrize("change", [("dt", 30.0), slow(("dt_bias", 14.0)), slow(("A", 1000.0))])
 def test_extreme_steps_and_decays_in_float32(change: tuple[str, float]) -> None:
     name, factor = change
     inputs = scan_inputs(**TINY, dtype=torch.float32)
@@ -174,6 +181,7 @@ def test_restart_states_are_checked() -> None:
         triton_scan(given._replace(u=given.u.to("meta")), softplus=True, keep_states=True)
 
 
+@pytest.mark.slow
 def test_operator_passes_torchs_own_checks(unchecked: None) -> None:
     sizes = TINY | {"length": 5}
     inputs = {n: x.to(DEVICE) for n, x in scan_inputs(**sizes, dtype=torch.float32).items()}
@@ -192,6 +200,7 @@ def test_compiles_to_one_graph(unchecked: None) -> None:
     assert torch.equal(compiled(**inputs), scan(**inputs))
 
 
+@pytest.mark.slow
 def test_a_mamba_block_is_that_of_the_portable_backend() -> None:
     tokens = torch.randn(1, 10, 2)
     results = []
