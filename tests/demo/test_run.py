@@ -61,7 +61,14 @@ def test_commands_are_ones_that_we_have(tiny: DemoResult) -> None:
         build_parser().parse_args(line)
 
 
+@pytest.fixture
+def no_brain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Load none, which takes a second, where nothing looks at it."""
+    monkeypatch.setattr("umamba.demo.data.load_brain", lambda: None)
+
+
 @pytest.mark.nnunet
+@pytest.mark.usefixtures("no_brain")
 def test_finished_demonstration_is_kept_unless_told_otherwise(tiny: DemoResult) -> None:
     with pytest.raises(UMambaError, match="finished demonstration; --overwrite"):
         run_demo(DemoRequest(tiny.output, device="cpu", recipe=TINY))
@@ -72,6 +79,7 @@ def stop_here(*_: object) -> None:
     raise KeyboardInterrupt
 
 
+@pytest.mark.usefixtures("no_brain")
 @pytest.mark.parametrize("finished", [True, False])
 def test_an_earlier_demonstration_is_removed_and_nothing_else(
     finished: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -93,6 +101,7 @@ def test_an_earlier_demonstration_is_removed_and_nothing_else(
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
+@pytest.mark.usefixtures("no_brain")
 def test_folders_and_files_of_others_are_refused(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("mine")
     for output in (tmp_path, tmp_path / "thesis.tex"):
