@@ -14,7 +14,7 @@ import SimpleITK
 import torch
 
 from reference_cases import GOLDEN, relative_l2
-from toy import NAME, PLANS, folder_options, prepare_toy, read_json, voxels
+from toy import NAME, PLANS, folder_options, read_json, voxels
 from umamba.cli.main import main
 from umamba.nnunet.checkpoints.files import previous_of
 from umamba.system.environment import environment
@@ -22,14 +22,15 @@ from umamba.system.environment import environment
 pytestmark = pytest.mark.nnunet
 
 FEW = ["--epochs", "2", "--iterations", "6"]
+# Validation with mirroring takes eight times as long; only `trained` needs it.
+PLAIN = ["--validation-tta", "off"]
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A data set and plans made by our commands, on two workers."""
-    root = tmp_path_factory.mktemp("nnunet")
+def root(preprocessed_toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A data set, plans and preprocessed images made by our commands, on two workers."""
+    root = shutil.copytree(preprocessed_toy, tmp_path_factory.mktemp("nnunet") / "toy")
     with environment(nnUNet_def_n_proc="2", nnUNet_n_proc_DA="0"):
-        prepare_toy(root)
         yield root
 
 
@@ -150,7 +151,7 @@ def test_a_seed_fixes_the_weights_whatever_the_number_of_workers(root: Path) -> 
         copied = root / f"seeded_{name}"
         options = ["--raw", str(root / "raw"), "--preprocessed", str(root / "preprocessed")]
         command = ["train", "901", "3d_fullres", "1", "-p", PLANS, "--seed", "5"]
-        command += ["--epochs", "1", "--iterations", "3", "-device", "cpu", *options]
+        command += ["--epochs", "1", "--iterations", "3", "-device", "cpu", *PLAIN, *options]
         with environment(nnUNet_n_proc_DA=workers):
             assert main([*command, "--results", str(copied)]) == 0
         checkpoint = next(copied.rglob("checkpoint_final.pth"))
@@ -166,7 +167,7 @@ def test_an_interrupted_training_goes_on_as_it_was_begun(
 
     def command(name: str, *more: str) -> list[str]:
         options = ["--raw", str(root / "raw"), "--preprocessed", str(root / "preprocessed")]
-        options += ["--results", str(root / name), "-device", "cpu", *more]
+        options += ["--results", str(root / name), "-device", "cpu", *PLAIN, *more]
         return ["train", "901", "3d_fullres", "1", "-p", PLANS, *options]
 
     length = [*FEW, "--seed", "7"]
@@ -212,7 +213,7 @@ def test_validation_without_mirroring_predicts_as_disable_tta(
 ) -> None:
     results = tmp_path / "results"
     shutil.copytree(root / "results", results)
-    command = ["train", "901", "3d_fullres", "0", "-p", PLANS, "--val", "--validation-tta", "off"]
+    command = ["train", "901", "3d_fullres", "0", "-p", PLANS, "--val", *PLAIN]
     folders = ["--raw", str(root / "raw"), "--preprocessed", str(root / "preprocessed")]
     assert main([*command, "-device", "cpu", *folders, "--results", str(results)]) == 0
     fold = results / NAME / trained.name / "fold_0"
@@ -459,7 +460,7 @@ def test_regions_and_ignore_label_train(root: Path, capsys: pytest.CaptureFixtur
     plan += ["--patch-size", "8", "16", "16", "--configurations", "3d_fullres"]
     assert main([*plan, *folder_options(root)]) == 0
     train = ["train", name, "3d_fullres", "0", "--model", "umamba_enc", "--iterations", "2"]
-    assert main([*train, "-device", "cpu", *folder_options(root)]) == 0
+    assert main([*train, *PLAIN, "-device", "cpu", *folder_options(root)]) == 0
     summary = next((root / "results" / name).rglob("validation/summary.json"))
     assert set(read_json(summary)["mean"]) == {"(1, 2)", "2"}
     assert re.search(r"\(whole: [\d.]+, small: [\d.]+\)\n$", capsys.readouterr().out)
@@ -487,7 +488,7 @@ def test_cascade_trains_and_predicts(root: Path, tmp_path: Path) -> None:
     assert main([*train, *folder_options(root)]) == 2  # the first stage has not predicted yet
     for configuration in ("3d_lowres", "3d_cascade_fullres"):
         train = ["train", "901", configuration, "all", "-p", "Cascade", "--iterations", "2"]
-        assert main([*train, "-device", "cpu", *folder_options(root)]) == 0
+        assert main([*train, *PLAIN, "-device", "cpu", *folder_options(root)]) == 0
     model = root / "results" / NAME / "nnUNetTrainerUMamba__Cascade__"
     first = ["-m", f"{model}3d_lowres", "-f", "all", "-o", str(tmp_path / "first")]
     assert predict(root, *first) == 0
