@@ -26,6 +26,7 @@ __all__ = [
     "Rates",
     "measure",
     "measure_alarms",
+    "measure_one_rank",
     "simulate",
 ]
 
@@ -98,7 +99,6 @@ class Rates:
         mean_significant: The test of the mean is below 5 %.
         ranks_significant: Wilcoxon's test is below 5 %.
         verdict: The verdict is "better" or "worse".
-        one_rank: A model is given a range of one rank, as if it were beyond doubt.
         smallest_detectable_difference: Mean of it, in Dice points.
     """
 
@@ -106,7 +106,6 @@ class Rates:
     mean_significant: float
     ranks_significant: float
     verdict: float
-    one_rank: float
     smallest_detectable_difference: float
 
 
@@ -207,14 +206,11 @@ def measure(design: Design, repetitions: int, seed: int = 0) -> Rates:
         The rates.
     """
     rng = np.random.default_rng(seed)
-    comparisons, one_rank = [], []
+    comparisons = []
     for index in range(repetitions):
-        scores = simulate(design, rng)
         comparisons += compare_models(
-            scores, "baseline", design.structure, n_bootstrap=500, seed=index
+            simulate(design, rng), "baseline", design.structure, n_bootstrap=500, seed=index
         )
-        ranks = rank_stability(scores, design.structure, n_bootstrap=2)
-        one_rank.append(ranks is not None and ranks.models[0].rank_high == 1)
     return Rates(
         coverage=_share([_covers(comparison, design) for comparison in comparisons])
         if all(comparison.difference.includes_seed_variance for comparison in comparisons)
@@ -222,10 +218,22 @@ def measure(design: Design, repetitions: int, seed: int = 0) -> Rates:
         mean_significant=_share([c.p_difference < ALPHA for c in comparisons]),
         ranks_significant=_share([c.p_wilcoxon < ALPHA for c in comparisons]),
         verdict=_share([outcome(c) in ("better", "worse") for c in comparisons]),
-        one_rank=_share(one_rank),
         smallest_detectable_difference=100
         * float(np.mean([c.smallest_detectable_difference for c in comparisons])),
     )
+
+
+def measure_one_rank(design: Design, repetitions: int, seed: int = 0) -> float:
+    """Return how often a model is given a range of one rank, as if it were beyond doubt.
+
+    The comparisons are those that `measure` simulates.
+    """
+    rng = np.random.default_rng(seed)
+    one_rank = []
+    for _ in range(repetitions):
+        ranks = rank_stability(simulate(design, rng), design.structure, n_bootstrap=2)
+        one_rank.append(ranks is not None and ranks.models[0].rank_high == 1)
+    return _share(one_rank)
 
 
 def _covers(comparison: ModelComparison, design: Design) -> bool:
@@ -321,7 +329,7 @@ def _row(name: str, design: Design, repetitions: int) -> list[str]:
     detectable = null.smallest_detectable_difference
     effect = measure(replace(design, difference=detectable), max(repetitions // 4, 1), seed=1)
     rates = [null.coverage, null.mean_significant, null.ranks_significant, null.verdict]
-    shares = [_percent(rate) for rate in (*rates, null.one_rank)]
+    shares = [_percent(rate) for rate in (*rates, measure_one_rank(design, repetitions))]
     found = [f"{100 * rate:.0f} %" for rate in (effect.mean_significant, effect.verdict)]
     return [name, str(design.cases), *shares, f"{detectable:.1f}", *found]
 
