@@ -52,10 +52,9 @@ def selective_scan(
         initial_state: State before the first step; `None` means zero.
         return_last_state: Whether the state after the last step is returned as well; it is
             differentiable, in the dtype of the computation.
-        backend: `auto`; `cpu` (native code, the fastest on a CPU), `triton` (NVIDIA GPUs), `torch`
-            (chunk-parallel, any device) or `reference` (step by step; slow, exact). `None` takes
-            the environment variable `UMAMBA_SCAN_BACKEND`. A backend that cannot run is replaced by
-            `torch`, with a warning.
+        backend: `auto`, or a name of `umamba.ops.backends.BACKENDS`, which `umamba doctor` lists
+            with what each needs. `None` takes the environment variable `UMAMBA_SCAN_BACKEND`. A
+            backend that cannot run is replaced by `torch`, with a warning.
 
     Returns:
         The outputs, and the last state if requested.
