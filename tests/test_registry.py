@@ -28,12 +28,18 @@ def test_references_between_architectures_exist_and_end() -> None:
 
 
 def test_families() -> None:
-    assert registry.family_of("umamba_enc_official_nomamba") == ("umamba_enc", "#E69F00")
-    assert registry.family_of("resenc_xl") == ("resenc", "#332288")
-    assert registry.family_of("unetpp_nested") == ("unetpp", "#009E73")
+    assert registry.family_of("umamba_enc_official_nomamba") == "umamba_enc"
+    assert registry.family_of("resenc_xl") == "resenc"
+    assert registry.family_of("unetpp_nested") == "unetpp"
     assert registry.family_of("from_elsewhere") is None
-    colours = {(a.family, a.colour) for a in registry.architectures()}
-    assert len(colours) == len(dict(colours)) == len({colour for _, colour in colours})
+
+
+def test_each_family_has_a_colour_of_its_own() -> None:
+    colours = registry.family_colours()
+    assert colours["nnunet"] == "#333333"
+    assert len(set(colours.values())) == len(colours)
+    for a in registry.architectures():
+        assert a.colour == colours[a.family]
 
 
 def test_embedded_patches_merge_two_strides_of_deep_plans_only() -> None:

@@ -16,6 +16,7 @@ from umamba.topologies import (
 __all__ = [
     "Architecture",
     "architectures",
+    "family_colours",
     "family_of",
     "find_architecture",
     "find_planner",
@@ -292,10 +293,14 @@ def architectures() -> list[Architecture]:
     return list(_TABLE)
 
 
-def family_of(name: str) -> tuple[str, str] | None:
-    """Return family and colour of the architecture of this name; `None` if there is none."""
-    found = _BY_NAME.get(name)
-    return None if found is None else (found.family, found.colour)
+def family_of(name: str) -> str | None:
+    """Return the family of the architecture of this name; `None` if there is none."""
+    return _BY_NAME[name].family if name in _BY_NAME else None
+
+
+def family_colours() -> dict[str, str]:
+    """Return the colour of each family in figures."""
+    return {a.family: a.colour for a in _TABLE}
 
 
 def names() -> list[str]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from umamba.comparison.rows import ComparedModel
-from umamba.registry import family_of
+from umamba.registry import family_colours, family_of
 
 __all__ = [
     "FONT_SIZE",
@@ -22,8 +22,7 @@ __all__ = [
 
 WIDTH = 9.5  # width of a figure in inches
 FONT_SIZE = 11.0  # points
-# A family keeps its colour, whatever it is compared with; that of models from elsewhere is grey.
-_FROM_ELSEWHERE = (None, "#777777")
+_OTHER = "#777777"  # of models from elsewhere
 _LINES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)), (0, (9, 3)))
 _MARKERS = "osD^v"
 _LIGHTER = 0.35  # share of white in the colours of variants and controls
@@ -56,7 +55,7 @@ class ModelStyle:
 
 
 def model_styles(models: Sequence[ComparedModel]) -> dict[str, ModelStyle]:
-    """Give every model a style.
+    """Give every model a style; a family keeps its colour, whatever it is compared with.
 
     Args:
         models: The models of `results.json`.
@@ -65,9 +64,10 @@ def model_styles(models: Sequence[ComparedModel]) -> dict[str, ModelStyle]:
     styles = {}
     for model in sorted(models, key=lambda model: model.control_of is not None):
         name = model.name
-        family, colour = family_of(name) or _FROM_ELSEWHERE
+        family = family_of(name)
         index = counts.get(family, 0)
         counts[family] = index + 1
+        colour = family_colours().get(family or "", _OTHER)
         styles[name] = ModelStyle(
             colour=_lighten(colour) if index else colour,
             text=colour,
