@@ -11,9 +11,9 @@ from nnunetv2.imageio.reader_writer_registry import recursive_find_reader_writer
 
 from dataset_files import disc, findings_of, make, make_folders, noise, save, save_raw
 from umamba.datasets.checks import Case
-from umamba.datasets.description import READERS
 from umamba.images.contents import UnreadableFileError
 from umamba.images.files import read_image
+from umamba.images.formats import READERS
 from umamba.nnunet.image_readers import nnunet_reader
 from umamba.nnunet.prediction.inputs import check_case
 

@@ -13,7 +13,7 @@ from umamba.errors import DatasetError
 from umamba.images.checked_files import Reading
 from umamba.images.contents import Geometry, UnreadableFileError, numbers
 from umamba.images.facts import FileFacts
-from umamba.images.files import COLOUR_PNG_NOTE
+from umamba.images.png import COLOUR_PNG_NOTE
 from umamba.system.path_names import shown
 from umamba.system.terminal import one_line
 

@@ -24,14 +24,12 @@ from umamba.datasets.comparison import check_across, check_channel_count
 from umamba.datasets.labels import LabelRules
 from umamba.errors import DatasetError
 from umamba.images.checked_files import CheckedFiles, Reading
+from umamba.images.colours import DROPPED_ALPHA_NOTE
 from umamba.images.contents import Geometry, UnreadableFileError
 from umamba.images.facts import FileFacts
 from umamba.images.file_names import GEOMETRY_ENDINGS, split_ending
-from umamba.images.files import (
-    DROPPED_ALPHA_NOTE,
-    read_image,
-    write_image,
-)
+from umamba.images.files import read_image, write_image
+from umamba.images.formats import FORMATS
 from umamba.images.mask_values import integer_layer
 from umamba.system.progress import ShowProgress
 from umamba.system.publishing import publication
@@ -106,9 +104,7 @@ class _Layout:
     @property
     def reader(self) -> str | None:
         """The name of nnU-Net's reader, where nnU-Net would pick a wrong one by the ending."""
-        if self.ending not in (".tif", ".tiff"):
-            return None
-        return "NaturalImage2DIO" if self.n_dims == 2 else "Tiff3DIO"
+        return FORMATS[self.ending].reader_by_dims(self.n_dims)
 
 
 def create_dataset(request: DatasetRequest, progress: ShowProgress | None = None) -> CreatedDataset:
@@ -214,7 +210,7 @@ def _layout(request: DatasetRequest, facts: Sequence[CaseFacts]) -> _Layout:
 def _choose_ending(images: Sequence[FileFacts]) -> str:
     """Keep the images' format where nnU-Net reads it; masks follow the images."""
     endings = {split_ending(file.path)[1] for file in images}
-    endings = {".nii.gz" if ending == ".nii" else ending for ending in endings}
+    endings = {FORMATS[ending].saved_as or ending for ending in endings}
     if len(endings) == 1:
         return endings.pop()
     if endings & set(GEOMETRY_ENDINGS):

@@ -11,11 +11,11 @@ from typing import Any
 
 from umamba.datasets.checks import Problem
 from umamba.errors import DatasetError
-from umamba.images.file_names import ENDINGS, GEOMETRY_ENDINGS
+from umamba.images.file_names import ENDINGS
+from umamba.images.formats import READERS
 from umamba.system.path_names import listed
 
 __all__ = [
-    "READERS",
     "DescribedLabels",
     "channel_names",
     "check_description",
@@ -28,15 +28,6 @@ __all__ = [
     "values_of",
 ]
 
-# The endings that both we and nnU-Net's readers can read, whatever nnU-Net lists itself.
-READERS: Mapping[str, tuple[str, ...]] = {
-    "SimpleITKIO": GEOMETRY_ENDINGS,
-    "SimpleITKIOWithReorient": GEOMETRY_ENDINGS,
-    "NibabelIO": (".nii.gz", ".nii"),
-    "NibabelIOWithReorient": (".nii.gz", ".nii"),
-    "NaturalImage2DIO": (".png", ".tif", ".tiff"),
-    "Tiff3DIO": (".tif", ".tiff"),
-}
 _MOST_LABELS = 2**16  # of masks of 16 bits
 # Without these, nnU-Net's own converter fails.
 _OLD_NNUNET_KEYS = {"tensorImageSize", "numTest", "training", "test", "modality"}

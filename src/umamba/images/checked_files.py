@@ -18,7 +18,8 @@ from typing import Any
 
 from umamba.errors import UMambaError
 from umamba.images.facts import FileFacts
-from umamba.images.file_names import GEOMETRY_ENDINGS, split_ending
+from umamba.images.file_names import split_ending
+from umamba.images.formats import FORMATS
 from umamba.system.atomic_files import write_whole
 from umamba.system.environment import cache_folder
 from umamba.system.path_names import no_plain_file, shown
@@ -129,7 +130,7 @@ def _state(path: Path) -> tuple[int, ...] | None:
 
 def _key(path: Path, reader: str | None, *, is_mask: bool) -> str | None:
     ending = split_ending(path)[1]
-    usual = {".png": "NaturalImage2DIO", **dict.fromkeys(GEOMETRY_ENDINGS, "SimpleITKIO")}
+    usual = FORMATS[ending].usual_reader if ending else None
     content = hashlib.blake2b(digest_size=20)
     try:
         with path.open("rb") as file:
@@ -138,7 +139,7 @@ def _key(path: Path, reader: str | None, *, is_mask: bool) -> str | None:
     except OSError:
         return None
     kind = "mask" if is_mask else "image"
-    return f"{content.hexdigest()} {ending} {reader or usual.get(ending)} {kind}"
+    return f"{content.hexdigest()} {ending} {reader or usual} {kind}"
 
 
 def _load(file: Path | None) -> dict[str, dict[str, Any]]:

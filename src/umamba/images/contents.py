@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,8 @@ import numpy.typing as npt
 from umamba.system.limits import usable_memory
 
 __all__ = [
+    "Array",
+    "FileToRead",
     "Geometry",
     "HeaderConflict",
     "LoadedImage",
@@ -113,6 +115,23 @@ class HeaderConflict:
 def without_numbers(text: str) -> str:
     """Return a message without its numbers, so that the same one about other files is equal."""
     return re.sub(r"\([^()]*\)|\d[\d.e+-]*", "", text)
+
+
+class FileToRead(NamedTuple):
+    """A file, and how to read it.
+
+    Attributes:
+        path: The file.
+        ending: The ending of its name in lower case, one of `FORMATS`.
+        reader: nnU-Net's reader that will be used; `None` for the one that nnU-Net has for the
+            ending, of volumes SimpleITK's.
+        is_mask: Whether it is a mask.
+    """
+
+    path: Path
+    ending: str
+    reader: str | None = None
+    is_mask: bool = False
 
 
 @dataclass(frozen=True)

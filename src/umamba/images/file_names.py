@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from umamba.images.formats import FORMATS
 from umamba.system.path_names import is_hidden, is_utf8
 
 __all__ = [
@@ -25,8 +26,8 @@ __all__ = [
     "why_no_name",
 ]
 
-GEOMETRY_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha")
-ENDINGS = (*GEOMETRY_ENDINGS, ".png", ".tiff", ".tif")
+ENDINGS = tuple(FORMATS)
+GEOMETRY_ENDINGS = tuple(ending for ending, form in FORMATS.items() if form.has_geometry)
 
 # Images as well, but not ones that we read: they are listed if they lie in a folder of images.
 _OTHER_IMAGES = (

@@ -11,21 +11,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from umamba.images.contents import (
+    Array,
+    FileToRead,
     Geometry,
     LoadedImage,
     SkewedAxesError,
     UnreadableFileError,
     check_size,
 )
+from umamba.images.file_names import plain_ending
 from umamba.images.headers import nifti_conflicts, ras_geometry, text_conflicts
 from umamba.images.nifti import NiftiFile
 
-__all__ = ["read_volume", "silent_libraries", "write_volume"]
-
-Array = npt.NDArray[Any]
+__all__ = ["read", "silent_libraries", "write"]
 
 # All fields from which ITK derives the grid.
 _GRID_FIELDS = (
@@ -40,20 +40,17 @@ _SKEWED_FIX = (
 )
 
 
-def read_volume(path: Path, ending: str, reader: str | None) -> LoadedImage:
-    """Read one file.
-
-    Args:
-        path: The file.
-        ending: `.nii.gz`, `.nii`, `.nrrd` or `.mha`.
-        reader: nnU-Net's reader; by default SimpleITK.
-
-    Returns:
-        The voxels, channels first.
+def read(file: FileToRead) -> LoadedImage:
+    """Read all voxels of a file, as its reader does.
 
     Raises:
         UnreadableFileError: If the reader would refuse the file.
     """
+    with plain_ending(file.path) as named:
+        return replace(_read(named, file.ending, file.reader), path=file.path)
+
+
+def _read(path: Path, ending: str, reader: str | None) -> LoadedImage:
     by_nibabel = (reader or "").startswith("Nibabel")
     if ending in (".nii", ".nii.gz"):
         nifti = NiftiFile.read(path, ending, str(reader) if by_nibabel else "SimpleITKIO")
@@ -288,7 +285,7 @@ def _explained(error: RuntimeError) -> UnreadableFileError | RuntimeError:
     return error
 
 
-def write_volume(path: Path, array: Array, geometry: Geometry | None) -> None:
+def write(path: Path, array: Array, geometry: Geometry | None) -> None:
     """Write one 2D or 3D image without loss."""
     import SimpleITK
 

@@ -93,9 +93,10 @@ def test_an_alpha_channel_that_says_nothing_is_dropped(tmp_path: Path) -> None:
     assert not problems
     staging = tmp_path / "staging"
     staging.mkdir()
-    (path,) = input_files(facts, staging, ".png")
-    assert path.name == "image_0000.png"
-    assert np.array_equal(imread(path), rgba[..., :3])
+    for ending, written in ((".png", ".png"), (".bmp", ".tif")):  # which we do not write
+        (path,) = input_files(facts, staging, ending)
+        assert path.name == f"image_0000{written}"
+        assert np.array_equal(imread(path), rgba[..., :3])
 
 
 def test_models_of_nnunet_v1_name_modalities(tmp_path: Path) -> None:

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from umamba.datasets.checks import Case, CaseFacts, errors_of, inspect_case
-from umamba.datasets.description import READERS, channel_names
+from umamba.datasets.description import channel_names
 from umamba.errors import DatasetError
 from umamba.images.checked_files import Reading
 from umamba.images.file_names import (
+    ENDINGS,
     GEOMETRY_ENDINGS,
     is_image,
     link_or_copy,
@@ -18,6 +19,7 @@ from umamba.images.file_names import (
     why_no_name,
 )
 from umamba.images.files import read_image, write_image
+from umamba.images.formats import READERS
 from umamba.system.numerals import whole_number
 from umamba.system.path_names import listed, shown
 
@@ -218,7 +220,7 @@ def input_files(facts: CaseFacts, folder: Path, ending: str) -> list[Path]:
         path = file.path
         if file.departure and ending in _COLOUR_ENDINGS:  # an alpha channel that says nothing
             array = read_image(path).array
-            named = folder / f"image_{i:04d}{ending}"
+            named = folder / f"image_{i:04d}{ending if ending in ENDINGS else '.tif'}"
             write_image(named, array[0] if len(array) == 1 else array.transpose(1, 2, 0))
             path = named
         elif path.name != f"{case_id}_{i:04d}{_ending(path)}":
