@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,11 +14,18 @@ from typing import Any
 import pytest
 
 import umamba
-from faked_trainings import CASES, FakeExecutor, InlineProcess, write_dataset
+from faked_trainings import (
+    CASES,
+    FakeExecutor,
+    InlineProcess,
+    validation_cases,
+    write_dataset,
+)
 from toy import folder_options, prepare_toy
 from umamba.cli import main as cli
 from umamba.comparison.results import to_plain
 from umamba.comparison.runs import calls, collecting, cost
+from umamba.comparison.runs.cells import read_cell
 from umamba.nnunet import places
 from umamba.nnunet.paths import Paths
 
@@ -244,3 +252,62 @@ def test_options_of_a_cluster_go_together(
     assert cli.main(command(paths, *options)) == 2
     assert message in capsys.readouterr().err
     assert not (paths.require("results").parent / "out" / "cells").exists()
+
+
+_SLURM = """#!{bash}
+echo "$(basename "$0") $*" >>{root}/asked
+case "$(basename "$0") $*" in
+sbatch*) echo 7 ;;
+scontrol*partition) echo "PartitionName=all Default=YES MaxTime=UNLIMITED" ;;
+scontrol*config) echo "MaxArraySize = 1001" ;;
+squeue*) cat {root}/queue ;;
+esac
+"""
+
+
+@pytest.fixture
+def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with `queue`, which squeue shows, and `asked`, the commands that were run."""
+    root = tmp_path / "bin"
+    root.mkdir()
+    for name in ("sbatch", "squeue", "scontrol", "scancel"):
+        (root / name).write_text(_SLURM.format(bash=shutil.which("bash"), root=root))
+        (root / name).chmod(0o755)
+    (root / "queue").touch()
+    monkeypatch.setenv("PATH", str(root), prepend=os.pathsep)
+    return root
+
+
+def test_jobs_on_a_cluster_are_shown_submitted_looked_at_and_cancelled(
+    paths: Paths, slurm: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = paths.require("results").parent / "out"
+    on_slurm = ("--executor", "slurm", "--max-jobs", "3")
+    assert cli.main(command(paths, *on_slurm, "--print-jobs")) == 0
+    printed = capsys.readouterr().out
+    assert "#SBATCH --array=0-3%3\n" in printed
+    assert "#   3: unetpp_fold1_seed0\n" in printed
+    assert "#SBATCH --cpus-per-task=8\n#SBATCH --mem=17G\n" in printed  # 8 + 8 and some training
+    assert not out.exists()
+    assert cli.main(command(paths, *on_slurm, "--detach")) == 0
+    assert "4 jobs are with Slurm" in capsys.readouterr().out
+    (batch,) = (out / "slurm").glob("umamba-*")
+    cell = read_cell(out / "cells" / "unetpp_fold1_seed0.job.json")
+    assert cell.evaluation.cases == set(validation_cases(paths, 1))
+    (slurm / "queue").write_text(
+        f"{batch.name} 7_0 RUNNING 0 0 None\n{batch.name} 7_1 PENDING 1 0 BeginTime\n"
+        f"{batch.name} 7_2 PENDING 0 0 Resources\n{batch.name} 7_3 PENDING 0 0 Resources\n"
+    )
+    assert cli.main(command(paths, *on_slurm, "--detach")) == 0  # and nothing twice
+    capsys.readouterr()
+    assert cli.main(command(paths, *on_slurm, "--status")) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].split() == ["nnunet", "0", "1", "1", "0", "0"]
+    assert lines[2] == "  fold 0 seed 0: starts"
+    assert lines[3].split() == ["unetpp", "0", "0", "2", "0", "0"]
+    assert lines[4:] == ["1 wait, says Slurm: BeginTime", "2 wait, says Slurm: Resources"]
+    assert cli.main(command(paths, *on_slurm, "--cancel")) == 0
+    assert capsys.readouterr().out == "4 jobs cancelled; what they had saved is kept\n"
+    asked = (slurm / "asked").read_text().splitlines()
+    assert sum(line.startswith("sbatch") for line in asked) == 1
+    assert asked[-1] == "scancel 7"

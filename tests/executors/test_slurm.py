@@ -14,6 +14,7 @@ import pytest
 
 import counting_job
 from slurm_cluster import Cluster
+from umamba.errors import UMambaError
 from umamba.executors.jobs import Event, Executor, Job
 from umamba.executors.slurm.executor import SlurmExecutor
 from umamba.executors.slurm.site import Site
@@ -180,3 +181,24 @@ def test_an_orphan_of_a_lost_node_stops_and_the_job_goes_on(
     said = (tmp_path / "logs" / "a.log").read_text()
     assert f"taking over from process {orphan} on " in said
     assert not list((tmp_path / "a").glob("*partial*"))
+
+
+def test_what_slurm_refuses_is_one_line_and_nothing_is_in_the_queue(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    jobs = [counting(tmp_path, "a")]
+    for changes, message in {
+        ("partition", "lo"): "partition 'lo' does not exist; did you mean low",
+        ("partition", "short"): r"Requested time limit is invalid .*\(the script is .*job\.sh\)",
+        ("memory", "1T"): "node configuration is not available",
+    }.items():
+        with pytest.raises(UMambaError, match=message):
+            list(executor(tmp_path, time="10", **dict([changes])).run(jobs, StopRequest()))
+        assert cluster.command("squeue", "--noheader") == ""
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\necho No module named umamba >&2\nexit 1\n")
+    python.chmod(0o755)
+    message = rf"{python} cannot import umamba on .*: No module named umamba; .* all jobs are"
+    with pytest.raises(UMambaError, match=message):
+        list(executor(tmp_path, python=str(python)).run(jobs, StopRequest()))
+    assert not starts(tmp_path, "a")

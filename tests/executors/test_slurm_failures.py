@@ -14,6 +14,7 @@ from umamba.executors.slurm.batches import Batch, read_batches
 from umamba.executors.slurm.commands import SlurmCommands
 from umamba.executors.slurm.executor import SlurmExecutor
 from umamba.executors.slurm.site import EXAMPLE, Site, read_site
+from umamba.executors.slurm.trial import run_on_node
 from umamba.system.interruption import StopRequest
 
 PARTITIONS = """\
@@ -33,6 +34,7 @@ class FakeSlurm:
     def __init__(self, *states: str, refusal: str | None = None, limit: int = 1001) -> None:
         self.states, self.refusal, self.limit = list(states), refusal, limit
         self.scripts: list[str] = []
+        self.lines: list[str] = []
         self.asked: list[Sequence[str]] = []
         self.arrays: dict[str, tuple[int, int]] = {}
 
@@ -50,6 +52,7 @@ class FakeSlurm:
         if self.refusal is not None:
             return 1, "", f"sbatch: error: {self.refusal}\n"
         self.scripts.append(script)
+        self.lines.append((Path(words[-1]).parent / "jobs").read_text())
         name = Path(words[-1]).parent.name
         number = script.partition("--array=0-")[2].partition("\n")[0].partition("%")[0]
         self.arrays[name] = (len(self.arrays) + 7, int(number) + 1)
@@ -263,3 +266,49 @@ def test_a_damaged_batch_is_named(tmp_path: Path) -> None:
     (tmp_path / "slurm" / "umamba-1" / "batch.json").write_text('{"jobs": 3}')
     with pytest.raises(UMambaError, match=r"batch\.json is damaged; cancel its jobs by their name"):
         run(executor(tmp_path, FakeSlurm("")), jobs(tmp_path))
+
+
+class TrialSlurm(FakeSlurm):
+    """End the one job as `says`: its exit code, and its output."""
+
+    says = (1, "Versions\n")
+
+    def squeue(self, words: Sequence[str]) -> Any:
+        if len(self.states) == 1:
+            (batch,) = (Path(words[-1]).parent for words in self.asked if words[0] == "sbatch")
+            (batch / "0.0.ended").write_text(f"{self.says[0]}\n")
+            (batch.parent / "said").write_text(self.says[1])
+        return super().squeue(words)
+
+
+def test_a_trial_returns_what_the_node_says(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    slurm = TrialSlurm("", WAITS, WAITS, RUNS, "COMPLETED 0 0 None")
+    site = Site(poll_seconds=0.01)
+    assert run_on_node(site, ["doctor"], tmp_path, SlurmCommands(slurm)) == (1, "Versions\n")
+    told = capsys.readouterr().err.splitlines()
+    assert told == ["the job is waiting (BeginTime)", "the job is started", "the job is running"]
+    assert "set -- doctor\n" in slurm.lines[0]
+    slurm = TrialSlurm("", RUNS, "COMPLETED 0 0 None")
+    slurm.says = (2, "umamba doctor: no\n\n")
+    with pytest.raises(UMambaError, match=r"failed: umamba doctor: no \(it ran in .*every node"):
+        run_on_node(site, ["doctor"], tmp_path, SlurmCommands(slurm))
+    slurm = FakeSlurm("", RUNS, "FAILED 0 256 None")
+    with pytest.raises(UMambaError, match=r"failed: its script ended with 1; .*every node must"):
+        run_on_node(site, ["doctor"], tmp_path, SlurmCommands(slurm))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_trial_that_is_interrupted_is_cancelled(tmp_path: Path) -> None:
+    class Interrupted(FakeSlurm):
+        def squeue(self, words: Sequence[str]) -> Any:
+            if len(self.states) == 1 and self.count("scancel") == 0:
+                self.states.append(RUNS)
+                raise KeyboardInterrupt
+            return super().squeue(words)
+
+    slurm = Interrupted("", RUNS)
+    with pytest.raises(KeyboardInterrupt):
+        run_on_node(Site(poll_seconds=0.01), ["doctor"], tmp_path, SlurmCommands(slurm))
+    assert slurm.asked[-1] == ("scancel", "7")

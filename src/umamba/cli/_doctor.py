@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from pathlib import Path
 
 from umamba.cli.output import print_json
 from umamba.nnunet.paths import Paths, add_path_arguments
@@ -24,6 +25,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         ),
         epilog="example: umamba doctor --json",
     )
+    parser.add_argument(
+        "--slurm",
+        type=Path,
+        metavar="FILE.toml",
+        help="examine a node of a Slurm cluster, by a short job that is submitted as the file says",
+    )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     add_path_arguments(parser)
     parser.set_defaults(run=run)
@@ -31,6 +38,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def run(args: argparse.Namespace) -> int:
     """Examine everything, and print the report."""
+    if args.slurm is not None:
+        return _run_on_node(args)
     from dataclasses import asdict
 
     from umamba.doctor.report import examine
@@ -41,3 +50,16 @@ def run(args: argparse.Namespace) -> int:
     else:
         sys.stdout.write("\n".join(section.to_text() for section in sections))
     return 1 if any(section.problems for section in sections) else 0
+
+
+def _run_on_node(args: argparse.Namespace) -> int:
+    from umamba.executors.slurm.site import read_site
+    from umamba.executors.slurm.trial import run_on_node
+
+    command = ["doctor", *(["--json"] if args.json else [])]
+    for name, folder in vars(Paths.from_arguments(args)).items():
+        if folder is not None:
+            command += [f"--{name}", str(folder)]
+    code, said = run_on_node(read_site(args.slurm), command, Path.cwd())
+    sys.stdout.write(said)
+    return code
