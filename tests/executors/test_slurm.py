@@ -202,3 +202,31 @@ def test_what_slurm_refuses_is_one_line_and_nothing_is_in_the_queue(
     with pytest.raises(UMambaError, match=message):
         list(executor(tmp_path, python=str(python)).run(jobs, StopRequest()))
     assert not starts(tmp_path, "a")
+
+
+_MANY = """
+import sys, time
+from pathlib import Path
+from umamba.executors.jobs import Job
+from umamba.executors.slurm.executor import SlurmExecutor
+from umamba.executors.slurm.site import Site
+from umamba.system.interruption import StopRequest
+folder, began = Path(sys.argv[1]), time.monotonic()
+site = Site(partition="low", memory="100M", cpus=1, poll_seconds=5, python="/bin/true")
+jobs = [Job(f"{i}", ("x",), folder / "logs" / f"{i}") for i in range(1200)]
+events = SlurmExecutor(site, folder / "slurm").run(jobs, StopRequest())
+next(events)
+submitted = time.monotonic() - began
+codes = [event.exit_code for event in events if event.kind == "ended"]
+peak = Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]
+print(submitted, codes.count(0), int(peak) / 2**10, time.process_time())
+"""
+
+
+@pytest.mark.slow
+def test_many_jobs_need_little_of_who_submits_them(cluster: Cluster, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", _MANY, str(tmp_path)]
+    done = subprocess.run(command, check=True, timeout=1200, capture_output=True, text=True)
+    submitted, ended, peak_mib, own_seconds = map(float, done.stdout.split())
+    assert (submitted < 60, ended, peak_mib < 300, own_seconds < 60) == (True, 1200, True, True)
+    assert len(list((tmp_path / "slurm").glob("umamba-*"))) == 2  # of at most 1001
