@@ -96,6 +96,10 @@ def test_affinity_may_be_narrower_than_the_quota(
     assert available_cores(root) == 8
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 5}, raising=False)
     assert available_cores(root) == 2
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "1")  # on a cluster that leaves it to the job
+    assert available_cores(root) == 1
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "many")
+    assert available_cores(root) == 2
 
 
 def test_a_system_that_tells_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

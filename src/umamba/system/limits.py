@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 
+from umamba.system.environment import setting
+from umamba.system.numerals import whole_number
+
 __all__ = [
     "Limits",
     "available_cores",
@@ -76,10 +79,14 @@ def measure_limits(root: Path = _ROOT) -> Limits:
 
 
 def available_cores(root: Path = _ROOT) -> int:
-    """Return how many cores this process may use, by affinity and by the quota of its groups."""
+    """Return how many cores this process may use.
+
+    They are limited by its affinity, by the quota of its groups, and by what its Slurm job has
+    asked for: not every cluster confines jobs to their cores.
+    """
     own = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    quota = _core_quota(root)
-    return min(own or 1, quota) if quota else own or 1
+    granted = whole_number(setting("SLURM_CPUS_PER_TASK") or "")
+    return min(n for n in (own or 1, _core_quota(root), granted) if n)
 
 
 def usable_memory(root: Path = _ROOT) -> int:
