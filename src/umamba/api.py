@@ -25,6 +25,7 @@ from umamba.options import Request, describe_options
 from umamba.results import (
     ComparisonResult,
     EvaluationResult,
+    FoldsResult,
     ModelsResult,
     PlanResult,
     PredictionResult,
@@ -41,11 +42,13 @@ __all__ = [
     "compare",
     "evaluate",
     "manage_comparison",
+    "manage_training",
     "open_comparison",
     "plan",
     "predict",
     "run_comparison",
     "run_evaluation",
+    "run_fold",
     "run_planning",
     "run_prediction",
     "run_training",
@@ -110,14 +113,17 @@ def run_planning(request: PlanRequest) -> PlanResult:
 
 
 def run_training(request: TrainingRequest) -> TrainingResult:
-    """Train one fold, and predict its validation cases; data are preprocessed first if needed.
+    """Train folds, and predict their validation cases; data are preprocessed first if needed.
 
     Returns:
-        The folder of the fold, and the Dice of its validation.
+        The folder of the fold, and the Dice of its validation; for several folds, or with an
+        executor, a `FoldsResult` with the results of all.
 
     Raises:
         UMambaError: If anything requested is missing or does not fit.
     """
+    if request.is_spread:
+        return _run_folds(request)
     with _at_work(request.paths) as paths:
         from umamba.nnunet.training.folds import pick_device, train, validation_dice
 
@@ -125,6 +131,61 @@ def run_training(request: TrainingRequest) -> TrainingResult:
         with environment(**default_workers(device)):
             folder = train(replace(request, paths=paths, device=device))
     return TrainingResult(folder, *validation_dice(folder))
+
+
+def _run_folds(request: TrainingRequest) -> FoldsResult:
+    """Train several folds, each going on from where it is."""
+    with _at_work(request.paths) as paths:
+        from umamba.nnunet.fold_folders import fold_folder
+        from umamba.nnunet.training.folds import validation_dice
+        from umamba.nnunet.training.several import train_folds
+
+        with environment(**default_workers(request.device or "cpu")):
+            outcome = train_folds(replace(request, paths=paths))
+        folders = {fold: fold_folder(outcome.folder, fold) for fold in request.folds}
+        done = {
+            fold: TrainingResult(folder, *validation_dice(folder))
+            for fold, folder in folders.items()
+            if fold not in outcome.failed
+        }
+    return FoldsResult.of(outcome.folder, done, outcome.failed)
+
+
+def run_fold(request: TrainingRequest) -> None:
+    """Do what is left to do for one fold, in a job of `run_training`.
+
+    Raises:
+        UMambaError: If the fold holds another training, or anything is missing.
+    """
+    with _at_work(request.paths) as paths:
+        from umamba.nnunet.training.folds import pick_device
+        from umamba.nnunet.training.several import continue_fold
+
+        device = pick_device(request.device)
+        with environment(**default_workers(device)):
+            continue_fold(replace(request, paths=paths, device=device))
+
+
+def manage_training(request: TrainingRequest, what: str) -> str:
+    """Have the jobs of folds written, submitted, told of or cancelled.
+
+    Args:
+        request: The training.
+        what: `print-jobs`, `detach`, `status` or `cancel`.
+
+    Returns:
+        What is to be said.
+
+    Raises:
+        UMambaError: If anything requested is missing or does not fit.
+    """
+    with _at_work(request.paths) as paths:
+        from umamba.nnunet.managing import MANAGED
+        from umamba.nnunet.training.several import jobs_folder, jobs_left
+
+        request = replace(request, paths=paths)
+        ready = what == "detach"
+        return MANAGED[what](request, jobs_folder(request), lambda: jobs_left(request, ready=ready))
 
 
 def run_prediction(request: PredictionRequest) -> PredictionResult:

@@ -1,9 +1,9 @@
 """The results of the Python API's functions: fields, a pandas table, a table in Jupyter."""
 
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import isnan
+from math import isnan, nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ComparisonResult",
     "EvaluationResult",
+    "FoldsResult",
     "PlanResult",
     "PredictionResult",
     "Tabular",
@@ -136,6 +137,51 @@ class TrainingResult(Tabular):
     def rows(self) -> list[Row]:
         """Return a row per label."""
         return [{"label": label, "dice": value} for label, value in self.dice.items()]
+
+
+@dataclass(frozen=True)
+class FoldsResult(TrainingResult):
+    """The outcome of training several folds of a model.
+
+    Attributes:
+        folder: The folder of the model.
+        dice: Means of the folds' Dice, per label or region; NaN where no fold has it.
+        mean_dice: The mean of the folds' Dice over the foreground.
+        folds: The result of each fold that is finished.
+        failed: Folds that failed, with the reason.
+    """
+
+    folds: Mapping[str, TrainingResult] = field(default_factory=dict)
+    failed: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls, folder: Path, folds: Mapping[str, TrainingResult], failed: Mapping[str, str]
+    ) -> "FoldsResult":
+        """Return the result from those of the folds."""
+        labels = {label for result in folds.values() for label in result.dice}
+        dice = {
+            label: _mean(result.dice.get(label, nan) for result in folds.values())
+            for label in sorted(labels)
+        }
+        mean = _mean(result.mean_dice for result in folds.values())
+        return cls(folder, dice, mean, folds, failed)
+
+    def __str__(self) -> str:
+        counts = f"{len(self.folds)} folds, {len(self.failed)} failed"
+        return f"{self.folder}: {counts}, validation Dice {self.mean_dice:.4f}"
+
+    def rows(self) -> list[Row]:
+        """Return a row per fold and label."""
+        return [
+            {"fold": fold, **row} for fold, result in self.folds.items() for row in result.rows()
+        ]
+
+
+def _mean(values: Iterable[float]) -> float:
+    """Return the mean of the values that are defined; NaN if there are none."""
+    defined = [value for value in values if not isnan(value)]
+    return sum(defined) / len(defined) if defined else nan
 
 
 @dataclass(frozen=True)

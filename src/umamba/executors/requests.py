@@ -1,8 +1,9 @@
 """The options of every command that has its work done in jobs, here or on a cluster."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 from umamba.errors import UMambaError
 from umamba.option_checks import folder_or_file, positive
@@ -22,6 +23,9 @@ DEVICE = option(
 
 _OWN_OPTIONS = {"local": ("workers",), "slurm": ("slurm", "max_jobs")}
 _OWN_OPTIONS["ray"] = ("ray_address", "max_jobs")
+_OF_EXECUTORS = ("workers", "slurm", "ray_address", "max_jobs")
+
+Asked = TypeVar("Asked", bound="ExecutorRequest")
 
 
 def executor_option(default: str) -> Mapping[str, Option]:
@@ -82,6 +86,11 @@ class ExecutorRequest(Request):
         ),
     )
 
+    def alone(self: Asked, **changes: Any) -> Asked:
+        """Return the request of a job, which has no executor."""
+        none = dict.fromkeys(("executor", *_OF_EXECUTORS))
+        return replace(self, **(none | changes))
+
     def __post_init__(self) -> None:
         """Check every value, and that each goes with the executor.
 
@@ -90,7 +99,7 @@ class ExecutorRequest(Request):
         """
         super().__post_init__()
         own = _OWN_OPTIONS.get(self.executor or "", ())
-        for name in ("workers", "slurm", "ray_address", "max_jobs"):
+        for name in _OF_EXECUTORS:
             fitting = " or ".join(where for where, names in _OWN_OPTIONS.items() if name in names)
             if getattr(self, name) is not None and name not in own:
                 msg = f"{name} is for executor {fitting}; give that as well, or leave {name} out"

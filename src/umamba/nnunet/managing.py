@@ -12,6 +12,8 @@ from umamba.nnunet.places import slurm_executor
 
 __all__ = ["MANAGED", "cancel_jobs", "detach_jobs", "shown_scripts", "slurm_of"]
 
+Jobs = Callable[[], Sequence[Job]]
+
 
 def slurm_of(request: ExecutorRequest, folder: Path) -> SlurmExecutor:
     """Return what runs, or has run, jobs that go on without this process.
@@ -66,31 +68,32 @@ def cancel_jobs(slurm: SlurmExecutor) -> str:
     return f"{slurm.cancel()} jobs cancelled; what they had saved is kept\n"
 
 
-def _print_jobs(request: ExecutorRequest, folder: Path, jobs: Sequence[Job]) -> str:
-    return shown_scripts(slurm_of(request, folder), jobs)
+def _print_jobs(request: ExecutorRequest, folder: Path, jobs: Jobs) -> str:
+    return shown_scripts(slurm_of(request, folder), jobs())
 
 
-def _detach(request: ExecutorRequest, folder: Path, jobs: Sequence[Job]) -> str:
+def _detach(request: ExecutorRequest, folder: Path, jobs: Jobs) -> str:
+    slurm, left = slurm_of(request, folder), jobs()
     with submitting(folder):
-        return detach_jobs(slurm_of(request, folder), jobs)
+        return detach_jobs(slurm, left)
 
 
-def _status(request: ExecutorRequest, folder: Path, jobs: Sequence[Job]) -> str:
+def _status(request: ExecutorRequest, folder: Path, jobs: Jobs) -> str:
     queued = slurm_of(request, folder).states()
     lines = []
-    for job in jobs:
+    for job in jobs():
         found = queued.get(job.name)
         state = "not in the queue" if found is None else f"{found.state.lower()} ({found.reason})"
         lines.append(f"{job.name}: {state}, log in {job.log}\n")
     return "".join(lines) or "nothing is left to do\n"
 
 
-def _cancel(request: ExecutorRequest, folder: Path, jobs: Sequence[Job]) -> str:  # noqa: ARG001
+def _cancel(request: ExecutorRequest, folder: Path, _: Jobs) -> str:
     return cancel_jobs(slurm_of(request, folder))
 
 
 # What commands can do with the jobs that are left to do, by the name of the option.
-MANAGED: Mapping[str, Callable[[ExecutorRequest, Path, Sequence[Job]], str]] = {
+MANAGED: Mapping[str, Callable[[ExecutorRequest, Path, Jobs], str]] = {
     "print-jobs": _print_jobs,
     "detach": _detach,
     "status": _status,

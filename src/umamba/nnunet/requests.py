@@ -1,12 +1,14 @@
 """Requests to plan and train: keywords of the Python API, and options of commands."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from umamba.executors.requests import DEVICE
+from umamba.executors.requests import ExecutorRequest
 from umamba.nnunet.paths import Paths, path_options
 from umamba.option_checks import (
+    fold_numbers,
     folder_or_file,
     model_name,
     natural,
@@ -180,21 +182,21 @@ class PlanRequest(Request):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingRequest(Request):
+class TrainingRequest(ExecutorRequest):
     """One fold to train."""
 
     dataset: str | int = field(metadata=DATASET)
     configuration: str = field(metadata=CONFIGURATION)
     fold: str | int = field(
         metadata=argument(
-            "fold whose cases are used for validation: 0 to 4; or all, to train on all cases",
+            "fold whose cases are used for validation: 0 to 4; or all, to train on all cases; or "
+            "several, such as 0-4 or 0,2, each of which goes on from where it is",
             check=text,
         )
     )
     plans_name: str | None = field(default=None, metadata=PLANS)
     model: str | None = field(default=None, metadata=MODEL)
     trainer: str = field(default="nnUNetTrainerUMamba", metadata=TRAINER)
-    device: str | None = field(default=None, metadata=DEVICE)
     epochs: int | None = field(
         default=None,
         metadata=option("default: 1000, of 250 iterations", check=positive, metavar="N"),
@@ -269,6 +271,21 @@ class TrainingRequest(Request):
     )
     trust_plans: bool = field(default=False, metadata=TRUST)
     paths: Paths = field(default=Paths(), metadata=path_options())
+
+    @property
+    def folds(self) -> tuple[str, ...]:
+        """Return the folds, of which there may be several.
+
+        Raises:
+            UMambaError: If what looks like a list of folds is not one.
+        """
+        fold = str(self.fold)
+        return tuple(map(str, fold_numbers(fold))) if re.search("[,-]", fold) else (fold,)
+
+    @property
+    def is_spread(self) -> bool:
+        """Return whether there are several folds, or an executor that runs them in jobs."""
+        return self.executor is not None or len(self.folds) > 1
 
     @property
     def plans(self) -> str:
