@@ -7,7 +7,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from umamba.reporting.figures import TEXT, house_style, save_figure
-from umamba.reporting.tables import markdown_table
+from umamba.reporting.tables import Note, Table, markdown_table
 
 
 def test_numbers_are_to_the_right_and_nothing_breaks_a_table() -> None:
@@ -18,6 +18,25 @@ def test_numbers_are_to_the_right_and_nothing_breaks_a_table() -> None:
         "| net   |   0.5 | out of luck \\| memory |",
         "| a     | 10.25 |                       |",
     ]
+
+
+def test_a_table_stands_between_its_title_and_its_notes() -> None:
+    notes = (Note("Empty masks:", ("prediction: net 1.",)), Note("Means over cases."))
+    rows = (("**net** (baseline)", "0.5"),)
+    table = Table(("model", "Dice"), rows, title="Scores", notes=notes)
+    assert table.to_markdown().splitlines() == [
+        "Scores:",
+        "",
+        "| model              | Dice |",
+        "| ------------------ | ---: |",
+        "| **net** (baseline) |  0.5 |",
+        "",
+        "Empty masks:",
+        "- prediction: net 1.",
+        "",
+        "Means over cases.",
+    ]
+    assert Table(("model", "Dice"), (), title="Scores", notes=notes).to_markdown() == ""
 
 
 def test_the_style_is_for_one_figure_and_its_files_are_always_the_same(tmp_path: Path) -> None:

@@ -89,13 +89,12 @@ def test_agreement_is_in_the_results_and_the_summary() -> None:
     # a signed difference makes no model better
     assert again.of("volume_bias").comparisons == ()
     assert again.of("volume_bias").rank_stability is None
-    lines = volumes_table(again).splitlines()
-    cells = [cell.strip() for cell in lines[2].split("|")][1:-1]
+    cells = volumes_table(again).rows[0]
     minus = "\N{MINUS SIGN}"
-    assert cells[:3] == ["organ", "net", "3"]
+    assert cells[:3] == ("organ", "net", "3")
     assert cells[3].startswith(f"{minus}0.67 [")
-    assert cells[4:] == ["3.06", f"{minus}6.65 to 5.32"]
-    assert volumes_table(results_of([finished(training)], [])) == ""
+    assert cells[4:] == ("3.06", f"{minus}6.65 to 5.32")
+    assert volumes_table(results_of([finished(training)], [])).to_markdown() == ""
 
 
 def test_a_metric_that_some_trainings_were_not_measured_by_is_undefined_there() -> None:

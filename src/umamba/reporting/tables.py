@@ -1,10 +1,55 @@
-"""Tables in Markdown that are readable as they stand."""
+"""Tables of reports, and their layout in Markdown that is readable as it stands."""
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 from umamba.system.terminal import one_line
 
-__all__ = ["markdown_table"]
+__all__ = ["Note", "Table", "markdown_list", "markdown_table"]
+
+
+@dataclass(frozen=True)
+class Note:
+    """A paragraph below a table, and a list that belongs to it; either may be empty."""
+
+    text: str = ""
+    items: tuple[str, ...] = ()
+
+    def to_markdown(self) -> str:
+        """Return paragraph and list."""
+        return "\n".join(filter(None, [self.text, markdown_list(self.items)]))
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of formatted cells, which reports lay out in their own way.
+
+    Args:
+        header: Titles of the columns.
+        rows: The cells of the body; `**` around a part makes it bold.
+        texts: Columns that hold text; the others hold numbers.
+        title: A line above; "" for none.
+        notes: Explanations below.
+    """
+
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    texts: tuple[int, ...] = (0,)
+    title: str = ""
+    notes: tuple[Note, ...] = ()
+
+    def to_markdown(self) -> str:
+        """Return title, table and notes; nothing if the table has no rows."""
+        if not self.rows:
+            return ""
+        title = f"{self.title}:" if self.title else ""
+        body = "\n".join(markdown_table([self.header, *self.rows], self.texts))
+        return "\n\n".join(filter(None, [title, body, *(n.to_markdown() for n in self.notes)]))
+
+
+def markdown_list(items: Sequence[str]) -> str:
+    """Return a list with a line for each item."""
+    return "\n".join(f"- {item}" for item in items)
 
 
 def markdown_table(rows: Sequence[Sequence[str]], texts: Collection[int] = ()) -> list[str]:

@@ -8,6 +8,7 @@ from umamba.comparison.report import summary_notes as notes
 from umamba.comparison.report import summary_tables as tables
 from umamba.comparison.report.gallery import Gallery
 from umamba.comparison.results import Results
+from umamba.reporting.tables import Table, markdown_list
 
 __all__ = ["summarize"]
 
@@ -50,12 +51,13 @@ def summarize(
         Markdown, with paths relative to the folder of results.
     """
     dataset, baseline = results.dataset, results.settings.baseline
+    settings = notes.settings_texts(results, manifest)
     parts = [
         f"# {dataset.name}, {dataset.configuration}: models against {baseline}",
         _verdicts(results),
         _figure(figures, "paired_differences"),
         "## Models",
-        tables.models_table(results),
+        tables.models_table(results).to_markdown(),
         _figure(figures, "rank_stability"),
         _section("### Models and their controls", tables.controls_table(results)),
         _section("### False alarms and misses", tables.detection_table(results)),
@@ -64,17 +66,20 @@ def summarize(
         _section("### All metrics", tables.metrics_table(results)),
         _section("### Agreement of volumes", tables.volumes_table(results)),
         _section("## Cost", _figure(figures, "dice_against_cost"), costs.cost_table(results)),
-        _section("## Training", _figure(figures, "learning_curves"), costs.dynamics_table(results)),
+        _section(
+            "## Training", _figure(figures, "learning_curves"), *costs.dynamics_tables(results)
+        ),
         _section(
             "## Objects by size", _figure(figures, "size_strata"), tables.strata_table(results)
         ),
         _gallery(gallery),
         "## Trainings",
         notes.trainings_text(results),
+        notes.left_out_table(results).to_markdown(),
         "## Settings",
-        notes.settings_text(results, manifest),
+        markdown_list([f"{title}: {says}" for title, says in settings.items()]),
         "## What this does not show",
-        notes.limits_text(results),
+        markdown_list(notes.limits_texts(results)),
         "Files: [results.json](results.json), [cases.csv](cases.csv), [models.csv](models.csv), "
         "[manifest.json](manifest.json).",
     ]
@@ -98,9 +103,10 @@ def _figure(figures: Sequence[str], name: str) -> str:
     return f"[![{title}](figures/{name}.png)](figures/{name}.svg)\n\n<sub>{_CAPTIONS[name]}</sub>"
 
 
-def _section(heading: str, *parts: str) -> str:
+def _section(heading: str, *parts: str | Table) -> str:
     """Return a section; nothing if all its parts are empty."""
-    return "\n\n".join([heading, *filter(None, parts)]) if any(parts) else ""
+    texts = [part if isinstance(part, str) else part.to_markdown() for part in parts]
+    return "\n\n".join([heading, *filter(None, texts)]) if any(texts) else ""
 
 
 def _gallery(gallery: Gallery) -> str:

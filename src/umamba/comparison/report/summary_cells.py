@@ -1,4 +1,4 @@
-"""Formatting of numbers and tables in a summary."""
+"""Formatted numbers, and tables of them, for the reports of a comparison."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -11,7 +11,7 @@ from umamba.comparison.records import (
     ModelRank,
     ModelSummary,
 )
-from umamba.reporting.tables import markdown_table
+from umamba.reporting.tables import Note, Table
 
 __all__ = [
     "MISSING",
@@ -71,15 +71,30 @@ def p_value(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def table(rows: Sequence[Sequence[str]], texts: Iterable[int] = (0,)) -> str:
-    """Lay out a table, leaving out empty columns; return nothing if there is no body."""
-    if len(rows) < 2:
-        return ""
-    known = [
-        column for column in range(len(rows[0])) if any(row[column] != MISSING for row in rows[1:])
-    ]
-    kept = [[row[column] for column in known] for row in rows]
-    return "\n".join(markdown_table(kept, [known.index(text) for text in texts if text in known]))
+def table(
+    rows: Sequence[Sequence[str]],
+    texts: Iterable[int] = (0,),
+    *,
+    title: str = "",
+    notes: Iterable[str | Note] = (),
+) -> Table:
+    """Make a table of rows, the first of which is its header, leaving out empty columns.
+
+    Args:
+        rows: Formatted cells.
+        texts: Columns that hold text.
+        title: A line above.
+        notes: Explanations below.
+    """
+    header, *body = rows
+    known = [i for i in range(len(header)) if any(row[i] != MISSING for row in body)]
+    return Table(
+        header=tuple(header[i] for i in known),
+        rows=tuple(tuple(row[i] for i in known) for row in body),
+        texts=tuple(known.index(text) for text in texts if text in known),
+        title=title,
+        notes=tuple(Note(note) if isinstance(note, str) else note for note in notes),
+    )
 
 
 def by_model(rows: Iterable[_OfModel]) -> dict[str, _OfModel]:

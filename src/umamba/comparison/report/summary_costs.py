@@ -7,11 +7,12 @@ from umamba.comparison.learning_records import Reached
 from umamba.comparison.report.summary_cells import MISSING, number, table
 from umamba.comparison.results import Results
 from umamba.comparison.rows import Cost
+from umamba.reporting.tables import Table
 
-__all__ = ["cost_table", "dynamics_table"]
+__all__ = ["cost_table", "dynamics_tables"]
 
 
-def cost_table(results: Results) -> str:
+def cost_table(results: Results) -> Table:
     """Return the table of the models' costs."""
     hours: dict[str, list[float]] = {}
     for training in results.trainings:
@@ -43,35 +44,32 @@ def cost_table(results: Results) -> str:
         "float32 on random data. The hours are those that the trainings took, whatever else the "
         "machine was doing: compare models by the seconds."
     )
-    body = table(rows)
-    return f"{body}\n\n{explained}" if body else ""
+    return table(rows, notes=[explained])
 
 
-def dynamics_table(results: Results) -> str:
-    """Return the table of the models' speed of learning."""
+def dynamics_tables(results: Results) -> list[Table]:
+    """Return the tables of the models' speed of learning."""
     dynamics = results.dynamics
     shares = [f"{r.share * 100:.0f} %" for d in dynamics.values() for r in d.own_best]
     shares = list(dict.fromkeys(shares))
     baseline = results.settings.baseline
-    tables = [
+    return [
         _reached_table(results, "own_best", "Epochs (hours) to a share of its own best", shares),
         _reached_table(
             results, "baseline_best", f"Epochs (hours) to a share of {baseline}'s best", shares
         ),
-        _area_table(results),
+        *_area_table(results),
     ]
-    return "\n\n".join(filter(None, tables))
 
 
-def _reached_table(results: Results, key: str, title: str, shares: Sequence[str]) -> str:
+def _reached_table(results: Results, key: str, title: str, shares: Sequence[str]) -> Table:
     rows = [["model", *shares]]
     rows += [
         [name, *(_reached(r) for r in getattr(results.dynamics[name], key))]
         for name in results.model_names
         if name in results.dynamics
     ]
-    body = table(rows)
-    return f"{title}:\n\n{body}" if body else ""
+    return table(rows, title=title)
 
 
 def _reached(reached: Reached) -> str:
@@ -85,12 +83,12 @@ def _reached(reached: Reached) -> str:
     return text if epochs.n == n else f"{text}, {epochs.n} of {n}"
 
 
-def _area_table(results: Results) -> str:
-    """Return the table of best Dice and areas under the curves."""
+def _area_table(results: Results) -> list[Table]:
+    """Return the table of best Dice and areas under the curves, if there are any."""
     dynamics = results.dynamics
     first = next(iter(dynamics.values()), None)
     if first is None:
-        return ""
+        return []
     epochs, hours = (
         number(getattr(first, f"{t}_compared"), d) for t, d in (("epochs", 0), ("hours", 2))
     )
@@ -123,4 +121,4 @@ def _area_table(results: Results) -> str:
         "Dice here is the smoothed pseudo Dice on validation patches. ± is the standard deviation "
         "over seeds; the mean Dice over a period is the area under the curve divided by its length."
     )
-    return f"{table(rows)}\n\n{explained}"
+    return [table(rows, notes=[explained])]

@@ -4,16 +4,17 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from umamba.comparison.report.summary_cells import table
 from umamba.comparison.results import Results
 from umamba.comparison.statistics.variance import FEWEST_FOLDS
 from umamba.evaluation.settings import EvaluationSettings
-from umamba.reporting.tables import markdown_table
+from umamba.reporting.tables import Table
 
-__all__ = ["limits_text", "settings_text", "trainings_text"]
+__all__ = ["left_out_table", "limits_texts", "settings_texts", "trainings_text"]
 
 
 def trainings_text(results: Results) -> str:
-    """Return the number of trainings, and a list of those missing or left out, with reasons."""
+    """Return the number of trainings by what became of them."""
     trainings = results.trainings
     counts = Counter(t.status for t in trainings if t.source == "compare")
     counted = ", ".join(f"{counts[status]} {status}" for status in sorted(counts))
@@ -24,7 +25,6 @@ def trainings_text(results: Results) -> str:
         if n_stock
         else ""
     )
-    missing = [t for t in trainings if not t.compared]
     n_shared = sum(t.shares_seed for t in trainings)
     shared = (
         f" {n_shared} used the same random numbers in every fold, as older versions did: the "
@@ -32,9 +32,11 @@ def trainings_text(results: Results) -> str:
         if n_shared
         else ""
     )
-    text = f"{counted}{stock}.{shared}"
-    if not missing:
-        return text
+    return f"{counted}{stock}.{shared}"
+
+
+def left_out_table(results: Results) -> Table:
+    """Return the table of the trainings that are missing or left out, with reasons."""
     rows = [["model", "fold", "seed", "status", "reason why it is not compared"]]
     rows += [
         [
@@ -44,13 +46,14 @@ def trainings_text(results: Results) -> str:
             t.status,
             t.reason or "not finished",
         ]
-        for t in missing
+        for t in results.trainings
+        if not t.compared
     ]
-    return "\n".join([text, "", *markdown_table(rows, (0, 3, 4))])
+    return table(rows, (0, 3, 4))
 
 
-def settings_text(results: Results, manifest: Mapping[str, Any]) -> str:
-    """Return a list of the settings that the numbers depend on."""
+def settings_texts(results: Results, manifest: Mapping[str, Any]) -> dict[str, str]:
+    """Return the settings that the numbers depend on, by their titles."""
     settings, dataset = results.settings, results.dataset
     evaluation, analysis, unit = settings.evaluation, settings.analysis, dataset.spacing_unit
     budget = ", ".join(f"{amount:,} {kind}" for kind, amount in settings.budget.items())
@@ -80,7 +83,7 @@ def settings_text(results: Results, manifest: Mapping[str, Any]) -> str:
         "Machine": _machine(manifest),
         "Versions": ", ".join(f"{n} {v}" for n, v in sorted(manifest.get("versions", {}).items())),
     }
-    return "\n".join(f"- {title}: {says}" for title, says in items.items() if says)
+    return {title: str(says) for title, says in items.items() if says}
 
 
 def _labels(labels: Mapping[str, Any]) -> str:
@@ -134,8 +137,8 @@ def _few_folds(results: Results) -> str:
     )
 
 
-def limits_text(results: Results) -> str:
-    """Return a list of what the numbers do not show."""
+def limits_texts(results: Results) -> list[str]:
+    """Return sentences on what the numbers do not show."""
     dice = results.dice
     unsure = [s.model for s in dice.summaries if not s.estimate.includes_seed_variance]
     partial = [f"{c.model} {c.n_cases_left_out}" for c in dice.comparisons if c.n_cases_left_out]
@@ -172,4 +175,4 @@ def limits_text(results: Results) -> str:
         *(f"Cost of {model}: {problem}." for model, problem in problems.items()),
         f"The cost of {', '.join(lacking)} was not measured." if lacking else "",
     ]
-    return "\n".join(f"- {item}" for item in items if item)
+    return [item for item in items if item]

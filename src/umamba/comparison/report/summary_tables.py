@@ -22,6 +22,7 @@ from umamba.comparison.report.summary_cells import (
     table,
 )
 from umamba.comparison.results import Results
+from umamba.reporting.tables import Note, Table
 
 __all__ = [
     "controls_table",
@@ -35,7 +36,7 @@ __all__ = [
 ]
 
 
-def models_table(results: Results) -> str:
+def models_table(results: Results) -> Table:
     """Return the table of each model's mean Dice, difference to the baseline, and evidence."""
     summaries = by_model(results.dice.summaries)
     comparisons = by_model(results.dice.comparisons)
@@ -77,7 +78,7 @@ def models_table(results: Results) -> str:
         "these trained networks). d_z and the rank-biserial correlation are effect sizes of the "
         "differences per case; SD over seeds is that of the mean, in Dice points."
     )
-    return f"{table(rows)}\n\n{explained}"
+    return table(rows, notes=[explained])
 
 
 def _evidence(comparison: ModelComparison | None) -> list[str]:
@@ -99,7 +100,7 @@ def _seeds(summary: ModelSummary | None) -> str:
     return ", ".join(named)
 
 
-def controls_table(results: Results) -> str:
+def controls_table(results: Results) -> Table:
     """Return the table of each model against its own controls."""
     head = [
         "model",
@@ -116,7 +117,7 @@ def controls_table(results: Results) -> str:
     return table(rows, (0, 1))
 
 
-def sensitivity_table(results: Results) -> str:
+def sensitivity_table(results: Results) -> Table:
     """Return the table of the differences in Dice under other assumptions."""
     head = [
         "model",
@@ -145,11 +146,10 @@ def sensitivity_table(results: Results) -> str:
         "The tables and verdicts above use the wider of the first two. The last takes the mean of "
         "each fold as a single number, as if only the training data varied."
     )
-    body = table(rows, (0, 1))
-    return f"{body}\n\n{explained}" if body else ""
+    return table(rows, (0, 1), notes=[explained])
 
 
-def detection_table(results: Results) -> str:
+def detection_table(results: Results) -> Table:
     """Return the table of false alarms and misses."""
     rows = [
         [
@@ -174,8 +174,7 @@ def detection_table(results: Results) -> str:
         "A false alarm is a label predicted in a case without it; a miss is a label of a case that "
         "is not predicted at all. Both are counted per case, label and training."
     )
-    body = table(rows, (0, 1))
-    return f"{body}\n\n{explained}" if body else ""
+    return table(rows, (0, 1), notes=[explained])
 
 
 def _rate(rate: Rate) -> list[str]:
@@ -186,7 +185,7 @@ def _rate(rate: Rate) -> list[str]:
     return [of, f"{number(rate.rate, 1, factor=POINTS)} [{low}, {high}]"]
 
 
-def groups_table(results: Results) -> str:
+def groups_table(results: Results) -> Table:
     """Return the table of differences in Dice by subgroup, and the interactions."""
     found = results.dice.groups
     rows = [
@@ -204,26 +203,25 @@ def groups_table(results: Results) -> str:
         for comparison in found
         for group in comparison.groups
     ]
-    says = [_interaction(comparison) for comparison in found]
-    body = table(rows, (0, 1, 2))
+    says = tuple(_interaction(comparison) for comparison in found)
     explained = (
         "The intervals are not corrected for the number of subgroups. The sentences say whether a "
         "model does better in one subgroup than in others; that one interval excludes 0 and "
         "another does not is not a sign of it."
     )
-    return "\n\n".join([body, "\n".join(says), explained]) if body else ""
+    return table(rows, (0, 1, 2), notes=[Note(items=says), explained])
 
 
 def _interaction(comparison: GroupComparison) -> str:
     p = comparison.p_interaction_holm
     pair = f"{comparison.model} against {comparison.baseline}"
     if not math.isfinite(p):
-        return f"- {pair}: too few cases to tell whether the difference depends on the group."
+        return f"{pair}: too few cases to tell whether the difference depends on the group."
     depends = "depends" if p < ALPHA else "was not shown to depend"
-    return f"- {pair}: the difference {depends} on the group (p of interaction {p_value(p)})."
+    return f"{pair}: the difference {depends} on the group (p of interaction {p_value(p)})."
 
 
-def metrics_table(results: Results) -> str:
+def metrics_table(results: Results) -> Table:
     """Return the table of the means of all metrics, and counts of empty masks."""
     unit, surface = results.dataset.spacing_unit, results.settings.evaluation.surface
     metrics = results.metrics
@@ -237,10 +235,10 @@ def metrics_table(results: Results) -> str:
             for key, metric in metrics.items()
         ]
         rows.append([name, *cells])
-    return "\n\n".join(filter(None, [table(rows), _empty_text(results)]))
+    return table(rows, notes=_on_empty_masks(results))
 
 
-def _empty_text(results: Results) -> str:
+def _on_empty_masks(results: Results) -> list[Note]:
     """Return counts of empty masks, whose effect on metrics is easily overlooked."""
     counts: dict[str, Counter[str]] = {}
     for row in results.cases:
@@ -253,21 +251,20 @@ def _empty_text(results: Results) -> str:
         "undefined)",
         "both": "Nothing predicted where the reference has nothing (all undefined and left out)",
     }
-    lines = [
-        f"- {text}: "
+    lines = tuple(
+        f"{text}: "
         + ", ".join(
             f"{name} {counts[kind][name]}" for name in results.model_names if counts[kind][name]
         )
         + "."
         for kind, text in says.items()
         if kind in counts
-    ]
-    return (
-        "\n".join(["Empty masks, counted per case, label and training:", *lines]) if lines else ""
     )
+    heading = "Empty masks, counted per case, label and training:"
+    return [Note(heading, lines)] if lines else []
 
 
-def volumes_table(results: Results) -> str:
+def volumes_table(results: Results) -> Table:
     """Return the table of the agreement of volumes by label."""
     unit = results.dataset.spacing_unit
     head = ["label", "model", "cases", "bias [95 % interval]", "SD", "95 % limits of agreement"]
@@ -293,8 +290,7 @@ def volumes_table(results: Results) -> str:
         "contain 95 % of such differences if these are normally distributed (Bland and Altman "
         "1986)."
     )
-    body = table(rows, (0, 1))
-    return f"{body}\n\n{explained}" if body else ""
+    return table(rows, (0, 1), notes=[explained])
 
 
 def _volume(value: float) -> str:
@@ -303,7 +299,7 @@ def _volume(value: float) -> str:
     return number(value, decimals)
 
 
-def strata_table(results: Results) -> str:
+def strata_table(results: Results) -> Table:
     """Return the table of F1 and Dice of objects by size."""
     strata = list(dict.fromkeys(row.stratum for row in results.instances))
     baseline = results.settings.baseline
@@ -330,8 +326,7 @@ def strata_table(results: Results) -> str:
         "Holm's correction covers the models for one size and metric, not the sizes: a single "
         "small p value among many sizes is a hint, not proof."
     )
-    body = table(rows, (0, 1))
-    return f"{body}\n\n{explained}" if body else ""
+    return table(rows, (0, 1), notes=[explained])
 
 
 def _stratum(statistics: MetricStatistics, model: str) -> list[str]:
