@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -39,20 +40,24 @@ def six_commands() -> list[str]:
     return lines
 
 
-def run(command: str, root: Path) -> str:
+def started(command: str, root: Path) -> "subprocess.Popen[str]":
     folders = {f"nnUNet_{n}": str(root / n) for n in ("raw", "preprocessed", "results")}
     environment = {**os.environ, **folders, "nnUNet_n_proc_DA": "1", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
+    return subprocess.Popen(
         ["bash", "-c", command],
         cwd=root,
         env=environment,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
-        timeout=900,
-        check=False,
     )
-    assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
-    return done.stdout
+
+
+def run(command: str, root: Path) -> str:
+    with started(command, root) as process:
+        said, _ = process.communicate(timeout=900)
+    assert process.returncode == 0, f"{command}: {said}"
+    return said
 
 
 def weights(results: Path) -> dict[str, Any]:
@@ -77,7 +82,7 @@ def test_six_commands_end_with_the_results_of_this_machine(
     printed, submitted, status, _ = (run(f"{define}\n{command}", tmp_path) for command in rest)
     assert "#SBATCH --array=0-7\n" in printed
     assert "#   7: umamba_bot_fold1_seed1\n" in printed
-    assert submitted.startswith("8 jobs are with Slurm")
+    assert "8 jobs are with Slurm" in submitted
     assert re.search(r"^umamba_bot +\d", status, re.MULTILINE)
     here = tmp_path / "here"
     command = f"{sys.executable} -m umamba.cli.main compare 901 {ASKED} -o here/out --workers 2 "
@@ -91,3 +96,34 @@ def test_six_commands_end_with_the_results_of_this_machine(
     ]
     assert results[0]["cases"] == results[1]["cases"]
     assert results[0]["verdicts"] == results[1]["verdicts"]
+
+
+def test_a_training_whose_node_is_lost_ends_with_the_same_weights(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    prepare_toy(tmp_path)
+    (tmp_path / "site.toml").write_text(SITE)
+    asked = ASKED.replace("nnunet,umamba_bot --folds 0-1 --seeds 2", "nnunet --folds 0 --seeds 1")
+    command = f"{sys.executable} -m umamba.cli.main compare 901 {asked} -o "
+    command = command.replace("iterations:2 ", "iterations:2000 ")
+    log = tmp_path / "out" / "logs" / "nnunet_fold0_seed0.log"
+    with started(f"{command} out --executor slurm --slurm site.toml", tmp_path) as comparing:
+        until = time.monotonic() + 300
+        while not log.exists() or "epoch 2/20" not in log.read_text():
+            assert comparing.poll() is None
+            assert time.monotonic() < until
+            time.sleep(0.2)
+        job = cluster.command("squeue", "--noheader", "-o", "%A").strip()
+        node = cluster.node_of(job)
+        cluster.lose_node(node, dies=False)
+        said, _ = comparing.communicate(timeout=900)
+        cluster.find_node(node)
+    assert comparing.returncode == 0, said
+    assert "taking over from process" in log.read_text()
+    assert not list(tmp_path.rglob("*.partial*"))
+    run(f"{command} here/out --results {tmp_path}/here", tmp_path)
+    found, wanted = (weights(root) for root in (tmp_path / "results", tmp_path / "here"))
+    assert len(wanted) == 1
+    assert found == wanted
+    results = [json.loads((tmp_path / o / "results.json").read_text()) for o in ("out", "here/out")]
+    assert results[0]["cases"] == results[1]["cases"]
