@@ -306,8 +306,14 @@ def test_jobs_on_a_cluster_are_shown_submitted_looked_at_and_cancelled(
     assert lines[2] == "  fold 0 seed 0: starts"
     assert lines[3].split() == ["unetpp", "0", "0", "2", "0", "0"]
     assert lines[4:] == ["1 wait, says Slurm: BeginTime", "2 wait, says Slurm: Resources"]
+    (batch / "3.0.ended").write_text("2\n")
+    (out / "logs" / "unetpp_fold1_seed0.log").write_text("umamba cell: no room\n")
+    queue = (slurm / "queue").read_text()
+    (slurm / "queue").write_text(queue.replace("7_3 PENDING 0 0", "7_3 FAILED 0 512"))
+    assert cli.main(command(paths, *on_slurm, "--status")) == 0
+    assert "unetpp_fold1_seed0 failed: no room\n" in capsys.readouterr().out
     assert cli.main(command(paths, *on_slurm, "--cancel")) == 0
-    assert capsys.readouterr().out == "4 jobs cancelled; what they had saved is kept\n"
+    assert capsys.readouterr().out == "3 jobs cancelled; what they had saved is kept\n"
     asked = (slurm / "asked").read_text().splitlines()
     assert sum(line.startswith("sbatch") for line in asked) == 1
     assert asked[-1] == "scancel 7"

@@ -112,6 +112,9 @@ def test_a_cancelled_job_does_not_start_again(cluster: Cluster, tmp_path: Path) 
     assert "stopped at" in (tmp_path / "logs" / "b.log").read_text()
     assert [len(starts(tmp_path, name)) for name in "ab"] == [1, 1]
     assert cluster.command("squeue", "-h", "-o", "%i", "-j", others.strip()) == others
+    again = counting(tmp_path, "a", counted(tmp_path, "a") + 2)
+    assert follow(executor(tmp_path).run([again], StopRequest())) == [("a", 0)]
+    assert len(starts(tmp_path, "a")) == 2
 
 
 _SUBMIT = """

@@ -229,7 +229,10 @@ def test_an_interrupt_leaves_or_cancels(
     assert ("2 jobs are cancelled" in said) == cancels
     assert ("2 jobs are left to Slurm: the same command follows" in said) != cancels
     cancelled = [words for words in slurm.asked if words[0] == "scancel"]
-    assert cancelled == ([("scancel", "7_0", "7_1")] if cancels else [])
+    assert cancelled == ([("scancel", "7")] if cancels else [])
+    leave_word(tmp_path, 0, 0, 75)
+    chosen.submit(jobs(tmp_path, 2))  # which is begun anew if it was cancelled
+    assert slurm.count("sbatch") == 1 + cancels
 
 
 def test_without_slurm_it_says_where_to_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

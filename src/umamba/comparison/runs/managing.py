@@ -10,6 +10,8 @@ from umamba.comparison.runs.progress import table
 from umamba.comparison.runs.requests import CompareRequest
 from umamba.comparison.runs.state import Comparison
 from umamba.comparison.runs.training_states import TrainingState
+from umamba.errors import ResumableInterruptError
+from umamba.executors.jobs import Event, Job, why_it_failed
 from umamba.executors.slurm.executor import SlurmExecutor
 from umamba.nnunet.managing import cancel_jobs, detach_jobs, shown_scripts, slurm_of
 from umamba.nnunet.paths import Paths
@@ -37,6 +39,7 @@ def _detach(request: CompareRequest, paths: Paths) -> str:
 def _status(request: CompareRequest, paths: Paths) -> str:
     """Return the table of trainings, with what Slurm says of unfinished ones."""
     comparison, slurm = _opened(request, paths, dry=True)
+    _note_failures(comparison, slurm.ended())
     queued = slurm.states()
     waits: dict[str, int] = {}
     for training, state in comparison.states.items():
@@ -49,6 +52,15 @@ def _status(request: CompareRequest, paths: Paths) -> str:
     reasons = [f"{count} wait, says Slurm: {reason}" for reason, count in waits.items()]
     failed = [f"{t} failed: {s.reason}" for t, s in comparison.states.items() if s.reason]
     return "".join(f"{line}\n" for line in [*table(comparison), *reasons, *failed])
+
+
+def _note_failures(comparison: Comparison, ended: Mapping[str, int]) -> None:
+    """Note the trainings whose jobs have failed while nobody waited for them."""
+    for training in comparison.states:
+        name = str(training)
+        if ended.get(name, 0) not in (0, ResumableInterruptError.EXIT_CODE):
+            end = Event(Job(name, (), comparison.log(name)), "ended", ended[name])
+            comparison.states[training] = TrainingState("failed", reason=why_it_failed(end))
 
 
 def _cancel(request: CompareRequest, paths: Paths) -> str:

@@ -101,6 +101,15 @@ class SlurmExecutor:
             if queued.is_live
         }
 
+    def ended(self) -> dict[str, int]:
+        """Return the exit codes of jobs that have ended since somebody looked, by their names."""
+        return {
+            batch.jobs[index]: code
+            for batch in read_batches(self.folder)
+            if not batch.is_given_up
+            for index, code in batch.ended().items()
+        }
+
     def cancel(self) -> int:
         """Cancel all jobs of this folder, and no others; return how many there were.
 
@@ -109,8 +118,7 @@ class SlurmExecutor:
         """
         batches = read_batches(self.folder)
         for batch in batches:
-            if batch.array is None:
-                batch.give_up()
+            batch.give_up()  # what they leave word of now is no news: the next call starts anew
         queued = self.commands.queue(batch.name for batch in batches)
         live = [job for job in queued if job.is_live]
         self.commands.cancel(sorted({job.array for job in live}))
@@ -202,8 +210,7 @@ class SlurmExecutor:
 
     def _leave(self, followed: Collection[Submitted], reason: str) -> None:
         if reason == "SIGINT" and self.asks is not None and self.asks(len(followed)):
-            self.commands.cancel([f"{one.batch.array}_{one.index}" for one in followed])
-            sys.stderr.write(f"{len(followed)} jobs are cancelled\n")
+            sys.stderr.write(f"{self.cancel()} jobs are cancelled\n")
         else:
             sys.stderr.write(
                 f"{len(followed)} jobs are left to Slurm: the same command follows them, and with "

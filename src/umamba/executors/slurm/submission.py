@@ -114,8 +114,9 @@ class Submission:
 
     def _find(self, jobs: Sequence[Job]) -> dict[str, Submitted]:
         """Find jobs that are in the queue, or have ended since somebody looked."""
-        batches = [batch for batch in read_batches(self.folder) if not batch.is_given_up]
-        queued = self.commands.queue(batch.name for batch in batches)
+        known = read_batches(self.folder)
+        batches = [batch for batch in known if not batch.is_given_up]
+        queued = self.commands.queue(batch.name for batch in known)
         live = {(job.name, job.index) for job in queued if job.is_live}
         by_name = {job.name: job for job in jobs}
         found: dict[str, Submitted] = {}
@@ -127,7 +128,9 @@ class Submission:
                 if name in by_name and ((batch.name, index) in live or index in ended)
             ]
             found |= {one.job.name: one for one in here}
-            if not here and not any(name == batch.name for name, _ in live):
+        used = {name for name, _ in live} | {one.batch.name for one in found.values()}
+        for batch in known:
+            if batch.array is not None and batch.name not in used:
                 batch.remove()
         return found
 
