@@ -13,7 +13,7 @@ from umamba.nnunet.requests import (
     TRUST,
     plans_of,
 )
-from umamba.option_checks import folder_or_file, part, positive, text, texts
+from umamba.option_checks import folder_or_file, natural, part, positive, text, texts
 from umamba.options import OneOf, Request, option
 
 __all__ = ["PredictionRequest"]
@@ -112,6 +112,25 @@ class PredictionRequest(Request):
             "skip cases that already have an output: the default, accepted because nnU-Net has it",
             "--continue_prediction",
             one_of=_EXISTING,
+        ),
+    )
+    num_parts: int = field(
+        default=1,
+        metadata=option(
+            "number of parts that the cases are divided into; commands for different parts may "
+            "run at the same time, with one -o (default: 1)",
+            "-num_parts",
+            check=positive,
+            metavar="N",
+        ),
+    )
+    part_id: int = field(
+        default=0,
+        metadata=option(
+            "part to predict, from 0: every N-th case, beginning with this one (default: 0)",
+            "-part_id",
+            check=natural,
+            metavar="K",
         ),
     )
     previous_stage: Folder | None = field(

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import signal
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import toy_process
 from model_factory import write_image, write_model
 from umamba.cli.main import main
 from umamba.nnunet.prediction.record import OutputClaim, model_identity
+from umamba.system.file_lock import FileLock
 
 CASES = ("case_0", "case_1")
 # Each step that changes a folder, where it is taken.
@@ -204,6 +206,88 @@ def test_a_folder_that_is_taken_over_gets_no_further_files(
     assert main(command(two_models, 0)) == 2
     assert "was taken over by another prediction in the meantime" in capsys.readouterr().err
     assert list(segmentations(two_models / "out")) == ["case_0.nii.gz"]
+
+
+def claim_of(folder: Path, weights: str, *, overwrite: bool) -> OutputClaim:
+    identity = {"weights_sha256": weights}
+    return OutputClaim(folder, identity, endings=[".nii.gz"], required=1, overwrite=overwrite)
+
+
+def put(claim: OutputClaim, folder: Path, case_id: str) -> None:
+    """Publish a case."""
+    name = f"{case_id}.nii.gz"
+    claim.stake(case_id, [name])
+    (folder / name).write_text("segmentation")
+    claim.settle(case_id)
+
+
+def recorded(folder: Path) -> tuple[set[str], set[str]]:
+    record = json.loads((folder / "umamba_prediction.json").read_text())
+    return set(record["others"]), set(record["replacing"])
+
+
+def test_parts_that_replace_another_models_files_keep_one_record(tmp_path: Path) -> None:
+    cases = {"a", "b", "c", "d"}
+    old = claim_of(tmp_path, "1", overwrite=False)
+    assert old.find_done(cases) == set()
+    for case_id in cases | {"e"}:
+        put(old, tmp_path, case_id)
+    parts = [claim_of(tmp_path, "2", overwrite=True) for _ in range(2)]
+    parts[0].find_done({"a", "c"})
+    parts[1].find_done({"b", "d"})
+    put(parts[0], tmp_path, "a")
+    assert recorded(tmp_path) == ({"b", "d", "e"}, {"c"})
+    put(parts[1], tmp_path, "b")
+    put(parts[0], tmp_path, "c")
+    assert recorded(tmp_path) == ({"e"}, {"d"})
+    again = claim_of(tmp_path, "2", overwrite=False)  # as after a kill
+    assert again.find_done(cases) == {"a", "b", "c"}
+    put(again, tmp_path, "d")
+    assert recorded(tmp_path) == ({"e"}, set())
+    assert claim_of(tmp_path, "2", overwrite=False).find_done(cases) == cases
+
+
+def test_a_part_that_changes_the_record_meanwhile_is_waited_for(tmp_path: Path) -> None:
+    put(claim_of(tmp_path, "1", overwrite=False), tmp_path, "a")
+    claim = claim_of(tmp_path, "1", overwrite=True)
+    claim.find_done({"a"})
+    lock = FileLock(tmp_path / ".umamba_prediction.lock")
+    thread = threading.Thread(target=put, args=(claim, tmp_path, "a"))
+    thread.start()
+    thread.join(0.3)
+    assert thread.is_alive()
+    assert recorded(tmp_path) == (set(), set())
+    lock.release()
+    thread.join(10)
+    assert recorded(tmp_path) == (set(), set())
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_parts_predict_every_case_once_into_one_folder(
+    two_models: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = two_models
+    write_image(root / "images" / "case_2.nii.gz", (8, 14, 14), seed=2)
+    (root / "images" / "case_3.nii.gz").write_bytes(b"torn")
+    (root / "images" / "case_4.mha").touch()  # the model does not read it
+    assert main(command(root, 0, output="whole")) == 1
+    capsys.readouterr()
+    for part_id, (code, counts) in enumerate([(1, "2 predicted"), (1, "1 predicted")]):
+        part = ["-num_parts", "2", "-part_id", str(part_id)]
+        assert main(command(root, 0, *part)) == code
+        out, err = capsys.readouterr()
+        assert counts in out
+        assert ("case_4.mha" in err) == (part_id == 0)
+        assert ("case case_3 was left out" in err) == (part_id == 1)
+    assert segmentations(root / "out") == segmentations(root / "whole")
+    assert len(segmentations(root / "out")) == 3
+    assert main(command(root, 0, "-num_parts", "9", "-part_id", "8")) == 0
+    assert "0 predicted, 0 already there, 0 left out" in capsys.readouterr().out
+    assert main(command(root, 0, "-num_parts", "4", "-part_id", "3")) == 1  # the torn one only
+    assert main(command(root, 0, "-num_parts", "2", "-part_id", "2")) == 2
+    assert "-part_id 2 is not one of the parts, which are numbered from 0 to 1" in (
+        capsys.readouterr().err
+    )
 
 
 class Predictor:

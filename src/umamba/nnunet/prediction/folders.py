@@ -51,6 +51,8 @@ class PredictionOptions:
         device: `cpu`, `cuda` or `mps`.
         previous_stage: Segmentations of the first stage, for a cascade.
         overwrite: Whether cases with an output are predicted again.
+        num_parts: Number of parts that the sorted cases are divided into.
+        part_id: The part to predict, from 0: every `num_parts`-th case, beginning with this one.
         trust_plans: Whether plans and checkpoints may name any code to import.
     """
 
@@ -63,6 +65,8 @@ class PredictionOptions:
     device: str = "cpu"
     previous_stage: Path | None = None
     overwrite: bool = False
+    num_parts: int = 1
+    part_id: int = 0
     trust_plans: bool = False
 
 
@@ -167,15 +171,20 @@ def predict(
             predictor = load_model(model_folder, options)
             _check_cascade(predictor.configuration_manager, options)
             inputs = find_inputs(images, predictor.dataset_json, image_reader(predictor))
-            _note_unused(inputs, images, options.previous_stage)
             _check_targets(inputs.cases, output, predictor.dataset_json["file_ending"])
-            _predict_cases(predictor, inputs.cases, output, options, report)
+            if options.part_id == 0:  # which one part alone reports
+                _note_unused(inputs, images, options.previous_stage)
+            cases = sorted(inputs.cases, key=lambda case: case.case_id)
+            part = cases[options.part_id :: options.num_parts]
+            _predict_cases(predictor, part, output, options, report)
         except KeyboardInterrupt:
             if output.is_dir():
                 Workshop(output).clear()
             raise
-    report.failed = {**inputs.failed, **report.failed}
-    if report.failed and not report.predicted and not report.skipped:
+    if options.part_id == 0:
+        report.failed = {**inputs.failed, **report.failed}
+    nothing = not report.predicted and not report.skipped
+    if report.failed and nothing and options.num_parts == 1:
         reasons = "".join(
             "\n  " + one_line(f"case {case}: {why}") for case, why in report.failed.items()
         )

@@ -19,6 +19,12 @@ def predict_with(request: PredictionRequest) -> PredictionReport:
         UMambaError: If the model cannot be used, no case can be predicted, or outputs cannot be
             written.
     """
+    if request.part_id >= request.num_parts:
+        msg = (
+            f"-part_id {request.part_id} is not one of the parts, which are numbered from 0 to "
+            f"{request.num_parts - 1}; give another one, or a larger -num_parts"
+        )
+        raise UMambaError(msg)
     options = PredictionOptions(
         folds=tuple(map(str, request.folds)),
         checkpoint_name=request.checkpoint,
@@ -29,6 +35,8 @@ def predict_with(request: PredictionRequest) -> PredictionReport:
         device=str(request.device),
         previous_stage=None if request.previous_stage is None else Path(request.previous_stage),
         overwrite=request.overwrite,
+        num_parts=request.num_parts,
+        part_id=request.part_id,
         trust_plans=request.trust_plans,
     )
     images, output = Path(request.images), Path(request.output)

@@ -3,15 +3,21 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from umamba import __version__
 from umamba.errors import UMambaError
 from umamba.system.atomic_files import flush_to_disk, take_name
-from umamba.system.file_lock import is_abandoned, own_signature
+from umamba.system.file_lock import (
+    FileLock,
+    LockHeldError,
+    is_abandoned,
+    own_signature,
+    waited_lock,
+)
 
 __all__ = [
     "OutputClaim",
@@ -23,6 +29,8 @@ __all__ = [
 
 _STAGING = ".umamba-partial-"
 _RECORD = "umamba_prediction.json"
+_LOCK = ".umamba_prediction.lock"
+_LONGEST_WAIT = 60.0  # the lock is held for as long as a small file is written
 _STOCK_RECORD = "predict_from_raw_data_args.json"  # what stock nnU-Net leaves beside predictions
 # Everything that a prediction depends on besides the weights.
 _OF_CONFIGURATION = (
@@ -51,6 +59,8 @@ def clear_stale(folder: Path) -> None:
                 shutil.rmtree(stale, ignore_errors=True)
             else:
                 stale.unlink(missing_ok=True)
+    with suppress(OSError, LockHeldError):
+        FileLock(folder / _LOCK, create=False).release()
 
 
 def model_identity(predictor: Any, previous_stage: Path | None) -> dict[str, Any]:
@@ -116,7 +126,8 @@ class OutputClaim:
     """A model's claim on a folder, written before its first output and so valid after any kill.
 
     The record names the cases whose files another model, or nobody known, has made: those that
-    stay (`others`), and those that `--overwrite` has begun to replace (`replacing`).
+    stay (`others`), and those that `--overwrite` has begun to replace (`replacing`). Several
+    processes of one model may share a folder, each with cases of its own.
 
     Args:
         folder: The folder, which need not exist yet.
@@ -146,6 +157,7 @@ class OutputClaim:
         self._companions = companions or {}
         self._others: set[str] = set()
         self._replacing: set[str] = set()
+        self._wanted: set[str] = set()
         self._there: set[str] = set()
         self._is_claimed = False
 
@@ -160,7 +172,7 @@ class OutputClaim:
         Raises:
             UMambaError: If the folder is another model's, or files would be replaced unasked.
         """
-        wanted = set(case_ids)
+        wanted = self._wanted = set(case_ids)
         self._there = self._outputs()
         record = self._read()
         if record is None:
@@ -168,7 +180,7 @@ class OutputClaim:
         else:
             self._is_claimed = self._check(record)
         if self._is_claimed and record is not None:
-            self._others, self._replacing = set(record["others"]), set(record["replacing"])
+            self._take_up(record)
         else:
             self._others = set(self._there)
         if self._overwrite:
@@ -269,7 +281,10 @@ class OutputClaim:
         if self._is_claimed:
             self._check_still_ours()
         else:
-            self._write(first=not self._overwrite)
+            if self._overwrite:
+                self._take_over()
+            else:
+                self._write(first=True)
             self._is_claimed = True
             for name, content in self._companions.items():
                 _write_durably(self._folder / name, content)
@@ -281,17 +296,52 @@ class OutputClaim:
     def settle(self, case_id: str) -> None:
         """Note that the files of a case are this model's; call after they were published."""
         if case_id in self._replacing:
-            self._replacing.discard(case_id)
+            with self._alone():
+                self._take_up(self._check_still_ours())
+                self._replacing.discard(case_id)
+                self._write(first=False)
+
+    def _take_over(self) -> None:
+        """Claim the folder for cases that are replaced, besides those of other processes."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with self._alone():
+            there = self._read()
+            if there is not None and self._is_ours(there):
+                replacing = self._replacing
+                self._take_up(there)
+                self._others -= self._wanted
+                self._replacing |= replacing
             self._write(first=False)
 
-    def _check_still_ours(self) -> None:
+    def _take_up(self, record: Mapping[str, Any]) -> None:
+        self._others, self._replacing = set(record["others"]), set(record["replacing"])
+
+    def _is_ours(self, record: Mapping[str, Any]) -> bool:
+        return all(record.get(k, "?") == v for k, v in self._identity.items())
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep other processes from changing the record."""
+        path = self._folder / _LOCK
+        try:
+            with waited_lock(path, most_seconds=_LONGEST_WAIT):
+                yield
+        except LockHeldError as error:
+            msg = (
+                f"{path} has been held by {error} for {_LONGEST_WAIT:.0f} s; remove it if that "
+                "process is gone, then run the command again"
+            )
+            raise UMambaError(msg) from None
+
+    def _check_still_ours(self) -> dict[str, Any]:
         there = self._read()
-        if there is None or any(there.get(k, "?") != v for k, v in self._identity.items()):
+        if there is None or not self._is_ours(there):
             msg = (
                 f"{self._folder} was taken over by another prediction in the meantime; give each a "
                 f"{self._option} of its own, then run the command again"
             )
             raise UMambaError(msg)
+        return there
 
     def _write(self, *, first: bool) -> None:
         path = self._folder / _RECORD
