@@ -296,10 +296,12 @@ def test_trainings_validated_with_mirroring_are_validated_without(paths: Paths) 
     with pytest.raises(UMambaError, match="begun with --validation-tta on, not off"):
         compare(paths, validation_tta="off")
     executor = FakeExecutor(paths)
-    compare(paths, executor, validation_tta="off", output=paths.require("results") / "o")
+    output = paths.require("results") / "o"
+    compare(paths, executor, validation_tta="off", stage=Path("$TMPDIR"), output=output)
     assert executor.commands
     for command in executor.commands:
         assert command[command.index("--validation-tta") + 1] == "off"
+        assert command[command.index("--stage") + 1] == "$TMPDIR"  # of the machine that trains
         assert "--val" in command
 
 
