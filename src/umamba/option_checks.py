@@ -13,6 +13,7 @@ from umamba.system.numerals import integer, whole_number
 
 __all__ = [
     "fold_numbers",
+    "folder_elsewhere",
     "folder_or_file",
     "model_name",
     "model_names",
@@ -132,6 +133,12 @@ def fold_numbers(given: str | Iterable[int]) -> tuple[int, ...]:
 def folder_or_file(given: str | os.PathLike[str]) -> Path:
     """Return a path, with `~` expanded to the user's home."""
     return Path(given).expanduser()
+
+
+def folder_elsewhere(given: str | os.PathLike[str]) -> str:
+    """Return a folder of the machine that will use it, which replaces variables such as $TMPDIR."""
+    path = Path(given).expanduser()
+    return str(path if "$" in str(path) else path.absolute())
 
 
 def text(given: object) -> str:

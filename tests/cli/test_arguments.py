@@ -88,6 +88,10 @@ def test_arguments_of_a_request_make_it_again(
     made = from_namespace(TrainingRequest, build_parser().parse_args(["train", *again]))
     assert made == replace(asked, pretrained_weights=tmp_path / "w.pth")
 
+    for given, kept in (("$TMPDIR/x", "$TMPDIR/x"), ("x", str(tmp_path / "x"))):
+        staged = replace(asked, stage=given)
+        assert as_arguments(staged)[as_arguments(staged).index("--stage") + 1] == kept
+
     plan = ["plan", "4", "--model", "umamba_bot", "--patch-size", "8", "16", "--features", "4,8"]
     asked_plan = from_namespace(PlanRequest, build_parser().parse_args([*plan, "--overwrite"]))
     words = ["plan", *as_arguments(asked_plan)]

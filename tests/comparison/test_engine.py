@@ -297,7 +297,7 @@ def test_trainings_validated_with_mirroring_are_validated_without(paths: Paths) 
         compare(paths, validation_tta="off")
     executor = FakeExecutor(paths)
     output = paths.require("results") / "o"
-    compare(paths, executor, validation_tta="off", stage=Path("$TMPDIR"), output=output)
+    compare(paths, executor, validation_tta="off", stage="$TMPDIR", output=output)
     assert executor.commands
     for command in executor.commands:
         assert command[command.index("--validation-tta") + 1] == "off"

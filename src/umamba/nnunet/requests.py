@@ -9,6 +9,7 @@ from umamba.executors.requests import ExecutorRequest
 from umamba.nnunet.paths import Paths, path_options
 from umamba.option_checks import (
     fold_numbers,
+    folder_elsewhere,
     folder_or_file,
     model_name,
     natural,
@@ -66,7 +67,7 @@ VALIDATION_TTA = option(
 STAGE = option(
     "folder on a disk of the machine that trains, such as '$TMPDIR': preprocessed data are copied "
     "there once, for all its trainings, and read from there (default: read where they are)",
-    check=folder_or_file,
+    check=folder_elsewhere,
     metavar="DIR",
 )
 BATCH_SIZE = option("patches in a batch (default: the plans')", check=positive, metavar="N")

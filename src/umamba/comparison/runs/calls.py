@@ -94,7 +94,7 @@ def asked_by(request: CompareRequest, paths: Paths, device: str) -> ComparisonRe
         batch_size=request.batch_size,
         validation_tta=request.validation_tta,
         device=device,
-        stage=None if request.stage is None else Path(request.stage),
+        stage=None if request.stage is None else str(request.stage),
         evaluation=EvaluationSettings(**request.metric_settings()),
         analysis=_analysis(request),
         trust_plans=request.trust_plans,

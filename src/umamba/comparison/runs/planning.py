@@ -98,7 +98,7 @@ class ComparisonRequest:
     batch_size: int | None = None
     validation_tta: str = "on"
     device: str = "cpu"
-    stage: Path | None = None
+    stage: str | None = None
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
     analysis: AnalysisSettings = field(default_factory=AnalysisSettings)
     trust_plans: bool = False

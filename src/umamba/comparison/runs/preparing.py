@@ -100,7 +100,7 @@ def _command(comparison: Comparison, training: Training) -> tuple[str, ...]:
     command = ["train", source.dataset, source.configuration, str(training.fold), "-p", plans_name]
     command += ["-device", request.device, "--validation-tta", request.validation_tta]
     if request.stage is not None:
-        command += ["--stage", str(request.stage)]
+        command += ["--stage", request.stage]
     if request.trust_plans:
         command.append("--trust-plans")
     return (*command, *comparison.paths.as_arguments())
