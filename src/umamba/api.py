@@ -42,6 +42,7 @@ __all__ = [
     "compare",
     "evaluate",
     "manage_comparison",
+    "manage_prediction",
     "manage_training",
     "open_comparison",
     "plan",
@@ -201,6 +202,11 @@ def run_prediction(request: PredictionRequest) -> PredictionResult:
             written.
     """
     with _at_work(request.paths) as paths:
+        if request.executor is not None:
+            from umamba.nnunet.prediction.parts import predict_parts
+
+            report = predict_parts(replace(request, paths=paths))
+            return PredictionResult(Path(request.output), **vars(report))
         from umamba.nnunet.prediction.models import predict_with
         from umamba.nnunet.training.folds import pick_device
 
@@ -208,6 +214,27 @@ def run_prediction(request: PredictionRequest) -> PredictionResult:
         with environment(**default_workers(device)):
             report = predict_with(replace(request, paths=paths, device=device))
     return PredictionResult(Path(request.output), **vars(report))
+
+
+def manage_prediction(request: PredictionRequest, what: str) -> str:
+    """Have the jobs of a prediction written, submitted, told of or cancelled.
+
+    Args:
+        request: The prediction.
+        what: `print-jobs`, `detach`, `status` or `cancel`.
+
+    Returns:
+        What is to be said.
+
+    Raises:
+        UMambaError: If anything requested is missing or does not fit.
+    """
+    with _at_work(request.paths) as paths:
+        from umamba.nnunet.managing import MANAGED
+        from umamba.nnunet.prediction.parts import jobs_folder, jobs_of_parts
+
+        request = replace(request, paths=paths)
+        return MANAGED[what](request, jobs_folder(request), lambda: jobs_of_parts(request))
 
 
 def run_evaluation(

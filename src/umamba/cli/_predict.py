@@ -3,6 +3,7 @@
 import argparse
 import sys
 
+from umamba.cli.management import add_management
 from umamba.cli.output import print_line
 from umamba.nnunet.prediction_request import PredictionRequest
 from umamba.options import add_options, from_namespace
@@ -25,15 +26,20 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         epilog="example: umamba predict -d 4 -c 3d_fullres --model umamba_bot -i imagesTs -o out",
     )
     add_options(parser, PredictionRequest)
+    add_management(parser)
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.set_defaults(run=run, go_on=run_again("predict the rest"))
 
 
 def run(args: argparse.Namespace) -> int:
     """Predict the cases, and print how many were done."""
-    from umamba.api import run_prediction
+    from umamba.api import manage_prediction, run_prediction
 
-    result = run_prediction(from_namespace(PredictionRequest, args))
+    request = from_namespace(PredictionRequest, args)
+    if args.managed is not None:
+        sys.stdout.write(manage_prediction(request, args.managed))
+        return 0
+    result = run_prediction(request)
     for case_id, reason in result.failed.items():
         sys.stderr.write(one_line(f"case {case_id} was left out: {reason}") + "\n")
     if args.json:

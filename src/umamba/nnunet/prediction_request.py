@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from umamba.executors.requests import DEVICE
+from umamba.errors import UMambaError
+from umamba.executors.requests import JOBS, ExecutorRequest
 from umamba.nnunet.paths import Paths, path_options
 from umamba.nnunet.requests import (
     KNOWN_MODEL,
@@ -14,7 +15,7 @@ from umamba.nnunet.requests import (
     plans_of,
 )
 from umamba.option_checks import folder_or_file, natural, part, positive, text, texts
-from umamba.options import OneOf, Request, option
+from umamba.options import OneOf, option
 
 __all__ = ["PredictionRequest"]
 
@@ -24,7 +25,7 @@ _EXISTING = OneOf()
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictionRequest(Request):
+class PredictionRequest(ExecutorRequest):
     """A folder of images to segment."""
 
     images: Folder = field(
@@ -62,7 +63,6 @@ class PredictionRequest(Request):
     plans_name: str | None = field(default=None, metadata=KNOWN_PLANS)
     model: str | None = field(default=None, metadata=KNOWN_MODEL)
     trainer: str = field(default="nnUNetTrainerUMamba", metadata=TRAINER)
-    device: str | None = field(default=None, metadata=DEVICE)
     folds: Sequence[str | int] = field(
         default=(),
         metadata=option(
@@ -159,8 +159,35 @@ class PredictionRequest(Request):
             metavar="DIR",
         ),
     )
+    parts: int | None = field(
+        default=None,
+        metadata=option(
+            "jobs that the cases are divided among, with --executor; each loads the model once "
+            "(default: 1)",
+            check=positive,
+            metavar="N",
+            section=JOBS,
+        ),
+    )
     trust_plans: bool = field(default=False, metadata=TRUST)
     paths: Paths = field(default=Paths(), metadata=path_options())
+
+    def __post_init__(self) -> None:
+        """Check every value, and that parts go with what predicts them.
+
+        Raises:
+            UMambaError: If a value is not allowed, or does not go with another.
+        """
+        super().__post_init__()
+        if self.parts is not None and self.executor is None:
+            msg = (
+                "parts are jobs of an executor; give executor as well, or num_parts and part_id to "
+                "predict one part here"
+            )
+            raise UMambaError(msg)
+        if self.executor is not None and self.num_parts > 1:
+            msg = "num_parts is for one part, predicted here; give parts for jobs of an executor"
+            raise UMambaError(msg)
 
     @property
     def plans(self) -> str | None:

@@ -9,7 +9,7 @@ from umamba.nnunet.prediction_request import PredictionRequest
 from umamba.nnunet.preparation import find_dataset
 from umamba.nnunet.sharing.installation import opened_model
 
-__all__ = ["predict_with"]
+__all__ = ["model_folder", "predict_with"]
 
 
 def predict_with(request: PredictionRequest) -> PredictionReport:
@@ -40,7 +40,7 @@ def predict_with(request: PredictionRequest) -> PredictionReport:
         trust_plans=request.trust_plans,
     )
     images, output = Path(request.images), Path(request.output)
-    with opened_model(_model_folder(request), trust_plans=request.trust_plans) as model:
+    with opened_model(model_folder(request), trust_plans=request.trust_plans) as model:
         if request.attention_maps is None:
             return predict(model, images, output, options)
         maps = Path(request.attention_maps)
@@ -50,7 +50,12 @@ def predict_with(request: PredictionRequest) -> PredictionReport:
         return report
 
 
-def _model_folder(request: PredictionRequest) -> Path:
+def model_folder(request: PredictionRequest) -> Path:
+    """Return the folder, or exported file, of the model that a request names.
+
+    Raises:
+        UMambaError: If it names none, or none that is trained.
+    """
     if request.model_folder is not None:
         return Path(request.model_folder)
     if request.dataset is None or request.configuration is None or request.plans is None:
