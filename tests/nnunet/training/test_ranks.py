@@ -151,7 +151,7 @@ def codes(root: Path, training: CheckedTraining, faults: Faults | None = None) -
     """Return how the processes of a training end."""
     processes = toy_process.start_ranks(root, 2, training, faults)
     for process in processes:
-        process.join(60)
+        process.join(120)
     return [process.exitcode for process in processes]
 
 
@@ -241,7 +241,7 @@ def test_the_command_shares_a_training_and_its_validation(root: Path) -> None:
         assert first.poll() is None
         time.sleep(0.05)
     os.kill(max(children_of(first.pid)), signal.SIGKILL)
-    said = first.communicate(timeout=60)[1]
+    said = first.communicate(timeout=120)[1]
     assert first.returncode == 75, said
     assert "process 2 of 2 was ended by SIGKILL" in said
     assert f"--resume (or --c) continues from {fold}" in said
@@ -250,7 +250,7 @@ def test_the_command_shares_a_training_and_its_validation(root: Path) -> None:
         assert second.poll() is None
         time.sleep(0.05)
     second.send_signal(signal.SIGTERM)
-    said = second.communicate(timeout=60)[1]
+    said = second.communicate(timeout=120)[1]
     assert second.returncode == 75, said
     assert said.count("interrupted by SIGTERM") == 1
     third = run("--resume")
