@@ -1,6 +1,7 @@
 """Where predictions go, what comes of bad cases and of interrupts, and that outputs are whole."""
 
 import json
+import multiprocessing
 import os
 import signal
 import socket
@@ -22,6 +23,8 @@ from umamba.errors import UMambaError
 from umamba.nnunet.prediction.cases import Workshop
 from umamba.nnunet.prediction.folders import PredictionOptions, predict
 from umamba.system.path_names import check_writable
+
+FORKSERVER = multiprocessing.get_context("forkserver")
 
 
 @pytest.fixture
@@ -181,6 +184,14 @@ def test_a_disk_that_fills_up_ends_the_run_and_leaves_whole_files(
     assert list((tmp_path / "out").iterdir()) == []
 
 
+def _predict(arguments: list[str], said: Path) -> None:
+    """Predict in a session of its own, as a user's process does."""
+    os.setsid()
+    multiprocessing.set_start_method("fork", force=True)
+    os.dup2(os.open(said, os.O_WRONLY | os.O_CREAT), 2)
+    sys.exit(main(arguments))
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_leaves_whole_outputs_and_no_process(
     number: signal.Signals, tmp_path: Path
@@ -188,20 +199,17 @@ def test_an_interrupt_leaves_whole_outputs_and_no_process(
     write_model(tmp_path / "model")
     for i in range(40):
         write_image(tmp_path / "images" / f"c{i:02d}_0000.nii.gz", shape=(40, 60, 60), seed=i)
-    program = "import sys; from umamba.cli.main import main; sys.exit(main(sys.argv[1:]))"
-    process = subprocess.Popen(
-        [sys.executable, "-c", program, *command(tmp_path)],
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    )
+    said = tmp_path / "said"
+    process = FORKSERVER.Process(target=_predict, args=(command(tmp_path), said))
+    process.start()
     done = tmp_path / "out" / "c00.nii.gz"
     limit = time.monotonic() + 100
-    while not done.exists() and process.poll() is None and time.monotonic() < limit:
+    while not done.exists() and process.is_alive() and time.monotonic() < limit:
         time.sleep(0.02)
-    process.send_signal(number)
-    _, talk = process.communicate(timeout=60)
-    assert process.returncode == 75, talk.decode()
-    assert b"predicted; run the same command again to predict the rest" in talk
+    os.kill(process.pid, number)
+    process.join(60)
+    assert process.exitcode == 75, said.read_text()
+    assert "predicted; run the same command again to predict the rest" in said.read_text()
     with pytest.raises(ProcessLookupError):
         os.killpg(process.pid, 0)
     assert not list((tmp_path / "out").glob(".umamba*"))
