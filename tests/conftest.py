@@ -10,6 +10,8 @@ from typing import Any
 from umamba.system.environment import environment, share_cores
 
 share_cores()  # before torch is imported, as the command line does
+# Every pool of nnU-Net, which reads it only when it is imported, has 8 processes otherwise.
+os.environ.setdefault("nnUNet_def_n_proc", "2")
 
 import hypothesis  # noqa: E402
 import jaxtyping  # noqa: E402
