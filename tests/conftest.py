@@ -24,6 +24,22 @@ from reference_cases import REPOSITORY  # noqa: E402
 hypothesis.settings.register_profile("reproducible", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("reproducible")
 
+# The files that take longest come first, so that no core waits for another in the end; by itself
+# `--dist loadfile` puts those with most tests first.
+LONGEST = (
+    "networks/test_contract.py",
+    "commands/test_pipeline.py",
+    "ops/test_triton.py",
+    "demo/test_run.py",
+    "nnunet/test_api.py",
+    "comparison/test_statistics_simulated.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    first = {Path(__file__).parent / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: first.get(item.path, len(first)))
+
 
 @pytest.fixture(autouse=True)
 def seeded() -> None:
