@@ -165,12 +165,12 @@ def checked_training(request: TrainingRequest, trainer_class: Any) -> CheckedTra
 
 def _prepare(request: TrainingRequest, dataset: str, plans: Plans, *, with_splits: bool) -> None:
     """Build the network once, and preprocess what is missing."""
+    following = next_stages(plans, request.configuration)  # which are predicted for
     preprocessed = request.paths.require("preprocessed") / dataset
     if not request.trust_plans:  # else the trainer may build another network
         description = load_json(preprocessed / "dataset.json")
         file = preprocessed / f"{request.plans}.json"
         build_network(plans, description, request.configuration, file=file)
-    following = next_stages(plans, request.configuration)  # which are predicted for
     for configuration in (request.configuration, *following):
         ensure_preprocessed(
             dataset,
