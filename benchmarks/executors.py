@@ -25,6 +25,7 @@ from umamba.comparison.runs.state import Comparison
 from umamba.comparison.runs.training_states import FINAL, TrainingState
 from umamba.executors.jobs import Executor, Job
 from umamba.executors.local import LocalExecutor, Worker
+from umamba.executors.ray import RayExecutor
 from umamba.executors.slurm.executor import SlurmExecutor
 from umamba.executors.slurm.site import Site
 from umamba.nnunet.checkpoints.files import write_checkpoint
@@ -41,7 +42,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cells", type=int, default=300)
     parser.add_argument("--cases", type=int, default=500)
-    parser.add_argument("--executors", nargs="+", default=["local"], help="local, slurm")
+    parser.add_argument("--executors", nargs="+", default=["local"], help="local, slurm, ray")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as name:
         rows = [_collect(Path(name), args.cells, args.cases)]
@@ -55,6 +56,8 @@ def _schedule(folder: Path, kind: str, n_cells: int) -> dict[str, object]:
     if kind == "slurm":
         site = Site(memory="100M", cpus=1)
         executor = SlurmExecutor(site, folder / "slurm", program=_SLEEP)
+    if kind == "ray":
+        executor = RayExecutor("local", program=_SLEEP)  # a Ray of this machine alone
     jobs = [Job(f"{i}", (), folder / "logs" / f"{i}.log") for i in range(n_cells)]
     began, used = time.monotonic(), time.process_time()
     ended = [event for event in executor.run(jobs, StopRequest()) if event.kind == "ended"]

@@ -98,6 +98,9 @@ def test_affinity_may_be_narrower_than_the_quota(
     assert available_cores(root) == 2
     monkeypatch.setenv("SLURM_CPUS_PER_TASK", "1")  # on a cluster that leaves it to the job
     assert available_cores(root) == 1
+    monkeypatch.setenv("UMAMBA_CORES", "2")  # set by the executor
+    assert available_cores(root) == 2
+    monkeypatch.delenv("UMAMBA_CORES")
     monkeypatch.setenv("SLURM_CPUS_PER_TASK", "many")
     assert available_cores(root) == 2
 

@@ -20,6 +20,7 @@ from umamba.executors.jobs import JOB_PROGRAM, Event, Job, Resources
 from umamba.system.environment import child_environment, portable_settings
 from umamba.system.fencing import ATTEMPT_VARIABLE, JOB_VARIABLE
 from umamba.system.interruption import StopRequest
+from umamba.system.limits import CORES_VARIABLE
 
 __all__ = ["RayExecutor", "largest_node"]
 
@@ -91,9 +92,13 @@ class RayExecutor:
         }
         self._attempts[job.name] += 1
         attempt = f"{self._submission}.{self._attempts[job.name]}"
-        token = {JOB_VARIABLE: f"the job of {job.log}", ATTEMPT_VARIABLE: attempt}
+        given = {
+            JOB_VARIABLE: f"the job of {job.log}",
+            ATTEMPT_VARIABLE: attempt,
+            CORES_VARIABLE: str(needs["num_cpus"]),
+        }
         task = ray.remote(_run_job).options(name=job.name, max_retries=0, **needs)
-        arguments, variables = (*self.program, *job.command), portable_settings() | token
+        arguments, variables = (*self.program, *job.command), portable_settings() | given
         touched = _touched(job.log)
         self._tasks[task.remote(arguments, job.log, variables)] = _Task(job, touched)
 

@@ -17,12 +17,15 @@ from umamba.system.environment import setting
 from umamba.system.numerals import whole_number
 
 __all__ = [
+    "CORES_VARIABLE",
     "Limits",
     "available_cores",
     "available_memory",
     "measure_limits",
     "usable_memory",
 ]
+
+CORES_VARIABLE = "UMAMBA_CORES"  # set by executors: the cores that a job has asked for
 
 _ROOT = Path("/")
 
@@ -81,11 +84,11 @@ def measure_limits(root: Path = _ROOT) -> Limits:
 def available_cores(root: Path = _ROOT) -> int:
     """Return how many cores this process may use.
 
-    They are limited by its affinity, by the quota of its groups, and by what its Slurm job has
-    asked for: not every cluster confines jobs to their cores.
+    They are limited by its affinity, by the quota of its groups, and by what its job has asked
+    for: not every cluster confines jobs to their cores.
     """
     own = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    granted = whole_number(setting("SLURM_CPUS_PER_TASK") or "")
+    granted = whole_number(setting(CORES_VARIABLE) or setting("SLURM_CPUS_PER_TASK") or "")
     return min(n for n in (own or 1, _core_quota(root), granted) if n)
 
 
