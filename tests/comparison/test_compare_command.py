@@ -18,6 +18,7 @@ from faked_trainings import (
     CASES,
     FakeExecutor,
     InlineProcess,
+    option,
     validation_cases,
     write_dataset,
 )
@@ -282,7 +283,8 @@ def test_jobs_on_a_cluster_are_shown_submitted_looked_at_and_cancelled(
     paths: Paths, slurm: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = paths.require("results").parent / "out"
-    on_slurm = ("--executor", "slurm", "--max-jobs", "3")
+    (slurm / "site.toml").write_text("stage = '$TMPDIR'")
+    on_slurm = ("--executor", "slurm", "--max-jobs", "3", "--slurm", str(slurm / "site.toml"))
     assert cli.main(command(paths, *on_slurm, "--print-jobs")) == 0
     printed = capsys.readouterr().out
     assert "#SBATCH --array=0-3%3\n" in printed
@@ -294,6 +296,8 @@ def test_jobs_on_a_cluster_are_shown_submitted_looked_at_and_cancelled(
     (batch,) = (out / "slurm").glob("umamba-*")
     cell = read_cell(out / "cells" / "unetpp_fold1_seed0.job.json")
     assert cell.evaluation.cases == set(validation_cases(paths, 1))
+    assert cell.trained is not None
+    assert option(cell.trained.command, "--stage") == "$TMPDIR"
     (slurm / "queue").write_text(
         f"{batch.name} 7_0 RUNNING 0 0 None\n{batch.name} 7_1 PENDING 1 0 BeginTime\n"
         f"{batch.name} 7_2 PENDING 0 0 Resources\n{batch.name} 7_3 PENDING 0 0 Resources\n"

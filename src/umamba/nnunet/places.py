@@ -33,6 +33,7 @@ class Place:
         n_threads: Threads of a training there on a CPU.
         n_at_a_time: How many jobs run at a time; `None` if that is not known.
         is_elsewhere: Whether it is on other machines, so that nothing here is measured.
+        stage: Folder for copies of data there, unless the request names one.
     """
 
     executor: Callable[[Path], Executor]
@@ -40,6 +41,7 @@ class Place:
     n_threads: int
     n_at_a_time: int | None
     is_elsewhere: bool
+    stage: str | None = None
 
 
 def _here(request: ExecutorRequest) -> Place:
@@ -62,6 +64,7 @@ def _slurm(request: ExecutorRequest) -> Place:
         site.cpus or min(_DEFAULT_CORES, available_cores()),
         most,
         is_elsewhere=True,
+        stage=site.stage,
     )
 
 

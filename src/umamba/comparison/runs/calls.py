@@ -32,7 +32,7 @@ def compare(request: CompareRequest, paths: Paths) -> tuple[Path, Results]:
         ResumableInterruptError: If it was interrupted; the same call continues.
     """
     place = PLACES[request.executor](request)
-    asked = asked_by(request, paths, place.device)
+    asked = asked_by(request, paths, place.device, place.stage)
     with comparing(asked.output):
         comparison = open_comparison(
             asked, paths, place.n_threads, dry=False, elsewhere=place.is_elsewhere
@@ -58,25 +58,28 @@ def open_dry(request: CompareRequest, paths: Paths, *, measured: bool) -> tuple[
         UMambaError: If the request cannot be met.
     """
     place = PLACES[request.executor](request)
-    asked = asked_by(request, paths, place.device)
+    asked = asked_by(request, paths, place.device, place.stage)
     comparison = open_comparison(
         asked, paths, place.n_threads, dry=True, measured=measured, elsewhere=place.is_elsewhere
     )
     return comparison, place.n_at_a_time or len(comparison.asked)
 
 
-def asked_by(request: CompareRequest, paths: Paths, device: str) -> ComparisonRequest:
+def asked_by(
+    request: CompareRequest, paths: Paths, device: str, stage: str | Path | None = None
+) -> ComparisonRequest:
     """Return the internal form of a request.
 
     Args:
         request: The request.
         paths: nnU-Net's folders.
         device: Type of the device that trains.
+        stage: Folder for copies of data where that is, unless the request names one.
 
     Raises:
         UMambaError: If the data set does not exist, or a table does not fit.
     """
-    dataset = find_dataset(str(request.dataset), paths)
+    dataset, stage = find_dataset(str(request.dataset), paths), request.stage or stage
     output = Path(request.output or Path("umamba-compare") / dataset)
     models, patch_size = tuple(request.models), request.patch_size
     return ComparisonRequest(
@@ -94,7 +97,7 @@ def asked_by(request: CompareRequest, paths: Paths, device: str) -> ComparisonRe
         batch_size=request.batch_size,
         validation_tta=request.validation_tta,
         device=device,
-        stage=None if request.stage is None else str(request.stage),
+        stage=None if stage is None else str(stage),
         evaluation=EvaluationSettings(**request.metric_settings()),
         analysis=_analysis(request),
         trust_plans=request.trust_plans,

@@ -72,7 +72,7 @@ def _opened(
     request: CompareRequest, paths: Paths, *, dry: bool
 ) -> tuple[Comparison, SlurmExecutor]:
     place = PLACES[request.executor](request)
-    asked = asked_by(request, paths, place.device)
+    asked = asked_by(request, paths, place.device, place.stage)
     slurm = slurm_of(request, asked.output)
     return open_comparison(asked, paths, place.n_threads, dry=dry, elsewhere=True), slurm
 

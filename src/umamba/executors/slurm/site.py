@@ -52,7 +52,8 @@ class Site(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
         max_jobs: Most jobs that run at a time; `--max-jobs` goes before it.
         signal_seconds: Seconds before the time limit at which a job is asked to save.
         poll_seconds: Seconds between looks at the queue.
-        scratch: Folder on the disk of a node, which may name variables such as `$TMPDIR`.
+        stage: Folder on the disk of a node, such as `$TMPDIR`, where trainings copy their data;
+            `--stage` goes before it.
     """
 
     partition: str | None = None
@@ -70,7 +71,7 @@ class Site(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     max_jobs: _Count | None = None
     signal_seconds: _Count = 300
     poll_seconds: Annotated[float, Meta(gt=0)] = 15.0
-    scratch: str | None = None
+    stage: str | None = None
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:

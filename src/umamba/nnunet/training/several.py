@@ -12,7 +12,7 @@ from umamba.executors.following import follow, submitting
 from umamba.executors.jobs import Job, Resources, why_it_failed
 from umamba.nnunet.checkpoints.files import read_checkpoint
 from umamba.nnunet.fold_folders import fold_folder, fold_name
-from umamba.nnunet.places import PLACES
+from umamba.nnunet.places import PLACES, Place
 from umamba.nnunet.preparation import find_dataset
 from umamba.nnunet.requests import TrainingRequest
 from umamba.nnunet.training.folds import checked_training, find_trainer, train
@@ -74,8 +74,8 @@ def jobs_left(request: TrainingRequest, *, ready: bool) -> list[Job]:
         UMambaError: If anything is missing or does not fit, or the folds hold other trainings.
     """
     left = _folds_left(request, ready=ready)
-    device = PLACES[str(request.executor)](request).device
-    return [_job(one, device) for one in left.values()]
+    place = PLACES[str(request.executor)](request)
+    return [_job(one, place) for one in left.values()]
 
 
 def jobs_folder(request: TrainingRequest) -> Path:
@@ -115,11 +115,12 @@ def _one_after_another(left: Mapping[str, TrainingRequest]) -> dict[str, str]:
     return failed
 
 
-def _job(request: TrainingRequest, device: str) -> Job:
+def _job(request: TrainingRequest, place: Place) -> Job:
     name = fold_folder(Path(), str(request.fold)).name
     hours = None if request.hours is None else request.hours + _HOURS_TO_SAVE
-    needs = Resources.of_training(request.num_gpus if device == "cuda" else 0, hours=hours)
-    command = ("fold", *as_arguments(replace(request, device=device)))
+    needs = Resources.of_training(request.num_gpus if place.device == "cuda" else 0, hours=hours)
+    there = replace(request, device=place.device, stage=request.stage or place.stage)
+    command = ("fold", *as_arguments(there))
     return Job(name, command, jobs_folder(request) / f"{name}.log", needs)
 
 
