@@ -25,6 +25,7 @@ __all__ = [
     "argument",
     "as_arguments",
     "describe_options",
+    "flags_of",
     "from_namespace",
     "option",
     "parsed",
@@ -185,6 +186,12 @@ def from_namespace(request: type[R], args: argparse.Namespace) -> R:
         for name, (_, stated) in _options(request).items()
     }
     return request(**values)
+
+
+def flags_of(request: type[Request]) -> dict[str, str]:
+    """Return the first spelling on the command line of each option of a request, by its name."""
+    named = {name: _flags(name, stated) for name, (_, stated) in _options(request).items()}
+    return {name: flags[0] for name, flags in named.items() if flags}
 
 
 def as_arguments(request: Request) -> list[str]:

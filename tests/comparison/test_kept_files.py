@@ -3,6 +3,7 @@
 import json
 import math
 import zlib
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from umamba.comparison.runs import cost
 from umamba.comparison.runs.budget import Budget, Length
 from umamba.comparison.runs.finished import read_details
 from umamba.comparison.runs.planning import Asked, ComparisonRequest
+from umamba.comparison.runs.requests import CompareRequest
 from umamba.comparison.runs.settings import extend_request, read_lengths, write_settings
+from umamba.comparison.training_options import TrainingOptions
 from umamba.errors import UMambaError
 from umamba.evaluation.settings import EvaluationSettings
 
@@ -118,6 +121,31 @@ def test_settings_are_read_and_written_as_ever(tmp_path: Path) -> None:
     write_settings(again, "Dataset004_Hippocampus", "3d_fullres", lengths)
     written = json.loads(file.read_text())
     assert written | json.loads(SETTINGS) == written  # later versions may add to it
+
+
+OTHER_OPTIONS: dict[str, Any] = {
+    "features": (4, 8),
+    "patch_size": (8, 8, 8),
+    "batch_size": 3,
+    "validation_tta": "off",
+}
+
+
+@pytest.mark.parametrize("option", [field.name for field in fields(TrainingOptions)])
+def test_options_of_trainings_are_kept_and_may_not_change(tmp_path: Path, option: str) -> None:
+    changed = request(tmp_path, **{option: OTHER_OPTIONS[option]})
+    place = "Dataset004_Hippocampus", "3d_fullres"
+    write_settings(changed, *place, {"nnunet": Length(20, 13)})
+    assert extend_request(changed, *place).models == ("nnunet",)
+    flag = f"--{option.replace('_', '-')}"
+    with pytest.raises(UMambaError, match=f"begun with {flag} .*, not .*; give that, or another"):
+        extend_request(request(tmp_path), *place)
+
+
+def test_options_of_trainings_have_the_defaults_of_the_command() -> None:
+    kept = {field.name: field.default for field in fields(TrainingOptions)}
+    asked = {field.name: field.default for field in fields(CompareRequest)}
+    assert {name: asked[name] for name in kept} == kept
 
 
 @pytest.mark.parametrize(

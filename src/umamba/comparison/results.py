@@ -30,6 +30,7 @@ from umamba.comparison.rows import (
     Training,
     TrainingRow,
 )
+from umamba.comparison.training_options import TrainingOptions
 from umamba.errors import ComparisonError, UMambaError
 from umamba.evaluation.metric import Metric
 from umamba.evaluation.metrics import measured_metrics
@@ -86,7 +87,7 @@ class AnalysisSettings:
 
 
 @dataclass(frozen=True)
-class ResultsSettings:
+class ResultsSettings(TrainingOptions):
     """Settings of a comparison: everything that its numbers depend on.
 
     Attributes:
@@ -95,10 +96,6 @@ class ResultsSettings:
         folds: Folds of the cross-validation.
         seeds: Seeds of the trainings.
         budget: The budget of each training, by its kind.
-        features: Channels per stage; `None` is as planned, here and in the next two.
-        patch_size: Voxels of a patch per axis.
-        batch_size: Patches in a batch.
-        validation_tta: `on` or `off`, whether validation cases were predicted with mirroring.
         evaluation: Settings of the metrics.
         analysis: Settings of the statistics.
     """
@@ -108,10 +105,6 @@ class ResultsSettings:
     folds: tuple[int, ...]
     seeds: tuple[int, ...]
     budget: dict[str, int | float]
-    features: tuple[int, ...] | None = None
-    patch_size: tuple[int, ...] | None = None
-    batch_size: int | None = None
-    validation_tta: str = "on"
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
     analysis: AnalysisSettings = field(default_factory=AnalysisSettings)
 

@@ -15,6 +15,7 @@ from umamba.comparison.rows import ComparedDataset, ComparedModel, Training, Tra
 from umamba.comparison.runs.finished import read_details
 from umamba.comparison.runs.state import Comparison
 from umamba.comparison.statistics.analysis import compared_scores
+from umamba.comparison.training_options import training_options
 from umamba.evaluation.summary import as_csv
 from umamba.images.file_names import GEOMETRY_ENDINGS
 from umamba.system.atomic_files import write_whole
@@ -52,10 +53,7 @@ def _settings(comparison: Comparison) -> ResultsSettings:
         folds=tuple(request.folds),
         seeds=tuple(request.seeds),
         budget=request.budget.to_dict(),
-        features=request.features,
-        patch_size=request.patch_size,
-        batch_size=request.batch_size,
-        validation_tta=request.validation_tta,
+        **training_options(request),
         evaluation=request.evaluation,
         analysis=request.analysis,
     )

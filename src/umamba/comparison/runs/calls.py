@@ -13,6 +13,7 @@ from umamba.comparison.runs.planning import ComparisonRequest
 from umamba.comparison.runs.progress import ComparisonProgress
 from umamba.comparison.runs.requests import CompareRequest
 from umamba.comparison.runs.state import Comparison
+from umamba.comparison.training_options import training_options
 from umamba.evaluation.settings import EvaluationSettings
 from umamba.nnunet.paths import Paths
 from umamba.nnunet.places import PLACES
@@ -81,7 +82,7 @@ def asked_by(
     """
     dataset, stage = find_dataset(str(request.dataset), paths), request.stage or stage
     output = Path(request.output or Path("umamba-compare") / dataset)
-    models, patch_size = tuple(request.models), request.patch_size
+    models = tuple(request.models)
     return ComparisonRequest(
         dataset=dataset,
         models=models if request.no_controls else with_controls(models),
@@ -92,10 +93,7 @@ def asked_by(
         baseline=request.baseline,
         configuration=request.configuration,
         source=request.source,
-        features=None if request.features is None else tuple(request.features),
-        patch_size=None if patch_size is None else tuple(patch_size),
-        batch_size=request.batch_size,
-        validation_tta=request.validation_tta,
+        **training_options(request),
         device=device,
         stage=None if stage is None else str(stage),
         evaluation=EvaluationSettings(**request.metric_settings()),

@@ -11,6 +11,7 @@ from umamba import registry
 from umamba.comparison.results import AnalysisSettings
 from umamba.comparison.rows import Training
 from umamba.comparison.runs.budget import Budget
+from umamba.comparison.training_options import TrainingOptions
 from umamba.errors import PlansError, UMambaError
 from umamba.evaluation.cases import Labels
 from umamba.evaluation.labels import labels_from_dataset_json
@@ -57,7 +58,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class ComparisonRequest:
+class ComparisonRequest(TrainingOptions):
     """The internal form of a request for a comparison.
 
     Args:
@@ -71,10 +72,6 @@ class ComparisonRequest:
             them, or else the first.
         configuration: `2d`, `3d_fullres`, ...; `None` is `3d_fullres`, else `2d`.
         source: Plans to derive from.
-        features: Channels per stage of every model; `None` is as in the source.
-        patch_size: Patch size of every model; `None` is as in the source.
-        batch_size: Batch size of every model; `None` is as in the source.
-        validation_tta: `on` or `off`, whether validation cases are predicted with mirroring.
         device: `cpu`, `cuda` or `mps`.
         stage: Folder for copies of the preprocessed data, on each machine; `None` is none.
         evaluation: Settings of the metrics; the cut points of sizes are determined and kept.
@@ -93,10 +90,6 @@ class ComparisonRequest:
     baseline: str | None = None
     configuration: str | None = None
     source: str = _SOURCE
-    features: tuple[int, ...] | None = None
-    patch_size: tuple[int, ...] | None = None
-    batch_size: int | None = None
-    validation_tta: str = "on"
     device: str = "cpu"
     stage: str | None = None
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)

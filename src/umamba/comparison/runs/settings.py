@@ -3,14 +3,17 @@
 import json
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from umamba.comparison.results import from_plain, to_plain
 from umamba.comparison.runs.budget import Length
 from umamba.comparison.runs.planning import Asked, ComparisonRequest
+from umamba.comparison.runs.requests import CompareRequest
+from umamba.comparison.training_options import TrainingOptions, training_options
 from umamba.errors import UMambaError
+from umamba.options import flags_of
 from umamba.system.atomic_files import make_folder, write_whole
 from umamba.system.json_files import load_json
 from umamba.system.path_names import check_writable
@@ -26,19 +29,12 @@ __all__ = [
 
 _FILE = "comparison.json"
 _VERSION = 1
-_OPTIONS = {
-    "configuration": "--configuration",
-    "source": "--from",
-    "budget": "--budget",
-    "features": "--features",
-    "patch_size": "--patch-size",
-    "batch_size": "--batch-size",
-    "validation_tta": "--validation-tta",
-}
+# What may not change, besides the data set.
+_FIXED = ("configuration", "source", "budget", *(f.name for f in fields(TrainingOptions)))
 
 
 @dataclass(frozen=True)
-class _Settings:
+class _Settings(TrainingOptions):
     """The contents of `comparison.json`, besides the version.
 
     Attributes:
@@ -46,9 +42,6 @@ class _Settings:
         configuration: The configuration that is trained.
         source: Plans to derive from.
         budget: The budget of each training, by its kind.
-        features: Channels per stage; `None` is as planned, here and in the next two.
-        patch_size: Voxels of a patch per axis.
-        batch_size: Patches in a batch.
         models: Models of all calls; none if the folder is only claimed.
         folds: Folds of all calls.
         seeds: Seeds of all calls.
@@ -57,17 +50,12 @@ class _Settings:
         lengths: Epochs, and iterations per epoch, of each model's trainings.
         asked: The trainings requested by each call; `None` in the first files, which do not tell
             calls apart.
-        validation_tta: `on` or `off`, whether validation cases are predicted with mirroring, as the
-            first versions always did.
     """
 
     dataset: str
     configuration: str
     source: str
     budget: dict[str, int | float]
-    features: tuple[int, ...] | None
-    patch_size: tuple[int, ...] | None
-    batch_size: int | None
     models: tuple[str, ...]
     folds: tuple[int, ...]
     seeds: tuple[int, ...]
@@ -75,7 +63,6 @@ class _Settings:
     size_cut_points: dict[str, tuple[float, ...]]
     lengths: dict[str, tuple[int, int]]
     asked: tuple[Asked, ...] | None = None
-    validation_tta: str = "on"
 
     @property
     def calls(self) -> tuple[Asked, ...]:
@@ -146,11 +133,12 @@ def _check_same(before: _Settings, now: _Settings, output: Path) -> None:
     if before.dataset != now.dataset:
         msg = f"{output} compares models on {before.dataset}; give another --output"
         raise UMambaError(msg)
-    for key, option in _OPTIONS.items():
+    flags = flags_of(CompareRequest)
+    for key in _FIXED:
         was, wanted = getattr(before, key), getattr(now, key)
         if was != wanted:
             msg = (
-                f"{output} was begun with {option} {_as_option(was)}, not "
+                f"{output} was begun with {flags[key]} {_as_option(was)}, not "
                 f"{_as_option(wanted)}; give that, or another --output"
             )
             raise UMambaError(msg)
@@ -245,9 +233,7 @@ def _settings(
         configuration=configuration,
         source=request.source,
         budget=request.budget.to_dict(),
-        features=request.features,
-        patch_size=request.patch_size,
-        batch_size=request.batch_size,
+        **training_options(request),
         models=request.models,
         folds=request.folds,
         seeds=request.seeds,
@@ -255,5 +241,4 @@ def _settings(
         size_cut_points=dict(request.evaluation.size_cut_points),
         lengths={m: (n.epochs, n.iterations_per_epoch) for m, n in lengths.items()},
         asked=tuple(asked for asked in request.asked if asked.models),
-        validation_tta=request.validation_tta,
     )
