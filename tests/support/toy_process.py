@@ -79,10 +79,10 @@ def start_ranks(
     """Begin the processes of one training, each in a session of its own, as `Ranks` does."""
     folder = Path(tempfile.mkdtemp(dir=root))
     leave_work(training, folder)
-    commands = [["rank", str(number), str(size), str(folder)] for number in range(size)]
+    commands = [["train-rank", str(number), str(size), str(folder)] for number in range(size)]
     faults = faults or {}
     processes = [
-        CONTEXT.Process(target=_train, args=(root, command, faults.get(number), ("_rank",)))
+        CONTEXT.Process(target=_train, args=(root, command, faults.get(number), ("_train_rank",)))
         for number, command in enumerate(commands)
     ]
     for process in processes:

@@ -122,7 +122,7 @@ class Ranks:
     """
 
     size: int
-    program: tuple[str, ...] = (*JOB_PROGRAM, "rank")
+    program: tuple[str, ...] = (*JOB_PROGRAM, "train-rank")
     seconds_to_stop: float = 60.0
     seconds_to_fail: float = 3.0
 

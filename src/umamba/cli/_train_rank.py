@@ -1,4 +1,4 @@
-"""`umamba rank`, for `umamba train -num_gpus` only: one of the processes of a training."""
+"""`umamba train-rank`, for `umamba train -num_gpus` only: one of the processes of a training."""
 
 import argparse
 from pathlib import Path
@@ -16,7 +16,7 @@ __all__ = ["add_parser", "run"]
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Register the command."""
-    parser = subparsers.add_parser("rank")
+    parser = subparsers.add_parser("train-rank")
     parser.add_argument("number", type=int)
     parser.add_argument("size", type=int)
     parser.add_argument("folder", type=Path)
