@@ -14,6 +14,7 @@ from umamba.comparison.statistics.analysis import analyse
 from umamba.comparison.statistics.margins import against_margin, margin_verdict
 from umamba.comparison.statistics.models import compare_models
 from umamba.comparison.statistics.scores import CaseScore
+from umamba.comparison.statistics.verdicts import DICE_POINTS
 
 ALONE = replace(BETTER, n_comparisons=1)
 COST = {"new": Cost(1, 1, 1, 900, 0.5), "net": Cost(1, 1, 1, 1000, 1.0)}
@@ -81,7 +82,7 @@ def test_the_same_quality_at_less_cost() -> None:
     judged = against_margin(alike, 0.01, COST)
     assert judged is not None
     assert judged.same_at_less_cost
-    assert margin_verdict(judged, 1.0, repeated=True) == (
+    assert margin_verdict(judged, DICE_POINTS, repeated=True) == (
         "by a margin of 1 Dice point: equivalent (better by more than that with a probability of "
         "1 %), the same quality at less cost: 50 % of the time of a training step and 90 % of the "
         "memory"
@@ -122,15 +123,17 @@ def test_undecided_says_what_would_settle_it() -> None:
     judged = against_margin(changed(ALONE, 0.0, -0.02, 0.02), 0.01, COST)
     assert judged is not None
     judged = replace(judged, to_settle={"seeds": 7, "folds": 5, "cases": None})
-    assert margin_verdict(judged, 1.0, repeated=True).endswith(
+    assert margin_verdict(judged, DICE_POINTS, repeated=True).endswith(
         "), which 7 seeds per fold or 5 folds as large would settle in four of five such "
         "comparisons"
     )
     judged = replace(judged, to_settle=dict.fromkeys(judged.to_settle))
-    said = margin_verdict(judged, 0.5, repeated=True)
+    said = margin_verdict(replace(judged, margin=0.005), DICE_POINTS, repeated=True)
     assert "by a margin of 0.5 Dice points: undecided" in said
     assert "neither seeds nor folds nor cases alone would settle" in said
-    assert "these trained networks: undecided" in margin_verdict(judged, 1.0, repeated=False)
+    assert "these trained networks: undecided" in margin_verdict(
+        judged, DICE_POINTS, repeated=False
+    )
 
 
 def test_a_margin_is_in_results_and_verdicts() -> None:

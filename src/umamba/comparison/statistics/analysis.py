@@ -3,28 +3,24 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from itertools import chain
-from statistics import fmean
 
-from umamba.comparison.controls import controls_of
 from umamba.comparison.learning_records import Dynamics
 from umamba.comparison.records import MetricStatistics, ModelComparison
 from umamba.comparison.results import Results
-from umamba.comparison.rows import CaseRow, ObjectRow, Training
+from umamba.comparison.rows import CaseRow, ObjectRow
 from umamba.comparison.statistics.agreement import volume_agreement
-from umamba.comparison.statistics.detection import KINDS, Kind, detection_scores, rates, with_rates
+from umamba.comparison.statistics.detection import KINDS, detection_scores, rates, with_rates
 from umamba.comparison.statistics.dynamics import learning_dynamics
-from umamba.comparison.statistics.groups import compare_groups
-from umamba.comparison.statistics.margins import against_margin, margin_verdict
-from umamba.comparison.statistics.models import (
-    compare_models,
-    compare_with_controls,
-    summarize_models,
+from umamba.comparison.statistics.one_metric import (
+    Question,
+    compare_scores,
+    margin_clauses,
+    mean_over_labels,
+    metric_verdicts,
 )
-from umamba.comparison.statistics.ranks import rank_stability
 from umamba.comparison.statistics.scores import CaseScore, Structure
 from umamba.comparison.statistics.verdicts import (
-    Unit,
+    DICE_POINTS,
     detection_differs,
     detection_verdict,
     verdict,
@@ -34,7 +30,7 @@ from umamba.evaluation.overlap_metrics import VOLUME_BIAS
 
 __all__ = ["analyse", "compared_scores", "models_with_shared_seeds"]
 
-_VERDICT_METRIC, _VERDICT_UNIT = "dice", Unit("Dice points", 100.0)
+_VERDICT_METRIC = "dice"
 _OF_EMPTY = {"undefined": None, "one": 1.0, "zero": 0.0}
 
 
@@ -59,7 +55,7 @@ def analyse(results: Results) -> Results:
     for kind in KINDS:
         scores, parts = detection_scores(results.cases, results.compared, kind, structure)
         if scores:
-            statistics[kind] = _rate_statistics(results, kind, scores, parts)
+            statistics[kind] = _rate_statistics(results, scores, parts)
     return replace(
         results,
         dynamics=_dynamics(results),
@@ -80,50 +76,29 @@ def models_with_shared_seeds(results: Results) -> list[str]:
 def _statistics(
     results: Results, metric: str, scores: Sequence[CaseScore], structure: Structure
 ) -> MetricStatistics:
-    settings = results.settings.analysis
-    found = _compare(results, metric, scores, structure)
-    both = [*found.comparisons, *found.controls]
-    if settings.groups and metric in METRICS:
-        families = (found.comparisons, found.controls)
-        compared = (compare_groups(scores, f, settings.groups, structure) for f in families)
-        found = replace(found, groups=tuple(chain.from_iterable(compared)))
-    if settings.margin is not None and metric == _VERDICT_METRIC:
-        margin = settings.margin / _VERDICT_UNIT.factor
-        judged = (against_margin(comparison, margin, results.cost) for comparison in both)
-        found = replace(found, margins=tuple(m for m in judged if m is not None))
+    settings, is_known = results.settings.analysis, metric in METRICS
+    margin = settings.margin if metric == _VERDICT_METRIC else None
+    question = replace(
+        _question(results, higher=METRICS[metric].higher_is_better if is_known else True),
+        groups=settings.groups if is_known else {},
+        margin=None if margin is None else margin / DICE_POINTS.factor,
+        cost=results.cost,
+    )
+    found = compare_scores(scores, question, structure)
     if metric == VOLUME_BIAS.name:
         agreement = volume_agreement(results.cases, results.compared, settings.clusters)
         found = replace(found, agreement=agreement)
     return found
 
 
-def _compare(
-    results: Results, metric: str, scores: Sequence[CaseScore], structure: Structure
-) -> MetricStatistics:
-    """Compare models with the baseline and with their controls, as far as there are scores."""
-    summaries = tuple(summarize_models(scores, structure))
-    higher = METRICS[metric].higher_is_better if metric in METRICS else metric not in KINDS
-    if higher is None:  # for a signed difference, neither more nor less is better
-        return MetricStatistics(summaries)
-    scored = {score.model for score in scores}
-    baseline = results.settings.baseline
-    names = [name for name in results.model_names if name in scored]
-    controls = {name: found for name in names if (found := controls_of(name, names))}
-    comparisons: list[ModelComparison] = []
-    if baseline in scored:
-        comparisons = compare_models(scores, baseline, structure, higher_is_better=higher)
-    return MetricStatistics(
-        summaries=summaries,
-        comparisons=tuple(comparisons),
-        controls=tuple(compare_with_controls(scores, controls, structure, higher_is_better=higher)),
-        rank_stability=rank_stability(scores, structure, higher_is_better=higher),
-    )
+def _question(results: Results, *, higher: bool | None) -> Question:
+    return Question(results.model_names, results.settings.baseline, higher)
 
 
 def _rate_statistics(
-    results: Results, kind: Kind, scores: Sequence[CaseScore], structure: Structure
+    results: Results, scores: Sequence[CaseScore], structure: Structure
 ) -> MetricStatistics:
-    found = _compare(results, kind, scores, structure)
+    found = compare_scores(scores, _question(results, higher=False), structure)
     return replace(
         found,
         comparisons=tuple(with_rates(found.comparisons, found.summaries)),
@@ -176,31 +151,18 @@ def _of_label(row: CaseRow, metric: str, of_empty: float | None) -> float | None
 def _mean_over_labels(
     results: Results, values: Iterable[tuple[CaseRow | ObjectRow, float | None]]
 ) -> list[CaseScore]:
-    of_labels: dict[tuple[Training, str], list[float]] = {}
-    for row, value in values:
-        if row.training in results.compared:
-            key = (row.training, row.case)
-            of_labels.setdefault(key, []).extend([] if value is None else [value])
-    return [
-        CaseScore(t.model, t.fold, t.seed, case, fmean(v) if v else math.nan)
-        for (t, case), v in of_labels.items()
-    ]
+    return mean_over_labels(
+        (row.training, row.case, value) for row, value in values if row.training in results.compared
+    )
 
 
 def _verdicts(statistics: Mapping[str, MetricStatistics]) -> dict[str, str]:
     """Return a sentence per model on Dice, false alarms and misses."""
-    sentences: dict[str, list[str]] = {}
-    of_dice = statistics.get(_VERDICT_METRIC, MetricStatistics())
-    for is_control, comparison in (
-        *((False, c) for c in of_dice.comparisons),
-        *((True, c) for c in of_dice.controls),
-    ):
-        parts = _clauses(statistics, comparison, is_control=is_control)
-        sentence = f"{comparison.model} against {comparison.baseline}: {'; '.join(parts)}."
-        of_model = sentences.setdefault(comparison.model, [])
-        if sentence not in of_model:
-            of_model.append(sentence)
-    return {model: " ".join(said) for model, said in sentences.items()}
+    return metric_verdicts(
+        statistics.get(_VERDICT_METRIC, MetricStatistics()),
+        DICE_POINTS,
+        lambda comparison, is_control: _clauses(statistics, comparison, is_control=is_control),
+    )
 
 
 def _clauses(
@@ -218,18 +180,10 @@ def _clauses(
                 said = differing if detection_differs(comparison) else others
                 if any(rate.n_events for rate in pair):
                     said.append(detection_verdict(kind, comparison, pair))
-    by_dice = verdict(of_dice, _VERDICT_UNIT, differ_otherwise=bool(differing))
-    margins = [
-        margin_verdict(m, m.margin * _VERDICT_UNIT.factor, repeated=_repeated(of_dice))
-        for m in statistics[_VERDICT_METRIC].margins
-        if (m.model, m.baseline) == (of_dice.model, of_dice.baseline)
-    ]
+    by_dice = verdict(of_dice, DICE_POINTS, differ_otherwise=bool(differing))
+    margins = margin_clauses(statistics[_VERDICT_METRIC], of_dice, DICE_POINTS)
     others = others if of_dice.n_informative_left_out else []
     return [*differing, by_dice, *margins, *others]
-
-
-def _repeated(comparison: ModelComparison) -> bool:
-    return comparison.difference.includes_seed_variance
 
 
 def _dynamics(results: Results) -> dict[str, Dynamics]:

@@ -1,6 +1,6 @@
 """Bootstrap of means over cases, with intervals that hold with few cases and few trainings."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -16,11 +16,13 @@ __all__ = [
     "estimate_mean",
     "interval_at",
     "no_estimate",
+    "resample_each",
     "resample_means",
 ]
 
 CONFIDENCE = 0.95
 _CHUNK = 2**22  # numbers drawn at a time, to save memory with many cases
+_MOST_MEANS = 2**24  # means kept at a time
 
 
 def interval_at(estimate: MeanEstimate, confidence: float) -> Interval:
@@ -76,6 +78,36 @@ def resample_means(
         counts = _draw(n_clusters, min(step, n_bootstrap - start), rng)
         means[:, start : start + counts.shape[1]] = sums @ counts / (sizes @ counts)
     return means, rng
+
+
+def resample_each(
+    rows: Sequence[tuple[Float[np.ndarray, " _"], Int[np.ndarray, " _"]]],
+    n_bootstrap: int,
+    seed: int,
+) -> Iterator[tuple[int, Float[np.ndarray, " n_bootstrap"], Float[np.ndarray, " n_bootstrap"]]]:
+    """Resample the mean of every row as `resample_means` would; rows of the same cases together.
+
+    Args:
+        rows: Scores, of at least two clusters, and the number of each case's cluster.
+        n_bootstrap: Number of bootstraps.
+        seed: Seed of the draws, the same for each row.
+
+    Yields:
+        Number of the row, its means, and standard normal numbers, which all rows share. Rows come
+        in any order.
+    """
+    alike: dict[bytes, list[int]] = {}
+    for number, (_, clusters) in enumerate(rows):
+        alike.setdefault(clusters.tobytes(), []).append(number)
+    most = max(_MOST_MEANS // n_bootstrap, 1)
+    for numbers in alike.values():
+        for first in range(0, len(numbers), most):
+            block = numbers[first : first + most]
+            values = np.stack([rows[number][0] for number in block])
+            means, rng = resample_means(values, rows[block[0]][1], n_bootstrap, seed)
+            noise = rng.standard_normal(n_bootstrap)
+            for number, drawn in zip(block, means, strict=True):
+                yield number, drawn, noise
 
 
 def _draw(

@@ -16,6 +16,7 @@ from umamba.comparison.records import (
 from umamba.comparison.rows import Cost
 from umamba.comparison.statistics.pairs import interval_of
 from umamba.comparison.statistics.variance import mean_variance
+from umamba.comparison.statistics.verdicts import Unit
 
 __all__ = ["against_margin", "margin_verdict"]
 
@@ -66,18 +67,19 @@ def against_margin(
     )
 
 
-def margin_verdict(judged: Margin, points: float, *, repeated: bool) -> str:
+def margin_verdict(judged: Margin, unit: Unit, *, repeated: bool) -> str:
     """Return a clause on how a comparison compares with a margin.
 
     Args:
         judged: A result of `against_margin`.
-        points: The margin in Dice points.
+        unit: Unit of the metric.
         repeated: Whether trainings of both were repeated, so that the clause is about the models.
     """
     networks = "" if repeated else ", these trained networks"
     probability = f"better by more than that with a probability of {judged.probability:.0%}"
-    unit = "Dice point" if points == 1 else "Dice points"
-    said = f"by a margin of {points:g} {unit}{networks}: {judged.outcome}"
+    size = judged.margin * unit.factor
+    name = unit.name.removesuffix("s") if size == 1 and unit.name.endswith("points") else unit.name
+    said = f"by a margin of {size:g} {name}{networks}: {judged.outcome}"
     said = f"{said} ({probability.replace('%', ' %')})"
     if judged.same_at_less_cost:
         costs = [f"{ratio:.0%} of the {_COSTS[n]}" for n, ratio in judged.cheaper.items()]

@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 from jaxtyping import Bool, Float
 from scipy import stats
 
 from umamba.comparison.records import ALPHA, POWER, MeanEstimate, ModelComparison, ModelSummary
-from umamba.comparison.statistics.bootstrap import estimate_mean, no_estimate, resample_means
+from umamba.comparison.statistics.bootstrap import estimate_mean, no_estimate, resample_each
 from umamba.comparison.statistics.paired_tests import (
     cohen_d_z,
     fold_test,
@@ -19,7 +20,8 @@ from umamba.comparison.statistics.paired_tests import (
     wilcoxon,
 )
 from umamba.comparison.statistics.pairs import (
-    estimate_difference,
+    Pair,
+    estimate_differences,
     interval_of,
     make_pair,
     most_careful,
@@ -35,6 +37,7 @@ from umamba.comparison.statistics.variance import (
 from umamba.errors import ComparisonError
 
 __all__ = [
+    "compare_all_pairs",
     "compare_models",
     "compare_with_controls",
     "summarize_models",
@@ -63,7 +66,8 @@ def summarize_models(
         ComparisonError: If scores contradict each other.
     """
     table = ScoreTable.from_scores(scores, structure)
-    return [_summarize(table, model, n_bootstrap, seed) for model in table.models]
+    estimates = _estimate_summaries(table, n_bootstrap, seed)
+    return [_summarize(table, model, estimates[model]) for model in table.models]
 
 
 def compare_models(
@@ -132,6 +136,39 @@ def compare_with_controls(
     )
 
 
+def compare_all_pairs(
+    scores: Sequence[CaseScore],
+    structure: Structure | None = None,
+    *,
+    higher_is_better: bool = True,
+    n_bootstrap: int = 10_000,
+    seed: int = 0,
+) -> list[ModelComparison]:
+    """Compare every model with every other, corrected for the number of pairs.
+
+    Args:
+        scores: Scores of one metric.
+        structure: Clusters of cases, and seeds shared by folds; `None` is neither.
+        higher_is_better: Whether higher values of the metric are better.
+        n_bootstrap: Number of bootstraps.
+        seed: Seed of the bootstrap, which makes it reproducible.
+
+    Returns:
+        One comparison per pair, in order of first occurrence; the later model is its `baseline`.
+
+    Raises:
+        ComparisonError: If scores contradict each other.
+    """
+    table = ScoreTable.from_scores(scores, structure)
+    return _compare_pairs(
+        table,
+        list(combinations(table.models, 2)),
+        higher_is_better=higher_is_better,
+        n_bootstrap=n_bootstrap,
+        seed=seed,
+    )
+
+
 def _check_models(table: ScoreTable, models: Sequence[str]) -> None:
     for model in models:
         if model not in table.models:
@@ -140,7 +177,7 @@ def _check_models(table: ScoreTable, models: Sequence[str]) -> None:
             raise ComparisonError(msg)
 
 
-def _summarize(table: ScoreTable, model: str, n_bootstrap: int, seed: int) -> ModelSummary:
+def _summarize(table: ScoreTable, model: str, estimate: MeanEstimate) -> ModelSummary:
     means = table.case_means(model)
     used = np.isfinite(means)
     shared = model in table.shared_seeds
@@ -157,29 +194,34 @@ def _summarize(table: ScoreTable, model: str, n_bootstrap: int, seed: int) -> Mo
         n_undefined=table.n_undefined(model),
         n_partly_defined=table.n_partly_defined(model),
         seeds=table.seeds[model],
-        estimate=_estimate_summary(table, model, n_bootstrap, seed),
+        estimate=estimate,
         seed_means=seed_means,
         seed_standard_deviation=_standard_deviation(np.array(list(seed_means.values()))),
         training_standard_deviation=float(np.sqrt(spread.variance)) if repeated else float("nan"),
     )
 
 
-def _estimate_summary(table: ScoreTable, model: str, n_bootstrap: int, seed: int) -> MeanEstimate:
-    means, shared = table.case_means(model), model in table.shared_seeds
-    used = np.isfinite(means)
-    values, clusters = means[used], table.clusters[used]
-    if len(np.unique(clusters)) < 2:
-        return no_estimate()
-    spread = training_spread(table, [model], shared_seeds=shared)
-    weights = training_weights(table, model, used, shared_seeds=shared)
-    draws, rng = resample_means(values[None], clusters, n_bootstrap, seed)
-    return estimate_mean(
-        float(values.mean()),
-        mean_variance([case_part(values, clusters), *training_parts([spread], [weights.factor])]),
-        draws[0],
-        rng.standard_normal(n_bootstrap),
-        includes_seed_variance=spread.degrees_of_freedom > 0,
-    )
+def _estimate_summaries(table: ScoreTable, n_bootstrap: int, seed: int) -> dict[str, MeanEstimate]:
+    """Estimate the mean of every model."""
+    means = {model: table.case_means(model) for model in table.models}
+    used = {model: np.isfinite(values) for model, values in means.items()}
+    found = dict.fromkeys(table.models, no_estimate())
+    known = [m for m in table.models if len(np.unique(table.clusters[used[m]])) > 1]
+    rows = [(means[model][used[model]], table.clusters[used[model]]) for model in known]
+    for row, draws, noise in resample_each(rows, n_bootstrap, seed):
+        model, (values, clusters) = known[row], rows[row]
+        shared = model in table.shared_seeds
+        spread = training_spread(table, [model], shared_seeds=shared)
+        weights = training_weights(table, model, used[model], shared_seeds=shared)
+        parts = [case_part(values, clusters), *training_parts([spread], [weights.factor])]
+        found[model] = estimate_mean(
+            float(values.mean()),
+            mean_variance(parts),
+            draws,
+            noise,
+            includes_seed_variance=spread.degrees_of_freedom > 0,
+        )
+    return found
 
 
 def _compare_pairs(
@@ -191,11 +233,11 @@ def _compare_pairs(
     seed: int,
 ) -> list[ModelComparison]:
     """Compare pairs of models, corrected for the number of pairs that have a result."""
+    made = [make_pair(table, *names) for names in pairs]
+    estimates = estimate_differences(made, n_bootstrap, seed)
     uncorrected = [
-        _compare_pair(
-            table, *pair, higher_is_better=higher_is_better, n_bootstrap=n_bootstrap, seed=seed
-        )
-        for pair in pairs
+        _compare_pair(table, names, pair, estimate, higher_is_better=higher_is_better)
+        for names, pair, estimate in zip(pairs, made, estimates, strict=True)
     ]
     n_comparisons = sum(np.isfinite(comparison.p_difference) for comparison in uncorrected)
     p_difference = holm([comparison.p_difference for comparison in uncorrected])
@@ -217,16 +259,14 @@ def _compare_pairs(
 
 def _compare_pair(
     table: ScoreTable,
-    model: str,
-    baseline: str,
+    names: tuple[str, str],
+    pair: Pair,
+    estimates: Mapping[str, MeanEstimate],
     *,
     higher_is_better: bool,
-    n_bootstrap: int,
-    seed: int,
 ) -> ModelComparison:
     """Compare two models, not yet corrected for other comparisons."""
-    pair = make_pair(table, model, baseline)
-    estimates = estimate_difference(pair, n_bootstrap, seed)
+    model, baseline = names
     difference = most_careful(estimates.values())
     of_clusters = pair.cluster_differences
     return ModelComparison(
@@ -235,7 +275,7 @@ def _compare_pair(
         higher_is_better=higher_is_better,
         n_cases=int(pair.used.sum()),
         n_cases_left_out=int((~pair.used).sum()),
-        n_informative_left_out=int((_informative(table, (model, baseline)) & ~pair.used).sum()),
+        n_informative_left_out=int((_informative(table, names) & ~pair.used).sum()),
         n_clusters=pair.n_clusters,
         n_seeds=min(pair.weights[0].n_trainings, default=0),
         n_baseline_seeds=min(pair.weights[1].n_trainings, default=0),

@@ -1,6 +1,6 @@
 """Two models on the cases for which both have scores, and the uncertainty of their difference."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -14,6 +14,7 @@ from umamba.comparison.statistics.bootstrap import (
     estimate_mean,
     interval_at,
     no_estimate,
+    resample_each,
     resample_means,
 )
 from umamba.comparison.statistics.scores import ScoreTable
@@ -35,6 +36,7 @@ __all__ = [
     "difference_variances",
     "estimate_contrast",
     "estimate_difference",
+    "estimate_differences",
     "interval_of",
     "make_pair",
     "most_careful",
@@ -186,15 +188,26 @@ def estimate_difference(pair: Pair, n_bootstrap: int, seed: int) -> dict[str, Me
     Returns:
         Estimates by the names of `difference_variances`.
     """
-    if pair.n_clusters < 2:
-        return {"networks": no_estimate()}
-    (draws,), rng = resample_means(pair.differences[None], pair.clusters, n_bootstrap, seed)
-    noise = rng.standard_normal(n_bootstrap)
-    mean = float(pair.differences.mean())
-    return {
-        name: estimate_mean(mean, variance, draws, noise, includes_seed_variance=pair.both_repeated)
-        for name, variance in difference_variances(pair).items()
-    }
+    return estimate_differences([pair], n_bootstrap, seed)[0]
+
+
+def estimate_differences(
+    pairs: Sequence[Pair], n_bootstrap: int, seed: int
+) -> list[dict[str, MeanEstimate]]:
+    """Estimate the mean differences of several pairs, each as `estimate_difference` does."""
+    found = [{"networks": no_estimate()} for _ in pairs]
+    known = [number for number, pair in enumerate(pairs) if pair.n_clusters > 1]
+    rows = [(pairs[number].differences, pairs[number].clusters) for number in known]
+    for row, draws, noise in resample_each(rows, n_bootstrap, seed):
+        pair = pairs[known[row]]
+        mean = float(pair.differences.mean())
+        found[known[row]] = {
+            name: estimate_mean(
+                mean, variance, draws, noise, includes_seed_variance=pair.both_repeated
+            )
+            for name, variance in difference_variances(pair).items()
+        }
+    return found
 
 
 def estimate_contrast(

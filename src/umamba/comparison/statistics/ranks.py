@@ -1,6 +1,7 @@
 """Stability of the ranking of models over bootstraps, as in challengeR."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
@@ -18,7 +19,7 @@ from umamba.comparison.statistics.variance import (
     training_weights,
 )
 
-__all__ = ["rank_stability"]
+__all__ = ["RankingDraws", "draw_ranking", "rank_stability"]
 
 
 def rank_stability(
@@ -50,28 +51,64 @@ def rank_stability(
     Raises:
         ComparisonError: Scores contradict each other.
     """
+    draws = draw_ranking(
+        scores, structure, higher_is_better=higher_is_better, n_bootstrap=n_bootstrap, seed=seed
+    )
+    if draws is None:
+        return None
+    taus = _kendall_tau(draws.observed, draws.values)
+    tail = (1 - CONFIDENCE) / 2
+    tau_low, tau_high = np.quantile(taus, [tail, 1 - tail]) if taus.size else (np.nan, np.nan)
+    table, used = draws.table, draws.used
+    repeated = [_spread(table, model).degrees_of_freedom > 0 for model in table.models]
+    return RankStability(
+        n_cases=int(used.sum()),
+        n_cases_left_out=int((~used).sum()),
+        includes_seed_variance=all(repeated),
+        models=_rank_models(draws, -1 if higher_is_better else 1),
+        kendall_tau=float(taus.mean()) if taus.size else float("nan"),
+        kendall_tau_low=float(tau_low),
+        kendall_tau_high=float(tau_high),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class RankingDraws:
+    """Means of all models over the cases that they share, as found and over bootstraps.
+
+    Attributes:
+        table: The scores.
+        used: The cases for which all models have scores.
+        observed: Mean of each model; smaller is better.
+        values: The same over bootstraps, `(models, n_bootstrap)`.
+        variances: Variance of the difference of every pair of models.
+    """
+
+    table: ScoreTable
+    used: Bool[np.ndarray, " cases"]
+    observed: Float[np.ndarray, " models"]
+    values: Float[np.ndarray, "models n_bootstrap"]
+    variances: Mapping[tuple[int, int], MeanVariance]
+
+
+def draw_ranking(
+    scores: Sequence[CaseScore],
+    structure: Structure | None = None,
+    *,
+    higher_is_better: bool = True,
+    n_bootstrap: int = 10_000,
+    seed: int = 0,
+) -> RankingDraws | None:
+    """Draw the means that models are ranked by; arguments are those of `rank_stability`."""
     table = ScoreTable.from_scores(scores, structure)
     means = np.array([table.case_means(model) for model in table.models])
     used = np.isfinite(means).all(axis=0)
     if len(table.models) < 2 or len(np.unique(table.clusters[used])) < 2:
         return None
-    repeated = [_spread(table, model).degrees_of_freedom > 0 for model in table.models]
     variances = _pair_variances(table, used)
     sign = -1 if higher_is_better else 1
-    observed = sign * means[:, used].mean(axis=1)
-    draws = sign * _draw(table, used, list(variances.values()), n_bootstrap, seed)
-    taus = _kendall_tau(observed, draws)
-    tail = (1 - CONFIDENCE) / 2
-    tau_low, tau_high = np.quantile(taus, [tail, 1 - tail]) if taus.size else (np.nan, np.nan)
-    return RankStability(
-        n_cases=int(used.sum()),
-        n_cases_left_out=int((~used).sum()),
-        includes_seed_variance=all(repeated),
-        models=_rank_models(table.models, sign, observed, draws, _ahead(observed, variances)),
-        kendall_tau=float(taus.mean()) if taus.size else float("nan"),
-        kendall_tau_low=float(tau_low),
-        kendall_tau_high=float(tau_high),
-    )
+    values = sign * _draw(table, used, list(variances.values()), n_bootstrap, seed)
+    return RankingDraws(table, used, sign * means[:, used].mean(axis=1), values, variances)
 
 
 def _spread(table: ScoreTable, model: str) -> TrainingSpread:
@@ -131,14 +168,10 @@ def _draw(
     return stretched
 
 
-def _rank_models(
-    names: Sequence[str],
-    sign: int,
-    observed: Float[np.ndarray, " models"],
-    draws: Float[np.ndarray, "models n_bootstrap"],
-    ahead: Bool[np.ndarray, "models models"],
-) -> tuple[ModelRank, ...]:
-    """Rank values, of which smaller ones are better."""
+def _rank_models(drawn: RankingDraws, sign: int) -> tuple[ModelRank, ...]:
+    """Rank the models, whose means are `sign` times those drawn."""
+    names, observed, draws = drawn.table.models, drawn.observed, drawn.values
+    ahead = _ahead(observed, drawn.variances)
     ranks = stats.rankdata(observed, method="min").astype(int)
     drawn_ranks = stats.rankdata(draws, method="min", axis=0).astype(int)
     n_models, n_bootstrap = draws.shape

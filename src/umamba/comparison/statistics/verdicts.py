@@ -8,7 +8,16 @@ from umamba.comparison.records import ALPHA, ModelComparison, Rate
 from umamba.comparison.statistics.detection import Kind
 from umamba.comparison.statistics.variance import FEWEST_FOLDS
 
-__all__ = ["Outcome", "Unit", "detection_differs", "detection_verdict", "outcome", "verdict"]
+__all__ = [
+    "DICE_POINTS",
+    "Outcome",
+    "Unit",
+    "detection_differs",
+    "detection_verdict",
+    "outcome",
+    "outcome_of_networks",
+    "verdict",
+]
 
 _ROUNDING = 1e-9
 _DETECTION: dict[Kind, tuple[str, str]] = {
@@ -34,6 +43,9 @@ class Unit:
     factor: float | int = 1
 
 
+DICE_POINTS = Unit("Dice points", 100.0)
+
+
 def outcome(comparison: ModelComparison) -> Outcome:
     """Return in a word what a comparison shows about the models.
 
@@ -50,6 +62,11 @@ def outcome(comparison: ModelComparison) -> Outcome:
     if not comparison.difference.includes_seed_variance:
         return "trained once"
     return _shown(comparison)
+
+
+def outcome_of_networks(comparison: ModelComparison) -> Outcome:
+    """Return in a word what a comparison shows at least about these trained networks."""
+    return _shown(comparison) if comparison.enough_cases else "too few cases"
 
 
 def _shown(comparison: ModelComparison) -> Outcome:
@@ -110,7 +127,7 @@ def _says(
 
 def detection_differs(comparison: ModelComparison) -> bool:
     """Return whether rates were found to differ, even if only for these trained networks."""
-    return comparison.enough_cases and _shown(comparison) in ("better", "worse")
+    return outcome_of_networks(comparison) in ("better", "worse")
 
 
 def detection_verdict(kind: Kind, comparison: ModelComparison, of: tuple[Rate, Rate]) -> str:
