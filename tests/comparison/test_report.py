@@ -13,7 +13,6 @@ from umamba.comparison.report.figures import FIGURES, draw_figures
 from umamba.comparison.report.plotting import FONT_SIZE, model_styles, spread_apart
 from umamba.comparison.report.writing import write_report
 from umamba.comparison.results import Results, from_plain, read_results, save_results
-from umamba.comparison.rows import ComparedModel
 from umamba.comparison.statistics.analysis import analyse
 from umamba.errors import UMambaError
 from umamba.nnunet.paths import Paths
@@ -80,7 +79,7 @@ def test_titles_and_falling_curves_are_within_their_pictures(output: Path) -> No
     falling = tuple(0.9 - 0.01 * n for n in range(20))
     curves = tuple(replace(curve, dice=falling) for curve in results.curves)
     results = replace(results, curves=curves)
-    styles = model_styles(results.models)
+    styles = model_styles(results.model_names)
     with house_style(FONT_SIZE):
         for draw in FIGURES.values():
             figure = draw(results, styles)
@@ -171,17 +170,15 @@ def test_names_in_figures(output: Path) -> None:
 
 
 def test_families_keep_their_colour() -> None:
-    def model(name: str, control_of: str | None = None) -> ComparedModel:
-        return ComparedModel(name, name, control_of, "none")
-
-    assert model_styles([model("from_elsewhere")])["from_elsewhere"].colour == "#777777"
-    both = model_styles([model("umamba_bot_nomamba", "umamba_bot"), model("umamba_bot")])
+    both = model_styles(["umamba_bot_nomamba", "umamba_bot"], controls=["umamba_bot_nomamba"])
     assert [*both] == ["umamba_bot_nomamba", "umamba_bot"]
-    alone = model_styles([model("nnunet"), model("umamba_bot")])
+    alone = model_styles(["nnunet", "umamba_bot"])
     assert both["umamba_bot"] == alone["umamba_bot"]
     assert both["umamba_bot"].line == "-"
     assert both["umamba_bot_nomamba"].line != "-"
     assert both["umamba_bot_nomamba"].colour != both["umamba_bot"].colour
+    strangers = model_styles([f"net_{n}" for n in range(20)])
+    assert strangers["net_0"].colour != strangers["net_1"].colour
 
 
 def test_labels_move_no_farther_apart_than_they_must() -> None:

@@ -51,6 +51,7 @@ __all__ = [
     "read_results",
     "save_results",
     "to_plain",
+    "write_record",
 ]
 
 Empty = Literal["undefined", "one", "zero"]
@@ -244,8 +245,23 @@ def save_results(file: Path, results: Results) -> None:
     Raises:
         UMambaError: If the file cannot be written.
     """
-    head = {"schema": _SCHEMA, "schema_version": _VERSION}
-    fields = {f.name: getattr(results, f.name) for f in dataclasses.fields(results)}
+    write_record(file, results, _SCHEMA, _VERSION)
+
+
+def write_record(file: Path, record: Any, schema: str, version: int) -> None:
+    """Write a record as a JSON object with its schema, atomically.
+
+    Args:
+        file: The file to write.
+        record: A dataclass; undefined numbers in it become `null`.
+        schema: Name of the schema.
+        version: Version of the schema.
+
+    Raises:
+        UMambaError: If the file cannot be written.
+    """
+    head = {"schema": schema, "schema_version": version}
+    fields = {f.name: getattr(record, f.name) for f in dataclasses.fields(record)}
     write_whole(file, "".join(_as_json(head | fields)))
 
 

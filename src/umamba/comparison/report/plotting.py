@@ -1,11 +1,11 @@
 """Common parts of a comparison's figures: styles of models, axes, and labels next to lines."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from umamba.comparison.rows import ComparedModel
 from umamba.registry import family_colours, family_of
+from umamba.system.terminal import one_line
 
 __all__ = [
     "FONT_SIZE",
@@ -16,13 +16,13 @@ __all__ = [
     "label_ends",
     "model_styles",
     "name_width",
+    "plain_text",
     "spread_apart",
     "style_axes",
 ]
 
 WIDTH = 9.5  # width of a figure in inches
 FONT_SIZE = 11.0  # points
-_OTHER = "#777777"  # of models from elsewhere
 _LINES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)), (0, (9, 3)))
 _MARKERS = "osD^v"
 _LIGHTER = 0.35  # share of white in the colours of variants and controls
@@ -54,20 +54,26 @@ class ModelStyle:
         return {"marker": self.marker, "color": self.colour, "mfc": face, "mec": self.colour}
 
 
-def model_styles(models: Sequence[ComparedModel]) -> dict[str, ModelStyle]:
+def model_styles(models: Sequence[str], controls: Collection[str] = ()) -> dict[str, ModelStyle]:
     """Give every model a style; a family keeps its colour, whatever it is compared with.
 
     Args:
-        models: The models of `results.json`.
+        models: Names of the models; those that are not ours are families of their own.
+        controls: Those that are controls of others.
     """
-    counts: dict[str | None, int] = {}
+    counts: dict[str, int] = {}
     styles = {}
-    for model in sorted(models, key=lambda model: model.control_of is not None):
-        name = model.name
-        family = family_of(name)
+    strangers = [name for name in models if family_of(name) is None]
+    unused = list(family_colours().values())
+    for name in sorted(models, key=lambda name: name in controls):
+        family = family_of(name) or name
         index = counts.get(family, 0)
         counts[family] = index + 1
-        colour = family_colours().get(family or "", _OTHER)
+        colour = (
+            unused[strangers.index(name) % len(unused)]
+            if name in strangers
+            else family_colours()[family]
+        )
         styles[name] = ModelStyle(
             colour=_lighten(colour) if index else colour,
             text=colour,
@@ -75,7 +81,12 @@ def model_styles(models: Sequence[ComparedModel]) -> dict[str, ModelStyle]:
             marker=_MARKERS[index % len(_MARKERS)],
             filled=index == 0,
         )
-    return {model.name: styles[model.name] for model in models}
+    return {name: styles[name] for name in models}
+
+
+def plain_text(name: str) -> str:
+    """Return a name of unknown origin as matplotlib shows it as it is, not as a formula."""
+    return one_line(name).replace("$", r"\$")
 
 
 def _lighten(colour: str) -> str:

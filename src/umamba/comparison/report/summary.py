@@ -61,7 +61,7 @@ def summarize(
         _figure(figures, "rank_stability"),
         _section("### Models and their controls", tables.controls_table(results)),
         _section("### False alarms and misses", tables.detection_table(results)),
-        _section("### Subgroups", tables.groups_table(results)),
+        _section("### Subgroups", tables.groups_table(results.dice.groups)),
         _section("### Under other assumptions", tables.sensitivity_table(results)),
         _section("### All metrics", tables.metrics_table(results)),
         _section("### Agreement of volumes", tables.volumes_table(results)),

@@ -47,14 +47,14 @@ def share(estimate: MeanEstimate | None) -> str:
     return f"{number(estimate.mean, 3)} [{number(low, 3)}, {number(high, 3)}]"
 
 
-def difference(estimate: MeanEstimate | FoldTest) -> str:
-    """Format a mean difference in Dice points."""
+def difference(estimate: MeanEstimate | FoldTest, factor: float = POINTS, decimals: int = 2) -> str:
+    """Format a mean difference, by default in Dice points."""
     if not math.isfinite(estimate.mean):
         return MISSING
     if not math.isfinite(estimate.interval.low):
-        return number(estimate.mean, 2, sign=True, factor=POINTS)
+        return number(estimate.mean, decimals, sign=True, factor=factor)
     mean, low, high = (
-        number(value, 2, sign=sign, factor=POINTS)
+        number(value, decimals, sign=sign, factor=factor)
         for value, sign in (
             (estimate.mean, True),
             (estimate.interval.low, False),

@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 
 from umamba.comparison.records import (
     ALPHA,
@@ -22,6 +23,7 @@ from umamba.comparison.report.summary_cells import (
     table,
 )
 from umamba.comparison.results import Results
+from umamba.comparison.statistics.verdicts import DICE_POINTS, Unit
 from umamba.reporting.tables import Note, Table
 
 __all__ = [
@@ -185,19 +187,19 @@ def _rate(rate: Rate) -> list[str]:
     return [of, f"{number(rate.rate, 1, factor=POINTS)} [{low}, {high}]"]
 
 
-def groups_table(results: Results) -> Table:
-    """Return the table of differences in Dice by subgroup, and the interactions."""
-    found = results.dice.groups
-    rows = [
-        ["model", "against", "group", "cases", "Dice points [95 % interval]", "p against others"]
-    ]
+def groups_table(
+    found: Sequence[GroupComparison], unit: Unit = DICE_POINTS, decimals: int = 2
+) -> Table:
+    """Return the table of differences by subgroup, and the interactions."""
+    head = f"{unit.name} [95 % interval]"
+    rows = [["model", "against", "group", "cases", head, "p against others"]]
     rows += [
         [
             comparison.model,
             comparison.baseline,
             group.group,
             str(group.n_cases),
-            difference(group.difference),
+            difference(group.difference, unit.factor, decimals),
             p_value(group.p_contrast),
         ]
         for comparison in found
