@@ -15,6 +15,7 @@ __all__ = [
     "Paths",
     "PlanResult",
     "PredictionResult",
+    "RankResult",
     "TrainingResult",
     "UMambaBot",
     "UMambaEnc",
@@ -27,12 +28,13 @@ __all__ = [
     "models",
     "plan",
     "predict",
+    "rank",
     "selective_scan",
     "train",
 ]
 
 if TYPE_CHECKING:
-    from umamba.api import compare, evaluate, models, plan, predict, train
+    from umamba.api import compare, evaluate, models, plan, predict, rank, train
     from umamba.errors import UMambaError, UserInterruptError
     from umamba.layers.mamba_block import Mamba
     from umamba.networks.umamba import UMambaBot, UMambaEnc
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
         ModelsResult,
         PlanResult,
         PredictionResult,
+        RankResult,
         TrainingResult,
     )
 
@@ -56,6 +59,7 @@ _HOMES = {
     "Paths": "umamba.nnunet.paths",
     "PlanResult": "umamba.results",
     "PredictionResult": "umamba.results",
+    "RankResult": "umamba.results",
     "TrainingResult": "umamba.results",
     "UMambaBot": "umamba.networks.umamba",
     "UMambaEnc": "umamba.networks.umamba",
@@ -67,6 +71,7 @@ _HOMES = {
     "models": "umamba.api",
     "plan": "umamba.api",
     "predict": "umamba.api",
+    "rank": "umamba.api",
     "selective_scan": "umamba.ops.dispatch",
     "train": "umamba.api",
 }

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
+from umamba.comparison.ranking.requests import RankRequest
 from umamba.comparison.runs.requests import CompareRequest
 from umamba.costs.requests import CostsRequest
 from umamba.errors import ResumableInterruptError, UserInterruptError
@@ -29,6 +30,7 @@ from umamba.results import (
     ModelsResult,
     PlanResult,
     PredictionResult,
+    RankResult,
     TrainingResult,
 )
 from umamba.system.environment import environment, patient_threads
@@ -47,11 +49,13 @@ __all__ = [
     "open_comparison",
     "plan",
     "predict",
+    "rank",
     "run_comparison",
     "run_evaluation",
     "run_fold",
     "run_planning",
     "run_prediction",
+    "run_ranking",
     "run_training",
     "train",
 ]
@@ -334,6 +338,26 @@ def manage_comparison(request: CompareRequest, what: str) -> str:
         return MANAGED[what](request, paths)
 
 
+def run_ranking(request: RankRequest) -> RankResult:
+    """Compare and rank the models of any table of scores, without training anything.
+
+    Returns:
+        Verdicts, intervals, ranks and all pairs, and the folder they were written to, if any.
+
+    Raises:
+        UMambaError: If a file cannot be used, its scores cannot be compared, or the folder cannot
+            be written.
+    """
+    from umamba.comparison.ranking.ranking import rank as rank_scores
+    from umamba.comparison.ranking.writing import write_ranking
+
+    ranking = rank_scores(request)
+    output = None if request.output is None else Path(request.output)
+    if output is not None:
+        write_ranking(ranking, output)
+    return RankResult(ranking, output)
+
+
 def run_models(request: CostsRequest) -> ModelsResult:
     """List the models with paper, purpose, parameters, multiply-adds, and memory for training.
 
@@ -379,4 +403,5 @@ evaluate = _function("evaluate", EvaluationRequest, run_evaluation)
 models = _function("models", CostsRequest, run_models)
 plan = _function("plan", PlanRequest, run_planning)
 predict = _function("predict", PredictionRequest, run_prediction)
+rank = _function("rank", RankRequest, run_ranking)
 train = _function("train", TrainingRequest, run_training)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import pandas
 
     from umamba.comparison import rows
+    from umamba.comparison.ranking_records import Ranking
     from umamba.comparison.results import Results
     from umamba.costs.model_table import ModelTables
     from umamba.evaluation.folders import FolderEvaluation
@@ -24,6 +25,7 @@ __all__ = [
     "FoldsResult",
     "PlanResult",
     "PredictionResult",
+    "RankResult",
     "Tabular",
     "TrainingResult",
 ]
@@ -281,6 +283,44 @@ class ComparisonResult(Tabular):
         """Return verdicts and means for Jupyter, as there may be thousands of cases."""
         summary = html.escape(str(self.output / "summary.md"))
         return f"{self.results._repr_html_()}<p>{summary}</p>"
+
+
+@dataclass(frozen=True)
+class RankResult(Tabular):
+    """The outcome of ranking a table of scores.
+
+    Attributes:
+        ranking: Everything that was found, as `results.json` holds it.
+        output: The folder with `summary.md`, figures and tables; `None` if none was asked for.
+    """
+
+    ranking: "Ranking" = field(repr=False)
+    output: Path | None = None
+
+    def __str__(self) -> str:
+        """Return verdicts and ranks as text."""
+        from umamba.comparison.ranking.summary import short_text
+
+        return short_text(self.ranking)
+
+    @property
+    def verdicts(self) -> Mapping[str, Mapping[str, str]]:
+        """Return a sentence per task and model; the only task of a table without tasks is ""."""
+        return {task.task: task.verdicts for task in self.ranking.tasks}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the content of `umamba rank --json`: that of `results.json` without the scores."""
+        from umamba.comparison.results import to_plain
+
+        content: dict[str, Any] = to_plain(self.ranking)
+        del content["scores"]
+        return content
+
+    def rows(self) -> Sequence[Row]:
+        """Return the rows of `models.csv`: mean, rank and pairs won, per task and model."""
+        from umamba.comparison.ranking.ranking_tables import model_rows
+
+        return model_rows(self.ranking)
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ COMMANDS = (
     "_predict",
     "_evaluate",
     "_compare",
+    "_rank",
     "_export",
     "_install",
     "_demo",

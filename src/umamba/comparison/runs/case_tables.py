@@ -5,8 +5,11 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from umamba.errors import ComparisonError
+from umamba.system.path_names import no_plain_file
 
-__all__ = ["check_cases", "read_case_table"]
+__all__ = ["check_cases", "read_case_table", "read_csv"]
+
+_LONGEST_HEADER = 2**20
 
 
 def read_case_table(file: Path, column: str) -> dict[str, str]:
@@ -21,25 +24,16 @@ def read_case_table(file: Path, column: str) -> dict[str, str]:
             twice.
     """
     wanted = f"a CSV file with the header case,{column} and a line per case"
-    try:
-        with file.open(newline="", encoding="utf-8-sig") as stream:
-            rows = list(csv.reader(stream, strict=True))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        msg = f"{file} cannot be read: {reason}; give {wanted}"
-        raise ComparisonError(msg) from None
-    header = [name.strip() for name in rows[0]] if rows else []
+    rows = read_csv(file, wanted)
+    header = rows[0][1] if rows else []
     if sorted(header) != sorted(["case", column]):
         found = ",".join(header) or "nothing"
         msg = f"{file}: the first line is {found}; give {wanted}"
         raise ComparisonError(msg)
     found_in: dict[str, str] = {}
-    for line, row in enumerate(rows[1:], start=2):
-        cells = [cell.strip() for cell in row]
-        if not any(cells):
-            continue
+    for line, cells in rows[1:]:
         if len(cells) != len(header) or not all(cells):
-            msg = f"{file}, line {line}: {','.join(row)} is not a case and its {column}"
+            msg = f"{file}, line {line}: {','.join(cells)} is not a case and its {column}"
             raise ComparisonError(msg)
         named = dict(zip(header, cells, strict=True))
         if named["case"] in found_in:
@@ -52,6 +46,35 @@ def read_case_table(file: Path, column: str) -> dict[str, str]:
         msg = f"{file} names no case; give {wanted}"
         raise ComparisonError(msg)
     return found_in
+
+
+def read_csv(file: Path, wanted: str, delimiters: str = ",") -> list[tuple[int, list[str]]]:
+    """Read a CSV file of unknown origin.
+
+    Args:
+        file: The file.
+        wanted: What to give instead, for the message.
+        delimiters: Characters that may separate cells; the most frequent in the first line does.
+
+    Returns:
+        The number of each line, and its cells; those without any text are left out.
+
+    Raises:
+        ComparisonError: If the file cannot be read.
+    """
+    try:
+        reason: object = no_plain_file(file)
+        if not reason:
+            with file.open(newline="", encoding="utf-8-sig") as stream:
+                begin = stream.readline(_LONGEST_HEADER)
+                stream.seek(0)
+                reader = csv.reader(stream, strict=True, delimiter=max(delimiters, key=begin.count))
+                rows = ((reader.line_num, [cell.strip() for cell in cells]) for cells in reader)
+                return [(number, cells) for number, cells in rows if any(cells)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+    msg = f"{file} cannot be read: {reason}; give {wanted}"
+    raise ComparisonError(msg)
 
 
 def check_cases(

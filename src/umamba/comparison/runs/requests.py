@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from umamba.comparison.runs.budget import Budget
+from umamba.comparison.statistic_options import clusters_option, groups_option
 from umamba.errors import UMambaError
 from umamba.evaluation.requests import MetricRequest
 from umamba.executors.requests import ExecutorRequest, executor_option
@@ -127,26 +128,8 @@ class CompareRequest(MetricRequest, ExecutorRequest):
             section=_STATISTICS,
         ),
     )
-    clusters: Folder | None = field(
-        default=None,
-        metadata=option(
-            "table with the columns case,cluster: cases that belong together, such as slices of a "
-            "patient (default: all cases are independent)",
-            check=folder_or_file,
-            metavar="FILE.csv",
-            section=_STATISTICS,
-        ),
-    )
-    groups: Folder | None = field(
-        default=None,
-        metadata=option(
-            "table with the columns case,group: subgroups to analyse separately, such as scanners "
-            "(default: none)",
-            check=folder_or_file,
-            metavar="FILE.csv",
-            section=_STATISTICS,
-        ),
-    )
+    clusters: Folder | None = field(default=None, metadata=clusters_option(_STATISTICS))
+    groups: Folder | None = field(default=None, metadata=groups_option(_STATISTICS))
     stage: Folder | None = field(default=None, metadata=STAGE)
     executor: str = field(default="local", metadata=executor_option("local"))
     output: Folder | None = field(

@@ -1,0 +1,1 @@
+"""`umamba rank`: the statistics of a comparison, for any table of scores."""

@@ -1,0 +1,178 @@
+"""A ranking in Markdown, and in short for the terminal."""
+
+import re
+from collections.abc import Mapping, Sequence
+
+from umamba.comparison.ranking.ranking_tables import (
+    consensus_table,
+    decimals_of,
+    models_table,
+    pairs_table,
+)
+from umamba.comparison.ranking_records import Ranking, TaskRanking
+from umamba.comparison.report.summary_tables import groups_table
+from umamba.comparison.statistics.variance import FEWEST_FOLDS
+from umamba.comparison.statistics.verdicts import Unit
+from umamba.reporting.tables import Table, markdown_list
+from umamba.system.terminal import one_line
+
+__all__ = ["short_text", "summarize_ranking"]
+
+_MOST_PAIRS = 45
+_PICTURE = "[!["
+_CAPTIONS = {
+    "paired_differences": (
+        "Differences from the baseline. Left: each case. Right: the means with their 95 % "
+        "intervals, not corrected for the number of models, unlike the p values."
+    ),
+    "significance_map": (
+        "Every model against every other, after Holm's correction for the number of pairs: better "
+        "or worse if the test of the mean and that of the ranks of the cases both say so."
+    ),
+    "rank_stability": "Share of bootstraps over cases and trainings in which each model has each "
+    "rank.",
+}
+
+
+def summarize_ranking(ranking: Ranking, figures: Mapping[str, Sequence[str]]) -> str:
+    """Write the summary.
+
+    Args:
+        ranking: The ranking.
+        figures: Names of the figures in `figures` of each task, by kind of figure.
+
+    Returns:
+        Markdown, with paths relative to the folder of results.
+    """
+    parts = [
+        f"# {len(ranking.models)} models in {one_line(ranking.title)}",
+        f"Taken for {one_line(ranking.recognised)}; scores are {one_line(ranking.settings.metric)},"
+        f" of which {'higher' if ranking.settings.higher_is_better else 'lower'} is better.",
+        _section("## All tasks", consensus_table(ranking)),
+    ]
+    for task in ranking.tasks:
+        parts += _task(ranking, task, figures.get(task.task, ()))
+    parts += [
+        "## Settings",
+        _settings_text(ranking),
+        "## What this does not show",
+        _limits_text(ranking),
+        "Files: [results.json](results.json), [models.csv](models.csv), [pairs.csv](pairs.csv).",
+    ]
+    return "\n\n".join(_as_text(part) for part in parts if part) + "\n"
+
+
+def _as_text(part: str) -> str:
+    """Return a part in which names from the table are not tags; captions of figures have some."""
+    return part if part.startswith(_PICTURE) else re.sub(r"<(?=[A-Za-z/!?])", "&lt;", part)
+
+
+def short_text(ranking: Ranking) -> str:
+    """Return verdicts and ranks for the terminal."""
+    parts = []
+    for task in ranking.tasks:
+        title = [f"task {one_line(task.task)}"] if task.task else []
+        said = [one_line(sentence) for sentence in task.verdicts.values()]
+        parts.append("\n".join([*title, *said, "", models_table(ranking, task).to_markdown()]))
+    consensus = consensus_table(ranking)
+    parts += [consensus.to_markdown()] if consensus else []
+    return "\n\n".join(parts) + "\n"
+
+
+def _task(ranking: Ranking, task: TaskRanking, figures: Sequence[str]) -> list[str]:
+    settings = ranking.settings
+    unit, decimals = Unit(settings.unit, settings.factor), decimals_of(task, settings.factor)
+    few = len(task.pairs) <= _MOST_PAIRS
+    left_to = f"[pairs.csv](pairs.csv) has all {len(task.pairs):,} pairs."
+    deep = "###" if task.task else "##"
+    return [
+        f"## Task {one_line(task.task)}" if task.task else "",
+        markdown_list([one_line(said) for said in task.verdicts.values()]),
+        _figure(figures, "paired_differences"),
+        f"{deep} Models",
+        models_table(ranking, task).to_markdown(),
+        _explained(ranking),
+        _figure(figures, "rank_stability"),
+        f"{deep} All pairs",
+        _figure(figures, "significance_map"),
+        pairs_table(task, unit, decimals).to_markdown() if few else left_to,
+        _section(f"{deep} Subgroups", groups_table(task.statistics.groups, unit, decimals)),
+    ]
+
+
+def _section(heading: str, body: Table | None) -> str:
+    text = body.to_markdown() if body else ""
+    return f"{heading}\n\n{text}" if text else ""
+
+
+def _figure(figures: Sequence[str], kind: str) -> str:
+    found = [name for name in figures if name.endswith(kind)]
+    if not found:
+        return ""
+    title = kind.replace("_", " ").capitalize()
+    picture = f"{_PICTURE}{title}](figures/{found[0]}.png)](figures/{found[0]}.svg)"
+    return f"{picture}\n\n<sub>{_CAPTIONS[kind]}</sub>"
+
+
+def _explained(ranking: Ranking) -> str:
+    return (
+        f"Means are over cases, with 95 % intervals. Differences, in {ranking.settings.unit}, are "
+        "corrected for the number of models only in their p values (Holm): of the mean difference "
+        "(t test) and of the ranks of the cases (Wilcoxon's signed-rank test). *Detectable* is the "
+        "difference that would be shown in four of five such tables. d_z and the rank-biserial "
+        "correlation are effect sizes. A rank's range holds, with 95 % confidence, what the "
+        "intervals of all pairs leave possible. *Better than* and *worse than* count models, after "
+        "Holm's correction for all pairs."
+    )
+
+
+def _settings_text(ranking: Ranking) -> str:
+    settings = ranking.settings
+    clusters, groups = settings.clusters, settings.groups
+    items = {
+        "Baseline": settings.baseline,
+        "Missing scores": settings.missing,
+        "Margin": f"{settings.margin:g} {settings.unit}" if settings.margin else "",
+        "Cases that belong together": _counted(clusters, "clusters"),
+        "Subgroups": _counted(groups, "groups"),
+    }
+    return markdown_list([f"{title}: {one_line(says)}" for title, says in items.items() if says])
+
+
+def _counted(named: Mapping[str, str], what: str) -> str:
+    return f"{len(named)} cases of {len(set(named.values()))} {what}" if named else ""
+
+
+def _limits_text(ranking: Ranking) -> str:
+    """Return a list of what such a table cannot support."""
+    n_folds = len({row.fold for row in ranking.scores})
+    n_missing = {
+        f"{model} {n}" + (f" in {task.task}" if task.task else "")
+        for task in ranking.tasks
+        for model, n in task.n_filled.items()
+    }
+    how = "left out" if ranking.settings.missing == "omit" else "replaced"
+    items = [
+        ""
+        if ranking.repeated
+        else "At least one model has a single training, or trainings that are not told apart: "
+        "what is said of it holds for that trained network on cases like these, not for the "
+        "method behind it, as another training of the same method may do better or worse. "
+        "Repeated trainings, told apart by a column seed, would show that.",
+        "Fewer than three folds, or none in the table, cannot show how much the training data "
+        "matter."
+        if n_folds < FEWEST_FOLDS
+        else "",
+        ""
+        if ranking.settings.clusters
+        else "Cases are taken to be independent of each other; if "
+        "several are of one patient, name the patients as clusters.",
+        f"Missing scores that were {how}: {', '.join(sorted(n_missing))}." if n_missing else "",
+        "The tasks are taken as given: the consensus says nothing about other tasks."
+        if ranking.consensus
+        else "",
+        "A model that was tuned on these cases looks better here than it is; a table of scores "
+        "does not tell.",
+        '"No difference shown" does not mean that models are equal.',
+    ]
+    return markdown_list([one_line(item) for item in items if item])

@@ -1,0 +1,258 @@
+"""`umamba rank`: what it prints and writes, and what it says of tables that it cannot use."""
+
+import csv
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+import umamba
+from reference_cases import REPOSITORY
+from umamba.cli.main import main
+from umamba.comparison.ranking.writing import read_ranking
+from umamba.errors import UMambaError
+
+TASKS = """\
+task,case,model,score,seed,cluster
+{rows}
+"""
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    """Two tasks, three models with names that would break pages and figures, two seeds."""
+    names = ["<b>net</b>|1", "$cost$", "plain"]
+    rows = [
+        f"{task},c{case},{name},{60 + 5 * m * (1 - 2 * t) + case % 5 + seed},{seed},p{case}"
+        for t, task in enumerate(("liver", "spleen"))
+        for m, name in enumerate(names)
+        for case in range(8)
+        for seed in (0, 1)
+    ]
+    file = tmp_path / "tasks.csv"
+    file.write_text(TASKS.format(rows="\n".join(rows)))
+    return file
+
+
+def test_a_folder_with_everything(
+    table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "ranked"
+    arguments = ["rank", str(table), "--baseline", "plain", "--lower-is-better", "-o", str(output)]
+    (tmp_path / "ranked").mkdir()  # an empty folder is nobody's
+    assert main([*arguments, "--margin", "0.5"]) == 0
+    out, err = capsys.readouterr()
+    assert err.splitlines()[0] == "taken for long: a row per case and model"
+    liver, _, spleen = out.partition("task spleen")
+    assert "$cost$ against plain: better by 5.0 units of score" in liver
+    assert "$cost$ against plain: worse by 5.0 units of score" in spleen
+    assert "by a margin of 0.5 units of score: inferior by the margin" in out
+    assert str(output / "summary.md") in out
+    kinds = ("paired_differences", "significance_map", "rank_stability")
+    figures = {f"{n}_{kind}.{e}" for n in (1, 2) for kind in kinds for e in ("svg", "png")}
+    assert {path.name for path in (output / "figures").iterdir()} == figures
+    text = (output / "summary.md").read_text()
+    for said in (
+        "scores are score, of which lower is better",
+        "## All tasks",
+        "## Task liver",
+        "### All pairs",
+        "figures/2_significance_map.png",
+        "&lt;b>net&lt;/b>\\|1",
+        "Baseline: plain",
+        "says nothing about other tasks",
+    ):
+        assert said in text
+    assert "trained network" not in text  # there are two seeds
+    assert "<b>" not in text
+    rows = [*csv.DictReader((output / "models.csv").read_text().splitlines())]
+    assert [(r["task"], r["model"], r["rank"]) for r in rows[:3:2]] == [
+        ("liver", "<b>net</b>|1", "1"),
+        ("liver", "plain", "3"),
+    ]
+    assert len((output / "pairs.csv").read_text().splitlines()) == 1 + 6
+    read = read_ranking(output)
+    assert read.consensus is not None
+    assert {rank.mean_rank for rank in read.consensus.models} == {2.0}
+    assert [rank.rank for rank in read.consensus.models] == [1, 1, 1]
+
+
+def test_json_holds_everything_but_the_scores(
+    table: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["rank", str(table), "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    result = umamba.rank(scores=str(table))
+    assert shown == result.to_dict()
+    assert "scores" not in shown
+    assert {task["task"] for task in shown["tasks"]} == {"liver", "spleen"}
+    assert len(result.rows()) == len(result.to_pandas()) == 6
+    assert result.output is None
+
+
+WIDE = "case,a,b\nx,0.1,0.2\ny,0.3,0.5\nz,0.4,0.4\n"
+LONG = "case,model,score\nx,a,0.1\ny,a,0.3\nx,b,0.2\ny,b,0.2\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "message"),
+    [
+        ("", [], "t.csv is empty; give a table with the header case,MODEL,MODEL,... or"),
+        ("case,a,b\n", [], "t.csv holds no row of scores; give"),
+        ("x,0.1,0.2\ny,0.3,0.5\n", [], "has no column case: its columns are 'x,0.1,0.2'; give"),
+        (WIDE + "x,0.3,0.3\n", [], "line 5: case x of a has a score in"),
+        (LONG + "x,a,0.3\n", [], "or tell trainings apart by a column seed"),
+        (WIDE.replace("0.5", "good"), [], "line 3: b is 'good', which is not a number; leave"),
+        (WIDE.replace("0.5", '"0,5"'), [], "which is not a number; write decimals with a point"),
+        (WIDE.replace("0.5", "1_0"), [], "line 3: b is '1_0', which is not a number"),
+        (WIDE.replace("0.5", "NaN"), [], "1 score is missing: b in y; complete them, or give"),
+        (WIDE.replace("0.5", ""), [], "1 score is missing: b in y"),
+        (WIDE.replace("0.5", "inf"), [], "1 score is missing: b in y"),
+        (LONG + "z,a,1\nw,a,1\n", [], "2 scores are missing: b in z; b in w; complete them"),
+        ("case,a,b\nx,0.1,0.2\n", [], "a has a score of 1 case only; give two cases or more"),
+        (
+            WIDE.replace("0.5", "").replace("0.4,0.4", "0.4,"),
+            ["--missing", "omit"],
+            "b has a score of 1 case only; give two cases or more, or leave it out",
+        ),
+        ("case,a,b\nx,1,1\ny,1,1\n", [], "all scores are 1; nothing can be ranked"),
+        ("case,a\nx,1\ny,2\n", [], "t.csv has one model only, a; give scores of two or more"),
+        ("case,group\nx,1\ny,2\n", [], "has no column of scores besides case, group"),
+        ("case,a,a\nx,1,1\n", [], "has two columns 'a'"),
+        ("case,a,b\nx,1\n", [], "line 2 has 2 cells, the header 3"),
+        ("case,case_id,a,b\nx,x,1,1\n", [], "has the columns case and case_id; leave one"),
+        ("case,a,b\n,1,2\n", [], "line 2: case is '', which is not a name"),
+        ("case,seed,a,b\nx,one,1,2\n", [], "seed is 'one', which is not a whole number"),
+        ("case,label,dice,hd95\nx,1,1,2\n", [], "of a model that it does not name; give it as"),
+        ("case,model,p,q\nx,a,1,2\n", [], "does not say which column holds the scores (p, q)"),
+        ("case,model,p,q\nx,a,1,2\n", ["--metric", "r"], "column 'r' does not exist; choose one"),
+        ("case,group,a,b\nx,g,1,2\nx,h,1,2\n", [], "case x is of group g elsewhere, and of h"),
+        ("case,fold,a,b\nx,0,1,2\nx,1,1,2\n", [], "case x of a has a score in"),
+        (WIDE, ["--baseline", "c"], "baseline 'c' does not exist; choose one of a, b"),
+        (WIDE, ["--metric", "volume_bias"], "of volume_bias neither higher nor lower is better"),
+        (WIDE, ["--metric", "dice", "--lower-is-better"], "higher dice is better; leave it out"),
+        (WIDE, ["--missing", "ignore"], "treatment 'ignore' does not exist; choose one of error"),
+        (WIDE, ["--margin", "0"], "'0' is not a positive number"),
+        (WIDE, ["--groups", "no.csv"], "no.csv cannot be read: No such file"),
+        (WIDE, ["--clusters", "c.csv"], "--clusters: case z is missing; name every compared case"),
+        (WIDE, ["-o", "c.csv"], "c.csv exists already; it is not the folder of a ranking"),
+    ],
+)
+def test_a_table_that_cannot_be_ranked_is_told_in_one_line_and_nothing_is_left(
+    text: str,
+    options: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("t.csv").write_text(text)
+    Path("c.csv").write_text("case,cluster\nx,1\ny,1\n")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    output = [] if "-o" in options else ["-o", "ranked"]
+    try:
+        code = main(["rank", "t.csv", *options, *output])
+    except SystemExit as stopped:
+        code = stopped.code  # type: ignore[assignment]
+    assert code == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert message in err
+    told = [line for line in err.splitlines() if not line.startswith("see umamba")]
+    assert len(told) == 1
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[1]", "row 1: 1 is not an object with a key per column"),
+        ("{}", "is neither a list of rows nor nnU-Net's summary.json"),
+        ("[", "cannot be read"),
+        ('{"metric_per_case": [{"metrics": {}}]}', "is not a whole summary of nnU-Net"),
+        (
+            '{"metric_per_case": [{"prediction_file": "a.png", "metrics": {"1": {"IoU": 1}}}]}',
+            "metric 'Dice' does not exist; choose one of IoU",
+        ),
+        ('[{"case": true, "a": 1, "b": 2}]', "case is True, which is not a name"),
+    ],
+)
+def test_json_that_is_something_else(content: str, message: str, tmp_path: Path) -> None:
+    file = tmp_path / "t.json"
+    file.write_text(content)
+    with pytest.raises(UMambaError) as caught:
+        umamba.rank(scores=file)
+    assert message in str(caught.value)
+    for missing in (tmp_path / "no.csv", tmp_path):
+        with pytest.raises(UMambaError, match=r"does not exist; give|has no summary\.json"):
+            umamba.rank(scores=missing)
+
+
+@pytest.mark.parametrize(
+    ("missing", "mean", "n"), [("omit", 0.35, 2), ("worst", 0.3, 3), (0.0, 0.7 / 3, 3)]
+)
+def test_missing_scores_are_treated_as_said(
+    missing: str | float, mean: float, n: int, tmp_path: Path
+) -> None:
+    (tmp_path / "t.csv").write_text("case,a,b\nx,0.2,0.3\ny,0.4,\nz,0.6,0.4\n")
+    (task,) = umamba.rank(scores=tmp_path / "t.csv", missing=missing).ranking.tasks
+    (comparison,) = task.statistics.comparisons
+    assert comparison.baseline_mean == pytest.approx(0.4)
+    assert comparison.n_cases == n
+    assert task.n_filled == {"b": 1}
+    assert comparison.model_mean == pytest.approx(mean)
+
+
+def test_files_of_one_name_are_repeated_trainings(tmp_path: Path) -> None:
+    for number in range(3):
+        rows = [f"c{case},{case % 3 + number * case % 2}" for case in range(9)]
+        (tmp_path / f"{number}.csv").write_text("\n".join(["case,score", *rows]))
+    files = [f"{name}={tmp_path / f'{n}.csv'}" for name, n in (("a", 0), ("a", 1), ("b", 2))]
+    ranking = umamba.rank(scores=files).ranking
+    seeds = {summary.model: summary.seeds for summary in ranking.tasks[0].statistics.summaries}
+    assert seeds == {"a": (0, 1), "b": (None,)}
+    assert not ranking.repeated
+    assert "b was trained once per fold" in ranking.tasks[0].verdicts["b"]
+
+
+def test_an_earlier_ranking_is_replaced_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(WIDE)
+    output = tmp_path / "ranked"
+    for metric in ("first", "second"):
+        umamba.rank(scores=tmp_path / "t.csv", metric=metric, output=output)
+        assert f"scores are {metric}" in (output / "summary.md").read_text()
+    (output / "results.json").write_text("{}")
+    with pytest.raises(UMambaError, match="exists already; it is not the folder of a ranking"):
+        umamba.rank(scores=tmp_path / "t.csv", output=output)
+
+
+def test_results_of_another_kind_are_refused(tmp_path: Path) -> None:
+    for content, message in (
+        ('{"schema": "x"}', "is of schema 'x'"),
+        ('{"schema": "umamba-ranking", "schema_version": 1}', "is damaged"),
+    ):
+        (tmp_path / "results.json").write_text(content)
+        with pytest.raises(UMambaError, match=message):
+            read_ranking(tmp_path)
+
+
+def test_the_page_does_what_it_shows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (REPOSITORY / "docs" / "how-to" / "rank.md").read_text()
+    table, command, example = (
+        re.findall(rf"```{kind}\n(.*?)```", page, re.DOTALL)[0]
+        for kind in ("csv", "bash", "python")
+    )
+    monkeypatch.chdir(tmp_path)
+    Path("scores.csv").write_text(table)
+    assert main(shlex.split(command)[1:]) == 0
+    exec(example, {})
+    printed = capsys.readouterr().out
+    assert "net (baseline)" in printed
+    assert "wide_net against net: no verdict on the models" in printed
+    assert "these trained networks: better by " in printed
+    assert Path("ranked", "summary.md").is_file()
