@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,7 @@ def test_the_function_returns_what_the_command_prints(
     paths: Paths, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     use_fake_executor(monkeypatch, paths)
+    import_module("umamba.nnunet.training.trainers")  # torch and blosc2 set variables of their own
     before = dict(os.environ)
     result = umamba.compare(
         dataset=901,
