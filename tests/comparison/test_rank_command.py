@@ -137,6 +137,11 @@ LONG = "case,model,score\nx,a,0.1\ny,a,0.3\nx,b,0.2\ny,b,0.2\n"
         (WIDE, ["--margin", "0"], "'0' is not a positive number"),
         (WIDE, ["--groups", "no.csv"], "no.csv cannot be read: No such file"),
         (WIDE, ["--clusters", "c.csv"], "--clusters: case z is missing; name every compared case"),
+        (
+            "case,cluster,a,b\nx,p,1,2\ny,p,3,1\n",
+            ["--clusters", "c.csv"],
+            "clusters: t.csv has a column cluster already; leave one of them out",
+        ),
         (WIDE, ["-o", "c.csv"], "c.csv exists already; it is not the folder of a ranking"),
     ],
 )
@@ -186,6 +191,9 @@ def test_json_that_is_something_else(content: str, message: str, tmp_path: Path)
     with pytest.raises(UMambaError) as caught:
         umamba.rank(scores=file)
     assert message in str(caught.value)
+    (tmp_path / "long.csv").write_text(LONG)
+    with pytest.raises(UMambaError, match="names its models in column model; leave out x="):
+        umamba.rank(scores={"x": tmp_path / "long.csv"})
     for missing in (tmp_path / "no.csv", tmp_path):
         with pytest.raises(UMambaError, match=r"does not exist; give|has no summary\.json"):
             umamba.rank(scores=missing)
@@ -204,6 +212,17 @@ def test_missing_scores_are_treated_as_said(
     assert comparison.n_cases == n
     assert task.n_filled == {"b": 1}
     assert comparison.model_mean == pytest.approx(mean)
+
+
+def test_a_case_counts_as_the_mean_of_its_labels_unless_one_is_missing(tmp_path: Path) -> None:
+    header = "case,label,a,b\n"
+    labels = "x,l,0.2,0.4\nx,r,0.4,0.8\ny,l,0.5,0.5\ny,r,0.7,\nz,l,0.1,0.2\n"
+    (tmp_path / "t.csv").write_text(header + labels)
+    (task,) = umamba.rank(scores=tmp_path / "t.csv", missing="omit").ranking.tasks
+    (comparison,) = task.statistics.comparisons
+    assert comparison.n_cases == 2  # x and z, which has one label for both
+    assert comparison.baseline_mean == pytest.approx((0.3 + 0.1) / 2)
+    assert comparison.model_mean == pytest.approx((0.6 + 0.2) / 2)
 
 
 def test_files_of_one_name_are_repeated_trainings(tmp_path: Path) -> None:
