@@ -252,7 +252,9 @@ def test_an_interrupt_names_how_to_go_on_if_there_is_a_checkpoint(tmp_path: Path
         interrupt("SIGTERM")
     assert caught.value.code == 75
     (tmp_path / "checkpoint_final.pth").touch()
-    with pytest.raises(ResumableInterruptError, match=r"interrupted; the training in .* is finished; --val"):
+    with pytest.raises(
+        ResumableInterruptError, match=r"interrupted; the training in .* is finished; --val"
+    ):
         interrupt()
 
 
