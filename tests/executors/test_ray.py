@@ -1,18 +1,25 @@
 """Jobs on a real Ray of two nodes end as they should, whatever becomes of the nodes."""
 
 import importlib.util
+import shutil
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import counting_job
+from toy import PLANS, folder_options
+from toy_process import MODEL
+from umamba.cli.main import main
 from umamba.errors import UMambaError
 from umamba.executors.jobs import Event, Executor, Job, Resources
 from umamba.executors.ray import RayExecutor, largest_node
+from umamba.nnunet.checkpoints.files import read_checkpoint
 from umamba.system.interruption import StopRequest
 
 _SECONDS = 90
@@ -22,7 +29,7 @@ _IMPATIENT = {"health_check_period_ms": 500, "health_check_failure_threshold": 2
 
 def counting(folder: Path, name: str, steps: int = 1, code: int = 0) -> Job:
     command = (str(folder / name), str(steps), "0.2", str(code))
-    return Job(name, command, folder / "logs" / f"{name}.log", Resources(memory_gib=0.1, cores=64))
+    return Job(name, command, folder / "logs" / f"{name}.log", Resources(memory_gib=1e6, cores=64))
 
 
 def executor(address: str, **options: Any) -> RayExecutor:
@@ -116,3 +123,44 @@ def test_no_cluster_is_one_clear_line() -> None:
     pytest.importorskip("ray")
     with pytest.raises(UMambaError, match=r"no Ray at 127\.0\.0\.1:1: .*give --ray-address HOST"):
         largest_node("127.0.0.1:1")
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.nnunet
+def test_trainings_of_a_lost_node_end_as_if_it_were_there(
+    nodes: Any, preprocessed_toy: Path, tmp_path: Path
+) -> None:
+    length = ["--epochs", "3", "--iterations", "30", "--seed", "0", "--validation-tta", "off"]
+    nodes.add_node(num_cpus=1, object_store_memory=_STORE_BYTES)
+    local = ["--workers", "2"]  # a core each
+    ends = {"local": local, "ray": ["--ray-address", nodes.address]}
+    weights = []
+    for name, how in ends.items():
+        root = tmp_path / name
+        shutil.copytree(preprocessed_toy, root)
+        words = ["train", "901", "3d_fullres", "0,1", "-p", PLANS, "-device", "cpu"]
+        words += ["--executor", name, *how]
+        if name == "ray":
+            threading.Thread(target=lose_a_node, args=(nodes, root / MODEL / "jobs")).start()
+        assert main([*words, *length, *folder_options(root)]) == 0
+        finals = (root / MODEL / f"fold_{fold}" / "checkpoint_final.pth" for fold in range(2))
+        weights.append([read_checkpoint(final)["network_weights"] for final in finals])
+    attempts = [
+        len(file.read_text().splitlines()) for file in (root / MODEL / "jobs").glob("*.starts")
+    ]
+    assert sum(attempts) > 2
+    for one, other in zip(*weights, strict=True):
+        assert one.keys() == other.keys()
+        assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def lose_a_node(nodes: Any, logs: Path) -> None:
+    """Kill a node as soon as both folds have trained for an epoch."""
+    deadline = time.monotonic() + _SECONDS
+    while time.monotonic() < deadline:
+        said = [log.read_text() for log in logs.glob("*.log")]
+        if sum("epoch 1/" in text for text in said) == 2:
+            nodes.remove_node(min(nodes.worker_nodes, key=id), allow_graceful=False)
+            return
+        time.sleep(0.1)

@@ -85,10 +85,12 @@ class RayExecutor:
                 self._tasks.clear()
 
     def _submit(self, ray: Any, job: Job, most: Resources) -> None:
+        memory = job.resources.memory_gib or 0.0
         needs = {
             "num_cpus": min(job.resources.cores or 1, most.cores or 1),
             "num_gpus": job.resources.gpus,
-            "memory": int(min(job.resources.memory_gib or 0, most.memory_gib or 0) * _GIB),
+            # An estimate that no node meets would be waited for.
+            "memory": int(memory * _GIB) if memory <= (most.memory_gib or 0.0) else 0,
         }
         self._attempts[job.name] += 1
         attempt = f"{self._submission}.{self._attempts[job.name]}"
