@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--cases", type=int, default=500)
     parser.add_argument("--executors", nargs="+", default=["local"], help="local, slurm, ray")
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=Path.cwd()) as name:
+    with tempfile.TemporaryDirectory() as name:
         rows = [_collect(Path(name), args.cells, args.cases)]
         rows += [_schedule(Path(name), kind, args.cells) for kind in args.executors]
     for row in rows:

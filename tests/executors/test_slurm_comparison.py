@@ -31,7 +31,7 @@ ASKED += "--no-controls --features 4,8 --patch-size 8 16 16 --batch-size 2"
 
 def six_commands() -> list[str]:
     """The commands of the page, for a toy data set."""
-    (block,) = re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL)
+    block = re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL)[0]
     block = block.replace("umamba", f"{sys.executable} -m umamba.cli.main")
     block = re.sub(r"compare 4 --models.*?epochs:100", f"compare 901 {ASKED}", block)
     block = block.replace("check 4 ", "check 901 ")
