@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -53,6 +53,14 @@ def test_a_copy_is_the_same_and_is_made_once(source: Path, place: Path) -> None:
     assert staged(source, place, "toy", wanted=lambda name: not name.endswith(".npy")) == copy
     assert (copy / "case_0.npy").exists()
     assert left_in(place) == [copy.name]
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: os.truncate(path, 7)])
+def test_a_copy_that_was_partly_cleaned_away_is_made_again(
+    source: Path, place: Path, damage: Callable[[Path], None]
+) -> None:
+    damage(staged(source, place, "toy") / "case_1.b2nd")
+    assert contents(staged(source, place, "toy")) == contents(source)
 
 
 @pytest.mark.parametrize("change", ["content", "time", "file"])

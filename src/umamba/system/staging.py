@@ -32,8 +32,8 @@ def staged(
     """Return a folder's copy on a disk of this machine, made now unless it is there.
 
     The copy is named after the names, sizes and times of the source's files, so that a changed
-    source is copied anew. It appears once it is whole, and only its user can read it. If
-    another process is making it, that is waited for.
+    source is copied anew, and so is a copy that lacks some of them. It appears once it is whole,
+    and only its user can read it. If another process is making it, that is waited for.
 
     Args:
         source: A folder of files.
@@ -49,7 +49,7 @@ def staged(
     root = _own_folder(Path(expanded(str(place))))
     files = _files(source, wanted)
     copy = root / f"{name}-{_fingerprint(files)}"
-    if copy.is_dir():
+    if _has(copy, files):
         return copy
     lock = waited_lock(
         copy.with_name(f".{copy.name}.waiting"),
@@ -57,7 +57,8 @@ def staged(
         seconds_between_looks=seconds_between_looks,
     )
     with _explained(copy), lock:
-        if not copy.is_dir():  # another process may have made it meanwhile
+        if not _has(copy, files):  # another process may have made it meanwhile
+            shutil.rmtree(copy, ignore_errors=True)  # parts of it may have been cleaned away
             _check_room(source, root, sum(status.st_size for status in files.values()))
             sys.stderr.write(f"copying {source} to {copy}\n")
             with _made(copy) as partial:
@@ -121,6 +122,16 @@ def _files(source: Path, wanted: Callable[[str], bool]) -> dict[str, os.stat_res
         msg = f"{error.filename or source} cannot be read ({error.strerror}); check the disk"
         raise UMambaError(msg) from None
     return dict(sorted(found.items()))
+
+
+def _has(copy: Path, files: dict[str, os.stat_result]) -> bool:
+    """Return whether a copy has all files; a cleaner of old ones may have removed some."""
+    if not copy.is_dir():
+        return False
+    there = _files(copy, files.__contains__)
+    return all(
+        name in there and there[name].st_size == status.st_size for name, status in files.items()
+    )
 
 
 def _fingerprint(files: dict[str, os.stat_result]) -> str:

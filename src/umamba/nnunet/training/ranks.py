@@ -142,8 +142,10 @@ class Ranks:
         stop = StopRequest()
         with resumable(lambda: how_to_go_on(fold)), scratch_folder() as folder, stop.listening():
             leave_work(work, folder)
-            processes = [self._start(number, folder) for number in range(self.size)]
+            processes: list[subprocess.Popen[bytes]] = []
             try:
+                # One that cannot start leaves those before it in the list, and they are killed.
+                processes.extend(self._start(number, folder) for number in range(self.size))
                 with stop.deferred():
                     codes = self._wait(processes, stop)
             finally:
