@@ -65,6 +65,7 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 
 @pytest.mark.ray
+@pytest.mark.slow  # Ray keeps threads and handlers of signals in its process: apart from others
 def test_jobs_end_as_they_should_whatever_becomes_of_nodes(nodes: Any, tmp_path: Path) -> None:
     most = largest_node(nodes.address)
     assert (most.cores, most.gpus) == (1, 0)
@@ -119,6 +120,7 @@ def test_no_ray_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_no_cluster_is_one_clear_line() -> None:
     pytest.importorskip("ray")
     with pytest.raises(UMambaError, match=r"no Ray at 127\.0\.0\.1:1: .*give --ray-address HOST"):
