@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -315,3 +316,60 @@ def test_a_trial_that_is_interrupted_is_cancelled(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         run_on_node(Site(poll_seconds=0.01), ["doctor"], tmp_path, SlurmCommands(slurm))
     assert slurm.asked[-1] == ("scancel", "7")
+
+
+@pytest.mark.parametrize("code", [0, 2, 75])
+def test_what_has_ended_is_submitted_again(tmp_path: Path, code: int) -> None:
+    slurm = FakeSlurm(RUNS, "")
+    chosen = executor(tmp_path, slurm)
+    chosen.submit(jobs(tmp_path, 2))
+    leave_word(tmp_path, 0, 0, 75)  # and was requeued
+    chosen.submit(jobs(tmp_path, 2))
+    assert slurm.count("sbatch") == 1
+    leave_word(tmp_path, 0, 1, code)
+    chosen.submit(jobs(tmp_path, 1))
+    assert [line.count("log=") for line in slurm.lines] == [2, 1]
+    assert chosen.ended() == {}
+
+
+def test_a_call_that_waits_tells_of_old_ends_but_goes_on_with_interrupted_jobs(
+    tmp_path: Path,
+) -> None:
+    slurm = FakeSlurm("")
+    executor(tmp_path, slurm).submit(jobs(tmp_path, 3))
+    for index, code in enumerate((0, 2, 75)):
+        leave_word(tmp_path, index, 0, code)
+    events = executor(tmp_path, slurm).run(jobs(tmp_path, 3), StopRequest())
+    told = [next(events) for _ in range(4)]
+    assert [(e.job.name, e.exit_code) for e in told if e.kind == "ended"] == [("0", 0), ("1", 2)]
+    assert [line.count("log=") for line in slurm.lines] == [3, 1]
+    assert "2.log" in slurm.lines[1]
+
+
+def test_a_job_is_known_by_its_command_too(tmp_path: Path) -> None:
+    slurm = FakeSlurm(RUNS, "")
+    chosen, other = executor(tmp_path, slurm), [Job("0", ("x", "-z"), tmp_path / "0.log")]
+    chosen.submit(jobs(tmp_path))
+    message = r"0 is in the queue with another command, see .*umamba-.*; end it with --cancel, or"
+    with pytest.raises(UMambaError, match=message):
+        next(chosen.run(other, StopRequest()))
+    assert slurm.count("sbatch") == 1
+    leave_word(tmp_path, 0, 0, 0)
+    with closing(chosen.run(other, StopRequest())) as events:
+        slurm.states = ["", RUNS]
+        assert next(events).kind == "started"
+    assert "set -- x -z\n" in slurm.lines[1]
+
+
+def test_what_is_cancelled_elsewhere_does_not_come_back(tmp_path: Path) -> None:
+    slurm = FakeSlurm("", RUNS)
+    events = executor(tmp_path, slurm).run(jobs(tmp_path, 3), StopRequest())
+    assert [next(events).kind for _ in range(6)] == ["started", "running"] * 3
+    assert executor(tmp_path, slurm).cancel() == 3
+    leave_word(tmp_path, 0, 0, 75)
+    leave_word(tmp_path, 1, 0, 0)
+    slurm.states = [""]
+    ends = [(event.job.name, event.exit_code, event.reason) for event in events]
+    cancelled = (75, "it was cancelled")
+    assert ends == [("0", *cancelled), ("1", 0, None), ("2", *cancelled)]
+    assert slurm.count("sbatch") == 1

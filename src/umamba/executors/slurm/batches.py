@@ -9,12 +9,13 @@ import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from secrets import token_hex
 
 from umamba.errors import UMambaError
 from umamba.executors.jobs import Job
-from umamba.executors.slurm.script import GIVEN_UP, JOBS, job_lines
+from umamba.executors.slurm.script import GIVEN_UP, JOBS, command_line, job_lines
 from umamba.system.atomic_files import make_folder, write_whole
 from umamba.system.json_files import load_json
 
@@ -71,6 +72,10 @@ class Batch:
         """Keep its jobs from starting, whenever Slurm should hear of them."""
         write_whole(self.folder / GIVEN_UP, "")
 
+    def has_command(self, index: int, job: Job) -> bool:
+        """Return whether one of its jobs has the command of this one."""
+        return self._lines[index].endswith(command_line(job))
+
     @property
     def is_given_up(self) -> bool:
         """Return whether its jobs are kept from starting."""
@@ -92,6 +97,10 @@ class Batch:
     def remove(self) -> None:
         """Remove its folder."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    @cached_property
+    def _lines(self) -> list[str]:
+        return (self.folder / JOBS).read_text(encoding="utf-8").split("\n")
 
     def _write(self) -> None:
         content = {"jobs": self.jobs, "created": self.created, "array": self.array}

@@ -64,7 +64,7 @@ class SlurmExecutor:
 
     def run(self, jobs: Sequence[Job], stop: StopRequest) -> Generator[Event, None, None]:
         """Run jobs; see `Executor`. After a stop they are left to Slurm, or cancelled."""
-        followed = {one.place: one for one in self.submission.place(jobs)}
+        followed = {one.place: one for one in self.submission.place(jobs, tells=True)}
         while followed:
             try:
                 queued = self.commands.queue({one.batch.name for one in followed.values()})
@@ -86,7 +86,7 @@ class SlurmExecutor:
         Raises:
             UMambaError: If Slurm refuses them, or does not answer.
         """
-        self.submission.place(jobs)
+        self.submission.place(jobs, tells=False)
 
     def states(self) -> dict[str, QueuedJob]:
         """Return the jobs in the queue by their names.
@@ -182,7 +182,7 @@ class SlurmExecutor:
         if code == NO_PACKAGE:
             self.cancel()
             raise UMambaError(self._no_package(said.read_text(errors="replace")))
-        if state == "CANCELLED":
+        if state == "CANCELLED" or (one.batch.is_given_up and code in (None, _INTERRUPTED)):
             return Event(one.job, "ended", _INTERRUPTED, "it was cancelled")
         if code is not None and code != _INTERRUPTED:
             return Event(one.job, "ended", code)

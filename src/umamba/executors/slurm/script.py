@@ -9,7 +9,15 @@ from umamba.executors.jobs import Job, Resources
 from umamba.executors.slurm.site import Site
 from umamba.system.fencing import ATTEMPT_VARIABLE, JOB_VARIABLE
 
-__all__ = ["GIVEN_UP", "JOBS", "NO_PACKAGE", "job_lines", "job_options", "job_script"]
+__all__ = [
+    "GIVEN_UP",
+    "JOBS",
+    "NO_PACKAGE",
+    "command_line",
+    "job_lines",
+    "job_options",
+    "job_script",
+]
 
 JOBS = "jobs"  # file with a line per job: its log and its arguments
 GIVEN_UP = "given-up"  # file that keeps jobs from starting
@@ -117,9 +125,14 @@ def job_lines(folder: Path, jobs: Sequence[Job]) -> str:
     return "".join(
         f"log={shlex.quote(str(job.log))}; "
         f"export {JOB_VARIABLE}={shlex.quote(f'{job.name} of {folder}')}; "
-        f"set -- {shlex.join(job.command)}\n"
+        f"{command_line(job)}\n"
         for job in jobs
     )
+
+
+def command_line(job: Job) -> str:
+    """Return the end of a job's line, which sets its arguments."""
+    return f"set -- {shlex.join(job.command)}"
 
 
 def job_options(site: Site, needs: Resources, time_limit: float | None) -> tuple[str, ...]:

@@ -1,11 +1,11 @@
 """Submission of jobs in arrays, each job once, however often its submitter died."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from umamba.errors import UMambaError, unknown_name
+from umamba.errors import ResumableInterruptError, UMambaError, unknown_name
 from umamba.executors.jobs import Job, Resources
 from umamba.executors.slurm.batches import SCRIPT, Batch, read_batches
 from umamba.executors.slurm.commands import QueuedJob, SlurmCommands
@@ -16,6 +16,8 @@ from umamba.system.atomic_files import make_folder, write_whole
 __all__ = ["Place", "Submission", "Submitted"]
 
 Place = tuple[str, int]  # name of an array, and number in it
+
+_INTERRUPTED = ResumableInterruptError.EXIT_CODE
 
 
 @dataclass
@@ -60,14 +62,20 @@ class Submission:
     max_jobs: int | None
     program: tuple[str, ...]
 
-    def place(self, jobs: Sequence[Job]) -> list[Submitted]:
+    def place(self, jobs: Sequence[Job], *, tells: bool) -> list[Submitted]:
         """Find the jobs that were submitted before, and submit the others.
 
+        Args:
+            jobs: The jobs.
+            tells: Whether those that have ended since somebody looked are found as well, to be
+                told of; if not, they are submitted again. Interrupted ones always are.
+
         Raises:
-            UMambaError: If Slurm refuses them, or does not answer.
+            UMambaError: If Slurm refuses them or does not answer, or the queue has one of them
+                with another command.
         """
         make_folder(self.folder)
-        found = self._find(jobs)
+        found = self._find({job.name: job for job in jobs}, tells=tells)
         return [*found.values(), *self.submit([job for job in jobs if job.name not in found])]
 
     def submit(self, jobs: Sequence[Job]) -> list[Submitted]:
@@ -112,22 +120,15 @@ class Submission:
             msg = f"Slurm does not take the jobs: {error} (the script is {script})"
             raise UMambaError(msg) from None
 
-    def _find(self, jobs: Sequence[Job]) -> dict[str, Submitted]:
-        """Find jobs that are in the queue, or have ended since somebody looked."""
+    def _find(self, jobs: Mapping[str, Job], *, tells: bool) -> dict[str, Submitted]:
+        """Find jobs by their names, and remove batches that are of no more use."""
         known = read_batches(self.folder)
         batches = [batch for batch in known if not batch.is_given_up]
         queued = self.commands.queue(batch.name for batch in known)
         live = {(job.name, job.index) for job in queued if job.is_live}
-        by_name = {job.name: job for job in jobs}
         found: dict[str, Submitted] = {}
         for batch in self._settled(batches, queued):
-            ended = batch.ended()
-            here = [
-                Submitted(by_name[name], batch, index)
-                for index, name in enumerate(batch.jobs)
-                if name in by_name and ((batch.name, index) in live or index in ended)
-            ]
-            found |= {one.job.name: one for one in here}
+            found |= {one.job.name: one for one in _found_in(batch, jobs, live, tells=tells)}
         used = {name for name, _ in live} | {one.batch.name for one in found.values()}
         for batch in known:
             if batch.array is not None and batch.name not in used:
@@ -184,3 +185,27 @@ class Submission:
             raise UMambaError(msg)
         used = [p for p in known.values() if p.name in named or (not named and p.is_default)]
         return min((p.hours for p in used if p.hours is not None), default=None)
+
+
+def _found_in(
+    batch: Batch, jobs: Mapping[str, Job], live: Collection[Place], *, tells: bool
+) -> Iterator[Submitted]:
+    """Find jobs in a batch, and forget the ends of those that are to be submitted again."""
+    ended = batch.ended()
+    for index, name in enumerate(batch.jobs):
+        if name not in jobs:
+            continue
+        one = Submitted(jobs[name], batch, index)
+        is_same = batch.has_command(index, one.job)
+        if one.place in live and not is_same:
+            msg = (
+                f"{name} is in the queue with another command, see {batch.folder}; end it with "
+                "--cancel, or give the same options as before"
+            )
+            raise UMambaError(msg)
+        if one.place in live or (
+            tells and is_same and ended.get(index, _INTERRUPTED) != _INTERRUPTED
+        ):
+            yield one
+        elif index in ended:
+            batch.forget_end(index)
