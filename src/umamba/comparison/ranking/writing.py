@@ -1,5 +1,6 @@
 """The folder of a ranking: written whole, or not at all; and read again."""
 
+import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -26,6 +27,9 @@ __all__ = ["read_ranking", "write_ranking"]
 _SCHEMA = "umamba-ranking"
 _VERSION = 1
 _RESULTS = "results.json"
+_FILES = (_RESULTS, "summary.md", "models.csv", "pairs.csv")
+_FIGURES = "figures"
+_FIGURE = re.compile(r"(\d+_)?(paired_differences|significance_map|rank_stability)\.(png|svg)")
 
 
 def write_ranking(ranking: Ranking, output: Path) -> None:
@@ -38,15 +42,16 @@ def write_ranking(ranking: Ranking, output: Path) -> None:
     Raises:
         UMambaError: If the folder holds anything else, or cannot be written.
     """
-    remedy = "it is not the folder of a ranking; give another output"
-    with publication(output, remedy, overwrite=_is_ranking(output)) as work:
+    with publication(output, "give another output", overwrite=True) as work:
+        if work.replaces:
+            _check_replaceable(output)
         work.new.mkdir()
         figures = {}
         for number, task in enumerate(ranking.tasks, start=1):
             begin = f"{number}_" if len(ranking.tasks) > 1 else ""
             drawn = _figures(ranking, task)
             named = {f"{begin}{name}": draw for name, draw in drawn.items()}
-            figures[task.task] = save_figures(named, work.new / "figures")
+            figures[task.task] = save_figures(named, work.new / _FIGURES)
         write_record(work.new / _RESULTS, ranking, _SCHEMA, _VERSION)
         for name, rows in (("models", model_rows(ranking)), ("pairs", pair_rows(ranking))):
             write_whole(work.new / f"{name}.csv", as_csv(list(rows[0]), rows))
@@ -79,14 +84,42 @@ def read_ranking(path: Path) -> Ranking:
         raise ComparisonError(msg) from None
 
 
+def _check_replaceable(output: Path) -> None:
+    """Check that a folder is empty, or holds nothing but what an earlier call wrote.
+
+    Raises:
+        ComparisonError: If it holds anything else, or is not a folder.
+    """
+    if not _is_ranking(output):
+        msg = f"{output} exists already; it is not the folder of a ranking; give another output"
+        raise ComparisonError(msg)
+    foreign = next((path for path in sorted(output.rglob("*")) if not _is_own(path, output)), None)
+    if foreign is not None:
+        msg = (
+            f"{output} exists already, with {foreign.relative_to(output)}, which no ranking wrote "
+            "and which would be lost; move it away, or give another output"
+        )
+        raise ComparisonError(msg)
+
+
 def _is_ranking(output: Path) -> bool:
-    """Return whether a folder is empty, or was written by an earlier call."""
     if not output.is_dir():
         return False
     try:
         return not any(output.iterdir()) or load_json(output / _RESULTS).get("schema") == _SCHEMA
     except (OSError, UMambaError):
         return False
+
+
+def _is_own(path: Path, output: Path) -> bool:
+    """Return whether a file or folder of the output is one that rankings write."""
+    if path.is_symlink():
+        return False
+    name = path.relative_to(output).as_posix()
+    if path.is_dir():
+        return name == _FIGURES
+    folder, _, figure = name.partition("/")
+    return name in _FILES or (folder == _FIGURES and _FIGURE.fullmatch(figure) is not None)
 
 
 def _figures(ranking: Ranking, task: TaskRanking) -> dict[str, Callable[[], Any]]:
