@@ -26,6 +26,7 @@ from umamba.evaluation.metrics import METRICS
 __all__ = ["rank", "task_scores"]
 
 _BASELINE = "nnunet"
+_ROUNDING = 1e-6  # of scores computed in single precision
 
 
 def rank(request: RankRequest) -> Ranking:
@@ -72,6 +73,8 @@ def _settings(request: RankRequest, scores: Scores, models: Sequence[str]) -> Ra
             msg = f"lower_is_better: higher {metric.name} is better; leave it out"
             raise ComparisonError(msg)
         higher = metric.higher_is_better
+        if metric.is_overlap:
+            _check_shares(metric.name, scores.rows)
     if request.baseline is not None and request.baseline not in models:
         raise ComparisonError(unknown_name("baseline", request.baseline, models))
     return RankingSettings(
@@ -85,6 +88,22 @@ def _settings(request: RankRequest, scores: Scores, models: Sequence[str]) -> Ra
         clusters=_of_cases("clusters", request.clusters, scores),
         groups=_of_cases("groups", request.groups, scores),
     )
+
+
+def _check_shares(metric: str, rows: Sequence[ScoreRow]) -> None:
+    """Check that scores lie between 0 and 1, as percentages and other columns do not.
+
+    Raises:
+        ComparisonError: If one does not.
+    """
+    for row in rows:
+        if not (math.isnan(row.value) or -_ROUNDING <= row.value <= 1 + _ROUNDING):
+            msg = (
+                f"{metric} lies between 0 and 1, but that of {row.model} in {row.case} is "
+                f"{row.value:g}; give fractions from 0 to 1, leave out a column that holds no "
+                "scores, or give another metric name"
+            )
+            raise ComparisonError(msg)
 
 
 def _unit(metric: str) -> Unit:
