@@ -44,7 +44,8 @@ def test_a_folder_with_everything(
     (tmp_path / "ranked").mkdir()  # an empty folder is nobody's
     assert main([*arguments, "--margin", "0.5"]) == 0
     out, err = capsys.readouterr()
-    assert err.splitlines()[0] == "taken for long: a row per case and model"
+    described = "long: a row per case and model; scores are score, of which lower is better"
+    assert err.splitlines()[0] == f"taken for {described}"
     liver, _, spleen = out.partition("task spleen")
     assert "$cost$ against plain: better by 5.0 units of score" in liver
     assert "$cost$ against plain: worse by 5.0 units of score" in spleen
@@ -55,7 +56,7 @@ def test_a_folder_with_everything(
     assert {path.name for path in (output / "figures").iterdir()} == figures
     text = (output / "summary.md").read_text()
     for said in (
-        "scores are score, of which lower is better",
+        described,
         "## All tasks",
         "## Task liver",
         "### All pairs",
@@ -132,6 +133,8 @@ LONG = "case,model,score\nx,a,0.1\ny,a,0.3\nx,b,0.2\ny,b,0.2\n"
         ("case,fold,a,b\nx,0,1,2\nx,1,1,2\n", [], "case x of a has a score in"),
         (WIDE, ["--baseline", "c"], "baseline 'c' does not exist; choose one of a, b"),
         (WIDE, ["--metric", "volume_bias"], "of volume_bias neither higher nor lower is better"),
+        (WIDE.replace("0.4", "40"), ["--metric", "dice"], "that of a in z is 40; give fractions"),
+        (WIDE.replace("0.1", "-1"), ["--metric", "IoU"], "iou lies between 0 and 1, but that of a"),
         (WIDE, ["--metric", "dice", "--lower-is-better"], "higher dice is better; leave it out"),
         (WIDE, ["--missing", "ignore"], "treatment 'ignore' does not exist; choose one of error"),
         (WIDE, ["--margin", "0"], "'0' is not a positive number"),
@@ -225,6 +228,27 @@ def test_a_case_counts_as_the_mean_of_its_labels_unless_one_is_missing(tmp_path:
     assert comparison.model_mean == pytest.approx((0.6 + 0.2) / 2)
 
 
+def test_ranks_say_over_which_cases_they_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [f"{n},0.{5 + n % 2},0.{4 + n % 3},{'0.7' if n < 3 else ''}" for n in range(9)]
+    (tmp_path / "t.csv").write_text("\n".join(["case,a,b,c", *rows]))
+    arguments = ["rank", str(tmp_path / "t.csv"), "-o", str(tmp_path / "ranked"), "--missing"]
+    for treatment, is_said in (("omit", True), ("worst", False)):
+        assert main([*arguments, treatment]) == 0
+        out, err = capsys.readouterr()
+        for text in (out, (tmp_path / "ranked" / "summary.md").read_text()):
+            said = "Ranks are over the 3 cases that have a score of every model (6 left out)"
+            assert (said in text) == is_said
+        assert "scores are score, of which higher is better (--lower-is-better if not)" in err
+
+
+def test_without_cases_in_common_there_are_no_ranks(tmp_path: Path) -> None:
+    table = "case,a,b\nu,0.1,\nv,0.3,\nw,,0.2\nx,,0.4\n"
+    (tmp_path / "t.csv").write_text(table)
+    assert "Without ranks: fewer" in str(umamba.rank(scores=tmp_path / "t.csv", missing="omit"))
+
+
 def test_files_of_one_name_are_repeated_trainings(tmp_path: Path) -> None:
     for number in range(3):
         rows = [f"c{case},{case % 3 + number * case % 2}" for case in range(9)]
@@ -243,6 +267,14 @@ def test_an_earlier_ranking_is_replaced_and_nothing_else(tmp_path: Path) -> None
     for metric in ("first", "second"):
         umamba.rank(scores=tmp_path / "t.csv", metric=metric, output=output)
         assert f"scores are {metric}" in (output / "summary.md").read_text()
+    for name in ("table.csv", "figures/mine.png"):
+        foreign = output / name
+        foreign.write_text(WIDE)
+        before = set(output.rglob("*"))
+        with pytest.raises(UMambaError, match=f"with {re.escape(name)}, which no ranking wrote"):
+            umamba.rank(scores=foreign, output=output)
+        assert set(output.rglob("*")) == before
+        foreign.unlink()
     (output / "results.json").write_text("{}")
     with pytest.raises(UMambaError, match="exists already; it is not the folder of a ranking"):
         umamba.rank(scores=tmp_path / "t.csv", output=output)

@@ -45,9 +45,13 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def run(args: argparse.Namespace) -> int:
     """Rank, and print verdicts and ranks."""
     from umamba.api import run_ranking
+    from umamba.evaluation.metrics import METRICS
 
     result = run_ranking(from_namespace(RankRequest, args))
-    sys.stderr.write(one_line(f"taken for {result.ranking.recognised}") + "\n")
+    settings = result.ranking.settings
+    is_assumed = settings.higher_is_better and settings.metric.lower() not in METRICS
+    hint = " (--lower-is-better if not)" if is_assumed else ""
+    sys.stderr.write(one_line(f"taken for {result.ranking.described}{hint}") + "\n")
     if args.json:
         print_json(result.to_dict())
         return 0

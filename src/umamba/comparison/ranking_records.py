@@ -150,6 +150,12 @@ class Ranking:
     scores: tuple[ScoreRow, ...]
 
     @property
+    def described(self) -> str:
+        """What the files were taken for, with the name and the direction of the scores."""
+        better = "higher" if self.settings.higher_is_better else "lower"
+        return f"{self.recognised}; scores are {self.settings.metric}, of which {better} is better"
+
+    @property
     def repeated(self) -> bool:
         """True if all models have repeated trainings in all tasks."""
         return all(

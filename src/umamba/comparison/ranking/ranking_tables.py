@@ -77,7 +77,21 @@ def models_table(ranking: Ranking, task: TaskRanking) -> Table:
                 str(summaries[name].n_cases),
             ]
         )
-    return table(rows)
+    return table(rows, notes=_ranked_cases(task))
+
+
+def _ranked_cases(task: TaskRanking) -> list[str]:
+    """Return what ranks are over, if that is not what means are over."""
+    ranked = task.statistics.rank_stability
+    if ranked is None and len(task.statistics.summaries) > 1:
+        return ["Without ranks: fewer than two cases, or clusters, have a score of every model."]
+    if ranked is None or not ranked.n_cases_left_out:
+        return []
+    return [
+        f"Ranks are over the {ranked.n_cases:,} cases that have a score of every model "
+        f"({ranked.n_cases_left_out:,} left out), and may contradict means, which are over all "
+        "cases of a model, and differences, which are over those that two models share."
+    ]
 
 
 def _wins(task: TaskRanking) -> tuple[Counter[str], Counter[str]]:

@@ -74,7 +74,8 @@ class RankRequest(Request):
         default=None,
         metadata=option(
             "column of the scores in a long table or summary.json, or what the scores of a wide "
-            "one are; dice, iou and nsd are told in points of 100 (default: score, value or dice)",
+            "one are; dice and other overlaps are fractions from 0 to 1, and told in points of 100 "
+            "(default: score, value or dice)",
             metavar="NAME",
         ),
     )
@@ -94,8 +95,8 @@ class RankRequest(Request):
     missing: str | float = field(
         default="error",
         metadata=option(
-            "missing scores, as challengeR treats them: an error, omit (compare on the cases for "
-            "which both models have a score), worst (the worst score of the task) or a number "
+            "missing scores: an error, omit (compare on the cases for which both models have a "
+            "score, and rank on those that all have), worst (the worst score of the task) or a number "
             "(default: error)",
             check=_treatment,
             metavar="error|omit|worst|NUMBER",

@@ -46,8 +46,7 @@ def summarize_ranking(ranking: Ranking, figures: Mapping[str, Sequence[str]]) ->
     """
     parts = [
         f"# {len(ranking.models)} models in {one_line(ranking.title)}",
-        f"Taken for {one_line(ranking.recognised)}; scores are {one_line(ranking.settings.metric)},"
-        f" of which {'higher' if ranking.settings.higher_is_better else 'lower'} is better.",
+        f"Taken for {one_line(ranking.described)}.",
         _section("## All tasks", consensus_table(ranking)),
     ]
     for task in ranking.tasks:
