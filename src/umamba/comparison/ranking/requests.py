@@ -96,8 +96,8 @@ class RankRequest(Request):
         default="error",
         metadata=option(
             "missing scores: an error, omit (compare on the cases for which both models have a "
-            "score, and rank on those that all have), worst (the worst score of the task) or a number "
-            "(default: error)",
+            "score, and rank on those that all have), worst (the worst score of the task) or a "
+            "number (default: error)",
             check=_treatment,
             metavar="error|omit|worst|NUMBER",
         ),
