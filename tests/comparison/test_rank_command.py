@@ -13,6 +13,7 @@ from reference_cases import REPOSITORY
 from umamba.cli.main import main
 from umamba.comparison.ranking.writing import read_ranking
 from umamba.errors import UMambaError
+from umamba.evaluation.metrics import METRICS
 
 TASKS = """\
 task,case,model,score,seed,cluster
@@ -125,6 +126,26 @@ LONG = "case,model,score\nx,a,0.1\ny,a,0.3\nx,b,0.2\ny,b,0.2\n"
         ("case,a,b\nx,1\n", [], "line 2 has 2 cells, the header 3"),
         ("case,case_id,a,b\nx,x,1,1\n", [], "has the columns case and case_id; leave one"),
         ("case,a,b\n,1,2\n", [], "line 2: case is '', which is not a name"),
+        ("case,a,b\nx,,\ny,,\n", [], "there is no score at all; check the column"),
+        (
+            "case,model,metric,value\nx,a,dice,1\nx,a,hd95,2\n",
+            [],
+            "by a column seed (not used: metric), or keep the rows of one metric only",
+        ),
+        (
+            "case,model,label,dice\nx,a,1,0.5\nx,b,liver,0.5\n",
+            ["--missing", "omit"],
+            "a has scores of label 1, b of label liver; give both the same labels",
+        ),
+        (
+            "case,model,label,dice\nx,a,1,0.5\nx,b,1,0.5\n",
+            ["y=d.csv", "--metric", "dice"],
+            "a has scores of label 1, y of whole cases; give both the same labels",
+        ),
+        ("case,a,b\nx,1,\ny,2,\n", ["--missing", "omit"], "has scores of one model per task only"),
+        (WIDE, [" =c.csv"], "is not NAME=FILE, as one of the two is empty"),
+        (WIDE, ["a="], "is not NAME=FILE, as one of the two is empty"),
+        ("case,seed,a,b\nx,0.5,1,2\n", [], "seed is '0.5', which is not a whole number"),
         ("case,seed,a,b\nx,one,1,2\n", [], "seed is 'one', which is not a whole number"),
         ("case,label,dice,hd95\nx,1,1,2\n", [], "of a model that it does not name; give it as"),
         ("case,model,p,q\nx,a,1,2\n", [], "does not say which column holds the scores (p, q)"),
@@ -159,6 +180,7 @@ def test_a_table_that_cannot_be_ranked_is_told_in_one_line_and_nothing_is_left(
     monkeypatch.chdir(tmp_path)
     Path("t.csv").write_text(text)
     Path("c.csv").write_text("case,cluster\nx,1\ny,1\n")
+    Path("d.csv").write_text("case,dice\nx,0.5\n")
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
     output = [] if "-o" in options else ["-o", "ranked"]
     try:
@@ -243,6 +265,44 @@ def test_ranks_say_over_which_cases_they_are(
         assert "scores are score, of which higher is better (--lower-is-better if not)" in err
 
 
+def test_models_without_a_score_in_a_task_are_left_out_of_it_and_named(tmp_path: Path) -> None:
+    rows = [f"{t},{n},{'' if t else n},{n % 3},{n % 2}" for t in (0, 1) for n in range(4)]
+    (tmp_path / "t.csv").write_text("\n".join(["task,case,a,b,c", *rows]))
+    result = umamba.rank(scores=tmp_path / "t.csv", missing="omit", baseline="a")
+    models = [{s.model for s in t.statistics.summaries} for t in result.ranking.tasks]
+    assert models == [{"a", "b", "c"}, {"b", "c"}]
+    first, second = str(result).split("task 1")
+    assert "left out" not in first
+    assert "Without any score here, and left out: a." in second
+    assert "As the baseline a has none, no model is compared with it." in second
+
+
+def test_numbers_that_pandas_wrote_and_folds_that_only_one_file_tells(tmp_path: Path) -> None:
+    rows = [f"c{n},{n % 2}.0,1.0,0.{n + 1}" for n in range(4)]
+    (tmp_path / "a.csv").write_text("\n".join(["case,fold,seed,dice", *rows]))
+    (tmp_path / "b.csv").write_text(
+        "\n".join(["case,dice", *(f"c{n},0.{5 - n}" for n in range(4))])
+    )
+    found = umamba.rank(scores={"b": tmp_path / "b.csv", "a": tmp_path / "a.csv"}).ranking.scores
+    assert {(row.model, row.seed) for row in found} == {("a", 1), ("b", None)}
+    assert {(row.case, row.fold) for row in found} == {(f"c{n}", n % 2) for n in range(4)}
+    summaries = []
+    for number in (0, 1):
+        file = tmp_path / str(number) / "validation" / "summary.json"
+        file.parent.mkdir(parents=True)
+        case = {"prediction_file": "c0.nii.gz", "metrics": {"1": {"Dice": 0.5}}}
+        file.write_text(json.dumps({"metric_per_case": [case]}))
+        summaries.append(file)
+    with pytest.raises(UMambaError, match=r"name the models or trainings, as in a=run_1/summary"):
+        umamba.rank(scores=summaries)
+
+
+def test_decimals_are_not_those_of_rounding_errors(tmp_path: Path) -> None:
+    rows = [f"{n},{0.1 * n},{0.1 * n + 0.3},{0.1 * n + 0.6}" for n in range(5)]
+    (tmp_path / "t.csv").write_text("\n".join(["case,a,b,c", *rows]))
+    assert "+0.30 [" in str(umamba.rank(scores=tmp_path / "t.csv"))
+
+
 def test_without_cases_in_common_there_are_no_ranks(tmp_path: Path) -> None:
     table = "case,a,b\nu,0.1,\nv,0.3,\nw,,0.2\nx,,0.4\n"
     (tmp_path / "t.csv").write_text(table)
@@ -298,6 +358,7 @@ def test_the_page_does_what_it_shows(
         re.findall(rf"```{kind}\n(.*?)```", page, re.DOTALL)[0]
         for kind in ("csv", "bash", "python")
     )
+    assert all(f"{m.name}`" in page for m in METRICS.values() if m.is_overlap)
     monkeypatch.chdir(tmp_path)
     Path("scores.csv").write_text(table)
     assert main(shlex.split(command)[1:]) == 0

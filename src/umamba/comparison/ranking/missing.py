@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import combinations
 
 from umamba.comparison.ranking_records import ScoreRow
 from umamba.errors import ComparisonError
@@ -24,20 +25,29 @@ def complete(
     Args:
         rows: The scores of one task.
         treatment: `error`, `omit` (challengeR's `na.rm`, but of each two models only the cases that
-            both have are compared), `worst` (the worst score of the task) or a number.
+            both have are compared, and models without any score are left out), `worst` (the worst
+            score of the task) or a number.
         higher_is_better: Whether higher scores are better.
 
     Returns:
         The scores, and the number of missing ones by model.
 
     Raises:
-        ComparisonError: If scores are missing and that is an error, or a model has none at all.
+        ComparisonError: If scores are missing and that is an error, if there is none at all, or if
+            two models have no label in common.
     """
+    _check_labels(rows)
+    scored = {row.model for row in rows if math.isfinite(row.value)}
+    if not scored:
+        msg = f"{_where(rows[0])}there is no score at all; check the column"
+        raise ComparisonError(msg)
+    if treatment == "omit":
+        rows = [row for row in rows if row.model in scored]
     missing = list(_missing(rows))
     if not missing:
         return list(rows), {}
     known = [row.value for row in rows if math.isfinite(row.value)]
-    if treatment == "error" or not known:
+    if treatment == "error":
         raise ComparisonError(_named(missing))
     value = math.nan
     if treatment == "worst":
@@ -48,6 +58,29 @@ def complete(
     kept = [row for row in rows if (row.model, row.case, row.label, row.seed) not in places]
     filled = [replace(row, value=value) for row in missing]
     return kept + filled, dict(Counter(row.model for row in missing))
+
+
+def _check_labels(rows: Sequence[ScoreRow]) -> None:
+    labels: dict[str, set[str]] = {}
+    for row in rows:
+        labels.setdefault(row.model, set()).add(row.label)
+    for (one, its), (other, others) in combinations(labels.items(), 2):
+        if its.isdisjoint(others):
+            msg = (
+                f"{_where(rows[0])}{one} has scores of {_labels(its)}, {other} of "
+                f"{_labels(others)}; give both the same labels"
+            )
+            raise ComparisonError(msg)
+
+
+def _labels(labels: set[str]) -> str:
+    named = sorted(labels - {""})
+    shown = ", ".join(named[:_MOST_NAMED]) + (", ..." if len(named) > _MOST_NAMED else "")
+    return f"label {shown}" if named else "whole cases"
+
+
+def _where(row: ScoreRow) -> str:
+    return f"task {row.task}: " if row.task else ""
 
 
 def _missing(rows: Sequence[ScoreRow]) -> Iterator[ScoreRow]:

@@ -40,13 +40,13 @@ def is_summary(content: Any) -> bool:
     return isinstance(content, dict) and isinstance(content.get(_PER_CASE), list)
 
 
-def name_of(file: Path) -> tuple[str, int]:
-    """Return the model that predicted, by the folders' names, and the fold; 0 if there is none."""
+def name_of(file: Path) -> tuple[str, int | None]:
+    """Return the model that predicted, by the folders' names, and the fold, if there is one."""
     folder = file.absolute().parent
     fold = _FOLD.fullmatch(folder.parent.name)
     if folder.name == "validation" and fold is not None:
-        return folder.parent.parent.name, 0 if fold[1] == "all" else int(fold[1])
-    return folder.name, 0
+        return folder.parent.parent.name, None if fold[1] == "all" else int(fold[1])
+    return folder.name, None
 
 
 def read_summary(
@@ -65,11 +65,15 @@ def read_summary(
     """
     own_name, fold = name_of(file)
     try:
-        rows = tuple(_rows(file, content[_PER_CASE], model or own_name, fold, metric or _USUAL))
+        rows = tuple(
+            _rows(file, content[_PER_CASE], model or own_name, fold or 0, metric or _USUAL)
+        )
     except (LookupError, TypeError, AttributeError) as error:
         msg = f"{file} is not a whole summary of nnU-Net ({error!r}); evaluate the folder again"
         raise ComparisonError(msg) from None
-    return Source("nnU-Net's summary.json", (metric or _USUAL).lower(), rows, {})
+    remedy = "name the models or trainings, as in a=run_1/summary.json b=run_2/summary.json"
+    form = "nnU-Net's summary.json"
+    return Source(form, (metric or _USUAL).lower(), rows, {}, remedy, fold is not None)
 
 
 def _rows(

@@ -46,6 +46,9 @@ def rank(request: RankRequest) -> Ranking:
     for row in scores.rows:
         by_task.setdefault(row.task, []).append(row)
     found = {task: _rank_task(rows, models, settings) for task, rows in by_task.items()}
+    if all(len(ranking.statistics.summaries) < 2 for ranking, _ in found.values()):
+        msg = f"{scores.title} has scores of one model per task only; give those of two or more"
+        raise ComparisonError(msg)
     consensus = consensus_ranking(
         {task: values for task, (_, values) in found.items()},
         Structure(settings.clusters),

@@ -31,12 +31,15 @@ __all__ = [
 ]
 
 _MOST_DECIMALS = 8
+_ROUNDING = 1e-9  # standard errors below this share of the largest mean are rounding errors
 
 
 def decimals_of(task: TaskRanking, factor: float) -> int:
     """Return the decimals that show two digits of a typical standard error of a difference."""
     errors = [pair.difference.standard_error * factor for pair in task.pairs]
-    errors = [error for error in errors if math.isfinite(error) and error > 0]
+    largest = max((abs(s.estimate.mean) for s in task.statistics.summaries), default=0.0)
+    least = _ROUNDING * largest * factor
+    errors = [error for error in errors if math.isfinite(error) and error > least]
     if not errors:
         return 2
     return min(max(1 - math.floor(math.log10(median(errors))), 0), _MOST_DECIMALS)
@@ -77,7 +80,17 @@ def models_table(ranking: Ranking, task: TaskRanking) -> Table:
                 str(summaries[name].n_cases),
             ]
         )
-    return table(rows, notes=_ranked_cases(task))
+    return table(rows, notes=[*_absent_models(ranking, task), *_ranked_cases(task)])
+
+
+def _absent_models(ranking: Ranking, task: TaskRanking) -> list[str]:
+    """Return which models have no score in the task, and what that means for the baseline."""
+    baseline, scored = ranking.settings.baseline, by_model(task.statistics.summaries)
+    absent = [model for model in ranking.models if model not in scored]
+    notes = [f"Without any score here, and left out: {', '.join(absent)}."] if absent else []
+    if baseline in absent:
+        notes.append(f"As the baseline {baseline} has none, no model is compared with it.")
+    return notes
 
 
 def _ranked_cases(task: TaskRanking) -> list[str]:

@@ -63,16 +63,21 @@ def read_scores(sources: Sequence[str], metric: str | None) -> Scores:
         title=", ".join(dict.fromkeys(_split(source)[1].name or source for source in sources)),
         recognised="; ".join(said),
         metric=next(iter(names), "score"),
-        rows=tuple(_joined(found)),
+        rows=tuple(_joined(_with_folds(found))),
         of_cases=_of_cases(found),
     )
 
 
 def _split(source: str) -> tuple[str | None, Path]:
     name, is_named, path = source.partition("=")
-    if not is_named or not name or Path(source).expanduser().exists():
+    if not is_named or Path(source).expanduser().exists():
         return None, Path(source).expanduser()
-    return name.strip(), Path(path).expanduser()
+    if not name.strip() or not path.strip():
+        msg = (
+            f"{source!r} is not NAME=FILE, as one of the two is empty; name both, or the file only"
+        )
+        raise ComparisonError(msg)
+    return name.strip(), Path(path.strip()).expanduser()
 
 
 def _read(file: Path, name: str | None, metric: str | None) -> Source:
@@ -93,6 +98,25 @@ def _is_object(file: Path) -> bool:
         return stream.read(64).lstrip()[:1] == b"{"
 
 
+def _with_folds(found: Sequence[tuple[Path, Source, bool]]) -> list[tuple[Path, Source, bool]]:
+    """Return the sources; those that tell no folds have those of the same cases in others."""
+    folds = {
+        (row.task, row.case): row.fold
+        for _, source, _ in found
+        if source.has_folds
+        for _, row in source.rows
+    }
+
+    def completed(source: Source) -> Source:
+        rows = (
+            (place, replace(row, fold=folds.get((row.task, row.case), row.fold)))
+            for place, row in source.rows
+        )
+        return source if source.has_folds else replace(source, rows=tuple(rows))
+
+    return [(file, completed(source), is_named) for file, source, is_named in found]
+
+
 def _joined(found: Sequence[tuple[Path, Source, bool]]) -> Iterator[ScoreRow]:
     """Yield all scores; files of one name are trainings, which get numbers if there are several."""
     given = Counter(name for _, source, is_named in found if is_named for name in _models(source))
@@ -106,7 +130,7 @@ def _joined(found: Sequence[tuple[Path, Source, bool]]) -> Iterator[ScoreRow]:
             if (before := seen.get(_key(row))) is not None:
                 msg = (
                     f"{where}: case {row.case} of {row.model} has a score in {before} already; "
-                    "give each once, or tell trainings apart by a column seed"
+                    f"give each once, or {source.remedy}"
                 )
                 raise ComparisonError(msg)
             seen[_key(row)] = where

@@ -1,6 +1,7 @@
 """What a table of scores is: wide, long or of one model, by the names of its columns."""
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -23,6 +24,7 @@ _OTHERS = ("surface", "reference_volume", "prediction_volume")
 _SCORES = ("score", "value", "dice")
 _MISSING = ("", "nan", "na", "n/a", "null", "none")
 _LEAVE = "leave a missing score empty, or a column that holds no scores out"
+_ZEROS = re.compile(r"\.0+$")  # pandas writes whole numbers so if others are missing
 _SOME_MASK = ("reference", "prediction", "both")
 
 _Row = tuple[str, Mapping[str, Any]]
@@ -37,12 +39,16 @@ class Source:
         metric: Name of the scores; `None` if the file does not say.
         rows: Place in the file, for messages, and the score there.
         of_cases: Cluster and group of each case, by the name of the column.
+        remedy: How to tell two scores of a case apart, for messages.
+        has_folds: Whether it tells the fold of a case.
     """
 
     form: str
     metric: str | None
     rows: tuple[tuple[str, ScoreRow], ...]
     of_cases: Mapping[str, Mapping[str, str]]
+    remedy: str = "tell trainings apart by a column seed"
+    has_folds: bool = False
 
 
 def recognise(table: ScoreTable, model: str | None, metric: str | None) -> Source:
@@ -65,10 +71,20 @@ def recognise(table: ScoreTable, model: str | None, metric: str | None) -> Sourc
     if "model" in roles or model is not None:
         column = _score_column(table, others, metric)
         form = "long: a row per case and model" if model is None else "the scores of one model"
-        return Source(form, column, tuple(_long(table, roles, column, model)), of_cases)
+        rows = tuple(_long(table, roles, column, model))
+        remedy = _remedy([other for other in others if other != column])
+        return Source(form, column, rows, of_cases, remedy, "fold" in roles)
     _check_wide(table, roles, others)
     form = f"wide: a row per case, with {len(others)} models"
-    return Source(form, metric, tuple(_wide(table, roles, others)), of_cases)
+    rows = tuple(_wide(table, roles, others))
+    return Source(form, metric, rows, of_cases, has_folds="fold" in roles)
+
+
+def _remedy(unused: list[str]) -> str:
+    """Return how to tell scores of a case apart, by the columns that were not used."""
+    ignored = f" (not used: {', '.join(unused)})" if unused else ""
+    one_each = ", or keep the rows of one metric only" if unused else ""
+    return f"tell trainings apart by a column seed{ignored}{one_each}"
 
 
 def _roles(table: ScoreTable) -> dict[str, str]:
@@ -168,7 +184,8 @@ def _number(table: ScoreTable, row: _Row, column: str) -> int | None:
     cell = row[1].get(column)
     if is_missing(cell):
         return None
-    number = None if isinstance(cell, bool | float) else whole_number(str(cell))
+    text = str(cell).strip()
+    number = None if isinstance(cell, bool) else whole_number(_ZEROS.sub("", text))
     if number is None:
         msg = (
             f"{table.file}, {row[0]}: {column} is {quoted(cell)}, which is not a whole number; "
