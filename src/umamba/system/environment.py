@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -10,6 +10,7 @@ __all__ = [
     "cache_folder",
     "child_environment",
     "environment",
+    "environment_without",
     "expanded",
     "loopback",
     "patient_threads",
@@ -37,6 +38,20 @@ def environment(**variables: str) -> Iterator[None]:
 def child_environment(**variables: str) -> dict[str, str]:
     """Return the environment for a child process: ours, with some variables set."""
     return {**os.environ, **variables}
+
+
+def environment_without(*prefixes: str, but: Collection[str]) -> dict[str, str]:
+    """Return the environment for a child process: ours, without groups of variables.
+
+    Args:
+        prefixes: What the names of those variables begin with.
+        but: Names that stay.
+    """
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name in but or not name.startswith(prefixes)
+    }
 
 
 def cache_folder() -> Path | None:

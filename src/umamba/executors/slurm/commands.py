@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from umamba.errors import UMambaError
+from umamba.system.environment import environment_without
 
 __all__ = ["Partition", "QueuedJob", "SlurmCommands"]
 
@@ -15,6 +16,9 @@ _FIELDS = "Name:64,JobArrayID:40,State:24,RestartCnt:12,exit_code:12,Reason:64"
 _WAITING = {"CONFIGURING", "PENDING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT"}
 _ENDED = {"BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL"}
 _ENDED |= {"OUT_OF_MEMORY", "PREEMPTED", "REVOKED", "TIMEOUT"}  # shown for some minutes
+
+# Other variables of Slurm are options of its commands, or those of a job that this process runs in.
+_KEPT = ("SLURM_CLUSTERS", "SLURM_CONF", "SLURM_JWT")
 
 Runner = Callable[[Sequence[str]], "subprocess.CompletedProcess[str]"]
 
@@ -68,6 +72,7 @@ def _run(words: Sequence[str]) -> "subprocess.CompletedProcess[str]":
         errors="replace",
         check=False,
         timeout=_SECONDS,
+        env=environment_without("SBATCH_", "SCANCEL_", "SLURM_", "SQUEUE_", but=_KEPT),
         start_new_session=True,  # a Ctrl-C is for us to handle
     )
 
@@ -100,7 +105,14 @@ class SlurmCommands:
         given = ",".join(names)
         if not given:
             return []
-        options = ["--noheader", "--array", "--states=all", f"--name={given}", f"-O{_FIELDS}"]
+        options = [
+            "--all",
+            "--noheader",
+            "--array",
+            "--states=all",
+            f"--name={given}",
+            f"-O{_FIELDS}",
+        ]
         return [_queued(line) for line in self._ask("squeue", *options).splitlines()]
 
     def cancel(self, jobs: Sequence[str]) -> None:
@@ -128,7 +140,7 @@ class SlurmCommands:
         Raises:
             UMambaError: If Slurm does not answer.
         """
-        answer = self._ask("scontrol", "-o", "show", "partition")
+        answer = self._ask("scontrol", "--all", "-o", "show", "partition")
         fields = [dict(re.findall(r"(\w+)=(\S+)", line)) for line in answer.splitlines()]
         return [
             Partition(line["PartitionName"], line.get("Default") == "YES", _hours(line["MaxTime"]))

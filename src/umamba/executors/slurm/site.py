@@ -4,6 +4,7 @@ It is TOML, as it is written by hand: TOML has comments, and takes `time = "1:30
 is, where YAML reads a number of seconds.
 """
 
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -74,6 +75,13 @@ class Site(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     stage: str | None = None
 
     def __post_init__(self) -> None:
+        for text in self.options:
+            if re.match(r"-M|--clusters?(?![\w-])", text):
+                msg = (
+                    f"options: {text!r} is not for us, as jobs are looked for on one cluster; set "
+                    "SLURM_CLUSTERS in your shell"
+                )
+                raise ValueError(msg)
         for name in self.__struct_fields__:
             value = getattr(self, name)
             for text in (value,) if isinstance(value, str) else value if name in _LISTS else ():
