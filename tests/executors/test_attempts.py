@@ -20,10 +20,13 @@ def test_twenty_starts_without_progress_are_enough(
 
     for restart in range(30):
         start(7, restart, 0, restart // 15)
-    for restart in range(5):
-        start(7, restart, 0, 1)
+    for submission in range(8, 13):  # after a node has died, say
+        start(submission, 0, 0, 1)
     with pytest.raises(UMambaError, match="started 20 times in a row without getting any further"):
-        start(7, 36, 0, 1)
-    start(8, 0, 0, 1)  # submitted again by the user, who may have changed something
+        start(13, 1, 0, 1)
+    for restart in range(20):  # of the next call, before which something may have been changed
+        start(14, restart, 0, 1)
+    with pytest.raises(UMambaError, match="started 20 times in a row"):
+        start(14, 20, 0, 1)
     with pytest.raises(UMambaError, match=r"cannot write .*: Is a directory; make room"):
         note_start(tmp_path, (0, 0))

@@ -21,6 +21,8 @@ __all__ = ["SlurmExecutor"]
 _MOST_LOST = 3  # times that a job may vanish without a word
 _LOOKS_UNTIL_LOST = 3  # as a shared disk may show files late
 _INTERRUPTED = ResumableInterruptError.EXIT_CODE
+# These ends are not the job's fault; what gets no further is ended by its own count of starts.
+_INTERRUPTS = {"NODE_FAIL", "PREEMPTED", "TIMEOUT"}
 _SECONDS_BETWEEN_STOPS = 0.2
 _NO_MEMORY = 137  # as of a process that the system kills, for want of memory
 # Reasons to wait that nothing but the user or an administrator removes.
@@ -116,7 +118,7 @@ class SlurmExecutor:
         Raises:
             UMambaError: If Slurm does not answer.
         """
-        batches = read_batches(self.folder)
+        batches = read_batches(self.folder, self._say)
         for batch in batches:
             batch.give_up()  # what they leave word of now is no news: the next call starts anew
         queued = self.commands.queue(batch.name for batch in batches)
@@ -193,6 +195,8 @@ class SlurmExecutor:
             return Event(one.job, "ended", job.exit_code, reason)
         one.unseen += 1
         if one.unseen < _LOOKS_UNTIL_LOST:
+            return None
+        if code == _INTERRUPTED or state in _INTERRUPTS:
             return None
         self._lost[one.job.name] += 1
         if self._lost[one.job.name] < _MOST_LOST:
