@@ -67,7 +67,7 @@ def follow(events: Iterator[Event], until: Callable[[], bool] = lambda: False) -
 
 
 def test_jobs_end_as_they_should(cluster: Cluster, tmp_path: Path) -> None:
-    slurm = executor(tmp_path)
+    slurm = executor(tmp_path / """it's "50 %a" #""")
     assert isinstance(slurm, Executor)
     names = ["a b", "it's", "c"]
     jobs = [counting(tmp_path, name, code=3 * (name == "c")) for name in names]

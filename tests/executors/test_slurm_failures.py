@@ -1,5 +1,6 @@
 """What Slurm refuses or loses is said in one line, and nothing is submitted twice."""
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -11,6 +12,7 @@ import pytest
 
 from umamba.errors import UMambaError
 from umamba.executors.jobs import Job, Resources
+from umamba.executors.slurm import commands
 from umamba.executors.slurm.batches import Batch, read_batches
 from umamba.executors.slurm.commands import SlurmCommands
 from umamba.executors.slurm.executor import SlurmExecutor
@@ -373,3 +375,69 @@ def test_what_is_cancelled_elsewhere_does_not_come_back(tmp_path: Path) -> None:
     cancelled = (75, "it was cancelled")
     assert ends == [("0", *cancelled), ("1", 0, None), ("2", *cancelled)]
     assert slurm.count("sbatch") == 1
+
+
+def test_interruptions_do_not_end_a_job_however_many(tmp_path: Path) -> None:
+    """Those of which Slurm tells, and those that have left a word."""
+
+    class Interrupted(FakeSlurm):
+        def sbatch(self, words: Sequence[str]) -> Any:
+            if self.count("sbatch") > 3:
+                (Path(words[-1]).parent / "0.0.ended").write_text("75\n")
+            return super().sbatch(words)
+
+    told = [f"{state} 0 0 None" for state in ("NODE_FAIL", "PREEMPTED", "TIMEOUT")]
+    slurm = Interrupted(
+        *[state for state in told for _ in range(3)], *[""] * 9, "FAILED 0 256 None"
+    )
+    for event in executor(tmp_path, slurm).run(jobs(tmp_path), StopRequest()):
+        assert (event.kind, event.exit_code) in [("started", None), ("ended", 1)]
+    assert slurm.count("sbatch") == 7
+
+
+def test_slurms_commands_take_no_options_from_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "squeue").write_text("#!/bin/sh\n/usr/bin/env >&2\nexit 1\n")
+    (tmp_path / "squeue").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for name in ("SQUEUE_STATES", "SBATCH_PARTITION", "SLURM_JOB_ID", "SLURM_CONF", "OTHER"):
+        monkeypatch.setenv(name, "set")
+    seen = commands._run(("squeue",)).stderr.splitlines()
+    assert sorted(line for line in seen if line.endswith("=set")) == ["OTHER=set", "SLURM_CONF=set"]
+
+
+def test_what_is_hidden_is_seen(tmp_path: Path) -> None:
+    slurm = FakeSlurm(RUNS)
+    next(executor(tmp_path, slurm).run(jobs(tmp_path), StopRequest()))
+    asked = [words for words in slurm.asked if words[0] == "squeue" or "partition" in words]
+    assert ["--all" in words for words in asked] == [True, True]
+
+
+@pytest.mark.parametrize("option", ["-Mother", "-M other", "--clusters=other", "--cluster=other"])
+def test_a_site_names_no_other_cluster(option: str) -> None:
+    with pytest.raises(ValueError, match=rf"options: '{option}' is not for us, as jobs are looked"):
+        Site(options=("--cluster-constraint=x", option))
+
+
+def test_a_copied_folder_does_not_touch_the_jobs_of_the_original(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    slurm = FakeSlurm(RUNS)
+    executor(tmp_path / "a", slurm).submit(jobs(tmp_path))
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    copied = executor(tmp_path / "b", slurm)
+    assert (copied.states(), copied.cancel(), slurm.count("scancel")) == ({}, 0, 0)
+    assert f"came from {tmp_path}/a/slurm, whose jobs are left alone" in capsys.readouterr().err
+    copied.submit(jobs(tmp_path))
+    assert slurm.count("sbatch") == 2
+    (tmp_path / "c").symlink_to(tmp_path / "a")
+    assert executor(tmp_path / "c", slurm).cancel() == 1
+
+
+def test_any_folder_is_a_place_for_what_scripts_print(tmp_path: Path) -> None:
+    slurm = FakeSlurm(RUNS)
+    executor(tmp_path / """it's "50 %a" #""", slurm).submit(jobs(tmp_path))
+    (submitted,) = (words for words in slurm.asked if words[0] == "sbatch")
+    folder = Path(submitted[-1]).parent
+    assert f"""--output={tmp_path}/it's "50 %%a" #/slurm/{folder.name}/%a.out""" in submitted

@@ -7,7 +7,7 @@ array whose submission nobody lived to hear of is found by its name.
 import json
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -103,12 +103,21 @@ class Batch:
         return (self.folder / JOBS).read_text(encoding="utf-8").split("\n")
 
     def _write(self) -> None:
-        content = {"jobs": self.jobs, "created": self.created, "array": self.array}
+        content = {
+            "jobs": self.jobs,
+            "created": self.created,
+            "array": self.array,
+            "place": str(self.folder.parent.resolve()),
+        }
         write_whole(self.folder / _FILE, json.dumps(content) + "\n")
 
 
-def read_batches(parent: Path) -> list[Batch]:
-    """Return the batches in a folder, the oldest first.
+def read_batches(parent: Path, say: Callable[[str], object] | None = None) -> list[Batch]:
+    """Return the batches that were submitted from a folder, the oldest first.
+
+    Args:
+        parent: The folder.
+        say: Is told of batches that were copied or moved here, whose jobs belong to another folder.
 
     Raises:
         UMambaError: If one cannot be read.
@@ -117,9 +126,18 @@ def read_batches(parent: Path) -> list[Batch]:
     for file in parent.glob(f"*/{_FILE}"):
         content = load_json(file)
         try:
+            place = Path(content.get("place", parent))
+            if not _is_same(place, parent):
+                if say is not None:
+                    say(f"{file.parent} came from {place}, whose jobs are left alone")
+                continue
             jobs = tuple(map(str, content["jobs"]))
             found.append(Batch(file.parent, jobs, float(content["created"]), content["array"]))
-        except (LookupError, TypeError, ValueError):
+        except (AttributeError, LookupError, TypeError, ValueError):
             msg = f"{file} is damaged; cancel its jobs by their name, and remove {file.parent}"
             raise UMambaError(msg) from None
     return sorted(found, key=lambda batch: batch.created)
+
+
+def _is_same(place: Path, other: Path) -> bool:
+    return place.exists() and place.samefile(other)

@@ -17,6 +17,7 @@ __all__ = [
     "job_lines",
     "job_options",
     "job_script",
+    "output_option",
 ]
 
 JOBS = "jobs"  # file with a line per job: its log and its arguments
@@ -92,7 +93,6 @@ def job_script(
     given = [
         f"--job-name={folder.name}",
         f"--array=0-{n_jobs - 1}{throttle}",
-        f"--output={_literal(folder)}/%a.out",
         "--open-mode=append",
         "--requeue",
         f"--signal=USR1@{site.signal_seconds}",
@@ -162,9 +162,10 @@ def job_options(site: Site, needs: Resources, time_limit: float | None) -> tuple
     return tuple(f"--{name}={value}" for name, value in found.items() if value is not None)
 
 
-def _literal(folder: Path) -> str:
-    """Return a folder for a file name pattern of sbatch."""
-    return str(folder).replace("%", "%%")
+def output_option(folder: Path) -> str:
+    """Return the option of sbatch for what scripts print; a line of `#SBATCH` takes no quotes."""
+    pattern = str(folder).replace("%", "%%")
+    return f"--output={pattern}/%a.out"
 
 
 def _directive(option: str) -> str:

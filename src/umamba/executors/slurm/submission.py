@@ -1,5 +1,6 @@
 """Submission of jobs in arrays, each job once, however often its submitter died."""
 
+import sys
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from umamba.errors import ResumableInterruptError, UMambaError, unknown_name
 from umamba.executors.jobs import Job, Resources
 from umamba.executors.slurm.batches import SCRIPT, Batch, read_batches
 from umamba.executors.slurm.commands import QueuedJob, SlurmCommands
-from umamba.executors.slurm.script import job_options, job_script
+from umamba.executors.slurm.script import job_options, job_script, output_option
 from umamba.executors.slurm.site import Site
 from umamba.system.atomic_files import make_folder, write_whole
 
@@ -114,7 +115,7 @@ class Submission:
     def _submit_batch(self, batch: Batch, options: Sequence[str]) -> str:
         script = batch.folder / SCRIPT
         try:
-            return self.commands.submit(script, *options)
+            return self.commands.submit(script, output_option(batch.folder), *options)
         except UMambaError as error:
             batch.give_up()  # Slurm may have taken it, and only the answer was lost
             msg = f"Slurm does not take the jobs: {error} (the script is {script})"
@@ -122,7 +123,7 @@ class Submission:
 
     def _find(self, jobs: Mapping[str, Job], *, tells: bool) -> dict[str, Submitted]:
         """Find jobs by their names, and remove batches that are of no more use."""
-        known = read_batches(self.folder)
+        known = read_batches(self.folder, lambda said: sys.stderr.write(f"{said}\n"))
         batches = [batch for batch in known if not batch.is_given_up]
         queued = self.commands.queue(batch.name for batch in known)
         live = {(job.name, job.index) for job in queued if job.is_live}
