@@ -298,9 +298,12 @@ def test_numbers_that_pandas_wrote_and_folds_that_only_one_file_tells(tmp_path: 
 
 
 def test_decimals_are_not_those_of_rounding_errors(tmp_path: Path) -> None:
-    rows = [f"{n},{0.1 * n},{0.1 * n + 0.3},{0.1 * n + 0.6}" for n in range(5)]
-    (tmp_path / "t.csv").write_text("\n".join(["case,a,b,c", *rows]))
-    assert "+0.30 [" in str(umamba.rank(scores=tmp_path / "t.csv"))
+    rows = [f"{n},{n / 7},{n / 7 + 0.3}" for n in range(30)]
+    (tmp_path / "t.csv").write_text("\n".join(["case,a,b", *rows]))
+    result = umamba.rank(scores=tmp_path / "t.csv")
+    (pair,) = result.ranking.tasks[0].pairs
+    assert 0 < pair.difference.standard_error < 1e-15
+    assert "+0.30 [0.30, 0.30]" in str(result)
 
 
 def test_without_cases_in_common_there_are_no_ranks(tmp_path: Path) -> None:

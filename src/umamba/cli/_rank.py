@@ -15,6 +15,9 @@ Compare and rank the models of any table of scores per case, by the statistics o
 and without training anything: verdicts against a baseline, intervals, all pairs corrected for
 their number, ranks and how stable they are, the smallest difference that such a table shows, and
 one ranking over several tasks.
+
+The cases.csv of a comparison gives the numbers of its summary, unless the comparison left trainings
+out, was given --empty one or zero, or shared seeds between folds: the table does not tell these.
 """
 
 _EPILOG = """\
