@@ -209,13 +209,14 @@ def test_a_node_without_our_package_ends_it(tmp_path: Path) -> None:
         list(events)
 
 
+@pytest.mark.parametrize("reason", ["PartitionTimeLimit", "QOSMaxCpuPerJobLimit"])
 def test_jobs_that_will_wait_for_ever_are_told_once(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], reason: str
 ) -> None:
-    slurm = FakeSlurm("PENDING 0 0 PartitionTimeLimit")
+    slurm = FakeSlurm(f"PENDING 0 0 {reason}")
     events = executor(tmp_path, slurm).run(jobs(tmp_path, 3), StopRequest())
-    assert [next(events).reason for _ in range(6)] == ["PartitionTimeLimit"] * 6
-    assert capsys.readouterr().err.count("Slurm says PartitionTimeLimit") == 1
+    assert [next(events).reason for _ in range(6)] == [reason] * 6
+    assert capsys.readouterr().err.count(f"Slurm says {reason}") == 1
 
 
 @pytest.mark.parametrize("cancels", [False, True])
@@ -441,3 +442,38 @@ def test_any_folder_is_a_place_for_what_scripts_print(tmp_path: Path) -> None:
     (submitted,) = (words for words in slurm.asked if words[0] == "sbatch")
     folder = Path(submitted[-1]).parent
     assert f"""--output={tmp_path}/it's "50 %%a" #/slurm/{folder.name}/%a.out""" in submitted
+
+
+def test_a_throttle_counts_the_jobs_that_are_there(tmp_path: Path) -> None:
+    slurm = FakeSlurm(RUNS)
+    chosen = executor(tmp_path, slurm, max_jobs=2)
+    chosen.submit(jobs(tmp_path, 2))
+    chosen.submit(jobs(tmp_path, 3))  # by another call, once a data set has grown, say
+    assert [len(words) for words in slurm.asked if words[0] == "sbatch"] == [4, 5]
+    assert "--dependency=afterany:7" in slurm.asked[-1]
+
+
+def test_words_are_read_once_and_may_be_taken_away_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slurm = FakeSlurm("")
+    chosen = executor(tmp_path, slurm)
+    chosen.submit(jobs(tmp_path, 30))
+    for index in range(30):
+        leave_word(tmp_path, index, 0, 0)
+    read, looks = Batch.ended, []
+    monkeypatch.setattr(Batch, "ended", lambda batch: [looks.append(batch), read(batch)][1])
+    ends = list(chosen.run(jobs(tmp_path, 30), StopRequest()))
+    assert (len(ends), len(looks)) == (60, 2)  # to find them, and to follow them
+    (batch,) = read_batches(tmp_path / "slurm")
+    for index in range(2):
+        leave_word(tmp_path, index, 0, 0)
+    text = Path.read_text
+
+    def late(file: Path, *args: Any, **kwargs: Any) -> str:
+        if file.name == "0.0.ended":
+            file.unlink()
+        return text(file, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "read_text", late)
+    assert batch.ended() == {1: 0}

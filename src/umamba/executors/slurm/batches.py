@@ -8,6 +8,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -87,7 +88,11 @@ class Batch:
         for file in self.folder.glob("*.ended"):
             index, attempt = map(int, file.name.split(".")[:2])
             newest[index] = max(newest.get(index, (-1, file)), (attempt, file))
-        return {index: int(file.read_text()) for index, (_, file) in newest.items()}
+        ends = {}
+        for index, (_, file) in newest.items():
+            with suppress(FileNotFoundError):  # as whoever follows the job has seen it
+                ends[index] = int(file.read_text())
+        return ends
 
     def forget_end(self, index: int) -> None:
         """Remove the word of a job's end, once it is known."""

@@ -1,5 +1,6 @@
 """An executor that has Slurm run jobs, and finds them again when it is run again."""
 
+import re
 import sys
 import time
 from collections import Counter
@@ -26,6 +27,7 @@ _INTERRUPTS = {"NODE_FAIL", "PREEMPTED", "TIMEOUT"}
 _SECONDS_BETWEEN_STOPS = 0.2
 _NO_MEMORY = 137  # as of a process that the system kills, for want of memory
 # Reasons to wait that nothing but the user or an administrator removes.
+_TOO_LARGE = r"^(QOS|Assoc).*PerJob"
 _FOR_EVER = {
     *("AccountNotAllowed", "BadConstraints", "DependencyNeverSatisfied", "InvalidAccount"),
     *("InvalidQOS", "JobHeldAdmin", "JobHeldUser", "PartitionDown", "PartitionInactive"),
@@ -127,11 +129,12 @@ class SlurmExecutor:
         return len(live)
 
     def _tell(
-        self, followed: dict[Place, Submitted], queued: Iterable[QueuedJob]
+        self, followed: dict[Place, Submitted], queued: Sequence[QueuedJob]
     ) -> Generator[Event, None, None]:
         """Yield how the jobs are; those that have ended are followed no longer."""
         seen = {(job.name, job.index): job for job in queued}
-        words = {one.batch: one.batch.ended() for one in self._gone(followed.values(), seen)}
+        gone = {one.batch.name: one.batch for one in self._gone(followed.values(), seen)}
+        words = {name: batch.ended() for name, batch in gone.items()}
         lost = []
         for place, one in list(followed.items()):
             job = seen.get(place)
@@ -139,7 +142,7 @@ class SlurmExecutor:
                 one.unseen = 0
                 yield from self._tell_live(one, job)
                 continue
-            end = self._end(one, job, words[one.batch].get(one.index))
+            end = self._end(one, job, words[one.batch.name].get(one.index))
             if end is not None:
                 del followed[place]
                 one.batch.forget_end(one.index)
@@ -149,7 +152,7 @@ class SlurmExecutor:
             elif one.unseen >= _LOOKS_UNTIL_LOST:
                 del followed[place]
                 lost.append(one.job)
-        for one in self.submission.submit(lost):
+        for one in self.submission.submit(lost, queued):
             followed[one.place] = replace(one, is_started=True)  # and told before
 
     def _gone(
@@ -159,7 +162,7 @@ class SlurmExecutor:
 
     def _tell_live(self, one: Submitted, job: QueuedJob) -> Generator[Event, None, None]:
         if job.is_waiting:
-            if job.reason in _FOR_EVER:
+            if job.reason in _FOR_EVER or re.search(_TOO_LARGE, job.reason):
                 self._say(f"jobs wait until somebody changes this: Slurm says {job.reason}")
             yield Event(one.job, "waiting", reason=job.reason)
         else:

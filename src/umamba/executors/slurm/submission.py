@@ -76,25 +76,32 @@ class Submission:
                 with another command.
         """
         make_folder(self.folder)
-        found = self._find({job.name: job for job in jobs}, tells=tells)
-        return [*found.values(), *self.submit([job for job in jobs if job.name not in found])]
+        known = read_batches(self.folder, lambda said: sys.stderr.write(f"{said}\n"))
+        queued = self.commands.queue(batch.name for batch in known)
+        found = self._find({job.name: job for job in jobs}, known, queued, tells=tells)
+        left = [job for job in jobs if job.name not in found]
+        return [*found.values(), *self.submit(left, queued)]
 
-    def submit(self, jobs: Sequence[Job]) -> list[Submitted]:
+    def submit(self, jobs: Sequence[Job], queued: Iterable[QueuedJob]) -> list[Submitted]:
         """Submit jobs.
+
+        Args:
+            jobs: The jobs.
+            queued: Earlier jobs of this folder, as squeue shows them.
 
         Raises:
             UMambaError: If Slurm refuses them, or does not answer.
         """
         submitted: list[Submitted] = []
-        previous = ""
+        previous = sorted({job.array for job in queued if job.is_live})
         for options, group in self._divided(jobs):
             batch = Batch.create(self.folder, group)
             write_whole(batch.folder / SCRIPT, self._script(batch.folder, group, options))
-            # A throttle is that of one array: the next array waits for it.
+            # A throttle is that of one array: the next array waits for those before.
             waits = previous and self.max_jobs is not None
-            after = [f"--dependency=afterany:{previous}"] if waits else []
-            previous = self._submit_batch(batch, after)
-            batch = batch.submitted(previous)
+            after = [f"--dependency=afterany:{':'.join(previous)}"] if waits else []
+            array = self._submit_batch(batch, after)
+            batch, previous = batch.submitted(array), [array]
             submitted += [Submitted(job, batch, index) for index, job in enumerate(group)]
         return submitted
 
@@ -121,11 +128,16 @@ class Submission:
             msg = f"Slurm does not take the jobs: {error} (the script is {script})"
             raise UMambaError(msg) from None
 
-    def _find(self, jobs: Mapping[str, Job], *, tells: bool) -> dict[str, Submitted]:
+    def _find(
+        self,
+        jobs: Mapping[str, Job],
+        known: Sequence[Batch],
+        queued: Sequence[QueuedJob],
+        *,
+        tells: bool,
+    ) -> dict[str, Submitted]:
         """Find jobs by their names, and remove batches that are of no more use."""
-        known = read_batches(self.folder, lambda said: sys.stderr.write(f"{said}\n"))
         batches = [batch for batch in known if not batch.is_given_up]
-        queued = self.commands.queue(batch.name for batch in known)
         live = {(job.name, job.index) for job in queued if job.is_live}
         found: dict[str, Submitted] = {}
         for batch in self._settled(batches, queued):
