@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar, cast
 
 from umamba.comparison.ranking.requests import RankRequest
 from umamba.comparison.runs.requests import CompareRequest
@@ -37,22 +37,15 @@ from umamba.system.environment import environment, patient_threads
 from umamba.system.limits import available_cores
 from umamba.system.progress import ShowProgress
 
-if TYPE_CHECKING:
-    from umamba.comparison.runs.state import Comparison
-
 __all__ = [
+    "at_work",
     "compare",
     "evaluate",
-    "manage_comparison",
-    "manage_prediction",
-    "manage_training",
-    "open_comparison",
     "plan",
     "predict",
     "rank",
     "run_comparison",
     "run_evaluation",
-    "run_fold",
     "run_planning",
     "run_prediction",
     "run_ranking",
@@ -88,7 +81,7 @@ def _function(
 
 
 @contextmanager
-def _at_work(paths: Paths) -> Iterator[Paths]:
+def at_work(paths: Paths) -> Iterator[Paths]:
     """Set what nnU-Net and torch read from the environment for the duration of a call."""
     with paths.in_use() as completed, environment(**patient_threads()):
         import torch
@@ -111,7 +104,7 @@ def run_planning(request: PlanRequest) -> PlanResult:
         UMambaError: If anything requested is missing or does not fit, or other plans of that name
             exist.
     """
-    with _at_work(request.paths) as paths, environment(**default_workers("cpu")):
+    with at_work(request.paths) as paths, environment(**default_workers("cpu")):
         from umamba.nnunet.planning import plan
 
         return PlanResult(*plan(replace(request, paths=paths)))
@@ -129,7 +122,7 @@ def run_training(request: TrainingRequest) -> TrainingResult:
     """
     if request.is_spread:
         return _run_folds(request)
-    with _at_work(request.paths) as paths:
+    with at_work(request.paths) as paths:
         from umamba.nnunet.training.folds import pick_device, train, validation_dice
 
         device = pick_device(request.device)
@@ -140,7 +133,7 @@ def run_training(request: TrainingRequest) -> TrainingResult:
 
 def _run_folds(request: TrainingRequest) -> FoldsResult:
     """Train several folds, each going on from where it is."""
-    with _at_work(request.paths) as paths:
+    with at_work(request.paths) as paths:
         from umamba.nnunet.fold_folders import fold_folder
         from umamba.nnunet.training.folds import validation_dice
         from umamba.nnunet.training.several import train_folds
@@ -156,43 +149,6 @@ def _run_folds(request: TrainingRequest) -> FoldsResult:
     return FoldsResult.of(outcome.folder, done, outcome.failed)
 
 
-def run_fold(request: TrainingRequest) -> None:
-    """Do what is left to do for one fold, in a job of `run_training`.
-
-    Raises:
-        UMambaError: If the fold holds another training, or anything is missing.
-    """
-    with _at_work(request.paths) as paths:
-        from umamba.nnunet.training.folds import pick_device
-        from umamba.nnunet.training.several import continue_fold
-
-        device = pick_device(request.device)
-        with environment(**default_workers(device)):
-            continue_fold(replace(request, paths=paths, device=device))
-
-
-def manage_training(request: TrainingRequest, what: str) -> str:
-    """Have the jobs of folds written, submitted, told of or cancelled.
-
-    Args:
-        request: The training.
-        what: `print-jobs`, `detach`, `status` or `cancel`.
-
-    Returns:
-        What is to be said.
-
-    Raises:
-        UMambaError: If anything requested is missing or does not fit.
-    """
-    with _at_work(request.paths) as paths:
-        from umamba.nnunet.managing import MANAGED
-        from umamba.nnunet.training.several import jobs_folder, jobs_left
-
-        request = replace(request, paths=paths)
-        ready = what == "detach"
-        return MANAGED[what](request, jobs_folder(request), lambda: jobs_left(request, ready=ready))
-
-
 def run_prediction(request: PredictionRequest) -> PredictionResult:
     """Segment a folder of images; cases that cannot be read or do not fit are left out.
 
@@ -205,7 +161,7 @@ def run_prediction(request: PredictionRequest) -> PredictionResult:
         UMambaError: If the model cannot be used, no case can be predicted, or outputs cannot be
             written.
     """
-    with _at_work(request.paths) as paths:
+    with at_work(request.paths) as paths:
         if request.executor is not None:
             from umamba.nnunet.prediction.parts import predict_parts
 
@@ -218,27 +174,6 @@ def run_prediction(request: PredictionRequest) -> PredictionResult:
         with environment(**default_workers(device)):
             report = predict_with(replace(request, paths=paths, device=device))
     return PredictionResult(Path(request.output), **vars(report))
-
-
-def manage_prediction(request: PredictionRequest, what: str) -> str:
-    """Have the jobs of a prediction written, submitted, told of or cancelled.
-
-    Args:
-        request: The prediction.
-        what: `print-jobs`, `detach`, `status` or `cancel`.
-
-    Returns:
-        What is to be said.
-
-    Raises:
-        UMambaError: If anything requested is missing or does not fit.
-    """
-    with _at_work(request.paths) as paths:
-        from umamba.nnunet.managing import MANAGED
-        from umamba.nnunet.prediction.parts import jobs_folder, jobs_of_parts
-
-        request = replace(request, paths=paths)
-        return MANAGED[what](request, jobs_folder(request), lambda: jobs_of_parts(request))
 
 
 def run_evaluation(
@@ -290,52 +225,11 @@ def run_comparison(request: CompareRequest) -> ComparisonResult:
     Raises:
         UMambaError: If anything requested is missing or does not fit.
     """
-    with _at_work(request.paths) as paths:
+    with at_work(request.paths) as paths:
         from umamba.comparison.runs.calls import compare
 
         output, results = compare(request, paths)
     return ComparisonResult(output, results)
-
-
-@contextmanager
-def open_comparison(
-    request: CompareRequest, *, measured: bool
-) -> Iterator[tuple["Comparison", int]]:
-    """Show what a comparison would train: `umamba compare --dry-run`.
-
-    Args:
-        request: What to compare.
-        measured: Whether unknown costs are measured, which takes minutes.
-
-    Yields:
-        The comparison, and the number of trainings it would run at a time.
-
-    Raises:
-        UMambaError: If anything requested is missing or does not fit.
-    """
-    with _at_work(request.paths) as paths:
-        from umamba.comparison.runs.calls import open_dry
-
-        yield open_dry(request, paths, measured=measured)
-
-
-def manage_comparison(request: CompareRequest, what: str) -> str:
-    """Have a comparison's jobs written, submitted, told or cancelled.
-
-    Args:
-        request: What to compare.
-        what: `print-jobs`, `detach`, `status` or `cancel`.
-
-    Returns:
-        What is to be said.
-
-    Raises:
-        UMambaError: If anything requested is missing or does not fit.
-    """
-    with _at_work(request.paths) as paths:
-        from umamba.comparison.runs.managing import MANAGED
-
-        return MANAGED[what](request, paths)
 
 
 def run_ranking(request: RankRequest) -> RankResult:

@@ -53,12 +53,11 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def run(args: argparse.Namespace) -> int:
     """Compare, and print where the results are."""
-    from umamba.api import open_comparison, run_comparison
+    from umamba.api import run_comparison
+    from umamba.job_control import manage_comparison, open_comparison
 
     request = from_namespace(CompareRequest, args)
     if args.managed is not None:
-        from umamba.api import manage_comparison
-
         sys.stdout.write(manage_comparison(request, args.managed))
         return 0
     if args.dry_run:

@@ -17,7 +17,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def run(args: argparse.Namespace) -> int:
     """Do what is left to do for the fold."""
-    from umamba.api import run_fold
+    from umamba.job_control import run_fold
 
     run_fold(from_namespace(TrainingRequest, args))
     return 0

@@ -33,7 +33,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def run(args: argparse.Namespace) -> int:
     """Predict the cases, and print how many were done."""
-    from umamba.api import manage_prediction, run_prediction
+    from umamba.api import run_prediction
+    from umamba.job_control import manage_prediction
 
     request = from_namespace(PredictionRequest, args)
     if args.managed is not None:

@@ -37,7 +37,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def run(args: argparse.Namespace) -> int:
     """Train the fold or folds, and print their validation Dice."""
-    from umamba.api import manage_training, run_training
+    from umamba.api import run_training
+    from umamba.job_control import manage_training
 
     request = from_namespace(TrainingRequest, args)
     if args.managed is not None:
