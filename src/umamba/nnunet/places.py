@@ -1,8 +1,10 @@
 """Places where jobs run, by the names of `--executor`."""
 
+import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -56,16 +58,35 @@ def _here(request: ExecutorRequest) -> Place:
 
 def _slurm(request: ExecutorRequest) -> Place:
     site = _site(request)
-    has_gpu = "gpu" in " ".join([site.gres or "", *site.options])
+    device = request.device or ("cuda" if _asks_for_gpus(site) else "cpu")
+    if request.device is None and device == "cpu":
+        why = (
+            f"{request.slurm} asks for no GPU" if request.slurm else "no --slurm FILE asks for GPUs"
+        )
+        _say_once(f"jobs compute on the CPU: {why}; give gres in that file, or -device cuda")
     most = request.max_jobs or site.max_jobs
     return Place(
         lambda folder: slurm_executor(request, folder),
-        request.device or ("cuda" if has_gpu else "cpu"),
+        device,
         site.cpus or min(_DEFAULT_CORES, available_cores()),
         most,
         is_elsewhere=True,
         stage=site.stage,
     )
+
+
+def _asks_for_gpus(site: Site) -> bool:
+    """Return whether the jobs of a site get GPUs; names of partitions and nodes say nothing."""
+    if any(option.startswith(("--gpus", "-G")) for option in site.options):
+        return True
+    given = [re.sub(r"--gres[=\s]+", "", o) for o in site.options if o.startswith("--gres")]
+    resources = ",".join([site.gres or "", *given]).split(",")
+    return any(re.match(r"(gres/)?(gpu|mps|shard)\b", resource) for resource in resources)
+
+
+@cache
+def _say_once(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
 
 
 def _ray(request: ExecutorRequest) -> Place:
