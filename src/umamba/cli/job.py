@@ -10,4 +10,4 @@ from umamba.system.processes import stop_with_parent
 
 if __name__ == "__main__":
     stop_with_parent()
-    sys.exit(main(commands=(*COMMANDS, "_cell", "_fold", "_train_rank")))
+    sys.exit(main(commands=(*COMMANDS, "_cell", "_fold", "_part", "_train_rank")))
