@@ -1,0 +1,210 @@
+"""Charts as Vega-Lite specifications, drawn to files here and by a browser in pages.
+
+A specification holds its data, but neither width nor theme: whoever draws it adds them. A row of
+data that stands for a case has its name in the field `case`. Charts tell each other of cases by
+parameters: whoever shows them sets `hovered` (a case) and `chosen` (a list of cases), and listens
+to the selections `point_at`, `pick` and `brush`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from umamba.system.atomic_files import whole_file, write_whole
+
+__all__ = [
+    "CASES",
+    "FONT",
+    "THEMES",
+    "VEGA_LITE",
+    "Chart",
+    "Layer",
+    "Spec",
+    "link_params",
+    "linked_dots",
+    "save_chart",
+]
+
+Spec = Mapping[str, Any]
+Layer = dict[str, Any]
+
+VEGA_LITE = "6.4"  # the version that draws here, and the one that pages carry
+CASES = "cases"  # name of the data set whose rows stand for cases
+FONT = "Helvetica, Arial, sans-serif"
+
+_WIDTH = 760  # of the plots of a drawn chart, in pixels
+_BETWEEN = 70  # pixels for axes between plots
+_SCALE = 2.0  # pixels of a PNG for each pixel of a chart
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A chart, with all that a report says of it.
+
+    Attributes:
+        name: Name of its files and its identifier in pages, of `[a-z0-9_]`.
+        title: A short title.
+        alt: A text in its place: what it shows, and what came out.
+        caption: One or two sentences on how to read it.
+        spec: The specification in Vega-Lite, with its data: one plot, or several in `hconcat`.
+    """
+
+    name: str
+    title: str
+    alt: str
+    caption: str
+    spec: Spec
+
+
+def _config(text: str, faint: str, line: str, background: str) -> dict[str, Any]:
+    """Return the part of a theme that Vega-Lite knows as `config`."""
+    return {
+        "background": background,
+        "font": FONT,
+        "view": {"stroke": None},
+        "title": {"color": text, "fontSize": 14, "anchor": "start", "offset": 12, "limit": 0},
+        "axis": {
+            "labelColor": text,
+            "titleColor": text,
+            "titleFontWeight": "normal",
+            "labelFontSize": 12,
+            "titleFontSize": 12,
+            "gridColor": faint,
+            "domainColor": line,
+            "ticks": False,
+            "labelPadding": 6,
+            "labelLimit": 240,
+        },
+        "axisY": {"domain": False},
+        "axisX": {"labelFlush": False},
+        "legend": {
+            "labelColor": text,
+            "titleColor": text,
+            "labelFontSize": 12,
+            "titleFontWeight": "normal",
+            "labelLimit": 240,
+            "symbolSize": 90,
+        },
+        "header": {"labelColor": text, "titleColor": text},
+        "text": {"color": text, "fontSize": 12},
+        "style": {
+            "reference": {"stroke": text, "strokeWidth": 1},
+            "span": {"fill": text, "fillOpacity": 0.1},
+            "note": {"fill": text, "fontSize": 11},
+            "outline": {"stroke": text, "strokeWidth": 1.5},
+        },
+    }
+
+
+# `colours` replaces colours of models that would vanish on the background.
+THEMES: dict[str, dict[str, Any]] = {
+    "light": {"config": _config("#333333", "#e8e8e8", "#bbbbbb", "#ffffff"), "colours": {}},
+    "dark": {
+        "config": _config("#e2e4e8", "#33383f", "#5a626c", "#16191d"),
+        "colours": {"#333333": "#d8dade", "#332288": "#9d8df1", "#882255": "#d9669c"},
+    },
+}
+
+
+def link_params() -> list[dict[str, Any]]:
+    """Return the parameters by which a page tells a chart of cases; they go to its top level."""
+    return [{"name": "hovered", "value": None}, {"name": "chosen", "value": None}]
+
+
+def linked_dots(
+    encoding: Mapping[str, Any], brush: Sequence[str], *, size: int = 22
+) -> list[Layer]:
+    """Return the layers of a dot for each row of the data set `cases`.
+
+    What a page points at is drawn again on top, so that pointing never changes the many dots.
+
+    Args:
+        encoding: Channels of the dots.
+        brush: The channels along which cases can be brushed: `x`, `y` or both.
+        size: Area of a dot in square pixels.
+    """
+    data = {"name": CASES}
+    mark = {"type": "circle", "size": size}
+    selections = [
+        {
+            "name": "point_at",
+            "select": {
+                "type": "point",
+                "on": "pointerover",
+                "clear": "pointerout",
+                "fields": ["case"],
+            },
+        },
+        {"name": "pick", "select": {"type": "point", "on": "click", "fields": ["case"]}},
+        {"name": "brush", "select": {"type": "interval", "encodings": list(brush)}},
+    ]
+    quiet = {name: channel for name, channel in encoding.items() if name != "tooltip"}
+    return [
+        {
+            "data": data,
+            "params": selections,
+            "mark": mark | {"opacity": {"expr": "chosen ? 0.12 : 0.55"}},
+            "encoding": dict(encoding),
+        },
+        {
+            "data": data,
+            "transform": [{"filter": "chosen && indexof(chosen, datum.case) >= 0"}],
+            "mark": mark | {"opacity": 0.85},
+            "encoding": dict(encoding),
+        },
+        {
+            "data": data,
+            "transform": [{"filter": "datum.case === hovered"}],
+            "mark": mark | {"size": 4 * size, "opacity": 1, "style": "outline"},
+            "encoding": quiet,
+        },
+        {
+            "data": {"values": [{}]},
+            "mark": {
+                "type": "text",
+                "style": "note",
+                "text": {"expr": "hovered || ''"},
+                "x": "width",
+                "y": 0,
+                "align": "right",
+                "baseline": "bottom",
+                "dy": -3,
+                "limit": 300,
+            },
+        },
+    ]
+
+
+def save_chart(chart: Chart, folder: Path) -> None:
+    """Draw a chart to `NAME.svg` and `NAME.png`, in light; the same one gives the same bytes.
+
+    Args:
+        chart: The chart.
+        folder: Their folder.
+
+    Raises:
+        UMambaError: If a file cannot be written.
+        ValueError: If the specification is not valid.
+    """
+    import vl_convert
+
+    svg = vl_convert.vegalite_to_svg(
+        _whole_spec(chart),
+        vl_version=VEGA_LITE,
+        config=THEMES["light"]["config"],
+        allowed_base_urls=[],
+    )
+    write_whole(folder / f"{chart.name}.svg", svg)
+    with whole_file(folder / f"{chart.name}.png") as partial:
+        partial.write_bytes(vl_convert.svg_to_png(svg, scale=_SCALE))
+
+
+def _whole_spec(chart: Chart) -> dict[str, Any]:
+    """Return the specification with width, title and description."""
+    spec = {**chart.spec, "title": {"text": chart.title}, "description": chart.alt}
+    plots = spec.get("hconcat")
+    if plots is None:
+        return {"width": _WIDTH, **spec}
+    width = (_WIDTH - _BETWEEN * (len(plots) - 1)) // len(plots)
+    return {**spec, "hconcat": [{"width": width, **plot} for plot in plots]}
