@@ -1,0 +1,187 @@
+/**
+ * The charts: drawn by vega when they come into view, linked by the cases that their marks show.
+ *
+ * A mark whose row has the field `case` stands for that case. Pointing at it sets `hovered`, a
+ * click sets `opened`, and brushing (the selection `brush` of a chart) sets `chosen`. Charts with
+ * the parameters `hovered` and `chosen` are told of both.
+ */
+(() => {
+  "use strict";
+  const page = window.umambaPage;
+  const { make, shown } = page;
+  const views = new Map();
+  const MOST_SVG_ROWS = 2000; // above this, a canvas is faster
+
+  const tooltip = make("div", { id: "tooltip", hidden: true });
+  document.body.append(tooltip);
+
+  /** Yield every part of a specification that can hold data or a width. */
+  function* parts(spec) {
+    yield spec;
+    for (const key of ["layer", "hconcat", "vconcat", "concat"]) for (const part of spec[key] ?? []) yield* parts(part);
+    if (spec.spec) yield* parts(spec.spec);
+  }
+
+  const inlineRows = (spec) => [
+    ...Object.values(spec.datasets ?? {}).flat(),
+    ...[...parts(spec)].flatMap((part) => part.data?.values ?? []),
+  ].filter((row) => Object.keys(row).length);
+
+  /** Return a copy in which colours that would vanish on the background are replaced. */
+  const coloured = (spec, colours) => {
+    const known = (value) => typeof value === "string" && Object.hasOwn(colours, value);
+    return JSON.parse(JSON.stringify(spec, (key, value) => (key !== "case" && known(value) ? colours[value] : value)));
+  };
+
+  /** Return a copy with a width for each column; charts that state one keep it. */
+  const sized = (spec, width) => {
+    const copy = { ...spec };
+    if (spec.hconcat) copy.hconcat = spec.hconcat.map((part) => sized(part, Math.max(width / spec.hconcat.length, 60)));
+    else if (spec.vconcat) copy.vconcat = spec.vconcat.map((part) => sized(part, width));
+    else if (spec.spec) copy.spec = sized(spec.spec, width / (spec.columns ?? 1));
+    else if (spec.width === undefined || spec.width === "container") copy.width = Math.max(Math.floor(width), 60);
+    return copy;
+  };
+
+  const caseOf = (item) => item?.datum?.case ?? item?.datum?.datum?.case ?? null;
+
+  const showTooltip = (_, event, __, value) => {
+    const empty = value === null || value === undefined || value === "";
+    tooltip.hidden = empty;
+    if (empty) return;
+    const lines = typeof value === "object" ? Object.entries(value).map(([key, text]) => `${key}: ${shown(text)}`) : [shown(value)];
+    tooltip.replaceChildren(...lines.map((line) => make("div", {}, line)));
+    tooltip.style.left = `${Math.min(event.clientX + 14, innerWidth - tooltip.offsetWidth - 8)}px`;
+    tooltip.style.top = `${Math.min(event.clientY + 14, innerHeight - tooltip.offsetHeight - 8)}px`;
+  };
+
+  const refuse = () => Promise.reject(new Error("this page loads nothing"));
+
+  const makeView = (figure, spec, width) => {
+    const { config, colours } = page.data.themes[page.get("theme")];
+    const clear = { ...config, background: "transparent" };
+    const compiled = vegaLite.compile(sized(coloured(spec, colours), width), { config: clear }).spec;
+    return new vega.View(vega.parse(compiled, undefined, { ast: true }), {
+      expr: vega.expressionInterpreter,
+      renderer: inlineRows(spec).length > MOST_SVG_ROWS ? "canvas" : "svg",
+      container: figure.querySelector(".plot"),
+      loader: { load: refuse, sanitize: refuse, http: refuse, file: refuse },
+      logLevel: vega.Error, // an empty layer, such as that of the hovered case, is worth no warning
+      tooltip: showTooltip,
+    });
+  };
+
+  /** Find the cases whose row lies in a brush: in intervals of numbers, or lists of names. */
+  const brushed = (view, brush) => {
+    const fields = Object.entries(brush ?? {});
+    if (!fields.length) return null;
+    const inside = (row) =>
+      fields.every(([field, range]) => {
+        const value = row[field];
+        if (typeof value !== "number") return range.includes(value);
+        return value >= Math.min(...range) && value <= Math.max(...range);
+      });
+    const has = (row) => row && "case" in row && fields.every(([field]) => field in row);
+    const tables = Object.values(view.getState({ data: () => true, signals: () => false }).data ?? {});
+    const rows = tables.filter(Array.isArray).find((table) => has(table[0])) ?? [];
+    return [...new Set(rows.filter(inside).map((row) => row.case))];
+  };
+
+  const listen = (view) => {
+    view.addEventListener("pointermove", (_, item) => page.set("hovered", caseOf(item)));
+    view.addEventListener("pointerout", () => {
+      page.set("hovered", null);
+      tooltip.hidden = true;
+    });
+    view.addEventListener("click", (_, item) => {
+      if (caseOf(item) !== null) page.set("opened", caseOf(item));
+    });
+    const signals = view.getState({ signals: () => true, data: () => false }).signals;
+    if ("brush" in signals) {
+      view.addSignalListener("brush", (_, brush) => page.set("chosen", brushed(view, brush)));
+    }
+    return ["hovered", "chosen"].filter((name) => name in signals);
+  };
+
+  /** Draw a chart, a second time if its axes and legend took more room than there is. */
+  const draw = (figure) => {
+    const spec = page.data.charts[figure.dataset.chart].spec;
+    const plot = figure.querySelector(".plot");
+    const room = plot.clientWidth - 4;
+    views.get(figure)?.view.finalize();
+    let view = makeView(figure, spec, room);
+    view.run();
+    const taken = plot.querySelector("svg, canvas")?.getBoundingClientRect().width ?? room;
+    if (taken > room) {
+      view.finalize();
+      view = makeView(figure, spec, room - (taken - room) - 2);
+      view.run();
+    }
+    const told = listen(view);
+    views.set(figure, { view, told });
+    for (const name of told) if (page.get(name) !== null) view.signal(name, page.get(name)).run();
+  };
+
+  const figures = [...document.querySelectorAll("figure.chart")];
+  const drawn = () => figures.filter((figure) => views.has(figure));
+  const observer = new IntersectionObserver(
+    (entries) => {
+      for (const { target, isIntersecting } of entries) {
+        if (!isIntersecting) continue;
+        observer.unobserve(target);
+        if (!views.has(target)) draw(target);
+      }
+    },
+    { rootMargin: "400px" },
+  );
+  for (const figure of figures) observer.observe(figure);
+
+  for (const name of ["hovered", "chosen"]) {
+    page.on(name, (value) => {
+      for (const figure of drawn()) {
+        const { view, told } = views.get(figure);
+        if (told.includes(name)) view.signal(name, value).runAsync();
+      }
+    });
+  }
+  page.on("hovered", (name) => {
+    for (const label of document.querySelectorAll(".figure-case")) label.textContent = name === null ? "" : shown(name);
+  });
+  page.on("theme", () => drawn().forEach(draw));
+
+  let width = document.documentElement.clientWidth;
+  let waiting = null;
+  addEventListener("resize", () => {
+    if (document.documentElement.clientWidth === width) return;
+    width = document.documentElement.clientWidth;
+    clearTimeout(waiting);
+    waiting = setTimeout(() => drawn().forEach(draw), 150);
+  });
+  addEventListener("beforeprint", () => figures.filter((figure) => !views.has(figure)).forEach(draw));
+
+  /** Return the rows of a chart as tables, one for each set of fields. */
+  const tablesOf = (spec) => {
+    const bySet = new Map();
+    for (const row of inlineRows(spec)) {
+      const key = Object.keys(row).join("\u0000");
+      if (!bySet.has(key)) bySet.set(key, []);
+      bySet.get(key).push(row);
+    }
+    return [...bySet.values()].map((rows) => {
+      const fields = Object.keys(rows[0]);
+      const head = make("tr", {}, ...fields.map((field) => make("th", { scope: "col" }, field)));
+      const body = rows.map((row) => make("tr", {}, ...fields.map((field) => make("td", {}, shown(row[field] ?? "–")))));
+      return make("div", { class: "table", role: "region", tabindex: "0", "aria-label": "Data of the chart" },
+        make("table", {}, make("thead", {}, head), make("tbody", {}, ...body)));
+    });
+  };
+  for (const figure of figures) {
+    const details = figure.querySelector("details");
+    details.addEventListener("toggle", () => {
+      if (details.open && details.childElementCount === 1) {
+        details.append(...tablesOf(page.data.charts[figure.dataset.chart].spec));
+      }
+    });
+  }
+  page.views = views; // for tests
+})();

@@ -1,0 +1,109 @@
+/** The cases that a reader points at, opens or chooses, by pointer and by keyboard alike. */
+(() => {
+  "use strict";
+  const page = window.umambaPage;
+  const { make, shown } = page;
+  const scores = page.data.scores;
+  if (!scores?.cases.length) return;
+  const toolbar = document.getElementById("toolbar");
+  const position = new Map(scores.cases.map((name, i) => [name, i]));
+  const finite = (x) => typeof x === "number";
+  const mean = (values) => (values.length ? values.reduce((a, b) => a + b, 0) / values.length : null);
+  const written = (value, decimals, sign) =>
+    value === null ? "\u2013" : `${sign && value > 0 ? "+" : ""}${value.toFixed(decimals)}`.replace("-", "\u2212");
+
+  // The case field: arrow keys go through the cases, Enter opens one.
+  const byShown = new Map(scores.cases.map((name) => [shown(name), name]));
+  const options = make("datalist", { id: "case-names" }, ...scores.cases.map((name) => make("option", { value: shown(name) })));
+  const field = make("input", { id: "case-field", type: "search", list: "case-names", autocomplete: "off", placeholder: "name; arrow keys, Enter" });
+  field.addEventListener("input", () => page.set("hovered", byShown.get(field.value) ?? null));
+  field.addEventListener("keydown", (event) => {
+    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    const among = page.get("chosen") ?? scores.cases;
+    if (step && among.length) {
+      event.preventDefault();
+      const at = among.indexOf(byShown.get(field.value));
+      const next = among[at < 0 ? (step > 0 ? 0 : among.length - 1) : (at + step + among.length) % among.length];
+      field.value = shown(next);
+      page.set("hovered", next);
+    } else if (event.key === "Enter" && byShown.has(field.value)) {
+      page.set("opened", byShown.get(field.value));
+    }
+  });
+  const status = make("output", { id: "hovered-case", role: "status", "aria-live": "polite" });
+
+  /** Say what is known of a case: its facts, and the score of each model. */
+  const said = (name) => {
+    const i = position.get(name);
+    if (i === undefined) return "";
+    const facts = Object.entries(scores.facts).filter(([, all]) => all[i] !== null && all[i] !== "").map(([fact, all]) => `${fact} ${shown(all[i])}`);
+    const metric = scores.metrics[0];
+    const models = scores.models.map((model, m) => [model, scores.values[metric.name]?.[""]?.[m]?.[i]]).filter(([, x]) => finite(x));
+    const few = models.slice(0, 6).map(([model, x]) => `${shown(model)} ${written(x, metric.decimals)}`);
+    return [shown(name), ...facts].join(", ") + (few.length ? `; ${metric.title}: ${few.join(", ")}` : "") + (models.length > 6 ? ", \u2026" : "");
+  };
+  page.on("hovered", (name) => { status.textContent = name === null ? "" : said(name); });
+
+  // Choosing by a fact, for those who cannot brush.
+  const choose = make("select", { id: "choose", "aria-label": "Choose cases" }, make("option", { value: "" }, "Choose cases\u2026"));
+  const groups = [];
+  for (const [fact, all] of Object.entries(scores.facts)) {
+    const values = [...new Set(all)].filter((x) => x !== null && x !== "");
+    if (values.length < 2 || values.length > 40) continue;
+    for (const value of values.sort((a, b) => (a < b ? -1 : 1))) {
+      groups.push(scores.cases.filter((_, i) => all[i] === value));
+      choose.append(make("option", { value: groups.length - 1 }, `${fact} ${shown(value)}`));
+    }
+  }
+  choose.addEventListener("change", () => {
+    if (choose.value !== "") page.set("chosen", groups[Number(choose.value)]);
+  });
+  const count = make("span", { id: "chosen-count", role: "status" });
+  const clear = make("button", { type: "button", id: "clear", hidden: true, on: { click: () => page.set("chosen", null) } }, "All cases (Esc)");
+  addEventListener("keydown", (event) => {
+    if (event.key === "Escape" && page.get("chosen") !== null && !event.defaultPrevented) page.set("chosen", null);
+  });
+  page.on("chosen", (names) => {
+    clear.hidden = names === null;
+    count.textContent = names === null ? "" : `${names.length} of ${scores.cases.length} cases chosen`;
+    if (names === null) choose.value = "";
+  });
+  toolbar.prepend(make("label", {}, "Case ", field), options, ...(groups.length ? [choose] : []), count, clear, status);
+
+  /** Return the mean of a model's scores over some cases, its n, and the difference to a baseline. */
+  const summary = (metric, m, b, cases) => {
+    const of = scores.values[metric.name]?.[""] ?? [];
+    const own = cases.map((i) => of[m]?.[i]).filter(finite);
+    const pairs = cases.map((i) => [of[m]?.[i], of[b]?.[i]]).filter(([x, y]) => finite(x) && finite(y));
+    return { mean: mean(own), n: own.length, difference: m === b ? null : mean(pairs.map(([x, y]) => (x - y) * metric.factor)) };
+  };
+
+  const chosenTable = (names, metrics) => {
+    const baseline = page.get("baseline") ?? scores.models[0];
+    const b = scores.models.indexOf(baseline);
+    const cases = names.map((name) => position.get(name)).filter((i) => i !== undefined);
+    const first = metrics[0];
+    const head = ["model", ...metrics.map((metric) => metric.title), `${first.unit || first.title} above ${shown(baseline)}`, "cases"];
+    const rows = scores.models.map((model, m) => {
+      const found = metrics.map((metric) => summary(metric, m, b, cases));
+      return [shown(model), ...found.map((one, k) => written(one.mean, metrics[k].decimals)), written(found[0].difference, 2, true), String(found[0].n)];
+    });
+    const table = make("table", {},
+      make("caption", {}, `Means of the ${cases.length} chosen cases: descriptive only, without intervals or tests, as the cases were chosen by hand.`),
+      make("thead", {}, make("tr", {}, ...head.map((title, i) => make("th", { scope: "col", class: i ? "number" : "text" }, title)))),
+      make("tbody", {}, ...rows.map((row) => make("tr", {}, ...row.map((cell, i) => make(i ? "td" : "th", { class: i ? "number" : "text", scope: i ? null : "row" }, cell))))));
+    page.makeSortable(table);
+    return make("div", { class: "table", role: "region", tabindex: "0", "aria-label": "Chosen cases" }, table);
+  };
+
+  const render = () => {
+    const names = page.get("chosen");
+    for (const place of document.querySelectorAll(".chosen-cases")) {
+      const strata = place.dataset.shows === "strata";
+      const metrics = scores.metrics.filter((metric) => metric.name.startsWith("object_") === strata);
+      place.replaceChildren(...(names === null || !metrics.length ? [] : [chosenTable(names, metrics)]));
+    }
+  };
+  page.on("chosen", render);
+  page.on("baseline", render);
+})();

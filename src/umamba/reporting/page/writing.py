@@ -1,0 +1,196 @@
+"""Write a page: one file or, if its cases are too large for that, a file and a folder beside it."""
+
+import base64
+import json
+import math
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, Any
+
+from umamba.errors import UMambaError
+from umamba.reporting.charts import THEMES, Chart
+from umamba.reporting.page import assets
+from umamba.reporting.page.content import CaseBrowser, ModelTable, Page, ScoreCube
+from umamba.reporting.page.markup import escaped, section_html
+from umamba.system.atomic_files import whole_file
+from umamba.system.publishing import publication, scratch_folder
+
+__all__ = ["FILES_FOLDER", "LARGEST_FILE", "write_page"]
+
+LARGEST_FILE = 12_000_000  # bytes; what mail takes
+FILES_FOLDER = "_files"  # end of the name of the folder beside the page
+_OWN = re.compile(r"case_\d+\.js")
+
+
+def write_page(page: Page, path: Path) -> None:
+    """Write a page for the browser.
+
+    Data of cases become a part of it as long as it stays below 12 MB. Otherwise each case has a
+    file in the folder `report_files` beside `report.html`, and is loaded when it is opened.
+
+    Args:
+        page: The page; the data of its cases are made one at a time.
+        path: The file, which is replaced.
+
+    Raises:
+        UMambaError: If a file cannot be written, or the folder holds files of others.
+    """
+    folder = path.with_name(path.stem + FILES_FOLDER)
+    _check_own(folder)
+    with scratch_folder(parent=_existing(path.parent)) as scratch:
+        files = _write_cases(page, scratch)
+        n_bytes = sum(file.stat().st_size for file in files)
+        with_files = n_bytes + len(_before_cases(page, with_files=False)) > LARGEST_FILE
+        if with_files:
+            _publish_cases(files, folder)
+        with whole_file(path) as partial, partial.open("w", encoding="utf-8", newline="\n") as out:
+            out.write(_before_cases(page, with_files=with_files))
+            if not with_files:
+                for number, file in enumerate(files):
+                    _embed(file, number, out)
+            out.write(_after_cases())
+        if not with_files and folder.is_dir():
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _existing(folder: Path) -> Path:
+    if not folder.is_dir():
+        msg = f"{folder} is not a folder; make it, or write the report elsewhere"
+        raise UMambaError(msg)
+    return folder
+
+
+def _check_own(folder: Path) -> None:
+    """Check that a folder holds nothing but what an earlier page left.
+
+    Raises:
+        UMambaError: If it holds anything else.
+    """
+    names = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
+    foreign = next((name for name in sorted(names) if not _OWN.fullmatch(name)), None)
+    if foreign is not None:
+        msg = f"{folder} holds {foreign}, which no report wrote; move it away"
+        raise UMambaError(msg)
+
+
+def _write_cases(page: Page, scratch: Path) -> list[Path]:
+    """Write the data of each case as base64."""
+    files: list[Path] = []
+    for browser in _browsers(page):
+        for _, content in browser.cases:
+            file = scratch / f"{len(files)}"
+            file.write_bytes(base64.b64encode(content))
+            files.append(file)
+    return files
+
+
+def _publish_cases(files: list[Path], folder: Path) -> None:
+    with publication(folder, "move it away", overwrite=True) as work:
+        work.new.mkdir()
+        for number, file in enumerate(files):
+            with (work.new / f"case_{number}.js").open("w", encoding="ascii") as out:
+                out.write(f'umambaCase({number}, "{file.read_text(encoding="ascii")}");\n')
+        work.publish()
+
+
+def _embed(file: Path, number: int, out: IO[str]) -> None:
+    out.write(f'<script type="application/octet-stream" id="case-{number}">')
+    out.write(file.read_text(encoding="ascii"))
+    out.write("</script>\n")
+
+
+def _before_cases(page: Page, *, with_files: bool) -> str:
+    body = "\n".join(map(section_html, page.sections))
+    links = "".join(
+        f'<li class="level-{s.level}"><a href="#{escaped(s.name)}">{escaped(s.heading)}</a></li>'
+        for s in page.sections
+    )
+    credit = f"<p>{escaped(page.credit)}</p>" if page.credit else ""
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{assets.policy(with_files=with_files)}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>{escaped(page.title)}</title>
+<style>{assets.styles()}</style>
+</head>
+<body>
+<a class="skip" href="#main">Skip to the results</a>
+<header><h1>{escaped(page.title)}</h1><p>{escaped(page.subtitle)}</p></header>
+<div id="toolbar" role="region" aria-label="Cases and display"></div>
+<nav aria-label="Sections"><ul>{links}</ul></nav>
+<main id="main" tabindex="-1">
+{body}
+</main>
+<footer>{credit}<p>Written by umamba. Works without a network: nothing is loaded from elsewhere.</p>
+</footer>
+<script type="application/json" id="page-data">{_as_json(_data(page, with_files=with_files))}
+</script>
+"""
+
+
+def _after_cases() -> str:
+    return (
+        f"<script>{assets.libraries()}</script>\n<script>{assets.scripts()}</script>\n"
+        "</body>\n</html>\n"
+    )
+
+
+def _data(page: Page, *, with_files: bool) -> dict[str, Any]:
+    blocks = [block for section in page.sections for block in section.blocks]
+    charts = {b.name: {"title": b.title, "spec": b.spec} for b in blocks if isinstance(b, Chart)}
+    tables = [block for block in blocks if isinstance(block, ModelTable)]
+    return {
+        "charts": charts,
+        "themes": THEMES,
+        "baselines": [_baselines(table) for table in tables],
+        "scores": _scores(page.scores) if page.scores else None,
+        "browser": next((browser.index for browser in _browsers(page)), None),
+        "in_files": with_files,
+    }
+
+
+def _baselines(table: ModelTable) -> dict[str, Any]:
+    tables = {
+        name: {"header": its.header, "rows": its.rows, "texts": its.texts}
+        for name, its in table.tables.items()
+    }
+    return {"shown": table.baseline, "tables": tables}
+
+
+def _browsers(page: Page) -> Iterator[CaseBrowser]:
+    for section in page.sections:
+        yield from (block for block in section.blocks if isinstance(block, CaseBrowser))
+
+
+def _scores(cube: ScoreCube) -> dict[str, Any]:
+    return {
+        "cases": cube.cases,
+        "models": cube.models,
+        "metrics": [asdict(metric) for metric in cube.metrics],
+        "labels": cube.labels,
+        "values": cube.values,
+        "facts": cube.facts,
+    }
+
+
+def _as_json(value: object) -> str:
+    """Return JSON that may stand in HTML: no `<`, and nothing but ASCII."""
+    text = json.dumps(_finite(value), separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c")
+
+
+def _finite(value: Any) -> Any:
+    """Replace numbers that JSON lacks by `None`, and round the others to what a screen shows."""
+    if isinstance(value, float):
+        return float(f"{value:.6g}") if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value
