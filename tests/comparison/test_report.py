@@ -68,7 +68,7 @@ def test_everything_linked_is_there_and_whole(reported: tuple[Path, Paths]) -> N
 def test_the_same_results_make_the_same_files(reported: tuple[Path, Paths], output: Path) -> None:
     write_report(output, reported[1])
     names = [path.relative_to(output) for path in output.rglob("*") if path.is_file()]
-    assert len(names) == 1 + 1 + 2 * len(FIGURES) + 1
+    assert len(names) == 1 + 2 + 2 * len(FIGURES) + 1
     for name in names:
         if name.name != "results.json":
             assert (output / name).read_bytes() == (reported[0] / name).read_bytes(), name

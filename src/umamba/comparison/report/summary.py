@@ -87,13 +87,9 @@ def summarize(
 
 
 def _verdicts(results: Results) -> str:
-    verdicts = results.verdicts
-    if not verdicts:
-        return "**No verdict:** fewer than two models have results on the same cases."
-    lines = []
-    for model, sentences in verdicts.items():
-        lines.append("- " + sentences.replace(f" {model} against ", f"\n- {model} against "))
-    return "\n".join(lines)
+    if not results.verdicts:
+        return notes.NO_VERDICT
+    return markdown_list(notes.verdict_sentences(results))
 
 
 def _figure(figures: Sequence[str], name: str) -> str:

@@ -10,7 +10,25 @@ from umamba.comparison.statistics.variance import FEWEST_FOLDS
 from umamba.evaluation.settings import EvaluationSettings
 from umamba.reporting.tables import Table
 
-__all__ = ["left_out_table", "limits_texts", "settings_texts", "trainings_text"]
+__all__ = [
+    "NO_VERDICT",
+    "left_out_table",
+    "limits_texts",
+    "settings_texts",
+    "trainings_text",
+    "verdict_sentences",
+]
+
+NO_VERDICT = "**No verdict:** fewer than two models have results on the same cases."
+
+
+def verdict_sentences(results: Results) -> list[str]:
+    """Return the verdicts, with a sentence for each comparison."""
+    return [
+        sentence
+        for model, said in results.verdicts.items()
+        for sentence in said.replace(f" {model} against ", f"\n{model} against ").splitlines()
+    ]
 
 
 def trainings_text(results: Results) -> str:

@@ -6,10 +6,12 @@ from typing import Any
 
 from umamba.comparison.report.figures import draw_figures
 from umamba.comparison.report.gallery import draw_gallery
+from umamba.comparison.report.page import comparison_page
 from umamba.comparison.report.summary import summarize
 from umamba.comparison.results import Results, read_results
 from umamba.errors import UMambaError
 from umamba.nnunet.paths import Paths
+from umamba.reporting.page.writing import write_page
 from umamba.system.atomic_files import write_whole
 from umamba.system.json_files import load_json
 
@@ -17,7 +19,7 @@ __all__ = ["write_report"]
 
 
 def write_report(output: Path, paths: Paths, results: Results | None = None) -> None:
-    """Write `summary.md`, `figures` and `gallery`.
+    """Write `summary.md`, `report.html`, `figures` and `gallery`.
 
     Args:
         output: The folder of results.
@@ -40,3 +42,4 @@ def write_report(output: Path, paths: Paths, results: Results | None = None) -> 
         msg = f"cannot draw into {output}: {error}; make room, or make the folder writable"
         raise UMambaError(msg) from None
     write_whole(output / "summary.md", summarize(results, manifest, figures, gallery))
+    write_page(comparison_page(results, manifest, []), output / "report.html")

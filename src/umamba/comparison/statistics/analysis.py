@@ -11,6 +11,7 @@ from umamba.comparison.rows import CaseRow, ObjectRow
 from umamba.comparison.statistics.agreement import volume_agreement
 from umamba.comparison.statistics.detection import KINDS, detection_scores, rates, with_rates
 from umamba.comparison.statistics.dynamics import learning_dynamics
+from umamba.comparison.statistics.models import compare_models
 from umamba.comparison.statistics.one_metric import (
     Question,
     compare_scores,
@@ -28,7 +29,13 @@ from umamba.comparison.statistics.verdicts import (
 from umamba.evaluation.metrics import METRICS
 from umamba.evaluation.overlap_metrics import VOLUME_BIAS
 
-__all__ = ["analyse", "compared_scores", "models_with_shared_seeds"]
+__all__ = [
+    "analyse",
+    "compared_scores",
+    "models_with_shared_seeds",
+    "scores_by_metric",
+    "with_baseline",
+]
 
 _VERDICT_METRIC = "dice"
 _OF_EMPTY = {"undefined": None, "one": 1.0, "zero": 0.0}
@@ -45,12 +52,10 @@ def analyse(results: Results) -> Results:
     Returns:
         The same results with `dynamics`, `statistics` and `verdicts`.
     """
-    structure = Structure(
-        results.settings.analysis.clusters, frozenset(models_with_shared_seeds(results))
-    )
+    structure = _structure(results)
     statistics = {
         metric: _statistics(results, metric, scores, structure)
-        for metric, scores in _scores_by_metric(results).items()
+        for metric, scores in scores_by_metric(results).items()
     }
     for kind in KINDS:
         scores, parts = detection_scores(results.cases, results.compared, kind, structure)
@@ -62,6 +67,34 @@ def analyse(results: Results) -> Results:
         statistics=statistics,
         verdicts=_verdicts(statistics),
     )
+
+
+def with_baseline(results: Results, baseline: str) -> Results:
+    """Return the results with all models compared with another one in Dice.
+
+    Args:
+        results: Results with statistics.
+        baseline: The other baseline.
+
+    Returns:
+        The same results, but for the baseline and the comparisons with it in Dice.
+    """
+    if baseline == results.settings.baseline:
+        return results
+    compared = compare_models(
+        compared_scores(results, _VERDICT_METRIC), baseline, _structure(results)
+    )
+    dice = replace(results.dice, comparisons=tuple(compared))
+    return replace(
+        results,
+        settings=replace(results.settings, baseline=baseline),
+        statistics={**results.statistics, _VERDICT_METRIC: dice},
+    )
+
+
+def _structure(results: Results) -> Structure:
+    shared = frozenset(models_with_shared_seeds(results))
+    return Structure(results.settings.analysis.clusters, shared)
 
 
 def models_with_shared_seeds(results: Results) -> list[str]:
@@ -107,7 +140,15 @@ def _rate_statistics(
     )
 
 
-def _scores_by_metric(results: Results) -> dict[str, list[CaseScore]]:
+def scores_by_metric(results: Results) -> dict[str, list[CaseScore]]:
+    """Return the scores of all cases in each metric, and in each metric and size of objects.
+
+    Args:
+        results: Results of the trainings.
+
+    Returns:
+        Scores by the names that `Results.statistics` has, as far as there are any.
+    """
     strata = dict.fromkeys(row.stratum for row in results.instances)
     found = {metric: compared_scores(results, metric) for metric in results.metrics}
     for metric in ("f1", "dice"):

@@ -7,7 +7,16 @@ from typing import Any
 from umamba.reporting.charts import Chart
 from umamba.reporting.tables import Note, Table
 
-__all__ = ["Block", "CaseBrowser", "ModelTable", "Page", "ScoreCube", "ScoredMetric", "Section"]
+__all__ = [
+    "Block",
+    "CaseBrowser",
+    "ChosenCases",
+    "ModelTable",
+    "Page",
+    "ScoreCube",
+    "ScoredMetric",
+    "Section",
+]
 
 
 @dataclass(frozen=True)
@@ -78,7 +87,18 @@ class CaseBrowser:
     cases: Iterable[tuple[str, bytes]] = ()
 
 
-Block = Note | Table | ModelTable | Chart | CaseBrowser
+@dataclass(frozen=True)
+class ChosenCases:
+    """A table of the models' means in the cases that a reader chooses; empty until then.
+
+    Attributes:
+        metrics: Names of the metrics in it.
+    """
+
+    metrics: Sequence[str]
+
+
+Block = Note | Table | ModelTable | ChosenCases | Chart | CaseBrowser
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from umamba.reporting.charts import Chart
-from umamba.reporting.page.content import Block, CaseBrowser, ModelTable, Section
+from umamba.reporting.page.content import Block, CaseBrowser, ChosenCases, ModelTable, Section
 from umamba.reporting.tables import Note, Table
 from umamba.system.terminal import one_line
 
@@ -46,15 +46,14 @@ def _block(block: Block) -> str:
         return table_html(block)
     if isinstance(block, ModelTable):
         shown = block.tables[block.baseline]
-        return f'<div id="model-table">\n{table_html(shown)}\n</div>\n{_chosen("means")}'
+        return f'<div class="model-table">\n{table_html(shown)}\n</div>'
+    if isinstance(block, ChosenCases):
+        names = escaped(" ".join(block.metrics))
+        return f'<div class="chosen-cases" data-metrics="{names}" aria-live="polite"></div>'
     if isinstance(block, CaseBrowser):
         needs = '<p class="needs-script">The cases need JavaScript.</p>'
         return f'<section id="case-browser" aria-label="Case browser">{needs}</section>'
     return _chart(block)
-
-
-def _chosen(name: str) -> str:
-    return f'<div class="chosen-cases" data-shows="{name}" aria-live="polite"></div>'
 
 
 def _note(note: Note) -> str:

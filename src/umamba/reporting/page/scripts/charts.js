@@ -11,6 +11,7 @@
   const { make, shown } = page;
   const views = new Map();
   const MOST_SVG_ROWS = 2000; // above this, a canvas is faster
+  const NARROW = 640; // pixels, below which plots stand below each other
 
   const tooltip = make("div", { id: "tooltip", hidden: true });
   document.body.append(tooltip);
@@ -35,8 +36,10 @@
 
   /** Return a copy with a width for each column; charts that state one keep it. */
   const sized = (spec, width) => {
+    const { hconcat, ...rest } = spec;
+    if (hconcat && width < NARROW) return sized({ ...rest, vconcat: hconcat }, width);
     const copy = { ...spec };
-    if (spec.hconcat) copy.hconcat = spec.hconcat.map((part) => sized(part, Math.max(width / spec.hconcat.length, 60)));
+    if (hconcat) copy.hconcat = hconcat.map((part) => sized(part, width / hconcat.length));
     else if (spec.vconcat) copy.vconcat = spec.vconcat.map((part) => sized(part, width));
     else if (spec.spec) copy.spec = sized(spec.spec, width / (spec.columns ?? 1));
     else if (spec.width === undefined || spec.width === "container") copy.width = Math.max(Math.floor(width), 60);

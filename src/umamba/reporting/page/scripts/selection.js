@@ -12,6 +12,22 @@
   const written = (value, decimals, sign) =>
     value === null ? "\u2013" : `${sign && value > 0 ? "+" : ""}${value.toFixed(decimals)}`.replace("-", "\u2212");
 
+  // The metric and the label that numbers of cases are of.
+  page.set("metric", scores.metrics[0].name);
+  page.set("label", scores.labels[0]);
+  const chosenMetric = () => scores.metrics.find((metric) => metric.name === page.get("metric"));
+  const scoresOf = (metric) => scores.values[metric.name]?.[page.get("label")] ?? [];
+  const selection = (key, title, names) => {
+    if (names.length < 2) return [];
+    const select = make("select", { id: key }, ...names.map(([value, text]) => make("option", { value }, text)));
+    select.addEventListener("change", () => page.set(key, select.value));
+    return [make("label", {}, `${title} `, select)];
+  };
+  const selections = [
+    ...selection("metric", "Metric", scores.metrics.map((metric) => [metric.name, metric.title])),
+    ...selection("label", "Label", scores.labels.map((label) => [label, label === "" ? "mean of all" : shown(label)])),
+  ];
+
   // The case field: arrow keys go through the cases, Enter opens one.
   const byShown = new Map(scores.cases.map((name) => [shown(name), name]));
   const options = make("datalist", { id: "case-names" }, ...scores.cases.map((name) => make("option", { value: shown(name) })));
@@ -37,7 +53,7 @@
     const i = position.get(name);
     if (i === undefined) return "";
     const facts = Object.entries(scores.facts).filter(([, all]) => all[i] !== null && all[i] !== "").map(([fact, all]) => `${fact} ${shown(all[i])}`);
-    const metric = scores.metrics[0];
+    const metric = chosenMetric();
     const models = scores.models.map((model, m) => [model, scores.values[metric.name]?.[""]?.[m]?.[i]]).filter(([, x]) => finite(x));
     const few = models.slice(0, 6).map(([model, x]) => `${shown(model)} ${written(x, metric.decimals)}`);
     return [shown(name), ...facts].join(", ") + (few.length ? `; ${metric.title}: ${few.join(", ")}` : "") + (models.length > 6 ? ", \u2026" : "");
@@ -47,7 +63,8 @@
   // Choosing by a fact, for those who cannot brush.
   const choose = make("select", { id: "choose", "aria-label": "Choose cases" }, make("option", { value: "" }, "Choose cases\u2026"));
   const groups = [];
-  for (const [fact, all] of Object.entries(scores.facts)) {
+  for (const fact of ["fold", "group", "cluster"]) {
+    const all = scores.facts[fact] ?? [];
     const values = [...new Set(all)].filter((x) => x !== null && x !== "");
     if (values.length < 2 || values.length > 40) continue;
     for (const value of values.sort((a, b) => (a < b ? -1 : 1))) {
@@ -68,11 +85,11 @@
     count.textContent = names === null ? "" : `${names.length} of ${scores.cases.length} cases chosen`;
     if (names === null) choose.value = "";
   });
-  toolbar.prepend(make("label", {}, "Case ", field), options, ...(groups.length ? [choose] : []), count, clear, status);
+  toolbar.prepend(make("label", {}, "Case ", field), options, ...selections, ...(groups.length ? [choose] : []), count, clear, status);
 
   /** Return the mean of a model's scores over some cases, its n, and the difference to a baseline. */
   const summary = (metric, m, b, cases) => {
-    const of = scores.values[metric.name]?.[""] ?? [];
+    const of = scoresOf(metric);
     const own = cases.map((i) => of[m]?.[i]).filter(finite);
     const pairs = cases.map((i) => [of[m]?.[i], of[b]?.[i]]).filter(([x, y]) => finite(x) && finite(y));
     return { mean: mean(own), n: own.length, difference: m === b ? null : mean(pairs.map(([x, y]) => (x - y) * metric.factor)) };
@@ -82,11 +99,12 @@
     const baseline = page.get("baseline") ?? scores.models[0];
     const b = scores.models.indexOf(baseline);
     const cases = names.map((name) => position.get(name)).filter((i) => i !== undefined);
-    const first = metrics[0];
+    const compared = metrics.findIndex((metric) => metric.name === page.get("metric"));
+    const first = metrics[Math.max(compared, 0)];
     const head = ["model", ...metrics.map((metric) => metric.title), `${first.unit || first.title} above ${shown(baseline)}`, "cases"];
     const rows = scores.models.map((model, m) => {
       const found = metrics.map((metric) => summary(metric, m, b, cases));
-      return [shown(model), ...found.map((one, k) => written(one.mean, metrics[k].decimals)), written(found[0].difference, 2, true), String(found[0].n)];
+      return [shown(model), ...found.map((one, k) => written(one.mean, metrics[k].decimals)), written(found[Math.max(compared, 0)].difference, first.factor === 1 ? first.decimals : 2, true), String(found[Math.max(compared, 0)].n)];
     });
     const table = make("table", {},
       make("caption", {}, `Means of the ${cases.length} chosen cases: descriptive only, without intervals or tests, as the cases were chosen by hand.`),
@@ -99,11 +117,11 @@
   const render = () => {
     const names = page.get("chosen");
     for (const place of document.querySelectorAll(".chosen-cases")) {
-      const strata = place.dataset.shows === "strata";
-      const metrics = scores.metrics.filter((metric) => metric.name.startsWith("object_") === strata);
+      const wanted = place.dataset.metrics.split(" ");
+      const metrics = scores.metrics.filter((metric) => wanted.includes(metric.name));
       place.replaceChildren(...(names === null || !metrics.length ? [] : [chosenTable(names, metrics)]));
     }
   };
   page.on("chosen", render);
-  page.on("baseline", render);
+  for (const key of ["baseline", "metric", "label"]) page.on(key, render);
 })();

@@ -45,10 +45,7 @@
   const rowOf = (cells, texts) =>
     make("tr", {}, ...cells.map((cell, i) => make(i ? "td" : "th", { class: texts[i], scope: i ? null : "row" }, ...rich(cell))));
 
-  const modelTable = () => {
-    const place = document.getElementById("model-table");
-    const baselines = page.data.baselines[0];
-    if (!place || !baselines) return;
+  const modelTable = (place, baselines) => {
     const hidden = new Set();
     const controls = make("div", { class: "controls" });
     const columns = make("details", { class: "columns" }, make("summary", {}, "Columns"));
@@ -74,7 +71,7 @@
 
     const names = Object.keys(baselines.tables);
     if (names.length > 1) {
-      const select = make("select", { id: "baseline" }, ...names.map((name) => make("option", { value: name, selected: name === baselines.shown }, page.shown(name))));
+      const select = make("select", { class: "baseline" }, ...names.map((name) => make("option", { value: name, selected: name === baselines.shown }, page.shown(name))));
       select.addEventListener("change", () => page.set("baseline", select.value));
       controls.append(make("label", {}, "Baseline ", select));
     }
@@ -87,12 +84,16 @@
       columns.append(make("label", {}, box, ` ${title}`));
     }
     controls.append(columns);
-    page.on("baseline", show);
+    page.on("baseline", (name) => {
+      if (!Object.hasOwn(baselines.tables, name)) return;
+      show(name);
+      for (const select of controls.querySelectorAll("select")) select.value = name;
+    });
     page.set("baseline", baselines.shown);
   };
 
   page.makeSortable = makeSortable;
   page.sortTable = sort;
   for (const table of document.querySelectorAll("main table")) makeSortable(table);
-  modelTable();
+  document.querySelectorAll(".model-table").forEach((place, i) => modelTable(place, page.data.baselines[i]));
 })();

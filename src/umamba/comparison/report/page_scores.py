@@ -1,0 +1,128 @@
+"""The scores that the scripts of a comparison's page use: one per case and model."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+
+from umamba.comparison.results import Results
+from umamba.comparison.statistics.analysis import scores_by_metric
+from umamba.comparison.statistics.scores import CaseScore, ScoreTable
+from umamba.comparison.statistics.verdicts import DICE_POINTS
+from umamba.evaluation.metrics import METRICS
+from umamba.reporting.page.content import ScoreCube, ScoredMetric
+
+__all__ = ["ALL_LABELS", "OBJECTS", "comparison_scores", "mean_scores"]
+
+ALL_LABELS = ""
+OBJECTS = "object_"  # what names of metrics of objects begin with
+_OF_OBJECTS = {"f1": "F1 of objects", "dice": "Dice of matched objects"}
+
+
+def comparison_scores(results: Results) -> ScoreCube:
+    """Return the scores of a comparison, as means over trainings.
+
+    Args:
+        results: Results of the comparison, with statistics.
+    """
+    cases = _cases(results)
+    metrics = _metrics(results)
+    models = [name for name in results.model_names if name in {t.model for t in results.compared}]
+    labels = list(dict.fromkeys(row.label for row in results.cases))
+    parts = {ALL_LABELS: results}
+    if len(labels) > 1:
+        parts |= {label: _only(results, label) for label in labels}
+    values: dict[str, dict[str, list[list[float | None]]]] = {m.name: {} for m in metrics}
+    for label, part in parts.items():
+        for name, scores in scores_by_metric(part).items():
+            if name in values:
+                values[name][label] = mean_scores(scores, models, cases)
+    return ScoreCube(
+        cases=cases,
+        models=models,
+        metrics=metrics,
+        labels=list(parts),
+        values=values,
+        facts=_facts(results, cases),
+    )
+
+
+def mean_scores(
+    scores: Sequence[CaseScore], models: Sequence[str], cases: Sequence[str]
+) -> list[list[float | None]]:
+    """Return the mean over trainings for each model and case, as the statistics have it.
+
+    Args:
+        scores: Scores of one metric.
+        models: Names of the models.
+        cases: Names of the cases.
+
+    Returns:
+        A list for each model, with a value for each case; `None` where there is none.
+    """
+    table = ScoreTable.from_scores(scores)
+    found = []
+    for model in models:
+        means = table.case_means(model).tolist() if model in table.models else []
+        of = dict(zip(table.cases, means, strict=False))
+        found.append([_known(of.get(case)) for case in cases])
+    return found
+
+
+def _known(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _cases(results: Results) -> list[str]:
+    compared = {row.case for row in results.cases if row.training in results.compared}
+    return sorted(compared)
+
+
+def _only(results: Results, label: str) -> Results:
+    return replace(
+        results,
+        cases=tuple(row for row in results.cases if row.label == label),
+        instances=tuple(row for row in results.instances if row.label == label),
+    )
+
+
+def _metrics(results: Results) -> list[ScoredMetric]:
+    unit = results.dataset.spacing_unit
+    found = [
+        ScoredMetric(
+            name=metric.name,
+            title=metric.heading(unit),
+            higher_is_better=metric.higher_is_better,
+            decimals=metric.decimals,
+            factor=DICE_POINTS.factor if metric.name == "dice" else 1.0,
+            unit=DICE_POINTS.name if metric.name == "dice" else "",
+        )
+        for metric in (METRICS[name] for name in results.metrics)
+    ]
+    strata = dict.fromkeys(row.stratum for row in results.instances)
+    return found + [
+        ScoredMetric(f"{OBJECTS}{name}_{stratum}", f"{title}, {stratum}")
+        for stratum in strata
+        for name, title in _OF_OBJECTS.items()
+    ]
+
+
+def _facts(results: Results, cases: Sequence[str]) -> dict[str, list[str | int | float | None]]:
+    """Return the fold, the subgroup, the cluster and the size of the objects of each case."""
+    settings = results.settings.analysis
+    folds = {row.case: row.fold for row in results.cases}
+    volumes = {(row.case, row.label): row.reference_volume for row in results.cases}
+    sizes: dict[str, float] = {}
+    for (case, _), volume in volumes.items():
+        sizes[case] = sizes.get(case, 0.0) + volume
+    facts: dict[str, Callable[[str], str | int | float | None]] = {
+        "fold": folds.get,
+        "group": settings.groups.get,
+        "cluster": settings.clusters.get,
+        "size": sizes.get,
+    }
+    told = {name: [of(case) for case in cases] for name, of in facts.items()}
+    return {name: values for name, values in told.items() if _any_known(values)}
+
+
+def _any_known(values: Iterable[object]) -> bool:
+    return any(value is not None for value in values)
