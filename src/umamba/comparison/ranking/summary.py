@@ -16,9 +16,16 @@ from umamba.comparison.statistics.verdicts import Unit
 from umamba.reporting.tables import Table, markdown_list
 from umamba.system.terminal import one_line
 
-__all__ = ["short_text", "summarize_ranking"]
+__all__ = [
+    "MOST_PAIRS",
+    "columns_explained",
+    "limits_items",
+    "settings_items",
+    "short_text",
+    "summarize_ranking",
+]
 
-_MOST_PAIRS = 45
+MOST_PAIRS = 45
 _PICTURE = "[!["
 _CAPTIONS = {
     "paired_differences": (
@@ -53,9 +60,9 @@ def summarize_ranking(ranking: Ranking, figures: Mapping[str, Sequence[str]]) ->
         parts += _task(ranking, task, figures.get(task.task, ()))
     parts += [
         "## Settings",
-        _settings_text(ranking),
+        markdown_list(settings_items(ranking)),
         "## What this does not show",
-        _limits_text(ranking),
+        markdown_list(limits_items(ranking)),
         "Files: [results.json](results.json), [models.csv](models.csv), [pairs.csv](pairs.csv).",
     ]
     return "\n\n".join(_as_text(part) for part in parts if part) + "\n"
@@ -81,7 +88,7 @@ def short_text(ranking: Ranking) -> str:
 def _task(ranking: Ranking, task: TaskRanking, figures: Sequence[str]) -> list[str]:
     settings = ranking.settings
     unit, decimals = Unit(settings.unit, settings.factor), decimals_of(task, settings.factor)
-    few = len(task.pairs) <= _MOST_PAIRS
+    few = len(task.pairs) <= MOST_PAIRS
     left_to = f"[pairs.csv](pairs.csv) has all {len(task.pairs):,} pairs."
     deep = "###" if task.task else "##"
     return [
@@ -90,7 +97,7 @@ def _task(ranking: Ranking, task: TaskRanking, figures: Sequence[str]) -> list[s
         _figure(figures, "paired_differences"),
         f"{deep} Models",
         models_table(ranking, task).to_markdown(),
-        _explained(ranking),
+        columns_explained(ranking),
         _figure(figures, "rank_stability"),
         f"{deep} All pairs",
         _figure(figures, "significance_map"),
@@ -113,7 +120,8 @@ def _figure(figures: Sequence[str], kind: str) -> str:
     return f"{picture}\n\n<sub>{_CAPTIONS[kind]}</sub>"
 
 
-def _explained(ranking: Ranking) -> str:
+def columns_explained(ranking: Ranking) -> str:
+    """Return what the columns of the table of models are."""
     return (
         f"Means are over cases, with 95 % intervals. Differences, in {ranking.settings.unit}, are "
         "corrected for the number of models only in their p values (Holm): of the mean difference "
@@ -125,7 +133,8 @@ def _explained(ranking: Ranking) -> str:
     )
 
 
-def _settings_text(ranking: Ranking) -> str:
+def settings_items(ranking: Ranking) -> list[str]:
+    """Return the settings that the numbers depend on."""
     settings = ranking.settings
     clusters, groups = settings.clusters, settings.groups
     items = {
@@ -135,15 +144,15 @@ def _settings_text(ranking: Ranking) -> str:
         "Cases that belong together": _counted(clusters, "clusters"),
         "Subgroups": _counted(groups, "groups"),
     }
-    return markdown_list([f"{title}: {one_line(says)}" for title, says in items.items() if says])
+    return [f"{title}: {one_line(says)}" for title, says in items.items() if says]
 
 
 def _counted(named: Mapping[str, str], what: str) -> str:
     return f"{len(named)} cases of {len(set(named.values()))} {what}" if named else ""
 
 
-def _limits_text(ranking: Ranking) -> str:
-    """Return a list of what such a table cannot support."""
+def limits_items(ranking: Ranking) -> list[str]:
+    """Return what such a table cannot support."""
     n_folds = len({row.fold for row in ranking.scores})
     n_missing = {
         f"{model} {n}" + (f" in {task.task}" if task.task else "")
@@ -174,4 +183,4 @@ def _limits_text(ranking: Ranking) -> str:
         "does not tell.",
         '"No difference shown" does not mean that models are equal.',
     ]
-    return markdown_list([one_line(item) for item in items if item])
+    return [one_line(item) for item in items if item]

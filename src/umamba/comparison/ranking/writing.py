@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from umamba.comparison.ranking.page import ranking_page
 from umamba.comparison.ranking.ranking import task_scores
 from umamba.comparison.ranking.ranking_tables import decimals_of, model_rows, order_of, pair_rows
 from umamba.comparison.ranking.summary import summarize_ranking
@@ -18,6 +19,7 @@ from umamba.comparison.statistics.scores import ScoreTable
 from umamba.comparison.statistics.verdicts import Unit
 from umamba.errors import ComparisonError, UMambaError
 from umamba.evaluation.summary import as_csv
+from umamba.reporting.page.writing import write_page
 from umamba.system.atomic_files import write_whole
 from umamba.system.json_files import load_json
 from umamba.system.publishing import publication
@@ -27,13 +29,13 @@ __all__ = ["read_ranking", "write_ranking"]
 _SCHEMA = "umamba-ranking"
 _VERSION = 1
 _RESULTS = "results.json"
-_FILES = (_RESULTS, "summary.md", "models.csv", "pairs.csv")
+_FILES = (_RESULTS, "summary.md", "report.html", "models.csv", "pairs.csv")
 _FIGURES = "figures"
 _FIGURE = re.compile(r"(\d+_)?(paired_differences|significance_map|rank_stability)\.(png|svg)")
 
 
 def write_ranking(ranking: Ranking, output: Path) -> None:
-    """Write `summary.md`, `results.json`, tables and figures, as a new folder.
+    """Write `summary.md`, `report.html`, `results.json`, tables and figures, as a new folder.
 
     Args:
         ranking: The ranking.
@@ -56,6 +58,7 @@ def write_ranking(ranking: Ranking, output: Path) -> None:
         for name, rows in (("models", model_rows(ranking)), ("pairs", pair_rows(ranking))):
             write_whole(work.new / f"{name}.csv", as_csv(list(rows[0]), rows))
         write_whole(work.new / "summary.md", summarize_ranking(ranking, figures))
+        write_page(ranking_page(ranking, {}), work.new / "report.html")
         work.publish()
 
 

@@ -9,7 +9,7 @@ from umamba.comparison.report import summary_notes as notes
 from umamba.comparison.report import summary_tables as tables
 from umamba.comparison.report.page_scores import OBJECTS, comparison_scores
 from umamba.comparison.results import Results
-from umamba.comparison.statistics.analysis import with_baseline
+from umamba.comparison.statistics.analysis import with_each_baseline
 from umamba.reporting.charts import Chart
 from umamba.reporting.page.content import (
     Block,
@@ -103,10 +103,11 @@ def _verdicts(results: Results) -> Note:
 
 
 def _models(results: Results, scores: ScoreCube, take: _Take) -> tuple[Block, ...]:
-    names = scores.models if len(scores.models) <= MOST_BASELINES else ()
-    baseline = results.settings.baseline
-    found = {name: tables.models_table(with_baseline(results, name)) for name in names}
-    found[baseline] = tables.models_table(results)
+    baseline, names = results.settings.baseline, scores.models
+    others = [name for name in names if name != baseline and len(names) <= MOST_BASELINES]
+    compared = {**with_each_baseline(results, others), baseline: results}
+    found = {name: tables.models_table(compared[name]) for name in names if name in compared}
+    found.setdefault(baseline, tables.models_table(results))
     shown = [m.name for m in scores.metrics if not m.name.startswith(OBJECTS)]
     charts = take("paired_differences", "rank_stability", "significance_map")
     return (ModelTable(baseline, found), ChosenCases(shown), *charts)

@@ -11,7 +11,7 @@ from umamba.comparison.rows import CaseRow, ObjectRow
 from umamba.comparison.statistics.agreement import volume_agreement
 from umamba.comparison.statistics.detection import KINDS, detection_scores, rates, with_rates
 from umamba.comparison.statistics.dynamics import learning_dynamics
-from umamba.comparison.statistics.models import compare_models
+from umamba.comparison.statistics.models import compare_with_each
 from umamba.comparison.statistics.one_metric import (
     Question,
     compare_scores,
@@ -34,7 +34,7 @@ __all__ = [
     "compared_scores",
     "models_with_shared_seeds",
     "scores_by_metric",
-    "with_baseline",
+    "with_each_baseline",
 ]
 
 _VERDICT_METRIC = "dice"
@@ -69,27 +69,24 @@ def analyse(results: Results) -> Results:
     )
 
 
-def with_baseline(results: Results, baseline: str) -> Results:
-    """Return the results with all models compared with another one in Dice.
+def with_each_baseline(results: Results, baselines: Sequence[str]) -> dict[str, Results]:
+    """Return the results with all models compared with others in Dice.
 
     Args:
         results: Results with statistics.
-        baseline: The other baseline.
+        baselines: The other baselines.
 
     Returns:
-        The same results, but for the baseline and the comparisons with it in Dice.
+        For each, the same results but for the baseline and the comparisons with it in Dice.
     """
-    if baseline == results.settings.baseline:
-        return results
-    compared = compare_models(
-        compared_scores(results, _VERDICT_METRIC), baseline, _structure(results)
-    )
-    dice = replace(results.dice, comparisons=tuple(compared))
-    return replace(
-        results,
-        settings=replace(results.settings, baseline=baseline),
-        statistics={**results.statistics, _VERDICT_METRIC: dice},
-    )
+    scores = compared_scores(results, _VERDICT_METRIC)
+    found = {}
+    for name, compared in compare_with_each(scores, baselines, _structure(results)).items():
+        dice = replace(results.dice, comparisons=tuple(compared))
+        settings = replace(results.settings, baseline=name)
+        statistics = {**results.statistics, _VERDICT_METRIC: dice}
+        found[name] = replace(results, settings=settings, statistics=statistics)
+    return found
 
 
 def _structure(results: Results) -> Structure:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import combinations
+from itertools import combinations, islice
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -40,6 +40,7 @@ __all__ = [
     "compare_all_pairs",
     "compare_models",
     "compare_with_controls",
+    "compare_with_each",
     "summarize_models",
 ]
 
@@ -95,12 +96,56 @@ def compare_models(
     Raises:
         ComparisonError: If the baseline has no scores, or scores contradict each other.
     """
+    return compare_with_each(
+        scores,
+        [baseline],
+        structure,
+        higher_is_better=higher_is_better,
+        n_bootstrap=n_bootstrap,
+        seed=seed,
+    )[baseline]
+
+
+def compare_with_each(
+    scores: Sequence[CaseScore],
+    baselines: Sequence[str],
+    structure: Structure | None = None,
+    *,
+    higher_is_better: bool = True,
+    n_bootstrap: int = 10_000,
+    seed: int = 0,
+) -> dict[str, list[ModelComparison]]:
+    """Compare every model with each of several baselines, as `compare_models` does for one.
+
+    Args:
+        scores: Scores of one metric.
+        baselines: Names of the models that the others are compared with.
+        structure: Clusters of cases, and seeds shared by folds; `None` is neither.
+        higher_is_better: Whether higher values of the metric are better.
+        n_bootstrap: Number of bootstraps.
+        seed: Seed of the bootstrap, which makes it reproducible.
+
+    Returns:
+        The comparisons with each baseline, corrected for the number of models.
+
+    Raises:
+        ComparisonError: If a baseline has no scores, or scores contradict each other.
+    """
     table = ScoreTable.from_scores(scores, structure)
-    pairs = [(model, baseline) for model in table.models if model != baseline]
-    _check_models(table, [baseline])
-    return _compare_pairs(
-        table, pairs, higher_is_better=higher_is_better, n_bootstrap=n_bootstrap, seed=seed
+    _check_models(table, baselines)
+    families = [[(m, baseline) for m in table.models if m != baseline] for baseline in baselines]
+    made = _compare(
+        table,
+        [pair for family in families for pair in family],
+        higher_is_better=higher_is_better,
+        n_bootstrap=n_bootstrap,
+        seed=seed,
     )
+    left = iter(made)
+    return {
+        baseline: _corrected(list(islice(left, len(family))))
+        for baseline, family in zip(baselines, families, strict=True)
+    }
 
 
 def compare_with_controls(
@@ -233,12 +278,32 @@ def _compare_pairs(
     seed: int,
 ) -> list[ModelComparison]:
     """Compare pairs of models, corrected for the number of pairs that have a result."""
+    return _corrected(
+        _compare(
+            table, pairs, higher_is_better=higher_is_better, n_bootstrap=n_bootstrap, seed=seed
+        )
+    )
+
+
+def _compare(
+    table: ScoreTable,
+    pairs: Sequence[tuple[str, str]],
+    *,
+    higher_is_better: bool,
+    n_bootstrap: int,
+    seed: int,
+) -> list[ModelComparison]:
+    """Compare pairs of models, not yet corrected for their number."""
     made = [make_pair(table, *names) for names in pairs]
     estimates = estimate_differences(made, n_bootstrap, seed)
-    uncorrected = [
+    return [
         _compare_pair(table, names, pair, estimate, higher_is_better=higher_is_better)
         for names, pair, estimate in zip(pairs, made, estimates, strict=True)
     ]
+
+
+def _corrected(uncorrected: Sequence[ModelComparison]) -> list[ModelComparison]:
+    """Correct comparisons for the number of them that have a result."""
     n_comparisons = sum(np.isfinite(comparison.p_difference) for comparison in uncorrected)
     p_difference = holm([comparison.p_difference for comparison in uncorrected])
     p_wilcoxon = holm([comparison.p_wilcoxon for comparison in uncorrected])
