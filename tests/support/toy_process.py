@@ -15,7 +15,8 @@ from typing import Any
 from toy import NAME, PLANS, folder_options
 from umamba.nnunet.training.ranks import leave_work
 
-MODEL = Path("results") / NAME / f"nnUNetTrainerUMamba__{PLANS}__3d_fullres"
+RESULTS = Path("results") / NAME
+MODEL = RESULTS / f"nnUNetTrainerUMamba__{PLANS}__3d_fullres"
 CONTEXT = multiprocessing.get_context("forkserver")
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from umamba.errors import UMambaError
 from umamba.executors.requests import ExecutorRequest
 from umamba.nnunet.paths import Paths, path_options
 from umamba.option_checks import (
@@ -21,6 +22,7 @@ from umamba.option_checks import (
     texts,
 )
 from umamba.options import OneOf, Option, Request, argument, option
+from umamba.recipes import RECIPES
 from umamba.registry import find_architecture
 
 __all__ = [
@@ -75,6 +77,13 @@ TRAINER = option(
     "trainer that the model is, or was, trained by (default: nnUNetTrainerUMamba)",
     "-tr",
     metavar="TRAINER",
+)
+
+RECIPE = option(
+    "optimiser and learning rates: nnunet, its SGD; adamw, AdamW with warm-up as for Primus; or "
+    "mednext, AdamW as for MedNeXt. Each is a trainer of its own, which predict and export take "
+    "as -tr: nnUNetTrainerUMamba, ...AdamW and ...MedNeXt (default: nnunet)",
+    choices=tuple(RECIPES),
 )
 
 
@@ -197,7 +206,8 @@ class TrainingRequest(ExecutorRequest):
     )
     plans_name: str | None = field(default=None, metadata=PLANS)
     model: str | None = field(default=None, metadata=MODEL)
-    trainer: str = field(default="nnUNetTrainerUMamba", metadata=TRAINER)
+    trainer: str = field(default=RECIPES["nnunet"].trainer, metadata=TRAINER)
+    recipe: str | None = field(default=None, metadata=RECIPE)
     epochs: int | None = field(
         default=None,
         metadata=option("default: 1000, of 250 iterations", check=positive, metavar="N"),
@@ -272,6 +282,21 @@ class TrainingRequest(ExecutorRequest):
     )
     trust_plans: bool = field(default=False, metadata=TRUST)
     paths: Paths = field(default=Paths(), metadata=path_options())
+
+    def __post_init__(self) -> None:
+        """Check every value, and take the trainer that follows the recipe.
+
+        Raises:
+            UMambaError: If a value is not allowed, or the trainer follows another recipe.
+        """
+        super().__post_init__()
+        if self.recipe is None:
+            return
+        trainer = RECIPES[self.recipe].trainer
+        if self.trainer not in (RECIPES["nnunet"].trainer, trainer):
+            msg = f"recipe {self.recipe} is that of {trainer}, not {self.trainer}; give one of them"
+            raise UMambaError(msg)
+        object.__setattr__(self, "trainer", trainer)
 
     @property
     def folds(self) -> tuple[str, ...]:

@@ -14,10 +14,15 @@ from umamba.nnunet.sharing.manifest import FoldRecord, Manifest
 from umamba.nnunet.sharing.model_card import model_card
 
 
-def card(folds: dict[str, FoldRecord], metrics: Any = None, **changes: Any) -> str:
+def card(
+    folds: dict[str, FoldRecord],
+    metrics: Any = None,
+    trainer: str = "nnUNetTrainerUMamba",
+    **changes: Any,
+) -> str:
     manifest = Manifest(
         dataset="Dataset901_Toy",
-        trainer="nnUNetTrainerUMamba",
+        trainer=trainer,
         plans_name="plans",
         configuration="3d_fullres",
         folds=folds,
@@ -36,6 +41,12 @@ def test_folds_have_their_own_cases_and_lengths() -> None:
     assert "| fold | training cases | validation cases | epochs | iterations |" in text
     assert "| 0 | 12 | 3 | 2 | 500 |" in text
     assert "| all | not known | not known | not known | not known |" in text
+
+
+def test_the_recipe_is_that_of_the_trainer() -> None:
+    text = card({}, trainer="nnUNetTrainerUMambaAdamW")
+    assert "| trainer | `nnUNetTrainerUMambaAdamW`: AdamW as in Wald et al. 2025" in text
+    assert "| trainer | `theirs` |" in card({}, trainer="theirs")
 
 
 def test_metrics_name_labels_and_regions() -> None:

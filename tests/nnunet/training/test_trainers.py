@@ -1,7 +1,5 @@
 """Lengths of training, precision, and the environment of workers."""
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
@@ -14,11 +12,13 @@ from umamba.errors import UMambaError
 from umamba.networks import UMambaBot
 from umamba.nnunet.paths import Paths
 from umamba.nnunet.plans.derivation import PlanOptions, derive_plans
+from umamba.nnunet.training.optimization import build_optimizer
 from umamba.nnunet.training.trainers import (
     nnUNetTrainerUMamba,
     nnUNetTrainerUMambaEncNoAMP,
 )
 from umamba.nnunet.workers import default_workers
+from umamba.recipes import RECIPES, Recipe
 from umamba.registry import find_architecture
 from umamba.system.environment import environment
 
@@ -127,6 +127,7 @@ def test_other_networks_keep_nnunets_loss() -> None:
     assert loss.weight_factors == pytest.approx((2 / 3, 1 / 3, 0))
 
 
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
 @pytest.mark.parametrize(
     ("change", "spared"),
     [
@@ -136,10 +137,11 @@ def test_other_networks_keep_nnunets_loss() -> None:
         ({"mixer": "none"}, set()),
     ],
 )
-def test_recurrences_are_spared_weight_decay(change: dict[str, str], spared: set[str]) -> None:
+def test_recurrences_are_spared_weight_decay(
+    change: dict[str, str], spared: set[str], recipe: Recipe
+) -> None:
     network = UMambaBot(**keywords(2, **change))
-    trainer = SimpleNamespace(network=network, weight_decay=1, initial_lr=1, num_epochs=1)
-    optimizer, _ = nnUNetTrainerUMamba.configure_optimizers(trainer)
+    optimizer = build_optimizer(recipe, network)
     names = {id(p): name.rsplit(".", 1)[-1] for name, p in network.named_parameters()}
     groups = optimizer.param_groups
     assert {names[id(p)] for g in groups if g["weight_decay"] == 0 for p in g["params"]} == spared

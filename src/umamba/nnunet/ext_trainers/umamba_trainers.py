@@ -2,14 +2,18 @@
 
 from umamba.nnunet.training.trainers import (
     nnUNetTrainerUMamba,
+    nnUNetTrainerUMambaAdamW,
     nnUNetTrainerUMambaBot,
     nnUNetTrainerUMambaEnc,
     nnUNetTrainerUMambaEncNoAMP,
+    nnUNetTrainerUMambaMedNeXt,
 )
 
 __all__ = [
     "nnUNetTrainerUMamba",
+    "nnUNetTrainerUMambaAdamW",
     "nnUNetTrainerUMambaBot",
     "nnUNetTrainerUMambaEnc",
     "nnUNetTrainerUMambaEncNoAMP",
+    "nnUNetTrainerUMambaMedNeXt",
 ]

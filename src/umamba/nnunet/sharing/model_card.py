@@ -7,6 +7,7 @@ from umamba.datasets.description import channel_names, names_by_values, values_o
 from umamba.images.file_names import GEOMETRY_ENDINGS
 from umamba.nnunet.plans.derivation import Plans, resolve
 from umamba.nnunet.sharing.manifest import Manifest
+from umamba.recipes import RECIPES
 from umamba.reporting.tables import markdown_table
 
 __all__ = ["model_card"]
@@ -40,7 +41,7 @@ tags: [medical-imaging, segmentation, nnunet, umamba]
 | | |
 |---|---|
 | network | `{architecture}` |
-| trainer | `{manifest.trainer}` |
+| trainer | `{manifest.trainer}`{_recipe(manifest.trainer)} |
 | plans | `{manifest.plans_name}` |
 | patch size in voxels ({axes}) | {_by_axis(network["patch_size"])} |
 | spacing in {_unit(dataset_json)} ({axes}) | {_by_axis(network["spacing"])} |
@@ -87,6 +88,12 @@ that it can be completed.
 
 {licence or _TO_COMPLETE}
 """
+
+
+def _recipe(trainer: str) -> str:
+    """Return the recipe that a trainer follows; nothing if it is not one of ours."""
+    recipe = next((recipe for recipe in RECIPES.values() if recipe.trainer == trainer), None)
+    return "" if recipe is None else f": {recipe.optimizer} as in {recipe.source}"
 
 
 def _axes(plans: Plans, n_axes: int) -> str:

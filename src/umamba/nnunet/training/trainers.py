@@ -3,29 +3,32 @@
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import replace
+from typing import Any, ClassVar
 
 import torch
-from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 from torch import nn
 
-from umamba.errors import UMambaError
-from umamba.layers.undecayed import spares_decay
+from umamba.errors import CheckpointError, UMambaError
 from umamba.nnunet.plans.architectures import official_architecture
 from umamba.nnunet.training.crash_safe_trainer import CrashSafeTrainer
+from umamba.nnunet.training.optimization import LearningRates, build_optimizer
 from umamba.nnunet.training.seed_streams import INDEPENDENT, SHARED, batch_stream, weight_seed
 from umamba.nnunet.training.seeded_batches import augmenter, seed_everything, unseeded_augmenter
 from umamba.nnunet.training.state import UnfinishedEpoch
+from umamba.recipes import RECIPES, Recipe
 from umamba.system.environment import environment
 
 __all__ = [
     "nnUNetTrainerUMamba",
+    "nnUNetTrainerUMambaAdamW",
     "nnUNetTrainerUMambaBot",
     "nnUNetTrainerUMambaEnc",
     "nnUNetTrainerUMambaEncNoAMP",
+    "nnUNetTrainerUMambaMedNeXt",
 ]
 
 _EPOCH_ITERATIONS = 250
@@ -33,7 +36,7 @@ _VALIDATION_SHARE = 5  # one validation batch for every five training batches, a
 
 
 class nnUNetTrainerUMamba(CrashSafeTrainer):
-    """Train any plans by nnU-Net's recipe, with four differences.
+    """Train any plans by nnU-Net's recipe, with four differences; subclasses have other recipes.
 
     - The recurrence of every state-space layer (`A_log` and `D` of Mamba) has no weight decay,
       as in mamba_ssm's recipe.
@@ -46,8 +49,22 @@ class nnUNetTrainerUMamba(CrashSafeTrainer):
     - It can be stopped or killed at any moment; see `CrashSafeTrainer`.
     """
 
+    recipe: ClassVar[Recipe] = RECIPES["nnunet"]
     seed: int | None = None
     seeds = INDEPENDENT
+
+    # nnU-Net reads the names of its arguments from this signature.
+    def __init__(
+        self,
+        plans: dict[str, Any],
+        configuration: str,
+        fold: int | str,
+        dataset_json: dict[str, Any],
+        device: torch.device = torch.device("cuda"),  # noqa: B008 - nnU-Net's signature
+    ) -> None:
+        super().__init__(plans, configuration, fold, dataset_json, device)
+        self.initial_lr = self.recipe.learning_rate
+        self.weight_decay = self.recipe.weight_decay
 
     def set_budget(self, epochs: int | None = None, iterations: int | None = None) -> None:
         """Set how long to train, before training starts.
@@ -78,15 +95,19 @@ class nnUNetTrainerUMamba(CrashSafeTrainer):
         self.seed, self.seeds = seed, seeds
         seed_everything(weight_seed(seed, self.fold, seeds))
 
-    def configure_optimizers(self) -> tuple[torch.optim.Optimizer, Any]:
-        """Build nnU-Net's optimiser and schedule, without weight decay for the recurrence."""
-        spared = [p for p in self.network.parameters() if spares_decay(p)]
-        decayed = [p for p in self.network.parameters() if not spares_decay(p)]
-        groups: list[dict[str, Any]] = [{"params": decayed, "weight_decay": self.weight_decay}]
-        if spared:
-            groups.append({"params": spared, "weight_decay": 0.0})
-        optimizer = torch.optim.SGD(groups, self.initial_lr, momentum=0.99, nesterov=True)
-        return optimizer, PolyLRScheduler(optimizer, self.initial_lr, self.num_epochs)
+    def configure_optimizers(self) -> tuple[torch.optim.Optimizer, LearningRates]:
+        """Build the recipe's optimiser and schedule, without weight decay for the recurrence."""
+        recipe = replace(self.recipe, learning_rate=self.initial_lr, weight_decay=self.weight_decay)
+        optimizer = build_optimizer(recipe, self.network)
+        length = self.num_epochs, self.num_iterations_per_epoch
+        return optimizer, LearningRates(optimizer, recipe, *length)
+
+    def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Take a step at the learning rate of this iteration."""
+        if isinstance(self.lr_scheduler, LearningRates):
+            done = len((self.epoch_at_hand or UnfinishedEpoch()).training)
+            self.lr_scheduler.step(self.current_epoch + done / self.num_iterations_per_epoch)
+        return super().train_step(batch)
 
     def _build_loss(self) -> nn.Module:
         """Build nnU-Net's loss; where all heads are at full resolution, their mean."""
@@ -159,8 +180,9 @@ class nnUNetTrainerUMamba(CrashSafeTrainer):
         )
 
     def settings(self) -> dict[str, Any]:
-        """Return length and seed, which a training resumes with."""
+        """Return recipe, length and seed, which a training resumes with."""
         return {
+            "recipe": self.recipe.name,
             "epochs": self.num_epochs,
             "iterations_per_epoch": self.num_iterations_per_epoch,
             "validation_iterations_per_epoch": self.num_val_iterations_per_epoch,
@@ -169,14 +191,37 @@ class nnUNetTrainerUMamba(CrashSafeTrainer):
         }
 
     def apply_settings(self, settings: Mapping[str, Any]) -> None:
-        """Apply what `settings` returned."""
+        """Apply what `settings` returned.
+
+        Raises:
+            CheckpointError: If the training was begun by another recipe.
+        """
         if not settings:
             return
+        begun = settings.get("recipe", "nnunet")  # the only one of older versions
+        if begun != self.recipe.name:
+            msg = (
+                f"{self.output_folder} holds a training by the recipe {begun}, which cannot go on "
+                f"by {self.recipe.name}; give --recipe {begun}, or begin anew with --overwrite"
+            )
+            raise CheckpointError(msg)
         self.num_epochs = settings["epochs"]
         self.num_iterations_per_epoch = settings["iterations_per_epoch"]
         self.num_val_iterations_per_epoch = settings["validation_iterations_per_epoch"]
         if settings["seed"] is not None:
             self.set_seed(settings["seed"], settings.get("seeds", SHARED))
+
+
+class nnUNetTrainerUMambaAdamW(nnUNetTrainerUMamba):
+    """Train as `nnUNetTrainerUMamba`, by the recipe of Primus: AdamW with warm-up."""
+
+    recipe = RECIPES["adamw"]
+
+
+class nnUNetTrainerUMambaMedNeXt(nnUNetTrainerUMamba):
+    """Train as `nnUNetTrainerUMamba`, by the recipe of MedNeXt: AdamW without warm-up."""
+
+    recipe = RECIPES["mednext"]
 
 
 class NestedSupervisionLoss(nn.Module):
