@@ -1,6 +1,6 @@
 """Pairs of mask files with the same name in two folders, and reading them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ __all__ = [
     "MaskPairs",
     "find_pairs",
     "load_pair",
+    "read_all",
     "read_pair",
     "read_values",
 ]
@@ -176,7 +177,12 @@ def load_pair(pair: MaskPair, spacing: tuple[float, ...] | None = None) -> Loade
     Raises:
         UnreadableFileError: If one cannot be read or is not a mask, or their grids differ.
     """
-    predicted, referred = _read_mask(pair.prediction), _read_mask(pair.reference)
+    return _paired(_read_mask(pair.prediction), _read_mask(pair.reference), spacing)
+
+
+def _paired(
+    predicted: "_Mask", referred: "_Mask", spacing: tuple[float, ...] | None = None
+) -> LoadedPair:
     notes = {**predicted.notes, **referred.notes}
     prediction, reference = predicted.array, referred.array
     if prediction.shape != reference.shape:
@@ -202,6 +208,29 @@ def load_pair(pair: MaskPair, spacing: tuple[float, ...] | None = None) -> Loade
         fix = "resample it onto the grid of the reference, or correct the header that is wrong"
         raise UnreadableFileError(problem, fix)
     return LoadedPair(prediction, reference, geometry.spacing[::-1], notes)
+
+
+def read_all(
+    reference: Path, predictions: Mapping[str, Path]
+) -> Iterator[tuple[str | None, Array, tuple[float, ...]]]:
+    """Read a reference once, and then predictions of it one after another.
+
+    Args:
+        reference: The file.
+        predictions: Files by name.
+
+    Yields:
+        Name, mask and spacing of each; the first, without a name, is the reference.
+
+    Raises:
+        UnreadableFileError: If one cannot be read or is not a mask, or their grids differ.
+    """
+    referred = _read_mask(reference)
+    pair = _paired(referred, referred)
+    yield None, pair.reference, pair.spacing
+    for name, path in predictions.items():
+        pair = _paired(_read_mask(path), referred)
+        yield name, pair.prediction, pair.spacing
 
 
 def read_values(path: Path) -> frozenset[int]:

@@ -10,9 +10,8 @@ import numpy.typing as npt
 from scipy.ndimage import uniform_filter
 
 from umamba.datasets.checks import Case
-from umamba.evaluation.mask_files import MaskPair, read_pair
-from umamba.images.contents import Geometry, UnreadableFileError
-from umamba.images.files import read_image
+from umamba.evaluation.case_images import read_volumes
+from umamba.images.contents import UnreadableFileError
 
 __all__ = ["CaseImages", "View", "cut_views", "label_values", "read_case"]
 
@@ -81,57 +80,25 @@ def read_case(case: Case, predictions: Mapping[str, Path], ignore: int | None = 
     Raises:
         UnreadableFileError: If a file cannot be read, or their grids differ.
     """
-    if case.mask is None:
-        problem = "the case has no reference"
-        raise UnreadableFileError(problem, "add one")
-    loaded = read_image(case.images[0])
-    reference, _, spacing = read_pair(MaskPair(case.case_id, case.mask, case.mask))
+    found = read_volumes(case, predictions)
+    if found.problem:
+        problem, _, fix = found.problem.rpartition("; ")
+        raise UnreadableFileError(problem, fix)
+    spacing, reference, image = found.spacing, found.reference, found.channels[0]
     if ignore is not None:
         reference = np.where(reference == ignore, 0, reference)
-    masks = {
-        model: read_pair(MaskPair(case.case_id, path, case.mask))[0]
-        for model, path in predictions.items()
-        if path.is_file()
-    }
-    is_colour = len(loaded.array) == 3 and len(case.images) == 1 and loaded.geometry is None
-    image = np.moveaxis(loaded.array, 0, -1) if is_colour else loaded.array[0]
-    if image.shape[: reference.ndim] != reference.shape:
-        problem = f"the image has the shape {image.shape}, its reference {reference.shape}"
-        raise UnreadableFileError(problem, "replace one of them")
-    arrays = {"image": image, "reference": reference, **masks}
-    oriented = loaded.geometry is not None and reference.ndim == 3
-    if loaded.geometry is not None and reference.ndim == 3:
-        arrays = {name: _orient(array, loaded.geometry) for name, array in arrays.items()}
-        spacing = tuple(spacing[axis] for axis in _axis_order(loaded.geometry))
-    if reference.ndim == 3 and 1 in arrays["reference"].shape:  # a single slice
-        axis = arrays["reference"].shape.index(1)
+    arrays = {"image": image, "reference": reference, **found.predictions}
+    if reference.ndim == 3 and 1 in reference.shape:  # a single slice
+        axis = reference.shape.index(1)
         arrays = {name: array.squeeze(axis) for name, array in arrays.items()}
         spacing = spacing[:axis] + spacing[axis + 1 :]
     return CaseImages(
-        image=_displayed(arrays.pop("image"), is_colour=is_colour),
+        image=_displayed(arrays.pop("image"), is_colour=image.ndim > reference.ndim),
         reference=arrays.pop("reference"),
         predictions=arrays,
         spacing=spacing,
-        oriented=oriented,
+        oriented=found.oriented,
     )
-
-
-def _axis_order(geometry: Geometry) -> tuple[int, ...]:
-    """Return the axes of an array that run along the patient's z, y and x."""
-    weights = np.abs(np.reshape(geometry.direction, (3, 3)))
-    axes = [int(weights[world].argmax()) for world in (2, 1, 0)]  # in the file's order
-    return tuple(2 - axis for axis in axes)
-
-
-def _orient(array: Array, geometry: Geometry) -> Array:
-    """Turn an array so that its axes run upwards, backwards and to the left of the patient."""
-    order = _axis_order(geometry)
-    direction = np.reshape(geometry.direction, (3, 3))
-    backwards = tuple(
-        position for position, axis in enumerate(order) if direction[2 - position, 2 - axis] < 0
-    )
-    turned: Array = np.flip(array.transpose(order), backwards)
-    return turned
 
 
 def _displayed(image: Array, *, is_colour: bool) -> Array:

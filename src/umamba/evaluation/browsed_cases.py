@@ -1,0 +1,152 @@
+"""Cases with images and masks for the page of a report."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from umamba.datasets.checks import Case
+from umamba.evaluation.case_images import AXIS_LETTERS, CaseVolumes, read_volumes
+from umamba.images.contents import UnreadableFileError
+from umamba.reporting.page.case_data import CaseData, Channel, Mask, encode_case, encode_problem
+from umamba.reporting.page.content import CaseBrowser
+from umamba.system.path_names import listed
+
+__all__ = ["BrowsedCase", "BrowsedMask", "browse_cases"]
+
+_MOST_BYTES = 20_000_000  # of the image of a case, as a browser can load and keep it
+_MOST_TOTAL = 2_000_000_000  # of all images together
+_TILTED = 5.0  # degrees, from which letters are said to be approximate
+
+
+@dataclass(frozen=True)
+class BrowsedMask:
+    """A segmentation of a case.
+
+    Attributes:
+        model: Name of the model.
+        path: Its file.
+        seed: Seed of the training; `None` if it has none.
+        dice: Dice by label; "" stands for the mean over labels.
+    """
+
+    model: str
+    path: Path
+    seed: int | None = None
+    dice: Mapping[str, float | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class BrowsedCase:
+    """A case: its files, and the segmentations to show.
+
+    Attributes:
+        case: Images and reference; `None` if there are none.
+        masks: The segmentations.
+    """
+
+    case: Case | None
+    masks: Sequence[BrowsedMask]
+
+
+def browse_cases(
+    cases: Mapping[str, BrowsedCase],
+    labels: Mapping[str, tuple[int, ...]],
+    *,
+    unit: str = "mm",
+    ignore: int | None = None,
+    channels: Sequence[str] = (),
+    notes: Sequence[str] = (),
+) -> CaseBrowser:
+    """Return the cases for a page; files are read one case at a time when the page is written.
+
+    Args:
+        cases: Cases by name.
+        labels: The values of each label.
+        unit: Unit of the spacing.
+        ignore: The value in references that is not a label.
+        channels: Names of the channels.
+        notes: Remarks on all cases for the reader.
+    """
+    index = {
+        "cases": list(cases),
+        "labels": [[name, list(values)] for name, values in labels.items()],
+        "unit": unit,
+        "notes": list(notes),
+    }
+    most_bytes = min(_MOST_BYTES, _MOST_TOTAL // max(len(cases), 1))
+    return CaseBrowser(index, _encoded(cases, ignore, tuple(channels), most_bytes))
+
+
+def _encoded(
+    cases: Mapping[str, BrowsedCase],
+    ignore: int | None,
+    channels: tuple[str, ...],
+    most_bytes: int,
+) -> Iterator[tuple[str, bytes]]:
+    for name, browsed in cases.items():
+        yield name, _encode(browsed, ignore, channels, most_bytes)
+
+
+def _encode(
+    browsed: BrowsedCase, ignore: int | None, channels: tuple[str, ...], most_bytes: int
+) -> bytes:
+    if browsed.case is None:
+        return encode_problem("The case is not in the raw data set any more.")
+    files = {str(number): mask.path for number, mask in enumerate(browsed.masks)}
+    try:
+        found = read_volumes(browsed.case, files, most_bytes)
+    except UnreadableFileError as error:
+        return encode_problem(f"{error}.")
+    masks = [
+        Mask(mask.model, found.predictions[number], mask.seed, mask.dice)
+        for number, mask in zip(files, browsed.masks, strict=True)
+        if number in found.predictions
+    ]
+    data = CaseData(
+        channels=_channels(found, channels),
+        reference=found.reference,
+        masks=masks,
+        spacing=found.spacing,
+        letters=AXIS_LETTERS if found.oriented else (),
+        notes=tuple(_notes(found, browsed)),
+        ignore=ignore,
+    )
+    return encode_case(data)
+
+
+def _channels(found: CaseVolumes, names: tuple[str, ...]) -> list[Channel]:
+    made: list[Channel] = []
+    for number, values in enumerate(found.channels):
+        name = names[number] if number < len(names) else f"channel {number}"
+        if values.ndim == found.reference.ndim:
+            made.append(Channel(name, values))
+        elif (values == values[..., :1]).all():  # a grey image saved with colours
+            made.append(Channel("grey values", values[..., 0]))
+        elif values.dtype == np.uint8:
+            made.append(Channel("colours", values, colours=True))
+        else:
+            made += [
+                Channel(colour, values[..., i]) for i, colour in enumerate(("red", "green", "blue"))
+            ]
+    return made
+
+
+def _notes(found: CaseVolumes, browsed: BrowsedCase) -> Iterator[str]:
+    if found.problem:
+        yield f"The image cannot be shown: {found.problem}."
+    missing = [m.model for i, m in enumerate(browsed.masks) if str(i) not in found.predictions]
+    if missing:
+        yield f"There is no segmentation file of {listed(dict.fromkeys(missing))}."
+    if max(found.steps, default=1) > 1:
+        kept = " x ".join(map(str, found.steps))
+        yield (
+            f"Too large for a page: one voxel in {kept} is shown, so that small objects may be "
+            "missing here. Scores are those of all voxels."
+        )
+    if found.oriented and found.tilt > _TILTED:
+        yield (
+            f"The volume is tilted by {found.tilt:.0f} degrees against the axes of the body; its "
+            "slices are shown as stored, and letters name the nearest direction."
+        )
