@@ -7,6 +7,7 @@ import pytest
 from model_comparisons import BETTER, changed
 from umamba.comparison.records import (
     Interval,
+    Repeats,
 )
 from umamba.comparison.statistics.verdicts import Unit, outcome, verdict
 
@@ -71,6 +72,24 @@ def test_fewer_than_three_folds_say_nothing_of_other_training_data() -> None:
     assert verdict(two, DICE).endswith("), for the training data of these 2 folds")
     one = replace(BETTER, fold_test=replace(BETTER.fold_test, n_folds=1))
     assert verdict(one, DICE).endswith("), for the training data of this fold")
+
+
+@pytest.mark.parametrize(
+    ("repeats", "counted", "reservation"),
+    [
+        ("folds", "3 against 2 folds", ""),
+        ("trainings", "3 against 2 trainings", ", for these training data"),
+        ("ensembles", "3 against 2 ensembles", ", for these training data"),
+    ],
+)
+def test_what_is_repeated_on_a_test_set(repeats: Repeats, counted: str, reservation: str) -> None:
+    comparison = replace(BETTER, repeats=repeats, n_seeds=3)
+    said = verdict(comparison, DICE)
+    assert said.endswith(f"n = 64 cases, {counted}){reservation}")
+    once = replace(comparison.difference, includes_seed_variance=False)
+    alone = verdict(replace(comparison, difference=once, n_seeds=1, n_baseline_seeds=1), DICE)
+    why = "each model has only one ensemble" if repeats == "ensembles" else "no training was"
+    assert f"no verdict on the models, as {why}" in alone
 
 
 def test_cases_that_belong_together_are_counted() -> None:

@@ -9,8 +9,9 @@ import numpy as np
 import SimpleITK
 
 from plans_factory import stock_plans
-from umamba.comparison.runs.cells import evaluate_training, read_cell, training_command
+from umamba.comparison.runs.cells import Cell, evaluate_training, read_cell, training_command
 from umamba.comparison.runs.collecting import Outcome
+from umamba.comparison.runs.external_tasks import predict_and_evaluate
 from umamba.errors import UMambaError
 from umamba.executors.jobs import Event, Job
 from umamba.nnunet.checkpoints.files import write_checkpoint
@@ -112,6 +113,8 @@ class FakeExecutor:
         jobs: The jobs that train.
         commands: What each of them runs.
         evaluating: Names of the jobs that only evaluate.
+        predictions: What predicts a test set.
+        unpredictable: Cases of the test set that cannot be predicted.
     """
 
     def __init__(
@@ -121,6 +124,8 @@ class FakeExecutor:
         self.jobs: list[Job] = []
         self.commands: list[Sequence[str]] = []
         self.evaluating: list[str] = []
+        self.predictions: list[Sequence[str]] = []
+        self.unpredictable: Sequence[str] = ()
 
     def run(self, jobs: Sequence[Job], stop: StopRequest) -> Generator[Event, None, None]:
         for job in jobs:
@@ -148,13 +153,33 @@ class FakeExecutor:
             if command:
                 self._train(command, "checkpoint_final.pth")
             try:
-                evaluate_training(cell.evaluation)
+                self._evaluate(cell)
             except UMambaError as error:
                 line = str(error).splitlines()[0]
                 job.log.write_text(f"umamba cell: {line}\n")
                 yield Event(job, "ended", 2)
             else:
                 yield Event(job, "ended", 0)
+
+    def _evaluate(self, cell: Cell) -> None:
+        if cell.evaluation is not None:
+            evaluate_training(cell.evaluation)
+        if cell.external is not None:
+            predict_and_evaluate(cell.external, self._predict)
+
+    def _predict(self, command: Sequence[str]) -> int:
+        """Predict a test set, the better the more folds do; a mask that is there stays."""
+        self.predictions.append(command)
+        output, folds = Path(option(command, "-o")), command[command.index("-f") + 1 :]
+        n_folds = folds.index("-device")
+        for image in sorted(Path(option(command, "-i")).iterdir()):
+            case = image.name.removesuffix("_0000.nii.gz")
+            if case in self.unpredictable:
+                return 1
+            if not (output / f"{case}.nii.gz").exists():
+                is_better = "nnUNetUMamba" in option(command, "-m") or n_folds > 1
+                write_mask(output / f"{case}.nii.gz", shift=1 if is_better else 2)
+        return 0
 
     def _train(self, command: Sequence[str], name: str) -> None:
         model = f"nnUNetTrainerUMamba__{option(command, '-p')}__{command[2]}"

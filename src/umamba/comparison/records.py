@@ -19,12 +19,15 @@ __all__ = [
     "ModelSummary",
     "RankStability",
     "Rate",
+    "Repeats",
     "VariancePart",
     "VolumeAgreement",
 ]
 
 ALPHA = 0.05
 POWER = 0.8
+
+Repeats = Literal["trainings per fold", "folds", "trainings", "ensembles"]
 
 MarginOutcome = Literal[
     "superior by the margin",
@@ -171,6 +174,8 @@ class ModelComparison:
         smallest_detectable_difference: The mean difference that these numbers of cases and
             trainings show with a probability of 80 %, in a two-sided test at 5 % divided by
             `n_comparisons` (Bloom 1995); nan if no result could be significant.
+        repeats: The repetitions that `n_seeds` counts. On a test set, which every training
+            predicts, they are the folds (means over their seeds), the trainings, or the ensembles.
     """
 
     model: str
@@ -197,6 +202,7 @@ class ModelComparison:
     rank_biserial: float
     cohen_d_z: float
     smallest_detectable_difference: float
+    repeats: Repeats = "trainings per fold"
 
     @property
     def enough_cases(self) -> bool:

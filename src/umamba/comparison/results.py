@@ -6,7 +6,7 @@
 import dataclasses
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain, repeat
@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 from msgspec import inspect
 
+from umamba.comparison.external_records import ExternalTest
 from umamba.comparison.learning_records import Dynamics
 from umamba.comparison.presentation import as_data_frame, as_html
 from umamba.comparison.records import MetricStatistics
@@ -25,6 +26,7 @@ from umamba.comparison.rows import (
     ComparedDataset,
     ComparedModel,
     Cost,
+    EnsembleRow,
     LearningCurve,
     ObjectRow,
     Training,
@@ -128,6 +130,7 @@ class Results:
             `object_f1_small`; for labels predicted but not there, and labels there but not
             predicted, they are `false_alarm` and `missed`.
         verdicts: A sentence on each model: what Dice shows.
+        test: The external test; `None` if none was asked for.
     """
 
     dataset: ComparedDataset
@@ -141,6 +144,7 @@ class Results:
     dynamics: dict[str, Dynamics] = field(default_factory=dict)
     statistics: dict[str, MetricStatistics] = field(default_factory=dict)
     verdicts: dict[str, str] = field(default_factory=dict)
+    test: ExternalTest | None = None
 
     @property
     def model_names(self) -> list[str]:
@@ -166,6 +170,15 @@ class Results:
         """Return the statistics of Dice, by which models are judged."""
         return self.of("dice")
 
+    def on_test_set(self) -> "Results | None":
+        """Return these results with the trainings' cases of the external test as their cases."""
+        if self.test is None:
+            return None
+        statistics = self.test.trainings.statistics
+        return dataclasses.replace(
+            self, cases=self.test.cases, instances=(), statistics=statistics, test=None
+        )
+
     def to_pandas(self) -> "pd.DataFrame":
         """Return the metrics of all cases as a table.
 
@@ -185,10 +198,13 @@ class Results:
 
     def case_rows(self) -> list[dict[str, Any]]:
         """Return a row per training, case and label, with `case_columns`."""
+        return self._rows_of(self.cases)
+
+    def _rows_of(self, rows: Iterable[CaseRow | EnsembleRow]) -> list[dict[str, Any]]:
         return [
             {
                 "model": row.model,
-                "fold": row.fold,
+                "fold": getattr(row, "fold", None),
                 "seed": row.seed,
                 "case": row.case,
                 "label": row.label,
@@ -196,7 +212,26 @@ class Results:
                 "surface": self.settings.evaluation.surface,
                 "empty": row.empty,
             }
-            for row in self.cases
+            for row in rows
+        ]
+
+    def test_columns(self) -> tuple[str, ...]:
+        """Return the columns of `test_cases.csv`."""
+        return ("predicted_by", *self.case_columns())
+
+    def test_rows(self) -> list[dict[str, Any]]:
+        """Return a row per training or ensemble, case and label of the external test.
+
+        The `fold` of an ensemble lists its folds.
+        """
+        test, of_trainings = self.test, self.on_test_set()
+        if test is None or of_trainings is None:
+            return []
+        folds = ["-".join(map(str, row.folds)) for row in test.ensemble_cases]
+        ensembles = zip(self._rows_of(test.ensemble_cases), folds, strict=True)
+        return [
+            *({"predicted_by": "training", **row} for row in of_trainings.case_rows()),
+            *({"predicted_by": "ensemble", **row, "fold": fold} for row, fold in ensembles),
         ]
 
     def _repr_html_(self) -> str:

@@ -10,6 +10,8 @@ __all__ = [
     "ComparedDataset",
     "ComparedModel",
     "Cost",
+    "Ensemble",
+    "EnsembleRow",
     "LearningCurve",
     "ObjectRow",
     "Training",
@@ -82,8 +84,8 @@ class TrainingRow(_OfTraining):
 
 
 @dataclass(frozen=True)
-class CaseRow(_OfTraining):
-    """The metrics of a label in a validation case.
+class _Scored:
+    """The metrics of a label in a case.
 
     Attributes:
         case: Name of the case.
@@ -100,6 +102,39 @@ class CaseRow(_OfTraining):
     empty: Literal["reference", "prediction", "both"] | None
     reference_volume: float
     prediction_volume: float
+
+
+@dataclass(frozen=True)
+class CaseRow(_Scored, _OfTraining):
+    """The metrics of a label in a case that a training predicted."""
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """The trainings of a model from one seed, which predict together.
+
+    Attributes:
+        model: Name of the model.
+        folds: Folds of the trainings, in order.
+        seed: Their seed.
+    """
+
+    model: str
+    folds: tuple[int, ...]
+    seed: int
+
+    @property
+    def trainings(self) -> tuple[Training, ...]:
+        """The trainings that predict."""
+        return tuple(Training(self.model, fold, self.seed) for fold in self.folds)
+
+    def __str__(self) -> str:
+        return f"{self.model}_folds{'-'.join(map(str, self.folds))}_seed{self.seed}"
+
+
+@dataclass(frozen=True)
+class EnsembleRow(_Scored, Ensemble):
+    """The metrics of a label in a case that an ensemble predicted."""
 
 
 @dataclass(frozen=True)

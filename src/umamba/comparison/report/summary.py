@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from umamba.comparison.report import summary_costs as costs
+from umamba.comparison.report import summary_external as external
 from umamba.comparison.report import summary_notes as notes
 from umamba.comparison.report import summary_tables as tables
 from umamba.comparison.report.gallery import Gallery
@@ -60,6 +61,7 @@ def summarize(
         tables.models_table(results).to_markdown(),
         _figure(figures, "rank_stability"),
         _section("### Models and their controls", tables.controls_table(results)),
+        _external(results),
         _section("### False alarms and misses", tables.detection_table(results)),
         _section("### Subgroups", tables.groups_table(results.dice.groups)),
         _section("### Under other assumptions", tables.sensitivity_table(results)),
@@ -80,10 +82,25 @@ def summarize(
         markdown_list([f"{title}: {says}" for title, says in settings.items()]),
         "## What this does not show",
         markdown_list(notes.limits_texts(results)),
-        "Files: [results.json](results.json), [cases.csv](cases.csv), [models.csv](models.csv), "
-        "[manifest.json](manifest.json).",
+        _files(results),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _external(results: Results) -> str:
+    return _section(
+        "## On the test set",
+        *external.external_tables(results),
+        markdown_list(external.external_verdicts(results)),
+        markdown_list(external.external_notes(results)),
+    )
+
+
+def _files(results: Results) -> str:
+    names = ["results.json", "cases.csv", "models.csv", "manifest.json"]
+    if results.test is not None:
+        names.insert(2, "test_cases.csv")
+    return f"Files: {', '.join(f'[{name}]({name})' for name in names)}."
 
 
 def _verdicts(results: Results) -> str:

@@ -10,10 +10,12 @@ from typing import Any
 
 from umamba import registry
 from umamba.comparison.controls import control_of
+from umamba.comparison.external_records import ExternalTest
 from umamba.comparison.results import Results, ResultsSettings, save_results
-from umamba.comparison.rows import ComparedDataset, ComparedModel, Training, TrainingRow
+from umamba.comparison.rows import CaseRow, ComparedDataset, ComparedModel, Training, TrainingRow
+from umamba.comparison.runs.external_tasks import ensemble_rows, external_task, training_rows
 from umamba.comparison.runs.finished import read_details
-from umamba.comparison.runs.state import Comparison
+from umamba.comparison.runs.state import Comparison, Tester
 from umamba.comparison.statistics.analysis import compared_scores
 from umamba.comparison.training_options import training_options
 from umamba.evaluation.summary import as_csv
@@ -42,7 +44,37 @@ def build_results(comparison: Comparison) -> Results:
         instances=tuple(row for found in details for row in found.instances),
         curves=tuple(found.curve for found in details),
         cost=dict(comparison.costs),
+        test=_external_test(comparison),
     )
+
+
+def _external_test(comparison: Comparison) -> ExternalTest | None:
+    external = comparison.external
+    if external is None:
+        return None
+    named: dict[Tester, dict[str, Any]] = {one: vars(one) for one in comparison.finished}
+    named |= {stock: vars(stock.training) for stock in comparison.stock}
+    cases: list[CaseRow] = []
+    for one, name in named.items():
+        cases += training_rows(name, _tested_rows(comparison, one))
+    return ExternalTest(
+        images=str(external.images),
+        labels=str(external.labels),
+        n_cases=len(external.cases),
+        in_training=external.in_training,
+        untested={str(one): reason for one, reason in comparison.untested.items()},
+        cases=tuple(cases),
+        ensemble_cases=tuple(
+            row
+            for one in comparison.ensembles
+            for row in ensemble_rows(one, _tested_rows(comparison, one))
+        ),
+    )
+
+
+def _tested_rows(comparison: Comparison, one: Tester) -> list[dict[str, Any]]:
+    task = external_task(comparison, one) if one in comparison.tested else None
+    return (task.recall() or []) if task else []
 
 
 def _settings(comparison: Comparison) -> ResultsSettings:
@@ -114,7 +146,7 @@ def _evaluated(comparison: Comparison) -> Iterator[tuple[Training, Path]]:
 
 
 def write_results(output: Path, results: Results, manifest: Mapping[str, Any]) -> None:
-    """Write `results.json`, `manifest.json`, `cases.csv` and `models.csv`, each atomically.
+    """Write `results.json`, `manifest.json` and the tables, each atomically.
 
     Args:
         output: The folder of results.
@@ -127,6 +159,9 @@ def write_results(output: Path, results: Results, manifest: Mapping[str, Any]) -
     save_results(output / "results.json", results)
     write_whole(output / "manifest.json", json.dumps(manifest, indent=2, allow_nan=False) + "\n")
     write_whole(output / "cases.csv", as_csv(results.case_columns(), results.case_rows()))
+    if results.test is not None:
+        rows = results.test_rows()
+        write_whole(output / "test_cases.csv", as_csv(results.test_columns(), rows))
     models = [_model_row(results, model) for model in results.models]
     write_whole(output / "models.csv", as_csv(list(models[0]), models))
 

@@ -99,7 +99,17 @@ def asked_by(
         evaluation=EvaluationSettings(**request.metric_settings()),
         analysis=_analysis(request),
         trust_plans=request.trust_plans,
+        test=_test_set(request),
     )
+
+
+def _test_set(request: CompareRequest) -> tuple[Path, Path] | None:
+    if request.test_images is None or request.test_labels is None:
+        return None
+    images, labels = (
+        Path(folder).expanduser().resolve() for folder in (request.test_images, request.test_labels)
+    )
+    return images, labels
 
 
 def _analysis(request: CompareRequest) -> AnalysisSettings:

@@ -14,6 +14,7 @@ import msgspec
 from umamba.comparison.rows import Training
 from umamba.comparison.runs.budget import Length
 from umamba.comparison.runs.evaluated import evaluate_predictions
+from umamba.comparison.runs.external_tasks import ExternalTask
 from umamba.comparison.runs.finished import Finished, read_finished, recall_finished
 from umamba.comparison.runs.training_states import inspect_training
 from umamba.errors import UMambaError
@@ -80,15 +81,17 @@ class CellTraining:
 
 @dataclass(frozen=True)
 class Cell:
-    """A training to finish and evaluate, or a finished one to evaluate.
+    """A training to finish and evaluate, or a finished one to evaluate, or an ensemble to test.
 
     Attributes:
-        evaluation: Its evaluation.
+        evaluation: The evaluation of its validation cases; `None` for an ensemble.
         trained: Its training; `None` if another program has trained it.
+        external: Its test on another data set; `None` if there is none.
     """
 
-    evaluation: EvaluationTask
+    evaluation: EvaluationTask | None
     trained: CellTraining | None = None
+    external: ExternalTask | None = None
 
 
 def write_cell(file: Path, cell: Cell) -> None:
@@ -127,7 +130,7 @@ def training_command(cell: Cell) -> tuple[tuple[str, ...] | None, tuple[int, int
         UMambaError: If the folder holds another training.
     """
     todo, trained = cell.evaluation, cell.trained
-    if trained is None:
+    if trained is None or todo is None:
         return None, (0, 0)
     state = inspect_training(
         todo.folder,

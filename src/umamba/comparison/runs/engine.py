@@ -2,22 +2,29 @@
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import replace
 
 from umamba.comparison.results import Results
-from umamba.comparison.rows import Training
+from umamba.comparison.rows import Ensemble, Training
 from umamba.comparison.runs.collecting import Collector, Outcome, publish, publish_interim
 from umamba.comparison.runs.existing import StockTraining
+from umamba.comparison.runs.external_tasks import external_task
 from umamba.comparison.runs.finished import Finished
 from umamba.comparison.runs.opening import comparing
-from umamba.comparison.runs.preparing import evaluation_of, jobs_of, stock_trainings, write_cells
+from umamba.comparison.runs.preparing import (
+    ensemble_jobs_of,
+    evaluation_of,
+    jobs_of,
+    stock_trainings,
+    write_cells,
+)
 from umamba.comparison.runs.provenance import describe_run
-from umamba.comparison.runs.state import Comparison
+from umamba.comparison.runs.state import Comparison, Tester
 from umamba.comparison.runs.training_states import TrainingState
 from umamba.errors import ResumableInterruptError, UMambaError
-from umamba.executors.jobs import Event, Executor, why_it_failed
+from umamba.executors.jobs import Event, Executor, Job, why_it_failed
 from umamba.system.atomic_files import make_folder, write_whole
 from umamba.system.interruption import StopRequest
 
@@ -90,20 +97,27 @@ class _Run:
             finished = evaluation_of(comparison, stock).recall()
             if finished is not None:
                 self._take_in(stock, finished)
+            task = external_task(comparison, stock)
+            if task is not None and task.recall() is not None:
+                comparison.tested.add(stock)
         self.listener(comparison, None)
 
     def train(self, executor: Executor) -> None:
-        """Run the jobs, and collect their outcomes."""
-        jobs = jobs_of(self.comparison)
+        """Run the jobs, and collect their outcomes; ensembles need all trainings of a model."""
+        self._have_done(executor, jobs_of(self.comparison))
+        if not self._is_stopped():
+            self._have_done(executor, ensemble_jobs_of(self.comparison))
+        while self.collector.is_busy and self.stop.reason() is None:
+            self.collector.poll()
+            time.sleep(_POLL_SECONDS)
+
+    def _have_done(self, executor: Executor, jobs: Mapping[Job, Tester]) -> None:
         write_cells(self.comparison, jobs.values())
         with closing(executor.run(list(jobs), self.stop)) as events:
             for event in events:
                 self._take_note(jobs[event.job], event)
                 self.collector.poll()
                 self._publish_now_and_then()
-        while self.collector.is_busy and self.stop.reason() is None:
-            self.collector.poll()
-            time.sleep(_POLL_SECONDS)
 
     def finish(self) -> Results:
         """Write the results so far, and return them.
@@ -163,7 +177,11 @@ class _Run:
 
         self.collector.submit(note, publish_interim, _copy(self.comparison), self._manifest)
 
-    def _take_note(self, training: Training | StockTraining, event: Event) -> None:
+    def _take_note(self, training: Tester, event: Event) -> None:
+        if event.kind == "ended":
+            self._conclude_test(training, event)
+        if isinstance(training, Ensemble):
+            return
         if isinstance(training, StockTraining):
             if event.kind == "ended":
                 self._conclude_stock(training, event)
@@ -187,6 +205,21 @@ class _Run:
             comparison.states[training] = TrainingState("interrupted")
         else:
             self._fail(training, why_it_failed(event))
+
+    def _conclude_test(self, tester: Tester, event: Event) -> None:
+        """Note whether a training or an ensemble has predicted the test set."""
+        task = external_task(self.comparison, tester)
+        if task is None:
+            return
+        if task.recall() is not None:
+            self.comparison.tested.add(tester)
+            self.comparison.untested.pop(tester, None)
+        elif event.exit_code in _INTERRUPTED:
+            self.interrupted = True
+        elif not self._is_stopped():
+            reason = why_it_failed(event)
+            self.comparison.untested[tester] = reason
+            sys.stderr.write(f"{tester} is not tested: {reason} (log in {event.job.log})\n")
 
     def _conclude_stock(self, training: StockTraining, event: Event) -> None:
         finished = evaluation_of(self.comparison, training).recall()
@@ -213,5 +246,11 @@ class _Run:
 
 def _copy(comparison: Comparison) -> Comparison:
     """Return the present state of a comparison."""
-    states, finished = dict(comparison.states), dict(comparison.finished)
-    return replace(comparison, states=states, finished=finished, stock=dict(comparison.stock))
+    return replace(
+        comparison,
+        states=dict(comparison.states),
+        finished=dict(comparison.finished),
+        stock=dict(comparison.stock),
+        tested=set(comparison.tested),
+        untested=dict(comparison.untested),
+    )

@@ -12,6 +12,8 @@ from umamba.comparison.runs.budget import Length
 from umamba.comparison.runs.case_tables import check_cases
 from umamba.comparison.runs.cost import estimate_costs, measure_costs, seconds_with_validation
 from umamba.comparison.runs.evaluated import size_cut_points
+from umamba.comparison.runs.external import find_external, record_external
+from umamba.comparison.runs.external_tasks import external_task
 from umamba.comparison.runs.finished import file_marks, recall_finished
 from umamba.comparison.runs.planning import (
     ComparisonRequest,
@@ -28,7 +30,7 @@ from umamba.comparison.runs.settings import (
     read_lengths,
     write_settings,
 )
-from umamba.comparison.runs.state import Comparison
+from umamba.comparison.runs.state import Comparison, Tester
 from umamba.comparison.runs.training_states import (
     TrainingState,
     check_length,
@@ -155,6 +157,8 @@ def _open(
     # The claim on the folder comes before anything else in it.
     write_settings(comparison.request, source.dataset, source.configuration)
     comparison.request = request = _with_cut_points(comparison)
+    if comparison.external is not None:
+        comparison.external = record_external(comparison.external, request, source, paths)
     cache = request.output / _COST
     if elsewhere:
         costs = estimate_costs(comparison.planned, request.device, n_threads, cache)
@@ -176,20 +180,23 @@ def _plan(request: ComparisonRequest, source: Source, paths: Paths) -> Compariso
         msg = f"--baseline {request.baseline} is not among the compared models; give one of {known}"
         raise UMambaError(msg)
     cases = validation_cases(source, request.folds, paths)
-    comparison = Comparison(request, paths, planned, cases)
+    external = find_external(request, source)
+    comparison = Comparison(request, paths, planned, cases, external=external)
     _check_tables(comparison)  # before hours of preprocessing, if the splits exist already
     return comparison
 
 
 def _check_tables(comparison: Comparison) -> None:
     """Check clusters and groups against the cases, if the cases are known."""
+    tested = comparison.external.case_ids if comparison.external else frozenset()
     compared = frozenset().union(*comparison.cases.values())
     ending = comparison.planned.source.file_ending
     known = compared | {
         file.name.removesuffix(ending) for file in comparison.references.glob(f"*{ending}")
     }
-    analysis = comparison.request.analysis
+    analysis, known = comparison.request.analysis, known | tested
     if compared:
+        compared |= tested
         check_cases("--clusters", analysis.clusters, compared, known)
         check_cases("--groups", analysis.groups, compared, known)
 
@@ -226,6 +233,11 @@ def _inspect_all(comparison: Comparison) -> None:
     comparison.evaluated_as = {fold: _evaluated_as(comparison, fold) for fold in folds}
     for training in comparison.trainings:
         comparison.states[training] = _inspect(comparison, training)
+    testers: list[Tester] = [*comparison.finished, *comparison.ensembles]
+    for one in testers:
+        task = external_task(comparison, one)
+        if task is not None and task.recall() is not None:
+            comparison.tested.add(one)
 
 
 def _evaluated_as(comparison: Comparison, fold: int) -> Mapping[str, Any]:

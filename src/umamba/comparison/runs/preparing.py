@@ -2,14 +2,22 @@
 
 from collections.abc import Iterable, Iterator
 
-from umamba.comparison.rows import Training
+from umamba.comparison.rows import Ensemble, Training
 from umamba.comparison.runs.cells import Cell, CellTraining, EvaluationTask, write_cell
 from umamba.comparison.runs.estimates import hours_of
 from umamba.comparison.runs.existing import StockTraining, find_stock_trainings
-from umamba.comparison.runs.state import Comparison
+from umamba.comparison.runs.external_tasks import external_task
+from umamba.comparison.runs.state import Comparison, Tester
 from umamba.executors.jobs import Job, Resources
 
-__all__ = ["evaluation_of", "jobs_of", "needs_of", "stock_trainings", "write_cells"]
+__all__ = [
+    "ensemble_jobs_of",
+    "evaluation_of",
+    "jobs_of",
+    "needs_of",
+    "stock_trainings",
+    "write_cells",
+]
 
 _GIB = 2**30
 _MARGIN = 1.5
@@ -41,28 +49,35 @@ def evaluation_of(comparison: Comparison, training: Training | StockTraining) ->
     )
 
 
-def jobs_of(comparison: Comparison) -> dict[Job, Training | StockTraining]:
+def jobs_of(comparison: Comparison) -> dict[Job, Tester]:
     """Return a job for each cell that this call finishes; nothing is written."""
     stock = (
         training
         for training in stock_trainings(comparison)
-        if evaluation_of(comparison, training).recall() is None
+        if comparison.lacks_test(training) or evaluation_of(comparison, training).recall() is None
     )
     undone: list[Training | StockTraining] = [*stock, *comparison.undone]
     return {_job(comparison, training): training for training in undone}
 
 
-def write_cells(comparison: Comparison, trainings: Iterable[Training | StockTraining]) -> None:
-    """Write what the jobs of some trainings read.
+def ensemble_jobs_of(comparison: Comparison) -> dict[Job, Tester]:
+    """Return a job for each ensemble that has yet to predict the test set."""
+    return {
+        _job(comparison, one): one for one in comparison.ensembles if comparison.lacks_test(one)
+    }
+
+
+def write_cells(comparison: Comparison, testers: Iterable[Tester]) -> None:
+    """Write what the jobs of some trainings or ensembles read.
 
     Raises:
         UMambaError: If a file cannot be written.
     """
-    for training in trainings:
-        write_cell(comparison.cell(str(training)), _cell(comparison, training))
+    for one in testers:
+        write_cell(comparison.cell(str(one)), _cell(comparison, one))
 
 
-def _job(comparison: Comparison, training: Training | StockTraining) -> Job:
+def _job(comparison: Comparison, training: Tester) -> Job:
     name = str(training)
     command = ("cell", str(comparison.cell(name)))
     return Job(name, command, comparison.log(name), needs_of(comparison, training.model))
@@ -84,13 +99,15 @@ def needs_of(comparison: Comparison, model: str) -> Resources:
     )
 
 
-def _cell(comparison: Comparison, training: Training | StockTraining) -> Cell:
-    trained = None
+def _cell(comparison: Comparison, training: Tester) -> Cell:
+    trained, external = None, external_task(comparison, training)
+    if isinstance(training, Ensemble):
+        return Cell(None, external=external)
     if isinstance(training, Training):
         length = comparison.lengths[training.model]
         command, mirroring = _command(comparison, training), comparison.request.mirroring
         trained = CellTraining(training, length, command, mirroring)
-    return Cell(evaluation_of(comparison, training), trained)
+    return Cell(evaluation_of(comparison, training), trained, external)
 
 
 def _command(comparison: Comparison, training: Training) -> tuple[str, ...]:

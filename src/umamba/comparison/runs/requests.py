@@ -28,6 +28,9 @@ Folder = str | Path
 _STATISTICS = Section(
     "statistics", "these apply to this call: if they change, the statistics are computed again"
 )
+_TEST = Section(
+    "test set", "a second data set with the same channels and labels; later calls keep it"
+)
 
 
 def _budget(given: str | Budget) -> Budget:
@@ -128,6 +131,25 @@ class CompareRequest(MetricRequest, ExecutorRequest):
             section=_STATISTICS,
         ),
     )
+    test_images: Folder | None = field(
+        default=None,
+        metadata=option(
+            "images of a test set, named as for `umamba predict`: every training predicts them, "
+            "and so does the ensemble of each model's folds; they are evaluated apart",
+            check=folder_or_file,
+            metavar="DIR",
+            section=_TEST,
+        ),
+    )
+    test_labels: Folder | None = field(
+        default=None,
+        metadata=option(
+            "masks of the test set, one per case",
+            check=folder_or_file,
+            metavar="DIR",
+            section=_TEST,
+        ),
+    )
     clusters: Folder | None = field(default=None, metadata=clusters_option(_STATISTICS))
     groups: Folder | None = field(default=None, metadata=groups_option(_STATISTICS))
     stage: Folder | None = field(default=None, metadata=STAGE)
@@ -144,3 +166,14 @@ class CompareRequest(MetricRequest, ExecutorRequest):
     )
     trust_plans: bool = field(default=False, metadata=TRUST)
     paths: Paths = field(default=Paths(), metadata=path_options())
+
+    def __post_init__(self) -> None:
+        """Check every value, and that a test set has images and masks.
+
+        Raises:
+            UMambaError: If a value is not allowed, or does not go with another.
+        """
+        super().__post_init__()
+        if (self.test_images is None) != (self.test_labels is None):
+            msg = "a test set needs both --test-images and --test-labels"
+            raise UMambaError(msg)

@@ -6,15 +6,18 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from umamba.comparison.rows import Cost, Training
+from umamba.comparison.rows import Cost, Ensemble, Training
 from umamba.comparison.runs.budget import Length
 from umamba.comparison.runs.existing import StockTraining
+from umamba.comparison.runs.external import ExternalSet
 from umamba.comparison.runs.finished import Finished
 from umamba.comparison.runs.planning import ComparisonRequest, Planned
 from umamba.comparison.runs.training_states import TrainingState
 from umamba.nnunet.paths import Paths
 
-__all__ = ["Comparison"]
+__all__ = ["Comparison", "Tester"]
+
+Tester = Training | StockTraining | Ensemble  # what predicts a test set
 
 
 @dataclass
@@ -32,6 +35,9 @@ class Comparison:
         states: State of each training.
         finished: Summaries of finished trainings.
         stock: Trainings of stock nnU-Net that are taken in, with their summaries.
+        external: The test set; `None` if there is none.
+        tested: The trainings and ensembles whose predictions of the test set are evaluated.
+        untested: Reasons why others are not, as far as somebody tried.
     """
 
     request: ComparisonRequest
@@ -44,6 +50,9 @@ class Comparison:
     states: dict[Training, TrainingState] = field(default_factory=dict)
     finished: dict[Training, Finished] = field(default_factory=dict)
     stock: dict[StockTraining, Finished] = field(default_factory=dict)
+    external: ExternalSet | None = None
+    tested: set[Tester] = field(default_factory=set)
+    untested: dict[Tester, str] = field(default_factory=dict)
 
     @property
     def trainings(self) -> list[Training]:
@@ -73,8 +82,30 @@ class Comparison:
             training
             for training, state in self.states.items()
             if (state.status == "done" and training not in self.finished)
-            or (state.status != "done" and training in asked)
+            or (training in asked and (state.status != "done" or self.lacks_test(training)))
         ]
+
+    @property
+    def ensembles(self) -> list[Ensemble]:
+        """Return the ensembles that can predict: of all folds of a model's seed, two or more."""
+        folds: dict[tuple[str, int], list[int]] = {}
+        undone = set()
+        for training in self.trainings:
+            if training.seed is None:
+                continue
+            name = (training.model, training.seed)
+            folds.setdefault(name, []).append(training.fold)
+            if training not in self.finished:
+                undone.add(name)
+        return [
+            Ensemble(model, tuple(sorted(found)), seed)
+            for (model, seed), found in folds.items()
+            if len(found) > 1 and (model, seed) not in undone
+        ]
+
+    def lacks_test(self, tester: Tester) -> bool:
+        """Return whether a training or an ensemble has yet to predict the test set."""
+        return self.external is not None and tester not in self.tested
 
     @property
     def baseline(self) -> str:

@@ -3,12 +3,15 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
+from umamba.comparison.external_records import ExternalTest, Judged
 from umamba.comparison.learning_records import Dynamics
-from umamba.comparison.records import MetricStatistics, ModelComparison
+from umamba.comparison.records import MetricStatistics, ModelComparison, Repeats
 from umamba.comparison.results import Results
-from umamba.comparison.rows import CaseRow, ObjectRow
+from umamba.comparison.rows import CaseRow, EnsembleRow, ObjectRow, Training, TrainingRow
 from umamba.comparison.statistics.agreement import volume_agreement
+from umamba.comparison.statistics.crossed import crossed_scores, repeats_of
 from umamba.comparison.statistics.detection import KINDS, detection_scores, rates, with_rates
 from umamba.comparison.statistics.dynamics import learning_dynamics
 from umamba.comparison.statistics.models import compare_with_each
@@ -52,20 +55,71 @@ def analyse(results: Results) -> Results:
     Returns:
         The same results with `dynamics`, `statistics` and `verdicts`.
     """
-    structure = _structure(results)
-    statistics = {
-        metric: _statistics(results, metric, scores, structure)
-        for metric, scores in scores_by_metric(results).items()
-    }
-    for kind in KINDS:
-        scores, parts = detection_scores(results.cases, results.compared, kind, structure)
-        if scores:
-            statistics[kind] = _rate_statistics(results, scores, parts)
+    statistics = _all_statistics(results, _structure(results))
     return replace(
         results,
         dynamics=_dynamics(results),
         statistics=statistics,
         verdicts=_verdicts(statistics),
+        test=_analyse_test(results),
+    )
+
+
+def _all_statistics(
+    results: Results, structure: Structure, repeats: Repeats = "trainings per fold"
+) -> dict[str, MetricStatistics]:
+    """Return the statistics of all metrics, and of false alarms and misses."""
+    question = replace(_question(results, higher=None), repeats=repeats)
+    statistics = {
+        metric: _statistics(results, metric, scores, question, structure)
+        for metric, scores in scores_by_metric(results).items()
+    }
+    for kind in KINDS:
+        scores, parts = detection_scores(results.cases, results.compared, kind, structure)
+        if scores:
+            statistics[kind] = _rate_statistics(scores, question, parts)
+    return statistics
+
+
+def _analyse_test(results: Results) -> ExternalTest | None:
+    """Judge the predictions of a test set: those of trainings, and those of ensembles."""
+    test, of_trainings = results.test, results.on_test_set()
+    if test is None or of_trainings is None:
+        return None
+    rows, trainings = test.ensemble_cases, {}
+    for row in rows:
+        training = Training(row.model, 0, row.seed)
+        trainings[training] = _of_ensemble(training)
+    cases = tuple(CaseRow(**{**_without_folds(row), "fold": 0}) for row in rows)
+    of_ensembles = replace(of_trainings, cases=cases, trainings=tuple(trainings.values()))
+    repeats = repeats_of(row.fold for row in test.cases)
+    structure = Structure(results.settings.analysis.clusters)
+    return replace(
+        test,
+        trainings=_judged(_all_statistics(of_trainings, structure, repeats)),
+        ensembles=_judged(_all_statistics(of_ensembles, structure, "ensembles")),
+    )
+
+
+def _judged(statistics: dict[str, MetricStatistics]) -> Judged:
+    return Judged(statistics, _verdicts(statistics))
+
+
+def _without_folds(row: EnsembleRow) -> dict[str, Any]:
+    return {name: value for name, value in vars(row).items() if name != "folds"}
+
+
+def _of_ensemble(training: Training) -> TrainingRow:
+    return TrainingRow(
+        **vars(training),
+        status="done",
+        reason=None,
+        seeds=None,
+        folder="",
+        source="compare",
+        train_hours=None,
+        epochs=0,
+        compared=True,
     )
 
 
@@ -104,17 +158,22 @@ def models_with_shared_seeds(results: Results) -> list[str]:
 
 
 def _statistics(
-    results: Results, metric: str, scores: Sequence[CaseScore], structure: Structure
+    results: Results,
+    metric: str,
+    scores: Sequence[CaseScore],
+    asked: Question,
+    structure: Structure,
 ) -> MetricStatistics:
     settings, is_known = results.settings.analysis, metric in METRICS
     margin = settings.margin if metric == _VERDICT_METRIC else None
     question = replace(
-        _question(results, higher=METRICS[metric].higher_is_better if is_known else True),
+        asked,
+        higher_is_better=METRICS[metric].higher_is_better if is_known else True,
         groups=settings.groups if is_known else {},
         margin=None if margin is None else margin / DICE_POINTS.factor,
         cost=results.cost,
     )
-    found = compare_scores(scores, question, structure)
+    found = _compared(scores, question, structure)
     if metric == VOLUME_BIAS.name:
         agreement = volume_agreement(results.cases, results.compared, settings.clusters)
         found = replace(found, agreement=agreement)
@@ -125,10 +184,19 @@ def _question(results: Results, *, higher: bool | None) -> Question:
     return Question(results.model_names, results.settings.baseline, higher)
 
 
-def _rate_statistics(
-    results: Results, scores: Sequence[CaseScore], structure: Structure
+def _compared(
+    scores: Sequence[CaseScore], question: Question, structure: Structure
 ) -> MetricStatistics:
-    found = compare_scores(scores, _question(results, higher=False), structure)
+    """Compare scores; those of a test set are first given the repetitions that they are."""
+    if question.repeats in ("folds", "trainings"):
+        scores = crossed_scores(scores, question.repeats)
+    return compare_scores(scores, question, structure)
+
+
+def _rate_statistics(
+    scores: Sequence[CaseScore], asked: Question, structure: Structure
+) -> MetricStatistics:
+    found = _compared(scores, replace(asked, higher_is_better=False), structure)
     return replace(
         found,
         comparisons=tuple(with_rates(found.comparisons, found.summaries)),

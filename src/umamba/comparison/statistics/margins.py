@@ -86,7 +86,9 @@ def margin_verdict(judged: Margin, unit: Unit, *, repeated: bool) -> str:
         said += f", the same quality at less cost: {' and '.join(costs)}".replace("%", " %")
     if judged.to_settle and repeated:
         enough = [f"{n} {_SETTLE[name]}" for name, n in judged.to_settle.items() if n is not None]
-        often = " or ".join(enough) if enough else "neither seeds nor folds nor cases alone"
+        of_all = "neither seeds nor folds nor cases alone"
+        alone = of_all if len(judged.to_settle) > 1 else "no number of cases alone"
+        often = " or ".join(enough) if enough else alone
         said += f", which {often} would settle in four of five such comparisons"
     return said
 
@@ -136,6 +138,8 @@ def _to_settle(comparison: ModelComparison, mean: float, margin: float) -> dict[
         "folds": comparison.fold_test.n_folds,
         "cases": comparison.n_cases,
     }
+    if comparison.repeats != "trainings per fold":  # more of them need not be more training data
+        counts = {"cases": comparison.n_cases}
     parts = comparison.difference.parts
     found: dict[str, int | None] = {}
     for name, now in counts.items():

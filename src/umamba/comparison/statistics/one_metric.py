@@ -6,7 +6,7 @@ from itertools import chain
 from statistics import fmean
 
 from umamba.comparison.controls import controls_of
-from umamba.comparison.records import MetricStatistics, ModelComparison
+from umamba.comparison.records import MetricStatistics, ModelComparison, Repeats
 from umamba.comparison.rows import Cost, Training
 from umamba.comparison.statistics.groups import compare_groups
 from umamba.comparison.statistics.margins import against_margin, margin_verdict
@@ -40,6 +40,7 @@ class Question:
         margin: The smallest difference that matters, in the metric's own unit; `None` if none is
             given.
         cost: Cost of each model, as far as known.
+        repeats: The repetitions of a model, as `ModelComparison` names them.
     """
 
     models: Sequence[str]
@@ -48,6 +49,7 @@ class Question:
     groups: Mapping[str, str] = field(default_factory=dict)
     margin: float | None = None
     cost: Mapping[str, Cost] = field(default_factory=dict)
+    repeats: Repeats = "trainings per fold"
 
 
 def compare_scores(
@@ -73,10 +75,15 @@ def compare_scores(
     comparisons: list[ModelComparison] = []
     if question.baseline in scored:
         comparisons = compare_models(scores, question.baseline, structure, higher_is_better=higher)
+    against_controls = compare_with_controls(scores, controls, structure, higher_is_better=higher)
+    baselines, its_controls = (
+        tuple(replace(one, repeats=question.repeats) for one in family)
+        for family in (comparisons, against_controls)
+    )
     found = MetricStatistics(
         summaries=summaries,
-        comparisons=tuple(comparisons),
-        controls=tuple(compare_with_controls(scores, controls, structure, higher_is_better=higher)),
+        comparisons=baselines,
+        controls=its_controls,
         rank_stability=rank_stability(scores, structure, higher_is_better=higher),
     )
     return _with_groups_and_margins(found, scores, question, structure)

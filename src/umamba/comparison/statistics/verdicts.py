@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from umamba.comparison.records import ALPHA, ModelComparison, Rate
+from umamba.comparison.records import ALPHA, ModelComparison, Rate, Repeats
 from umamba.comparison.statistics.detection import Kind
 from umamba.comparison.statistics.variance import FEWEST_FOLDS
 
@@ -23,6 +23,13 @@ _ROUNDING = 1e-9
 _DETECTION: dict[Kind, tuple[str, str]] = {
     "false_alarm": ("false alarms", "a label that is not there"),
     "missed": ("misses", "a label that is there"),
+}
+# What is repeated, in the singular, and what follows its number.
+_REPEATS: dict[Repeats, tuple[str, str]] = {
+    "trainings per fold": ("training", " per fold"),
+    "folds": ("fold", ""),
+    "trainings": ("training", ""),
+    "ensembles": ("ensemble", ""),
 }
 
 Outcome = Literal[
@@ -158,15 +165,23 @@ def _trained_once(comparison: ModelComparison) -> str:
         comparison.baseline: comparison.n_baseline_seeds,
     }
     once = [name for name, count in counts.items() if count == 1]
+    if comparison.repeats == "ensembles":
+        who = once[0] if len(once) == 1 else "each model"
+        return f"{who} has only one ensemble"
     if len(once) == 1:
-        return f"{once[0]} was trained once per fold"
+        per_fold = _REPEATS[comparison.repeats][1]
+        return f"{once[0]} was trained once{per_fold}"
     return "no training was repeated with another seed"
 
 
 def _reservation(comparison: ModelComparison) -> str:
     """Say that fewer than three folds tell nothing about other training data."""
-    n_folds = comparison.fold_test.n_folds
-    if n_folds >= FEWEST_FOLDS or not comparison.difference.includes_seed_variance:
+    n_folds, repeats = comparison.fold_test.n_folds, comparison.repeats
+    if not comparison.difference.includes_seed_variance or repeats == "folds":
+        return ""
+    if repeats != "trainings per fold":
+        return ", for these training data"
+    if n_folds >= FEWEST_FOLDS:
         return ""
     return f", for the training data of {'this fold' if n_folds == 1 else f'these {n_folds} folds'}"
 
@@ -214,7 +229,8 @@ def _interval_and_numbers(ends: list[float], comparison: ModelComparison, unit: 
     low, high = (_number(end, comparison, unit) for end in ends)
     p = max(comparison.p_difference_holm, comparison.p_wilcoxon_holm)
     p_text = "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
-    trainings = _count(comparison.n_baseline_seeds, "training") + " per fold"
+    noun, per_fold = _REPEATS[comparison.repeats]
+    trainings = _count(comparison.n_baseline_seeds, noun) + per_fold
     if comparison.n_seeds != comparison.n_baseline_seeds:
         trainings = f"{comparison.n_seeds} against {trainings}"
     cases = _count(comparison.n_cases, "case")

@@ -1,0 +1,254 @@
+"""A test set: predicted once by every training and ensemble, judged apart, and never exchanged."""
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import SimpleITK
+
+from faked_trainings import (
+    CASES,
+    NAME,
+    FakeExecutor,
+    InlineProcess,
+    option,
+    write_dataset,
+    write_mask,
+)
+from umamba.comparison.report.summary_external import external_notes, external_tables
+from umamba.comparison.results import Results, read_results
+from umamba.comparison.rows import Cost
+from umamba.comparison.runs import collecting, external_tasks, opening
+from umamba.comparison.runs.budget import Budget
+from umamba.comparison.runs.collecting import Collector
+from umamba.comparison.runs.engine import run_comparison
+from umamba.comparison.runs.opening import open_comparison
+from umamba.comparison.runs.planning import ComparisonRequest
+from umamba.comparison.runs.requests import CompareRequest
+from umamba.errors import ComparisonError, ResumableInterruptError, UMambaError
+from umamba.nnunet.paths import Paths
+
+TEST_CASES = [f"other_{number}" for number in range(4)]
+
+
+@pytest.fixture(autouse=True)
+def known_costs(monkeypatch: pytest.MonkeyPatch) -> None:
+    def measure(planned: Any, *_: object) -> dict[str, Cost]:
+        return {model: Cost(10, 20, 30, None, 36.0, 2.0) for model in planned.models}
+
+    monkeypatch.setattr(opening, "measure_costs", measure)
+    monkeypatch.setattr(collecting, "write_report", lambda *_: None)
+
+
+@pytest.fixture
+def unanalysed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the statistics out, which take most of the time."""
+    monkeypatch.setattr(collecting, "analyse", lambda results: results)
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> Paths:
+    for number, case in enumerate(TEST_CASES):
+        write_image(tmp_path / "imagesTest" / f"{case}_0000.nii.gz", number)
+        write_mask(tmp_path / "labelsTest" / f"{case}.nii.gz")
+    return write_dataset(tmp_path)
+
+
+def write_image(path: Path, seed: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    voxels = np.random.default_rng(seed).normal(size=(4, 5, 6)).astype(np.float32)
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(voxels), str(path))
+
+
+def request_for(paths: Paths, **changes: Any) -> ComparisonRequest:
+    root = paths.require("results").parent
+    request = ComparisonRequest(
+        dataset="901",
+        models=("nnunet", "unetpp"),
+        folds=(0, 1),
+        seeds=(0, 1),
+        budget=Budget("epochs", 3.0),
+        output=root / "out",
+        test=(root / "imagesTest", root / "labelsTest"),
+    )
+    return replace(request, **changes)
+
+
+def compare(paths: Paths, executor: FakeExecutor | None = None, **changes: Any) -> Results:
+    comparison = open_comparison(request_for(paths, **changes), paths, dry=False)
+    used = executor or FakeExecutor(paths)
+    run_comparison(comparison, used, lambda *_: None, Collector(make=InlineProcess))
+    return read_results(request_for(paths).output)
+
+
+def test_every_training_and_every_ensemble_predicts_the_test_set(paths: Paths) -> None:
+    executor = FakeExecutor(paths)
+    results = compare(paths, executor)
+    test = results.test
+    assert test is not None
+    # 2 models x 2 seeds x (2 folds, 1 ensemble of them)
+    assert len(executor.predictions) == 12
+    assert len(test.cases) == 2 * 2 * 2 * len(TEST_CASES) * 2
+    assert {(row.folds, row.seed) for row in test.ensemble_cases} == {((0, 1), 0), ((0, 1), 1)}
+    # The small box is 3 wide; it is moved by 2 columns, or by 1 if an ensemble predicts.
+    dice = {r.metrics["dice"] for r in test.cases if (r.model, r.label) == ("nnunet", "small")}
+    assert dice == {1 / 3}
+    ensembles = {r.metrics["dice"] for r in test.ensemble_cases if r.label == "small"}
+    assert ensembles == {2 / 3}
+    (comparison,) = test.trainings.dice.comparisons
+    assert (comparison.model, comparison.n_cases, comparison.repeats) == ("unetpp", 4, "trainings")
+    assert comparison.n_seeds == 4
+    assert "(4 cases in common)" in test.trainings.verdicts["unetpp"]
+    (of_ensembles,) = test.ensembles.dice.comparisons
+    assert (of_ensembles.repeats, of_ensembles.n_seeds) == ("ensembles", 2)
+    assert results.dataset.n_cases == 4  # cross-validation is as without a test set
+    assert all(row.case in CASES for row in results.cases)
+    assert test.in_training is None  # there is no raw data set
+    with (request_for(paths).output / "test_cases.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(test.cases) + len(test.ensemble_cases)
+    assert {(row["predicted_by"], row["fold"]) for row in rows} == {
+        ("training", "0"),
+        ("training", "1"),
+        ("ensemble", "0-1"),
+    }
+    verdicts, means = external_tables(results)
+    assert [row[:2] for row in verdicts.rows] == [("unetpp", "nnunet")]
+    shown = dict(zip(means.header, means.rows[1], strict=True))
+    assert shown["model"] == "unetpp"
+    assert shown["rank, test set, single networks"].startswith("1 ")
+    assert "same order" in means.notes[0].text
+
+
+@pytest.mark.usefixtures("unanalysed")
+def test_how_the_test_set_is_predicted(paths: Paths) -> None:
+    executor = FakeExecutor(paths)
+    compare(paths, executor, models=("nnunet",), seeds=(0,), validation_tta="off")
+    first, *_, ensemble = executor.predictions
+    assert first[:2] == ("predict", "-i")
+    assert option(first, "-f") == "0"
+    assert "--disable_tta" in first
+    assert option(first, "-m").endswith("nnUNetTrainerUMamba__nnUNetPlans_3epochs_s0__3d_fullres")
+    at = ensemble.index("-f")
+    assert ensemble[at : at + 3] == ("-f", "0", "1")
+    assert option(ensemble, "-o").endswith("test/predictions/nnunet_folds0-1_seed0")
+
+
+@pytest.mark.usefixtures("unanalysed")
+def test_nothing_is_predicted_or_evaluated_twice(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = compare(paths, test=None, seeds=(0,))
+    assert first.test is None
+    added = compare(paths, seeds=(0,))  # a test set may come later, without training anything
+
+    def fail(*_: object, **__: object) -> None:
+        pytest.fail("evaluated again")
+
+    monkeypatch.setattr(external_tasks, "evaluate_predictions", fail)
+    executor = FakeExecutor(paths)
+    again = compare(paths, executor, test=None, seeds=(0,))  # later calls keep it
+    assert executor.predictions == executor.commands == []
+    assert again.test == added.test
+
+
+@pytest.mark.usefixtures("unanalysed")
+def test_an_interrupted_comparison_goes_on_with_the_test_set(paths: Paths) -> None:
+    with pytest.raises(ResumableInterruptError):
+        compare(paths, FakeExecutor(paths, stop_after=2), seeds=(0,))
+    results = read_results(request_for(paths).output)
+    assert results.test is not None
+    assert {(row.model, row.fold) for row in results.test.cases} == {("nnunet", 0), ("unetpp", 0)}
+    executor = FakeExecutor(paths)
+    results = compare(paths, executor, seeds=(0,))
+    assert len(executor.predictions) == 4
+    assert results.test is not None
+    assert len(results.test.ensemble_cases) == 2 * len(TEST_CASES) * 2
+
+
+@pytest.mark.usefixtures("unanalysed")
+def test_a_case_that_cannot_be_predicted_is_told_and_tried_again(
+    paths: Paths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    executor = FakeExecutor(paths)
+    executor.unpredictable = TEST_CASES[2:3]
+    results = compare(paths, executor, seeds=(0,))
+    assert results.test is not None
+    assert {training.status for training in results.trainings} == {"done"}
+    assert "could not be predicted as a whole" in results.test.untested["unetpp_fold1_seed0"]
+    assert "nnunet_folds0-1_seed0 is not tested: the test set could" in capsys.readouterr().err
+    assert any("is missing" in note for note in external_notes(results))
+    mended = compare(paths, seeds=(0,)).test
+    assert mended is not None
+    assert not mended.untested
+    assert mended.cases
+
+
+@pytest.mark.usefixtures("unanalysed")
+def test_other_files_under_the_same_names_are_refused(paths: Paths) -> None:
+    compare(paths, seeds=(0,), models=("nnunet",))
+    root = paths.require("results").parent
+    file = root / "labelsTest" / f"{TEST_CASES[0]}.nii.gz"
+    content = file.read_bytes()
+    file.write_bytes(content)  # another time is not another file
+    compare(paths, seeds=(0,), models=("nnunet",))
+    write_mask(file, shift=3)
+    with pytest.raises(UMambaError, match=rf"labels/{file.name} has changed; give the same files"):
+        compare(paths, seeds=(0,), models=("nnunet",))
+    file.write_bytes(content)
+    write_image(root / "imagesTest" / "new_0000.nii.gz", 9)
+    write_mask(root / "labelsTest" / "new.nii.gz")
+    with pytest.raises(UMambaError, match=r"images/new_0000\.nii\.gz is new"):
+        compare(paths, seeds=(0,), models=("nnunet",))
+
+
+@pytest.mark.usefixtures("unanalysed")
+def test_images_that_are_trained_on_are_found_by_their_content(
+    paths: Paths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = paths.require("results").parent
+    raw = root / "raw" / NAME
+    for number, case in enumerate(CASES):
+        write_image(
+            raw / "imagesTr" / f"{case}_0000.nii.gz", 2 if case == "case_07" else 50 + number
+        )
+        write_mask(raw / "labelsTr" / f"{case}.nii.gz")
+    description = json.loads((root / "preprocessed" / NAME / "dataset.json").read_text())
+    (raw / "dataset.json").write_text(json.dumps(description))
+    results = compare(replace(paths, raw=root / "raw"), seeds=(0,), models=("nnunet",))
+    assert results.test is not None
+    assert results.test.in_training == {"other_2": "case_07"}
+    said = capsys.readouterr().err
+    assert "warning: 1 images of the test set are also images of the data set" in said
+    assert "other_2 (training case case_07)" in said
+    assert any("**1 of these images" in note for note in external_notes(results))
+
+
+@pytest.mark.parametrize(
+    ("missing", "message"),
+    [
+        ("labelsTest/other_1.nii.gz", r"--test-labels .* lacks other_1\.nii\.gz: give a mask"),
+        ("imagesTest/other_1_0000.nii.gz", r"--test-images lacks the images of other_1\.nii\.gz"),
+    ],
+)
+def test_an_incomplete_test_set_is_refused_at_once(
+    paths: Paths, missing: str, message: str
+) -> None:
+    (paths.require("results").parent / missing).unlink()
+    with pytest.raises(UMambaError, match=message):
+        open_comparison(request_for(paths), paths, dry=True)
+
+
+def test_options_that_are_incomplete_or_wrong(paths: Paths, tmp_path: Path) -> None:
+    with pytest.raises(UMambaError, match="needs both --test-images and --test-labels"):
+        CompareRequest(dataset=1, models="nnunet", budget="epochs:1", test_images=tmp_path)
+    with pytest.raises(UMambaError, match=r"--test-images: input folder .* does not exist"):
+        compare(paths, test=(tmp_path / "nowhere", tmp_path))
+    clusters = dict.fromkeys(CASES, "one")
+    analysis = replace(request_for(paths).analysis, clusters=clusters)
+    with pytest.raises(ComparisonError, match="other_0, other_1, other_2 and 1 more are missing"):
+        compare(paths, analysis=analysis)
