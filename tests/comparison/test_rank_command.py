@@ -11,6 +11,7 @@ import pytest
 import umamba
 from reference_cases import REPOSITORY
 from umamba.cli.main import main
+from umamba.comparison.ranking.charts import FIGURES
 from umamba.comparison.ranking.writing import read_ranking
 from umamba.errors import UMambaError
 from umamba.evaluation.metrics import METRICS
@@ -52,7 +53,7 @@ def test_a_folder_with_everything(
     assert "$cost$ against plain: worse by 5.0 units of score" in spleen
     assert "by a margin of 0.5 units of score: inferior by the margin" in out
     assert str(output / "summary.md") in out
-    kinds = ("paired_differences", "significance_map", "rank_stability")
+    kinds = FIGURES[:-1]  # there are no subgroups
     figures = {f"{n}_{kind}.{e}" for n in (1, 2) for kind in kinds for e in ("svg", "png")}
     assert {path.name for path in (output / "figures").iterdir()} == figures
     text = (output / "summary.md").read_text()

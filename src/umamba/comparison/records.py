@@ -387,6 +387,7 @@ class MetricStatistics:
         summaries: Each model by itself.
         comparisons: Each model against the baseline.
         controls: Each model against its own controls.
+        pairs: Every pair of models, corrected for the number of pairs; only for Dice.
         rank_stability: The ranking; `None` if no two models have cases in common.
         groups: The comparisons in subgroups of the cases; empty if there are none.
         margins: The comparisons by the smallest difference that matters; empty without a margin.
@@ -402,3 +403,4 @@ class MetricStatistics:
     margins: tuple[Margin, ...] = ()
     rates: tuple[Rate, ...] = ()
     agreement: tuple[VolumeAgreement, ...] = ()
+    pairs: tuple[ModelComparison, ...] = ()

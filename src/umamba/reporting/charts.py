@@ -1,11 +1,12 @@
 """Charts as Vega-Lite specifications, drawn to files here and by a browser in pages.
 
 A specification holds its data, but neither width nor theme: whoever draws it adds them. A row of
-data that stands for a case has its name in the field `case`. Charts tell each other of cases by
-parameters: whoever shows them sets `hovered` (a case) and `chosen` (a list of cases), and listens
-to the selections `point_at`, `pick` and `brush`.
+data that stands for a case has its name in the field `case`. Whoever shows charts tells them of
+cases by the parameters `hovered` (a case) and `chosen` (a list of cases), and listens to the
+selection `brush`.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +57,17 @@ class Chart:
     caption: str
     spec: Spec
 
+    def to_markdown(self, folder: str) -> str:
+        """Return the drawn chart with its caption; names in the texts do not become markup.
+
+        Args:
+            folder: The folder of the drawings, relative to the text.
+        """
+        alt, caption = (text.replace("<", "&lt;") for text in (self.alt, self.caption))
+        alt = re.sub(r"([\\\[\]`*_])", r"\\\1", alt)
+        file = f"{folder}/{self.name}"
+        return f"[![{alt}]({file}.png)]({file}.svg)\n\n<sub>{caption}</sub>"
+
 
 def _config(text: str, faint: str, line: str, background: str) -> dict[str, Any]:
     """Return the part of a theme that Vega-Lite knows as `config`."""
@@ -75,6 +87,7 @@ def _config(text: str, faint: str, line: str, background: str) -> dict[str, Any]
             "ticks": False,
             "labelPadding": 6,
             "labelLimit": 240,
+            "labelSeparation": 8,
         },
         "axisY": {"domain": False},
         "axisX": {"labelFlush": False},
@@ -89,9 +102,10 @@ def _config(text: str, faint: str, line: str, background: str) -> dict[str, Any]
         "header": {"labelColor": text, "titleColor": text},
         "text": {"color": text, "fontSize": 12},
         "style": {
-            "reference": {"stroke": text, "strokeWidth": 1},
-            "span": {"fill": text, "fillOpacity": 0.1},
-            "note": {"fill": text, "fontSize": 11},
+            "reference": {"color": text, "strokeWidth": 1},
+            "span": {"color": text, "fillOpacity": 0.12},
+            "note": {"color": text, "fontSize": 11},
+            "halo": {"color": background, "stroke": background},
             "outline": {"stroke": text, "strokeWidth": 1.5},
         },
     }
@@ -125,25 +139,12 @@ def linked_dots(
         size: Area of a dot in square pixels.
     """
     data = {"name": CASES}
-    mark = {"type": "circle", "size": size}
-    selections = [
-        {
-            "name": "point_at",
-            "select": {
-                "type": "point",
-                "on": "pointerover",
-                "clear": "pointerout",
-                "fields": ["case"],
-            },
-        },
-        {"name": "pick", "select": {"type": "point", "on": "click", "fields": ["case"]}},
-        {"name": "brush", "select": {"type": "interval", "encodings": list(brush)}},
-    ]
+    mark = {"type": "point", "filled": True, "size": size}
     quiet = {name: channel for name, channel in encoding.items() if name != "tooltip"}
     return [
         {
             "data": data,
-            "params": selections,
+            "params": [{"name": "brush", "select": {"type": "interval", "encodings": list(brush)}}],
             "mark": mark | {"opacity": {"expr": "chosen ? 0.12 : 0.55"}},
             "encoding": dict(encoding),
         },
@@ -158,20 +159,6 @@ def linked_dots(
             "transform": [{"filter": "datum.case === hovered"}],
             "mark": mark | {"size": 4 * size, "opacity": 1, "style": "outline"},
             "encoding": quiet,
-        },
-        {
-            "data": {"values": [{}]},
-            "mark": {
-                "type": "text",
-                "style": "note",
-                "text": {"expr": "hovered || ''"},
-                "x": "width",
-                "y": 0,
-                "align": "right",
-                "baseline": "bottom",
-                "dy": -3,
-                "limit": 300,
-            },
         },
     ]
 
@@ -195,9 +182,21 @@ def save_chart(chart: Chart, folder: Path) -> None:
         config=THEMES["light"]["config"],
         allowed_base_urls=[],
     )
+    svg = _with_own_numbers(svg)
     write_whole(folder / f"{chart.name}.svg", svg)
     with whole_file(folder / f"{chart.name}.png") as partial:
         partial.write_bytes(vl_convert.svg_to_png(svg, scale=_SCALE))
+
+
+def _with_own_numbers(svg: str) -> str:
+    """Number the clipping paths of a drawing from 1; Vega counts those of all drawings."""
+    numbers: dict[str, int] = {}
+
+    def renumber(found: re.Match[str]) -> str:
+        number = numbers.setdefault(found[2], len(numbers) + 1)
+        return f"{found[1]}{number}"
+
+    return re.sub(r'(id="clip|url\(#clip)(\d+)', renumber, svg)
 
 
 def _whole_spec(chart: Chart) -> dict[str, Any]:

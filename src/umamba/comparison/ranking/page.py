@@ -39,6 +39,7 @@ from umamba.reporting.tables import Note
 __all__ = ["ranking_page"]
 
 _AFTER_PAIRS = "significance_map"
+_VERDICTS = ("verdicts", "margin_probabilities")
 
 
 def ranking_page(ranking: Ranking, charts: Mapping[str, Sequence[Chart]]) -> Page:
@@ -72,7 +73,8 @@ def _task(ranking: Ranking, task: TaskRanking, charts: Sequence[Chart]) -> Itera
         yield Section(f"{begin}start", f"Task {task.task}", _verdicts(task, charts))
     else:
         yield Section("verdicts", "Verdicts", _verdicts(task, charts))
-    shown = [c for c in charts if not c.name.endswith(("verdicts", _AFTER_PAIRS, "subgroups"))]
+    elsewhere = (*_VERDICTS, _AFTER_PAIRS, "subgroups")
+    shown = [chart for chart in charts if not chart.name.endswith(elsewhere)]
     models: tuple[Block, ...] = (
         _model_table(ranking, task),
         Note(columns_explained(ranking)),
@@ -88,7 +90,7 @@ def _task(ranking: Ranking, task: TaskRanking, charts: Sequence[Chart]) -> Itera
 
 
 def _verdicts(task: TaskRanking, charts: Sequence[Chart]) -> tuple[Block, ...]:
-    drawn = [chart for chart in charts if chart.name.endswith("verdicts")]
+    drawn = [chart for chart in charts if chart.name.endswith(_VERDICTS)]
     return (Note(items=tuple(task.verdicts.values())), *drawn)
 
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from statistics import median
 from typing import Any
 
+from umamba.comparison.charts.pairs import won_by
 from umamba.comparison.ranking_records import Ranking, TaskRanking
 from umamba.comparison.records import ModelComparison
-from umamba.comparison.report.significance_map import won_by
 from umamba.comparison.report.summary_cells import (
     MISSING,
     by_model,

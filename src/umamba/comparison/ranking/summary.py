@@ -1,7 +1,7 @@
 """A ranking in Markdown, and in short for the terminal."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from umamba.comparison.ranking.ranking_tables import (
     consensus_table,
@@ -13,6 +13,7 @@ from umamba.comparison.ranking_records import Ranking, TaskRanking
 from umamba.comparison.report.summary_tables import groups_table
 from umamba.comparison.statistics.variance import FEWEST_FOLDS
 from umamba.comparison.statistics.verdicts import Unit
+from umamba.reporting.charts import Chart
 from umamba.reporting.tables import Table, markdown_list
 from umamba.system.terminal import one_line
 
@@ -27,26 +28,14 @@ __all__ = [
 
 MOST_PAIRS = 45
 _PICTURE = "[!["
-_CAPTIONS = {
-    "paired_differences": (
-        "Differences from the baseline. Left: each case. Right: the means with their 95 % "
-        "intervals, not corrected for the number of models, unlike the p values."
-    ),
-    "significance_map": (
-        "Every model against every other, after Holm's correction for the number of pairs: better "
-        "or worse if the test of the mean and that of the ranks of the cases both say so."
-    ),
-    "rank_stability": "Share of bootstraps over cases and trainings in which each model has each "
-    "rank.",
-}
 
 
-def summarize_ranking(ranking: Ranking, figures: Mapping[str, Sequence[str]]) -> str:
+def summarize_ranking(ranking: Ranking, charts: Mapping[str, Mapping[str, Chart]]) -> str:
     """Write the summary.
 
     Args:
         ranking: The ranking.
-        figures: Names of the figures in `figures` of each task, by kind of figure.
+        charts: The charts drawn in `figures`, by task and kind.
 
     Returns:
         Markdown, with paths relative to the folder of results.
@@ -57,7 +46,7 @@ def summarize_ranking(ranking: Ranking, figures: Mapping[str, Sequence[str]]) ->
         _section("## All tasks", consensus_table(ranking)),
     ]
     for task in ranking.tasks:
-        parts += _task(ranking, task, figures.get(task.task, ()))
+        parts += _task(ranking, task, charts.get(task.task, {}))
     parts += [
         "## Settings",
         markdown_list(settings_items(ranking)),
@@ -85,7 +74,7 @@ def short_text(ranking: Ranking) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _task(ranking: Ranking, task: TaskRanking, figures: Sequence[str]) -> list[str]:
+def _task(ranking: Ranking, task: TaskRanking, charts: Mapping[str, Chart]) -> list[str]:
     settings = ranking.settings
     unit, decimals = Unit(settings.unit, settings.factor), decimals_of(task, settings.factor)
     few = len(task.pairs) <= MOST_PAIRS
@@ -94,15 +83,16 @@ def _task(ranking: Ranking, task: TaskRanking, figures: Sequence[str]) -> list[s
     return [
         f"## Task {one_line(task.task)}" if task.task else "",
         markdown_list([one_line(said) for said in task.verdicts.values()]),
-        _figure(figures, "paired_differences"),
+        _figures(charts, "verdicts", "margin_probabilities", "paired_differences"),
         f"{deep} Models",
         models_table(ranking, task).to_markdown(),
         columns_explained(ranking),
-        _figure(figures, "rank_stability"),
+        _figures(charts, "rank_stability"),
         f"{deep} All pairs",
-        _figure(figures, "significance_map"),
+        _figures(charts, "significance_map"),
         pairs_table(task, unit, decimals).to_markdown() if few else left_to,
         _section(f"{deep} Subgroups", groups_table(task.statistics.groups, unit, decimals)),
+        _figures(charts, "subgroups"),
     ]
 
 
@@ -111,13 +101,8 @@ def _section(heading: str, body: Table | None) -> str:
     return f"{heading}\n\n{text}" if text else ""
 
 
-def _figure(figures: Sequence[str], kind: str) -> str:
-    found = [name for name in figures if name.endswith(kind)]
-    if not found:
-        return ""
-    title = kind.replace("_", " ").capitalize()
-    picture = f"{_PICTURE}{title}](figures/{found[0]}.png)](figures/{found[0]}.svg)"
-    return f"{picture}\n\n<sub>{_CAPTIONS[kind]}</sub>"
+def _figures(charts: Mapping[str, Chart], *kinds: str) -> str:
+    return "\n\n".join(charts[kind].to_markdown("figures") for kind in kinds if kind in charts)
 
 
 def columns_explained(ranking: Ranking) -> str:

@@ -1,24 +1,17 @@
 """The folder of a ranking: written whole, or not at all; and read again."""
 
 import re
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import Any
 
+from umamba.comparison.ranking.charts import FIGURES, ranking_charts
 from umamba.comparison.ranking.page import ranking_page
-from umamba.comparison.ranking.ranking import task_scores
-from umamba.comparison.ranking.ranking_tables import decimals_of, model_rows, order_of, pair_rows
+from umamba.comparison.ranking.ranking_tables import model_rows, pair_rows
 from umamba.comparison.ranking.summary import summarize_ranking
-from umamba.comparison.ranking_records import Ranking, TaskRanking
-from umamba.comparison.report.figures import draw_differences, draw_ranks, save_figures
-from umamba.comparison.report.plotting import model_styles
-from umamba.comparison.report.significance_map import draw_significance_map
+from umamba.comparison.ranking_records import Ranking
 from umamba.comparison.results import from_plain, write_record
-from umamba.comparison.statistics.scores import ScoreTable
-from umamba.comparison.statistics.verdicts import Unit
 from umamba.errors import ComparisonError, UMambaError
 from umamba.evaluation.summary import as_csv
+from umamba.reporting.charts import save_chart
 from umamba.reporting.page.writing import write_page
 from umamba.system.atomic_files import write_whole
 from umamba.system.json_files import load_json
@@ -31,7 +24,7 @@ _VERSION = 1
 _RESULTS = "results.json"
 _FILES = (_RESULTS, "summary.md", "report.html", "models.csv", "pairs.csv")
 _FIGURES = "figures"
-_FIGURE = re.compile(r"(\d+_)?(paired_differences|significance_map|rank_stability)\.(png|svg)")
+_FIGURE = re.compile(rf"(\d+_)?({'|'.join(FIGURES)})\.(png|svg)")
 
 
 def write_ranking(ranking: Ranking, output: Path) -> None:
@@ -48,17 +41,17 @@ def write_ranking(ranking: Ranking, output: Path) -> None:
         if work.replaces:
             _check_replaceable(output)
         work.new.mkdir()
-        figures = {}
-        for number, task in enumerate(ranking.tasks, start=1):
-            begin = f"{number}_" if len(ranking.tasks) > 1 else ""
-            drawn = _figures(ranking, task)
-            named = {f"{begin}{name}": draw for name, draw in drawn.items()}
-            figures[task.task] = save_figures(named, work.new / _FIGURES)
+        charts = ranking_charts(ranking)
+        (work.new / _FIGURES).mkdir()
+        for of_task in charts.values():
+            for chart in of_task.values():
+                save_chart(chart, work.new / _FIGURES)
         write_record(work.new / _RESULTS, ranking, _SCHEMA, _VERSION)
         for name, rows in (("models", model_rows(ranking)), ("pairs", pair_rows(ranking))):
             write_whole(work.new / f"{name}.csv", as_csv(list(rows[0]), rows))
-        write_whole(work.new / "summary.md", summarize_ranking(ranking, figures))
-        write_page(ranking_page(ranking, {}), work.new / "report.html")
+        write_whole(work.new / "summary.md", summarize_ranking(ranking, charts))
+        of_tasks = {task: tuple(of_task.values()) for task, of_task in charts.items()}
+        write_page(ranking_page(ranking, of_tasks), work.new / "report.html")
         work.publish()
 
 
@@ -123,17 +116,3 @@ def _is_own(path: Path, output: Path) -> bool:
         return name == _FIGURES
     folder, _, figure = name.partition("/")
     return name in _FILES or (folder == _FIGURES and _FIGURE.fullmatch(figure) is not None)
-
-
-def _figures(ranking: Ranking, task: TaskRanking) -> dict[str, Callable[[], Any]]:
-    settings, order = ranking.settings, order_of(ranking, task)
-    unit, decimals = Unit(settings.unit, settings.factor), decimals_of(task, settings.factor)
-    table = ScoreTable.from_scores(task_scores(ranking, task.task))
-    styles, found = model_styles(ranking.models), task.statistics
-    return {
-        "paired_differences": partial(
-            draw_differences, found.comparisons, table, styles, unit, decimals
-        ),
-        "significance_map": partial(draw_significance_map, task.pairs, order, unit, decimals),
-        "rank_stability": partial(draw_ranks, found.rank_stability, styles, settings.metric),
-    }

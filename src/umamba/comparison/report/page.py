@@ -25,8 +25,9 @@ from umamba.reporting.tables import Note, Table
 __all__ = ["MOST_BASELINES", "comparison_page", "without_empty"]
 
 MOST_BASELINES = 20  # models, above which only one baseline is shown
+_VERDICTS = ("verdicts", "margin_probabilities")
 _DETAILS = {
-    "detection": ("detection",),
+    "detection": ("false_alarms_and_misses",),
     "subgroups": ("subgroups",),
     "volumes": ("volume_agreement",),
 }
@@ -51,10 +52,13 @@ def comparison_page(
     left = {chart.name: chart for chart in charts}
 
     def take(*names: str) -> list[Block]:
-        return [left.pop(name) for name in names if name in left]
+        found = [n for wanted in names for n in left if n.rstrip("_0123456789") == wanted]
+        return [left.pop(name) for name in found]
 
     sections = [
-        Section("verdicts", "Verdicts", (_verdicts(results), *take("verdicts"))),
+        Section(
+            "verdicts", "Verdicts", (_verdicts(results), *take("verdicts", "margin_probabilities"))
+        ),
         Section("models", "Models", _models(results, scores, take)),
         *_details(results, take),
         Section("cost", "Cost", (*take("dice_against_cost"), costs.cost_table(results))),

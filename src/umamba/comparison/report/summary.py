@@ -1,6 +1,7 @@
 """A comparison in Markdown: verdicts first, then figures, tables, and what was not measured."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Mapping
 from typing import Any
 
 from umamba.comparison.report import summary_costs as costs
@@ -9,35 +10,16 @@ from umamba.comparison.report import summary_notes as notes
 from umamba.comparison.report import summary_tables as tables
 from umamba.comparison.report.gallery import Gallery
 from umamba.comparison.results import Results
+from umamba.reporting.charts import Chart
 from umamba.reporting.tables import Table, markdown_list
 
 __all__ = ["summarize"]
-
-_CAPTIONS = {
-    "paired_differences": (
-        "Differences in Dice from the baseline. Left: each case, mean over trainings. Right: the "
-        "means with their 95 % intervals, over cases and, where trainings were repeated, seeds; "
-        "not corrected for the number of models, unlike the p values below."
-    ),
-    "dice_against_cost": "Mean Dice with its 95 % interval against memory and time of training.",
-    "learning_curves": (
-        "nnU-Net's pseudo Dice on validation patches, smoothed as nnU-Net does: mean over folds; "
-        "the bands span the lowest to the highest training of each fold. It is not the Dice of "
-        "whole cases."
-    ),
-    "size_strata": (
-        "Objects by size, mean over cases with 95 % interval; n is the number of reference objects."
-    ),
-    "rank_stability": (
-        "Share of bootstraps over cases and trainings in which each model has each rank."
-    ),
-}
 
 
 def summarize(
     results: Results,
     manifest: Mapping[str, Any],
-    figures: Sequence[str],
+    charts: Mapping[str, Chart],
     gallery: Gallery,
 ) -> str:
     """Write the summary.
@@ -45,7 +27,7 @@ def summarize(
     Args:
         results: Results of the comparison.
         manifest: The contents of `manifest.json`; empty if there is none.
-        figures: Names of the figures in `figures`.
+        charts: The charts drawn in `figures`, by name.
         gallery: The pictures in `gallery`.
 
     Returns:
@@ -56,23 +38,36 @@ def summarize(
     parts = [
         f"# {dataset.name}, {dataset.configuration}: models against {baseline}",
         _verdicts(results),
-        _figure(figures, "paired_differences"),
+        _figures(charts, "verdicts", "margin_probabilities", "paired_differences"),
         "## Models",
         tables.models_table(results).to_markdown(),
-        _figure(figures, "rank_stability"),
+        _figures(charts, "rank_stability"),
+        _section("### All pairs of models", _figures(charts, "significance_map")),
         _section("### Models and their controls", tables.controls_table(results)),
         _external(results),
-        _section("### False alarms and misses", tables.detection_table(results)),
-        _section("### Subgroups", tables.groups_table(results.dice.groups)),
-        _section("### Under other assumptions", tables.sensitivity_table(results)),
-        _section("### All metrics", tables.metrics_table(results)),
-        _section("### Agreement of volumes", tables.volumes_table(results)),
-        _section("## Cost", _figure(figures, "dice_against_cost"), costs.cost_table(results)),
         _section(
-            "## Training", _figure(figures, "learning_curves"), *costs.dynamics_tables(results)
+            "### False alarms and misses",
+            _figures(charts, "false_alarms_and_misses"),
+            tables.detection_table(results),
         ),
         _section(
-            "## Objects by size", _figure(figures, "size_strata"), tables.strata_table(results)
+            "### Subgroups",
+            _figures(charts, "subgroups"),
+            tables.groups_table(results.dice.groups),
+        ),
+        _section("### Under other assumptions", tables.sensitivity_table(results)),
+        _section("### All metrics", tables.metrics_table(results)),
+        _section(
+            "### Agreement of volumes",
+            _figures(charts, "volume_agreement"),
+            tables.volumes_table(results),
+        ),
+        _section("## Cost", _figures(charts, "dice_against_cost"), costs.cost_table(results)),
+        _section(
+            "## Training", _figures(charts, "learning_curves"), *costs.dynamics_tables(results)
+        ),
+        _section(
+            "## Objects by size", _figures(charts, "size_strata"), tables.strata_table(results)
         ),
         _gallery(gallery),
         "## Trainings",
@@ -109,11 +104,10 @@ def _verdicts(results: Results) -> str:
     return markdown_list(notes.verdict_sentences(results))
 
 
-def _figure(figures: Sequence[str], name: str) -> str:
-    if name not in figures:
-        return ""
-    title = name.replace("_", " ").capitalize()
-    return f"[![{title}](figures/{name}.png)](figures/{name}.svg)\n\n<sub>{_CAPTIONS[name]}</sub>"
+def _figures(charts: Mapping[str, Chart], *names: str) -> str:
+    """Return the charts that have one of the names, or one of them with a number behind it."""
+    found = [c for n in names for name, c in charts.items() if re.fullmatch(rf"{n}(_\d+)?", name)]
+    return "\n\n".join(chart.to_markdown("figures") for chart in found)
 
 
 def _section(heading: str, *parts: str | Table) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from umamba.comparison.report.figures import draw_figures
+from umamba.comparison.report.figures import comparison_charts, save_charts
 from umamba.comparison.report.gallery import draw_gallery
 from umamba.comparison.report.page import comparison_page
 from umamba.comparison.report.summary import summarize
@@ -36,10 +36,11 @@ def write_report(output: Path, paths: Paths, results: Results | None = None) -> 
     if (output / "manifest.json").is_file():
         manifest = load_json(output / "manifest.json")
     try:
-        figures = draw_figures(results, output / "figures")
+        charts = comparison_charts(results)
+        save_charts(charts.values(), output / "figures")
         gallery = draw_gallery(results, output / "gallery", paths)
     except OSError as error:
         msg = f"cannot draw into {output}: {error}; make room, or make the folder writable"
         raise UMambaError(msg) from None
-    write_whole(output / "summary.md", summarize(results, manifest, figures, gallery))
-    write_page(comparison_page(results, manifest, []), output / "report.html")
+    write_whole(output / "summary.md", summarize(results, manifest, charts, gallery))
+    write_page(comparison_page(results, manifest, [*charts.values()]), output / "report.html")

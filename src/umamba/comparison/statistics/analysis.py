@@ -14,7 +14,7 @@ from umamba.comparison.statistics.agreement import volume_agreement
 from umamba.comparison.statistics.crossed import crossed_scores, repeats_of
 from umamba.comparison.statistics.detection import KINDS, detection_scores, rates, with_rates
 from umamba.comparison.statistics.dynamics import learning_dynamics
-from umamba.comparison.statistics.models import compare_with_each
+from umamba.comparison.statistics.models import compare_all_pairs, compare_with_each
 from umamba.comparison.statistics.one_metric import (
     Question,
     compare_scores,
@@ -174,6 +174,8 @@ def _statistics(
         cost=results.cost,
     )
     found = _compared(scores, question, structure)
+    if metric == _VERDICT_METRIC and question.repeats == "trainings per fold":
+        found = replace(found, pairs=tuple(compare_all_pairs(scores, structure)))
     if metric == VOLUME_BIAS.name:
         agreement = volume_agreement(results.cases, results.compared, settings.clusters)
         found = replace(found, agreement=agreement)

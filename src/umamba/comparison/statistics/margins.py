@@ -18,7 +18,7 @@ from umamba.comparison.statistics.pairs import interval_of
 from umamba.comparison.statistics.variance import mean_variance
 from umamba.comparison.statistics.verdicts import Unit
 
-__all__ = ["against_margin", "margin_verdict"]
+__all__ = ["against_margin", "margin_probabilities", "margin_verdict"]
 
 _SAME_COST = 0.05  # measured times and memory vary by this much between runs
 _COSTS = {"seconds_per_iteration": "time of a training step", "peak_memory_bytes": "memory"}
@@ -77,9 +77,7 @@ def margin_verdict(judged: Margin, unit: Unit, *, repeated: bool) -> str:
     """
     networks = "" if repeated else ", these trained networks"
     probability = f"better by more than that with a probability of {judged.probability:.0%}"
-    size = judged.margin * unit.factor
-    name = unit.name.removesuffix("s") if size == 1 and unit.name.endswith("points") else unit.name
-    said = f"by a margin of {size:g} {name}{networks}: {judged.outcome}"
+    said = f"by a margin of {unit.amount(judged.margin * unit.factor)}{networks}: {judged.outcome}"
     said = f"{said} ({probability.replace('%', ' %')})"
     if judged.same_at_less_cost:
         costs = [f"{ratio:.0%} of the {_COSTS[n]}" for n, ratio in judged.cheaper.items()]
@@ -91,6 +89,21 @@ def margin_verdict(judged: Margin, unit: Unit, *, repeated: bool) -> str:
         often = " or ".join(enough) if enough else alone
         said += f", which {often} would settle in four of five such comparisons"
     return said
+
+
+def margin_probabilities(comparison: ModelComparison, margin: float) -> tuple[float, float, float]:
+    """Return the probabilities that a model is better by more than a margin, alike, and worse.
+
+    They are shares of the confidence distribution of the difference; "alike" is within the margin.
+
+    Args:
+        comparison: A result of `compare_models`, with an interval.
+        margin: The smallest difference that matters, in the metric's own unit.
+    """
+    mean = (1 if comparison.higher_is_better else -1) * comparison.difference.mean
+    better = _probability(comparison, mean - margin)
+    not_worse = _probability(comparison, mean + margin)
+    return better, not_worse - better, 1.0 - not_worse
 
 
 def _outcome(low: float, high: float, margin: float) -> MarginOutcome:

@@ -49,6 +49,11 @@ class Unit:
     name: str
     factor: float | int = 1
 
+    def amount(self, size: float | int) -> str:
+        """Return a size with the name of the unit; one point is "1 Dice point"."""
+        is_one = size == 1 and self.name.endswith("points")
+        return f"{size:g} {self.name.removesuffix('s') if is_one else self.name}"
+
 
 DICE_POINTS = Unit("Dice points", 100.0)
 

@@ -1,0 +1,1 @@
+"""The charts of comparisons and rankings, each a function of their records."""
