@@ -29,12 +29,13 @@ __all__ = [
     "plan",
     "predict",
     "rank",
+    "report",
     "selective_scan",
     "train",
 ]
 
 if TYPE_CHECKING:
-    from umamba.api import compare, evaluate, models, plan, predict, rank, train
+    from umamba.api import compare, evaluate, models, plan, predict, rank, report, train
     from umamba.errors import UMambaError, UserInterruptError
     from umamba.layers.mamba_block import Mamba
     from umamba.networks.umamba import UMambaBot, UMambaEnc
@@ -72,6 +73,7 @@ _HOMES = {
     "plan": "umamba.api",
     "predict": "umamba.api",
     "rank": "umamba.api",
+    "report": "umamba.api",
     "selective_scan": "umamba.ops.dispatch",
     "train": "umamba.api",
 }

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
 
 from umamba.comparison.ranking.requests import RankRequest
+from umamba.comparison.report.requests import ReportRequest
 from umamba.comparison.runs.requests import CompareRequest
 from umamba.costs.requests import CostsRequest
 from umamba.errors import ResumableInterruptError, UserInterruptError
@@ -44,11 +45,13 @@ __all__ = [
     "plan",
     "predict",
     "rank",
+    "report",
     "run_comparison",
     "run_evaluation",
     "run_planning",
     "run_prediction",
     "run_ranking",
+    "run_report",
     "run_training",
     "train",
 ]
@@ -252,6 +255,25 @@ def run_ranking(request: RankRequest) -> RankResult:
     return RankResult(ranking, output)
 
 
+def run_report(request: ReportRequest) -> ComparisonResult | RankResult:
+    """Write the report of a comparison or a ranking again, from its results alone.
+
+    Returns:
+        What was found, and the folder of the report.
+
+    Raises:
+        UMambaError: If the results cannot be used, a table does not fit, or a file cannot be
+            written.
+    """
+    from umamba.comparison.ranking_records import Ranking
+    from umamba.comparison.report_again import report_again
+
+    output, found = report_again(request, request.paths.completed())
+    if isinstance(found, Ranking):
+        return RankResult(found, output)
+    return ComparisonResult(output, found)
+
+
 def run_models(request: CostsRequest) -> ModelsResult:
     """List the models with paper, purpose, parameters, multiply-adds, and memory for training.
 
@@ -298,4 +320,5 @@ models = _function("models", CostsRequest, run_models)
 plan = _function("plan", PlanRequest, run_planning)
 predict = _function("predict", PredictionRequest, run_prediction)
 rank = _function("rank", RankRequest, run_ranking)
+report = _function("report", ReportRequest, run_report)
 train = _function("train", TrainingRequest, run_training)

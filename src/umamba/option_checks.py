@@ -24,6 +24,7 @@ __all__ = [
     "positive",
     "positive_hours",
     "positive_points",
+    "positive_size",
     "text",
     "texts",
 ]
@@ -74,6 +75,15 @@ def positive_points(given: str | float) -> float:
         msg = f"{given!r} is not a number of points between 0 and 100"
         raise UMambaError(msg)
     return points
+
+
+def positive_size(given: str | float) -> float:
+    """Return a positive number of any unit."""
+    size = _real(given)
+    if not 0 < size < math.inf:
+        msg = f"{given!r} is not a positive number"
+        raise UMambaError(msg)
+    return size
 
 
 def numbers(given: str | Sequence[int]) -> tuple[int, ...]:

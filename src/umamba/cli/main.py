@@ -34,6 +34,7 @@ COMMANDS = (
     "_evaluate",
     "_compare",
     "_rank",
+    "_report",
     "_export",
     "_install",
     "_demo",

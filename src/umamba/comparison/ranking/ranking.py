@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from umamba.comparison.ranking.missing import complete
@@ -23,7 +24,7 @@ from umamba.comparison.statistics.verdicts import DICE_POINTS, Unit
 from umamba.errors import ComparisonError, unknown_name
 from umamba.evaluation.metrics import METRICS
 
-__all__ = ["rank", "task_scores"]
+__all__ = ["rank", "rank_again", "task_scores"]
 
 _BASELINE = "nnunet"
 _ROUNDING = 1e-6  # of scores computed in single precision
@@ -42,26 +43,45 @@ def rank(request: RankRequest) -> Ranking:
         msg = f"{scores.title} has one model only, {models[0]}; give scores of two or more"
         raise ComparisonError(msg)
     settings = _settings(request, scores, models)
+    ranking = Ranking(
+        title=scores.title,
+        recognised=scores.recognised,
+        settings=settings,
+        models=models,
+        tasks=(),
+        consensus=None,
+        scores=scores.rows,
+    )
+    return rank_again(ranking, settings)
+
+
+def rank_again(ranking: Ranking, settings: RankingSettings) -> Ranking:
+    """Compare and rank the models of a ranking by other settings.
+
+    Args:
+        ranking: The ranking; its tasks and its consensus are ignored.
+        settings: The settings.
+
+    Raises:
+        ComparisonError: If the scores cannot be compared.
+    """
     by_task: dict[str, list[ScoreRow]] = {}
-    for row in scores.rows:
+    for row in ranking.scores:
         by_task.setdefault(row.task, []).append(row)
-    found = {task: _rank_task(rows, models, settings) for task, rows in by_task.items()}
-    if all(len(ranking.statistics.summaries) < 2 for ranking, _ in found.values()):
-        msg = f"{scores.title} has scores of one model per task only; give those of two or more"
+    found = {task: _rank_task(rows, ranking.models, settings) for task, rows in by_task.items()}
+    if all(len(of_task.statistics.summaries) < 2 for of_task, _ in found.values()):
+        msg = f"{ranking.title} has scores of one model per task only; give those of two or more"
         raise ComparisonError(msg)
     consensus = consensus_ranking(
         {task: values for task, (_, values) in found.items()},
         Structure(settings.clusters),
         higher_is_better=settings.higher_is_better,
     )
-    return Ranking(
-        title=scores.title,
-        recognised=scores.recognised,
+    return replace(
+        ranking,
         settings=settings,
-        models=models,
-        tasks=tuple(ranking for ranking, _ in found.values()),
+        tasks=tuple(of_task for of_task, _ in found.values()),
         consensus=consensus,
-        scores=scores.rows,
     )
 
 

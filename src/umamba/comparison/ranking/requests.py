@@ -8,7 +8,7 @@ from typing import Any
 
 from umamba.comparison.statistic_options import clusters_option, groups_option
 from umamba.errors import UMambaError, unknown_name
-from umamba.option_checks import folder_or_file
+from umamba.option_checks import folder_or_file, positive_size
 from umamba.options import Request, argument, option
 
 __all__ = ["TREATMENTS", "RankRequest"]
@@ -44,14 +44,6 @@ def _treatment(given: Any) -> str | float:
     value = _number(given)
     if not math.isfinite(value):
         raise UMambaError(unknown_name("treatment", str(given), (*TREATMENTS, "a number")))
-    return value
-
-
-def _margin(given: Any) -> float:
-    value = _number(given)
-    if not 0 < value < math.inf:
-        msg = f"{given!r} is not a positive number"
-        raise UMambaError(msg)
     return value
 
 
@@ -107,7 +99,7 @@ class RankRequest(Request):
         metadata=option(
             "the smallest difference that matters, in the unit in which differences are told, such "
             "as 1.0 Dice points (default: none)",
-            check=_margin,
+            check=positive_size,
             metavar="SIZE",
         ),
     )

@@ -17,9 +17,9 @@ from umamba.system.atomic_files import write_whole
 from umamba.system.json_files import load_json
 from umamba.system.publishing import publication
 
-__all__ = ["read_ranking", "write_ranking"]
+__all__ = ["SCHEMA", "read_ranking", "write_ranking"]
 
-_SCHEMA = "umamba-ranking"
+SCHEMA = "umamba-ranking"
 _VERSION = 1
 _RESULTS = "results.json"
 _FILES = (_RESULTS, "summary.md", "report.html", "models.csv", "pairs.csv")
@@ -46,7 +46,7 @@ def write_ranking(ranking: Ranking, output: Path) -> None:
         for of_task in charts.values():
             for chart in of_task.values():
                 save_chart(chart, work.new / _FIGURES)
-        write_record(work.new / _RESULTS, ranking, _SCHEMA, _VERSION)
+        write_record(work.new / _RESULTS, ranking, SCHEMA, _VERSION)
         for name, rows in (("models", model_rows(ranking)), ("pairs", pair_rows(ranking))):
             write_whole(work.new / f"{name}.csv", as_csv(list(rows[0]), rows))
         write_whole(work.new / "summary.md", summarize_ranking(ranking, charts))
@@ -67,9 +67,9 @@ def read_ranking(path: Path) -> Ranking:
     file = path / _RESULTS if path.is_dir() else path
     content = load_json(file)
     schema, version = content.get("schema"), content.get("schema_version")
-    if (schema, version) != (_SCHEMA, _VERSION):
+    if (schema, version) != (SCHEMA, _VERSION):
         msg = (
-            f"{file} is of schema {schema!r}, version {version!r}; this umamba reads {_SCHEMA!r}, "
+            f"{file} is of schema {schema!r}, version {version!r}; this umamba reads {SCHEMA!r}, "
             f"version {_VERSION}: rank the scores again"
         )
         raise ComparisonError(msg)
@@ -102,7 +102,7 @@ def _is_ranking(output: Path) -> bool:
     if not output.is_dir():
         return False
     try:
-        return not any(output.iterdir()) or load_json(output / _RESULTS).get("schema") == _SCHEMA
+        return not any(output.iterdir()) or load_json(output / _RESULTS).get("schema") == SCHEMA
     except (OSError, UMambaError):
         return False
 

@@ -4,6 +4,7 @@ As in figure 2 of the U-Mamba paper (arXiv:2401.04722), with contours and Dice.
 """
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
@@ -102,6 +103,21 @@ def _name_of(role: str) -> str:
     return f"{role.replace(' ', '_')}.png"
 
 
+def _kept(chosen: Mapping[str, str], folder: Path) -> dict[str, str]:
+    """Return the pictures that an earlier call drew of the same cases, as its summary says."""
+    try:
+        text = (folder.parent / "summary.md").read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return {}
+    same = {f"{role}: {case}" for case, role in chosen.items()}
+    found = re.findall(r"^!\[(.*)\]\(gallery/([a-z_]+\.png)\)$", text, re.MULTILINE)
+    return {
+        name: caption
+        for caption, name in found
+        if same.issuperset(caption.split("; ")) and (folder / name).is_file()
+    }
+
+
 def _draw(results: Results, folder: Path, paths: Paths) -> Gallery:
     chosen = choose_cases(results)
     if not chosen:
@@ -109,7 +125,8 @@ def _draw(results: Results, folder: Path, paths: Paths) -> Gallery:
     try:
         raw = open_raw_dataset(paths.require("raw") / results.dataset.name)
     except UMambaError as error:
-        return Gallery({}, (f"the images are missing: {error}",))
+        kept = _kept(chosen, folder)
+        return Gallery(kept, () if kept else (f"the images are missing: {error}",))
     files = {case.case_id: case for case in raw.cases}
     drawn = [_try_block(results, role, name, files) for name, role in chosen.items()]
     blocks = [block for block in drawn if isinstance(block, Block)]

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from umamba.comparison.report import summary_costs as costs
+from umamba.comparison.report import summary_external as external
 from umamba.comparison.report import summary_notes as notes
 from umamba.comparison.report import summary_tables as tables
 from umamba.comparison.report.page_scores import OBJECTS, comparison_scores
@@ -56,11 +57,10 @@ def comparison_page(
         return [left.pop(name) for name in found]
 
     sections = [
-        Section(
-            "verdicts", "Verdicts", (_verdicts(results), *take("verdicts", "margin_probabilities"))
-        ),
+        Section("verdicts", "Verdicts", (_verdicts(results), *take(*_VERDICTS))),
         Section("models", "Models", _models(results, scores, take)),
         *_details(results, take),
+        Section("test-set", "On the test set", _external(results)),
         Section("cost", "Cost", (*take("dice_against_cost"), costs.cost_table(results))),
         Section(
             "training", "Training", (*take("learning_curves"), *costs.dynamics_tables(results))
@@ -115,6 +115,11 @@ def _models(results: Results, scores: ScoreCube, take: _Take) -> tuple[Block, ..
     shown = [m.name for m in scores.metrics if not m.name.startswith(OBJECTS)]
     charts = take("paired_differences", "rank_stability", "significance_map")
     return (ModelTable(baseline, found), ChosenCases(shown), *charts)
+
+
+def _external(results: Results) -> tuple[Block, ...]:
+    said = (external.external_verdicts(results), external.external_notes(results))
+    return (*external.external_tables(results), *(Note(items=tuple(items)) for items in said))
 
 
 def _sizes(results: Results, scores: ScoreCube, take: _Take) -> tuple[Block, ...]:

@@ -67,7 +67,7 @@
     return new vega.View(vega.parse(compiled, undefined, { ast: true }), {
       expr: vega.expressionInterpreter,
       renderer: inlineRows(spec).length > MOST_SVG_ROWS ? "canvas" : "svg",
-      container: figure.querySelector(".plot"),
+      container: figure.querySelector(".drawing"),
       loader: { load: refuse, sanitize: refuse, http: refuse, file: refuse },
       logLevel: vega.Error, // an empty layer, such as that of the hovered case, is worth no warning
       tooltip: showTooltip,
