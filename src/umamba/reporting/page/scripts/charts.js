@@ -63,7 +63,8 @@
   const makeView = (figure, spec, width) => {
     const { config, colours } = page.data.themes[page.get("theme")];
     const clear = { ...config, background: "transparent" };
-    const compiled = vegaLite.compile(sized(coloured(spec, colours), width), { config: clear }).spec;
+    const options = { config: clear, logger: vega.logger(vega.Error) };
+    const compiled = vegaLite.compile(sized(coloured(spec, colours), width), options).spec;
     return new vega.View(vega.parse(compiled, undefined, { ast: true }), {
       expr: vega.expressionInterpreter,
       renderer: inlineRows(spec).length > MOST_SVG_ROWS ? "canvas" : "svg",
