@@ -10,6 +10,7 @@
   const page = window.umambaPage;
   const { make, shown } = page;
   const views = new Map();
+  const draws = new Map(); // how often each chart was drawn: only the last counts
   const MOST_SVG_ROWS = 2000; // above this, a canvas is faster
   const NARROW = 640; // pixels, below which plots stand below each other
 
@@ -34,12 +35,19 @@
     return JSON.parse(JSON.stringify(spec, (key, value) => (key !== "case" && known(value) ? colours[value] : value)));
   };
 
+  /** Return a copy that fills a width, with axes and all if it is a single plot. */
+  const fitted = (spec, width) => {
+    const whole = sized(spec, width);
+    if (["hconcat", "vconcat", "concat", "spec"].some((key) => key in whole)) return whole;
+    return { ...whole, autosize: { type: "fit-x", contains: "padding" } };
+  };
+
   /** Return a copy with a width for each column; charts that state one keep it. */
   const sized = (spec, width) => {
     const { hconcat, ...rest } = spec;
     if (hconcat && width < NARROW) return sized({ ...rest, vconcat: hconcat }, width);
     const copy = { ...spec };
-    if (hconcat) copy.hconcat = hconcat.map((part) => sized(part, width / hconcat.length));
+    if (hconcat) copy.hconcat = hconcat.map((part) => sized(part, width / hconcat.length - 60));
     else if (spec.vconcat) copy.vconcat = spec.vconcat.map((part) => sized(part, width));
     else if (spec.spec) copy.spec = sized(spec.spec, width / (spec.columns ?? 1));
     else if (spec.width === undefined || spec.width === "container") copy.width = Math.max(Math.floor(width), 60);
@@ -64,7 +72,7 @@
     const { config, colours } = page.data.themes[page.get("theme")];
     const clear = { ...config, background: "transparent" };
     const options = { config: clear, logger: vega.logger(vega.Error) };
-    const compiled = vegaLite.compile(sized(coloured(spec, colours), width), options).spec;
+    const compiled = vegaLite.compile(fitted(coloured(spec, colours), width), options).spec;
     return new vega.View(vega.parse(compiled, undefined, { ast: true }), {
       expr: vega.expressionInterpreter,
       renderer: inlineRows(spec).length > MOST_SVG_ROWS ? "canvas" : "svg",
@@ -108,22 +116,29 @@
   };
 
   /** Draw a chart, a second time if its axes and legend took more room than there is. */
-  const draw = (figure) => {
+  const draw = async (figure) => {
     const spec = page.data.charts[figure.dataset.chart].spec;
     const plot = figure.querySelector(".plot");
     const room = plot.clientWidth - 4;
-    views.get(figure)?.view.finalize();
-    let view = makeView(figure, spec, room);
-    view.run();
-    const taken = plot.querySelector("svg, canvas")?.getBoundingClientRect().width ?? room;
-    if (taken > room) {
-      view.finalize();
-      view = makeView(figure, spec, room - (taken - room) - 2);
-      view.run();
+    const number = (draws.get(figure) ?? 0) + 1;
+    draws.set(figure, number);
+    let width = room;
+    for (let attempt = 0; attempt < 2; attempt += 1) {
+      views.get(figure)?.view.finalize();
+      const view = makeView(figure, spec, width);
+      views.set(figure, { view, told: listen(view) });
+      await view.runAsync();
+      if (draws.get(figure) !== number) return;
+      const taken = plot.querySelector("svg, canvas").getBoundingClientRect().width;
+      if (taken <= room + 1) break;
+      width -= taken - room + 2;
     }
-    const told = listen(view);
-    views.set(figure, { view, told });
-    for (const name of told) if (page.get(name) !== null) view.signal(name, page.get(name)).run();
+    tell(views.get(figure));
+  };
+
+  /** Tell a chart what it could not hear before it was drawn. */
+  const tell = ({ view, told }) => {
+    for (const name of told) if (page.get(name) !== null) view.signal(name, page.get(name)).runAsync();
   };
 
   const figures = [...document.querySelectorAll("figure.chart")];
