@@ -48,7 +48,7 @@ def by_loops(layer: MixerLayer, x: Tensor, mixer: nn.Module) -> Tensor:
 
 
 @pytest.mark.parametrize(("scan", "dim"), ORDERS)
-@pytest.mark.parametrize("mixer", ["mamba", "lti"])
+@pytest.mark.parametrize("mixer", ["mamba", "mamba2", "lti"])
 def test_orders_are_loops_over_voxels(mixer: str, scan: str, dim: int) -> None:
     layer = MixerLayer(6, mixer=mixer, scan=scan, residual=True).double()
     nn.init.normal_(layer.norm.weight)
@@ -86,14 +86,15 @@ def test_attention_sees_every_token_whatever_the_order() -> None:
 def test_attention_follows_autocast_and_state_spaces_do_not(dtype: torch.dtype) -> None:
     seen = {}
     x = torch.randn(1, 8, 4, 4)
-    for mixer in ("mamba", "attention", "lti"):
+    for mixer in ("mamba", "mamba2", "attention", "lti"):
         layer = MixerLayer(8, mixer=mixer)
         mixing = layer.get_submodule(mixer)
         mixing.register_forward_hook(lambda _m, _i, y, key=mixer: seen.update({key: y.dtype}))
         with torch.autocast("cpu", dtype=dtype):
             y = layer(x)
         y.float().sum().backward()
-    assert seen == {"mamba": torch.float32, "attention": dtype, "lti": torch.float32}
+    exact = dict.fromkeys(("mamba", "mamba2", "lti"), torch.float32)
+    assert seen == exact | {"attention": dtype}
 
 
 def test_every_order_keeps_as_much_as_one() -> None:

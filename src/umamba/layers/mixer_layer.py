@@ -8,13 +8,15 @@ from torch import Tensor, nn
 from umamba.errors import PlansError
 from umamba.layers.attention_block import SelfAttention
 from umamba.layers.lti_block import LTI
+from umamba.layers.mamba2_block import Mamba2
 from umamba.layers.mamba_block import Mamba
 from umamba.ops.precision import full_precision
 
 __all__ = ["MIXERS", "SCANS", "MixerLayer"]
 
-MIXERS = ("mamba", "attention", "lti")
+MIXERS = ("mamba", "mamba2", "attention", "lti")
 SCANS = ("forward", "bidirectional", "axes")
+_MAMBA2_STATES = 64  # the smaller size of its paper, which has language models of far more channels
 
 
 class MixerLayer(nn.Module):
@@ -34,13 +36,13 @@ class MixerLayer(nn.Module):
     state space for each direction, and add up.) Every order takes the time of one, and keeps as
     much for the backward.
 
-    Mamba and `lti` compute in float32 outside autocast: in float16 the recurrence of U-Mamba
+    All but self-attention compute in float32 outside autocast: in float16 the recurrence of U-Mamba
     overflows in training (state-spaces/mamba issue 72, by U-Mamba's author). Self-attention
     follows autocast, since torch's fastest kernels take half precision only.
 
     Args:
         d_model: Token width: the channels, or with `channel_tokens` the voxels of the map.
-        mixer: `mamba`, `attention` or `lti`; the module has that name.
+        mixer: `mamba`, `mamba2`, `attention` or `lti`; the module has that name.
         scan: Order of the tokens, for mixers that depend on it.
         channel_tokens: Whether the tokens are the channels, each as wide as the feature map. The
             weights then fit one spatial size only. Only with `forward`.
@@ -121,4 +123,6 @@ class MixerLayer(nn.Module):
 def _build_mixer(mixer: str, d_model: int, backend: str | None) -> nn.Module:
     if mixer == "mamba":
         return Mamba(d_model, backend=backend)
+    if mixer == "mamba2":
+        return Mamba2(d_model, _MAMBA2_STATES)
     return SelfAttention(d_model) if mixer == "attention" else LTI(d_model)
