@@ -43,7 +43,7 @@ def test_each_family_has_a_colour_of_its_own() -> None:
 
 
 def test_embedded_patches_merge_two_strides_of_deep_plans_only() -> None:
-    rule = EmbeddedPatches(encoder=3, decoder=3, full_resolution=1)
+    rule = EmbeddedPatches(encoder=(3,), decoder=3, full_resolution=1)
     given = planned()
     made = rule.keywords(given, None, "unetrpp")
     assert made["strides"] == [[1] * 3, [4] * 3, [2] * 3, [2] * 3]
@@ -54,6 +54,22 @@ def test_embedded_patches_merge_two_strides_of_deep_plans_only() -> None:
     shallow = rule.keywords(planned(n_stages=4), (4, 6), "unetrpp")
     assert shallow["strides"] == [[1] * 3, [2] * 3, [2] * 3, [2] * 3]
     assert shallow["features_per_stage"] == [4, 6, 6, 6]
+
+
+@pytest.mark.parametrize("place", ["bot", "enc"])
+def test_lean_forms_have_one_block_where_it_costs_most_and_their_own_control(place: str) -> None:
+    lean = registry.find_architecture(f"umamba_{place}_lean")
+    made = lean.topology.keywords(planned(), None, lean.name)
+    assert made["n_conv_per_stage"] == [1, 1, 2, 2, 2]
+    assert made["n_conv_per_stage_decoder"] == [1, 1, 1, 1]
+    for suffix in ("_nomamba", "_matched"):
+        control = registry.find_architecture(lean.name + suffix)
+        assert control.topology == lean.topology
+        assert control.control_of == lean.name
+        assert control.keywords == lean.keywords | {"mixer": "none"}
+        assert control.parameters_of == (lean.name if suffix == "_matched" else None)
+    twin = registry.find_architecture(f"umamba_{place}_lean_nomamba")
+    assert twin.same_as == ("umamba_bot_lean_nomamba" if place == "enc" else None)
 
 
 def test_the_residual_encoder_has_nnunets_blocks_or_those_of_its_plan() -> None:

@@ -73,6 +73,7 @@ class Architecture:
 # colour-blind people can tell apart.
 _U_MAMBA = "Ma, Li and Wang 2024, arXiv:2401.04722"
 _NO_MAMBA = "Isensee et al. 2024, arXiv:2404.09556"
+_MAMBA2 = "Dao and Gu 2024, arXiv:2405.21060"
 _S4 = "Gu et al. 2021, arXiv:2110.13985"
 
 
@@ -83,6 +84,8 @@ class _Form(NamedTuple):
     paper: str
     purpose: str
     control_of: str | None = None  # the suffix of this form
+    matched: bool = False  # whether it is widened to the parameters of that form
+    lean: bool = False
 
 
 # By the suffix that is added to the name of the network.
@@ -105,6 +108,7 @@ _U_MAMBA_FORMS = {
         _NO_MAMBA,
         "control: without Mamba, widened to the same number of parameters",
         control_of="",
+        matched=True,
     ),
     "_attention": _Form(
         {"mixer": "attention"},
@@ -122,6 +126,7 @@ _U_MAMBA_FORMS = {
         "Liu et al. 2024, arXiv:2401.10166",
         "scans along every axis, in both directions",
     ),
+    "_mamba2": _Form({"mixer": "mamba2"}, _MAMBA2, "Mamba-2 {place}"),
     "_lti_bidirectional": _Form(
         {"mixer": "lti", "scan": "bidirectional"},
         _S4,
@@ -132,9 +137,32 @@ _U_MAMBA_FORMS = {
         _S4,
         "control: as `_lti`, along every axis in both directions",
     ),
+    "_lean": _Form(
+        {}, _U_MAMBA, "long range {place}, at about the cost of nnU-Net's U-Net", lean=True
+    ),
+    "_lean_nomamba": _Form(
+        {"mixer": "none"},
+        _NO_MAMBA,
+        "control: the lean network without Mamba",
+        control_of="_lean",
+        lean=True,
+    ),
+    "_lean_matched": _Form(
+        {"mixer": "none"},
+        _NO_MAMBA,
+        "control: the lean network without Mamba, widened to the same number of parameters",
+        control_of="_lean",
+        matched=True,
+        lean=True,
+    ),
+    "_lean_mamba2": _Form(
+        {"mixer": "mamba2"}, _MAMBA2, "Mamba-2 {place}, in the lean network", lean=True
+    ),
 }
-# Without Mamba nothing tells the two places apart; parameters are matched to different networks.
-_WITHOUT_PLACE = ("_nomamba", "_official_nomamba")
+# One block in every decoder stage, as in nnU-Net's residual presets, and in the two encoder stages
+# that cost most. The lean UMambaEnc has no Mamba at full resolution: most of its scans' time.
+_LEAN = ResidualBlocks(encoder=(1, 1, 2), decoder=1)
+_LEAN_PLACES: dict[str, dict[str, Any]] = {"Bot": {}, "Enc": {"mixer_from_stage": 1}}
 _TABLE = [
     Architecture(
         f"{family}{suffix}",
@@ -144,13 +172,18 @@ _TABLE = [
         f"nnUNetUMamba{place}Plans{suffix}",
         form.paper,
         form.purpose.format(place=where),
-        ResidualBlocks(),
-        {"variant": "paper", "mixer": "mamba", "scan": "forward"} | form.keywords,
+        _LEAN if form.lean else ResidualBlocks(),
+        {"variant": "paper", "mixer": "mamba", "scan": "forward"}
+        | (_LEAN_PLACES[place] if form.lean else {})
+        | form.keywords,
         control_of=None if form.control_of is None else f"{family}{form.control_of}",
-        same_as=f"umamba_bot{suffix}" if place == "Enc" and suffix in _WITHOUT_PLACE else None,
+        # Without Mamba nothing tells the two places apart, except where parameters are matched.
+        same_as=f"umamba_bot{suffix}"
+        if place == "Enc" and form.keywords.get("mixer") == "none" and not form.matched
+        else None,
         needs_input_size=place == "Enc" and suffix == "_official",
         has_authors_trainers=True,
-        parameters_of=family if suffix == "_matched" else None,
+        parameters_of=f"{family}{form.control_of}" if form.matched else None,
     )
     for family, colour, place, where in (
         ("umamba_bot", "#D55E00", "Bot", "at the bottleneck"),
@@ -194,7 +227,7 @@ _TABLE += [
         "nnUNetUMambaUNETRPlusPlusPlans",
         "Shaker et al. 2024, arXiv:2212.04497",
         "transformer with attention over space and channels",
-        EmbeddedPatches(encoder=3, decoder=3, full_resolution=1),
+        EmbeddedPatches(encoder=(3,), decoder=3, full_resolution=1),
         {"variant": "paper"},
         needs_input_size=True,
     ),
@@ -284,8 +317,9 @@ def find_planner(plans_name: str) -> str | None:
     return next((a.planner for a in _TABLE if a.planner and a.plans_name == plans_name), None)
 
 
-def _choice(architecture: Architecture) -> tuple[str, dict[str, Any], str | None]:
-    return architecture.class_path, architecture.keywords, architecture.parameters_of
+def _choice(architecture: Architecture) -> tuple[object, ...]:
+    a = architecture
+    return a.class_path, a.topology, a.keywords, a.parameters_of
 
 
 def architectures() -> list[Architecture]:

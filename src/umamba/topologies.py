@@ -91,7 +91,7 @@ class _PlannedStages:
         n_stages = given["n_stages"]
         keywords: _Keywords = {key: deepcopy(given[key]) for key in _STAGES}
         if features is not None:
-            keywords["features_per_stage"] = list((features + features[-1:] * n_stages)[:n_stages])
+            keywords["features_per_stage"] = _per_stage(features, n_stages)
         keywords |= self.blocks(planned, n_stages)
         return keywords | {key: deepcopy(given[key]) for key in _STYLE if key in given}
 
@@ -114,16 +114,21 @@ class PlainConvolutions(_PlannedStages):
     def blocks(self, planned: PlannedUNet, n_stages: int) -> _Keywords:
         """Return the convolutions per stage."""
         if not planned.is_plain:
-            return _block_counts(n_stages, 2, 2)
+            return _block_counts(n_stages, (2,), 2)
         keys = ("n_conv_per_stage", "n_conv_per_stage_decoder")
         return {key: deepcopy(planned.keywords[key]) for key in keys}
 
 
 @dataclass(frozen=True)
 class ResidualBlocks(_PlannedStages):
-    """The same number of residual blocks in all encoder stages, and another in the decoder's."""
+    """Residual blocks in the stages of the encoder, and as many in all of the decoder.
 
-    encoder: int = 2
+    Args:
+        encoder: Blocks of the encoder's stages; the last number is also for further ones.
+        decoder: Blocks of each of the decoder's stages.
+    """
+
+    encoder: tuple[int, ...] = (2,)
     decoder: int = 2
 
     def blocks(self, planned: PlannedUNet, n_stages: int) -> _Keywords:  # noqa: ARG002
@@ -176,9 +181,8 @@ class ResidualEncoderBlocks(_PlannedStages):
         if not planned.is_plain:
             keys = ("n_blocks_per_stage", "n_conv_per_stage_decoder")
             return {key: deepcopy(planned.keywords[key]) for key in keys}
-        blocks = _RESENC_BLOCKS + _RESENC_BLOCKS[-1:] * n_stages
         return {
-            "n_blocks_per_stage": list(blocks[:n_stages]),
+            "n_blocks_per_stage": _per_stage(_RESENC_BLOCKS, n_stages),
             "n_conv_per_stage_decoder": [1] * (n_stages - 1),
         }
 
@@ -221,8 +225,13 @@ class OwnTopology:
         }
 
 
-def _block_counts(n_stages: int, encoder: int, decoder: int) -> _Keywords:
+def _per_stage(numbers: tuple[int, ...], n_stages: int) -> list[int]:
+    """Return a number for every stage; the last is also for further stages."""
+    return list((numbers + numbers[-1:] * n_stages)[:n_stages])
+
+
+def _block_counts(n_stages: int, encoder: tuple[int, ...], decoder: int) -> _Keywords:
     return {
-        "n_conv_per_stage": [encoder] * n_stages,
+        "n_conv_per_stage": _per_stage(encoder, n_stages),
         "n_conv_per_stage_decoder": [decoder] * (n_stages - 1),
     }

@@ -63,7 +63,7 @@ def test_orders_have_the_same_weights_and_other_numbers(
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("mixer", ["attention", "lti"])
+@pytest.mark.parametrize("mixer", ["mamba2", "attention", "lti"])
 def test_other_mixers_stand_in_mambas_place(network: type[nn.Module], mixer: str) -> None:
     mamba = network(**keywords(2)).state_dict()
     other = network(**keywords(2, mixer=mixer)).state_dict()
@@ -75,7 +75,9 @@ def test_other_mixers_stand_in_mambas_place(network: type[nn.Module], mixer: str
     assert any(f".{mixer}." in key for key in other)
 
 
-@pytest.mark.parametrize("change", [{"mixer": "attention"}, {"mixer": "lti"}, {"scan": "axes"}])
+@pytest.mark.parametrize(
+    "change", [{"mixer": "attention"}, {"mixer": "lti"}, {"mixer": "mamba2"}, {"scan": "axes"}]
+)
 def test_activation_checkpointing_gives_the_same_numbers(change: dict[str, str]) -> None:
     x = torch.randn(2, 2, *patch(3))
     numbers = []
@@ -88,15 +90,33 @@ def test_activation_checkpointing_gives_the_same_numbers(change: dict[str, str])
     assert all(torch.equal(a, b) for a, b in zip(*numbers, strict=True))
 
 
+def test_stages_before_the_first_with_a_mixer_have_none() -> None:
+    full, later = UMambaEnc(**keywords(3)), UMambaEnc(**keywords(3, mixer_from_stage=1)).eval()
+    first = "encoder.mamba_layers.0."
+    kept = {key: w for key, w in full.state_dict().items() if not key.startswith(first)}
+    later.load_state_dict(kept)
+    full.encoder.mamba_layers[0] = nn.Identity()
+    x = torch.randn(1, 2, *patch(3))
+    pairs = zip(later(x), full.eval()(x), strict=True)
+    assert all(torch.equal(got, want) for got, want in pairs)
+    with pytest.raises(PlansError, match="UMambaBot takes no mixer_from_stage: it has a mixer in"):
+        UMambaBot(**keywords(3, mixer_from_stage=1))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"mixer": "conv"}, "'conv' does not exist; choose one of mamba, attention, lti, none"),
+        (
+            {"mixer": "conv"},
+            "'conv' does not exist; choose one of mamba, mamba2, attention, lti, none",
+        ),
         ({"scan": "spiral"}, "'spiral' does not exist; choose one of forward, bidirectional, axes"),
         ({"mixer": "none", "scan": "axes"}, "scan 'axes' is not for mixer 'none', which has no or"),
         ({"mixer": "attention", "scan": "bidirectional"}, "is not for mixer 'attention', which"),
         ({"variant": "official", "mixer": "lti"}, "'official' is the authors' code.* choose varia"),
         ({"variant": "official", "scan": "axes"}, "choose variant paper for mixer 'mamba' and sc"),
+        ({"mixer_from_stage": 3}, "must be one of the stages 0 to 2; got 3"),
+        ({"variant": "official", "mixer_from_stage": 1}, "is for variant 'paper' only; leave it"),
         ({"mixer": "lti", "backend": "torch"}, "backend 'torch' is for mixer mamba, not for 'lti'"),
         (
             {"mixer": "none", "activation_checkpointing": "mamba"},

@@ -48,11 +48,12 @@ class _UMamba(PlannedNetwork):
         input_size: Patch size, where the weights depend on it: `official` `UMambaEnc`.
         dropout_op: Dropout after the first convolution of a block; `None` means no dropout.
         variant: `paper` or `official`.
-        mixer: The layer in Mamba's place: `mamba`, `attention` (multi-head self-attention) or
-            `lti` (a linear time-invariant state-space layer); `none` is the same network without
-            those layers.
+        mixer: The layer in Mamba's place: `mamba`, `mamba2`, `attention` (multi-head
+            self-attention) or `lti` (a linear time-invariant state-space layer); `none` is the
+            same network without those layers.
         scan: Order of the tokens: `forward`, `bidirectional`, or both ways along all `axes`; see
-            `MixerLayer`. Only for mixers that depend on it, `mamba` and `lti`.
+            `MixerLayer`. Only for mixers that depend on it, not for `attention`.
+        mixer_from_stage: First encoder stage with a mixer; for `paper` `UMambaEnc`.
         backend: Backend of `umamba.selective_scan`.
         activation_checkpointing: `none`, `mamba` (or what stands there), or `blocks`, the residual
             ones and those layers.
@@ -85,6 +86,7 @@ class _UMamba(PlannedNetwork):
         variant: str = "paper",
         mixer: str = "mamba",
         scan: str = "forward",
+        mixer_from_stage: int = 0,
         backend: str | None = None,
         activation_checkpointing: str = "none",
     ) -> None:
@@ -119,6 +121,7 @@ class _UMamba(PlannedNetwork):
         self.topology = topology
         self.input_channels = input_channels
         self.variant = variant
+        self.mixer_from_stage = mixer_from_stage
         self.checkpoint_mamba = activation_checkpointing != "none"
         build = None
         if mixer != "none":
@@ -226,6 +229,9 @@ class UMambaBot(_UMamba):
         if input_size is not None:
             msg = "UMambaBot takes no input_size: its weights fit every patch. Leave it out."
             raise PlansError(msg)
+        if self.mixer_from_stage:
+            msg = "UMambaBot takes no mixer_from_stage: it has a mixer in the last stage only"
+            raise PlansError(msg)
         self.mamba_layer = None
         if build is not None:
             features = self.topology.features[-1]
@@ -248,7 +254,8 @@ class UMambaEnc(_UMamba):
     - where a feature map has at most as many voxels as channels, the tokens are the channels.
       Those weights fit one patch size only, so `input_size` must be given.
 
-    `paper` refuses `input_size`: no weight depends on the patch.
+    `paper` refuses `input_size`: no weight depends on the patch. With `mixer_from_stage` it has no
+    mixer in the stages before, whose feature maps have the most tokens.
 
     Source:
         Ma et al. 2024, arXiv:2401.04722, section 2 and figure 1; `official` after
@@ -260,6 +267,7 @@ class UMambaEnc(_UMamba):
     def _place_mixers(
         self, input_size: Sequence[int] | None, build: Callable[..., MixerLayer] | None
     ) -> list[nn.Module] | None:
+        self._check_mixer_from_stage()
         if self.variant == "official" and build is not None:
             sizes = feature_map_sizes(self.topology, input_size)
             layers = official_mamba_layers(self.topology, sizes, build)
@@ -274,7 +282,18 @@ class UMambaEnc(_UMamba):
             raise PlansError(msg)
         if build is None:
             return None
-        return [build(features, residual=True) for features in self.topology.features]
+        without, features = self.mixer_from_stage, self.topology.features
+        built = [build(channels, residual=True) for channels in features[without:]]
+        return [*(nn.Identity() for _ in range(without)), *built]
+
+    def _check_mixer_from_stage(self) -> None:
+        given, last = self.mixer_from_stage, self.topology.n_stages - 1
+        if self.variant == "official" and given:
+            msg = "mixer_from_stage is for variant 'paper' only; leave it out"
+            raise PlansError(msg)
+        if not 0 <= given <= last:
+            msg = f"mixer_from_stage must be one of the stages 0 to {last}; got {given}"
+            raise PlansError(msg)
 
     def _check_input(self, x: Float[Tensor, "batch channels *spatial"]) -> None:
         super()._check_input(x)
@@ -303,7 +322,7 @@ def _check_mixer(
     if scan != "forward" and mixer in ("none", "attention"):
         msg = (
             f"scan {scan!r} is not for mixer {mixer!r}, which has no order of tokens; choose scan "
-            "forward, or mixer mamba or lti"
+            "forward, or mixer mamba, mamba2 or lti"
         )
         raise PlansError(msg)
     if variant == "official" and (mixer not in ("mamba", "none") or scan != "forward"):

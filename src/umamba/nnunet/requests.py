@@ -145,7 +145,7 @@ class PlanRequest(Request):
         metadata=option(
             "layer that replaces Mamba in U-Mamba (default: as the model's name says); with "
             "--variant and --scan another way to name a model",
-            choices=("mamba", "none", "attention", "lti"),
+            choices=("mamba", "mamba2", "none", "attention", "lti"),
         ),
     )
     scan: str | None = field(

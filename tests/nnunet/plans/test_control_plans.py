@@ -27,6 +27,8 @@ CONTROLS = {
     "lti": ("lti", "forward"),
     "bidirectional": ("mamba", "bidirectional"),
     "axes": ("mamba", "axes"),
+    "mamba2": ("mamba2", "forward"),
+    "lean_mamba2": ("mamba2", "forward"),
 }
 PLACES = {"umamba_bot": "nnUNetUMambaBotPlans", "umamba_enc": "nnUNetUMambaEncPlans"}
 
@@ -72,11 +74,13 @@ def test_options_name_the_same_models() -> None:
     for place in PLACES:
         start = registry.find_architecture(place)
         for suffix, (mixer, scan) in CONTROLS.items():
-            if suffix != "matched":
+            if "matched" not in suffix and "lean" not in suffix:
                 chosen = registry.with_keywords(start, mixer=mixer, scan=scan)
                 assert chosen.name == f"{place}_{suffix}"
                 back = registry.with_keywords(chosen, mixer="mamba", scan="forward")
                 assert back.name == place
+        lean = registry.find_architecture(f"{place}_lean")
+        assert registry.with_keywords(lean, mixer="none").name == f"{place}_lean_nomamba"
         matched = registry.find_architecture(f"{place}_matched")
         assert registry.with_keywords(matched, mixer="none") is matched
         assert registry.with_keywords(start, variant="official").name == f"{place}_official"

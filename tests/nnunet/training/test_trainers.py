@@ -133,6 +133,7 @@ def test_other_networks_keep_nnunets_loss() -> None:
     [
         ({"mixer": "lti"}, {"log_dt", "A_log", "A_imag", "D"}),
         ({"scan": "axes"}, {"A_log", "D"}),
+        ({"mixer": "mamba2"}, {"A_log", "D", "dt_bias"}),
         ({"mixer": "attention"}, set()),
         ({"mixer": "none"}, set()),
     ],
