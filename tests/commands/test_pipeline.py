@@ -17,6 +17,7 @@ from reference_cases import GOLDEN, relative_l2
 from toy import NAME, PLANS, folder_options, read_json, voxels
 from umamba.cli.main import main
 from umamba.nnunet.checkpoints.files import previous_of
+from umamba.nnunet.splits import chosen_cases
 from umamba.system.environment import environment
 
 pytestmark = pytest.mark.nnunet
@@ -208,18 +209,23 @@ def test_an_interrupted_training_goes_on_as_it_was_begun(
         assert torch.equal(broken["network_weights"][key], weight), key
 
 
-def test_validation_without_mirroring_predicts_as_disable_tta(
+def test_validation_of_one_case_without_mirroring_predicts_as_disable_tta(
     root: Path, trained: Path, tmp_path: Path
 ) -> None:
     results = tmp_path / "results"
     shutil.copytree(root / "results", results)
     command = ["train", "901", "3d_fullres", "0", "-p", PLANS, "--val", *PLAIN]
+    command += ["--validation-cases", "1"]
+    before = results / NAME / trained.name / "fold_0" / "validation"
+    all_cases = {path.name.removesuffix(".nii.gz") for path in before.glob("*.nii.gz")}
+    shutil.rmtree(before)
     folders = ["--raw", str(root / "raw"), "--preprocessed", str(root / "preprocessed")]
     assert main([*command, "-device", "cpu", *folders, "--results", str(results)]) == 0
     fold = results / NAME / trained.name / "fold_0"
     assert predict(root, "-m", str(trained), "-f", "0", "-o", str(tmp_path / "out")) == 0
     validated = sorted((fold / "validation").glob("*.nii.gz"))
-    assert validated
+    assert [f"{case}.nii.gz" for case in chosen_cases(all_cases, 1)] == [validated[0].name]
+    assert len(all_cases) > len(validated) == 1
     mirrored = [voxels(trained / "fold_0" / "validation" / path.name) for path in validated]
     plain = [voxels(path) for path in validated]
     assert all(

@@ -38,6 +38,18 @@ def test_a_case_takes_its_windows_in_all_mirrorings_and_slices() -> None:
     assert cost._patches_per_case(derived, "2d") == 32 * 2**2
 
 
+def test_an_estimate_of_whole_cases_follows_from_that_of_a_step() -> None:
+    planned = planned_models("unetpp")
+    (found,) = cost.estimate_costs(planned, "cpu", 1, Path("nowhere")).values()
+    assert found.seconds_per_iteration is not None
+    assert found.seconds_per_case is not None
+    batch = planned.plans["unetpp", 0]["configurations"]["3d_fullres"]["batch_size"]
+    # A forward is a third of a step; a median case has 27 windows in 8 mirrorings.
+    patches = found.seconds_per_case / (found.seconds_per_iteration / 3 / batch)
+    assert patches == pytest.approx(27 * 8)
+    assert cost.n_mirrorings(planned, "unetpp") == 8
+
+
 def test_costs_are_measured_and_kept(tmp_path: Path) -> None:
     planned = planned_models("nnunet", "unetpp")
     cache = tmp_path / "out" / "cost.json"

@@ -128,6 +128,7 @@ OTHER_OPTIONS: dict[str, Any] = {
     "patch_size": (8, 8, 8),
     "batch_size": 3,
     "validation_tta": "off",
+    "validation_cases": 3,
 }
 
 

@@ -105,8 +105,11 @@ def _show_plan(comparison: "Comparison", n_workers: int, *, as_json: bool) -> No
     if hours is not None:
         some = "" if len(known) == len(models) else ", not counting some whose time is unknown"
         duration = f"about {format_hours(hours)} with {n_workers} at a time{some}"
-    sys.stdout.write(
-        f"{n_trainings} trainings: {duration}; validating whole cases takes extra time\n"
-    )
+        predicts = sum(model["prediction_hours"] or 0.0 for model in models) / n_workers
+        if predicts:
+            duration += f"; {format_hours(predicts)} of it to predict whole cases"
+        elif hours:
+            duration += "; predicting whole cases takes extra time"
+    sys.stdout.write(f"{n_trainings} trainings: {duration}\n")
     if any(model["note"] for model in models):
         sys.stdout.write("add --measure to measure the times, which takes minutes\n")

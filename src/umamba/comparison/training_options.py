@@ -20,12 +20,14 @@ class TrainingOptions:
         batch_size: Patches in a batch.
         validation_tta: `on` or `off`, whether validation cases are predicted with mirroring, as the
             first versions always did.
+        validation_cases: Validation cases of each fold that are predicted; `None` is all.
     """
 
     features: tuple[int, ...] | None = None
     patch_size: tuple[int, ...] | None = None
     batch_size: int | None = None
     validation_tta: str = "on"
+    validation_cases: int | None = None
 
 
 def training_options(given: object) -> dict[str, Any]:

@@ -37,6 +37,7 @@ __all__ = [
     "STAGE",
     "TRAINER",
     "TRUST",
+    "VALIDATION_CASES",
     "VALIDATION_TTA",
     "PlanRequest",
     "TrainingRequest",
@@ -65,6 +66,12 @@ VALIDATION_TTA = option(
     "average the predictions of mirrored images when the validation cases are predicted: on, as "
     "nnU-Net does, or off, which is 4 to 8x faster (default: on)",
     choices=("on", "off"),
+)
+VALIDATION_CASES = option(
+    "validate on only so many of a fold's validation cases, those that come first by the SHA-256 "
+    "of their names: a quick look, as the others are left out (default: all)",
+    check=positive,
+    metavar="N",
 )
 STAGE = option(
     "folder on a disk of the machine that trains, such as '$TMPDIR': preprocessed data are copied "
@@ -253,6 +260,7 @@ class TrainingRequest(ExecutorRequest):
         default=False, metadata=option("also save validation probabilities", "--npz")
     )
     validation_tta: str = field(default="on", metadata=VALIDATION_TTA)
+    validation_cases: int | None = field(default=None, metadata=VALIDATION_CASES)
     pretrained_weights: Folder | None = field(
         default=None,
         metadata=option(

@@ -1,7 +1,8 @@
 """Check how the cases of a data set are split into folds."""
 
+import hashlib
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,14 @@ from umamba.images.file_names import split_ending
 from umamba.system.atomic_files import write_new
 from umamba.system.json_files import load_json_list
 
-__all__ = ["Splits", "check_splits", "ensure_splits", "read_splits", "require_splits"]
+__all__ = [
+    "Splits",
+    "check_splits",
+    "chosen_cases",
+    "ensure_splits",
+    "read_splits",
+    "require_splits",
+]
 
 _N_FOLDS = 5
 _MOST_FOLDS = 1000
@@ -35,6 +43,20 @@ class Splits:
 
     folds: tuple[Fold, ...]
     file: Path | None
+
+
+def chosen_cases(cases: Iterable[str], number: int | None) -> list[str]:
+    """Return some of the cases, by a rule that depends on nothing but their names.
+
+    They are those that come first by the SHA-256 of their names, so that a larger number adds cases
+    and drops none.
+
+    Args:
+        cases: All cases.
+        number: How many to choose; `None`, or more than there are, is all.
+    """
+    by_digest = sorted(cases, key=lambda case: hashlib.sha256(case.encode()).hexdigest())
+    return sorted(by_digest[:number])
 
 
 def read_splits(

@@ -90,6 +90,10 @@ def settings_texts(results: Results, manifest: Mapping[str, Any]) -> dict[str, s
         "Mirroring in validation": settings.validation_tta
         if settings.validation_tta != "on"
         else "",
+        "Validation cases": f"{settings.validation_cases} of each fold at most, those that come "
+        "first by the SHA-256 of their names"
+        if settings.validation_cases
+        else "",
         "NSD tolerance": _tolerances(evaluation, unit),
         "Surfaces": f"as defined by {evaluation.surface}",
         "Objects": f"connected components; two match above an IoU of {evaluation.matching_iou:g}",
@@ -167,6 +171,10 @@ def limits_texts(results: Results) -> list[str]:
     items = [
         "The cases are the validation cases of cross-validation on one data set: what holds for "
         "them need not hold for other scanners, sites or organs, or for longer trainings.",
+        f"Incomplete: of each fold, no more than {results.settings.validation_cases} validation "
+        "cases were predicted, the same for all models; the others are not in any number here."
+        if results.settings.validation_cases
+        else "",
         '"No difference shown" does not mean that models are equal: where possible, a verdict says '
         "how large a difference would have been shown.",
         _few_folds(results),

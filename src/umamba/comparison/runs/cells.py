@@ -5,7 +5,7 @@ and run again wherever it was interrupted.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from umamba.comparison.runs.budget import Length
 from umamba.comparison.runs.evaluated import evaluate_predictions
 from umamba.comparison.runs.external_tasks import ExternalTask
 from umamba.comparison.runs.finished import Finished, read_finished, recall_finished
-from umamba.comparison.runs.training_states import inspect_training
+from umamba.comparison.runs.training_states import Validated, inspect_training
 from umamba.errors import UMambaError
 from umamba.evaluation.cases import Labels
 from umamba.evaluation.settings import EvaluationSettings
@@ -70,13 +70,13 @@ class CellTraining:
         training: Its model, fold and seed.
         length: Its length.
         command: The arguments of `umamba` that train it, without those of its beginning.
-        mirroring: Whether its validation cases are predicted with mirroring.
+        validated: How its validation cases are predicted.
     """
 
     training: Training
     length: Length
     command: tuple[str, ...]
-    mirroring: bool = True
+    validated: Validated = field(default_factory=Validated)
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def training_command(cell: Cell) -> tuple[tuple[str, ...] | None, tuple[int, int
         trained.length,
         todo.cases,
         todo.file_ending,
-        mirroring=trained.mirroring,
+        trained.validated,
     )
     if state.status == "done":
         return None, state.progress

@@ -30,11 +30,12 @@ from umamba.profiling import (
 from umamba.system.atomic_files import make_folder, write_whole
 from umamba.system.json_files import load_json
 
-__all__ = ["estimate_costs", "measure_costs", "seconds_with_validation"]
+__all__ = ["estimate_costs", "measure_costs", "n_mirrorings", "seconds_with_validation"]
 
 Measure = Callable[[Planned, Mapping[str, Plans], str], dict[str, Cost]]
 
 _ROUNDS = 5
+_FORWARDS = 3  # of a training step: its backward takes about twice as long as its forward
 _RESERVE = 0.8  # share of the free memory; the rest is left to other processes
 
 
@@ -133,8 +134,13 @@ def estimate_costs(
         if model not in known and (pace or device == "cpu"):
             work = _work(cost, derived, name)
             seconds = median(pace) * work if pace else _estimate(work, n_threads)
-            how = "estimated from its multiply-adds"
-            cost = replace(cost, seconds_per_iteration=seconds, problem=how)
+            patch = seconds / _FORWARDS / int(resolve(derived, name)["batch_size"])
+            cost = replace(
+                cost,
+                seconds_per_iteration=seconds,
+                seconds_per_case=patch * _patches_per_case(derived, name),
+                problem="estimated from its multiply-adds",
+            )
         elif model not in known:
             cost = replace(cost, problem="not measured yet")
         costs[model] = cost
@@ -245,3 +251,9 @@ def _patches_per_case(plans: Plans, name: str) -> int:
     shape = [round(size) for size in configuration["median_image_size_in_voxels"]]
     slices = plans["original_median_shape_after_transp"][0] if len(patch) == 2 else 1
     return int(count_windows(shape, patch) * round(slices) * 2 ** len(patch))
+
+
+def n_mirrorings(planned: Planned, model: str) -> int:
+    """Return how often a model predicts each patch with mirroring: along every set of axes."""
+    configuration = resolve(_by_model(planned)[model], planned.source.configuration)
+    return int(2 ** len(configuration["patch_size"]))

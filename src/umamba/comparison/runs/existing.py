@@ -10,7 +10,7 @@ from umamba import registry
 from umamba.comparison.rows import Training
 from umamba.comparison.runs.budget import Length
 from umamba.comparison.runs.planning import Planned
-from umamba.comparison.runs.training_states import FINAL, is_validated
+from umamba.comparison.runs.training_states import FINAL, Validated, is_validated
 from umamba.errors import UMambaError
 from umamba.nnunet.fold_folders import fold_folder
 from umamba.nnunet.paths import Paths
@@ -47,8 +47,7 @@ def find_stock_trainings(
     lengths: Mapping[str, Length],
     folds: Mapping[int, frozenset[str]],
     paths: Paths,
-    *,
-    mirroring: bool,
+    validated: Validated,
 ) -> Iterator[StockTraining]:
     """Find trainings by `nnUNetv2_train` with the same network, patch, batch and splits.
 
@@ -59,7 +58,7 @@ def find_stock_trainings(
         lengths: Length of the trainings of each model.
         folds: The validation cases of each fold.
         paths: nnU-Net's folders.
-        mirroring: Whether validation cases are predicted with mirroring.
+        validated: How validation cases are predicted.
 
     Yields:
         At most one training for each model and fold.
@@ -87,7 +86,7 @@ def find_stock_trainings(
                         fold_folder(folder, fold),
                         cases,
                         planned.source.file_ending,
-                        mirroring=mirroring,
+                        validated,
                     )
                 }
         yield from (StockTraining(model, fold, folder) for fold, folder in found.items())

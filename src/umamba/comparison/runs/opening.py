@@ -152,7 +152,8 @@ def _open(
 ) -> Comparison:
     comparison = _plan(request, source, paths)
     prepare(comparison.planned, paths)
-    comparison.cases = validation_cases(source, comparison.request.folds, paths)
+    number = comparison.request.validation_cases
+    comparison.cases = validation_cases(source, comparison.request.folds, paths, number)
     _check_tables(comparison)
     # The claim on the folder comes before anything else in it.
     write_settings(comparison.request, source.dataset, source.configuration)
@@ -179,7 +180,7 @@ def _plan(request: ComparisonRequest, source: Source, paths: Paths) -> Compariso
         known = ", ".join(planned.models)
         msg = f"--baseline {request.baseline} is not among the compared models; give one of {known}"
         raise UMambaError(msg)
-    cases = validation_cases(source, request.folds, paths)
+    cases = validation_cases(source, request.folds, paths, request.validation_cases)
     external = find_external(request, source)
     comparison = Comparison(request, paths, planned, cases, external=external)
     _check_tables(comparison)  # before hours of preprocessing, if the splits exist already
@@ -265,8 +266,8 @@ def _inspect(comparison: Comparison, training: Training) -> TrainingState:
         comparison.finished[training] = finished
         return TrainingState("done")
     cases, ending = comparison.cases[training.fold], comparison.planned.source.file_ending
-    mirroring = comparison.request.mirroring
-    state = inspect_training(folder, training, length, cases, ending, mirroring=mirroring)
+    validated = comparison.request.validated
+    state = inspect_training(folder, training, length, cases, ending, validated)
     failure = comparison.failure(training)
     if state.status != "done" and failure.is_file():
         reason = failure.read_text(encoding="utf-8", errors="replace")

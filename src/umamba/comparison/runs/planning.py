@@ -11,6 +11,7 @@ from umamba import registry
 from umamba.comparison.results import AnalysisSettings
 from umamba.comparison.rows import Training
 from umamba.comparison.runs.budget import Budget
+from umamba.comparison.runs.training_states import Validated
 from umamba.comparison.training_options import TrainingOptions
 from umamba.errors import PlansError, UMambaError
 from umamba.evaluation.cases import Labels
@@ -21,7 +22,7 @@ from umamba.nnunet.paths import Paths
 from umamba.nnunet.plans.derivation import PlanOptions, Plans, derive_plans, resolve
 from umamba.nnunet.plans.files import read_plans, write_plans
 from umamba.nnunet.preparation import ensure_plans, ensure_preprocessed, find_dataset
-from umamba.nnunet.splits import ensure_splits, read_splits
+from umamba.nnunet.splits import chosen_cases, ensure_splits, read_splits
 from umamba.nnunet.trust import read_trusted_plans
 from umamba.system.json_files import load_json
 
@@ -104,6 +105,11 @@ class ComparisonRequest(TrainingOptions):
     def mirroring(self) -> bool:
         """Return whether validation cases are predicted with mirroring."""
         return self.validation_tta == "on"
+
+    @property
+    def validated(self) -> Validated:
+        """Return how validation cases are predicted."""
+        return Validated(self.mirroring, self.validation_cases is None)
 
     @property
     def asked(self) -> tuple[Asked, ...]:
@@ -296,9 +302,15 @@ def prepare(planned: Planned, paths: Paths) -> None:
 
 
 def validation_cases(
-    source: Source, folds: Sequence[int], paths: Paths
+    source: Source, folds: Sequence[int], paths: Paths, number: int | None = None
 ) -> dict[int, frozenset[str]]:
     """Return the validation cases of each fold; none if nnU-Net has not split the data yet.
+
+    Args:
+        source: The data set.
+        folds: The folds.
+        paths: nnU-Net's folders.
+        number: How many of each fold are predicted; `None` is all.
 
     Raises:
         UMambaError: If the splits lack a fold, or two folds share a case.
@@ -320,7 +332,7 @@ def validation_cases(
                 "be compared only once; leave one of these folds out"
             )
             raise UMambaError(msg)
-    return cases
+    return {fold: frozenset(chosen_cases(of_fold, number)) for fold, of_fold in cases.items()}
 
 
 def _check_same(folder: Path, plans: Plans) -> None:

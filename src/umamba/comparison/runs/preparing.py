@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 from umamba.comparison.rows import Ensemble, Training
 from umamba.comparison.runs.cells import Cell, CellTraining, EvaluationTask, write_cell
-from umamba.comparison.runs.estimates import hours_of
+from umamba.comparison.runs.estimates import prediction_hours, training_hours
 from umamba.comparison.runs.existing import StockTraining, find_stock_trainings
 from umamba.comparison.runs.external_tasks import external_task
 from umamba.comparison.runs.state import Comparison, Tester
@@ -30,7 +30,7 @@ def stock_trainings(comparison: Comparison) -> Iterator[StockTraining]:
         comparison.lengths,
         comparison.cases,
         comparison.paths,
-        mirroring=comparison.request.mirroring,
+        comparison.request.validated,
     )
 
 
@@ -87,15 +87,16 @@ def needs_of(comparison: Comparison, model: str) -> Resources:
     """Return what a model's cell needs on a machine that is shared with others.
 
     Memory is that of augmentation and of reading cases, and on a CPU that of training. Hours are
-    those of the training as estimated, with a margin for validation and other machines.
+    those of the training and of whole cases as estimated, with a margin for other machines.
     """
     cost, on_gpu = comparison.costs[model], comparison.request.device == "cuda"
     training = 0.0 if on_gpu else (cost.peak_memory_bytes or cost.memory_bytes) / _GIB
-    hours = hours_of(comparison, model)
+    hours = training_hours(comparison, model)
+    predicts = max(prediction_hours(comparison, model, fold) or 0.0 for fold in comparison.cases)
     return Resources.of_training(
         n_gpus=int(on_gpu),
         more_gib=_MARGIN * training,
-        hours=None if hours is None else 1 + _MARGIN * hours,
+        hours=None if hours is None else 1 + _MARGIN * (hours + predicts),
     )
 
 
@@ -105,8 +106,8 @@ def _cell(comparison: Comparison, training: Tester) -> Cell:
         return Cell(None, external=external)
     if isinstance(training, Training):
         length = comparison.lengths[training.model]
-        command, mirroring = _command(comparison, training), comparison.request.mirroring
-        trained = CellTraining(training, length, command, mirroring)
+        command, validated = _command(comparison, training), comparison.request.validated
+        trained = CellTraining(training, length, command, validated)
     return Cell(evaluation_of(comparison, training), trained, external)
 
 
@@ -116,6 +117,8 @@ def _command(comparison: Comparison, training: Training) -> tuple[str, ...]:
     plans_name = comparison.planned.plans_name(training)
     command = ["train", source.dataset, source.configuration, str(training.fold), "-p", plans_name]
     command += ["-device", request.device, "--validation-tta", request.validation_tta]
+    if request.validation_cases is not None:
+        command += ["--validation-cases", str(request.validation_cases)]
     if request.stage is not None:
         command += ["--stage", request.stage]
     if request.trust_plans:

@@ -10,7 +10,15 @@ from umamba.errors import UMambaError
 from umamba.evaluation.requests import MetricRequest
 from umamba.executors.requests import ExecutorRequest, executor_option
 from umamba.nnunet.paths import Paths, path_options
-from umamba.nnunet.requests import BATCH_SIZE, DATASET, PATCH_SIZE, STAGE, TRUST, VALIDATION_TTA
+from umamba.nnunet.requests import (
+    BATCH_SIZE,
+    DATASET,
+    PATCH_SIZE,
+    STAGE,
+    TRUST,
+    VALIDATION_CASES,
+    VALIDATION_TTA,
+)
 from umamba.option_checks import (
     fold_numbers,
     folder_or_file,
@@ -110,6 +118,7 @@ class CompareRequest(MetricRequest, ExecutorRequest):
     patch_size: Sequence[int] | None = field(default=None, metadata=PATCH_SIZE)
     batch_size: int | None = field(default=None, metadata=BATCH_SIZE)
     validation_tta: str = field(default="on", metadata=VALIDATION_TTA)
+    validation_cases: int | None = field(default=None, metadata=VALIDATION_CASES)
     empty: str = field(
         default="undefined",
         metadata=option(

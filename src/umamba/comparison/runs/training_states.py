@@ -19,6 +19,7 @@ from umamba.system.run_lock import only_training
 __all__ = [
     "FINAL",
     "TrainingState",
+    "Validated",
     "check_length",
     "inspect_training",
     "is_validated",
@@ -48,14 +49,30 @@ class TrainingState:
     progress: tuple[int, int] = (0, 0)
 
 
+@dataclass(frozen=True)
+class Validated:
+    """How the validation cases of a fold are predicted.
+
+    Attributes:
+        mirroring: Whether with mirroring.
+        exactly: Whether a prediction of other cases means that the fold was another one: true if
+            all of its validation cases are wanted, and not only some of them.
+    """
+
+    mirroring: bool = True
+    exactly: bool = True
+
+
+_AS_USUAL = Validated()
+
+
 def inspect_training(
     folder: Path,
     training: Training,
     length: Length,
     cases: frozenset[str],
     file_ending: str,
-    *,
-    mirroring: bool = True,
+    validated: Validated = _AS_USUAL,
 ) -> TrainingState:
     """Determine the state of a training from its files.
 
@@ -65,7 +82,7 @@ def inspect_training(
         length: Its planned length.
         cases: The validation cases of its fold.
         file_ending: File ending of the data set.
-        mirroring: Whether the validation cases are predicted with mirroring.
+        validated: How the validation cases are predicted.
 
     Returns:
         Its state; done means a final checkpoint and a prediction of every validation case.
@@ -87,22 +104,25 @@ def inspect_training(
     progress = progress_of(checkpoint)
     if not (folder / FINAL).is_file():
         return TrainingState("interrupted", "--resume", progress=progress)
-    if not is_validated(folder, cases, file_ending, mirroring=mirroring):
+    if not is_validated(folder, cases, file_ending, validated):
         return TrainingState("interrupted", "--val", progress=progress)
     return TrainingState("done", progress=progress)
 
 
-def is_validated(folder: Path, cases: frozenset[str], file_ending: str, *, mirroring: bool) -> bool:
-    """Return whether the validation of a fold has ended, on exactly these cases and like this."""
+def is_validated(
+    folder: Path, cases: frozenset[str], file_ending: str, validated: Validated
+) -> bool:
+    """Return whether the validation of a fold has ended, on these cases and like this."""
     validation = folder / "validation"
-    if is_mirrored(validation) != mirroring:
+    if is_mirrored(validation) != validated.mirroring:
         return False
     try:
         load_json(validation / "summary.json")  # the last file written
     except UMambaError:
         return False
     names = {path.name for path in visible_files(validation) if path.name.endswith(file_ending)}
-    return names == {case + file_ending for case in cases}
+    wanted = {case + file_ending for case in cases}
+    return names == wanted if validated.exactly else wanted <= names
 
 
 def check_length(

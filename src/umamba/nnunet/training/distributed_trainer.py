@@ -10,6 +10,7 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
 
+from umamba.nnunet.splits import chosen_cases
 from umamba.system.publishing import scratch_folder
 
 __all__ = ["DistributedTrainer"]
@@ -19,7 +20,8 @@ class DistributedTrainer(nnUNetTrainer):
     """Divide each batch among processes as nnU-Net does; the first process alone writes.
 
     Attributes:
-        n_to_validate: Number of cases that this process predicts in the final validation.
+        validation_cases: Number of cases that are predicted in the final validation; `None` is all.
+        n_to_validate: Number of them that this process predicts.
     """
 
     is_ddp: bool
@@ -28,7 +30,9 @@ class DistributedTrainer(nnUNetTrainer):
     network: Any
     grad_scaler: Any
     output_folder_base: str
+    validation_cases: int | None = None
     n_to_validate = 0
+    _is_validating = False
 
     # nnU-Net reads the names of its arguments from this signature.
     def __init__(
@@ -81,13 +85,19 @@ class DistributedTrainer(nnUNetTrainer):
     def do_split(self) -> tuple[list[str], list[str]]:
         """Split as nnU-Net does, and note how many cases this process validates."""
         training, validation = super().do_split()
+        if self._is_validating:
+            validation = chosen_cases(validation, self.validation_cases)
         self.n_to_validate = len(validation[self.local_rank :: self.n_processes])
         return training, validation
 
     def perform_actual_validation(self, save_probabilities: bool = False) -> None:  # noqa: FBT001, FBT002 - nnU-Net's
         """Predict and score the validation cases as nnU-Net does, each in one process."""
-        with self._independent_forwards():
-            super().perform_actual_validation(save_probabilities)
+        self._is_validating = True
+        try:
+            with self._independent_forwards():
+                super().perform_actual_validation(save_probabilities)
+        finally:
+            self._is_validating = False
 
     @contextmanager
     def _independent_forwards(self) -> Iterator[None]:

@@ -149,6 +149,7 @@ def checked_training(request: TrainingRequest, trainer_class: Any) -> CheckedTra
     # Read once: what was checked is what is trained.
     plans = read_trusted_plans(preprocessed, request.plans, trusted=request.trust_plans)
     _check_number(request, trainer_class, plans)
+    _check_validation(request, trainer_class, plans)
     _prepare(request, dataset, plans, with_splits=fold != "all")
     description = load_json(preprocessed / "dataset.json")
     check_other_folds(folder.parent, fold, request.configuration, plans, description)
@@ -180,6 +181,26 @@ def _prepare(request: TrainingRequest, dataset: str, plans: Plans, *, with_split
             plans=plans,
             with_splits=with_splits,
         )
+
+
+def _check_validation(request: TrainingRequest, trainer_class: Any, plans: Plans) -> None:
+    """Check that some of the validation cases may be left out."""
+    from umamba.nnunet.training.distributed_trainer import DistributedTrainer
+
+    if request.validation_cases is None:
+        return
+    if not issubclass(trainer_class, DistributedTrainer):
+        msg = (
+            "--validation-cases is for nnUNetTrainerUMamba and what derives from it, not "
+            f"{request.trainer}; leave it out"
+        )
+        raise UMambaError(msg)
+    if following := next_stages(plans, request.configuration):
+        msg = (
+            f"{', '.join(following)} is trained on what {request.configuration} predicts of all "
+            "validation cases; leave --validation-cases out"
+        )
+        raise UMambaError(msg)
 
 
 def _check_number(request: TrainingRequest, trainer_class: Any, plans: Plans) -> None:

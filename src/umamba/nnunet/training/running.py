@@ -25,7 +25,7 @@ from umamba.system.limits import available_cores
 from umamba.system.run_lock import only_training
 from umamba.system.terminal import talk_to_stderr
 
-__all__ = ["CheckedTraining", "check_state", "is_mirrored", "run_training"]
+__all__ = ["CheckedTraining", "check_state", "is_mirrored", "is_validated_as", "run_training"]
 
 _FINAL = CHECKPOINTS[0]
 _VALIDATED_AS = "settings.json"
@@ -177,20 +177,36 @@ def _validate(trainer: Any, request: TrainingRequest, folder: Path) -> None:
     mirroring = request.validation_tta == "on"
     if not mirroring:
         trainer.inference_allowed_mirroring_axes = None
+    if request.validation_cases is not None:
+        trainer.validation_cases = request.validation_cases
     if trainer.local_rank == 0:
-        _note_validation(folder / "validation", mirroring=mirroring)
+        _note_validation(folder / "validation", request)
     trainer.perform_actual_validation(request.save_probabilities)
 
 
-def _note_validation(validation: Path, *, mirroring: bool) -> None:
+def _note_validation(validation: Path, request: TrainingRequest) -> None:
     make_folder(validation)
     (validation / "summary.json").unlink(missing_ok=True)  # of other predictions
-    write_whole(validation / _VALIDATED_AS, json.dumps({"mirroring": mirroring}) + "\n")
+    noted = {"mirroring": request.validation_tta == "on", "cases": request.validation_cases}
+    write_whole(validation / _VALIDATED_AS, json.dumps(noted) + "\n")
+
+
+def is_validated_as(validation: Path, request: TrainingRequest) -> bool:
+    """Return whether a validation has ended that was done as a request says."""
+    if not (validation / "summary.json").is_file():  # the last file written
+        return False
+    cases = _noted(validation).get("cases")
+    mirroring = request.validation_tta == "on"
+    return cases == request.validation_cases and is_mirrored(validation) == mirroring
 
 
 def is_mirrored(validation: Path) -> bool:
     """Return whether the validation cases in a folder were predicted with mirroring."""
+    return bool(_noted(validation).get("mirroring", True))
+
+
+def _noted(validation: Path) -> dict[str, Any]:
     try:
-        return bool(load_json(validation / _VALIDATED_AS).get("mirroring", True))
+        return load_json(validation / _VALIDATED_AS)
     except UMambaError:
-        return True  # as by nnU-Net, which writes no such file
+        return {}  # as by nnU-Net, which writes no such file

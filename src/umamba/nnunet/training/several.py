@@ -16,7 +16,7 @@ from umamba.nnunet.places import PLACES, Place
 from umamba.nnunet.preparation import find_dataset
 from umamba.nnunet.requests import TrainingRequest
 from umamba.nnunet.training.folds import checked_training, find_trainer, train
-from umamba.nnunet.training.running import is_mirrored
+from umamba.nnunet.training.running import is_validated_as
 from umamba.nnunet.training.state import CHECKPOINTS, newest_checkpoint, progress_of
 from umamba.options import as_arguments
 from umamba.system.interruption import resumable, run_again
@@ -193,9 +193,7 @@ def _continued(
     progress = progress_of(checkpoint)
     if not (folder / CHECKPOINTS[0]).is_file():
         return replace(request, **_RESUMED), progress
-    validation = folder / "validation"
-    is_validated = (validation / "summary.json").is_file()  # the last file written
-    if is_validated and is_mirrored(validation) == (request.validation_tta == "on"):
+    if is_validated_as(folder / "validation", request):
         return None, progress
     return replace(request, **(_RESUMED | {"resume": False, "only_validate": True})), progress
 
