@@ -18,7 +18,10 @@ from umamba.comparison.charts.model_styles import ModelStyles
 from umamba.comparison.charts.pairs import pairs_chart
 from umamba.comparison.charts.ranks import rank_chart
 from umamba.comparison.report.figures import FIGURES, comparison_charts, save_charts
+from umamba.comparison.report.summary_cells import hours
+from umamba.comparison.report.summary_tables import metrics_table, models_table, strata_table
 from umamba.comparison.results import Results, read_results
+from umamba.comparison.rows import ObjectRow
 from umamba.comparison.statistics.analysis import analyse, compared_scores
 from umamba.comparison.statistics.models import compare_all_pairs
 from umamba.comparison.statistics.ranks import rank_stability
@@ -220,3 +223,74 @@ def test_families_keep_their_colour() -> None:
     assert both["umamba_bot_nomamba"].colour != both["umamba_bot"].colour
     strangers = ModelStyles([f"net_{n}" for n in range(20)])
     assert strangers["net_0"].colour != strangers["net_1"].colour
+
+
+def test_incomplete_models_are_marked_and_not_ranked(results: Results) -> None:
+    lost = ("umamba_bot", 1)
+    trainings = tuple(
+        replace(row, compared=False, status="failed", reason="out of luck")
+        if (row.model, row.fold) == lost
+        else row
+        for row in results.trainings
+    )
+    found = analyse(replace(results, trainings=trainings))
+    assert found.dice.rank_stability is not None
+    ranked = [model.model for model in found.dice.rank_stability.models]
+    assert sorted(ranked) == ["nnunet", "umamba_bot_nomamba"]
+    assert found.dice.rank_stability.n_cases == 8  # not only those that the other has, too
+    row = models_table(found).rows[1]
+    assert "not ranked: 2 of 4 trainings" in row
+    assert row[-1] == "4"
+    for chart in comparison_charts(found).values():
+        assert "Incomplete: umamba_bot (2 of 4 trainings)." in chart.caption
+
+
+def test_sizes_with_one_object_have_a_mean_and_those_without_any_are_left_out(
+    results: Results,
+) -> None:
+    def changed(row: ObjectRow) -> ObjectRow | None:
+        if row.stratum != "large":
+            return None
+        if (row.case, row.label) == ("case_0", "big"):
+            return replace(row, stratum="medium")
+        if row.case == "case_1":  # there are false alarms alone
+            return replace(row, stratum="small", n_reference=0, f1=0.0, dice=None)
+        return row
+
+    rows = tuple(new for row in results.instances if (new := changed(row)) is not None)
+    found = analyse(replace(results, instances=rows))
+    chart = comparison_charts(found)["size_strata"]
+    shown = rows_with(chart, "size", "mean")
+    assert not [row for row in shown if row["size"].startswith("small")]
+    of_one = [row for row in shown if row["size"].startswith("medium")]
+    assert of_one
+    assert {(row["cases"], row["low"]) for row in of_one} == {(1, None)}
+    expected = [
+        row.f1
+        for row in rows
+        if (row.model, row.stratum, row.case) == ("nnunet", "medium", "case_0")
+    ]
+    drawn = next(row["mean"] for row in of_one if row["model"] == "nnunet")
+    assert drawn == pytest.approx(np.mean(expected))
+    told = {row[:2] for row in strata_table(found).rows}
+    assert told == {("large", "13"), ("medium", "1")}  # two objects in each of 6 cases, and one
+
+
+def test_means_tell_their_number_of_cases_and_short_hours_are_not_zero(results: Results) -> None:
+    missed = tuple(
+        replace(row, empty="prediction", metrics={**row.metrics, "hd95": None})
+        if row.model == "nnunet" and row.case in ("case_0", "case_3")
+        else row
+        for row in results.cases
+    )
+    table = metrics_table(analyse(replace(results, cases=missed)))
+    column = next(i for i, title in enumerate(table.header) if title.startswith("HD95"))
+    assert table.rows[0][column].endswith(" (6 cases)")
+    assert "cases" not in table.rows[1][column]
+    assert [hours(value) for value in (0.0042, 0.25, 3.0, 0.0, None)] == [
+        "0.0042",
+        "0.25",
+        "3.00",
+        "0.00",
+        "\N{EN DASH}",
+    ]

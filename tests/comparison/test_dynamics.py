@@ -93,3 +93,16 @@ def test_a_training_without_a_defined_value_has_no_numbers() -> None:
 def test_broken_curves_are_refused(broken: LearningCurve, message: str) -> None:
     with pytest.raises(ComparisonError, match=message):
         learning_dynamics([broken], "net")
+
+
+def test_times_to_shares_of_one_best_are_means_of_the_same_trainings() -> None:
+    # The slow training reaches 95 % of the baseline's best, but not 99 %; the fast one does soon.
+    slow, fast = [0.0] * 5 + [0.95] * 80, [0.97] * 85
+    curves = [curve("net", 1, fast), curve("new", 1, slow), curve("new", 2, fast)]
+    _, new = learning_dynamics(curves, "net")
+    assert [reached.n_reached for reached in new.baseline_best] == [2, 2, 1]
+    assert [reached.epochs.n for reached in new.baseline_best] == [1, 1, 1]
+    assert [reached.epochs.mean for reached in new.baseline_best] == [1, 1, 1]
+    other, nothing = learning_dynamics([curves[0], curve("new", 1, [0.1])], "net")
+    assert [reached.n_reached for reached in nothing.baseline_best] == [0, 0, 0]
+    assert [reached.n_reached for reached in other.own_best] == [1, 1, 1]

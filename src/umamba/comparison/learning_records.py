@@ -32,14 +32,18 @@ class Reached:
     Attributes:
         share: Share of the best Dice.
         n_trainings: Number of the model's trainings for which a best Dice is known.
-        epochs: Epochs until then, over the trainings that got there: `epochs.n` of `n_trainings`.
-        hours: Hours until then.
+        epochs: Epochs until then. The shares of one kind are all averaged over the same trainings:
+            those that reached the highest share that any of them did.
+        hours: Hours until then, over the same trainings.
+        n_reached: Number of trainings that reached this share; `None` in earlier results, whose
+            averages are over just these.
     """
 
     share: float
     n_trainings: int
     epochs: Spread
     hours: Spread
+    n_reached: int | None = None
 
 
 @dataclass(frozen=True)

@@ -30,11 +30,7 @@ POWER = 0.8
 Repeats = Literal["trainings per fold", "folds", "trainings", "ensembles"]
 
 MarginOutcome = Literal[
-    "superior by the margin",
-    "equivalent",
-    "not inferior",
-    "inferior by the margin",
-    "undecided",
+    "superior by the margin", "equivalent", "not inferior", "inferior by the margin", "undecided"
 ]
 
 
@@ -66,10 +62,10 @@ class VariancePart:
 
 @dataclass(frozen=True)
 class MeanEstimate:
-    """A mean over cases with its uncertainty; with fewer than two cases everything is nan.
+    """A mean over cases with its uncertainty, which is nan with fewer than two cases.
 
     Attributes:
-        mean: The estimate.
+        mean: The estimate; nan without a case and, if it is a difference, with fewer than two.
         interval: 95 % interval.
         standard_error: Standard error of the mean, from all `parts`.
         degrees_of_freedom: Degrees of freedom of the standard error.
@@ -168,12 +164,10 @@ class ModelComparison:
         fold_test: A test of the folds' mean differences, each taken as one number, as a check of
             sensitivity.
         rank_biserial: Matched-pairs rank-biserial correlation, from -1 to 1: ranks of the cases
-            where the model is higher, minus those where it is lower, as a share of all (Kerby
-            2014).
+            where the model is higher minus those where it is lower, of all (Kerby 2014).
         cohen_d_z: Mean of the same differences divided by their standard deviation.
-        smallest_detectable_difference: The mean difference that these numbers of cases and
-            trainings show with a probability of 80 %, in a two-sided test at 5 % divided by
-            `n_comparisons` (Bloom 1995); nan if no result could be significant.
+        smallest_detectable_difference: The mean difference that so many cases and trainings show
+            with 80 % power, in a two-sided test at 5 % / `n_comparisons` (Bloom 1995); nan if none.
         repeats: The repetitions that `n_seeds` counts. On a test set, which every training
             predicts, they are the folds (means over their seeds), the trainings, or the ensembles.
     """

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from umamba.comparison.charts.costs import cost_chart
@@ -17,9 +18,11 @@ from umamba.comparison.charts.subgroups import subgroup_chart
 from umamba.comparison.charts.volumes import volume_charts
 from umamba.comparison.results import Results
 from umamba.comparison.statistics.analysis import compared_scores
+from umamba.comparison.statistics.completeness import incomplete_models
 from umamba.comparison.statistics.scores import ScoreTable
 from umamba.comparison.statistics.verdicts import DICE_POINTS
 from umamba.reporting.charts import Chart, save_chart
+from umamba.system.terminal import one_line
 
 __all__ = ["FIGURES", "comparison_charts", "save_charts"]
 
@@ -68,7 +71,13 @@ def comparison_charts(results: Results) -> dict[str, Chart]:
         learning_chart(results, styles),
         size_chart(results, styles),
     )
-    return {chart.name: chart for chart in charts if chart is not None}
+    incomplete = ", ".join(f"{name} ({n})" for name, n in incomplete_models(results).items())
+    note = f" Incomplete: {one_line(incomplete)}." if incomplete else ""
+    return {
+        chart.name: replace(chart, caption=chart.caption + note, alt=chart.alt + note)
+        for chart in charts
+        if chart is not None
+    }
 
 
 def save_charts(charts: Iterable[Chart], folder: Path) -> None:

@@ -18,6 +18,7 @@ __all__ = [
     "POINTS",
     "by_model",
     "difference",
+    "hours",
     "number",
     "p_value",
     "share",
@@ -39,10 +40,20 @@ def number(
     return text.replace("-", "\N{MINUS SIGN}")
 
 
+def hours(value: float | None) -> str:
+    """Format hours, of which short trainings have few: with at least two digits that are not 0."""
+    if value is None or not math.isfinite(value):
+        return MISSING
+    decimals = 1 - math.floor(math.log10(value)) if 0 < value < 1 else 2
+    return number(value, max(decimals, 2))
+
+
 def share(estimate: MeanEstimate | None) -> str:
     """Format a mean of a metric from 0 to 1, with its interval clipped to this range."""
     if estimate is None or not math.isfinite(estimate.mean):
         return MISSING
+    if not math.isfinite(estimate.interval.low):
+        return number(estimate.mean, 3)
     low, high = (min(max(end, 0.0), 1.0) for end in (estimate.interval.low, estimate.interval.high))
     return f"{number(estimate.mean, 3)} [{number(low, 3)}, {number(high, 3)}]"
 

@@ -2,9 +2,10 @@
 
 import math
 from collections.abc import Callable, Sequence
+from statistics import fmean
 
 from umamba.comparison.learning_records import Reached
-from umamba.comparison.report.summary_cells import MISSING, number, table
+from umamba.comparison.report.summary_cells import MISSING, hours, number, table
 from umamba.comparison.results import Results
 from umamba.comparison.rows import Cost
 from umamba.reporting.tables import Table
@@ -14,10 +15,10 @@ __all__ = ["cost_table", "dynamics_tables"]
 
 def cost_table(results: Results) -> Table:
     """Return the table of the models' costs."""
-    hours: dict[str, list[float]] = {}
+    trained: dict[str, list[float]] = {}
     for training in results.trainings:
         if training.compared and training.train_hours is not None:
-            hours.setdefault(training.model, []).append(training.train_hours)
+            trained.setdefault(training.model, []).append(training.train_hours)
     columns: dict[str, Callable[[Cost], str]] = {
         "parameters, M": lambda c: number(c.n_parameters, 2, factor=1e-6),
         "multiply-adds of a patch, G": lambda c: number(c.multiply_adds, 2, factor=1e-9),
@@ -30,13 +31,12 @@ def cost_table(results: Results) -> Table:
     }
     rows = [["model", *columns, "hours of a training"]]
     for name in results.model_names:
-        cost, trained = results.cost.get(name), hours.get(name)
-        mean_hours = sum(trained) / len(trained) if trained else None
+        cost, took = results.cost.get(name), trained.get(name)
         rows.append(
             [
                 name,
                 *(column(cost) if cost else MISSING for column in columns.values()),
-                number(mean_hours, 2),
+                hours(fmean(took) if took else None),
             ]
         )
     explained = (
@@ -73,14 +73,15 @@ def _reached_table(results: Results, key: str, title: str, shares: Sequence[str]
 
 
 def _reached(reached: Reached) -> str:
-    epochs, hours, n = reached.epochs, reached.hours, reached.n_trainings
+    epochs, n = reached.epochs, reached.n_trainings
+    n_reached = epochs.n if reached.n_reached is None else reached.n_reached
     if not epochs.n:
         return f"never ({n} trainings)" if n else MISSING
     spread = epochs.seed_standard_deviation
     text = number(epochs.mean, 1)
     text += f" ± {number(spread, 1)}" if math.isfinite(spread) else ""
-    text += f" ({number(hours.mean, 2)} h)" if math.isfinite(hours.mean) else ""
-    return text if epochs.n == n else f"{text}, {epochs.n} of {n}"
+    text += f" ({hours(reached.hours.mean)} h)" if math.isfinite(reached.hours.mean) else ""
+    return text if n_reached == n else f"{text}, reached by {n_reached} of {n}"
 
 
 def _area_table(results: Results) -> list[Table]:
@@ -89,16 +90,14 @@ def _area_table(results: Results) -> list[Table]:
     first = next(iter(dynamics.values()), None)
     if first is None:
         return []
-    epochs, hours = (
-        number(getattr(first, f"{t}_compared"), d) for t, d in (("epochs", 0), ("hours", 2))
-    )
+    epochs = number(first.epochs_compared, 0)
     head = [
         "model",
         "best Dice",
         "SD over seeds",
         f"mean Dice over {epochs} epochs",
         "SD over seeds",
-        f"mean Dice over {hours} h",
+        f"mean Dice over {hours(first.hours_compared)} h",
         "SD over seeds",
     ]
     rows = [head]
@@ -120,5 +119,7 @@ def _area_table(results: Results) -> list[Table]:
     explained = (
         "Dice here is the smoothed pseudo Dice on validation patches. ± is the standard deviation "
         "over seeds; the mean Dice over a period is the area under the curve divided by its length."
+        " Times to the shares of one best are averaged over the same trainings, those that reached "
+        "the highest share that any did."
     )
     return [table(rows, notes=[explained])]

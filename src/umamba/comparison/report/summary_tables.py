@@ -4,11 +4,13 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
+from umamba.comparison.charts.sizes import counted_strata
 from umamba.comparison.records import (
     ALPHA,
     GroupComparison,
     MetricStatistics,
     ModelComparison,
+    ModelRank,
     ModelSummary,
     Rate,
 )
@@ -23,6 +25,7 @@ from umamba.comparison.report.summary_cells import (
     table,
 )
 from umamba.comparison.results import Results
+from umamba.comparison.statistics.completeness import incomplete_models
 from umamba.comparison.statistics.verdicts import DICE_POINTS, Unit
 from umamba.reporting.tables import Note, Table
 
@@ -44,7 +47,7 @@ def models_table(results: Results) -> Table:
     comparisons = by_model(results.dice.comparisons)
     stability = results.dice.rank_stability
     ranks = by_model(stability.models) if stability else {}
-    baseline = results.settings.baseline
+    baseline, incomplete = results.settings.baseline, incomplete_models(results)
     head = [
         "model",
         "Dice [95 % interval]",
@@ -67,7 +70,7 @@ def models_table(results: Results) -> Table:
                 f"**{name}** (baseline)" if name == baseline else name,
                 share(summary.estimate if summary else None),
                 *_evidence(comparison),
-                f"{rank.rank} [{rank.rank_low}, {rank.rank_high}]" if rank else MISSING,
+                _rank(rank, incomplete.get(name)),
                 _seeds(summary),
                 number(summary.seed_standard_deviation if summary else None, 2, factor=POINTS),
                 str(summary.n_cases) if summary else MISSING,
@@ -78,9 +81,16 @@ def models_table(results: Results) -> Table:
         "Holm's correction for the number of models, are those of the mean difference (t test, "
         "over cases and seeds) and of the ranks of the cases (Wilcoxon's signed-rank test, for "
         "these trained networks). d_z and the rank-biserial correlation are effect sizes of the "
-        "differences per case; SD over seeds is that of the mean, in Dice points."
+        "differences per case; SD over seeds is that of the mean, in Dice points. A model without "
+        "all of its trainings is not ranked, and its mean is over other cases than those of others."
     )
     return table(rows, notes=[explained])
+
+
+def _rank(rank: ModelRank | None, lacks: str | None) -> str:
+    if lacks:
+        return f"not ranked: {lacks}"
+    return f"{rank.rank} [{rank.rank_low}, {rank.rank_high}]" if rank else MISSING
 
 
 def _evidence(comparison: ModelComparison | None) -> list[str]:
@@ -231,13 +241,25 @@ def metrics_table(results: Results) -> Table:
     rows = [["model", *(metric.heading(unit, surface) for metric in metrics.values())]]
     for name in results.model_names:
         cells = [
-            number(means[key][name].estimate.mean, metric.decimals)
-            if name in means[key]
-            else MISSING
+            _mean(means[key].get(name), metric.decimals, results.dataset.n_cases)
             for key, metric in metrics.items()
         ]
         rows.append([name, *cells])
-    return table(rows, notes=_on_empty_masks(results))
+    explained = (
+        f"Means are over the {results.dataset.n_cases:,} cases or, where a number of cases is "
+        "given, over those in which the metric is defined. A distance is undefined where nothing "
+        "was predicted, so that its mean leaves out a model's worst cases: read it with Dice and "
+        "the misses."
+    )
+    return table(rows, notes=[explained, *_on_empty_masks(results)])
+
+
+def _mean(summary: ModelSummary | None, decimals: int, n_cases: int) -> str:
+    """Format a mean, with its number of cases if that is not the number of all."""
+    if summary is None or not math.isfinite(summary.estimate.mean):
+        return MISSING
+    text = number(summary.estimate.mean, decimals)
+    return text if summary.n_cases == n_cases else f"{text} ({summary.n_cases:,} cases)"
 
 
 def _on_empty_masks(results: Results) -> list[Note]:
@@ -303,11 +325,11 @@ def _volume(value: float) -> str:
 
 def strata_table(results: Results) -> Table:
     """Return the table of F1 and Dice of objects by size."""
-    strata = list(dict.fromkeys(row.stratum for row in results.instances))
-    baseline = results.settings.baseline
+    counts, baseline = counted_strata(results), results.settings.baseline
     rows = [
         [
             "size",
+            "objects",
             "model",
             "F1 [95 % interval]",
             f"F1 points above {baseline}",
@@ -317,18 +339,18 @@ def strata_table(results: Results) -> Table:
             f"Dice points above {baseline}",
         ]
     ]
-    for stratum in strata:
+    for stratum, n_objects in counts.items():
         found, outlined = (results.of(f"object_{metric}_{stratum}") for metric in ("f1", "dice"))
         rows += [
-            [stratum, name, *_stratum(found, name), *_stratum(outlined, name)[:2]]
+            [stratum, f"{n_objects:,}", name, *_stratum(found, name), *_stratum(outlined, name)[:2]]
             for name in results.model_names
         ]
-    rows = [rows[0], *(row for row in rows[1:] if set(row[2:]) != {MISSING})]
+    rows = [rows[0], *(row for row in rows[1:] if set(row[3:]) != {MISSING})]
     explained = (
         "Holm's correction covers the models for one size and metric, not the sizes: a single "
         "small p value among many sizes is a hint, not proof."
     )
-    return table(rows, (0, 1), notes=[explained])
+    return table(rows, (0, 2), notes=[explained])
 
 
 def _stratum(statistics: MetricStatistics, model: str) -> list[str]:

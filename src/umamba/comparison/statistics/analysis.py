@@ -11,6 +11,7 @@ from umamba.comparison.records import MetricStatistics, ModelComparison, Repeats
 from umamba.comparison.results import Results
 from umamba.comparison.rows import CaseRow, EnsembleRow, ObjectRow, Training, TrainingRow
 from umamba.comparison.statistics.agreement import volume_agreement
+from umamba.comparison.statistics.completeness import incomplete_models
 from umamba.comparison.statistics.crossed import crossed_scores, repeats_of
 from umamba.comparison.statistics.detection import KINDS, detection_scores, rates, with_rates
 from umamba.comparison.statistics.dynamics import learning_dynamics
@@ -183,7 +184,9 @@ def _statistics(
 
 
 def _question(results: Results, *, higher: bool | None) -> Question:
-    return Question(results.model_names, results.settings.baseline, higher)
+    incomplete = frozenset(incomplete_models(results))
+    names, baseline = results.model_names, results.settings.baseline
+    return Question(names, baseline, higher, unranked=incomplete)
 
 
 def _compared(

@@ -98,7 +98,7 @@ def rate_interval(estimate: MeanEstimate, confidence: float) -> Interval:
         estimate: Estimate of the rate.
         confidence: Confidence of the interval.
     """
-    if not np.isfinite(estimate.mean):
+    if not estimate.parts:
         return estimate.interval
     p = min(max(estimate.mean, 0.0), 1.0)
     upper = (1 + confidence) / 2

@@ -120,8 +120,8 @@ def _describe(
     return Dynamics(
         model=model,
         best=_spread(trainings, own),
-        own_best=tuple(_reached(trainings, own, share) for share in SHARES),
-        baseline_best=tuple(_reached(trainings, others, share) for share in SHARES),
+        own_best=_reached(trainings, own),
+        baseline_best=_reached(trainings, others),
         area_over_epochs=_spread(trainings, [t.mean_up_to(t.epochs, epochs) for t in trainings]),
         area_over_hours=_spread(trainings, [t.mean_up_to(t.hours, hours) for t in trainings]),
         epochs_compared=epochs,
@@ -129,16 +129,34 @@ def _describe(
     )
 
 
-def _reached(trainings: Sequence[_Training], bests: Sequence[float], share: float) -> Reached:
-    points = [t.first_at(share * best) for t, best in zip(trainings, bests, strict=True)]
-    epochs, hours = (
-        _spread(
-            trainings,
-            [np.nan if i is None else times[i] for i, times in zip(points, series, strict=True)],
+def _reached(trainings: Sequence[_Training], bests: Sequence[float]) -> tuple[Reached, ...]:
+    """Return when each share of the best was reached, over the same trainings for all shares.
+
+    A training that reaches a share has reached all lower ones. Those that go on are the faster
+    ones, so that the mean over all that reached a lower share could be later than that of a higher.
+    """
+    firsts = [
+        [t.first_at(share * best) for t, best in zip(trainings, bests, strict=True)]
+        for share in SHARES
+    ]
+    ends = [points for points in firsts if any(point is not None for point in points)]
+    counted = [point is not None for point in ends[-1]] if ends else []
+    n_known = int(np.isfinite(bests).sum())
+    found = []
+    for share, points in zip(SHARES, firsts, strict=True):
+        n_reached = sum(point is not None for point in points)
+        there = [
+            i if n_reached and is_in else None for i, is_in in zip(points, counted, strict=False)
+        ]
+        epochs, hours = (
+            _spread(
+                [t for t, i in zip(trainings, there, strict=False) if i is not None],
+                [float(s[i]) for s, i in zip(series, there, strict=False) if i is not None],
+            )
+            for series in ([t.epochs for t in trainings], [t.hours for t in trainings])
         )
-        for series in ([t.epochs for t in trainings], [t.hours for t in trainings])
-    )
-    return Reached(share, int(np.isfinite(bests).sum()), epochs, hours)
+        found.append(Reached(share, n_known, epochs, hours, n_reached))
+    return tuple(found)
 
 
 def _spread(trainings: Sequence[_Training], numbers: Sequence[float]) -> Spread:

@@ -251,6 +251,9 @@ def _estimate_summaries(table: ScoreTable, n_bootstrap: int, seed: int) -> dict[
     means = {model: table.case_means(model) for model in table.models}
     used = {model: np.isfinite(values) for model, values in means.items()}
     found = dict.fromkeys(table.models, no_estimate())
+    for model, values in means.items():
+        if used[model].any():
+            found[model] = replace(no_estimate(), mean=float(values[used[model]].mean()))
     known = [m for m in table.models if len(np.unique(table.clusters[used[m]])) > 1]
     rows = [(means[model][used[model]], table.clusters[used[model]]) for model in known]
     for row, draws, noise in resample_each(rows, n_bootstrap, seed):

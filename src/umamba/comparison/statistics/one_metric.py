@@ -1,6 +1,6 @@
 """All statistics of one metric, for any scores: the analysis that every report shares."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from statistics import fmean
@@ -40,6 +40,7 @@ class Question:
         margin: The smallest difference that matters, in the metric's own unit; `None` if none is
             given.
         cost: Cost of each model, as far as known.
+        unranked: Models that are left out of the ranking.
         repeats: The repetitions of a model, as `ModelComparison` names them.
     """
 
@@ -49,6 +50,7 @@ class Question:
     groups: Mapping[str, str] = field(default_factory=dict)
     margin: float | None = None
     cost: Mapping[str, Cost] = field(default_factory=dict)
+    unranked: Collection[str] = ()
     repeats: Repeats = "trainings per fold"
 
 
@@ -80,11 +82,12 @@ def compare_scores(
         tuple(replace(one, repeats=question.repeats) for one in family)
         for family in (comparisons, against_controls)
     )
+    ranked = [score for score in scores if score.model not in question.unranked]
     found = MetricStatistics(
         summaries=summaries,
         comparisons=baselines,
         controls=its_controls,
-        rank_stability=rank_stability(scores, structure, higher_is_better=higher),
+        rank_stability=rank_stability(ranked, structure, higher_is_better=higher),
     )
     return _with_groups_and_margins(found, scores, question, structure)
 
