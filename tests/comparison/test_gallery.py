@@ -60,6 +60,10 @@ def test_planes_have_the_aspect_of_the_spacing_and_the_largest_slices(volumes: P
     axial, coronal, sagittal = cut_views(read_case(case, {}))
     assert (axial.name, coronal.name, sagittal.name) == ("axial", "coronal", "sagittal")
     assert (axial.aspect, coronal.aspect, sagittal.aspect) == (2.0, 8.0, 4.0)
+    assert (axial.pixel, coronal.pixel, sagittal.pixel) == (0.5, 0.5, 1.0)
+    assert axial.letters == ("R", "L", "A", "P")
+    assert coronal.letters == ("R", "L", "S", "I")
+    assert sagittal.letters == ("A", "P", "S", "I")
     assert axial.reference.sum() == 100
     # Stored from head to foot, slices 1 and 2 of 6; the head is up.
     assert np.flatnonzero(coronal.reference.any(axis=1)).tolist() == [1, 2]
@@ -183,3 +187,8 @@ def test_pictures_of_others_stay_and_our_older_ones_go(tmp_path: Path) -> None:
         (folder / name).touch()
     draw_gallery(read_results(output), folder, paths)
     assert {path.name for path in folder.iterdir()} == {"cases.png", "slide_for_my_talk.png"}
+
+
+def test_scales_are_round_and_at_most_a_third_of_a_picture() -> None:
+    lengths = [gallery_drawing.scale_length(width) for width in (30.0, 29.0, 170.0, 2.0, 0.4)]
+    assert lengths == pytest.approx([10.0, 5.0, 50.0, 0.5, 0.1])

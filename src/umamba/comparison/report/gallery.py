@@ -176,6 +176,7 @@ def _block(results: Results, role: str, case: Case) -> Block:
         views=cut_views(images),
         dice={model: dice.get((model, training.seed)) for model, training in shown.items()},
         seed=_seed_text({training.seed for training in shown.values()}),
+        unit=results.dataset.spacing_unit,
     )
 
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from umamba.comparison.report.gallery_views import View
 from umamba.reporting.figures import TEXT, house_style, save_figure
 
-__all__ = ["Block", "draw_blocks"]
+__all__ = ["Block", "draw_blocks", "scale_length"]
 
 Array = npt.NDArray[Any]
 
@@ -40,6 +40,7 @@ class Block:
         views: The planes shown.
         dice: Dice of each model; `None` or nan if undefined.
         seed: The trainings shown.
+        unit: Unit of the spacing.
     """
 
     role: str
@@ -47,6 +48,7 @@ class Block:
     views: tuple[View, ...]
     dice: Mapping[str, float | None]
     seed: str
+    unit: str = "mm"
 
     @property
     def panels(self) -> tuple[str, ...]:
@@ -117,6 +119,8 @@ def _draw_block(
                 place = (left / width, (y - tall) / height, side / width, tall / height)
                 axes = figure.add_axes(place)
                 _draw_panel(axes, view, panel, labels)
+                if panel == _IMAGE:
+                    _label_sides(axes, view, block.unit)
                 if view is block.views[0]:
                     title = _title(block, panel)
                     axes.set_title(title, fontsize=font_size, pad=4, linespacing=1.25)
@@ -143,9 +147,6 @@ def _draw_panel(axes: Any, view: View, panel: str, labels: Mapping[str, tuple[in
         return
     axes.imshow(view.image, cmap="gray", vmin=0, vmax=1, aspect=view.aspect)
     if panel == _IMAGE:
-        box = {"facecolor": "black", "alpha": 0.5, "lw": 0, "pad": 2}
-        if view.name:
-            axes.text(0.03, 0.04, view.name, transform=axes.transAxes, color="white", bbox=box)
         return
     for values in labels.values():
         _draw_contour(axes, np.isin(view.reference, values), _REFERENCE_COLOUR)
@@ -154,6 +155,32 @@ def _draw_panel(axes: Any, view: View, panel: str, labels: Mapping[str, tuple[in
         # The smallest last, so that a shared border shows the colour of the inner one.
         for mask, colour in sorted(masks, key=lambda masked: -int(masked[0].sum())):
             _draw_contour(axes, mask, colour)
+
+
+def _label_sides(axes: Any, view: View, unit: str) -> None:
+    """Write on an image what plane it is, where the patient's sides are, and a scale."""
+    from matplotlib.lines import Line2D
+
+    box = {"facecolor": "black", "alpha": 0.5, "lw": 0, "pad": 2}
+    look: dict[str, Any] = {"transform": axes.transAxes, "color": "white", "bbox": box}
+    if view.name:
+        axes.text(0.03, 0.04, view.name, **look)
+    ends = ((0.03, 0.5, "left"), (0.97, 0.5, "right"), (0.5, 0.96, "center"), (0.5, 0.04, "center"))
+    for letter, (x, y, side) in zip(view.letters or (), ends, strict=False):
+        upright = "top" if y > 0.9 else "bottom" if y < 0.1 else "center"
+        axes.text(x, y, letter, ha=side, va=upright, **look)
+    width = view.image.shape[1]
+    length = scale_length(width * view.pixel)
+    share = length / view.pixel / width
+    bar = {"color": "white", "lw": 2.5, "transform": axes.transAxes}
+    axes.add_artist(Line2D([0.96 - share, 0.96], [0.04, 0.04], **bar))
+    axes.text(0.96 - share / 2, 0.07, f"{length:g} {unit}", ha="center", va="bottom", **look)
+
+
+def scale_length(width: float) -> float:
+    """Return the longest of 1, 2, 5, 10, 20, ... that is at most a third of a width."""
+    power = 10.0 ** math.floor(math.log10(width / 3))
+    return max(power * step for step in (1, 2, 5) if power * step <= width / 3 or step == 1)
 
 
 def _draw_contour(axes: Any, mask: Array, colour: str) -> None:

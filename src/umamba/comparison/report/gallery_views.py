@@ -10,7 +10,7 @@ import numpy.typing as npt
 from scipy.ndimage import uniform_filter
 
 from umamba.datasets.checks import Case
-from umamba.evaluation.case_images import read_volumes
+from umamba.evaluation.case_images import AXIS_LETTERS, read_volumes
 from umamba.images.contents import UnreadableFileError
 
 __all__ = ["CaseImages", "View", "cut_views", "label_values", "read_case"]
@@ -54,6 +54,8 @@ class View:
         image: Rows and columns from the upper left, colours on the last axis.
         reference: Reference mask on the same pixels.
         predictions: Predicted masks by model.
+        pixel: Width of a pixel, in the unit of the spacing.
+        letters: The patient's sides at the left, right, top and bottom; `None` if unknown.
     """
 
     name: str
@@ -61,6 +63,8 @@ class View:
     image: Array
     reference: Array
     predictions: Mapping[str, Array]
+    pixel: float = 1.0
+    letters: tuple[str, str, str, str] | None = None
 
 
 def label_values(labels: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
@@ -120,10 +124,10 @@ def cut_views(images: CaseImages) -> tuple[View, ...]:
     the detail in which predictions differ most from the reference.
     """
     box = _box(images)
-    spacing, foreground = images.spacing, images.reference > 0
+    foreground = images.reference > 0
     if foreground.ndim == 2:
         detail, name = _detail(images, box)
-        return (_cut(images, detail, name, spacing[0] / spacing[1]),)
+        return (_cut(images, detail, name, (0, 1)),)
     views = []
     for axis, name in enumerate(_PLANES):
         rows, columns = (other for other in range(3) if other != axis)
@@ -135,8 +139,7 @@ def cut_views(images: CaseImages) -> tuple[View, ...]:
                 images,
                 index,
                 name if images.oriented else f"across axis {axis + 1}",
-                spacing[rows] / spacing[columns],
-                flipped=images.oriented and rows == 0,  # the head points up
+                (rows, columns),
             )
         )
     return tuple(views)
@@ -146,18 +149,30 @@ def _cut(
     images: CaseImages,
     index: tuple[int | slice, ...],
     name: str,
-    aspect: float,
-    *,
-    flipped: bool = False,
+    axes: tuple[int, int],
 ) -> View:
-    """Cut all arrays, as copies, so that the volumes need not stay in memory."""
+    """Cut all arrays, as copies, so that the volumes need not stay in memory.
+
+    Args:
+        images: The case.
+        index: The part of its arrays.
+        name: Name of the plane.
+        axes: The axes that are rows and columns.
+    """
+    (row_step, pixel), letters = (images.spacing[axis] for axis in axes), None
+    flipped = images.oriented and axes[0] == 0 and len(images.spacing) == 3  # the head points up
+    if images.oriented and len(images.spacing) == 3:
+        (top, bottom), sides = (AXIS_LETTERS[axis] for axis in axes)
+        letters = (*sides, bottom, top) if flipped else (*sides, top, bottom)
 
     def cut(array: Array) -> Array:
         part: Array = array[index]
         return part[::-1].copy() if flipped else part.copy()
 
     predictions = {model: cut(mask) for model, mask in images.predictions.items()}
-    return View(name, aspect, cut(images.image), cut(images.reference), predictions)
+    reference = cut(images.reference)
+    aspect = row_step / pixel
+    return View(name, aspect, cut(images.image), reference, predictions, pixel, letters)
 
 
 def _box(images: CaseImages) -> tuple[slice, ...]:
