@@ -235,7 +235,7 @@ def test_a_real_comparison_is_interrupted_and_goes_on(tmp_path: Path) -> None:
             ["--executor", "slurm", "--workers", "2"],
             "workers is for executor local; give that as well",
         ),
-        (["--status"], "only jobs of Slurm go on without this process; give"),
+        (["--detach"], "only jobs of Slurm go on without this process; give"),
         (["--executor", "slurm", "--slurm", "no.toml"], "--slurm: no.toml cannot be read: No such"),
         (["--executor", "slurm", "--cancel"], "there is no command"),
     ],

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from umamba.comparison.rows import Training
+from umamba.comparison.rows import Cost, Training
 from umamba.comparison.runs.budget import Budget
 from umamba.comparison.runs.planning import Asked, ComparisonRequest, Planned, Source
 from umamba.comparison.runs.progress import ComparisonProgress, format_hours
@@ -15,6 +15,8 @@ from umamba.comparison.runs.state import Comparison
 from umamba.comparison.runs.training_states import TrainingState
 from umamba.executors.jobs import Event, Job
 from umamba.nnunet.paths import Paths
+
+EPOCH = "epoch 3/9  train loss 0.5000  val loss 0.4000  pseudo Dice 0.500 0.400  100 s"
 
 
 class Terminal(io.StringIO):
@@ -27,6 +29,7 @@ def comparison_in(folder: Path) -> Comparison:
     request = ComparisonRequest("901", models, (0,), (0,), Budget("epochs", 9.0), folder)
     source = Source("Dataset901_Toy", "2d", {}, {}, {"all": 1}, None)
     comparison = Comparison(request, Paths(), Planned(source, models, {}), {})
+    comparison.costs = dict.fromkeys(models, Cost(1, 1, 1))
     comparison.states = {
         Training("nnunet", 0, 0): TrainingState("running"),
         Training("unetpp", 0, 0): TrainingState("failed", reason="no luck"),
@@ -38,12 +41,12 @@ def test_a_table_replaces_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     (tmp_path / "logs").mkdir()
-    (tmp_path / "logs" / "nnunet_fold0_seed0.log").write_text("start\nepoch 3/9  loss 0.5\nmore\n")
+    (tmp_path / "logs" / "nnunet_fold0_seed0.log").write_text(f"start\n{EPOCH}\nmore\n")
     progress, comparison = ComparisonProgress(), comparison_in(tmp_path)
     progress.update(comparison, None)
     shown = terminal.getvalue()
     assert "2 trainings: 1 running, 1 failed" in shown
-    assert "  fold 0 seed 0: epoch 3/9  loss 0.5\n" in shown
+    assert "  fold 0 seed 0: epoch 3/9, 10 min left, pseudo Dice 0.450\n" in shown
     job = Job("unetpp_fold0_seed0", (), tmp_path / "unetpp_fold0_seed0.log")
     progress.update(comparison, Event(job, "ended", 2))
     shown = terminal.getvalue()
@@ -69,8 +72,7 @@ def test_no_line_of_the_table_wraps(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setenv("COLUMNS", "40")
     (tmp_path / "logs").mkdir()
-    line = f"epoch 3/9  pseudo Dice {'0.512 ' * 20}"
-    (tmp_path / "logs" / "nnunet_fold0_seed0.log").write_text(f"{line}\n")
+    (tmp_path / "logs" / "nnunet_fold0_seed0.log").write_text(f"{EPOCH}\n")
     ComparisonProgress().update(comparison_in(tmp_path), None)
     table = terminal.getvalue().splitlines()[1:]
     assert len(table) == 4

@@ -7,7 +7,7 @@ __all__ = ["add_management"]
 _MANAGED = {
     "print-jobs": "print the scripts that would be submitted to Slurm, and submit nothing",
     "detach": "submit the jobs to Slurm, and wait for none",
-    "status": "show how the jobs are, from any machine of the cluster",
+    "status": "show how far the work is; of jobs on a cluster, from any of its machines",
     "cancel": "cancel the jobs of this command, and no others",
 }
 

@@ -10,7 +10,7 @@ from umamba.system.atomic_files import make_folder
 from umamba.system.fencing import claiming, supersedes_holder
 from umamba.system.file_lock import FileLock, LockHeldError
 
-__all__ = ["LEFT_INSIDE", "only_training", "refuse_if_at_work"]
+__all__ = ["LEFT_INSIDE", "is_at_work", "only_training", "refuse_if_at_work"]
 
 # Beginnings of the names that a killed process may leave of a lock inside a folder.
 LEFT_INSIDE = _LOCK, _CLAIM = (".lock", ".claim")
@@ -95,6 +95,15 @@ def refuse_if_at_work(folder: Path, other: str = "train another fold") -> None:
             raise _refusal(folder, error, other) from None
     except OSError:  # it is not there, or not for us to lock
         return
+
+
+def is_at_work(folder: Path) -> bool:
+    """Return whether another process works in the folder of a fold."""
+    try:
+        refuse_if_at_work(folder)
+    except UMambaError:
+        return True
+    return False
 
 
 def _lock_of(folder: Path) -> Path:

@@ -13,8 +13,10 @@ from umamba.comparison.runs.planning import ComparisonRequest
 from umamba.comparison.runs.progress import ComparisonProgress
 from umamba.comparison.runs.requests import CompareRequest
 from umamba.comparison.runs.state import Comparison
+from umamba.comparison.runs.status_page import StatusPage
 from umamba.comparison.training_options import training_options
 from umamba.evaluation.settings import EvaluationSettings
+from umamba.executors.jobs import Event
 from umamba.nnunet.paths import Paths
 from umamba.nnunet.places import PLACES
 from umamba.nnunet.preparation import find_dataset
@@ -39,11 +41,18 @@ def compare(request: CompareRequest, paths: Paths) -> tuple[Path, Results]:
             asked, paths, place.n_threads, dry=False, elsewhere=place.is_elsewhere
         )
         progress = ComparisonProgress()
+        page = StatusPage(place.n_at_a_time or len(comparison.asked))
+
+        def tell(comparison: Comparison, event: Event | None) -> None:
+            progress.update(comparison, event)
+            page.update(comparison, event)
+
         try:
             executor = place.executor(asked.output)
-            results = run_comparison(comparison, executor, progress.update, collecting.Collector())
+            results = run_comparison(comparison, executor, tell, collecting.Collector())
         finally:
             progress.close()
+            page.close()
     return asked.output, results
 
 

@@ -9,7 +9,13 @@ from umamba.comparison.rows import Training
 from umamba.comparison.runs.cost import n_mirrorings, seconds_with_validation
 from umamba.comparison.runs.state import Comparison
 
-__all__ = ["estimate_models", "estimate_trainings", "prediction_hours", "training_hours"]
+__all__ = [
+    "estimate_models",
+    "estimate_trainings",
+    "hours_left",
+    "prediction_hours",
+    "training_hours",
+]
 
 _FOLDS = 5  # of the splits that nnU-Net makes
 
@@ -55,6 +61,12 @@ def _hours_left(comparison: Comparison, training: Training) -> tuple[float | Non
             return 0.0, 0.0
         return 0.0, prediction_hours(comparison, training.model, None)
     return (0.0 if state.option == "--val" else trains), predicts
+
+
+def hours_left(comparison: Comparison, training: Training) -> float | None:
+    """Return the hours until a training is finished and its cases are predicted."""
+    trains, predicts = _hours_left(comparison, training)
+    return None if trains is None else trains + (predicts or 0.0)
 
 
 def estimate_models(comparison: Comparison) -> list[dict[str, Any]]:

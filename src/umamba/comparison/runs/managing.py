@@ -1,12 +1,13 @@
-"""Jobs of a comparison on a cluster: shown, submitted, looked at, or cancelled."""
+"""Jobs of a comparison: looked at, and on a cluster shown, submitted, or cancelled."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from umamba.comparison.runs.calls import asked_by
+from umamba.comparison.runs.live import hours_of_all, look_at
 from umamba.comparison.runs.opening import comparing, open_comparison
 from umamba.comparison.runs.preparing import jobs_of, write_cells
-from umamba.comparison.runs.progress import table
+from umamba.comparison.runs.progress import format_hours, table
 from umamba.comparison.runs.requests import CompareRequest
 from umamba.comparison.runs.state import Comparison
 from umamba.comparison.runs.training_states import TrainingState
@@ -16,6 +17,7 @@ from umamba.executors.slurm.executor import SlurmExecutor
 from umamba.nnunet.managing import cancel_jobs, detach_jobs, shown_scripts, slurm_of
 from umamba.nnunet.paths import Paths
 from umamba.nnunet.places import PLACES
+from umamba.system.run_lock import is_at_work
 
 __all__ = ["MANAGED"]
 
@@ -38,6 +40,8 @@ def _detach(request: CompareRequest, paths: Paths) -> str:
 
 def _status(request: CompareRequest, paths: Paths) -> str:
     """Return the table of trainings, with what Slurm says of unfinished ones."""
+    if request.executor != "slurm":
+        return _local_status(request, paths)
     comparison, slurm = _opened(request, paths, dry=True)
     _note_failures(comparison, slurm.ended())
     queued = slurm.states()
@@ -50,8 +54,30 @@ def _status(request: CompareRequest, paths: Paths) -> str:
             if job.is_waiting:
                 waits[job.reason] = waits.get(job.reason, 0) + 1
     reasons = [f"{count} wait, says Slurm: {reason}" for reason, count in waits.items()]
+    return _shown(comparison, reasons, n_at_a_time=len(queued))
+
+
+def _local_status(request: CompareRequest, paths: Paths) -> str:
+    """Return the table of trainings; one whose folder is locked is running."""
+    place = PLACES[request.executor](request)
+    asked = asked_by(request, paths, place.device, place.stage)
+    comparison = open_comparison(asked, paths, place.n_threads, dry=True, elsewhere=True)
+    for training, state in comparison.states.items():
+        if state.status != "done" and is_at_work(comparison.folder(training)):
+            comparison.states[training] = TrainingState("running")
+    return _shown(comparison, [], n_at_a_time=place.n_at_a_time or len(comparison.asked))
+
+
+def _shown(comparison: Comparison, reasons: Sequence[str], *, n_at_a_time: int) -> str:
+    found = look_at(comparison)
+    lines = table(comparison, found)
+    if any(one.status not in ("done", "failed") for one in found):
+        hours = hours_of_all(found, n_at_a_time)
+        lines.append(f"about {format_hours(hours)} left, {max(n_at_a_time, 1)} at a time")
+    if comparison.external is not None:
+        lines.append(f"{len(comparison.tested)} networks and ensembles have predicted the test set")
     failed = [f"{t} failed: {s.reason}" for t, s in comparison.states.items() if s.reason]
-    return "".join(f"{line}\n" for line in [*table(comparison), *reasons, *failed])
+    return "".join(f"{line}\n" for line in [*lines, *reasons, *failed])
 
 
 def _note_failures(comparison: Comparison, ended: Mapping[str, int]) -> None:

@@ -4,9 +4,10 @@ import shutil
 import sys
 import time
 from collections import Counter
-from pathlib import Path
+from collections.abc import Sequence
 
 from umamba.comparison.rows import Training
+from umamba.comparison.runs.live import Live, look_at
 from umamba.comparison.runs.state import Comparison
 from umamba.executors.jobs import Event
 from umamba.system.terminal import write_control
@@ -15,7 +16,7 @@ __all__ = ["ComparisonProgress", "format_hours", "table"]
 
 _STATUSES = ("done", "running", "pending", "interrupted", "failed")
 _SECONDS_BETWEEN_DRAWINGS = 1.0
-_TAIL_BYTES = 4096
+_SHOWN = 3  # epochs of a training
 
 
 class ComparisonProgress:
@@ -38,7 +39,7 @@ class ComparisonProgress:
             width = (
                 shutil.get_terminal_size().columns
             )  # lines that wrap would not be erased completely
-            lines = [line[: width - 1] for line in table(comparison)]
+            lines = [line[: width - 1] for line in table(comparison, look_at(comparison))]
             sys.stderr.write("".join(f"{line}\n" for line in lines))
             self._n_lines, self._drawn_at = len(lines), time.monotonic()
 
@@ -76,19 +77,25 @@ class ComparisonProgress:
         return f"{total} {event.job.name} {state.status} after {took}{reason}"
 
 
-def table(comparison: Comparison) -> list[str]:
-    """Return the lines of a table: how many trainings of each model have which state."""
+def table(comparison: Comparison, found: Sequence[Live]) -> list[str]:
+    """Return the lines of a table: how many trainings of each model have which state.
+
+    Args:
+        comparison: The comparison.
+        found: Its trainings as they are now.
+    """
     width = max(len(model) for model in comparison.planned.models)
     header = f"{'model':<{width}}" + "".join(f"{status:>12}" for status in _STATUSES)
     lines = [header]
     for model in comparison.planned.models:
-        states = {c: s for c, s in comparison.states.items() if c.model == model}
-        counts = Counter(state.status for state in states.values())
+        its = [one for one in found if one.training.model == model]
+        counts = Counter(one.status for one in its)
         row = f"{model:<{width}}" + "".join(f"{counts[s]:>12}" for s in _STATUSES)
-        running = [training for training, state in states.items() if state.status == "running"]
         lines.append(row)
         lines += [
-            f"  fold {t.fold} seed {t.seed}: {_last_epoch(comparison.log(str(t)))}" for t in running
+            f"  fold {one.training.fold} seed {one.training.seed}: {_course(one)}"
+            for one in its
+            if one.status == "running"
         ]
     return lines
 
@@ -111,15 +118,14 @@ def _dice(comparison: Comparison, training: Training) -> str:
     return "" if finished is None or finished.dice is None else f", Dice {finished.dice:.3f}"
 
 
-def _last_epoch(log: Path) -> str:
-    """Return the last line about an epoch in a log."""
-    try:
-        with log.open("rb") as file:
-            file.seek(max(0, log.stat().st_size - _TAIL_BYTES))
-            lines = file.read().decode(errors="replace").splitlines()
-    except OSError:
+def _course(one: Live) -> str:
+    """Say how far a training is."""
+    if not one.epochs:
         return "starts"
-    return next((line for line in reversed(lines) if line.startswith("epoch ")), "starts")
+    last, dice = one.epochs[-1], [epoch.dice for epoch in one.epochs[-_SHOWN:]]
+    shown = " ".join(f"{value:.3f}" for value in dice)
+    left = format_hours(one.hours_left)
+    return f"epoch {last.number}/{last.of}, {left} left, pseudo Dice {shown}"
 
 
 def format_hours(hours: float | None) -> str:
