@@ -9,7 +9,13 @@ import pytest
 from plans_factory import architecture
 from umamba import registry
 from umamba.errors import PlansError
-from umamba.topologies import EmbeddedPatches, OwnTopology, PlannedUNet, ResidualEncoderBlocks
+from umamba.topologies import (
+    EmbeddedPatches,
+    MedNeXtBlocks,
+    OwnTopology,
+    PlannedUNet,
+    ResidualEncoderBlocks,
+)
 
 
 def planned(dim: int = 3, n_stages: int = 5, residual: bool = False) -> PlannedUNet:
@@ -70,6 +76,22 @@ def test_lean_forms_have_one_block_where_it_costs_most_and_their_own_control(pla
         assert control.parameters_of == (lean.name if suffix == "_matched" else None)
     twin = registry.find_architecture(f"umamba_{place}_lean_nomamba")
     assert twin.same_as == ("umamba_bot_lean_nomamba" if place == "enc" else None)
+
+
+def test_mednext_is_its_authors_with_five_stages_and_extends_to_others() -> None:
+    rule = MedNeXtBlocks((3, 4, 8), (3, 4, 8), 5)
+    given = planned()
+    given.keywords["kernel_sizes"][0] = [1, 3, 3]
+    made = rule.keywords(given, None, "mednext_l_k5")
+    assert made["features_per_stage"] == [32, 64, 128, 256, 512]
+    assert made["n_conv_per_stage"] == made["expansion"] == [3, 4, 8, 8, 8]
+    assert made["n_conv_per_stage_decoder"] == [8, 8, 4, 3]
+    assert made["kernel_sizes"] == [[1, 5, 5], *[[5] * 3] * 4]
+    assert not {"norm_op", "nonlin", "conv_bias"} & made.keys()
+    six = rule.keywords(planned(n_stages=6), None, "mednext_l_k5")
+    assert six["features_per_stage"] == [32, 64, 128, 256, 512, 512]
+    assert six["expansion"] == [3, 4, 8, 8, 8, 8]
+    assert rule.keywords(planned(), (4, 8), "m")["features_per_stage"] == [4, 8, 8, 8, 8]
 
 
 def test_the_residual_encoder_has_nnunets_blocks_or_those_of_its_plan() -> None:

@@ -1,17 +1,19 @@
 """The torch-free table of architectures: names for the commands, class paths, and papers."""
 
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 from umamba.errors import PlansError, unknown_name
 from umamba.topologies import (
     EmbeddedPatches,
+    MedNeXtBlocks,
     OwnTopology,
     PlainConvolutions,
     ResidualBlocks,
     ResidualEncoderBlocks,
     TopologyRule,
 )
+from umamba.u_mamba_forms import U_MAMBA_FORMS
 
 __all__ = [
     "Architecture",
@@ -69,96 +71,8 @@ class Architecture:
     parameters_of: str | None = None
 
 
-# The colours of families are those of Okabe and Ito, and four of Tol's muted scheme, which
+# The colours of families are those of Okabe and Ito, and others of Tol's muted scheme, which
 # colour-blind people can tell apart.
-_U_MAMBA = "Ma, Li and Wang 2024, arXiv:2401.04722"
-_NO_MAMBA = "Isensee et al. 2024, arXiv:2404.09556"
-_MAMBA2 = "Dao and Gu 2024, arXiv:2405.21060"
-_S4 = "Gu et al. 2021, arXiv:2110.13985"
-
-
-class _Form(NamedTuple):
-    """A variant or control: its difference to the paper's network, its source and its purpose."""
-
-    keywords: dict[str, str]
-    paper: str
-    purpose: str
-    control_of: str | None = None  # the suffix of this form
-    matched: bool = False  # whether it is widened to the parameters of that form
-    lean: bool = False
-
-
-# By the suffix that is added to the name of the network.
-_U_MAMBA_FORMS = {
-    "": _Form({}, _U_MAMBA, "long range {place}, as the paper draws it"),
-    "_official": _Form(
-        {"variant": "official"}, _U_MAMBA, "long range {place}, as the authors' code has it"
-    ),
-    "_official_nomamba": _Form(
-        {"variant": "official", "mixer": "none"},
-        _NO_MAMBA,
-        "control: the authors' code without Mamba",
-        control_of="_official",
-    ),
-    "_nomamba": _Form(
-        {"mixer": "none"}, _NO_MAMBA, "control: the same network without Mamba", control_of=""
-    ),
-    "_matched": _Form(
-        {"mixer": "none"},
-        _NO_MAMBA,
-        "control: without Mamba, widened to the same number of parameters",
-        control_of="",
-        matched=True,
-    ),
-    "_attention": _Form(
-        {"mixer": "attention"},
-        "Vaswani et al. 2017, arXiv:1706.03762",
-        "control: self-attention {place}",
-    ),
-    "_lti": _Form({"mixer": "lti"}, _S4, "control: a state-space model without selection, {place}"),
-    "_bidirectional": _Form(
-        {"scan": "bidirectional"},
-        "Zhu et al. 2024, arXiv:2401.09417",
-        "scans forward and backward",
-    ),
-    "_axes": _Form(
-        {"scan": "axes"},
-        "Liu et al. 2024, arXiv:2401.10166",
-        "scans along every axis, in both directions",
-    ),
-    "_mamba2": _Form({"mixer": "mamba2"}, _MAMBA2, "Mamba-2 {place}"),
-    "_lti_bidirectional": _Form(
-        {"mixer": "lti", "scan": "bidirectional"},
-        _S4,
-        "control: as `_lti`, forward and backward",
-    ),
-    "_lti_axes": _Form(
-        {"mixer": "lti", "scan": "axes"},
-        _S4,
-        "control: as `_lti`, along every axis in both directions",
-    ),
-    "_lean": _Form(
-        {}, _U_MAMBA, "long range {place}, at about the cost of nnU-Net's U-Net", lean=True
-    ),
-    "_lean_nomamba": _Form(
-        {"mixer": "none"},
-        _NO_MAMBA,
-        "control: the lean network without Mamba",
-        control_of="_lean",
-        lean=True,
-    ),
-    "_lean_matched": _Form(
-        {"mixer": "none"},
-        _NO_MAMBA,
-        "control: the lean network without Mamba, widened to the same number of parameters",
-        control_of="_lean",
-        matched=True,
-        lean=True,
-    ),
-    "_lean_mamba2": _Form(
-        {"mixer": "mamba2"}, _MAMBA2, "Mamba-2 {place}, in the lean network", lean=True
-    ),
-}
 # One block in every decoder stage, as in nnU-Net's residual presets, and in the two encoder stages
 # that cost most. The lean UMambaEnc has no Mamba at full resolution: most of its scans' time.
 _LEAN = ResidualBlocks(encoder=(1, 1, 2), decoder=1)
@@ -189,7 +103,7 @@ _TABLE = [
         ("umamba_bot", "#D55E00", "Bot", "at the bottleneck"),
         ("umamba_enc", "#E69F00", "Enc", "in every encoder stage"),
     )
-    for suffix, form in _U_MAMBA_FORMS.items()
+    for suffix, form in U_MAMBA_FORMS.items()
 ]
 _TABLE += [
     Architecture(
@@ -231,6 +145,26 @@ _TABLE += [
         {"variant": "paper"},
         needs_input_size=True,
     ),
+]
+# The authors' presets. Those of kernel 3 and 5 differ in nothing else: each is the other's control.
+_TABLE += [
+    Architecture(
+        f"mednext_{size}{suffix}",
+        "mednext",
+        "#44AA99",
+        "umamba.networks.UMambaMedNeXt",
+        f"nnUNetUMambaMedNeXt{size.upper()}Plans{suffix}",
+        "Roy et al. 2023, arXiv:2303.09975",
+        f"depthwise convolutions of kernel {kernel}, wide pointwise layers; size {size.upper()}",
+        MedNeXtBlocks(blocks, expansion, kernel),
+    )
+    for size, blocks, expansion in (
+        ("s", (2,), (2,)),
+        ("b", (2,), (2, 3, 4)),
+        ("m", (3, 4), (2, 3, 4)),
+        ("l", (3, 4, 8), (3, 4, 8)),
+    )
+    for suffix, kernel in (("", 3), ("_k5", 5))
 ]
 # Three strides, however many the network has: nnU-Net weights its targets 1, 1/2, ... and the last
 # one 0, so that only then the single loss, at full resolution, counts in full.

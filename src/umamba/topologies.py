@@ -10,6 +10,7 @@ from umamba.errors import PlansError
 
 __all__ = [
     "EmbeddedPatches",
+    "MedNeXtBlocks",
     "OwnTopology",
     "PlainConvolutions",
     "PlannedUNet",
@@ -33,6 +34,7 @@ _STYLE = (
 _STAGES_WITH_EMBEDDING = 5
 # nnU-Net's residual blocks per encoder stage; further stages have as many as the last.
 _RESENC_BLOCKS = (1, 3, 4, 6)
+_MEDNEXT_WIDTHS = (32, 64, 128, 256, 512)
 
 
 class PlannedUNet(NamedTuple):
@@ -185,6 +187,41 @@ class ResidualEncoderBlocks(_PlannedStages):
             "n_blocks_per_stage": _per_stage(_RESENC_BLOCKS, n_stages),
             "n_conv_per_stage_decoder": [1] * (n_stages - 1),
         }
+
+
+@dataclass(frozen=True)
+class MedNeXtBlocks(_PlannedStages):
+    """MedNeXt's blocks, for any number of stages; for five they are the authors'.
+
+    The channels double from stage to stage, as the authors' do, from 32 up to their most, 512. The
+    kernel has one size, except that axes where the plan's kernel is 1 keep that.
+
+    Args:
+        blocks_per_stage: Blocks of encoder and decoder; the last number is also for further stages.
+        expansion: Ratio of the channels inside a block to those outside, in the same way.
+        kernel: Size of the kernels.
+    """
+
+    blocks_per_stage: tuple[int, ...]
+    expansion: tuple[int, ...]
+    kernel: int = 3
+
+    def keywords(
+        self, planned: PlannedUNet, features: tuple[int, ...] | None, model: str
+    ) -> _Keywords:
+        """Return the network's keywords; norms and activations are its own."""
+        keywords = super().keywords(planned, features or _MEDNEXT_WIDTHS, model)
+        kernels = keywords["kernel_sizes"]
+        keywords["kernel_sizes"] = [
+            [size if size == 1 else self.kernel for size in axes] for axes in kernels
+        ]
+        keywords["expansion"] = _per_stage(self.expansion, keywords["n_stages"])
+        return {key: value for key, value in keywords.items() if key not in _STYLE}
+
+    def blocks(self, planned: PlannedUNet, n_stages: int) -> _Keywords:  # noqa: ARG002
+        """Return the blocks per stage."""
+        blocks = _per_stage(self.blocks_per_stage, n_stages)
+        return {"n_conv_per_stage": blocks, "n_conv_per_stage_decoder": blocks[-2::-1]}
 
 
 @dataclass(frozen=True)

@@ -27,18 +27,20 @@ from umamba import registry
 from umamba.networks.contract import PlannedNetwork
 from umamba.nnunet.training.trainers import NestedSupervisionLoss
 from umamba.patches import fitting_patch
-from umamba.topologies import OwnTopology
+from umamba.topologies import MedNeXtBlocks, OwnTopology
 
 LEAN = registry.find_architecture("umamba_bot_lean").topology
 _ALL = [registry.find_architecture(name) for name in registry.names()]
 # nnU-Net's own classes are nnU-Net's to test; `_matched` is `_nomamba` with other features; lean
-# forms have other numbers of blocks, and one of them a stage without its mixer.
+# forms have other numbers of blocks, and one of them a stage without its mixer. Of MedNeXt's sizes
+# and kernels one is enough.
 OURS = [
     architecture
     for architecture in _ALL
     if architecture.class_path.startswith("umamba.")
     and architecture.parameters_of is None
     and (architecture.topology != LEAN or architecture.name == "umamba_enc_lean")
+    and (architecture.family != "mednext" or architecture.name == "mednext_b")
 ]
 EVERY = [
     pytest.param(
@@ -79,6 +81,9 @@ COMPILED = [
     if not str(case.values[0]).endswith((*CONTROLS, "_mamba2", "_lean"))
     or (str(case.values[0]).startswith("umamba_bot") and case.values[1] == 2)
 ]
+# Keywords of plans that MedNeXt does not take: its norms and activations are its own.
+STYLE = {"conv_bias", "norm_op", "norm_op_kwargs", "dropout_op", "dropout_op_kwargs"}
+STYLE |= {"nonlin", "nonlin_kwargs"}
 IMPORTED = ["conv_op", "norm_op", "dropout_op", "nonlin"]
 # What the trainer's loss gives no gradient to: nnU-Net's weight of the coarsest target is 0.
 DEEPEST_HEAD = {"decoder.seg_layers.0.weight", "decoder.seg_layers.0.bias"}
@@ -100,18 +105,24 @@ def arch_kwargs(name: str, dim: int) -> dict[str, Any]:
         plan["strides"] = [[stride] * dim for stride in architecture.topology.strides]
     for key in ("input_channels", "num_classes", "deep_supervision"):
         del plan[key]
-    for key in ("conv_op", "norm_op", "nonlin"):
+    if isinstance(architecture.topology, MedNeXtBlocks):
+        plan = {key: plan[key] for key in plan if key not in STYLE}
+        plan["expansion"] = [2, 3, 4]
+    for key in {"conv_op", "norm_op", "nonlin"} & plan.keys():
         plan[key] = f"{plan[key].__module__}.{plan[key].__qualname__}"
     if architecture.needs_input_size:
         plan["input_size"] = list(patch(dim))
     return json.loads(json.dumps(plan))
 
 
-def build(name: str, dim: int, deep_supervision: bool = True) -> nn.Module:
+def from_plan(name: str, plan: dict[str, Any], deep_supervision: bool = True) -> nn.Module:
     path = registry.find_architecture(name).class_path
-    return get_network_from_plans(
-        path, arch_kwargs(name, dim), IMPORTED, 2, 3, True, deep_supervision
-    )
+    imported = [key for key in IMPORTED if key in plan]
+    return get_network_from_plans(path, plan, imported, 2, 3, True, deep_supervision)
+
+
+def build(name: str, dim: int, deep_supervision: bool = True) -> nn.Module:
+    return from_plan(name, arch_kwargs(name, dim), deep_supervision)
 
 
 def patch_of(name: str, dim: int) -> tuple[int, ...]:
@@ -161,8 +172,7 @@ def test_an_odd_axis_that_is_never_pooled(name: str, dim: int) -> None:
     plan = arch_kwargs(name, dim) | {"strides": strides}
     if "input_size" in plan:
         plan["input_size"] = list(size)
-    path = registry.find_architecture(name).class_path
-    network = get_network_from_plans(path, plan, IMPORTED, 2, 3, True, True)
+    network = from_plan(name, plan)
     outputs = network(torch.randn(1, 2, *size))
     assert [y.shape[2:] for y in outputs] == target_sizes(plan, size)
     assert all(y.isfinite().all() for y in outputs)
@@ -173,7 +183,7 @@ def test_stock_nnunet_builds_and_trains_it(name: str, dim: int) -> None:
     plan = arch_kwargs(name, dim)
     untouched = copy.deepcopy(plan)
     path = registry.find_architecture(name).class_path
-    network = get_network_from_plans(path, plan, IMPORTED, 2, 3, True, True)
+    network = from_plan(name, plan)
     assert plan == untouched
     assert pydoc.locate(path) is type(network)
     outputs = network(image(name, dim))

@@ -1,6 +1,7 @@
 """Segmentation networks, one file per paper; these class paths are written into plans."""
 
 from umamba.networks.attention_unet import UMambaAttentionUNet
+from umamba.networks.mednext import UMambaMedNeXt
 from umamba.networks.monai_networks import UMambaSegResNet, UMambaSwinUNETR
 from umamba.networks.umamba import UMambaBot, UMambaEnc
 from umamba.networks.unet_plus_plus import UMambaUNetPlusPlus
@@ -10,6 +11,7 @@ __all__ = [
     "UMambaAttentionUNet",
     "UMambaBot",
     "UMambaEnc",
+    "UMambaMedNeXt",
     "UMambaSegResNet",
     "UMambaSwinUNETR",
     "UMambaUNETRPlusPlus",

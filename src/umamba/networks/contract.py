@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 from umamba.errors import PlansError
 from umamba.patches import describe_misfit
 
-__all__ = ["PlannedNetwork", "Topology", "check_counts", "check_module_classes"]
+__all__ = ["PlannedNetwork", "Topology", "check_counts", "check_module_classes", "per_stage"]
 
 _Sizes = int | Sequence[int] | Sequence[Sequence[int]]
 _CONVOLUTIONS = (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -80,11 +80,11 @@ class Topology:
         decoder = ("n_conv_per_stage_decoder", n_conv_per_stage_decoder, n_stages - 1)
         topology = cls(
             dim=dim,
-            features=_per_stage("features_per_stage", features_per_stage, n_stages),
+            features=per_stage("features_per_stage", features_per_stage, n_stages),
             kernel_sizes=_per_stage_and_axis("kernel_sizes", kernel_sizes, n_stages, dim),
             strides=_per_stage_and_axis("strides", strides, n_stages, dim),
-            n_conv=_per_stage("n_conv_per_stage", n_conv_per_stage, n_stages),
-            n_conv_decoder=_per_stage(*decoder),
+            n_conv=per_stage("n_conv_per_stage", n_conv_per_stage, n_stages),
+            n_conv_decoder=per_stage(*decoder),
         )
         if any(k % 2 == 0 for kernel in topology.kernel_sizes for k in kernel):
             msg = f"kernel_sizes must be odd, so that image sizes stay the same; got {kernel_sizes}"
@@ -232,7 +232,12 @@ def check_module_classes(**classes: object) -> None:
             raise PlansError(msg)
 
 
-def _per_stage(name: str, value: int | Sequence[int], n_stages: int) -> tuple[int, ...]:
+def per_stage(name: str, value: int | Sequence[int], n_stages: int) -> tuple[int, ...]:
+    """Return a keyword's positive numbers, one for each stage; one alone stands for all.
+
+    Raises:
+        PlansError: If there are more or fewer.
+    """
     values = (value,) * n_stages if isinstance(value, int) else tuple(int(v) for v in value)
     if len(values) != n_stages or any(v < 1 for v in values):
         msg = f"{name} needs {n_stages} positive numbers; got {value}"
@@ -248,4 +253,4 @@ def _per_stage_and_axis(
     if len(entries) != n_stages:
         msg = f"{name} needs one entry for each of the {n_stages} stages; got {value}"
         raise PlansError(msg)
-    return tuple(_per_stage(f"{name}[{i}]", entry, dim) for i, entry in enumerate(entries))
+    return tuple(per_stage(f"{name}[{i}]", entry, dim) for i, entry in enumerate(entries))
