@@ -69,6 +69,15 @@ def test_other_networks_are_refused_in_one_line(
     assert len(str(raised.value)) < 400
 
 
+def test_large_kernels_of_mednext_begin_from_small_ones(tmp_path: Path) -> None:
+    theirs, mine = trainer("mednext_s", features=(4,)), trainer("mednext_s_k5", features=(4,))
+    load_pretrained(mine, checkpoint(theirs, tmp_path / "c.pth"))
+    for name, parameter in mine.network.named_parameters():
+        assert parameter.detach().max() == (0.25 if ".seg_layers." in name else 0), name
+    with pytest.raises(CheckpointError, match=r"stem.weight is \(4, 1, 1, 1, 1\), not \(6, 1,"):
+        load_pretrained(trainer("mednext_s_k5", features=(6,)), tmp_path / "c.pth")
+
+
 def test_weights_without_plans_are_judged_by_their_shapes(tmp_path: Path) -> None:
     mine = trainer("unetrpp")
     load_pretrained(mine, checkpoint(mine, tmp_path / "c.pth", init_args={}))

@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from umamba.errors import CheckpointError
+from umamba.networks import UMambaMedNeXt
 from umamba.nnunet.checkpoints.contents import check_finite
 from umamba.nnunet.checkpoints.files import read_checkpoint
 from umamba.nnunet.plans.derivation import resolve
@@ -21,6 +22,8 @@ _HEADS = ".seg_layers."  # nnU-Net does not transfer these, as labels may differ
 def load_pretrained(trainer: Any, path: Path) -> None:
     """Load all weights but the segmentation heads of nnU-Net's networks, as nnU-Net does.
 
+    The depthwise kernels of a MedNeXt may have another size: they are resampled.
+
     Args:
         trainer: nnU-Net's trainer, initialised.
         path: The checkpoint.
@@ -28,13 +31,16 @@ def load_pretrained(trainer: Any, path: Path) -> None:
     Raises:
         CheckpointError: If the weights belong to another network, or to another patch.
     """
-    from nnunetv2.run.load_pretrained_weights import load_pretrained_weights
-
     saved = read_checkpoint(path)
     _check_patch(saved, trainer.configuration_manager.configuration, path)
     check_finite(saved["network_weights"], path)
-    _check_shapes(saved["network_weights"], bare_network(trainer.network), path)
-    load_pretrained_weights(trainer.network, str(path), verbose=False)
+    network, weights = bare_network(trainer.network), saved["network_weights"]
+    if isinstance(network, UMambaMedNeXt):
+        weights = network.with_resampled_kernels(weights)
+    _check_shapes(weights, network, path)
+    own = network.state_dict()
+    taken = {name: weights[name] for name in own if _HEADS not in name}
+    network.load_state_dict(own | taken)
 
 
 def _check_patch(saved: Mapping[str, Any], wanted: Mapping[str, Any], path: Path) -> None:
