@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from umamba.comparison.report.browsed_cases import browsed_cases
 from umamba.comparison.report.figures import comparison_charts, save_charts
 from umamba.comparison.report.gallery import draw_gallery
 from umamba.comparison.report.page import comparison_page
@@ -43,4 +44,6 @@ def write_report(output: Path, paths: Paths, results: Results | None = None) -> 
         msg = f"cannot draw into {output}: {error}; make room, or make the folder writable"
         raise UMambaError(msg) from None
     write_whole(output / "summary.md", summarize(results, manifest, charts, gallery))
-    write_page(comparison_page(results, manifest, [*charts.values()]), output / "report.html")
+    browser = browsed_cases(results, paths)
+    page = comparison_page(results, manifest, [*charts.values()], browser)
+    write_page(page, output / "report.html")

@@ -11,7 +11,19 @@ __all__ = ["libraries", "policy", "scripts", "styles"]
 _FOLDER = Path(__file__).parent
 _LIBRARIES = ("vega.min.js", "vega-lite.min.js")
 _INTERPRETER = "vega-interpreter.js"
-_SCRIPTS = ("state.js", "theme.js", "charts.js", "tables.js", "selection.js")
+_SCRIPTS = (
+    "state.js",
+    "theme.js",
+    "charts.js",
+    "tables.js",
+    "selection.js",
+    "case_data.js",
+    "slices.js",
+    "viewer.js",
+    "viewer_pointer.js",
+    "viewer_controls.js",
+    "case_list.js",
+)
 _IMPORT = re.compile(r"^import (\{[^}]*\}) from 'vega-util';", re.MULTILINE)
 _EXPORT = re.compile(r"^export \{ (\w+) as (\w+) \};", re.MULTILINE)
 _SOURCE_MAP = re.compile(r"^//# sourceMappingURL=.*$", re.MULTILINE)
@@ -36,7 +48,7 @@ def scripts() -> str:
 @cache
 def styles() -> str:
     """Return the styles."""
-    return _text("page.css")
+    return _text("page.css") + _text("viewer.css")
 
 
 def policy(*, with_files: bool) -> str:

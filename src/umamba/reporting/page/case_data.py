@@ -22,6 +22,7 @@ _ALIGNED = 8  # bytes
 _LEVEL = 6  # of gzip; higher ones take longer, and save 1 %
 _DISPLAYED = (0.5, 99.5)  # percentiles of grey values shown as black and white
 _MOST_GREY = 65_535
+_MOST_SHORT = 255
 _SAMPLED = 200_000  # values of which percentiles are taken
 
 
@@ -151,19 +152,16 @@ def _stored_channel(channel: Channel) -> tuple[dict[str, Any], Array, list[str]]
     n_odd = int(values.size - np.count_nonzero(finite))
     if n_odd:
         notes.append(f"{n_odd:,} values of {channel.name} are not finite; they are shown as black.")
-    known = values[finite]
-    low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 0.0)
-    whole = values.dtype.kind in "bui" or bool((known == np.rint(known)).all())
-    slope = 1.0 if whole and high - low <= _MOST_GREY else (high - low) / _MOST_GREY
-    if slope != 1.0:
+    known = values[finite].astype(np.float64) if n_odd < values.size else np.zeros(1)
+    low, high = float(known.min()), float(known.max())
+    whole = high - low <= _MOST_GREY and bool((known == np.rint(known)).all())
+    slope = 1.0 if whole else (high - low) / _MOST_GREY
+    if not whole:
         notes.append(f"{channel.name} is rounded to steps of {slope:.3g}.")
-    raw = np.where(finite, (values - np.float64(low)) / slope, 0) if known.size else values * 0
-    kind = np.dtype("u1") if (high - low) / slope <= 255 else np.dtype("<u2")
-    shown = (
-        np.percentile(known[:: max(known.size // _SAMPLED, 1)], _DISPLAYED)
-        if known.size
-        else (0, 1)
-    )
+    stored = np.zeros(values.shape, "u1" if (high - low) / slope <= _MOST_SHORT else "<u2")
+    if n_odd < values.size:
+        stored[finite] = np.rint((known - low) / slope)
+    shown = np.percentile(known[:: max(known.size // _SAMPLED, 1)], _DISPLAYED)
     described = {
         "name": channel.name,
         "slope": slope,
@@ -171,10 +169,10 @@ def _stored_channel(channel: Channel) -> tuple[dict[str, Any], Array, list[str]]
         "range": [low, high],
         "shown": [float(edge) for edge in shown],
     }
-    return described, np.ascontiguousarray(np.rint(raw).astype(kind)), notes
+    return described, stored, notes
 
 
 def _stored_mask(values: Array) -> Array:
     low, high = (int(values.min()), int(values.max())) if values.size else (0, 0)
-    kind = "<i4" if low < 0 or high > _MOST_GREY else "u1" if high <= 255 else "<u2"
+    kind = "<i4" if low < 0 or high > _MOST_GREY else "u1" if high <= _MOST_SHORT else "<u2"
     return np.ascontiguousarray(values.astype(np.dtype(kind)))

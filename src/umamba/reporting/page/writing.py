@@ -43,11 +43,11 @@ def write_page(page: Page, path: Path) -> None:
     with scratch_folder(parent=_existing(path.parent)) as scratch:
         files = _write_cases(page, scratch)
         n_bytes = sum(file.stat().st_size for file in files)
-        with_files = n_bytes + len(_before_cases(page, with_files=False)) > LARGEST_FILE
+        with_files = n_bytes + len(_before_cases(page)) > LARGEST_FILE
         if with_files:
             _publish_cases(files, folder)
         with whole_file(path) as partial, partial.open("w", encoding="utf-8", newline="\n") as out:
-            out.write(_before_cases(page, with_files=with_files))
+            out.write(_before_cases(page, folder.name if with_files else ""))
             if not with_files:
                 for number, file in enumerate(files):
                     _embed(file, number, out)
@@ -102,7 +102,8 @@ def _embed(file: Path, number: int, out: IO[str]) -> None:
     out.write("</script>\n")
 
 
-def _before_cases(page: Page, *, with_files: bool) -> str:
+def _before_cases(page: Page, folder: str = "") -> str:
+    """Return the page up to the data of its cases, which may be in a folder beside it."""
     body = "\n".join(map(section_html, page.sections))
     links = "".join(
         f'<li class="level-{s.level}"><a href="#{escaped(s.name)}">{escaped(s.heading)}</a></li>'
@@ -113,7 +114,7 @@ def _before_cases(page: Page, *, with_files: bool) -> str:
 <html lang="en">
 <head>
 <meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{assets.policy(with_files=with_files)}">
+<meta http-equiv="Content-Security-Policy" content="{assets.policy(with_files=bool(folder))}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <title>{escaped(page.title)}</title>
@@ -129,7 +130,7 @@ def _before_cases(page: Page, *, with_files: bool) -> str:
 </main>
 <footer>{credit}<p>Written by umamba. Works without a network: nothing is loaded from elsewhere.</p>
 </footer>
-<script type="application/json" id="page-data">{_as_json(_data(page, with_files=with_files))}
+<script type="application/json" id="page-data">{_as_json(_data(page, folder))}
 </script>
 """
 
@@ -141,7 +142,7 @@ def _after_cases() -> str:
     )
 
 
-def _data(page: Page, *, with_files: bool) -> dict[str, Any]:
+def _data(page: Page, folder: str) -> dict[str, Any]:
     blocks = [block for section in page.sections for block in section.blocks]
     charts = {b.name: {"title": b.title, "spec": b.spec} for b in blocks if isinstance(b, Chart)}
     tables = [block for block in blocks if isinstance(block, ModelTable)]
@@ -151,7 +152,7 @@ def _data(page: Page, *, with_files: bool) -> dict[str, Any]:
         "baselines": [_baselines(table) for table in tables],
         "scores": _scores(page.scores) if page.scores else None,
         "browser": next((browser.index for browser in _browsers(page)), None),
-        "in_files": with_files,
+        "files": folder,
     }
 
 

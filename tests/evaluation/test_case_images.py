@@ -1,0 +1,105 @@
+"""Cases as they are looked at: the patient's axes, and no more voxels than fit."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK
+from skimage.io import imsave
+
+from umamba.datasets.checks import Case
+from umamba.evaluation.case_images import read_volumes
+from umamba.images.contents import UnreadableFileError
+
+SPACING = (0.5, 1.0, 4.0)  # x, y, z
+
+
+def rotation(degrees: float, axis: int) -> np.ndarray:
+    """Return a rotation around an axis."""
+    turn = np.radians(degrees)
+    a, b = (other for other in range(3) if other != axis)
+    matrix = np.eye(3)
+    matrix[a, a] = matrix[b, b] = np.cos(turn)
+    matrix[a, b], matrix[b, a] = -np.sin(turn), np.sin(turn)
+    return matrix
+
+
+DIRECTIONS = {
+    "usual": np.eye(3),
+    "flipped": np.diag([-1.0, 1.0, -1.0]),
+    "sagittal": np.array([[0, 0, -1.0], [1, 0, 0], [0, -1, 0]]),
+    "oblique": rotation(20, 0) @ np.diag([1.0, -1.0, -1.0]),
+}
+
+
+def write(folder: Path, direction: np.ndarray) -> tuple[Case, SimpleITK.Image]:
+    """Write an image and a mask in which every voxel is another one."""
+    array = np.arange(4 * 5 * 6, dtype=np.int16).reshape(4, 5, 6)
+    for name, values in (("image", array), ("mask", (array % 3).astype(np.uint8))):
+        image = SimpleITK.GetImageFromArray(values)
+        image.SetSpacing(SPACING)
+        image.SetDirection(direction.ravel().tolist())
+        SimpleITK.WriteImage(image, str(folder / f"{name}.nii.gz"))
+    case = Case("a", (folder / "image.nii.gz",), folder / "mask.nii.gz")
+    return case, SimpleITK.ReadImage(str(folder / "image.nii.gz"))
+
+
+@pytest.mark.parametrize("name", DIRECTIONS)
+def test_axes_become_those_of_the_patient(tmp_path: Path, name: str) -> None:
+    case, image = write(tmp_path, DIRECTIONS[name])
+    found = read_volumes(case, {"one": tmp_path / "mask.nii.gz", "gone": tmp_path / "no.nii.gz"})
+    wanted = SimpleITK.DICOMOrient(image, "LPS")  # ITK's own: x to the left, y back, z up
+    array = SimpleITK.GetArrayFromImage(wanted)
+    np.testing.assert_array_equal(found.channels[0], array)
+    np.testing.assert_array_equal(found.reference, array % 3)
+    np.testing.assert_array_equal(found.predictions["one"], array % 3)
+    assert [*found.predictions] == ["one"]
+    assert found.spacing == pytest.approx(wanted.GetSpacing()[::-1])
+    assert found.oriented
+    assert found.tilt == pytest.approx(20 if name == "oblique" else 0, abs=0.1)
+
+
+def test_at_45_degrees_each_axis_is_still_used_once(tmp_path: Path) -> None:
+    case, _ = write(tmp_path, rotation(45, 0))
+    found = read_volumes(case, {})
+    assert sorted(found.channels[0].ravel().tolist()) == list(range(120))
+    assert found.tilt == pytest.approx(45, abs=0.1)
+
+
+def test_of_a_large_volume_voxels_are_left_out_where_they_are_finest(tmp_path: Path) -> None:
+    case, _ = write(tmp_path, np.eye(3))
+    whole = read_volumes(case, {})
+    assert whole.steps == (1, 1, 1)
+    found = read_volumes(case, {"one": tmp_path / "mask.nii.gz"}, most_bytes=2 * 4 * 5 * 3)
+    assert found.steps == (1, 1, 2)  # x has the smallest voxels
+    assert found.spacing == (4.0, 1.0, 1.0)
+    np.testing.assert_array_equal(found.channels[0], whole.channels[0][:, :, 1::2])
+    np.testing.assert_array_equal(found.predictions["one"], whole.reference[:, :, 1::2])
+    assert read_volumes(case, {}, most_bytes=1).reference.size == 1
+
+
+def test_without_its_image_a_case_keeps_its_masks(tmp_path: Path) -> None:
+    case, image = write(tmp_path, DIRECTIONS["flipped"])
+    (tmp_path / "image.nii.gz").write_bytes(b"no image")
+    found = read_volumes(case, {})
+    assert (found.channels, found.oriented) == ((), True)
+    assert found.problem
+    wanted = SimpleITK.GetArrayFromImage(SimpleITK.DICOMOrient(image, "LPS")) % 3
+    np.testing.assert_array_equal(found.reference, wanted)
+    assert read_volumes(Case("a", (), case.mask), {}).problem == "there is no image"
+    with pytest.raises(UnreadableFileError, match="has no reference"):
+        read_volumes(Case("a", case.images, None), {})
+
+
+def test_colours_stay_together_and_shapes_must_agree(tmp_path: Path) -> None:
+    imsave(tmp_path / "mask.png", np.ones((4, 5), np.uint8), check_contrast=False)
+    image = np.random.default_rng(0).integers(0, 255, (4, 5, 3), np.uint8)
+    imsave(tmp_path / "image.png", image, check_contrast=False)
+    found = read_volumes(Case("a", (tmp_path / "image.png",), tmp_path / "mask.png"), {})
+    np.testing.assert_array_equal(found.channels[0], image)
+    assert not found.oriented
+    imsave(tmp_path / "image.png", image[:3], check_contrast=False)
+    found = read_volumes(Case("a", (tmp_path / "image.png",), tmp_path / "mask.png"), {})
+    assert found.problem == (
+        "the image has the shape (3, 5), its reference (4, 5); replace one of them"
+    )
