@@ -77,7 +77,7 @@ def _shown_trainings(results: Results) -> tuple[dict[str, list[TrainingRow]], tu
         if row.training in rows:
             scored[row.case].add(row.training)
 
-    def order(row: TrainingRow) -> tuple[int, float]:
+    def order(row: TrainingRow) -> tuple[int, int | float]:
         return place[row.model], math.inf if row.seed is None else row.seed
 
     shown = {case: sorted((rows[t] for t in its), key=order) for case, its in scored.items()}

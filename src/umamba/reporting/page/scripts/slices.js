@@ -51,6 +51,8 @@
   /** Copy a slice of an array; `n` numbers belong to each voxel. */
   const cut = (volume, plane, slice, values, n = 1) => {
     const { height, width } = plane;
+    const start = voxelIndex(volume, plane, slice, 0, 0) * n;
+    if (plane.axis === 0) return values.slice(start, start + height * width * n);
     const out = new values.constructor(height * width * n);
     const step = voxelIndex(volume, plane, 0, 0, 1) - voxelIndex(volume, plane, 0, 0, 0);
     let to = 0;
@@ -63,29 +65,44 @@
     return out;
   };
 
-  /** Return the grey level of every stored number under a window from `low` to `high`. */
-  const greyLevels = (channel, low, high) => {
-    const levels = new Uint8ClampedArray(channel.values.BYTES_PER_ELEMENT === 1 ? 256 : 65536);
+  const isLittle = new Uint8Array(Uint32Array.of(1).buffer)[0] === 1;
+  /** Return a pixel with these colours as one number. */
+  const packed = (r, g, b) => (isLittle ? ((255 << 24) | (b << 16) | (g << 8) | r) : ((r << 24) | (g << 16) | (b << 8) | 255)) >>> 0;
+
+  /** Return the grey pixel of every stored number under a window from `low` to `high`. */
+  const greyPixels = (channel, low, high) => {
+    const pixels = new Uint32Array(channel.values.BYTES_PER_ELEMENT === 1 ? 256 : 65536);
+    const level = new Uint8ClampedArray(1); // rounds and clamps
     const width = Math.max(high - low, 1e-12);
-    for (let raw = 0; raw < levels.length; raw += 1) levels[raw] = (255 * (raw * channel.slope + channel.intercept - low)) / width;
-    return levels;
+    for (let raw = 0; raw < pixels.length; raw += 1) {
+      level[0] = (255 * (raw * channel.slope + channel.intercept - low)) / width;
+      pixels[raw] = packed(level[0], level[0], level[0]);
+    }
+    return pixels;
   };
 
-  /** Paint a slice of a channel; without one, it is black. */
-  const paintImage = (pixels, slice, channel, levels) => {
-    const n = pixels.length / 4;
-    for (let i = 0; i < n; i += 1) {
-      for (let k = 0; k < 3; k += 1) pixels[4 * i + k] = !channel ? 0 : channel.colours ? slice[3 * i + k] : levels[slice[i]];
-      pixels[4 * i + 3] = 255;
-    }
+  /** Paint a slice of a channel into pixels, each one number; without a channel, they are black. */
+  const paintImage = (pixels, slice, channel, grey) => {
+    if (!channel) pixels.fill(packed(0, 0, 0));
+    else if (channel.colours) for (let i = 0; i < pixels.length; i += 1) pixels[i] = packed(slice[3 * i], slice[3 * i + 1], slice[3 * i + 2]);
+    else for (let i = 0; i < pixels.length; i += 1) pixels[i] = grey[slice[i]];
+  };
+
+  /** Return a function that keeps its last result: neighbours mostly have the same value. */
+  const remembering = (fn) => {
+    let last = NaN;
+    let found;
+    return (value) => {
+      if (value !== last) [last, found] = [value, fn(value)];
+      return found;
+    };
   };
 
   /** Set all but the values of a label to 0; without a label, all but the value to ignore. */
   const only = (slice, values, ignore) => {
-    const wanted = values ? new Set(values) : null;
-    for (let i = 0; i < slice.length; i += 1) {
-      if (slice[i] !== 0 && (wanted ? !wanted.has(slice[i]) : slice[i] === ignore)) slice[i] = 0;
-    }
+    if (!values && ignore === null) return slice;
+    const left = remembering((value) => (values ? !values.includes(value) : value === ignore));
+    for (let i = 0; i < slice.length; i += 1) if (slice[i] !== 0 && left(slice[i])) slice[i] = 0;
     return slice;
   };
 
@@ -96,14 +113,14 @@
    * counts; without, different labels differ.
    */
   const difference = (predicted, reference, values, ignore) => {
-    const wanted = values ? new Set(values) : null;
-    const is = (value) => (wanted ? Number(wanted.has(value)) : value);
+    const member = (value) => (values ? Number(values.includes(value)) : value);
+    const [isPredicted, isReference] = [remembering(member), remembering(member)];
     const out = new Uint8Array(predicted.length);
     for (let i = 0; i < out.length; i += 1) {
       if (ignore !== null && reference[i] === ignore) continue;
       if (predicted[i] === 0 && reference[i] === 0) continue;
-      const p = is(predicted[i]);
-      const r = is(reference[i]);
+      const p = isPredicted(predicted[i]);
+      const r = isReference(reference[i]);
       if (p && !r) out[i] = 1;
       else if (!p && r) out[i] = 2;
       else if (p) out[i] = p === r ? 3 : 4;
@@ -113,13 +130,14 @@
 
   /** Blend colours of classes over pixels. */
   const paintFill = (pixels, classes, colour, opacity) => {
-    const known = new Map();
+    const its = remembering(colour);
     for (let i = 0; i < classes.length; i += 1) {
-      const value = classes[i];
-      if (value === 0) continue;
-      let its = known.get(value);
-      if (!its) known.set(value, (its = colour(value)));
-      for (let k = 0; k < 3; k += 1) pixels[4 * i + k] += (its[k] - pixels[4 * i + k]) * opacity;
+      if (classes[i] === 0) continue;
+      const [r, g, b] = its(classes[i]);
+      const at = 4 * i;
+      pixels[at] += (r - pixels[at]) * opacity;
+      pixels[at + 1] += (g - pixels[at + 1]) * opacity;
+      pixels[at + 2] += (b - pixels[at + 2]) * opacity;
     }
   };
 
@@ -127,25 +145,35 @@
   const strokeOutlines = (context, classes, plane, view, colour, width) => {
     const { height, width: columns } = plane;
     const paths = new Map();
+    const pathOf = remembering((value) => {
+      if (!paths.has(value)) paths.set(value, new Path2D());
+      return paths.get(value);
+    });
+    const line = (value, ax, ay, bx, by) => {
+      if (value === 0) return;
+      const path = pathOf(value);
+      path.moveTo(ax, ay);
+      path.lineTo(bx, by);
+    };
+    const X = (column) => view.x + column * view.sx;
+    const Y = (row) => view.y + row * view.sy;
+    const across = (row, column, value) => line(value, X(column), Y(row), X(column + 1), Y(row));
+    const down = (row, column, value) => line(value, X(column), Y(row), X(column), Y(row + 1));
     for (let row = 0, i = 0; row < height; row += 1) {
+      down(row, 0, classes[i]);
       for (let column = 0; column < columns; column += 1, i += 1) {
         const value = classes[i];
-        if (value === 0) continue;
-        const up = row === 0 || classes[i - columns] !== value;
-        const down = row === height - 1 || classes[i + columns] !== value;
-        const left = column === 0 || classes[i - 1] !== value;
-        const right = column === columns - 1 || classes[i + 1] !== value;
-        if (!(up || down || left || right)) continue;
-        let path = paths.get(value);
-        if (!path) paths.set(value, (path = new Path2D()));
-        const x0 = view.x + column * view.sx;
-        const y0 = view.y + row * view.sy;
-        const [x1, y1] = [x0 + view.sx, y0 + view.sy];
-        const line = (ax, ay, bx, by) => { path.moveTo(ax, ay); path.lineTo(bx, by); };
-        if (up) line(x0, y0, x1, y0);
-        if (down) line(x0, y1, x1, y1);
-        if (left) line(x0, y0, x0, y1);
-        if (right) line(x1, y0, x1, y1);
+        const right = column + 1 < columns ? classes[i + 1] : 0;
+        const below = row + 1 < height ? classes[i + columns] : 0;
+        if (row === 0) across(0, column, value);
+        if (value !== right) {
+          down(row, column + 1, value);
+          down(row, column + 1, right);
+        }
+        if (value !== below) {
+          across(row + 1, column, value);
+          across(row + 1, column, below);
+        }
       }
     }
     context.lineWidth = width;
@@ -174,5 +202,5 @@
     return sums[0][best[0]] ? best : null;
   };
 
-  page.slices = { DIFFERENCES, REFERENCE, colourOf, cut, difference, fullest, greyLevels, only, paintFill, paintImage, planeOf, strokeOutlines, voxelIndex };
+  page.slices = { DIFFERENCES, REFERENCE, colourOf, cut, difference, fullest, greyPixels, only, paintFill, paintImage, planeOf, strokeOutlines, voxelIndex };
 })();

@@ -20,7 +20,7 @@
   const announced = make("p", { class: "viewer-announced", role: "status", "aria-live": "polite" });
   const off = document.createElement("canvas");
   let frame = null;
-  let levels = null;
+  let grey = null;
 
   const viewer = {
     volume: null, cursor: [0, 0, 0], centre: [0, 0, 0], zoom: 1, source: 0, seed: null, axis: 0,
@@ -95,23 +95,32 @@
     return [slices.difference(own, reference, labelValues(), volume.ignore), (value) => slices.DIFFERENCES[value].colour];
   };
 
-  const greyLevels = () => {
+  const greyPixels = () => {
     const channel = viewer.volume.channels[viewer.channel];
     if (!channel || channel.colours) return null;
     const [low, high] = viewer.windows[viewer.channel];
-    const key = `${viewer.volume.name}\n${viewer.channel}\n${low}\n${high}`;
-    if (levels?.key !== key) levels = { key, levels: slices.greyLevels(channel, low, high) };
-    return levels.levels;
+    if (grey?.channel !== channel || grey.low !== low || grey.high !== high) {
+      grey = { channel, low, high, pixels: slices.greyPixels(channel, low, high) };
+    }
+    return grey.pixels;
   };
 
-  /** Return the pixels of the image, with filled segmentations, one for each voxel. */
-  const imageOf = (pane, fill) => {
-    const { plane } = pane;
-    const channel = viewer.volume.channels[viewer.channel];
-    const data = new ImageData(plane.width, plane.height);
-    const slice = channel ? slices.cut(viewer.volume, plane, viewer.cursor[plane.axis], channel.values, channel.colours ? 3 : 1) : null;
-    slices.paintImage(data.data, slice, channel, greyLevels());
-    if (fill) slices.paintFill(data.data, ...fill, viewer.opacity);
+  /** Return the image of a plane as pixels, one for each voxel; panes of one plane share it. */
+  const imageOf = (plane, images) => {
+    if (!images.has(plane.axis)) {
+      const channel = viewer.volume.channels[viewer.channel];
+      const data = new ImageData(plane.width, plane.height);
+      const slice = channel ? slices.cut(viewer.volume, plane, viewer.cursor[plane.axis], channel.values, channel.colours ? 3 : 1) : null;
+      slices.paintImage(new Uint32Array(data.data.buffer), slice, channel, greyPixels());
+      images.set(plane.axis, data);
+    }
+    return images.get(plane.axis);
+  };
+
+  /** Return an image with filled segmentations over it. */
+  const filled = (image, classes, colour) => {
+    const data = new ImageData(image.data.slice(), image.width, image.height);
+    slices.paintFill(data.data, classes, colour, viewer.opacity);
     return data;
   };
 
@@ -174,10 +183,10 @@
     context.stroke();
   };
 
-  const drawPane = (pane) => {
+  const drawPane = (pane, room, images) => {
     const { canvas, plane } = pane;
     const ratio = window.devicePixelRatio || 1;
-    const width = Math.max(Math.floor(canvas.parentElement.clientWidth * ratio), 1);
+    const width = Math.max(Math.floor(room * ratio), 1);
     const tall = (plane.height * plane.rowSize) / (plane.width * plane.columnSize);
     const height = Math.round(Math.min(width * Math.min(Math.max(tall, 0.5), 1.25), TALLEST * innerHeight * ratio));
     if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
@@ -185,9 +194,9 @@
     const overlay = viewer.overlay ? overlaid(pane) : null;
     const fill = overlay && viewer.style === "fill" ? overlay : null;
     const view = placed(pane);
-    off.width = plane.width;
-    off.height = plane.height;
-    off.getContext("2d").putImageData(imageOf(pane, fill), 0, 0);
+    if (off.width !== plane.width || off.height !== plane.height) [off.width, off.height] = [plane.width, plane.height];
+    const image = imageOf(plane, images);
+    off.getContext("2d").putImageData(fill ? filled(image, ...fill) : image, 0, 0);
     context.fillStyle = "#000";
     context.fillRect(0, 0, width, height);
     context.imageSmoothingEnabled = false;
@@ -227,7 +236,10 @@
     while (viewer.panes.length > panes.length) viewer.panes.pop().figure.remove();
     while (viewer.panes.length < panes.length) viewer.panes.push(newPane());
     viewer.panes.forEach((pane, i) => Object.assign(pane, panes[i]));
-    viewer.panes.forEach(drawPane);
+    const images = new Map();
+    // All widths are read before anything is written, so that the page is laid out once.
+    const rooms = viewer.panes.map((pane) => pane.canvas.parentElement.clientWidth);
+    viewer.panes.forEach((pane, i) => drawPane(pane, rooms[i], images));
     const said = described(viewer.panes.find((pane) => pane.plane.axis === viewer.axis) ?? viewer.panes[0]);
     if (announced.textContent !== said) announced.textContent = said;
     viewer.drawn?.();
@@ -236,6 +248,7 @@
   viewer.draw = () => {
     frame ??= requestAnimationFrame(draw);
   };
+  viewer.redraw = draw;
   viewer.change = (changes) => {
     Object.assign(viewer, changes);
     viewer.draw();
