@@ -16,6 +16,7 @@ from report_results import write_comparison
 from small_results import results_with
 from umamba.comparison.charts.model_styles import ModelStyles
 from umamba.comparison.charts.pairs import pairs_chart
+from umamba.comparison.charts.parts import drawn_cases
 from umamba.comparison.charts.ranks import rank_chart
 from umamba.comparison.report.figures import FIGURES, comparison_charts, save_charts
 from umamba.comparison.report.summary_cells import hours
@@ -294,3 +295,33 @@ def test_means_tell_their_number_of_cases_and_short_hours_are_not_zero(results: 
         "0.00",
         "\N{EN DASH}",
     ]
+
+
+def test_false_positives_are_drawn_where_every_case_has_its_object(results: Results) -> None:
+    assert not any(rate.n_events for rate in results.of("false_alarm").rates)
+    number = {"nnunet": 2.0, "umamba_bot": 0.0, "umamba_bot_nomamba": 5.0}
+    changed = [
+        replace(
+            row,
+            metrics={
+                **row.metrics,
+                "lesion_false_positives": number[row.model],
+                "lesion_false_positive_volume": 10 * number[row.model],
+            },
+        )
+        for row in results.cases
+    ]
+    found = analyse(replace(results, cases=tuple(changed)))
+    chart = comparison_charts(found)["false_alarms_and_misses"]
+    plots = chart.spec["hconcat"]
+    shown = [{row["model"]: row["mean"] for row in rows_of(plot)} for plot in plots]
+    assert shown == [number, {model: 10 * n for model, n in number.items()}]
+    assert "false positive volume, px^3, in 2D px^2, per case: nnunet 20 in 8 cases" in chart.alt
+
+
+def test_more_dots_than_move_smoothly_are_thinned_out_evenly() -> None:
+    names = [f"case_{number:05d}" for number in range(3000)]
+    assert drawn_cases(names, 3) == (names, "")
+    cases, said = drawn_cases(names, 10)
+    assert (len(cases), cases[0], cases[-1]) == (1000, "case_00000", "case_02997")
+    assert said == " Dots are those of 1,000 of the 3,000 cases, evenly chosen."

@@ -31,6 +31,8 @@ def test_objects_are_those_of_monai_and_of_sets(seed, shape):
     assert ours["lesion_recall"] == pytest.approx(found / len(referred))
     false = sum(not any(r & p for r in referred) for p in predicted)
     assert ours["lesion_false_positives"] == false
+    volume = sum(len(p) for p in predicted if not any(r & p for r in referred))
+    assert ours["lesion_false_positive_volume"] == volume
 
     numbered = [
         ndimage.label(mask, np.ones([3] * mask.ndim))[0] for mask in (prediction, reference)
@@ -43,6 +45,11 @@ def test_objects_are_those_of_monai_and_of_sets(seed, shape):
 def test_a_lesion_found_by_halves_and_one_missed():
     reference = filled((20, 20), ((2, 6), (2, 6)), ((12, 16), (12, 16)), ((0, 1), (19, 20)))
     prediction = filled((20, 20), ((2, 6), (2, 5)), ((12, 16), (14, 18)), ((10, 11), (0, 1)))
+    metrics = measured(prediction, reference, (2.0, 0.5))
+    assert metrics["lesion_false_positive_volume"] == 1.0  # 1 voxel
+    prediction[15:17, 0:3] = True
+    assert measured(prediction, reference, (2.0, 1.5))["lesion_false_positive_volume"] == 7 * 3
+    prediction[15:17, 0:3] = False
     metrics = measured(prediction, reference, (1.0, 1.0))
     assert metrics["lesion_recall"] == pytest.approx(2 / 3)
     assert metrics["lesion_false_positives"] == 1
@@ -52,15 +59,16 @@ def test_a_lesion_found_by_halves_and_one_missed():
 @pytest.mark.parametrize(
     ("prediction", "reference", "expected"),
     [
-        (EMPTY, EMPTY, (math.nan, math.nan, 0)),
-        (ONE_VOXEL, EMPTY, (0, math.nan, 1)),
-        (EMPTY, ONE_VOXEL, (0, 0, 0)),
-        (ONE_VOXEL, ONE_VOXEL, (1, 1, 0)),
+        (EMPTY, EMPTY, (math.nan, math.nan, 0, 0)),
+        (ONE_VOXEL, EMPTY, (0, math.nan, 1, 1)),
+        (EMPTY, ONE_VOXEL, (0, 0, 0, 0)),
+        (ONE_VOXEL, ONE_VOXEL, (1, 1, 0, 0)),
     ],
 )
 def test_objects_of_empty_masks_and_single_voxels(prediction, reference, expected):
     metrics = measured(prediction, reference, (1.0, 1.0))
-    names = ("panoptic_quality", "lesion_recall", "lesion_false_positives")
+    counts = ("lesion_false_positives", "lesion_false_positive_volume")
+    names = ("panoptic_quality", "lesion_recall", *counts)
     assert [metrics[name] for name in names] == pytest.approx(list(expected), nan_ok=True)
 
 

@@ -60,7 +60,7 @@ class Metric:
             length: The unit of lengths, such as `mm`.
             surface: The definition of surfaces used; `None` if the table states it elsewhere.
         """
-        units = {None: "", "length": f", {length}", "volume": f", {length}^3"}
+        units = {None: "", "length": f", {length}", "volume": f", {length}^3, in 2D {length}^2"}
         return (
             self.title
             + (f" ({surface})" if surface and self.of_surfaces else "")

@@ -19,6 +19,7 @@ from umamba.evaluation.label_masks import LabelMasks
 from umamba.evaluation.lesion_metrics import LESION_DICE, LESION_HD95
 from umamba.evaluation.metric import Metric
 from umamba.evaluation.object_metrics import (
+    LESION_FALSE_POSITIVE_VOLUME,
     LESION_FALSE_POSITIVES,
     LESION_RECALL,
     PANOPTIC_QUALITY,
@@ -61,6 +62,7 @@ METRICS: Mapping[str, Metric] = {
         PANOPTIC_QUALITY,
         LESION_RECALL,
         LESION_FALSE_POSITIVES,
+        LESION_FALSE_POSITIVE_VOLUME,
         CENTERLINE_DICE,
         BOUNDARY_IOU,
         LESION_DICE,

@@ -32,7 +32,7 @@ def with_tables(page: str) -> str:
 
 
 def _table(metrics: Iterable[Metric]) -> str:
-    units = {None: "", "length": "mm", "volume": "mm^3"}
+    units = {None: "", "length": "mm", "volume": "mm^3, in 2D mm^2"}
     rows = [_HEAD, ("---",) * len(_HEAD)]
     rows += [
         (

@@ -7,7 +7,12 @@ import numpy as np
 from umamba.evaluation.label_masks import LabelMasks
 from umamba.evaluation.metric import Metric
 
-__all__ = ["LESION_FALSE_POSITIVES", "LESION_RECALL", "PANOPTIC_QUALITY"]
+__all__ = [
+    "LESION_FALSE_POSITIVES",
+    "LESION_FALSE_POSITIVE_VOLUME",
+    "LESION_RECALL",
+    "PANOPTIC_QUALITY",
+]
 
 
 def _panoptic_quality(masks: LabelMasks) -> float:
@@ -25,6 +30,13 @@ def _lesion_recall(masks: LabelMasks) -> float:
 def _lesion_false_positives(masks: LabelMasks) -> float:
     overlaps = masks.overlaps
     return float(len(overlaps.prediction) - len(np.unique(overlaps.pairs[:, 1])))
+
+
+def _lesion_false_positive_volume(masks: LabelMasks) -> float:
+    overlaps = masks.overlaps
+    is_false = np.ones(len(overlaps.prediction), dtype=bool)
+    is_false[overlaps.pairs[:, 1]] = False
+    return float(overlaps.prediction[is_false].sum()) * math.prod(masks.spacing)
 
 
 PANOPTIC_QUALITY = Metric(
@@ -57,4 +69,18 @@ LESION_FALSE_POSITIVES = Metric(
     empty="reference: all objects predicted; prediction or both: 0",
     higher_is_better=False,
     decimals=2,
+)
+LESION_FALSE_POSITIVE_VOLUME = Metric(
+    name="lesion_false_positive_volume",
+    title="false positive volume",
+    measure=_lesion_false_positive_volume,
+    definition=(
+        "The volume, in 2D the area, of predicted objects in a case that contain no voxel of the "
+        "reference."
+    ),
+    source="Gatidis et al. 2024, doi:10.1038/s42256-024-00912-9",
+    empty="reference: the volume predicted; prediction or both: 0",
+    unit="volume",
+    higher_is_better=False,
+    decimals=1,
 )

@@ -140,7 +140,6 @@ def linked_dots(
     """
     data = {"name": CASES}
     mark = {"type": "point", "filled": True, "size": size}
-    quiet = {name: channel for name, channel in encoding.items() if name != "tooltip"}
     return [
         {
             "data": data,
@@ -158,7 +157,7 @@ def linked_dots(
             "data": data,
             "transform": [{"filter": "datum.case === hovered"}],
             "mark": mark | {"size": 4 * size, "opacity": 1, "style": "outline"},
-            "encoding": quiet,
+            "encoding": dict(encoding),
         },
     ]
 

@@ -1,13 +1,14 @@
 """Charts of models against a baseline: the verdicts, and the difference in every case."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
 
 from umamba.comparison.charts.model_styles import ModelStyles
 from umamba.comparison.charts.parts import (
+    drawn_cases,
     interval_layers,
     interval_text,
     model_axis,
@@ -66,7 +67,9 @@ def paired_differences(
         "color": styles.colour(models),
         "tooltip": [{"field": "case"}, {"field": "model"}, {"field": "difference", "title": title}],
     }
-    rows = [row for c in found for row in _case_rows(c, table, unit)]
+    cases, thinned = drawn_cases(table.cases, len(models))
+    drawn = {*cases}
+    rows = [row for c in found for row in _case_rows(c, table, drawn, unit)]
     told = [f"{row['model']} {interval_text(row, decimals)}" for row in means]
     tooltip = [{"field": name} for name in ("model", "mean", "low", "high")]
     return Chart(
@@ -75,7 +78,7 @@ def paired_differences(
         alt=f"A dot for each case and model. Mean {title} with 95 % interval: {'; '.join(told)}.",
         caption="Each dot is a case, mean over trainings. The marks are the means with their 95 % "
         "intervals, over cases and, where trainings were repeated, seeds; they are not corrected "
-        "for the number of models, unlike the p values.",
+        f"for the number of models, unlike the p values.{thinned}",
         spec={
             "params": link_params(),
             "datasets": {CASES: rows},
@@ -98,9 +101,12 @@ def _halo(means: Sequence[dict[str, Any]], place: dict[str, Any], title: str) ->
     return {"data": {"values": known}, "mark": mark, "encoding": {**place, **ends}}
 
 
-def _case_rows(comparison: ModelComparison, table: ScoreTable, unit: Unit) -> list[dict[str, Any]]:
+def _case_rows(
+    comparison: ModelComparison, table: ScoreTable, cases: Collection[str], unit: Unit
+) -> list[dict[str, Any]]:
     differences = table.case_means(comparison.model) - table.case_means(comparison.baseline)
-    known = np.flatnonzero(np.isfinite(differences))
+    is_drawn = np.array([case in cases for case in table.cases])
+    known = np.flatnonzero(np.isfinite(differences) & is_drawn)
     return [
         {
             "case": table.cases[index],

@@ -9,6 +9,7 @@ from umamba.reporting.charts import Layer
 from umamba.system.terminal import one_line
 
 __all__ = [
+    "drawn_cases",
     "interval_layers",
     "interval_text",
     "model_axis",
@@ -20,6 +21,7 @@ __all__ = [
 ]
 
 _DIGITS = 6  # of numbers in charts
+_MOST_DOTS = 10_000
 
 
 def rounded(value: float, factor: float | int = 1.0) -> float | None:
@@ -51,6 +53,18 @@ def interval_text(row: Mapping[str, Any], decimals: int) -> str:
         return text
     ends = (signed(row[end], decimals, plus=False) for end in ("low", "high"))
     return f"{text} [{', '.join(ends)}]"
+
+
+def drawn_cases(cases: Sequence[str], n_models: int) -> tuple[list[str], str]:
+    """Return the cases that get a dot for each model, and a sentence if these are not all.
+
+    More dots than a browser moves smoothly are thinned out, to the same cases for all models.
+    """
+    most = max(_MOST_DOTS // n_models, 1)
+    if len(cases) <= most:
+        return list(cases), ""
+    chosen = [cases[index * len(cases) // most] for index in range(most)]
+    return chosen, f" Dots are those of {most:,} of the {len(cases):,} cases, evenly chosen."
 
 
 def quantity(field: str, title: str, *, zero: bool = False, **more: Any) -> dict[str, Any]:

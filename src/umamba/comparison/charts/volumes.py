@@ -6,7 +6,7 @@ from statistics import fmean
 from typing import Any
 
 from umamba.comparison.charts.model_styles import ModelStyles
-from umamba.comparison.charts.parts import quantity, rounded
+from umamba.comparison.charts.parts import drawn_cases, quantity, rounded
 from umamba.comparison.records import VolumeAgreement
 from umamba.comparison.results import Results
 from umamba.evaluation.overlap_metrics import VOLUME_BIAS
@@ -50,6 +50,9 @@ def _chart(
         "shape": styles.points(models, legend=True)["shape"],
         "tooltip": [{"field": n} for n in ("case", "model", "volume", "difference")],
     }
+    rows = _rows(results, label, models)
+    cases, thinned = drawn_cases([*dict.fromkeys(row["case"] for row in rows)], len(models))
+    drawn = {*cases}
     told = [f"{one_line(o.model)} {o.bias:+.3g} [{o.low:.3g}, {o.high:.3g}]" for o in found]
     return Chart(
         name="volume_agreement" + (f"_{number}" if number else ""),
@@ -57,10 +60,10 @@ def _chart(
         alt=f"Differences of volumes in {unit}. Bias [limits of agreement]: {'; '.join(told)}.",
         caption="Each dot is a case, mean over trainings (Bland and Altman 1986). The solid line "
         "of a model is its bias, the dashed ones are its limits of agreement, within which 95 % of "
-        "normally distributed differences lie.",
+        f"normally distributed differences lie.{thinned}",
         spec={
             "params": link_params(),
-            "datasets": {CASES: _rows(results, label, models)},
+            "datasets": {CASES: [row for row in rows if row["case"] in drawn]},
             "height": 300,
             "layer": [*_lines(found, colour, y), *linked_dots(dots, ["x", "y"])],
         },
