@@ -1,8 +1,9 @@
 """The torch-free table of architectures: names for the commands, class paths, and papers."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
+from umamba.architecture import Architecture
 from umamba.errors import PlansError, unknown_name
 from umamba.topologies import (
     EmbeddedPatches,
@@ -11,7 +12,6 @@ from umamba.topologies import (
     PlainConvolutions,
     ResidualBlocks,
     ResidualEncoderBlocks,
-    TopologyRule,
 )
 from umamba.u_mamba_forms import U_MAMBA_FORMS
 
@@ -25,50 +25,6 @@ __all__ = [
     "names",
     "with_keywords",
 ]
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """An architecture, by a name that `umamba plan --model` takes.
-
-    Args:
-        name: The name on the command line.
-        family: The network that it is, or of which it is a variant or control.
-        colour: That of its family in figures.
-        class_path: The value of `network_class_name` in plans; public for good.
-        plans_name: Default name of derived plans.
-        paper: The publication of the network.
-        purpose: Its purpose, in a short phrase that `umamba models` shows.
-        topology: The rule for its stages, widths and blocks.
-        keywords: Keywords of the network in addition to the topology.
-        control_of: Name of the architecture for which `umamba compare` trains it as a control.
-        same_as: Name of another architecture that is the same network, with the same weights from
-            the same seed.
-        needs_input_size: Whether the weights depend on the patch size, so that plans name it.
-        has_authors_trainers: Whether its authors' commands name trainers, which we offer as well.
-        planner: nnU-Net's planner that makes the plans of that name, if the network is nnU-Net's
-            own.
-        extra: The optional dependency, an extra of this package, that the network needs.
-        parameters_of: Name of the architecture whose number of parameters it matches: its features
-            are widened until it has as many.
-    """
-
-    name: str
-    family: str
-    colour: str
-    class_path: str
-    plans_name: str
-    paper: str
-    purpose: str
-    topology: TopologyRule
-    keywords: dict[str, Any] = field(default_factory=dict)
-    control_of: str | None = None
-    same_as: str | None = None
-    needs_input_size: bool = False
-    has_authors_trainers: bool = False
-    planner: str | None = None
-    extra: str | None = None
-    parameters_of: str | None = None
 
 
 # The colours of families are those of Okabe and Ito, and others of Tol's muted scheme, which
@@ -157,6 +113,7 @@ _TABLE += [
         "Roy et al. 2023, arXiv:2303.09975",
         f"depthwise convolutions of kernel {kernel}, wide pointwise layers; size {size.upper()}",
         MedNeXtBlocks(blocks, expansion, kernel),
+        recipe="mednext",
     )
     for size, blocks, expansion in (
         ("s", (2,), (2,)),
@@ -179,6 +136,7 @@ _TABLE += [
         "residual U-Net that the U-Mamba paper compares with, from MONAI",
         OwnTopology(width=32, strides=(1, 2, 4)),
         extra="monai",
+        recipe="adamw",
     ),
     Architecture(
         "swinunetr",
@@ -190,7 +148,36 @@ _TABLE += [
         "transformer that the U-Mamba paper compares with, from MONAI",
         OwnTopology(width=48, strides=(1, 2, 16)),
         extra="monai",
+        recipe="adamw",
     ),
+]
+_TABLE += [
+    Architecture(
+        f"primus_{version}_{size}{suffix}",
+        "primus",
+        "#0072B2",
+        "umamba.networks.UMambaPrimus",
+        f"nnUNetUMambaPrimus{version.upper()}{size.upper()}Plans{suffix}",
+        "Wald et al. 2025, arXiv:2503.01835",
+        purpose,
+        OwnTopology(width=width, strides=(1, 2, 4)),
+        {"version": version, "n_blocks": blocks, "num_heads": heads, "mixer": mixer},
+        control_of=f"primus_{version}_{size}" if suffix else None,
+        needs_input_size=True,
+        recipe="adamw",
+        dims=(3,),
+    )
+    for version in ("v2", "v3")
+    for size, width, blocks, heads in (
+        ("s", 396, 12, 6),
+        ("b", 792, 12, 12),
+        ("m", 864, 16, 12),
+        ("l", 1056, 24, 16),
+    )
+    for suffix, mixer, purpose in (
+        ("", "attention", "transformer that nnU-Net's authors offer, 3D only"),
+        ("_identity", "none", "control: its transformer blocks replaced by the identity"),
+    )
 ]
 _NNUNET = "dynamic_network_architectures.architectures.unet"
 _TABLE += [

@@ -22,6 +22,7 @@ from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from plans_factory import stands_for_its_sizes
 from reference_cases import keywords, patch, relative_l2
 from umamba import registry
 from umamba.networks.contract import PlannedNetwork
@@ -41,6 +42,7 @@ OURS = [
     and architecture.parameters_of is None
     and (architecture.topology != LEAN or architecture.name == "umamba_enc_lean")
     and (architecture.family != "mednext" or architecture.name == "mednext_b")
+    and stands_for_its_sizes(architecture)
 ]
 EVERY = [
     pytest.param(
@@ -52,6 +54,7 @@ EVERY = [
         ),
     )
     for architecture, dim in itertools.product(OURS, [2, 3])
+    if dim in architecture.dims
 ]
 
 
@@ -62,7 +65,8 @@ def slow(case: Any) -> Any:
 # SwinUNETR's smallest patch is 32x32x64, which takes half a minute to compile or in half precision.
 QUICK = [slow(case) if case.values == ("swinunetr", 3) else case for case in EVERY]
 # Networks that keep their own topology, by their channels here.
-WIDTHS = {"segresnet": 8, "swinunetr": 12}
+PRIMUS = [a.name for a in OURS if a.family == "primus"]
+WIDTHS = {"segresnet": 8, "swinunetr": 12} | dict.fromkeys(PRIMUS, 36)
 # Networks with graph breaks. MONAI's SwinUNETR checks the size of its input with numpy.
 BREAKS = {"swinunetr"}
 # MONAI's SegResNet alone, too, has weights with gradients that are not finite, some of the time,
@@ -93,7 +97,7 @@ UNREACHED = {
     "unetrpp": {"out2.conv.conv.weight", "out2.conv.conv.bias"},
     "segresnet": set(),
     "swinunetr": set(),
-}
+} | {key: set() for key in PRIMUS}
 
 
 def arch_kwargs(name: str, dim: int) -> dict[str, Any]:
@@ -111,7 +115,7 @@ def arch_kwargs(name: str, dim: int) -> dict[str, Any]:
     for key in {"conv_op", "norm_op", "nonlin"} & plan.keys():
         plan[key] = f"{plan[key].__module__}.{plan[key].__qualname__}"
     if architecture.needs_input_size:
-        plan["input_size"] = list(patch(dim))
+        plan["input_size"] = list(patch_of(name, dim))
     return json.loads(json.dumps(plan))
 
 
@@ -126,6 +130,8 @@ def build(name: str, dim: int, deep_supervision: bool = True) -> nn.Module:
 
 
 def patch_of(name: str, dim: int) -> tuple[int, ...]:
+    if name in PRIMUS:  # two voxels of 8x16x8 are left to be normalised: half precision swaps them
+        return (16, 16, 16)
     total = [registry.find_architecture(name).topology.patch_multiple or 1] * dim
     return tuple(fitting_patch(patch(dim), total, normalises_instances=True))
 

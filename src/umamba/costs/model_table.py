@@ -141,14 +141,16 @@ class ModelTables:
             "planners choose other patches and batches (`--from nnUNetResEncUNetLPlans`).",
         ]
         models = {row.model.name: row.model for table in self.tables for row in table.rows}
-        own = {name: model.topology.patch_multiple for name, model in models.items()}
-        rounded = [f"`{name}` to multiples of {n}" for name, n in own.items() if n is not None]
+        rounded: dict[int, list[str]] = {}
+        for name, model in models.items():
+            if model.topology.patch_multiple is not None:
+                rounded.setdefault(model.topology.patch_multiple, []).append(f"`{name}`")
         if rounded:
-            what = ", ".join(rounded)
-            notes += [
-                "",
-                f"For networks that keep their own topology, patches are rounded up: {what}.",
-            ]
+            what = "; ".join(
+                f"to multiples of {multiple} for {', '.join(names)}"
+                for multiple, names in rounded.items()
+            )
+            notes += ["", f"Networks that keep their own topology have patches rounded up: {what}."]
         if self.machine is None:
             notes += ["", "`--time` measures training steps on this machine."]
         else:

@@ -118,7 +118,8 @@ def _profile_configuration(request: ModelsRequest, name: str, device: str | None
     source = request.source | {"configurations": {name: configuration}}
     plans: dict[str, Plans] = {}
     rows: dict[str, ModelRow] = {}
-    for model in request.models:
+    fitting = [model for model in request.models if len(patch) in model.dims]
+    for model in fitting or request.models:
         rows[model.name], derived = _profile_model(request, name, source, model)
         if derived is not None:
             plans[model.name] = derived

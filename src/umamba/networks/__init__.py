@@ -3,6 +3,7 @@
 from umamba.networks.attention_unet import UMambaAttentionUNet
 from umamba.networks.mednext import UMambaMedNeXt
 from umamba.networks.monai_networks import UMambaSegResNet, UMambaSwinUNETR
+from umamba.networks.primus import UMambaPrimus
 from umamba.networks.umamba import UMambaBot, UMambaEnc
 from umamba.networks.unet_plus_plus import UMambaUNetPlusPlus
 from umamba.networks.unetr_plus_plus import UMambaUNETRPlusPlus
@@ -12,6 +13,7 @@ __all__ = [
     "UMambaBot",
     "UMambaEnc",
     "UMambaMedNeXt",
+    "UMambaPrimus",
     "UMambaSegResNet",
     "UMambaSwinUNETR",
     "UMambaUNETRPlusPlus",

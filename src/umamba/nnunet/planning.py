@@ -58,6 +58,7 @@ def plan(request: PlanRequest) -> WrittenPlans:
     for warning in [*warnings, *_small_maps(plans, architecture, names)]:
         sys.stderr.write(f"warning: {warning}\n")
     path = write_plans(folder, plans, overwrite=request.overwrite)
+    sys.stderr.write(_left_out_note(source, plans, architecture))
     sys.stderr.write(_rounding_note(memory, architecture, _options(request)))
     sys.stderr.write(_duration_note(plans, dataset_json, preferred_configuration(names)))
     return WrittenPlans(dataset, architecture.name, path, plans, memory)
@@ -138,6 +139,13 @@ def _duration_note(plans: dict[str, Any], dataset_json: dict[str, Any], name: st
         f"note: on this CPU the default {_EPOCHS} epochs of {name} would take {days}, estimated by "
         f"the network's multiply-adds; {remedy('cpu')}\n"
     )
+
+
+def _left_out_note(source: Plans, plans: Plans, architecture: registry.Architecture) -> str:
+    """Say which configurations have too many or too few axes; "" if all fit."""
+    missing = [name for name in source["configurations"] if name not in plans["configurations"]]
+    axes = " or ".join(f"{dim}D" for dim in architecture.dims)
+    return f"note: without {', '.join(missing)}: {architecture.name} is {axes}\n" if missing else ""
 
 
 def _rounding_note(

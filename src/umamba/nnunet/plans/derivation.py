@@ -55,6 +55,8 @@ def derive_plans(
 ) -> Plans:
     """Return new plans that train `architecture` on the data of `source`.
 
+    Configurations whose images have more or fewer axes than the network's are left out.
+
     Args:
         source: Plans of nnU-Net for PlainConvUNet or ResidualEncoderUNet, in the present format
             or in the one without `architecture`. Not changed.
@@ -83,6 +85,7 @@ def derive_plans(
             "--plans-name"
         )
         raise PlansError(msg)
+    source = _with_its_axes(source, architecture, options)
     plans = deepcopy(source)
     plans["plans_name"] = plans_name
     if architecture.planner is not None:
@@ -105,6 +108,28 @@ def derive_plans(
 
     reference = derive_plans(source, find_architecture(architecture.parameters_of), options)
     return match_parameters(plans, reference, dataset_json)
+
+
+def _with_its_axes(source: Plans, architecture: Architecture, options: PlanOptions) -> Plans:
+    """Leave out the configurations whose images have more or fewer axes than the network's.
+
+    Raises:
+        PlansError: If none is left, or one of them is asked for.
+    """
+    fitting = {
+        name: entry
+        for name, entry in source["configurations"].items()
+        if len(resolve(source, name)["patch_size"]) in architecture.dims
+    }
+    asked = [name for name in options.configurations or () if name in source["configurations"]]
+    if not fitting or not set(asked) <= set(fitting):
+        axes = " or ".join(f"{dim}D" for dim in architecture.dims)
+        given = ", ".join(name for name in asked or source["configurations"] if name not in fitting)
+        msg = (
+            f"{architecture.name} is for {axes} images only, not for {given}; give another --model"
+        )
+        raise PlansError(msg)
+    return {**source, "configurations": fitting}
 
 
 def _changed_configurations(source: Plans, options: PlanOptions) -> list[str]:
