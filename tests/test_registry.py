@@ -9,6 +9,7 @@ import pytest
 from plans_factory import architecture
 from umamba import registry
 from umamba.errors import PlansError
+from umamba.recipes import RECIPES
 from umamba.topologies import (
     EmbeddedPatches,
     MedNeXtBlocks,
@@ -38,6 +39,17 @@ def test_families() -> None:
     assert registry.family_of("resenc_xl") == "resenc"
     assert registry.family_of("unetpp_nested") == "unetpp"
     assert registry.family_of("from_elsewhere") is None
+
+
+def test_recipes_of_models() -> None:
+    assert registry.recipe_of("primus_v2_s", "own") is RECIPES["adamw"]
+    assert registry.recipe_of("primus_v2_s", "nnunet") is RECIPES["nnunet"]
+    assert registry.recipe_of("nnunet@mednext", "own") is RECIPES["mednext"]
+    assert registry.find_architecture("nnunet@adamw") is registry.find_architecture("nnunet")
+    assert registry.family_of("umamba_bot@adamw") == "umamba_bot"
+    assert {a.recipe for a in registry.architectures()} <= RECIPES.keys()
+    with pytest.raises(PlansError, match="recipe 'sgd' does not exist"):
+        registry.find_architecture("nnunet@sgd")
 
 
 def test_each_family_has_a_colour_of_its_own() -> None:

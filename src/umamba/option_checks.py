@@ -107,12 +107,13 @@ def number_list(given: Sequence[str] | Sequence[int]) -> tuple[int, ...]:
 
 
 def model_names(given: str | Sequence[str]) -> tuple[str, ...]:
-    """Return the names of models in a comma-separated list, without repetitions."""
+    """Return the names of models, each with or without its @RECIPE, without repetitions."""
     items = given.split(",") if isinstance(given, str) else given
     names = tuple(dict.fromkeys(name.strip() for name in items if name.strip()))
-    unknown = [name for name in names if name not in registry.names()]
-    if unknown or not names:
-        raise UMambaError(_no_model(unknown[0] if unknown else str(given)))
+    if not names:
+        raise UMambaError(_no_model(str(given)))
+    for name in names:
+        registry.find_architecture(name)
     return names
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from umamba.architecture import Architecture
 from umamba.errors import PlansError, unknown_name
+from umamba.recipes import RECIPES, Recipe
 from umamba.topologies import (
     EmbeddedPatches,
     MedNeXtBlocks,
@@ -23,6 +24,7 @@ __all__ = [
     "find_architecture",
     "find_planner",
     "names",
+    "recipe_of",
     "with_keywords",
 ]
 
@@ -250,6 +252,7 @@ def architectures() -> list[Architecture]:
 
 def family_of(name: str) -> str | None:
     """Return the family of the architecture of this name; `None` if there is none."""
+    name, _, _ = name.partition("@")
     return _BY_NAME[name].family if name in _BY_NAME else None
 
 
@@ -264,11 +267,29 @@ def names() -> list[str]:
 
 
 def find_architecture(name: str) -> Architecture:
-    """Return the architecture of this name.
+    """Return the architecture of this name, or of `NAME@RECIPE`, which is the same.
 
     Raises:
-        PlansError: If there is none.
+        PlansError: If there is none, or no such recipe.
     """
-    if name not in _BY_NAME:
-        raise PlansError(unknown_name("model", name, _BY_NAME, "`umamba models` lists all"))
-    return _BY_NAME[name]
+    model, at, recipe = name.partition("@")
+    if model not in _BY_NAME:
+        raise PlansError(unknown_name("model", model, _BY_NAME, "`umamba models` lists all"))
+    if at and recipe not in RECIPES:
+        raise PlansError(unknown_name("recipe", recipe, RECIPES))
+    return _BY_NAME[model]
+
+
+def recipe_of(name: str, asked: str) -> Recipe:
+    """Return the recipe that a model of a comparison is trained by.
+
+    Args:
+        name: Its name, `NAME` or `NAME@RECIPE`.
+        asked: The recipe of models that do not name theirs; `own` is that of their authors.
+
+    Raises:
+        PlansError: If there is no such model or recipe.
+    """
+    architecture = find_architecture(name)
+    given = name.partition("@")[2]
+    return RECIPES[given or (architecture.recipe if asked == "own" else asked)]

@@ -25,6 +25,15 @@ def test_controls_follow_the_models_of_umamba() -> None:
     )
 
 
+def test_controls_are_trained_by_the_recipe_of_their_model() -> None:
+    adamw = tuple(f"{name}@adamw" for name in BOT)
+    assert with_controls([adamw[0], "umamba_bot"]) == (*adamw, *BOT)
+    assert control_of(adamw[1]) == adamw[0]
+    assert controls_of(adamw[0], [*BOT, *adamw]) == list(adamw[1:])
+    enc = with_controls([adamw[0], "umamba_enc@adamw"])
+    assert enc == (*adamw, "umamba_enc@adamw", "umamba_enc_matched@adamw")
+
+
 @pytest.mark.parametrize("configuration", ["2d", "3d_fullres"])
 @pytest.mark.parametrize("form", ["nomamba", "official_nomamba"])
 def test_without_mamba_bot_and_enc_are_one_network(configuration: str, form: str) -> None:

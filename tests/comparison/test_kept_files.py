@@ -129,6 +129,7 @@ OTHER_OPTIONS: dict[str, Any] = {
     "batch_size": 3,
     "validation_tta": "off",
     "validation_cases": 3,
+    "recipe": "own",
 }
 
 

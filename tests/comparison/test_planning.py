@@ -9,6 +9,7 @@ import pytest
 
 from faked_trainings import NAME, write_dataset
 from plans_factory import stock_plans
+from umamba.comparison.rows import Training
 from umamba.comparison.runs.budget import Budget
 from umamba.comparison.runs.planning import (
     ComparisonRequest,
@@ -19,6 +20,7 @@ from umamba.comparison.runs.planning import (
 )
 from umamba.errors import PlansError, UMambaError
 from umamba.nnunet.paths import Paths
+from umamba.recipes import RECIPES
 
 
 @pytest.fixture
@@ -48,6 +50,19 @@ def test_plans_are_named_by_what_tells_trainings_apart(paths: Paths) -> None:
     assert first == second
     assert first["3d_fullres"]["architecture"]["arch_kwargs"]["features_per_stage"] == [4, 8, 8]
     assert first["3d_lowres"]["patch_size"] == [32, 32, 32]  # only what is compared changes
+
+
+@pytest.mark.parametrize("asked", ["nnunet", "own"])
+def test_recipes_part_the_trainings_of_one_network(paths: Paths, asked: str) -> None:
+    models = ("primus_v2_s", "primus_v2_s@mednext", "unetpp")
+    request = replace(REQUEST, models=models, seeds=(0,), recipe=asked)
+    planned = derive_all(request, find_source(request, paths), paths)
+    recipes = ["adamw" if asked == "own" else "nnunet", "mednext", "nnunet"]
+    assert [planned.recipe_of(model).name for model in models] == recipes
+    folders = [planned.folder(Training(model, 0, 0), paths).parent.name for model in models]
+    assert [name.partition("__")[0] for name in folders] == [RECIPES[r].trainer for r in recipes]
+    assert len({name.partition("__")[2] for name in folders}) == 2  # of Primus the same plans
+    prepare(planned, paths)
 
 
 def test_configurations_with_options_have_plans_of_their_own(paths: Paths) -> None:

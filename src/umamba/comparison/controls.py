@@ -2,14 +2,16 @@
 
 from collections.abc import Collection, Sequence
 
-from umamba.registry import Architecture, architectures
+from umamba.registry import architectures, find_architecture
 
 __all__ = ["control_of", "controls_of", "with_controls"]
 
 
 def control_of(model: str) -> str | None:
     """Return the model that this one is a control of; `None` if it is not a control."""
-    return next((a.control_of for a in architectures() if a.name == model), None)
+    name, at, recipe = model.partition("@")
+    found = next((a.control_of for a in architectures() if a.name == name), None)
+    return found and f"{found}{at}{recipe}"
 
 
 def controls_of(model: str, models: Collection[str]) -> list[str]:
@@ -19,7 +21,7 @@ def controls_of(model: str, models: Collection[str]) -> list[str]:
     `umamba_enc` as well.
     """
     found = (
-        next((name for name in (control.name, *_same_network(control)) if name in models), None)
+        next((name for name in (control, *_same_network(control)) if name in models), None)
         for control in _controls(model)
     )
     return [name for name in found if name is not None]
@@ -35,15 +37,19 @@ def with_controls(models: Sequence[str]) -> tuple[str, ...]:
         complete[model] = None
         for control in _controls(model):
             if not {*complete, *models}.intersection(_same_network(control)):
-                complete[control.name] = None
+                complete[control] = None
     return tuple(complete)
 
 
-def _controls(model: str) -> list[Architecture]:
-    return [architecture for architecture in architectures() if architecture.control_of == model]
+def _controls(model: str) -> list[str]:
+    """Return the controls of a model, trained by the same recipe."""
+    name, at, recipe = model.partition("@")
+    return [f"{a.name}{at}{recipe}" for a in architectures() if a.control_of == name]
 
 
-def _same_network(architecture: Architecture) -> list[str]:
-    """Return all names of a network, including the given one."""
-    first = architecture.same_as or architecture.name
-    return [a.name for a in architectures() if first in (a.name, a.same_as)]
+def _same_network(model: str) -> list[str]:
+    """Return all names of a network, including the given one, trained by the same recipe."""
+    name, at, recipe = model.partition("@")
+    first = find_architecture(name).same_as or name
+    same = [a.name for a in architectures() if first in (a.name, a.same_as)]
+    return [f"{other}{at}{recipe}" for other in same]

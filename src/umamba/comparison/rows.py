@@ -219,6 +219,7 @@ class ComparedModel:
         paper: Publication.
         epochs: Epochs of a training.
         iterations: Iterations of a training.
+        recipe: The recipe that it was trained by.
     """
 
     name: str
@@ -227,6 +228,7 @@ class ComparedModel:
     paper: str
     epochs: int | None = None
     iterations: int | None = None
+    recipe: str = "nnunet"
 
 
 @dataclass(frozen=True)

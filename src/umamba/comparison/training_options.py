@@ -21,6 +21,7 @@ class TrainingOptions:
         validation_tta: `on` or `off`, whether validation cases are predicted with mirroring, as the
             first versions always did.
         validation_cases: Validation cases of each fold that are predicted; `None` is all.
+        recipe: Recipe of models whose names have none, or `own`, that of each network's authors.
     """
 
     features: tuple[int, ...] | None = None
@@ -28,6 +29,7 @@ class TrainingOptions:
     batch_size: int | None = None
     validation_tta: str = "on"
     validation_cases: int | None = None
+    recipe: str = "nnunet"
 
 
 def training_options(given: object) -> dict[str, Any]:

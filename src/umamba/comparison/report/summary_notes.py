@@ -84,6 +84,7 @@ def settings_texts(results: Results, manifest: Mapping[str, Any]) -> dict[str, s
         "Folds": ", ".join(map(str, settings.folds)),
         "Seeds": ", ".join(map(str, settings.seeds)),
         "Budget of each training": budget,
+        "Recipe": _recipes(results),
         "Features": _listed(settings.features),
         "Patch size": _listed(settings.patch_size),
         "Batch size": settings.batch_size,
@@ -106,6 +107,16 @@ def settings_texts(results: Results, manifest: Mapping[str, Any]) -> dict[str, s
         "Versions": ", ".join(f"{n} {v}" for n, v in sorted(manifest.get("versions", {}).items())),
     }
     return {title: str(says) for title, says in items.items() if says}
+
+
+def _recipes(results: Results) -> str:
+    """Return the models by recipe; nothing if all have nnU-Net's."""
+    models: dict[str, list[str]] = {}
+    for model in results.models:
+        models.setdefault(model.recipe, []).append(model.name)
+    if list(models) == ["nnunet"]:
+        return ""
+    return "; ".join(f"{recipe} for {', '.join(names)}" for recipe, names in models.items())
 
 
 def _labels(labels: Mapping[str, Any]) -> str:

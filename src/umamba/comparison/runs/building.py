@@ -101,6 +101,7 @@ def _model(comparison: Comparison, name: str) -> ComparedModel:
         paper=architecture.paper,
         epochs=length.epochs,
         iterations=length.iterations,
+        recipe=comparison.planned.recipe_of(name).name,
     )
 
 

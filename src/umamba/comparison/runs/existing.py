@@ -65,6 +65,8 @@ def find_stock_trainings(
     """
     results = paths.require("results") / planned.source.dataset
     for model in planned.models:
+        if planned.recipe_of(model).name != "nnunet":
+            continue
         wanted = next(plans for (name, _), plans in planned.plans.items() if name == model)
         names = {
             registry.find_architecture(model).plans_name,

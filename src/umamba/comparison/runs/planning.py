@@ -24,6 +24,7 @@ from umamba.nnunet.plans.files import read_plans, write_plans
 from umamba.nnunet.preparation import ensure_plans, ensure_preprocessed, find_dataset
 from umamba.nnunet.splits import chosen_cases, ensure_splits, read_splits
 from umamba.nnunet.trust import read_trusted_plans
+from umamba.recipes import Recipe
 from umamba.system.json_files import load_json
 
 __all__ = [
@@ -151,11 +152,17 @@ class Planned:
         source: Source of the plans.
         models: The models, with their controls.
         plans: The plans of every model and seed.
+        recipe: The recipe of models whose names have none, or `own`.
     """
 
     source: Source
     models: tuple[str, ...]
     plans: dict[tuple[str, int | None], Plans]
+    recipe: str = "nnunet"
+
+    def recipe_of(self, model: str) -> Recipe:
+        """Return the recipe that a model is trained by."""
+        return registry.recipe_of(model, self.recipe)
 
     def plans_name(self, training: Training) -> str:
         """Return the name of a training's plans."""
@@ -163,7 +170,8 @@ class Planned:
 
     def folder(self, training: Training, paths: Paths) -> Path:
         """Return the folder of a training, as nnU-Net names it."""
-        model = f"nnUNetTrainerUMamba__{self.plans_name(training)}__{self.source.configuration}"
+        trainer = self.recipe_of(training.model).trainer
+        model = f"{trainer}__{self.plans_name(training)}__{self.source.configuration}"
         return fold_folder(paths.require("results") / self.source.dataset / model, training.fold)
 
 
@@ -202,7 +210,7 @@ def derive_all(request: ComparisonRequest, source: Source, paths: Paths) -> Plan
         derived = derive_plans(own, architecture, options, source.dataset_json)
         for seed, name in names.items():  # seeds have the same plans under different names
             plans[model, seed] = deepcopy(derived) | {"plans_name": name}
-    return Planned(source, request.models, plans)
+    return Planned(source, request.models, plans, request.recipe)
 
 
 def _own_source(

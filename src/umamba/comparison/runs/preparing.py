@@ -117,6 +117,7 @@ def _command(comparison: Comparison, training: Training) -> tuple[str, ...]:
     plans_name = comparison.planned.plans_name(training)
     command = ["train", source.dataset, source.configuration, str(training.fold), "-p", plans_name]
     command += ["-device", request.device, "--validation-tta", request.validation_tta]
+    command += ["--recipe", comparison.planned.recipe_of(training.model).name]
     if request.validation_cases is not None:
         command += ["--validation-cases", str(request.validation_cases)]
     if request.stage is not None:

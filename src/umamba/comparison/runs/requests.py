@@ -28,6 +28,7 @@ from umamba.option_checks import (
     positive_points,
 )
 from umamba.options import Section, option
+from umamba.recipes import RECIPES
 
 __all__ = ["CompareRequest"]
 
@@ -59,7 +60,7 @@ class CompareRequest(MetricRequest, ExecutorRequest):
     models: Sequence[str] = field(
         metadata=option(
             "models, separated by commas, such as nnunet,unetpp,umamba_bot; `umamba models` lists "
-            "all",
+            "all; NAME@RECIPE, such as segresnet@adamw, is trained by that recipe",
             check=model_names,
             metavar="NAME,...",
         )
@@ -119,6 +120,14 @@ class CompareRequest(MetricRequest, ExecutorRequest):
     batch_size: int | None = field(default=None, metadata=BATCH_SIZE)
     validation_tta: str = field(default="on", metadata=VALIDATION_TTA)
     validation_cases: int | None = field(default=None, metadata=VALIDATION_CASES)
+    recipe: str = field(
+        default="nnunet",
+        metadata=option(
+            "optimiser and learning rates, as of `umamba train`, for the models without @RECIPE; "
+            "own is the recipe of each network's authors (default: nnunet)",
+            choices=(*RECIPES, "own"),
+        ),
+    )
     empty: str = field(
         default="undefined",
         metadata=option(
