@@ -1,5 +1,6 @@
 """Cases with images and masks for the page of a report."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,12 +9,15 @@ import numpy as np
 
 from umamba.datasets.checks import Case
 from umamba.evaluation.case_images import AXIS_LETTERS, CaseVolumes, read_volumes
+from umamba.evaluation.cases import CaseEvaluation
+from umamba.evaluation.folders import FolderEvaluation
+from umamba.evaluation.mask_files import find_pairs
 from umamba.images.contents import UnreadableFileError
 from umamba.reporting.page.case_data import CaseData, Channel, Mask, encode_case, encode_problem
 from umamba.reporting.page.content import CaseBrowser
 from umamba.system.path_names import listed
 
-__all__ = ["BrowsedCase", "BrowsedMask", "browse_cases"]
+__all__ = ["BrowsedCase", "BrowsedMask", "browse_cases", "evaluated_cases"]
 
 _MOST_BYTES = 20_000_000  # of the image of a case, as a browser can load and keep it
 _MOST_TOTAL = 2_000_000_000  # of all images together
@@ -77,6 +81,42 @@ def browse_cases(
     }
     most_bytes = min(_MOST_BYTES, _MOST_TOTAL // max(len(cases), 1))
     return CaseBrowser(index, _encoded(cases, ignore, tuple(channels), most_bytes))
+
+
+def evaluated_cases(
+    evaluation: FolderEvaluation, predictions: Path, references: Path
+) -> CaseBrowser:
+    """Return the cases of an evaluation: predictions and references, without images.
+
+    Args:
+        evaluation: The evaluation.
+        predictions: The folder of the predictions.
+        references: The folder of the references.
+
+    Raises:
+        EvaluationError: If the folders have changed so much that no case is left.
+    """
+    cases = {
+        pair.case: BrowsedCase(
+            Case(pair.case, (), pair.reference),
+            (BrowsedMask("prediction", pair.prediction, None, _dice(evaluation.cases[pair.case])),),
+        )
+        for pair in find_pairs(predictions, references).pairs
+        if pair.case in evaluation.cases
+    }
+    labels = {
+        name: (values,) if isinstance(values, int) else tuple(values)
+        for name, values in (evaluation.labels or {}).items()
+    }
+    ignore = evaluation.settings.ignore
+    return browse_cases(cases, labels, unit=evaluation.unit, ignore=ignore)
+
+
+def _dice(case: CaseEvaluation) -> dict[str, float | None]:
+    """Return Dice by label; if there is one label only, it is that of the case as well."""
+    values = {found.label: found.metrics.get("dice", math.nan) for found in case.labels}
+    known = {name: dice if math.isfinite(dice) else None for name, dice in values.items()}
+    return known | {"": next(iter(known.values()))} if len(known) == 1 else known
 
 
 def _encoded(

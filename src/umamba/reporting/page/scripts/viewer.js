@@ -62,8 +62,11 @@
 
   const diceText = (source) => {
     if (!source.dice) return "";
-    const dice = source.dice[label()] ?? source.dice[""] ?? null;
-    return dice === null ? "Dice undefined" : `Dice ${dice.toFixed(3)}`;
+    const key = label() in source.dice ? label() : "";
+    const dice = source.dice[key];
+    const of = key === "" ? "" : ` of ${shown(key)}`;
+    if (dice === undefined) return "";
+    return dice === null ? `Dice${of} undefined` : `Dice${of} ${dice.toFixed(3)}`;
   };
 
   const described = (pane) => {

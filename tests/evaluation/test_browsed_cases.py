@@ -1,0 +1,36 @@
+"""The cases in the page of an evaluation."""
+
+import gzip
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from skimage.io import imsave
+
+from umamba.evaluation.browsed_cases import evaluated_cases
+from umamba.evaluation.folders import FolderRequest, evaluate_folders
+
+
+def test_predictions_are_shown_with_their_dice(tmp_path: Path) -> None:
+    reference = np.zeros((6, 8), np.uint8)
+    reference[:3] = 1
+    reference[5] = 2
+    prediction = np.roll(reference, 1, axis=0)
+    for folder, mask in (("pred", prediction), ("ref", reference)):
+        (tmp_path / folder).mkdir()
+        imsave(tmp_path / folder / "a.png", mask, check_contrast=False)
+    labels = {"one": 1, "any": (1, 2)}
+    request = FolderRequest(tmp_path / "pred", tmp_path / "ref", labels=labels)
+    browser = evaluated_cases(evaluate_folders(request), tmp_path / "pred", tmp_path / "ref")
+    assert browser.index["cases"] == ["a"]
+    assert browser.index["labels"] == [["one", [1]], ["any", [1, 2]]]
+    ((name, data),) = browser.cases
+    raw = gzip.decompress(data)
+    start = int.from_bytes(raw[:4], "little") + 4
+    header = json.loads(raw[4:start])
+    assert name == "a"
+    assert header["notes"] == ["The image cannot be shown: there is no image."]
+    assert header["masks"][0]["dice"] == {"one": pytest.approx(2 / 3), "any": pytest.approx(3 / 4)}
+    stored = np.frombuffer(raw, np.uint8, prediction.size, start + header["arrays"][1][1])
+    np.testing.assert_array_equal(stored.reshape(prediction.shape), prediction)
