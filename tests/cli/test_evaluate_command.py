@@ -200,3 +200,17 @@ def test_unknown_metrics_are_refused(folders, capsys):
         "there is no metric kappa; in addition to the standard ones there are"
         in capsys.readouterr().err
     )
+
+
+def test_a_report_has_the_scores_and_replaces_nothing_else(folders, capsys):
+    file = folders / "new" / "scores.html"
+    assert evaluate(folders, "--labels", "cell=1", "--report", str(file)) == 0
+    page = file.read_text()
+    assert "<h1>p against r</h1>" in page
+    assert '<td class="text">mean</td><td class="number">0.500</td>' in page
+    assert evaluate(folders, "--report", str(file)) == 0  # a page may be replaced
+    file.write_text("my notes")
+    capsys.readouterr()
+    assert evaluate(folders, "--report", str(file)) == 2
+    assert "is not a report, and would be overwritten; give another" in capsys.readouterr().err
+    assert file.read_text() == "my notes"

@@ -37,6 +37,7 @@ examples:
   umamba evaluate predictions labelsTs --dataset-json dataset.json
   umamba evaluate predictions labelsTs --labels liver=1 tumour=2 organ=1,2 --tolerance 2 tumour=1
   umamba evaluate predictions masks --instances --size-cuts 8 16 --csv scores.csv
+  umamba evaluate predictions labelsTs --report report.html
 
 exit codes: 0 done, 1 some cases failed or have no prediction, 2 the input is at fault
 """
@@ -58,6 +59,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         metavar="FILE",
         help="write a row per case and label; objects go to FILE_objects.csv next to it",
     )
+    parser.add_argument(
+        "--report",
+        type=Path,
+        metavar="FILE.html",
+        help="write a page for the browser, which works offline",
+    )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.set_defaults(run=run)
 
@@ -65,6 +72,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def run(args: argparse.Namespace) -> int:
     """Evaluate the folders, and print and write the scores."""
     from umamba.api import run_evaluation
+    from umamba.evaluation.page import check_page
     from umamba.evaluation.summary import (
         check_tables,
         evaluation_data,
@@ -77,6 +85,9 @@ def run(args: argparse.Namespace) -> int:
         if args.csv is not None:
             check_writable(args.csv.expanduser().parent, "--csv")
             check_tables(args.csv.expanduser())
+        if args.report is not None:
+            check_writable(args.report.expanduser().parent, "--report")
+            check_page(args.report.expanduser())
         request = from_namespace(EvaluationRequest, args)
         evaluation = run_evaluation(request, progress_bar).evaluation
     except UMambaError as error:
@@ -86,11 +97,23 @@ def run(args: argparse.Namespace) -> int:
     _report(evaluation)
     if args.csv is not None and evaluation.cases:
         write_tables(evaluation, args.csv.expanduser())
+    if args.report is not None and evaluation.cases:
+        _write_page(evaluation, request, args.report.expanduser())
     if args.json:
         print_json(evaluation_data(evaluation))
     else:
         sys.stdout.write(evaluation_text(evaluation))
     return 1 if evaluation.failed or evaluation.missing else 0
+
+
+def _write_page(evaluation: "FolderEvaluation", request: EvaluationRequest, file: Path) -> None:
+    from umamba.evaluation.page import evaluation_page
+    from umamba.reporting.page.writing import write_page
+    from umamba.system.atomic_files import make_folder
+
+    make_folder(file.parent)
+    page = evaluation_page(evaluation, Path(request.predictions), Path(request.references))
+    write_page(page, file)
 
 
 def _report(evaluation: "FolderEvaluation") -> None:

@@ -2,8 +2,7 @@
 
 A specification holds its data, but neither width nor theme: whoever draws it adds them. A row of
 data that stands for a case has its name in the field `case`. Whoever shows charts tells them of
-cases by the parameters `hovered` (a case) and `chosen` (a list of cases), and listens to the
-selection `brush`.
+cases by the parameter `chosen` (a list of cases), and listens to the selection `brush`.
 """
 
 import re
@@ -123,15 +122,13 @@ THEMES: dict[str, dict[str, Any]] = {
 
 def link_params() -> list[dict[str, Any]]:
     """Return the parameters by which a page tells a chart of cases; they go to its top level."""
-    return [{"name": "hovered", "value": None}, {"name": "chosen", "value": None}]
+    return [{"name": "chosen", "value": None}]
 
 
 def linked_dots(
     encoding: Mapping[str, Any], brush: Sequence[str], *, size: int = 22
 ) -> list[Layer]:
     """Return the layers of a dot for each row of the data set `cases`.
-
-    What a page points at is drawn again on top, so that pointing never changes the many dots.
 
     Args:
         encoding: Channels of the dots.
@@ -151,12 +148,6 @@ def linked_dots(
             "data": data,
             "transform": [{"filter": "chosen && indexof(chosen, datum.case) >= 0"}],
             "mark": mark | {"opacity": 0.85},
-            "encoding": dict(encoding),
-        },
-        {
-            "data": data,
-            "transform": [{"filter": "datum.case === hovered"}],
-            "mark": mark | {"size": 4 * size, "opacity": 1, "style": "outline"},
             "encoding": dict(encoding),
         },
     ]

@@ -1,6 +1,8 @@
 """Pages in a real browser: charts and tables are linked, and what is data stays text."""
 
+import base64
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +10,10 @@ import pytest
 from axe_core_python.sync_playwright import Axe
 
 from browser import Browser, wait_a_frame
+from umamba.errors import UMambaError
 from umamba.reporting.charts import CASES, Chart, link_params, linked_dots
 from umamba.reporting.page.content import (
+    CaseBrowser,
     ChosenCases,
     ModelTable,
     Page,
@@ -132,8 +136,12 @@ def test_hovering_names_a_case_in_every_chart_and_a_click_opens_it(page):
     wait_a_frame(page)
     assert page.locator("#hovered-case").inner_text().startswith("case_3, fold 1; Dice: plain")
     assert page.locator(".figure-case").all_inner_texts() == ["case_3"] * 2
-    told = page.evaluate("[...umambaPage.views.values()].map(({ view }) => view.signal('hovered'))")
-    assert told == ["case_3"] * 2
+    for chart in ("first", "second"):
+        rings = page.locator(f"figure[data-chart={chart}] .ring").all()
+        boxes = [ring.bounding_box() for ring in rings]
+        middles = [(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2) for box in boxes]
+        wanted = [dot_at(page, chart, 3, model) for model in (1, 2)]
+        assert sorted(middles) == [pytest.approx(at, abs=1.5) for at in sorted(wanted)]
     page.mouse.down()
     page.mouse.up()
     wait_a_frame(page)
@@ -303,3 +311,81 @@ def test_it_fits_small_windows_and_prints_every_chart(browser, report):
     assert opened.evaluate("document.documentElement.scrollWidth") <= 800
     assert opened.pdf().count(b"/Type /Page\n") >= 1
     assert opened.evaluate("umambaPage.views.size") == 2
+
+
+def test_large_cases_lie_beside_the_page_and_are_loaded_from_there(browser, tmp_path):
+    path, folder = tmp_path / "report.html", tmp_path / "report_files"
+    cases = [(name, bytes(range(256)) * 20_000) for name in CASE_NAMES[:2]]
+    large = Section("cases", "Cases", (CaseBrowser({"cases": CASE_NAMES[:2]}, iter(cases)),))
+    write_page(replace(example(), sections=(large,)), path)
+    assert sorted(file.name for file in folder.iterdir()) == ["case_0.js", "case_1.js"]
+    opened = browser.open(path)
+    got = opened.evaluate(
+        """() => new Promise((done) => {
+          window.umambaCase = (number, text) => done([number, text]);
+          document.body.append(umambaPage.make("script", { src: "report_files/case_1.js" }));
+        })"""
+    )
+    assert got == [1, base64.b64encode(cases[1][1]).decode()]
+
+    (folder / "notes.txt").write_text("mine")
+    with pytest.raises(UMambaError, match=r"holds notes.txt, which no report wrote"):
+        write_page(example(), path)
+    (folder / "notes.txt").unlink()
+    write_page(example(), path)  # without such cases
+    assert not folder.exists()
+
+
+@pytest.mark.slow
+def test_many_cases_open_and_hover_without_a_stall(browser, tmp_path):
+    models, names = [f"model_{m}" for m in range(15)], [f"case_{i:03d}" for i in range(500)]
+    rows = [
+        {"case": case, "model": model, "points": (i * 37 % 101) / 10 + m, "other": (i * 53 % 97)}
+        for m, model in enumerate(models)
+        for i, case in enumerate(names)
+    ]
+    encoding = {
+        "x": {"field": "points", "type": "quantitative"},
+        "y": {"field": "other", "type": "quantitative"},
+        "color": {"field": "model", "type": "nominal"},
+    }
+    charts = [
+        Chart(
+            f"chart_{k}",
+            "Many",
+            "Dots",
+            "Dots.",
+            {
+                "params": link_params(),
+                "datasets": {CASES: rows},
+                "layer": linked_dots(encoding, ("x",)),
+            },
+        )
+        for k in range(3)
+    ]
+    values = [[(i * 7 % 13) / 13 for i in range(500)] for _ in models]
+    metrics = [ScoredMetric(f"metric_{k}", f"Metric {k}") for k in range(13)]
+    cube = ScoreCube(names, models, metrics, [""], {m.name: {"": values} for m in metrics})
+    section = Section("models", "Models", (ChosenCases(["metric_0"]), *charts))
+    write_page(replace(example(), sections=(section,), scores=cube), tmp_path / "many.html")
+    opened = browser.open(tmp_path / "many.html")
+    opened.wait_for_function("[...umambaPage.views.values()].some(({ places }) => places.size)")
+    readable = "performance.getEntriesByType('navigation')[0].domContentLoadedEventEnd"
+    assert opened.evaluate(readable) < 2000
+    opened.wait_for_function("umambaPage.views.size === 3")
+    longest = opened.evaluate(
+        """async (names) => {
+          const frame = () => new Promise(requestAnimationFrame);
+          await frame();
+          let [last, longest] = [await frame(), 0];
+          for (let i = 0; i < 60; i += 1) {
+            umambaPage.set("hovered", names[i * 7 % names.length]);
+            const now = await frame();
+            longest = Math.max(longest, now - last);
+            last = now;
+          }
+          return longest;
+        }""",
+        names,
+    )
+    assert longest < 50

@@ -95,7 +95,7 @@ def _chart(chart: Chart) -> str:
         f'<figure class="chart" data-chart="{name}">\n<div class="figure-head">'
         f'<strong>{escaped(chart.title)}</strong> <span class="figure-case"></span></div>\n'
         f'<div class="plot" id="chart-{name}" role="img" aria-label="{alt}">'
-        '<div class="drawing" aria-hidden="true"></div></div>\n'
+        '<div class="drawing" aria-hidden="true"></div><div class="rings"></div></div>\n'
         f'<p class="needs-script">{alt}</p>\n'
         f"<figcaption>{_inline(chart.caption)}</figcaption>\n"
         '<details class="as-table"><summary>Data as a table</summary></details>\n</figure>'

@@ -3,7 +3,8 @@
  *
  * A mark whose row has the field `case` stands for that case. Pointing at it sets `hovered`, a
  * click sets `opened`, and brushing (the selection `brush` of a chart) sets `chosen`. Charts with
- * the parameters `hovered` and `chosen` are told of both.
+ * the parameter `chosen` are told of it. The marks of the hovered case get rings on top of the
+ * drawing, as drawing thousands of marks again would take longer than a frame.
  */
 (() => {
   "use strict";
@@ -32,6 +33,7 @@
   /** Return a copy in which colours that would vanish on the background are replaced. */
   const coloured = (spec, colours) => {
     const known = (value) => typeof value === "string" && Object.hasOwn(colours, value);
+    if (!Object.keys(colours).length) return spec;
     return JSON.parse(JSON.stringify(spec, (key, value) => (key !== "case" && known(value) ? colours[value] : value)));
   };
 
@@ -112,7 +114,35 @@
     if ("brush" in signals) {
       view.addSignalListener("brush", (_, brush) => page.set("chosen", brushed(view, brush)));
     }
-    return ["hovered", "chosen"].filter((name) => name in signals);
+    return "chosen" in signals;
+  };
+
+  /** Return the places of the marks of each case in a drawing, in its pixels. */
+  const placesOf = (view) => {
+    const places = new Map();
+    const visit = (mark, x, y) => {
+      for (const item of mark.items ?? []) {
+        if (mark.marktype === "group") {
+          for (const inner of item.items ?? []) visit(inner, x + (item.x ?? 0), y + (item.y ?? 0));
+        } else if (mark.marktype === "symbol" && item.datum?.case !== undefined) {
+          if (!places.has(item.datum.case)) places.set(item.datum.case, []);
+          places.get(item.datum.case).push([x + item.x, y + item.y]);
+        }
+      }
+    };
+    const [x, y] = view.origin();
+    const { left, top } = view.padding();
+    visit(view.scenegraph().root, x + left, y + top);
+    return places;
+  };
+
+  const showRings = ({ figure, places }, name) => {
+    const rings = (places.get(name) ?? []).map(([x, y]) => {
+      const ring = make("span", { class: "ring" });
+      ring.style.transform = `translate(${x}px, ${y}px)`;
+      return ring;
+    });
+    figure.querySelector(".rings").replaceChildren(...rings);
   };
 
   /** Draw a chart, a second time if its axes and legend took more room than there is. */
@@ -126,19 +156,23 @@
     for (let attempt = 0; attempt < 2; attempt += 1) {
       views.get(figure)?.view.finalize();
       const view = makeView(figure, spec, width);
-      views.set(figure, { view, told: listen(view) });
+      views.set(figure, { figure, view, hears: listen(view), places: new Map() });
       await view.runAsync();
       if (draws.get(figure) !== number) return;
       const taken = plot.querySelector("svg, canvas").getBoundingClientRect().width;
       if (taken <= room + 1) break;
       width -= taken - room + 2;
     }
-    tell(views.get(figure));
+    const drawn = views.get(figure);
+    drawn.places = placesOf(drawn.view);
+    showRings(drawn, page.get("hovered"));
+    if (drawn.hears && page.get("chosen") !== null) drawn.view.signal("chosen", page.get("chosen")).runAsync();
   };
 
-  /** Tell a chart what it could not hear before it was drawn. */
-  const tell = ({ view, told }) => {
-    for (const name of told) if (page.get(name) !== null) view.signal(name, page.get(name)).runAsync();
+  // One after the other, so that the first appears soon.
+  let queue = Promise.resolve();
+  const drawSoon = (figure) => {
+    queue = queue.then(() => draw(figure)).then(() => new Promise((done) => setTimeout(done)));
   };
 
   const figures = [...document.querySelectorAll("figure.chart")];
@@ -148,25 +182,24 @@
       for (const { target, isIntersecting } of entries) {
         if (!isIntersecting) continue;
         observer.unobserve(target);
-        if (!views.has(target)) draw(target);
+        drawSoon(target);
       }
     },
     { rootMargin: "400px" },
   );
   for (const figure of figures) observer.observe(figure);
 
-  for (const name of ["hovered", "chosen"]) {
-    page.on(name, (value) => {
-      for (const figure of drawn()) {
-        const { view, told } = views.get(figure);
-        if (told.includes(name)) view.signal(name, value).runAsync();
-      }
-    });
-  }
+  page.on("chosen", (names) => {
+    for (const figure of drawn()) {
+      const { view, hears } = views.get(figure);
+      if (hears) view.signal("chosen", names).runAsync();
+    }
+  });
   page.on("hovered", (name) => {
+    for (const chart of views.values()) showRings(chart, name);
     for (const label of document.querySelectorAll(".figure-case")) label.textContent = name === null ? "" : shown(name);
   });
-  page.on("theme", () => drawn().forEach(draw));
+  page.on("theme", () => drawn().forEach(drawSoon));
 
   let width = document.documentElement.clientWidth;
   let waiting = null;
@@ -174,7 +207,7 @@
     if (document.documentElement.clientWidth === width) return;
     width = document.documentElement.clientWidth;
     clearTimeout(waiting);
-    waiting = setTimeout(() => drawn().forEach(draw), 150);
+    waiting = setTimeout(() => drawn().forEach(drawSoon), 150);
   });
   addEventListener("beforeprint", () => figures.filter((figure) => !views.has(figure)).forEach(draw));
 
