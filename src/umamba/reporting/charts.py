@@ -105,7 +105,6 @@ def _config(text: str, faint: str, line: str, background: str) -> dict[str, Any]
             "span": {"color": text, "fillOpacity": 0.12},
             "note": {"color": text, "fontSize": 11},
             "halo": {"color": background, "stroke": background},
-            "outline": {"stroke": text, "strokeWidth": 1.5},
         },
     }
 
