@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import SimpleITK
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from reference_cases import GOLDEN, relative_l2
 from toy import NAME, PLANS, folder_options, read_json, voxels
@@ -182,15 +183,17 @@ def test_an_interrupted_training_goes_on_as_it_was_begun(
 
     with monkeypatch.context() as patched:
         patched.setattr(nnUNetTrainerUMamba, "on_epoch_start", interrupt)
-        assert main(command("broken", *length)) == 75
+        assert main(command("broken", *length, "--tensorboard")) == 75
     assert "--resume (or --c) continues from" in capsys.readouterr().err
     assert main(command("broken", "--resume", "--epochs", "9")) == 2
     assert "leave --epochs, --iterations and --seed out" in capsys.readouterr().err
     latest = next((root / "broken").rglob("checkpoint_latest.pth"))
     shutil.copy(latest, previous_of(latest))
     latest.write_bytes(latest.read_bytes()[:1000])
-    assert main(command("broken", "--resume")) == 0
+    assert main(command("broken", "--resume", "--tensorboard")) == 0
     assert f"resuming from {latest.with_name('checkpoint_best.pth')}" in capsys.readouterr().err
+    shown = EventAccumulator(str(latest.parent / "tensorboard")).Reload()
+    assert [event.step for event in shown.Scalars("pseudo Dice/mean")] == [1, 2]
     kept = sorted(path.name for path in latest.parent.glob("checkpoint*"))
     assert kept == ["checkpoint_best.pth", "checkpoint_final.pth"]
     whole, broken = (

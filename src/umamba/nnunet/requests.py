@@ -35,6 +35,7 @@ __all__ = [
     "PATCH_SIZE",
     "PLANS",
     "STAGE",
+    "TENSORBOARD",
     "TRAINER",
     "TRUST",
     "VALIDATION_CASES",
@@ -72,6 +73,10 @@ VALIDATION_CASES = option(
     "of their names: a quick look, as the others are left out (default: all)",
     check=positive,
     metavar="N",
+)
+TENSORBOARD = option(
+    "also log loss, pseudo Dice, learning rate and time of each epoch for TensorBoard, into "
+    "`tensorboard` in the fold's folder; needs umamba[tensorboard]"
 )
 STAGE = option(
     "folder on a disk of the machine that trains, such as '$TMPDIR': preprocessed data are copied "
@@ -256,6 +261,7 @@ class TrainingRequest(ExecutorRequest):
             metavar="H",
         ),
     )
+    tensorboard: bool = field(default=False, metadata=TENSORBOARD)
     save_probabilities: bool = field(
         default=False, metadata=option("also save validation probabilities", "--npz")
     )

@@ -108,6 +108,7 @@ def asked_by(
         evaluation=EvaluationSettings(**request.metric_settings()),
         analysis=_analysis(request),
         trust_plans=request.trust_plans,
+        tensorboard=request.tensorboard,
         test=_test_set(request),
     )
 

@@ -79,6 +79,7 @@ class ComparisonRequest(TrainingOptions):
         evaluation: Settings of the metrics; the cut points of sizes are determined and kept.
         analysis: Settings of the statistics, from this call regardless of earlier ones.
         trust_plans: Whether plans may have anything imported.
+        tensorboard: Whether trainings also log for TensorBoard.
         test: Folders of the images and of the masks of a test set; `None` is that of earlier calls.
         earlier: Trainings requested by earlier calls.
         now: Trainings requested by this call, if those of earlier ones are added above.
@@ -98,6 +99,7 @@ class ComparisonRequest(TrainingOptions):
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
     analysis: AnalysisSettings = field(default_factory=AnalysisSettings)
     trust_plans: bool = False
+    tensorboard: bool = False
     test: tuple[Path, Path] | None = None
     earlier: tuple[Asked, ...] = ()
     now: Asked | None = None

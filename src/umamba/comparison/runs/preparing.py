@@ -118,6 +118,8 @@ def _command(comparison: Comparison, training: Training) -> tuple[str, ...]:
     command = ["train", source.dataset, source.configuration, str(training.fold), "-p", plans_name]
     command += ["-device", request.device, "--validation-tta", request.validation_tta]
     command += ["--recipe", comparison.planned.recipe_of(training.model).name]
+    if request.tensorboard:
+        command.append("--tensorboard")
     if request.validation_cases is not None:
         command += ["--validation-cases", str(request.validation_cases)]
     if request.stage is not None:

@@ -15,6 +15,7 @@ from umamba.nnunet.requests import (
     DATASET,
     PATCH_SIZE,
     STAGE,
+    TENSORBOARD,
     TRUST,
     VALIDATION_CASES,
     VALIDATION_TTA,
@@ -170,6 +171,7 @@ class CompareRequest(MetricRequest, ExecutorRequest):
     )
     clusters: Folder | None = field(default=None, metadata=clusters_option(_STATISTICS))
     groups: Folder | None = field(default=None, metadata=groups_option(_STATISTICS))
+    tensorboard: bool = field(default=False, metadata=TENSORBOARD)
     stage: Folder | None = field(default=None, metadata=STAGE)
     executor: str = field(default="local", metadata=executor_option("local"))
     output: Folder | None = field(

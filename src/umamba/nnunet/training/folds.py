@@ -16,6 +16,7 @@ from umamba.nnunet.requests import TrainingRequest
 from umamba.nnunet.training.ranks import Rank, Ranks, read_work
 from umamba.nnunet.training.record import check_other_folds
 from umamba.nnunet.training.running import CheckedTraining, check_state, run_training
+from umamba.nnunet.training.tensorboard_log import require_tensorboard
 from umamba.nnunet.trust import read_trusted_plans
 from umamba.system.json_files import load_json, load_json_list
 from umamba.system.numerals import whole_number
@@ -150,6 +151,7 @@ def checked_training(request: TrainingRequest, trainer_class: Any) -> CheckedTra
     plans = read_trusted_plans(preprocessed, request.plans, trusted=request.trust_plans)
     _check_number(request, trainer_class, plans)
     _check_validation(request, trainer_class, plans)
+    _check_tensorboard(request, trainer_class)
     _prepare(request, dataset, plans, with_splits=fold != "all")
     description = load_json(preprocessed / "dataset.json")
     check_other_folds(folder.parent, fold, request.configuration, plans, description)
@@ -200,6 +202,15 @@ def _check_validation(request: TrainingRequest, trainer_class: Any, plans: Plans
             f"{', '.join(following)} is trained on what {request.configuration} predicts of all "
             "validation cases; leave --validation-cases out"
         )
+        raise UMambaError(msg)
+
+
+def _check_tensorboard(request: TrainingRequest, trainer_class: Any) -> None:
+    if not request.tensorboard:
+        return
+    require_tensorboard()
+    if not hasattr(trainer_class, "tensorboard"):
+        msg = f"--tensorboard is for nnUNetTrainerUMamba, not {request.trainer}; leave it out"
         raise UMambaError(msg)
 
 

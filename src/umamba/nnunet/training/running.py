@@ -164,6 +164,8 @@ def _build_trainer(training: CheckedTraining, trainer_class: Any, rank: Rank) ->
         torch.device(device),
     )
     trainer.preprocessed_dataset_folder = str(training.data)
+    if request.tensorboard:
+        trainer.tensorboard = True
     if hasattr(trainer, "set_budget"):
         trainer.quiet_console = True
         trainer.set_budget(request.epochs, request.iterations)

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -19,6 +20,7 @@ from umamba.nnunet.training.optimization import LearningRates, build_optimizer
 from umamba.nnunet.training.seed_streams import INDEPENDENT, SHARED, batch_stream, weight_seed
 from umamba.nnunet.training.seeded_batches import augmenter, seed_everything, unseeded_augmenter
 from umamba.nnunet.training.state import UnfinishedEpoch
+from umamba.nnunet.training.tensorboard_log import TensorBoardLog
 from umamba.recipes import RECIPES, Recipe
 from umamba.system.environment import environment
 
@@ -52,6 +54,8 @@ class nnUNetTrainerUMamba(CrashSafeTrainer):
     recipe: ClassVar[Recipe] = RECIPES["nnunet"]
     seed: int | None = None
     seeds = INDEPENDENT
+    tensorboard = False
+    _events: TensorBoardLog | None = None
 
     # nnU-Net reads the names of its arguments from this signature.
     def __init__(
@@ -161,10 +165,25 @@ class nnUNetTrainerUMamba(CrashSafeTrainer):
 
     quiet_console = False
 
+    def on_train_start(self) -> None:
+        """Begin as nnU-Net does, and begin the log for TensorBoard, if it is wanted."""
+        super().on_train_start()
+        if self.tensorboard and self.local_rank == 0:
+            folder = Path(self.output_folder)
+            self._events = TensorBoardLog(folder, lambda key: self.logger.get_value(key, step=None))
+
+    def on_train_end(self) -> None:
+        """End as nnU-Net does, and close the log for TensorBoard."""
+        super().on_train_end()
+        if self._events is not None:
+            self._events.close()
+
     def on_epoch_end(self) -> None:
         """Finish the epoch as nnU-Net does, and sum it up in one line."""
         epoch = self.current_epoch
         super().on_epoch_end()
+        if self._events is not None:
+            self._events.update()
         if self.local_rank == 0:
             sys.stderr.write(self._epoch_line(epoch) + "\n")
 
