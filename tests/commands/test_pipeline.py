@@ -205,6 +205,7 @@ def test_an_interrupted_training_goes_on_as_it_was_begun(
         "epochs": 2,
         "iterations_per_epoch": 3,
         "validation_iterations_per_epoch": 1,
+        "recipe": "nnunet",
         "seed": 7,
         "seeds": "independent",
     }
