@@ -208,6 +208,9 @@ def test_a_report_has_the_scores_and_replaces_nothing_else(folders, capsys):
     page = file.read_text()
     assert "<h1>p against r</h1>" in page
     assert '<td class="text">mean</td><td class="number">0.500</td>' in page
+    assert '<section id="case-browser"' in page
+    n_cases = len([*(folders / "r").iterdir()])
+    assert page.count('<script type="application/octet-stream" id="case-') == n_cases
     assert evaluate(folders, "--report", str(file)) == 0  # a page may be replaced
     file.write_text("my notes")
     capsys.readouterr()

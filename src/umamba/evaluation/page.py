@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from umamba.errors import EvaluationError
+from umamba.evaluation.browsed_cases import evaluated_cases
 from umamba.evaluation.folders import FolderEvaluation
 from umamba.evaluation.metric import Metric
 from umamba.evaluation.metrics import chosen_metrics
@@ -43,10 +44,11 @@ def evaluation_page(evaluation: FolderEvaluation, predictions: Path, references:
         if name in metrics
     ]
     summary = _summary(data["summary"]["labels"], metrics, evaluation.unit)
+    browser = evaluated_cases(evaluation, predictions, references)
     sections = [
         Section("labels", "Labels", (summary, ChosenCases(list(metrics)), *charts)),
         Section("objects", "Objects", (_objects(data["summary"]["instances"]),)),
-        Section("cases", "Cases", (_cases(data["cases"], metrics, evaluation.unit),)),
+        Section("cases", "Cases", (browser, _cases(data["cases"], metrics, evaluation.unit))),
         Section("notes", "Notes", (Note(items=tuple(_notes(evaluation))),)),
     ]
     return Page(
