@@ -3,13 +3,14 @@
 import json
 import math
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from small_results import finished, results_of, scored
+from umamba.comparison.report.summary_notes import settings_texts
 from umamba.comparison.report.writing import write_report
 from umamba.comparison.results import Results, read_results, save_results, to_plain
 from umamba.comparison.rows import Training
@@ -166,3 +167,12 @@ def test_a_table_of_pandas_and_what_jupyter_shows(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(ComparisonError, match="pip install pandas"):
         results.to_pandas()
+
+
+def test_recipes_are_nnunets_in_older_files_and_named_where_they_differ() -> None:
+    results = read_results(LAST)
+    assert {model.recipe for model in results.models} == {"nnunet"}
+    assert "Recipe" not in settings_texts(results, {})
+    models = (results.models[0], *(replace(model, recipe="adamw") for model in results.models[1:]))
+    named = settings_texts(replace(results, models=models), {})["Recipe"]
+    assert named == "nnunet for nnunet; adamw for umamba_bot, umamba_bot_nomamba"
