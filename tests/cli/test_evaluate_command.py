@@ -39,7 +39,7 @@ def test_the_table_shows_cases_averages_and_empty_masks(folders, capsys):
     assert shown.err == ""
     lines = [line.split() for line in shown.out.splitlines()]
     assert next(x for x in lines if "mean" in x)[:3] == ["cell", "mean", "0.5000"]
-    assert ["cell", "n", *"333222223323"] == next(x for x in lines if "n" in x[1:2])
+    assert ["cell", "n", *"3332222233233"] == next(x for x in lines if "n" in x[1:2])
     assert "empty masks of cell: 1 reference (of 3 cases)" in shown.out
     assert ["cell", "all", "2", "3", "1", "0.4000", "1.0000"] in lines
     assert ["cell", "small", "below", "6", "0", "1", "0", "0.0000", "-"] in lines
