@@ -209,6 +209,51 @@ def test_a_node_without_our_package_ends_it(tmp_path: Path) -> None:
         list(events)
 
 
+def test_one_node_without_our_package_does_not_end_the_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    slurm = FakeSlurm(RUNS, "", "", "", RUNS)
+    events = executor(tmp_path, slurm).run(jobs(tmp_path, 2), StopRequest())
+    next(events)
+    leave_word(tmp_path, 0, 0, 78)  # and what the node said has not reached this disk yet
+    (tmp_path / "1.log").write_text("at work\n")
+    told = []
+    for event in events:
+        told.append((event.job.name, event.kind))
+        if slurm.count("sbatch") == 2 and event.kind == "running":
+            break
+    assert ("0", "ended") not in told
+    assert "cannot import umamba on a node: no word" in capsys.readouterr().err
+    assert slurm.count("scancel") == 0
+    assert "log=" in slurm.lines[-1]
+
+
+def test_lost_jobs_that_slurm_refuses_for_now_are_submitted_later(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    slurm = FakeSlurm(RUNS, "", "", "", "", limit=2)
+    events = executor(tmp_path, slurm).run(jobs(tmp_path, 3), StopRequest())
+    next(events)
+    slurm.refusal = "Job violates accounting policy (job submit limit)"
+    looks = slurm.count("squeue")
+    submit, slurm_sbatch = slurm.count("sbatch"), slurm.sbatch
+
+    def one_array_only(words: Sequence[str]) -> Any:
+        """Take one array, refuse the next, then take all."""
+        slurm.refusal = "submit limit" if slurm.count("sbatch") == submit + 2 else None
+        return slurm_sbatch(words)
+
+    slurm.sbatch = one_array_only  # type: ignore[method-assign]
+    slurm.states = ["", "", "", RUNS]
+    for event in events:
+        if event.kind == "running" and slurm.count("sbatch") == submit + 3:
+            break
+    assert slurm.count("squeue") > looks
+    assert "lost jobs cannot be submitted again yet: Slurm does not" in capsys.readouterr().err
+    again = "".join(slurm.lines[submit:])
+    assert [again.count(f"/{name}.log; ") for name in "012"] == [1, 1, 1]
+
+
 @pytest.mark.parametrize("reason", ["PartitionTimeLimit", "QOSMaxCpuPerJobLimit"])
 def test_jobs_that_will_wait_for_ever_are_told_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], reason: str

@@ -15,7 +15,10 @@ CREDENTIAL_SECONDS = 5  # a requeued job waits for about as long, 121 s by defau
 GRACE_SECONDS = 15
 LOST_SECONDS = 10  # until a node that does not answer is down
 
-_COMMANDS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scontrol", "scancel", "srun")
+_COMMANDS = (
+    *("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scontrol", "scancel", "srun"),
+    "setpriv",
+)
 _CONFIGURATION = """
 ClusterName=test
 SlurmctldHost={host}(127.0.0.1)
@@ -91,11 +94,15 @@ class Cluster:
         return done.stdout
 
     def start(self, name: str, *words: str) -> None:
-        """Start a daemon that stays in the foreground."""
+        """Start a daemon that stays in the foreground, and ends with this process."""
         path = {**self.environment, "PATH": self.environment["PATH"] + ":/usr/sbin"}
         with (self.folder / "log" / f"{name}.out").open("ab") as said:
             self.daemons[name] = subprocess.Popen(
-                words, env=path, stdout=said, stderr=said, start_new_session=True
+                ["setpriv", "--pdeathsig=KILL", *words],
+                env=path,
+                stdout=said,
+                stderr=said,
+                start_new_session=True,
             )
 
     def start_node(self, name: str) -> None:

@@ -58,6 +58,8 @@ class SlurmExecutor:
     commands: SlurmCommands = field(default_factory=SlurmCommands)
     program: tuple[str, ...] = JOB_PROGRAM
     _lost: Counter[str] = field(default_factory=Counter, init=False)
+    _to_submit: list[Job] = field(default_factory=list, init=False)
+    _has_run_one: bool = field(default=False, init=False)
     _said: set[str] = field(default_factory=set, init=False)
 
     @property
@@ -69,7 +71,8 @@ class SlurmExecutor:
     def run(self, jobs: Sequence[Job], stop: StopRequest) -> Generator[Event, None, None]:
         """Run jobs; see `Executor`. After a stop they are left to Slurm, or cancelled."""
         followed = {one.place: one for one in self.submission.place(jobs, tells=True)}
-        while followed:
+        self._to_submit.clear()
+        while followed or self._to_submit:
             try:
                 queued = self.commands.queue({one.batch.name for one in followed.values()})
             except UMambaError as error:  # as when its daemon restarts
@@ -77,7 +80,7 @@ class SlurmExecutor:
             else:
                 yield from self._tell(followed, queued)
             until = time.monotonic() + self.site.poll_seconds
-            while followed and time.monotonic() < until:
+            while (followed or self._to_submit) and time.monotonic() < until:
                 reason = stop.reason()
                 if reason is not None:
                     self._leave(followed.values(), reason)
@@ -135,14 +138,16 @@ class SlurmExecutor:
         seen = {(job.name, job.index): job for job in queued}
         gone = {one.batch.name: one.batch for one in self._gone(followed.values(), seen)}
         words = {name: batch.ended() for name, batch in gone.items()}
-        lost = []
         for place, one in list(followed.items()):
             job = seen.get(place)
             if job is not None and job.is_live:
                 one.unseen = 0
                 yield from self._tell_live(one, job)
                 continue
-            end = self._end(one, job, words[one.batch.name].get(one.index))
+            code = words[one.batch.name].get(one.index)
+            if code == NO_PACKAGE:
+                self._refuse_node(one, followed.values())
+            end = self._end(one, job, code)
             if end is not None:
                 del followed[place]
                 one.batch.forget_end(one.index)
@@ -151,9 +156,19 @@ class SlurmExecutor:
                 yield end
             elif one.unseen >= _LOOKS_UNTIL_LOST:
                 del followed[place]
-                lost.append(one.job)
-        for one in self.submission.submit(lost, queued):
-            followed[one.place] = replace(one, is_started=True)  # and told before
+                one.batch.forget_end(one.index)
+                self._to_submit.append(one.job)
+        self._submit_again(followed, queued)
+
+    def _submit_again(self, followed: dict[Place, Submitted], queued: Sequence[QueuedJob]) -> None:
+        """Submit the jobs that were lost; if Slurm refuses them now, the next look tries again."""
+        try:
+            for array in self.submission.submit(self._to_submit, queued):
+                for one in array:
+                    followed[one.place] = replace(one, is_started=True)  # and told before
+                    self._to_submit.remove(one.job)
+        except UMambaError as error:
+            self._say(f"lost jobs cannot be submitted again yet: {error}")
 
     def _gone(
         self, followed: Iterable[Submitted], seen: dict[Place, QueuedJob]
@@ -178,22 +193,18 @@ class SlurmExecutor:
             one: The job.
             job: The job as squeue shows it.
             code: The exit code that it has left word of.
-
-        Raises:
-            UMambaError: If its node lacks our package.
         """
         state = "" if job is None else job.state
         said = one.batch.folder / f"{one.index}.out"
-        if code == NO_PACKAGE:
-            self.cancel()
-            raise UMambaError(self._no_package(said.read_text(errors="replace")))
         if state == "CANCELLED" or (one.batch.is_given_up and code in (None, _INTERRUPTED)):
             return Event(one.job, "ended", _INTERRUPTED, "it was cancelled")
-        if code is not None and code != _INTERRUPTED:
+        if code is not None and code not in (_INTERRUPTED, NO_PACKAGE):
+            self._has_run_one = True
             return Event(one.job, "ended", code)
         if state == "OUT_OF_MEMORY":
             return Event(one.job, "ended", _NO_MEMORY, "it needs more memory than it asked for")
-        if state == "FAILED" and job is not None and job.exit_code != _INTERRUPTED:
+        failed = state == "FAILED" and code != NO_PACKAGE
+        if failed and job is not None and job.exit_code != _INTERRUPTED:
             reason = f"its script ended with {job.exit_code}; what it said is in {said}"
             return Event(one.job, "ended", job.exit_code, reason)
         one.unseen += 1
@@ -207,13 +218,23 @@ class SlurmExecutor:
         reason = f"it vanished {_MOST_LOST} times without a word; Slurm said {state or 'nothing'}"
         return Event(one.job, "ended", 1, reason)
 
-    def _no_package(self, said: str) -> str:
-        lines = [line for line in said.splitlines() if line.strip()]
+    def _refuse_node(self, one: Submitted, followed: Collection[Submitted]) -> None:
+        """Tell of a node without our package; the job is then run again, as one that was lost.
+
+        Raises:
+            UMambaError: If no job has started anywhere; all are cancelled then.
+        """
+        said = one.batch.folder / f"{one.index}.out"
+        text = said.read_text(errors="replace") if said.is_file() else ""
+        lines = [line for line in text.splitlines() if line.strip()]
         where, why = (lines[-1], lines[-2]) if len(lines) > 1 else ("on a node", "no word")
-        return (
-            f"{self.site.program} cannot import umamba {where}: {why}; the file of --slurm can set "
-            "its environment, with setup = [...] or python = ...; all jobs are cancelled"
-        )
+        msg = f"{self.site.program} cannot import umamba {where}: {why}; the file of --slurm can "
+        if self._has_run_one or any(_has_begun(other) for other in followed):
+            self._say(f"{msg}leave a node out, with options = ['--exclude=NODE']")
+            return
+        self.cancel()
+        msg += "set its environment, with setup = [...] or python = ...; all jobs are cancelled"
+        raise UMambaError(msg)
 
     def _leave(self, followed: Collection[Submitted], reason: str) -> None:
         if reason == "SIGINT" and self.asks is not None and self.asks(len(followed)):
@@ -228,3 +249,11 @@ class SlurmExecutor:
         if text not in self._said:
             self._said.add(text)
             sys.stderr.write(f"{text}\n")
+
+
+def _has_begun(one: Submitted) -> bool:
+    """Return whether a job has run its command, which writes the log."""
+    try:
+        return one.job.log.stat().st_mtime >= one.batch.created
+    except OSError:
+        return False

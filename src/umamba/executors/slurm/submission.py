@@ -4,6 +4,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from umamba.errors import ResumableInterruptError, UMambaError, unknown_name
@@ -80,19 +81,21 @@ class Submission:
         queued = self.commands.queue(batch.name for batch in known)
         found = self._find({job.name: job for job in jobs}, known, queued, tells=tells)
         left = [job for job in jobs if job.name not in found]
-        return [*found.values(), *self.submit(left, queued)]
+        return [*found.values(), *chain.from_iterable(self.submit(left, queued))]
 
-    def submit(self, jobs: Sequence[Job], queued: Iterable[QueuedJob]) -> list[Submitted]:
+    def submit(self, jobs: Sequence[Job], queued: Iterable[QueuedJob]) -> Iterator[list[Submitted]]:
         """Submit jobs.
 
         Args:
             jobs: The jobs.
             queued: Earlier jobs of this folder, as squeue shows them.
 
+        Yields:
+            The jobs of each array, once Slurm has taken it.
+
         Raises:
             UMambaError: If Slurm refuses them, or does not answer.
         """
-        submitted: list[Submitted] = []
         previous = sorted({job.array for job in queued if job.is_live})
         for options, group in self._divided(jobs):
             batch = Batch.create(self.folder, group)
@@ -102,8 +105,7 @@ class Submission:
             after = [f"--dependency=afterany:{':'.join(previous)}"] if waits else []
             array = self._submit_batch(batch, after)
             batch, previous = batch.submitted(array), [array]
-            submitted += [Submitted(job, batch, index) for index, job in enumerate(group)]
-        return submitted
+            yield [Submitted(job, batch, index) for index, job in enumerate(group)]
 
     def scripts(self, jobs: Sequence[Job]) -> list[tuple[str, list[Job]]]:
         """Return the scripts that would be submitted, each with its jobs; nothing is written.
