@@ -48,7 +48,28 @@ def test_the_estimate_without_computing_is_what_a_real_forward_saves() -> None:
     estimate = estimate_training_memory(network.to("meta"), 2, (16, 16), 2)
     assert estimate.saved_bytes == real > 0
     assert estimate.n_parameters == sum(p.numel() for p in network.parameters())
-    assert estimate.total_bytes == real + 12 * estimate.n_parameters
+    assert estimate.total_bytes == estimate.peak_bytes + 8 * estimate.n_parameters
+
+
+def test_the_estimated_peak_is_that_of_a_real_step() -> None:
+    layers = [nn.Conv2d(1, 16, 3, padding=1), nn.Tanh()]
+    for _ in range(2):
+        layers += [nn.Conv2d(16, 16, 3, padding=1), nn.Tanh()]
+    network = nn.Sequential(*layers, nn.Conv2d(16, 2, 1))
+    image = torch.randn(1, 1, 512, 1024)
+
+    def step() -> None:
+        F.cross_entropy(network(image), torch.zeros(1, 512, 1024, dtype=torch.long)).backward()
+        network.zero_grad()
+
+    step()
+    measured = peak_memory(step)
+    if measured is None:
+        pytest.skip("the peak cannot be measured here")
+    estimate = estimate_training_memory(network.to("meta"), 1, (512, 1024), 1)
+    assert 0.7 < estimate.peak_bytes / measured < 1.1  # workspaces come on top
+    assert estimate.saved_bytes < estimate.peak_bytes
+    assert next(network.parameters()).grad is None
 
 
 def test_peak_counts_what_was_there_at_once_and_is_gone() -> None:

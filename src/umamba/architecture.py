@@ -27,6 +27,7 @@ class Architecture:
             the same seed.
         needs_input_size: Whether the weights depend on the patch size, so that plans name it.
         has_authors_trainers: Whether its authors' commands name trainers, which we offer as well.
+        activation_checkpointing: The setting of new plans; `None` where the network is not ours.
         planner: nnU-Net's planner that makes the plans of that name, if the network is nnU-Net's
             own.
         extra: The optional dependency, an extra of this package, that the network needs.
@@ -49,6 +50,7 @@ class Architecture:
     same_as: str | None = None
     needs_input_size: bool = False
     has_authors_trainers: bool = False
+    activation_checkpointing: str | None = None
     planner: str | None = None
     extra: str | None = None
     parameters_of: str | None = None

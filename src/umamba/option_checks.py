@@ -15,6 +15,7 @@ __all__ = [
     "fold_numbers",
     "folder_elsewhere",
     "folder_or_file",
+    "gibibytes",
     "model_name",
     "model_names",
     "natural",
@@ -57,6 +58,17 @@ def positive_hours(given: str | float) -> float:
         msg = f"{given!r} is not a positive number of hours"
         raise UMambaError(msg)
     return hours
+
+
+def gibibytes(given: str | float) -> float | str:
+    """Return an amount of memory in GiB, or `auto`."""
+    if given == "auto":
+        return "auto"
+    size = _real(given)
+    if not 0 < size < math.inf:
+        msg = f"{given!r} is neither a positive number of GiB nor auto"
+        raise UMambaError(msg)
+    return size
 
 
 def part(given: str | float) -> float:

@@ -55,6 +55,7 @@ _TABLE = [
         else None,
         needs_input_size=place == "Enc" and suffix == "_official",
         has_authors_trainers=True,
+        activation_checkpointing="norms",
         parameters_of=f"{family}{form.control_of}" if form.matched else None,
     )
     for family, colour, place, where in (
@@ -74,6 +75,7 @@ _TABLE += [
         purpose,
         PlainConvolutions(),
         keywords,
+        activation_checkpointing="norms",
     )
     for suffix, purpose, keywords in (
         ("", "nested dense skips", {}),
@@ -90,6 +92,7 @@ _TABLE += [
         "Oktay et al. 2018, arXiv:1804.03999",
         "gated skips whose attention can be displayed",
         PlainConvolutions(),
+        activation_checkpointing="norms",
     ),
     Architecture(
         "unetrpp",
@@ -102,6 +105,7 @@ _TABLE += [
         EmbeddedPatches(encoder=(3,), decoder=3, full_resolution=1),
         {"variant": "paper"},
         needs_input_size=True,
+        activation_checkpointing="norms",
     ),
 ]
 # The authors' presets. Those of kernel 3 and 5 differ in nothing else: each is the other's control.
@@ -115,6 +119,7 @@ _TABLE += [
         "Roy et al. 2023, arXiv:2303.09975",
         f"depthwise convolutions of kernel {kernel}, wide pointwise layers; size {size.upper()}",
         MedNeXtBlocks(blocks, expansion, kernel),
+        activation_checkpointing="norms",
         recipe="mednext",
     )
     for size, blocks, expansion in (

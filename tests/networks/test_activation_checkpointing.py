@@ -1,22 +1,39 @@
 """Activation checkpointing: the same numbers from less memory."""
 
+import gc
+import weakref
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from reference_cases import keywords, patch, relative_l2
 from umamba.errors import PlansError
-from umamba.networks import UMambaBot, UMambaEnc
+from umamba.networks import (
+    UMambaAttentionUNet,
+    UMambaBot,
+    UMambaEnc,
+    UMambaUNetPlusPlus,
+    UMambaUNETRPlusPlus,
+)
 from umamba.networks.contract import Topology
+from umamba.nnunet.plans.derivation import PlanOptions, derive_plans
+from umamba.nnunet.plans.example import EXAMPLE_DATASET, example_plans
+from umamba.nnunet.plans.networks import build_network
 from umamba.profiling import saved_bytes
+from umamba.registry import find_architecture
 
 
-def build(network: type[nn.Module], setting: str, variant: str = "paper") -> nn.Module:
+def build(
+    network: type[nn.Module], setting: str, variant: str | None = "paper", **changes: Any
+) -> nn.Module:
     torch.manual_seed(0)
-    official_enc = network is UMambaEnc and variant == "official"
-    changes = {"input_size": patch(3)} if official_enc else {}
-    plan = keywords(3, variant=variant, activation_checkpointing=setting, **changes)
-    return network(**plan)
+    if (network is UMambaEnc and variant == "official") or network is UMambaUNETRPlusPlus:
+        changes["input_size"] = patch(3)
+    if variant is not None:
+        changes["variant"] = variant
+    return network(**keywords(3, activation_checkpointing=setting, **changes))
 
 
 def numbers(network: nn.Module, x: Tensor) -> list[Tensor]:
@@ -27,7 +44,7 @@ def numbers(network: nn.Module, x: Tensor) -> list[Tensor]:
 
 @pytest.mark.parametrize("network", [UMambaBot, UMambaEnc])
 @pytest.mark.parametrize("variant", ["paper", "official"])
-@pytest.mark.parametrize("setting", ["mamba", "blocks"])
+@pytest.mark.parametrize("setting", ["norms", "mamba", "blocks"])
 def test_numbers_stay_the_same(network: type[nn.Module], variant: str, setting: str) -> None:
     x = torch.randn(2, 2, *patch(3))
     want = numbers(build(network, "none", variant), x)
@@ -35,19 +52,111 @@ def test_numbers_stay_the_same(network: type[nn.Module], variant: str, setting: 
     assert all(torch.equal(g, w) for g, w in zip(got, want, strict=True))
 
 
+@pytest.mark.parametrize(
+    "network", [UMambaUNetPlusPlus, UMambaAttentionUNet, UMambaUNETRPlusPlus, UMambaBot]
+)
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"norm_op": nn.InstanceNorm3d, "norm_op_kwargs": {"affine": True}},
+        {"nonlin": nn.GELU, "nonlin_kwargs": {}, "conv_bias": False},
+        {"norm_op": nn.Identity, "nonlin": nn.ReLU, "nonlin_kwargs": {"inplace": True}},
+    ],
+)
+def test_norms_are_recomputed_in_every_network(
+    network: type[nn.Module], parts: dict[str, Any]
+) -> None:
+    x = torch.randn(2, 2, *patch(3))
+    variant = "paper" if network in (UMambaBot, UMambaUNETRPlusPlus) else None
+    found = {}
+    for setting in ("none", "norms"):
+        built = build(network, setting, variant, **parts)
+        torch.manual_seed(1)  # for dropout
+        found[setting] = numbers(built, x)
+    got, want = found["norms"], found["none"]
+    assert all(torch.equal(g, w) for g, w in zip(got, want, strict=True))
+
+
+@pytest.mark.parametrize("model", ["mednext_s", "umamba_enc_lean", "umamba_bot_mamba2"])
+def test_norms_are_recomputed_in_planned_networks(model: str) -> None:
+    found, kept = {}, {}
+    for setting in ("none", "norms"):
+        options = PlanOptions(
+            activation_checkpointing=setting, features=(4,), patch_size=(128, 256), batch_size=1
+        )
+        source = example_plans()
+        source["configurations"] = {"2d": source["configurations"]["2d"]}
+        plans = derive_plans(source, find_architecture(model), options, EXAMPLE_DATASET)
+        torch.manual_seed(0)
+        network, channels, patch_size, _ = build_network(plans, EXAMPLE_DATASET, "2d", "cpu")
+        torch.manual_seed(1)
+        x = torch.randn(1, channels, *patch_size)
+        found[setting] = numbers(network, x)
+        kept[setting] = saved_bytes(lambda: network(x), network.parameters())  # noqa: B023
+    pairs = zip(found["norms"], found["none"], strict=True)
+    assert all(g is w is None or torch.equal(g, w) for g, w in pairs)
+    assert kept["norms"] < 0.7 * kept["none"]
+
+
+@pytest.mark.parametrize("setting", ["norms", "blocks"])
+def test_recomputation_follows_autocast_and_double_precision(setting: str) -> None:
+    x = torch.randn(2, 2, *patch(3))
+    with torch.autocast("cpu", torch.bfloat16):
+        want, got = (build(UMambaBot, name)(x) for name in ("none", setting))
+    gradients = [[y.float().square().mean() for y in outputs] for outputs in (want, got)]
+    for losses in gradients:
+        sum(losses).backward()
+    assert all(torch.equal(g, w) for g, w in zip(got, want, strict=True))
+    want, got = (numbers(build(UMambaBot, name).double(), x.double()) for name in ("none", setting))
+    assert all(torch.equal(g, w) for g, w in zip(got, want, strict=True))
+
+
+def test_second_derivatives_are_those_of_the_network() -> None:
+    x = torch.randn(1, 2, *patch(3), dtype=torch.double, requires_grad=True)
+    found = []
+    for setting in ("none", "norms"):
+        network = build(UMambaBot, setting, mixer="none").double()
+        loss = sum(y.square().mean() for y in network(x))
+        (gradient,) = torch.autograd.grad(loss, x, create_graph=True)
+        found.append(torch.autograd.grad(gradient.square().sum(), list(network.parameters())))
+    assert all(relative_l2(g, w) < 1e-9 for g, w in zip(*found, strict=True))
+
+
 def test_memory_shrinks() -> None:
     x = torch.randn(2, 2, *patch(3))
     kept = {}
-    for setting in ("none", "mamba", "blocks"):
+    for setting in ("none", "norms", "mamba", "blocks"):
         network = build(UMambaEnc, setting)
         kept[setting] = saved_bytes(lambda net=network: net(x), network.parameters())
     assert kept["blocks"] < 0.6 * kept["none"]
     assert kept["blocks"] < kept["mamba"] < kept["none"]
+    assert kept["norms"] < 0.75 * kept["none"]
 
 
-def test_compiles_to_one_graph(unchecked: None) -> None:
+def recipes() -> int:
+    gc.collect()
+    return sum(type(o).__name__ in ("_Kept", "_Recipe") for o in gc.get_objects())
+
+
+def test_nothing_is_kept_for_longer_than_without() -> None:
+    x, before = torch.randn(2, 2, *patch(3)), recipes()
+    outputs = build(UMambaBot, "norms")(x)
+    assert recipes() > before
+    gc.disable()  # a graph ends without the collector
+    try:
+        held = weakref.ref(outputs[0])
+        sum(y.mean() for y in outputs).backward()
+        del outputs
+        assert held() is None
+    finally:
+        gc.enable()
+    assert recipes() == before
+
+
+@pytest.mark.parametrize("setting", ["norms", "blocks"])
+def test_compiles_to_one_graph(setting: str, unchecked: None) -> None:
     torch._dynamo.reset()
-    network = build(UMambaEnc, "blocks")
+    network = build(UMambaEnc, setting)
     compiled = torch.compile(network, backend="aot_eager", fullgraph=True)
     x = torch.randn(2, 2, *patch(3))
     for got, want in zip(compiled(x), network(x), strict=True):
@@ -55,8 +164,10 @@ def test_compiles_to_one_graph(unchecked: None) -> None:
 
 
 def test_an_unknown_setting_is_refused() -> None:
-    with pytest.raises(PlansError, match="'all' does not exist; choose one of none, mamba, blocks"):
+    with pytest.raises(PlansError, match="'all' does not exist; choose one of none, norms, mamba"):
         build(UMambaBot, "all")
+    with pytest.raises(PlansError, match="'norms' would update the statistics of BatchNorm twice"):
+        build(UMambaBot, "norms", norm_op=nn.BatchNorm3d)
 
 
 def test_only_stages_that_hold_much_are_computed_again() -> None:

@@ -98,5 +98,7 @@ def test_what_cannot_be_is_refused() -> None:
     counts = {"n_conv_per_stage": 2, "n_conv_per_stage_decoder": 2}
     with pytest.raises(PlansError, match="needs at least 3 stages"):
         UMambaAttentionUNet(**keywords(2, **two, **counts))
-    with pytest.raises(PlansError, match="not for UMambaAttentionUNet; choose none or blocks"):
+    with pytest.raises(
+        PlansError, match="not for UMambaAttentionUNet; choose none or norms or blocks"
+    ):
         UMambaAttentionUNet(**keywords(2, activation_checkpointing="mamba"))

@@ -16,7 +16,6 @@ from umamba.errors import PlansError, UMambaError, closest
 from umamba.nnunet.plans.derivation import PlanOptions, Plans, derive_plans, resolve
 from umamba.nnunet.plans.networks import build_network
 from umamba.profiling import (
-    TrainingMemory,
     peak_memory,
     profile_network,
     time_interleaved,
@@ -187,10 +186,10 @@ def _too_large(row: ModelRow, device: str) -> str:
     profile, free_bytes = row.profile, free_memory(device)
     if profile is None or free_bytes is None:
         return ""
-    needed = TrainingMemory(profile.n_parameters, profile.saved_bytes).total_bytes
+    needed = profile.training_bytes
     if needed <= _RESERVE * free_bytes:
         return ""
     return (
-        f"not measured: its step keeps {needed / _GIB:.1f} GiB, but only {free_bytes / _GIB:.1f} "
+        f"not measured: its step needs {needed / _GIB:.1f} GiB, but only {free_bytes / _GIB:.1f} "
         "GiB are free; give a smaller --patch-size or --batch-size"
     )

@@ -1,31 +1,36 @@
 """Activation checkpointing: blocks whose activations are computed again in the backward."""
 
 from collections.abc import Iterable, Sequence
-from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from umamba.errors import PlansError, unknown_name
+from umamba.layers.recomputation import keep, not_recomputing
 
 __all__ = ["ACTIVATION_CHECKPOINTING", "apply_blocks", "check_activation_checkpointing"]
 
-ACTIVATION_CHECKPOINTING = ("none", "mamba", "blocks")
+ACTIVATION_CHECKPOINTING = ("none", "norms", "mamba", "blocks")
 
 
 def check_activation_checkpointing(
-    value: str, network: nn.Module, choices: Sequence[str] = ("none", "blocks")
+    value: str,
+    network: nn.Module,
+    norm_op: type[nn.Module] | None = None,
+    choices: Sequence[str] = ("none", "norms", "blocks"),
 ) -> None:
     """Check the setting of activation checkpointing in a plan.
 
     Args:
         value: The setting.
         network: The network whose keyword it is.
+        norm_op: Its normalisation; `None` stands for one without running statistics.
         choices: The settings that the network has.
 
     Raises:
-        PlansError: If there is no such setting, or the network does not have it.
+        PlansError: If there is no such setting, or it does not fit the network.
     """
     if value not in ACTIVATION_CHECKPOINTING:
         raise PlansError(unknown_name("activation_checkpointing", value, ACTIVATION_CHECKPOINTING))
@@ -35,9 +40,17 @@ def check_activation_checkpointing(
             f"{' or '.join(choices)}"
         )
         raise PlansError(msg)
+    if value in ("norms", "blocks") and norm_op is not None and issubclass(norm_op, _BatchNorm):
+        msg = (
+            f"activation_checkpointing {value!r} would update the statistics of BatchNorm twice a "
+            "step; give another norm_op, as nnU-Net's plans do, or leave checkpointing out"
+        )
+        raise PlansError(msg)
 
 
-def apply_blocks(blocks: Iterable[nn.Module], x: Tensor, *, checkpointed: bool) -> Tensor:
+def apply_blocks(
+    blocks: Iterable[nn.Module], x: Tensor, *, checkpointed: bool, keeps: bool = False
+) -> Tensor:
     """Apply blocks in order.
 
     Args:
@@ -45,13 +58,15 @@ def apply_blocks(blocks: Iterable[nn.Module], x: Tensor, *, checkpointed: bool) 
         x: The first one's input.
         checkpointed: Whether only the inputs of the blocks are kept for the backward, which then
             computes each block once more. Results and gradients are the same.
+        keeps: Whether what one block gives to the next is kept even within `recomputing`.
 
     Source:
         Chen et al. 2016, arXiv:1604.06174.
     """
-    for block in blocks:
+    for n, block in enumerate(blocks):
+        x = keep(x) if keeps and n else x
         if checkpointed and torch.is_grad_enabled():
-            x = cast("Tensor", checkpoint(block, x, use_reentrant=False))
+            x = checkpoint(not_recomputing(block), x, use_reentrant=False)
         else:
             x = block(x)
     return x

@@ -3,8 +3,11 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from umamba.layers.recomputation import derive
 
 __all__ = [
     "INSTANCE_NORM",
@@ -12,6 +15,8 @@ __all__ = [
     "ConvStyle",
     "IdentityResidualBlock",
     "ResidualBlock",
+    "concatenate",
+    "norm_act",
     "plain_stage",
     "residual_stage",
 ]
@@ -21,6 +26,7 @@ INSTANCE_NORM: dict[type[nn.Module], type[nn.Module]] = {
     nn.Conv2d: nn.InstanceNorm2d,
     nn.Conv3d: nn.InstanceNorm3d,
 }
+_THIN = 8  # times more channels than its input make a convolution cheap
 _TRANSPOSED: dict[type[nn.Module], type[nn.Module]] = {
     nn.Conv1d: nn.ConvTranspose1d,
     nn.Conv2d: nn.ConvTranspose2d,
@@ -94,6 +100,38 @@ class ConvStyle:
         return self.nonlin(**self.nonlin_kwargs)
 
 
+def concatenate(*maps: Float[Tensor, "batch _ *spatial"]) -> Float[Tensor, "batch _ *spatial"]:
+    """Put the channels of feature maps of one size together."""
+    return derive(_concatenate, *maps, shared=False)  # as it is large, and quickly made
+
+
+def _concatenate(*maps: Tensor) -> Tensor:
+    return torch.cat(maps, dim=1)
+
+
+def convolve_thin(conv: nn.Module, x: Tensor) -> Tensor:
+    """Apply a convolution; of few channels, such as an image's, the backward computes it again."""
+    is_thin = x.shape[1] * _THIN <= next(conv.parameters()).shape[0]
+    out: Tensor = derive(conv, x) if is_thin else conv(x)
+    return out
+
+
+def _add(normed: Tensor, other: Tensor, y: Tensor) -> Tensor:
+    """Add to the result of a norm of `y`, in place where it is computed again."""
+    if torch.is_grad_enabled() or normed is y or normed.dtype != other.dtype:
+        return normed + other
+    return normed.add_(other)
+
+
+def norm_act(x: Tensor, norm: nn.Module, act: nn.Module | None) -> Tensor:
+    """Apply norm and activation, which the backward can compute again; see `recomputing`."""
+    if act is None:
+        return derive(norm, x)
+    if getattr(act, "inplace", False):
+        return derive(lambda x: act(norm(x)), x)
+    return derive(act, derive(norm, x))
+
+
 class ConvNormAct(nn.Module):
     """Convolution, dropout, normalisation, nonlinearity.
 
@@ -124,11 +162,10 @@ class ConvNormAct(nn.Module):
 
     def forward(self, x: Float[Tensor, "batch _ *_"]) -> Float[Tensor, "batch _ *_"]:
         """Apply the layers in order."""
-        x = self.conv(x)
+        x = convolve_thin(self.conv, x)
         if self.dropout is not None:
             x = self.dropout(x)
-        x = self.norm(x)
-        return x if self.act is None else self.act(x)
+        return norm_act(x, self.norm, self.act)
 
 
 class ResidualBlock(nn.Module):
@@ -173,11 +210,15 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Float[Tensor, "batch _ *_"]) -> Float[Tensor, "batch _ *_"]:
         """Add the projected input to the convolved one."""
-        y = self.conv1(x)
+        y = convolve_thin(self.conv1, x)
         if self.dropout is not None:
             y = self.dropout(y)
-        y = self.norm2(self.conv2(self.act1(self.norm1(y))))
-        out: Tensor = self.act2(y + self.conv3(x))
+        y = self.conv2(norm_act(y, self.norm1, self.act1))
+        return derive(self._project_and_add, y, x)
+
+    def _project_and_add(self, y: Tensor, x: Tensor) -> Tensor:
+        """Finish the block; the projection, a 1x1 convolution, is cheap to compute again."""
+        out: Tensor = self.act2(_add(self.norm2(y), self.conv3(x), y))
         return out
 
 
@@ -202,7 +243,11 @@ class IdentityResidualBlock(nn.Module):
 
     def forward(self, x: Float[Tensor, "batch _ *_"]) -> Float[Tensor, "batch _ *_"]:
         """Add the input to the convolved one."""
-        out: Tensor = self.act2(self.conv2(self.conv1(x)) + x)
+        y = self.conv2.conv(self.conv1(x))
+        return derive(self._add, y, x)
+
+    def _add(self, y: Tensor, x: Tensor) -> Tensor:
+        out: Tensor = self.act2(_add(self.conv2.norm(y), x, y))
         return out
 
 

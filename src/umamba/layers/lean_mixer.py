@@ -2,8 +2,9 @@
 
 Autograd would keep every intermediate: over sixteen times the tokens. Here the tokens, the scan's
 restart states and its outputs are kept, and what lies between is computed again: two cheap
-projections and a short convolution, but not the scan. On a CPU the sequence goes through in pieces
-that stay in the cache: the state and the last steps of the convolution carry over.
+projections and a short convolution, but not the scan. The sequence goes through in pieces,
+which bounds the memory in use at a time, and on a CPU stay in the cache: the state and the last
+steps of the convolution carry over.
 
 Source: Gu and Dao 2023, arXiv:2312.00752, section 3.3.2, on recomputation.
 """
@@ -25,13 +26,14 @@ __all__ = ["MixerParameters", "PieceSize", "ScanInputs", "lean_mixer", "scan_inp
 
 
 class PieceSize(NamedTuple):
-    """The size of the pieces that a CPU works in, which depends on its cache alone."""
+    """The size of the pieces, in bytes of one sequence of d_inner channels; a dozen are in use."""
 
-    n_bytes: int = 1 << 22  # of one sequence of d_inner channels; several are in use at once
+    n_bytes: int
     least_tokens: int = 256
 
 
-_USUAL = PieceSize()
+_ON_CPU = PieceSize(1 << 22)  # which stays in the cache
+_ELSEWHERE = PieceSize(1 << 25)  # enough to keep a GPU busy, and little of its memory
 
 
 class MixerParameters(NamedTuple):
@@ -99,7 +101,7 @@ def lean_mixer(
     *,
     eps: float | None = None,
     residual: bool = False,
-    piece_size: PieceSize = _USUAL,
+    piece_size: PieceSize | None = None,
 ) -> Tensor:
     """Run a Mamba block outside autocast, keeping little for the backward.
 
@@ -109,7 +111,8 @@ def lean_mixer(
         backend: As in `selective_scan`, but not `reference`.
         eps: `eps` of the LayerNorm in front; `None` if there is none.
         residual: Whether the tokens, before the norm, are added to the result.
-        piece_size: The size of the pieces on a CPU; the result does not depend on it.
+        piece_size: The size of the pieces; `None` is that for the device. The result does not
+            depend on it.
 
     Returns:
         The mixed tokens, laid out as `hidden`.
@@ -118,7 +121,8 @@ def lean_mixer(
     given = [x for x in (hidden, *p) if x is not None]
     trains = torch.is_grad_enabled() and any(x.requires_grad for x in given)
     chosen = resolve_backend(backend, hidden.device.type)
-    settings = _Settings(chosen, eps, residual, trains, piece_size)
+    usual = _ON_CPU if hidden.device.type == "cpu" else _ELSEWHERE
+    settings = _Settings(chosen, eps, residual, trains, piece_size or usual)
     mixed: Tensor = _LeanMixer.apply(hidden, settings, *p)
     return mixed
 
@@ -237,13 +241,11 @@ class _Piece(NamedTuple):
 
 
 def _pieces(hidden: Tensor, p: MixerParameters, piece_size: PieceSize) -> Iterator[_Piece]:
-    """Cut the sequence where that saves memory traffic; on a GPU it stays whole."""
+    """Cut the sequence into pieces."""
     batch, length, _ = hidden.shape
     d_inner, width = p.conv.shape
-    size = length
-    if hidden.device.type == "cpu":
-        fitting = piece_size.n_bytes // max(1, batch * d_inner * hidden.element_size())
-        size = max(piece_size.least_tokens, width, fitting)
+    fitting = piece_size.n_bytes // max(1, batch * d_inner * hidden.element_size())
+    size = max(piece_size.least_tokens, width, fitting)
     for start in range(0, length, size):
         yield _Piece(slice(start, min(start + size, length)), min(start, width - 1))
 

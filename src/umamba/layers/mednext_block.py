@@ -1,8 +1,11 @@
 """MedNeXt's block, a depthwise convolution and a wide pointwise layer, and its resampling forms."""
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from umamba.layers.recomputation import derive
 
 __all__ = ["MedNeXtBlock", "MedNeXtDownBlock", "MedNeXtUpBlock"]
 
@@ -47,7 +50,8 @@ class _DepthwiseAndPointwise(nn.Module):
 
     def mix(self, x: Float[Tensor, "batch _ *_"]) -> Float[Tensor, "batch _ *_"]:
         """Apply the layers in order."""
-        mixed: Tensor = self.conv3(F.gelu(self.conv2(self.norm(self.conv1(x)))))
+        wide = self.conv2(derive(self.norm, self.conv1(x)))
+        mixed: Tensor = self.conv3(derive(F.gelu, wide))
         return mixed
 
 
@@ -75,7 +79,7 @@ class MedNeXtBlock(_DepthwiseAndPointwise):
 
     def forward(self, x: Float[Tensor, "batch _ *_"]) -> Float[Tensor, "batch _ *_"]:
         """Add the mixed input to the input."""
-        return x + self.mix(x)
+        return derive(torch.add, x, self.mix(x))
 
 
 class MedNeXtDownBlock(_DepthwiseAndPointwise):

@@ -68,6 +68,7 @@ class MixerLayer(nn.Module):
     ) -> None:
         super().__init__()
         self.mixer = mixer
+        self.leaves_autocast = mixer != "attention"
         self.scan = scan
         self.channel_tokens = channel_tokens
         self.residual = residual
@@ -78,8 +79,7 @@ class MixerLayer(nn.Module):
         self, x: Float[Tensor, "batch channels *spatial"]
     ) -> Float[Tensor, "batch channels *spatial"]:
         """Flatten, normalise, mix, restore; average over the orders."""
-        follows_autocast = self.mixer == "attention"
-        with nullcontext() if follows_autocast else full_precision(x.device.type):
+        with full_precision(x.device.type) if self.leaves_autocast else nullcontext():
             voxels = x.to(self.norm.weight.dtype)
             (axis, backward), *further = self._orders(x.dim() - 2)
             mixed = self._mix(voxels, axis, backward=backward)

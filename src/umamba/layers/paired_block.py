@@ -6,8 +6,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from umamba.layers.conv_blocks import ConvStyle
+from umamba.layers.conv_blocks import ConvStyle, norm_act
 from umamba.layers.paired_attention import EfficientPairedAttention
+from umamba.layers.recomputation import derive
 
 __all__ = ["PairedAttentionBlock", "SlimResidualBlock", "wrapped"]
 
@@ -71,10 +72,12 @@ class SlimResidualBlock(nn.Module):
         y = self.conv1(x)
         if self.dropout is not None:
             y = self.dropout(y)
-        y = self.norm2(self.conv2(self.act(self.norm1(y))))
-        if self.conv3 is not None and self.norm3 is not None:
-            x = self.norm3(self.conv3(x))
-        out: Tensor = self.act(y + x)
+        y = self.conv2(norm_act(y, self.norm1, self.act))
+        return derive(self._add, y, x if self.conv3 is None else self.conv3(x))
+
+    def _add(self, y: Tensor, x: Tensor) -> Tensor:
+        added: Tensor = self.norm2(y) + (x if self.norm3 is None else self.norm3(x))
+        out: Tensor = self.act(added)
         return out
 
 

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from umamba.errors import PlansError
 from umamba.layers.activation_checkpointing import apply_blocks
 from umamba.layers.attention_gate import AttentionGate
-from umamba.layers.conv_blocks import ConvStyle, plain_stage
+from umamba.layers.conv_blocks import ConvStyle, concatenate, plain_stage
+from umamba.layers.recomputation import derive
 from umamba.networks.contract import Topology
 from umamba.networks.plain_unet import PlainUNet
 
@@ -79,8 +80,8 @@ class GatedDecoder(nn.Module):
             skip = skips[-(s + 2)]
             if s < last:
                 coefficients.append(self.gates[s](skip, x))
-                skip = skip * coefficients[-1]
-            x = torch.cat((upsample(x), skip), dim=1)
+                skip = derive(torch.mul, skip, coefficients[-1])
+            x = concatenate(upsample(x), skip)
             x = apply_blocks(stage.children(), x, checkpointed=self.checkpointed[s])
             if self.deep_supervision or s == last:
                 logits.append(self.seg_layers[s](x))

@@ -8,12 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from umamba.layers.activation_checkpointing import apply_blocks, check_activation_checkpointing
 from umamba.layers.mednext_block import MedNeXtBlock, MedNeXtDownBlock, MedNeXtUpBlock
+from umamba.layers.recomputation import derive, recomputing
 from umamba.networks.contract import PlannedNetwork, Topology, check_counts, per_stage
 
 __all__ = ["MedNeXtDecoder", "MedNeXtEncoder", "UMambaMedNeXt"]
@@ -108,7 +110,8 @@ class MedNeXtDecoder(nn.Module):
         logits: list[Tensor] = []
         for s, (upsample, stage) in enumerate(zip(self.upsample_layers, self.stages, strict=True)):
             checkpointed = self.checkpointed[s]
-            x = apply_blocks([upsample], x, checkpointed=checkpointed) + skips[-(s + 2)]
+            x = apply_blocks([upsample], x, checkpointed=checkpointed)
+            x = derive(torch.add, x, skips[-(s + 2)])
             x = apply_blocks(stage.children(), x, checkpointed=checkpointed)
             if self.deep_supervision or s == last:
                 logits.append(self.seg_layers[s](x))
@@ -129,7 +132,7 @@ class UMambaMedNeXt(PlannedNetwork):
         n_conv_per_stage: Blocks per encoder stage, besides the downsampling one.
         n_conv_per_stage_decoder: Blocks per decoder stage, deepest first, besides the upsampling.
         expansion: Ratio of the channels inside a block to those outside, per stage.
-        activation_checkpointing: `none`, or `blocks`, as the authors have it for M and L.
+        activation_checkpointing: `none`, `norms`, or `blocks`, as the authors have it for M and L.
 
     Raises:
         PlansError: If the keywords do not fit together.
@@ -158,6 +161,7 @@ class UMambaMedNeXt(PlannedNetwork):
     ) -> None:
         super().__init__()
         check_activation_checkpointing(activation_checkpointing, self)
+        self.recomputes_norms = activation_checkpointing == "norms"
         check_counts(input_channels=input_channels, num_classes=num_classes)
         self.topology = Topology.from_plan(
             n_stages=n_stages,
@@ -197,7 +201,8 @@ class UMambaMedNeXt(PlannedNetwork):
             PlansError: If the patch does not fit.
         """
         self._check_input(x)
-        logits: list[Tensor] | Tensor = self.decoder(self.encoder(x))
+        with recomputing(enabled=self.recomputes_norms):
+            logits: list[Tensor] | Tensor = self.decoder(self.encoder(x))
         return logits
 
     def with_resampled_kernels(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

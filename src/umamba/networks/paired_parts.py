@@ -4,12 +4,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from umamba.layers.activation_checkpointing import apply_blocks
 from umamba.layers.conv_blocks import INSTANCE_NORM, ConvStyle
 from umamba.layers.paired_block import PairedAttentionBlock, SlimResidualBlock, wrapped
+from umamba.layers.recomputation import derive
 from umamba.networks.contract import Topology
 
 __all__ = ["PairedEncoder", "PairedParts", "PairedUpBlock", "Supervision"]
@@ -134,7 +136,9 @@ class PairedUpBlock(nn.Module):
         """Return the finer map."""
         blocks = self.decoder_block[0] if self.nested else self.decoder_block
         return apply_blocks(
-            blocks.children(), self.transp_conv(x) + skip, checkpointed=self.checkpointed
+            blocks.children(),
+            derive(torch.add, self.transp_conv(x), skip),
+            checkpointed=self.checkpointed,
         )
 
 

@@ -9,6 +9,7 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 
 from umamba.layers.activation_checkpointing import apply_blocks, check_activation_checkpointing
 from umamba.layers.conv_blocks import ConvStyle, plain_stage
+from umamba.layers.recomputation import recomputing
 from umamba.networks.contract import (
     PlannedNetwork,
     Topology,
@@ -77,7 +78,8 @@ class PlainUNet(PlannedNetwork):
         n_conv_per_stage: Convolutions per encoder stage.
         n_conv_per_stage_decoder: Convolutions per decoder stage, deepest first.
         dropout_op: Dropout after every convolution; `None` means no dropout.
-        activation_checkpointing: `none`, or `blocks`, which are the convolutions of a stage.
+        activation_checkpointing: `none`, `norms`, or `blocks`, which are the convolutions of a
+            stage.
 
     Raises:
         PlansError: If the keywords do not fit together.
@@ -108,9 +110,9 @@ class PlainUNet(PlannedNetwork):
         activation_checkpointing: str = "none",
     ) -> None:
         super().__init__()
-        check_activation_checkpointing(activation_checkpointing, self)
         check_counts(input_channels=input_channels, num_classes=num_classes)
         check_module_classes(norm_op=norm_op, dropout_op=dropout_op, nonlin=nonlin)
+        check_activation_checkpointing(activation_checkpointing, self, norm_op)
         self.topology = Topology.from_plan(
             n_stages=n_stages,
             features_per_stage=features_per_stage,
@@ -132,6 +134,7 @@ class PlainUNet(PlannedNetwork):
         )
         self.input_channels = input_channels
         self.normalises_instances = isinstance(style.norm(1), _InstanceNorm)
+        self.recomputes_norms = activation_checkpointing == "norms"
         checkpointed = self.topology.checkpointed_levels(activation_checkpointing)
         self.encoder = PlainEncoder(self.topology, style, input_channels, checkpointed)
         self.decoder = self._build_decoder(style, num_classes, deep_supervision, checkpointed)
@@ -161,5 +164,6 @@ class PlainUNet(PlannedNetwork):
             PlansError: If the patch does not fit.
         """
         self._check_input(x)
-        logits: list[Tensor] | Tensor = self.decoder(self.encoder(x))
+        with recomputing(enabled=self.recomputes_norms):
+            logits: list[Tensor] | Tensor = self.decoder(self.encoder(x))
         return logits

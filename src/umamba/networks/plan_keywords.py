@@ -27,9 +27,11 @@ PLAN_KEYWORDS = {
     "nonlin_kwargs": "Keywords of the nonlinearity.",
     "input_size": "Patch size, where the weights depend on it.",
     "activation_checkpointing": (
-        "Activations that the backward computes again: `none`; `blocks`, those of the "
-        "stages whose feature maps are at least an eighth of the first stage's; or `mamba`, only "
-        "the layers that mix tokens, where there are any. Numbers stay the same."
+        "Activations that the backward computes again: `none`; `norms`, the results of norms, "
+        "activations and sums, and the layers that mix tokens; `blocks`, all those of the stages "
+        "whose feature maps are at least an eighth of the first stage's; or `mamba`, only the "
+        "layers that mix tokens, where there are any. Numbers stay the same. With `norms`, "
+        "`torch.compile` decides for itself."
     ),
 }
 

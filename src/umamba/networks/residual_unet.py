@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from umamba.layers.activation_checkpointing import apply_blocks
-from umamba.layers.conv_blocks import ConvStyle, residual_stage
+from umamba.layers.conv_blocks import ConvStyle, concatenate, residual_stage
+from umamba.layers.recomputation import derive, keep
 from umamba.networks.contract import Topology
 
 __all__ = ["ResidualDecoder", "ResidualEncoder"]
@@ -25,8 +25,11 @@ class _NearestUpsample(nn.Module):
         self.conv = style.pointwise(input_channels, output_channels)
 
     def forward(self, x: Float[Tensor, "batch _ *_"]) -> Float[Tensor, "batch _ *_"]:
-        upsampled: Tensor = self.conv(F.interpolate(x, scale_factor=self.stride, mode="nearest"))
+        upsampled: Tensor = self.conv(derive(self._interpolate, x))
         return upsampled
+
+    def _interpolate(self, x: Tensor) -> Tensor:
+        return F.interpolate(x, scale_factor=self.stride, mode="nearest")
 
 
 class ResidualEncoder(nn.Module):
@@ -80,7 +83,7 @@ class ResidualEncoder(nn.Module):
             x = apply_blocks(stage.children(), x, checkpointed=self.checkpoint_blocks[s])
             if self.mamba_layers is not None:
                 x = apply_blocks([self.mamba_layers[s]], x, checkpointed=self.checkpoint_mamba)
-            skips.append(x)
+            skips.append(keep(x) if s < len(self.stages) - 1 else x)
         return skips
 
 
@@ -140,8 +143,12 @@ class ResidualDecoder(nn.Module):
         for s, (upsample, stage) in enumerate(zip(self.upsample_layers, self.stages, strict=True)):
             x = upsample(x)
             if s < last or self.uses_top_skip:
-                x = torch.cat((x, skips[-(s + 2)]), dim=1)
-            x = apply_blocks(stage.children(), x, checkpointed=self.checkpoint_blocks[s])
+                x = concatenate(x, skips[-(s + 2)])
+            # The backward begins with the last stage, while everything else is still kept; what
+            # leads to its blocks' inputs would come on top.
+            x = apply_blocks(
+                stage.children(), x, checkpointed=self.checkpoint_blocks[s], keeps=s == last
+            )
             if self.deep_supervision or s == last:
                 outputs.append(self.seg_layers[s](x))
         return outputs[::-1] if self.deep_supervision else outputs[-1]

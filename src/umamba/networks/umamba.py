@@ -19,6 +19,7 @@ from umamba.layers.activation_checkpointing import (
 )
 from umamba.layers.conv_blocks import ConvStyle
 from umamba.layers.mixer_layer import MIXERS, SCANS, MixerLayer
+from umamba.layers.recomputation import recomputing
 from umamba.networks.contract import (
     PlannedNetwork,
     Topology,
@@ -55,8 +56,8 @@ class _UMamba(PlannedNetwork):
             `MixerLayer`. Only for mixers that depend on it, not for `attention`.
         mixer_from_stage: First encoder stage with a mixer; for `paper` `UMambaEnc`.
         backend: Backend of `umamba.selective_scan`.
-        activation_checkpointing: `none`, `mamba` (or what stands there), or `blocks`, the residual
-            ones and those layers.
+        activation_checkpointing: `none`, `norms`, `mamba` (or what stands there), or `blocks`, the
+            residual ones and those layers.
 
     Raises:
         PlansError: If the keywords do not fit together.
@@ -91,10 +92,11 @@ class _UMamba(PlannedNetwork):
         activation_checkpointing: str = "none",
     ) -> None:
         super().__init__()
-        check_activation_checkpointing(activation_checkpointing, self, ACTIVATION_CHECKPOINTING)
         _check_mixer(variant, mixer, scan, backend, activation_checkpointing)
         check_counts(input_channels=input_channels, num_classes=num_classes)
         check_module_classes(norm_op=norm_op, dropout_op=dropout_op, nonlin=nonlin)
+        choices = ACTIVATION_CHECKPOINTING
+        check_activation_checkpointing(activation_checkpointing, self, norm_op, choices)
         topology = Topology.from_plan(
             n_stages=n_stages,
             features_per_stage=features_per_stage,
@@ -123,6 +125,7 @@ class _UMamba(PlannedNetwork):
         self.variant = variant
         self.mixer_from_stage = mixer_from_stage
         self.checkpoint_mamba = activation_checkpointing != "none"
+        self.recomputes_norms = activation_checkpointing == "norms"
         build = None
         if mixer != "none":
             build = partial(MixerLayer, mixer=mixer, scan=scan, backend=backend)
@@ -177,9 +180,10 @@ class _UMamba(PlannedNetwork):
             PlansError: If the patch does not fit.
         """
         self._check_input(x)
-        skips = self.encoder(x)
-        skips[-1] = self._bottleneck(skips[-1])
-        logits: list[Tensor] | Tensor = self.decoder(skips)
+        with recomputing(enabled=self.recomputes_norms):
+            skips = self.encoder(x)
+            skips[-1] = self._bottleneck(skips[-1])
+            logits: list[Tensor] | Tensor = self.decoder(skips)
         return logits
 
     def _load_from_state_dict(

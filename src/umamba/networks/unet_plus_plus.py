@@ -6,13 +6,13 @@ Source: Zhou et al. 2019, arXiv:1912.05074.
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from umamba.errors import PlansError
 from umamba.layers.activation_checkpointing import apply_blocks
-from umamba.layers.conv_blocks import ConvStyle, plain_stage
+from umamba.layers.conv_blocks import ConvStyle, concatenate, plain_stage
+from umamba.layers.recomputation import recomputing
 from umamba.networks.contract import Topology
 from umamba.networks.plain_unet import PlainUNet
 
@@ -90,7 +90,7 @@ class NestedDecoder(nn.Module):
             inputs = [computed[level, earlier] for earlier in range(column)]
             computed[level, column] = apply_blocks(
                 self.nodes[name].children(),
-                torch.cat((*inputs, below), dim=1),
+                concatenate(*inputs, below),
                 checkpointed=self.checkpointed[level],
             )
         heads = self._heads() if self.deep_supervision else self._heads()[:1]
@@ -181,7 +181,8 @@ class UMambaUNetPlusPlus(PlainUNet):
     ) -> list[Float[Tensor, "batch classes *_"]] | Float[Tensor, "batch classes *spatial"]:
         """Segment a batch of patches, as in `PlainUNet`; a pruned network skips deep stages."""
         self._check_input(x)
-        logits: list[Tensor] | Tensor = self.decoder(self.encoder(x, self.decoder.depth + 1))
+        with recomputing(enabled=self.recomputes_norms):
+            logits: list[Tensor] | Tensor = self.decoder(self.encoder(x, self.decoder.depth + 1))
         return logits
 
 

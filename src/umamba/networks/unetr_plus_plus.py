@@ -9,13 +9,13 @@ from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from umamba.errors import CheckpointError, PlansError, unknown_name
 from umamba.layers.activation_checkpointing import apply_blocks, check_activation_checkpointing
 from umamba.layers.conv_blocks import ConvStyle
 from umamba.layers.paired_block import wrapped
+from umamba.layers.recomputation import recomputing
 from umamba.networks.contract import (
     PlannedNetwork,
     Topology,
@@ -68,8 +68,8 @@ class UMambaUNETRPlusPlus(PlannedNetwork):
         decoder_projection_size: Projected tokens of the decoder stages.
         attention_dropout: Dropout rate of the attention maps.
         channel_dropout: Rate at which transformer blocks drop whole channels.
-        activation_checkpointing: `blocks` keeps only the inputs of the blocks and computes these
-            again in the backward; `none` keeps everything.
+        activation_checkpointing: `none`; `norms`, where there are convolutions; or `blocks`, which
+            keeps only the inputs of the blocks.
 
     Raises:
         PlansError: If the keywords do not fit together.
@@ -109,7 +109,6 @@ class UMambaUNETRPlusPlus(PlannedNetwork):
         activation_checkpointing: str = "none",
     ) -> None:
         super().__init__()
-        check_activation_checkpointing(activation_checkpointing, self)
         if variant not in VARIANTS:
             msg = unknown_name("variant", variant, VARIANTS)
             raise PlansError(msg)
@@ -121,6 +120,8 @@ class UMambaUNETRPlusPlus(PlannedNetwork):
         )
         _check_rates(attention_dropout=attention_dropout, channel_dropout=channel_dropout)
         check_module_classes(norm_op=norm_op, dropout_op=dropout_op, nonlin=nonlin)
+        norms = nn.BatchNorm1d if norm_op is None else norm_op  # see PairedParts
+        check_activation_checkpointing(activation_checkpointing, self, norms)
         self.topology = topology = Topology.from_plan(
             n_stages=n_stages,
             features_per_stage=features_per_stage,
@@ -144,12 +145,7 @@ class UMambaUNETRPlusPlus(PlannedNetwork):
         self.normalises_instances = norm_op is not None and issubclass(norm_op, _InstanceNorm)
         self.patch_size = self._checked_patch(input_size)
         self.checkpointed = checkpointed = activation_checkpointing == "blocks"
-        if checkpointed and (norm_op is None or issubclass(norm_op, _BatchNorm)):
-            msg = (
-                "activation_checkpointing 'blocks' would update the statistics of BatchNorm twice "
-                "a step; give another norm_op, as nnU-Net's plans do, or leave checkpointing out"
-            )
-            raise PlansError(msg)
+        self.recomputes_norms = activation_checkpointing == "norms"
         parts = PairedParts(
             topology,
             style,
@@ -271,6 +267,10 @@ class UMambaUNETRPlusPlus(PlannedNetwork):
             PlansError: If the patch does not fit.
         """
         self._check_input(x)
+        with recomputing(enabled=self.recomputes_norms):
+            return self._segment(x)
+
+    def _segment(self, x: Tensor) -> list[Tensor] | Tensor:
         convolutions = [self.encoder1, *self.encoder1_rest]
         full_resolution = apply_blocks(convolutions, x, checkpointed=self.checkpointed)
         skips = [full_resolution, *self.unetr_pp_encoder(x)]

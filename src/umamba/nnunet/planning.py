@@ -9,6 +9,7 @@ from umamba import registry
 from umamba.nnunet.plans.attention_cost import check_attention
 from umamba.nnunet.plans.derivation import PlanOptions, Plans, derive_plans, resolve
 from umamba.nnunet.plans.files import keep_others, write_plans
+from umamba.nnunet.plans.fitting import fit_to_memory, gpu_memory
 from umamba.nnunet.plans.memory import MemoryComparison, compare_memory
 from umamba.nnunet.plans.networks import build_network
 from umamba.nnunet.preparation import ensure_plans, find_dataset
@@ -52,7 +53,9 @@ def plan(request: PlanRequest) -> WrittenPlans:
     dataset = find_dataset(str(request.dataset), paths)
     folder = paths.require("preprocessed") / dataset
     dataset_json, source, plans = _derive(request, architecture, dataset, folder)
-    memory = compare_memory(source, plans, dataset_json)
+    half = request.gpu_memory is not None or pick_device(None) == "cuda"
+    command = _command(request, dataset, architecture)
+    memory = compare_memory(source, plans, dataset_json, command, half=half)
     names = _options(request).configurations or tuple(memory)
     warnings = check_attention(plans, dataset_json, memory, names)
     for warning in [*warnings, *_small_maps(plans, architecture, names)]:
@@ -62,6 +65,13 @@ def plan(request: PlanRequest) -> WrittenPlans:
     sys.stderr.write(_rounding_note(memory, architecture, _options(request)))
     sys.stderr.write(_duration_note(plans, dataset_json, preferred_configuration(names)))
     return WrittenPlans(dataset, architecture.name, path, plans, memory)
+
+
+def _command(request: PlanRequest, dataset: str, architecture: registry.Architecture) -> str:
+    """Return the command that derives such plans, without patch and batch."""
+    source = "" if request.source is None else f" --from {request.source}"
+    name = "" if request.plans_name is None else f" --plans-name {request.plans_name}"
+    return f"umamba plan {int(dataset[7:10])} --model {architecture.name}{source}{name}"
 
 
 def preferred_configuration(names: Sequence[str]) -> str:
@@ -80,7 +90,11 @@ def _derive(
     options = _options(request)
     dataset_json = load_json(folder / "dataset.json")
     plans = source
-    if source_name != own_plans or options != PlanOptions():
+    if request.gpu_memory is not None:
+        gib = gpu_memory(request.gpu_memory)
+        fitted = fit_to_memory(source, architecture, options, dataset_json, gib)
+        plans = derive_plans(fitted, architecture, options, dataset_json)
+    elif source_name != own_plans or options != PlanOptions():
         plans = derive_plans(source, architecture, options, dataset_json)
     if options.configurations is not None:
         plans = keep_others(folder, plans, options.configurations)

@@ -12,6 +12,7 @@ from umamba.option_checks import (
     fold_numbers,
     folder_elsewhere,
     folder_or_file,
+    gibibytes,
     model_name,
     natural,
     number_list,
@@ -178,12 +179,22 @@ class PlanRequest(Request):
     )
     patch_size: Sequence[int] | None = field(default=None, metadata=PATCH_SIZE)
     batch_size: int | None = field(default=None, metadata=BATCH_SIZE)
+    gpu_memory: float | str | None = field(
+        default=None,
+        metadata=option(
+            "choose patch and batch for a GPU with so much memory, or `auto` for the one here, by "
+            "nnU-Net's rules and this network's own needs (default: those of the source plans)",
+            check=gibibytes,
+            metavar="GIB",
+        ),
+    )
     activation_checkpointing: str | None = field(
         default=None,
         metadata=option(
-            "activations that training computes again instead of keeping: less memory, more time "
-            "(default: none)",
-            choices=("none", "mamba", "blocks"),
+            "activations that training computes again instead of keeping: norms (with those of "
+            "mixers) costs little time, blocks more, mamba is the mixers alone (default: norms, "
+            "where the network has it)",
+            choices=("none", "norms", "mamba", "blocks"),
         ),
     )
     configurations: Sequence[str] | None = field(

@@ -1,8 +1,10 @@
 """Memory of a training step: what autograd keeps, counted, and the peak of a call, measured."""
 
+import copy
 import ctypes
 import gc
 import sys
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,7 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from umamba.layers.recomputation import observed_saving
 
 __all__ = [
     "TrainingMemory",
@@ -22,41 +29,132 @@ __all__ = [
 
 @dataclass(frozen=True)
 class TrainingMemory:
-    """Bytes that a training step holds at the end of its forward pass.
+    """Memory of a training step, in bytes.
 
-    `saved_bytes` is what autograd keeps for the backward. Workspaces of convolutions, the
-    gradients in flight and the fragmentation of the allocator come on top, for every network
-    alike, so the figures compare networks better than they predict a peak.
+    Attributes:
+        n_parameters: Weights, which are kept in float32.
+        saved_bytes: What autograd keeps for the backward.
+        peak_bytes: Activations and gradients at the moment at which most of them exist.
     """
 
     n_parameters: int
     saved_bytes: int
+    peak_bytes: int
 
     @property
     def total_bytes(self) -> int:
-        """Return saved activations, and weights, gradients and momentum in float32."""
-        return self.saved_bytes + 3 * 4 * self.n_parameters
+        """Return the peak with weights and momentum.
+
+        Workspaces of convolutions and the fragmentation of the allocator come on top.
+        """
+        return self.peak_bytes + 2 * 4 * self.n_parameters
 
 
 def estimate_training_memory(
-    network: nn.Module, input_channels: int, patch_size: Sequence[int], batch_size: int
+    network: nn.Module,
+    input_channels: int,
+    patch_size: Sequence[int],
+    batch_size: int,
+    *,
+    half: bool = False,
 ) -> TrainingMemory:
-    """Measure what autograd saves in one forward pass, without computing it.
+    """Count the memory of one training step, without computing it.
+
+    Forward, loss and backward run on the meta device, where tensors have a size but no content;
+    every tensor is counted from the operation that makes it to its end.
 
     Args:
         network: A network on the meta device, in training mode.
         input_channels: Channels of the image.
         patch_size: Spatial shape of a patch.
         batch_size: Patches in a batch.
+        half: Whether it is under autocast on a GPU, where feature maps are in half precision.
 
     Returns:
-        Parameters and saved bytes, in float32.
+        Parameters, saved bytes and peak.
     """
+    measured, image = _on_meta(network, input_channels, patch_size, batch_size, half=half)
+    saved = saved_bytes(lambda: measured(image), measured.parameters())
+    n_parameters = sum(p.numel() for p in network.parameters())
+    # Autocast keeps copies of the weights in half precision, and gradients are in float32.
+    copies = 2 * 2 * n_parameters if half else 0
+    return TrainingMemory(n_parameters, saved, _step_peak(measured, image) + copies)
+
+
+def _on_meta(
+    network: nn.Module,
+    input_channels: int,
+    patch_size: Sequence[int],
+    batch_size: int,
+    *,
+    half: bool,
+) -> tuple[nn.Module, Tensor]:
+    """Return the network to measure, and a batch of images."""
     image = torch.empty(batch_size, input_channels, *patch_size, device="meta")
-    return TrainingMemory(
-        n_parameters=sum(p.numel() for p in network.parameters()),
-        saved_bytes=saved_bytes(lambda: network(image), network.parameters()),
-    )
+    return (_in_half_precision(network), image.half()) if half else (network, image)
+
+
+def _step_peak(network: nn.Module, image: Tensor) -> int:
+    """Return the bytes of all tensors of a training step when most of them exist."""
+    with _LiveMemory() as live:
+        _segmentation_loss(network(image)).backward()  # type: ignore[no-untyped-call]
+    for parameter in network.parameters():
+        parameter.grad = None
+    return int(live.peak)
+
+
+def _segmentation_loss(outputs: Tensor | Sequence[Tensor]) -> Tensor:
+    """Return a loss that holds as much as nnU-Net's: cross-entropy and overlap of each output."""
+    losses = []
+    for output in [outputs] if isinstance(outputs, Tensor) else outputs:
+        logits = output.float()  # as autocast has losses computed
+        labels = torch.empty(logits[:, 0].shape, dtype=torch.long, device=logits.device)
+        overlap = logits.softmax(1) * logits.new_empty(logits.shape)
+        losses.append(F.cross_entropy(logits, labels) - overlap.mean())
+    return torch.stack(losses).sum()
+
+
+class _LiveMemory(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Count the bytes of the tensors that operations make, for as long as these exist."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.now = self.peak = 0
+        self._known: set[int] = set()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> object:
+        made = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(made):
+            if isinstance(tensor, Tensor):
+                self._add(tensor.untyped_storage())
+        return made
+
+    def _add(self, storage: torch.UntypedStorage) -> None:
+        key = storage._cdata
+        if key in self._known:
+            return
+        self._known.add(key)
+        self.now += storage.nbytes()
+        self.peak = max(self.peak, self.now)
+        weakref.finalize(storage, self._remove, key, storage.nbytes()).atexit = False
+
+    def _remove(self, key: int, n_bytes: int) -> None:
+        self._known.remove(key)
+        self.now -= n_bytes
+
+
+def _in_half_precision(network: nn.Module) -> nn.Module:
+    """Return a copy whose feature maps are as large as under autocast on a GPU.
+
+    Only what leaves autocast by itself stays in float32.
+    """
+    copied = copy.deepcopy(network).half()
+    for module in copied.modules():
+        if getattr(module, "leaves_autocast", False):
+            module.float().register_forward_hook(lambda *called: called[-1].half())
+    return copied
 
 
 def saved_bytes(function: Callable[[], object], parameters: Iterable[Tensor]) -> int:
@@ -90,7 +188,7 @@ def _record_saved(parameters: Iterable[Tensor]) -> Iterator[dict[int, torch.Unty
     def unpack(tensor: Any) -> Any:
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(pack, unpack):
+    with observed_saving(pack), torch.autograd.graph.saved_tensors_hooks(pack, unpack):
         yield saved
 
 

@@ -24,11 +24,13 @@ class NetworkProfile:
             heads of deep supervision. See `count_multiply_adds` for what counts.
         saved_bytes: Bytes that autograd keeps for the backward of one batch, in float32, with deep
             supervision.
+        training_bytes: Memory of a training step; see `TrainingMemory.total_bytes`.
     """
 
     n_parameters: int
     multiply_adds: int
     saved_bytes: int
+    training_bytes: int
 
     def to_dict(self) -> dict[str, int]:
         """Return plain data."""
@@ -48,13 +50,15 @@ def profile_network(
         batch_size: Patches in a training batch.
 
     Returns:
-        Its parameters, multiply-adds and saved bytes.
+        Its parameters, multiply-adds and memory.
     """
     memory = estimate_training_memory(network, input_channels, patch_size, batch_size)
     patch = torch.empty(1, input_channels, *patch_size, device="meta")
     with _prediction(network):
         multiply_adds = count_multiply_adds(lambda: network(patch))
-    return NetworkProfile(memory.n_parameters, multiply_adds, memory.saved_bytes)
+    return NetworkProfile(
+        memory.n_parameters, multiply_adds, memory.saved_bytes, memory.total_bytes
+    )
 
 
 @contextmanager

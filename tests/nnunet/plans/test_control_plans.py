@@ -131,7 +131,7 @@ def test_without_a_gpu_the_largest_common_one_counts(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     source = stock_plans()
     plans = derive_plans(source, registry.find_architecture("umamba_enc_attention"), PlanOptions())
-    memory = compare_memory(source, plans, DATASET_JSON)["3d_fullres"]
+    memory = compare_memory(source, plans, DATASET_JSON, "umamba plan")["3d_fullres"]
     check = partial(attention_cost.check_attention, plans, DATASET_JSON, names=["3d_fullres"])
     assert check({"3d_fullres": memory})
     large = replace(memory, derived=TrainingMemory(0, 80 * 2**30 + 1))

@@ -1,6 +1,7 @@
 """Derived plans keep what they should, change what they must, and never touch the user's."""
 
 import json
+import math
 import pydoc
 import re
 from copy import deepcopy
@@ -19,10 +20,14 @@ from umamba import registry
 from umamba.cli.main import main
 from umamba.errors import PlansError, UMambaError
 from umamba.nnunet.plans.architectures import check_patch
-from umamba.nnunet.plans.derivation import PlanOptions, derive_plans
+from umamba.nnunet.plans.derivation import PlanOptions, Plans, derive_plans
 from umamba.nnunet.plans.files import read_plans, write_plans
-from umamba.nnunet.plans.memory import compare_memory, memory_table
+from umamba.nnunet.plans.fitting import fit_to_memory, gpu_memory
+from umamba.nnunet.plans.memory import MemoryComparison, compare_memory, memory_table
+from umamba.nnunet.plans.networks import build_network
 from umamba.patches import describe_small_map
+from umamba.profiling import estimate_training_memory
+from umamba.registry import find_architecture
 
 SOURCES = {"plain": stock_plans, "residual": lambda: stock_plans(residual=True), "old": old_plans}
 
@@ -30,6 +35,10 @@ SOURCES = {"plain": stock_plans, "residual": lambda: stock_plans(residual=True),
 def derive(source: dict[str, Any], model: str = "umamba_bot", **options: Any) -> dict[str, Any]:
     architecture = registry.find_architecture(model)
     return derive_plans(source, architecture, PlanOptions(**options), DATASET_JSON)
+
+
+def compared(source: Plans, derived: Plans, **options: bool) -> dict[str, MemoryComparison]:
+    return compare_memory(source, derived, DATASET_JSON, "umamba plan 1 --model x", **options)
 
 
 def build(plans: dict[str, Any], name: str) -> torch.nn.Module:
@@ -105,9 +114,10 @@ def test_activation_checkpointing_for_one_configuration() -> None:
     }
     assert given.pop("3d_fullres") == "blocks"
     assert given
-    assert set(given.values()) == {None}
-    before = compare_memory(stock_plans(), derive(stock_plans()), DATASET_JSON)["3d_fullres"]
-    after = compare_memory(stock_plans(), plans, DATASET_JSON)["3d_fullres"]
+    assert set(given.values()) == {"norms"}  # the default
+    kept = derive(stock_plans(), activation_checkpointing="none")
+    before = compared(stock_plans(), kept)["3d_fullres"]
+    after = compared(stock_plans(), plans)["3d_fullres"]
     assert after.derived.saved_bytes < 0.6 * before.derived.saved_bytes
     build(plans, "3d_fullres")
 
@@ -342,24 +352,88 @@ def test_a_patch_with_other_axes_than_its_network_is_named() -> None:
 def test_memory_is_compared_and_advice_fits() -> None:
     source = stock_plans()
     source["configurations"]["2d"]["batch_size"] = 12
-    memory = compare_memory(source, derive(source, "umamba_enc_official"), DATASET_JSON)
+    memory = compared(
+        source, derive(source, "umamba_enc_official", activation_checkpointing="none")
+    )
     row = memory["2d"]
     assert row.derived.total_bytes > row.source.total_bytes
+    command = "umamba plan 1 --model x --configurations 2d"
     options = re.fullmatch(
-        r"(--configurations 2d --batch-size (\d+) --overwrite) needs no more", row.advice
+        rf"({command} --activation-checkpointing (\w+)(?: --batch-size (\d+))? --overwrite) needs "
+        "no more",
+        row.advice,
     )
     assert options is not None
-    batch = int(options[2])
-    smaller = derive(source, "umamba_enc_official", batch_size=batch)
-    assert not compare_memory(source, smaller, DATASET_JSON)["2d"].advice
+    smaller = derive(
+        source,
+        "umamba_enc_official",
+        batch_size=int(options[3] or 12),
+        activation_checkpointing=options[2],
+    )
+    assert not compared(source, smaller)["2d"].advice
     assert f"more than its source: {options[1]} needs no more" in memory_table(memory)
-    wide = compare_memory(source, derive(source, features=(2000,)), DATASET_JSON)
+    wide = compared(source, derive(source, features=(2000,)))
     assert "fewer channels (--features, such as half of each)" in wide["2d"].advice
-    small = compare_memory(source, derive(source, features=(2,)), DATASET_JSON)
+    small = compared(source, derive(source, features=(2,)))
     assert not small["2d"].advice
-    gated = compare_memory(source, derive(source, "attention_unet"), DATASET_JSON)["2d"]
-    assert 1 < gated.derived.total_bytes / gated.source.total_bytes < 1.05
-    assert not gated.advice  # nobody shall train on less for that
+
+
+def test_mixed_precision_halves_feature_maps_but_not_weights() -> None:
+    source = stock_plans()
+    derived = derive(source)
+    full, half = (compared(source, derived, half=half)["2d"].derived for half in (False, True))
+    assert full.n_parameters == half.n_parameters
+    assert 0.45 < half.saved_bytes / full.saved_bytes < 0.6
+    assert half.total_bytes > 8 * half.n_parameters
+    assert "mixed precision" in memory_table(compared(source, derived, half=True))
+
+
+def test_patch_and_batch_are_planned_for_a_gpu() -> None:
+    gib = 0.9
+    source, dataset_json = stock_plans(), DATASET_JSON | {"numTraining": 100}
+    for configuration in source["configurations"].values():
+        if "median_image_size_in_voxels" in configuration:
+            size = [90, 100, 110][3 - len(configuration["patch_size"]) :]
+            configuration["median_image_size_in_voxels"] = size
+    architecture = find_architecture("umamba_bot")
+    options = PlanOptions()
+    fitted = fit_to_memory(source, architecture, options, dataset_json, gib)
+    plans = derive_plans(fitted, architecture, options, dataset_json)
+    for name in ("2d", "3d_fullres"):
+        needed = [
+            estimate_training_memory(*network._replace(batch_size=batch), half=True).total_bytes
+            for network in [build_network(plans, dataset_json, name)]
+            for batch in (network.batch_size, network.batch_size + 1)
+        ]
+        limit = 0.9 * (gib - 0.6) * 2**30
+        entry = plans["configurations"][name]
+        most = round(0.05 * 100 * 90 * 100 * 110 / math.prod(entry["patch_size"]))  # nnU-Net's rule
+        assert needed[0] <= limit
+        assert needed[1] > limit or entry["batch_size"] == max(2, most)
+    keys = ("spacing", "data_identifier")
+    assert all(
+        plans["configurations"]["3d_fullres"][k] == source["configurations"]["3d_fullres"][k]
+        for k in keys
+    )
+
+
+def test_a_larger_gpu_gets_a_larger_patch_and_what_cannot_fit_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    source, dataset_json = stock_plans(), DATASET_JSON | {"numTraining": 100}
+    source["configurations"]["3d_fullres"]["median_image_size_in_voxels"] = [128, 128, 128]
+    architecture = find_architecture("nnunet")
+    only = PlanOptions(plans_name="other", configurations=("3d_fullres",))
+    voxels = []
+    for gib in (0.7, 0.9):
+        fitted = fit_to_memory(source, architecture, only, dataset_json, gib)
+        voxels.append(math.prod(fitted["configurations"]["3d_fullres"]["patch_size"]))
+    assert voxels[0] < voxels[1]
+    with pytest.raises(PlansError, match=r"does not fit: even patch_size .* use fewer channels"):
+        fit_to_memory(source, architecture, only, dataset_json, 0.6001)
+    with pytest.raises(UMambaError, match="there is no GPU here; give the memory"):
+        gpu_memory("auto")
 
 
 def test_advice_is_followed_for_one_configuration_after_the_other(tmp_path: Path) -> None:
@@ -416,7 +490,9 @@ def test_what_a_model_does_not_have_is_refused_and_nothing_is_written(
     assert main([*command, "--variant", "official"]) == 2
     assert "model 'unetpp' has no variant 'official'" in capsys.readouterr().err
     assert main([*command, "--activation-checkpointing", "mamba"]) == 2
-    assert "is not for UMambaUNetPlusPlus; choose none or blocks" in capsys.readouterr().err
+    assert (
+        "is not for UMambaUNetPlusPlus; choose none or norms or blocks" in capsys.readouterr().err
+    )
     assert len(list(folder.iterdir())) == 2
 
 

@@ -20,7 +20,6 @@ from umamba.nnunet.plans.networks import BuiltNetwork, build_network
 from umamba.nnunet.prediction.sliding_window import count_windows
 from umamba.nnunet.training.pace import estimate_seconds, with_validation
 from umamba.profiling import (
-    TrainingMemory,
     peak_memory,
     prediction_step,
     profile_network,
@@ -222,8 +221,7 @@ def _measure(planned: Planned, plans: Mapping[str, Plans], device: str) -> dict[
 def _count(planned: Planned, plans: Plans) -> Cost:
     source = planned.source
     profile = profile_network(*build_network(plans, source.dataset_json, source.configuration))
-    memory = TrainingMemory(profile.n_parameters, profile.saved_bytes).total_bytes
-    return Cost(profile.n_parameters, profile.multiply_adds, memory)
+    return Cost(profile.n_parameters, profile.multiply_adds, profile.training_bytes)
 
 
 def _too_large(cost: Cost, device: str) -> str:

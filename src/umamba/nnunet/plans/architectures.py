@@ -1,5 +1,6 @@
 """The network that a configuration trains, derived from the one that nnU-Net planned for it."""
 
+from collections.abc import Sequence
 from copy import deepcopy
 from typing import Any
 
@@ -8,7 +9,13 @@ from umamba.patches import describe_misfit
 from umamba.registry import Architecture, find_architecture
 from umamba.topologies import PlannedUNet
 
-__all__ = ["OLD_KEYS", "check_patch", "derive_architecture", "official_architecture"]
+__all__ = [
+    "OLD_KEYS",
+    "check_patch",
+    "derive_architecture",
+    "official_architecture",
+    "planned_architecture",
+]
 
 # Keys of a configuration of nnU-Net before 2.5, which has no `architecture`.
 OLD_KEYS = (
@@ -40,7 +47,8 @@ def derive_architecture(
         resolved: The configuration of the source, inheritance resolved.
         architecture: The network.
         features: Channels per stage; `None` leaves those of the source.
-        activation_checkpointing: Activations that training computes again instead of keeping them.
+        activation_checkpointing: Activations that training computes again instead of keeping them;
+            `None` is the architecture's default.
 
     Returns:
         The `architecture` of the derived plans.
@@ -59,13 +67,12 @@ def derive_architecture(
     planned = PlannedUNet(source["arch_kwargs"], is_plain=class_name == "PlainConvUNet")
     keywords = architecture.topology.keywords(planned, features, architecture.name)
     keywords |= architecture.keywords
-    if activation_checkpointing is not None:
-        if architecture.planner is not None:
-            msg = (
-                f"--activation-checkpointing is not for {architecture.name}, nnU-Net's own network"
-            )
-            raise PlansError(msg)
-        keywords["activation_checkpointing"] = activation_checkpointing
+    if activation_checkpointing is not None and architecture.planner is not None:
+        msg = f"--activation-checkpointing is not for {architecture.name}, nnU-Net's own network"
+        raise PlansError(msg)
+    chosen = activation_checkpointing or architecture.activation_checkpointing
+    if chosen is not None:
+        keywords["activation_checkpointing"] = chosen
     patch = list(resolved["patch_size"])
     _check_patch(name, patch, keywords)
     if architecture.needs_input_size:
@@ -75,6 +82,41 @@ def derive_architecture(
         "arch_kwargs": keywords,
         "_kw_requires_import": [key for key in _IMPORTED if key in keywords],
     }
+
+
+def planned_architecture(
+    name: str, resolved: dict[str, Any], strides: Sequence[Any], kernels: Sequence[Any]
+) -> dict[str, Any]:
+    """Return nnU-Net's network of a configuration with other stages, as its planner makes it.
+
+    Args:
+        name: The configuration, for messages.
+        resolved: The configuration, inheritance resolved. Not changed.
+        strides: Stride per stage and axis.
+        kernels: Kernel size per stage and axis.
+
+    Returns:
+        Its `architecture`; channels double from stage to stage up to the most that they had, and
+        further stages have as many blocks as the last.
+
+    Raises:
+        PlansError: If the configuration has no network.
+    """
+    architecture = deepcopy(resolved.get("architecture") or _from_old_format(name, resolved))
+    keywords = architecture["arch_kwargs"]
+    n_stages, features = len(strides), keywords["features_per_stage"]
+    keywords |= {
+        "n_stages": n_stages,
+        "strides": [[int(s) for s in stride] for stride in strides],
+        "kernel_sizes": [[int(k) for k in kernel] for kernel in kernels],
+        "features_per_stage": [min(features[0] * 2**i, max(features)) for i in range(n_stages)],
+    }
+    for key, count in (("n_conv_per_stage", n_stages), ("n_conv_per_stage_decoder", n_stages - 1)):
+        blocks = "n_blocks_per_stage" if key not in keywords else key
+        values = keywords[blocks]
+        if not isinstance(values, int):
+            keywords[blocks] = [*values, *[values[-1]] * n_stages][:count]
+    return architecture
 
 
 def official_architecture(configuration: dict[str, Any], model: str) -> dict[str, Any]:

@@ -1,24 +1,32 @@
 """The memory that derived plans need, compared with the plans they come from."""
 
+import json
 import math
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any
 
+from umamba.errors import PlansError
 from umamba.nnunet.plans.derivation import Plans, resolve
 from umamba.nnunet.plans.networks import build_network
 from umamba.patches import total_stride
 from umamba.profiling import TrainingMemory, estimate_training_memory
 
-__all__ = ["MemoryComparison", "compare_memory", "memory_table"]
+__all__ = ["MemoryComparison", "compare_memory", "memory_table", "planned_memory"]
 
 _GIB = 2**30
+_SETTINGS = ("norms", "blocks")  # the cheaper first
 _NEGLIGIBLE = 1.05  # times the source's memory; the estimate is not more accurate
 
 
 @dataclass(frozen=True)
 class MemoryComparison:
-    """One configuration, before and after; memory of one training step in float32."""
+    """One configuration, before and after, with the memory of one training step.
+
+    `half` is whether the step is in mixed precision; `advice` how to need no more than before.
+    """
 
     patch_size: list[int]
     batch_size: int
@@ -27,6 +35,7 @@ class MemoryComparison:
     source: TrainingMemory
     derived: TrainingMemory
     advice: str
+    half: bool
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data, with the totals."""
@@ -36,8 +45,39 @@ class MemoryComparison:
         }
 
 
+def planned_memory(
+    plans: Plans, dataset_json: Mapping[str, Any], name: str, *, half: bool = False
+) -> TrainingMemory:
+    """Estimate the memory of a training step; asked again, the same number comes at once.
+
+    Args:
+        plans: The plans.
+        dataset_json: The data set's `dataset.json`.
+        name: The configuration.
+        half: Whether training is in mixed precision, as on a GPU.
+
+    Raises:
+        PlansError: If the network cannot be built.
+    """
+    alone = resolve(plans, name)
+    alone.pop("inherits_from", None)
+    whole = {**plans, "configurations": {name: alone}}
+    return _estimated(json.dumps([whole, dict(dataset_json)]), name, half)
+
+
+@lru_cache(maxsize=512)
+def _estimated(plans_and_dataset: str, name: str, half: bool) -> TrainingMemory:  # noqa: FBT001 - a key
+    plans, dataset_json = json.loads(plans_and_dataset)
+    return estimate_training_memory(*build_network(plans, dataset_json, name), half=half)
+
+
 def compare_memory(
-    source: Plans, derived: Plans, dataset_json: Mapping[str, Any]
+    source: Plans,
+    derived: Plans,
+    dataset_json: Mapping[str, Any],
+    command: str,
+    *,
+    half: bool = False,
 ) -> dict[str, MemoryComparison]:
     """Estimate the memory of a training step of every configuration, before and after.
 
@@ -45,22 +85,40 @@ def compare_memory(
         source: The plans that were derived from.
         derived: The derived plans.
         dataset_json: The data set's `dataset.json`.
+        command: The command that derives such plans, for advice.
+        half: Whether training is in mixed precision, as on a GPU.
 
     Returns:
         Estimates by name of the configuration.
     """
     return {
-        name: _compare(source, derived, dataset_json, name) for name in derived["configurations"]
+        name: _compare(source, derived, dataset_json, name, command, half=half)
+        for name in derived["configurations"]
     }
 
 
 def _compare(
-    source: Plans, derived: Plans, dataset_json: Mapping[str, Any], name: str
+    source: Plans,
+    derived: Plans,
+    dataset_json: Mapping[str, Any],
+    name: str,
+    command: str,
+    *,
+    half: bool,
 ) -> MemoryComparison:
     before, after = resolve(source, name), resolve(derived, name)
-    memory_before = estimate_training_memory(*build_network(source, dataset_json, name))
-    memory_after = estimate_training_memory(*build_network(derived, dataset_json, name))
-    advice = _advice(name, memory_after, memory_before.total_bytes, after)
+    memory_before = planned_memory(source, dataset_json, name, half=half)
+    trial = _Trial(derived, name, dataset_json, half=half)
+    memory_after = trial.memory()
+    limit = memory_before.total_bytes
+    advice = ""
+    if memory_after.total_bytes > _NEGLIGIBLE * limit:
+        found = _advice(trial, limit)
+        advice = found and f"{command} --configurations {name}{found} --overwrite needs no more"
+        advice = advice or (
+            "even the smallest batch and patch need more; use fewer channels (--features, such as "
+            "half of each)"
+        )
     return MemoryComparison(
         patch_size=after["patch_size"],
         batch_size=after["batch_size"],
@@ -69,58 +127,84 @@ def _compare(
         source=memory_before,
         derived=memory_after,
         advice=advice,
+        half=half,
     )
 
 
-def _advice(name: str, memory: TrainingMemory, limit: int, configuration: dict[str, Any]) -> str:
-    """Name options that bring the estimate down to the limit; "" if it is there, or almost.
+class _Trial:
+    """A configuration, whose memory can be estimated with some of it changed."""
 
-    The batch shrinks first, to two at least; then the longest axis of the patch, by its total
-    stride. Activations grow with batch and voxels.
+    def __init__(
+        self, plans: Plans, name: str, dataset_json: Mapping[str, Any], *, half: bool
+    ) -> None:
+        self.plans, self.name, self.dataset_json, self.half = plans, name, dataset_json, half
+        self.resolved = resolve(plans, name)
+
+    def memory(self, **keywords: str) -> TrainingMemory:
+        """Estimate the memory of a step of the network with other keywords.
+
+        Raises:
+            PlansError: If the network does not have them.
+        """
+        changed = deepcopy(self.resolved)
+        changed.pop("inherits_from", None)  # it has all that it inherits
+        changed["architecture"]["arch_kwargs"] |= keywords
+        plans = self.plans | {"configurations": {self.name: changed}}
+        return planned_memory(plans, self.dataset_json, self.name, half=self.half)
+
+
+def _advice(trial: _Trial, limit: int) -> str:
+    """Return the options that bring the memory down to the limit, the cheapest first; "" if none.
+
+    Activations are computed again before the batch shrinks, to two at least; then the longest axis
+    of the patch does, by its total stride. Activations grow with batch and voxels.
     """
+    configuration, memory, options = trial.resolved, trial.memory(), ""
+    for setting in _SETTINGS:
+        try:
+            cheaper = trial.memory(activation_checkpointing=setting)
+        except PlansError:  # as of networks that are not ours
+            continue
+        if cheaper.total_bytes < memory.total_bytes:
+            memory, options = cheaper, f" --activation-checkpointing {setting}"
+        if memory.total_bytes <= limit:
+            return options
     total = total_stride(configuration["architecture"]["arch_kwargs"]["strides"])
     batch = full_batch = configuration["batch_size"]
     patch = list(configuration["patch_size"])
     voxels = math.prod(patch)
 
-    if memory.total_bytes <= _NEGLIGIBLE * limit:
-        return ""
-
     def fits() -> bool:
         share = batch / full_batch * math.prod(patch) / voxels
-        return bool(memory.total_bytes - memory.saved_bytes * (1 - share) <= limit)
+        return bool(memory.total_bytes - memory.peak_bytes * (1 - share) <= limit)
 
     while batch > 2 and not fits():
         batch -= 1
     while not fits():
         shrinkable = [i for i, size in enumerate(patch) if size > 2 * total[i]]
         if not shrinkable:
-            break
+            return ""
         longest = max(shrinkable, key=lambda i: patch[i])
         patch[longest] -= total[longest]
-    if not fits():
-        return (
-            "even the smallest batch and patch need more; use fewer channels (--features, such as "
-            "half of each)"
-        )
-    advice = "" if batch == full_batch else f" --batch-size {batch}"
+    options += "" if batch == full_batch else f" --batch-size {batch}"
     if patch != list(configuration["patch_size"]):
-        advice += f" --patch-size {' '.join(map(str, patch))}"
-    return f"--configurations {name}{advice} --overwrite needs no more" if advice else ""
+        options += f" --patch-size {' '.join(map(str, patch))}"
+    return options
 
 
 def memory_table(memory: Mapping[str, MemoryComparison]) -> str:
     """Return the estimates as a table for people."""
+    half = any(row.half for row in memory.values())
+    precision = "mixed precision, as on a GPU" if half else "float32"
     lines = [
-        "Estimated memory of a training step (float32; activations kept for the backward, "
-        "weights, gradients, momentum):",
+        f"Estimated memory of a training step ({precision}; activations and gradients at their "
+        "peak, weights, momentum):",
         f"  {'configuration':<20}{'patch':<16}{'batch':>6}{'source GiB':>12}{'ours GiB':>10}",
     ]
     for name, row in memory.items():
         patch = "x".join(map(str, row.patch_size))
         before, after = row.source.total_bytes / _GIB, row.derived.total_bytes / _GIB
-        hint = f"   more than its source: {row.advice}" if row.advice else ""
-        lines.append(
-            f"  {name:<20}{patch:<16}{row.batch_size:>6}{before:>12.2f}{after:>10.2f}{hint}"
-        )
+        lines.append(f"  {name:<20}{patch:<16}{row.batch_size:>6}{before:>12.2f}{after:>10.2f}")
+        if row.advice:
+            lines.append(f"    more than its source: {row.advice}")
     return "\n".join(lines) + "\n"
