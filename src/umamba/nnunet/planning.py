@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 from umamba import registry
 from umamba.nnunet.plans.attention_cost import check_attention
 from umamba.nnunet.plans.derivation import PlanOptions, Plans, derive_plans, resolve
-from umamba.nnunet.plans.files import keep_others, write_plans
+from umamba.nnunet.plans.files import keep_existing, keep_others, write_plans
 from umamba.nnunet.plans.fitting import fit_to_memory, gpu_memory
 from umamba.nnunet.plans.memory import MemoryComparison, compare_memory
 from umamba.nnunet.plans.networks import build_network
@@ -99,6 +99,8 @@ def _derive(
     if options.configurations is not None:
         plans = keep_others(folder, plans, options.configurations)
         check_plans(plans, folder / f"{plans['plans_name']}.json", trusted=request.trust_plans)
+    if request.activation_checkpointing is None:
+        plans = keep_existing(folder, plans)
     return dataset_json, source, plans
 
 

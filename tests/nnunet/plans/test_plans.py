@@ -21,7 +21,7 @@ from umamba.cli.main import main
 from umamba.errors import PlansError, UMambaError
 from umamba.nnunet.plans.architectures import check_patch
 from umamba.nnunet.plans.derivation import PlanOptions, Plans, derive_plans
-from umamba.nnunet.plans.files import read_plans, write_plans
+from umamba.nnunet.plans.files import keep_existing, read_plans, write_plans
 from umamba.nnunet.plans.fitting import fit_to_memory, gpu_memory
 from umamba.nnunet.plans.memory import MemoryComparison, compare_memory, memory_table
 from umamba.nnunet.plans.networks import build_network
@@ -434,6 +434,15 @@ def test_a_larger_gpu_gets_a_larger_patch_and_what_cannot_fit_is_refused(
         fit_to_memory(source, architecture, only, dataset_json, 0.6001)
     with pytest.raises(UMambaError, match="there is no GPU here; give the memory"):
         gpu_memory("auto")
+
+
+def test_plans_from_before_a_default_changed_stay_as_they_are(tmp_path: Path) -> None:
+    earlier = derive(stock_plans(), activation_checkpointing="none")
+    path = write_plans(tmp_path, earlier)
+    now = derive(stock_plans())
+    assert keep_existing(tmp_path, now) == json.loads(path.read_text()) != now
+    other = derive(stock_plans(), batch_size=7)
+    assert keep_existing(tmp_path, other) == other
 
 
 def test_advice_is_followed_for_one_configuration_after_the_other(tmp_path: Path) -> None:

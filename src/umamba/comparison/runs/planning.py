@@ -20,7 +20,7 @@ from umamba.evaluation.settings import EvaluationSettings
 from umamba.nnunet.fold_folders import fold_folder
 from umamba.nnunet.paths import Paths
 from umamba.nnunet.plans.derivation import PlanOptions, Plans, derive_plans, resolve
-from umamba.nnunet.plans.files import read_plans, write_plans
+from umamba.nnunet.plans.files import keep_existing, read_plans, write_plans
 from umamba.nnunet.preparation import ensure_plans, ensure_preprocessed, find_dataset
 from umamba.nnunet.splits import chosen_cases, ensure_splits, read_splits
 from umamba.nnunet.trust import read_trusted_plans
@@ -204,6 +204,7 @@ def derive_all(request: ComparisonRequest, source: Source, paths: Paths) -> Plan
             differently preprocessed data.
     """
     plans: dict[tuple[str, int | None], Plans] = {}
+    folder = paths.require("preprocessed") / source.dataset
     for model in request.models:
         architecture = registry.find_architecture(model)
         own = _own_source(architecture, request, source, paths)
@@ -211,7 +212,7 @@ def derive_all(request: ComparisonRequest, source: Source, paths: Paths) -> Plan
         options = _options(request, architecture, source.configuration, names[request.seeds[0]])
         derived = derive_plans(own, architecture, options, source.dataset_json)
         for seed, name in names.items():  # seeds have the same plans under different names
-            plans[model, seed] = deepcopy(derived) | {"plans_name": name}
+            plans[model, seed] = keep_existing(folder, deepcopy(derived) | {"plans_name": name})
     return Planned(source, request.models, plans, request.recipe)
 
 

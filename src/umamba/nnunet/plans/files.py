@@ -9,7 +9,7 @@ from umamba.errors import PlansError, closest
 from umamba.nnunet.plans.derivation import Plans
 from umamba.system.publishing import publication
 
-__all__ = ["is_ours", "keep_others", "read_plans", "write_plans"]
+__all__ = ["is_ours", "keep_existing", "keep_others", "read_plans", "write_plans"]
 
 
 def is_ours(plans: Plans) -> bool:
@@ -49,6 +49,34 @@ def keep_others(folder: Path, plans: Plans, changed: Sequence[str]) -> Plans:
         for name, entry in plans["configurations"].items()
     }
     return plans | {"configurations": configurations}
+
+
+def keep_existing(folder: Path, plans: Plans) -> Plans:
+    """Return existing plans of the same name if they train the same networks, else those given.
+
+    Whether activations are kept or computed again changes no number, and plans from before it had
+    today's default stay as they are.
+
+    Args:
+        folder: The data set's preprocessed folder.
+        plans: Derived plans.
+
+    Raises:
+        PlansError: If the file cannot be read.
+    """
+    if not (folder / f"{plans['plans_name']}.json").is_file():
+        return plans
+    existing = read_plans(folder, plans["plans_name"])
+    return existing if _numbers_of(existing) == _numbers_of(plans) else plans
+
+
+def _numbers_of(plans: Plans) -> Any:
+    """Return plans without what changes no number, as they come back from JSON."""
+    copied = json.loads(json.dumps(plans))
+    for configuration in copied["configurations"].values():
+        keywords = configuration.get("architecture", {}).get("arch_kwargs", {})
+        keywords.pop("activation_checkpointing", None)
+    return copied
 
 
 def read_plans(folder: Path, plans_name: str) -> Plans:
