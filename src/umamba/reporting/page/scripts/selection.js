@@ -31,7 +31,7 @@
   // The case field: arrow keys go through the cases, Enter opens one.
   const byShown = new Map(scores.cases.map((name) => [shown(name), name]));
   const options = make("datalist", { id: "case-names" }, ...scores.cases.map((name) => make("option", { value: shown(name) })));
-  const field = make("input", { id: "case-field", type: "search", list: "case-names", autocomplete: "off", placeholder: "name; arrow keys, Enter" });
+  const field = make("input", { id: "case-field", type: "search", list: "case-names", autocomplete: "off", placeholder: "name, or arrow keys", size: "22" });
   field.addEventListener("input", () => page.set("hovered", byShown.get(field.value) ?? null));
   field.addEventListener("keydown", (event) => {
     const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
