@@ -28,6 +28,7 @@ from umamba.nnunet.plans.networks import build_network
 from umamba.patches import describe_small_map
 from umamba.profiling import estimate_training_memory
 from umamba.registry import find_architecture
+from umamba.topologies import MedNeXtBlocks
 
 SOURCES = {"plain": stock_plans, "residual": lambda: stock_plans(residual=True), "old": old_plans}
 
@@ -81,8 +82,11 @@ def test_every_configuration_builds_in_stock_nnunet(kind: str, model: str) -> No
         arguments: tuple[str, ...] = ("conv_op",)
         if architecture.topology.follows_plan:
             kept += ("patch_size", "pool_op_kernel_sizes")
-            arguments += ("n_stages", "kernel_sizes", "strides", "norm_op")
-            if architecture.parameters_of is None:
+            arguments += ("n_stages", "strides")
+            own = isinstance(architecture.topology, MedNeXtBlocks)  # kernels and widths
+            if not own:
+                arguments += ("kernel_sizes", "norm_op")
+            if architecture.parameters_of is None and not own:
                 arguments += ("features_per_stage",)
         for key in kept:
             assert getattr(after, key) == getattr(before, key), (name, key)
