@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import umamba
-from report_results import read_content
+from report_results import MODELS, read_content, write_content
 from umamba.cli.main import main
 from umamba.comparison.report.gallery import choose_cases
 from umamba.comparison.results import read_results
@@ -52,6 +52,20 @@ def test_a_comparison_is_reported_with_another_margin_and_groups(compared, capsy
         assert sentence.split(" against ")[1].split(": ", 1)[1][:60] in summary
     assert (compared / "gallery" / "cases.png").read_bytes() == b"drawn"
     assert "](gallery/cases.png)" in summary
+
+
+def test_statistics_of_earlier_rules_are_computed_again(compared):
+    assert main(["report", str(compared)]) == 0  # of version 1
+    content = read_content(compared)
+    del content["statistics_version"]  # of version 2
+    content["statistics"]["dice"]["pairs"] = []
+    rank = content["statistics"]["dice"]["rank_stability"]["models"][0]
+    wanted, rank["rank_low"] = rank["rank_low"], 9
+    write_content(compared, content)
+    assert main(["report", str(compared)]) == 0
+    dice = read_content(compared)["statistics"]["dice"]
+    assert len(dice["pairs"]) == len(MODELS) * (len(MODELS) - 1) // 2
+    assert dice["rank_stability"]["models"][0]["rank_low"] == wanted
 
 
 def test_a_ranking_is_reported_again(ranked, capsys):

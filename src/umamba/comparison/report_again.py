@@ -10,7 +10,7 @@ from umamba.comparison.ranking.writing import SCHEMA, read_ranking, write_rankin
 from umamba.comparison.ranking_records import Ranking
 from umamba.comparison.report.requests import ReportRequest
 from umamba.comparison.report.writing import write_report
-from umamba.comparison.results import Results, read_results
+from umamba.comparison.results import STATISTICS_VERSION, Results, read_results
 from umamba.comparison.runs.building import write_results
 from umamba.comparison.runs.case_tables import check_cases, read_case_table
 from umamba.comparison.statistics.analysis import analyse
@@ -62,7 +62,7 @@ def _compare_again(request: ReportRequest, output: Path, paths: Paths) -> Result
     results = read_results(output)
     changed = _changed(request, {row.case for row in results.cases})
     analysis = replace(results.settings.analysis, **changed)
-    if changed or not results.statistics:
+    if changed or results.statistics_version != STATISTICS_VERSION:
         settings = replace(results.settings, analysis=analysis)
         results = analyse(replace(results, settings=settings))
         manifest = output / "manifest.json"

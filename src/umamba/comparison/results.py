@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
+    "STATISTICS_VERSION",
     "AnalysisSettings",
     "Empty",
     "Results",
@@ -60,6 +61,7 @@ Empty = Literal["undefined", "one", "zero"]
 
 _SCHEMA = "umamba-comparison"
 _VERSION = 2
+STATISTICS_VERSION = 1  # changes with the rules, so that reports of earlier results follow them
 _NONE_SAID = {"low": None, "high": None}
 # Settings that the first results of version 1 do not have yet.
 _LATER_COMPARED: dict[str, Any] = {
@@ -131,6 +133,7 @@ class Results:
             predicted, they are `false_alarm` and `missed`.
         verdicts: A sentence on each model: what Dice shows.
         test: The external test; `None` if none was asked for.
+        statistics_version: Version of the rules of the statistics; 0 if they are older, or none.
     """
 
     dataset: ComparedDataset
@@ -145,6 +148,7 @@ class Results:
     statistics: dict[str, MetricStatistics] = field(default_factory=dict)
     verdicts: dict[str, str] = field(default_factory=dict)
     test: ExternalTest | None = None
+    statistics_version: int = 0
 
     @property
     def model_names(self) -> list[str]:

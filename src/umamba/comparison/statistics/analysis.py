@@ -8,7 +8,7 @@ from typing import Any
 from umamba.comparison.external_records import ExternalTest, Judged
 from umamba.comparison.learning_records import Dynamics
 from umamba.comparison.records import MetricStatistics, ModelComparison, Repeats
-from umamba.comparison.results import Results
+from umamba.comparison.results import STATISTICS_VERSION, Results
 from umamba.comparison.rows import CaseRow, EnsembleRow, ObjectRow, Training, TrainingRow
 from umamba.comparison.statistics.agreement import volume_agreement
 from umamba.comparison.statistics.completeness import incomplete_models
@@ -63,6 +63,7 @@ def analyse(results: Results) -> Results:
         statistics=statistics,
         verdicts=_verdicts(statistics),
         test=_analyse_test(results),
+        statistics_version=STATISTICS_VERSION,
     )
 
 
