@@ -19,6 +19,8 @@ from faked_trainings import (
     write_dataset,
     write_mask,
 )
+from umamba.comparison.external_records import ExternalTest, Judged
+from umamba.comparison.records import MetricStatistics, ModelRank, RankStability
 from umamba.comparison.report.summary_external import external_notes, external_tables
 from umamba.comparison.results import Results, read_results
 from umamba.comparison.rows import Cost
@@ -122,6 +124,27 @@ def test_every_training_and_every_ensemble_predicts_the_test_set(paths: Paths) -
     assert shown["model"] == "unetpp"
     assert shown["rank, test set, single networks"].startswith("1 ")
     assert "same order" in means.notes[0].text
+
+
+@pytest.mark.parametrize(
+    ("order", "says"),
+    [
+        ("bc", "By mean Dice b, c come in the same order on both."),
+        ("cb", "the order of b, c changed (rank among these in cross-validation and on the test "),
+        ("abc", "By mean Dice the models come in the same order on both."),
+        ("acb", "(rank in cross-validation and on the test set: b 2 and 3, c 3 and 2); no ranges"),
+    ],
+)
+def test_the_order_is_that_of_the_models_on_both_sides(order: str, says: str) -> None:
+    def ranked(order: str) -> dict[str, MetricStatistics]:
+        models = tuple(ModelRank(m, 0.5, n, 1, len(order), ()) for n, m in enumerate(order, 1))
+        stability = RankStability(9, 0, True, models, 1.0, 1.0, 1.0)
+        return {"dice": MetricStatistics(rank_stability=stability)}
+
+    results = read_results(Path("tests/golden/comparison_v1.json"))
+    test = ExternalTest("i", "l", 9, {}, {}, (), (), Judged(ranked(order)))
+    _, means = external_tables(replace(results, statistics=ranked("abc"), test=test))
+    assert says in means.notes[0].text
 
 
 @pytest.mark.usefixtures("unanalysed")

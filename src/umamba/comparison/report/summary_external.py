@@ -1,6 +1,6 @@
 """The external test in a summary: verdicts and ranks beside those of cross-validation."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from umamba.comparison.external_records import ExternalTest
 from umamba.comparison.records import MetricStatistics, ModelComparison, ModelRank
@@ -97,13 +97,20 @@ def _on_ranking(ranks: list[dict[str, ModelRank]]) -> str:
     common = [model for model in inside if model in outside]
     if len(common) < 2:
         return "Too few models have results on both for their order to be compared."
+    ranks_inside, ranks_outside = _ranks_among(inside, common), _ranks_among(outside, common)
     moved = [
-        f"{model} {inside[model].rank} and {outside[model].rank}"
+        f"{model} {ranks_inside[model]} and {ranks_outside[model]}"
         for model in common
-        if inside[model].rank != outside[model].rank
+        if ranks_inside[model] != ranks_outside[model]
     ]
     if not moved:
-        return "By mean Dice the models come in the same order on both."
+        return f"By mean Dice {_all_of(common, inside, outside)} come in the same order on both."
+    if inside.keys() != outside.keys():
+        return (
+            f"By mean Dice the order of {', '.join(common)} changed (rank among these in "
+            f"cross-validation and on the test set: {', '.join(moved)}); the ranges of their ranks "
+            "are among different models, so whether that is chance is not said."
+        )
     apart = [
         model
         for model in common
@@ -119,6 +126,18 @@ def _on_ranking(ranks: list[dict[str, ModelRank]]) -> str:
         f"By mean Dice the order changed (rank in cross-validation and on the test set: "
         f"{', '.join(moved)}); {sure}."
     )
+
+
+def _ranks_among(ranks: Mapping[str, ModelRank], models: Collection[str]) -> dict[str, int]:
+    """Return the ranks that some models have among themselves."""
+    return {
+        model: 1 + sum(ranks[other].rank < ranks[model].rank for other in models)
+        for model in models
+    }
+
+
+def _all_of(common: Collection[str], *sides: Mapping[str, ModelRank]) -> str:
+    return "the models" if all(len(side) == len(common) for side in sides) else ", ".join(common)
 
 
 def external_notes(results: Results) -> list[str]:
