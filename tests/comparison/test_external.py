@@ -19,10 +19,11 @@ from faked_trainings import (
     write_dataset,
     write_mask,
 )
+from umamba.cli.main import main
 from umamba.comparison.external_records import ExternalTest, Judged
 from umamba.comparison.records import MetricStatistics, ModelRank, RankStability
 from umamba.comparison.report.summary_external import external_notes, external_tables
-from umamba.comparison.results import Results, read_results
+from umamba.comparison.results import Results, read_results, save_results
 from umamba.comparison.rows import Cost
 from umamba.comparison.runs import collecting, external_tasks, opening
 from umamba.comparison.runs.budget import Budget
@@ -275,3 +276,40 @@ def test_options_that_are_incomplete_or_wrong(paths: Paths, tmp_path: Path) -> N
     analysis = replace(request_for(paths).analysis, clusters=clusters)
     with pytest.raises(ComparisonError, match="other_0, other_1, other_2 and 1 more are missing"):
         compare(paths, analysis=analysis)
+
+
+@pytest.mark.usefixtures("unanalysed")
+def test_a_table_of_names_must_tell_test_cases_from_training_cases(paths: Paths) -> None:
+    root = paths.require("results").parent
+    for folder, ending in (("imagesTest", "_0000.nii.gz"), ("labelsTest", ".nii.gz")):
+        (root / folder / f"{TEST_CASES[0]}{ending}").rename(root / folder / f"{CASES[0]}{ending}")
+    names = {*CASES, *TEST_CASES[1:]}
+    analysis = replace(request_for(paths).analysis, groups=dict.fromkeys(names, "one"))
+    refused = rf"--groups: case {CASES[0]} is in the test set and, with images that were not"
+    with pytest.raises(ComparisonError, match=refused):
+        compare(paths, analysis=analysis, seeds=(0,), models=("nnunet",))
+
+
+def test_reports_take_test_cases_into_their_tables(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = read_results(Path("tests/golden/comparison_v1.json"))
+    rows = tuple(replace(row, case=f"other_{row.case}") for row in results.cases)
+    n_cases = len({row.case for row in rows})
+    test = ExternalTest("i", "l", n_cases, {}, {}, rows, ())
+    save_results(tmp_path / "results.json", replace(results, test=test))
+    cases = {row.case for row in (*results.cases, *rows)}
+
+    def reported(cases: set[str]) -> int:
+        lines = [f"{case},{case.removeprefix('other_')}\n" for case in sorted(cases)]
+        (tmp_path / "clusters.csv").write_text("case,cluster\n" + "".join(lines))
+        return main(["report", str(tmp_path), "--clusters", str(tmp_path / "clusters.csv")])
+
+    assert reported({row.case for row in results.cases}) == 2
+    assert "are missing" in capsys.readouterr().err
+    assert reported(cases) == 0
+    save_results(
+        tmp_path / "results.json", replace(results, test=replace(test, cases=results.cases))
+    )
+    assert reported({row.case for row in results.cases}) == 2
+    assert "in the test set and, with other images, in the data set" in capsys.readouterr().err

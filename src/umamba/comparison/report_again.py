@@ -12,7 +12,7 @@ from umamba.comparison.report.requests import ReportRequest
 from umamba.comparison.report.writing import write_report
 from umamba.comparison.results import STATISTICS_VERSION, Results, read_results
 from umamba.comparison.runs.building import write_results
-from umamba.comparison.runs.case_tables import check_cases, read_case_table
+from umamba.comparison.runs.case_tables import check_cases, check_test_names, read_case_table
 from umamba.comparison.statistics.analysis import analyse
 from umamba.errors import UMambaError
 from umamba.nnunet.paths import Paths
@@ -60,7 +60,12 @@ def report_again(request: ReportRequest, paths: Paths) -> tuple[Path, Results | 
 
 def _compare_again(request: ReportRequest, output: Path, paths: Paths) -> Results:
     results = read_results(output)
-    changed = _changed(request, {row.case for row in results.cases})
+    trained, test = {row.case for row in results.cases}, results.test
+    tested = {row.case for row in (*test.cases, *test.ensemble_cases)} if test else set()
+    changed = _changed(request, trained | tested)
+    if test is not None:
+        for name in sorted(changed.keys() & {"clusters", "groups"}):
+            check_test_names(f"--{name}", changed[name], trained, tested, test.in_training)
     analysis = replace(results.settings.analysis, **changed)
     if changed or results.statistics_version != STATISTICS_VERSION:
         settings = replace(results.settings, analysis=analysis)

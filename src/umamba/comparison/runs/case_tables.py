@@ -7,7 +7,7 @@ from pathlib import Path
 from umamba.errors import ComparisonError
 from umamba.system.path_names import no_plain_file
 
-__all__ = ["check_cases", "read_case_table", "read_csv"]
+__all__ = ["check_cases", "check_test_names", "read_case_table", "read_csv"]
 
 _LONGEST_HEADER = 2**20
 
@@ -101,6 +101,38 @@ def check_cases(
         raise ComparisonError(msg)
     if missing := sorted(set(compared) - table.keys()):
         msg = f"{option}: {_listed(missing)} missing; name every compared case"
+        raise ComparisonError(msg)
+
+
+def check_test_names(
+    option: str,
+    table: Mapping[str, str],
+    trained: Collection[str],
+    tested: Collection[str],
+    same_image: Mapping[str, str] | None,
+) -> None:
+    """Check that a table by name can tell the cases of a test set from those of training.
+
+    Args:
+        option: The option with which the table was given.
+        table: A result of `read_case_table`, or an empty table.
+        trained: The cases of the data set that models are trained on.
+        tested: The cases of the test set.
+        same_image: By test case, the training case with the same image; `None` if nobody knows.
+
+    Raises:
+        ComparisonError: If a test case has the name of a training case with another image.
+    """
+    if not table:
+        return
+    known = same_image or {}
+    if twice := sorted(case for case in {*trained} & {*tested} if known.get(case) != case):
+        others = "other images" if same_image is not None else "images that were not compared"
+        msg = (
+            f"{option}: {_listed(twice)} in the test set and, with {others}, in the data set: a "
+            "table of names cannot tell them apart; give the test cases other names, and another "
+            "--output"
+        )
         raise ComparisonError(msg)
 
 

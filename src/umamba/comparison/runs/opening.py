@@ -9,10 +9,10 @@ from typing import Any
 
 from umamba.comparison.rows import Training
 from umamba.comparison.runs.budget import Length
-from umamba.comparison.runs.case_tables import check_cases
+from umamba.comparison.runs.case_tables import check_cases, check_test_names
 from umamba.comparison.runs.cost import estimate_costs, measure_costs, seconds_with_validation
 from umamba.comparison.runs.evaluated import size_cut_points
-from umamba.comparison.runs.external import find_external, record_external
+from umamba.comparison.runs.external import ExternalSet, find_external, record_external
 from umamba.comparison.runs.external_tasks import external_task
 from umamba.comparison.runs.finished import file_marks, recall_finished
 from umamba.comparison.runs.planning import (
@@ -160,6 +160,7 @@ def _open(
     comparison.request = request = _with_cut_points(comparison)
     if comparison.external is not None:
         comparison.external = record_external(comparison.external, request, source, paths)
+        _check_test_names(comparison, comparison.external)
     cache = request.output / _COST
     if elsewhere:
         costs = estimate_costs(comparison.planned, request.device, n_threads, cache)
@@ -200,6 +201,13 @@ def _check_tables(comparison: Comparison) -> None:
         compared |= tested
         check_cases("--clusters", analysis.clusters, compared, known)
         check_cases("--groups", analysis.groups, compared, known)
+
+
+def _check_test_names(comparison: Comparison, external: ExternalSet) -> None:
+    """Check that clusters and groups do not mean two cases by one name."""
+    analysis, trained = comparison.request.analysis, frozenset().union(*comparison.cases.values())
+    for option, table in (("--clusters", analysis.clusters), ("--groups", analysis.groups)):
+        check_test_names(option, table, trained, external.case_ids, external.in_training)
 
 
 def _with_cut_points(comparison: Comparison) -> ComparisonRequest:
