@@ -1,17 +1,44 @@
 """A test set crosses cases with trainings, and trainings of a fold share their training data."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
 from benchmarks.external_statistics import DESIGNS, measure_crossed, simulate
+from umamba.comparison.rows import Training
 from umamba.comparison.statistics.crossed import crossed_scores, repeats_of
 from umamba.comparison.statistics.models import summarize_models
+from umamba.comparison.statistics.one_metric import Question, compare_scores
 from umamba.comparison.statistics.scores import CaseScore
+from umamba.comparison.statistics.verdicts import DICE_POINTS, verdict
 
 
 def test_what_counts_as_a_repetition() -> None:
-    assert repeats_of([0, 0, 1]) == "trainings"
-    assert repeats_of([0, 1, 1, 2]) == "folds"
+    def of(**folds: Sequence[int]) -> str:
+        named = [Training(m, fold, s) for m, of in folds.items() for fold in of for s in (0, 1)]
+        return repeats_of(named)
+
+    assert of(net=[0, 1]) == of(net=[0, 1, 2], base=[0, 1]) == "trainings"
+    assert of(net=[0], base=[1], other=[2]) == "trainings"  # no model has three of them
+    assert of(net=[0, 1, 2], base=[2, 3, 4]) == of(net=[0, 1, 2], base=[0, 1, 2], c=[0]) == "folds"
+
+
+def test_a_pair_with_few_folds_is_judged_for_those() -> None:
+    rng = np.random.default_rng(1)
+    sure = [
+        CaseScore(model, fold, 0, f"c{case}", 0.5 + 0.3 * (model != "base") + rng.normal(0, 0.01))
+        for model, folds in (("base", 4), ("all", 4), ("two", 2), ("one", 1))
+        for fold in range(folds)
+        for case in range(12)
+    ]
+    question = Question(["base", "all", "two", "one"], "base", repeats="folds")
+    found = compare_scores(crossed_scores(sure, "folds"), question)
+    said = {c.model: verdict(c, DICE_POINTS) for c in found.comparisons}
+    assert "better by" in said["all"]
+    assert "training data" not in said["all"]
+    assert said["two"].endswith(", for the training data of these 2 folds")
+    assert said["one"].startswith("no verdict on the models, as one was trained on only one fold")
 
 
 def test_seeds_of_a_fold_become_one_repetition() -> None:

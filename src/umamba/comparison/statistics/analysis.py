@@ -94,7 +94,7 @@ def _analyse_test(results: Results) -> ExternalTest | None:
         trainings[training] = _of_ensemble(training)
     cases = tuple(CaseRow(**{**_without_folds(row), "fold": 0}) for row in rows)
     of_ensembles = replace(of_trainings, cases=cases, trainings=tuple(trainings.values()))
-    repeats = repeats_of(row.fold for row in test.cases)
+    repeats = repeats_of(of_trainings.compared & {row.training for row in test.cases})
     structure = Structure(results.settings.analysis.clusters)
     return replace(
         test,

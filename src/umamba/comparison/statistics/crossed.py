@@ -4,23 +4,29 @@ from collections.abc import Iterable, Sequence
 from statistics import fmean
 
 from umamba.comparison.records import Repeats
+from umamba.comparison.rows import Training
 from umamba.comparison.statistics.scores import CaseScore
 from umamba.comparison.statistics.variance import FEWEST_FOLDS
 
 __all__ = ["crossed_scores", "repeats_of"]
 
 
-def repeats_of(folds: Iterable[int]) -> Repeats:
+def repeats_of(trainings: Iterable[Training]) -> Repeats:
     """Return the repetitions that are independent of each other on a test set.
 
     Trainings of one fold share their training data, so from three folds on the mean over a fold's
     seeds is a single repetition: the spread between folds then holds the luck of the seed and that
-    of the training data. With fewer folds, each training is one, for these training data.
+    of the training data. If no two models have so many folds, each training is one, for these
+    training data.
 
     Args:
-        folds: Folds of the trainings.
+        trainings: The compared trainings.
     """
-    return "folds" if len(set(folds)) >= FEWEST_FOLDS else "trainings"
+    folds: dict[str, set[int]] = {}
+    for training in trainings:
+        folds.setdefault(training.model, set()).add(training.fold)
+    most = sorted(map(len, folds.values()), reverse=True)[:2]
+    return "folds" if min(most, default=0) >= FEWEST_FOLDS else "trainings"
 
 
 def crossed_scores(scores: Sequence[CaseScore], repeats: Repeats) -> list[CaseScore]:

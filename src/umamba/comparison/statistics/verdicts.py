@@ -173,6 +173,9 @@ def _trained_once(comparison: ModelComparison) -> str:
     if comparison.repeats == "ensembles":
         who = once[0] if len(once) == 1 else "each model"
         return f"{who} has only one ensemble"
+    if comparison.repeats == "folds":
+        who = once[0] if len(once) == 1 else "each model"
+        return f"{who} was trained on only one fold"
     if len(once) == 1:
         per_fold = _REPEATS[comparison.repeats][1]
         return f"{once[0]} was trained once{per_fold}"
@@ -182,9 +185,11 @@ def _trained_once(comparison: ModelComparison) -> str:
 def _reservation(comparison: ModelComparison) -> str:
     """Say that fewer than three folds tell nothing about other training data."""
     n_folds, repeats = comparison.fold_test.n_folds, comparison.repeats
-    if not comparison.difference.includes_seed_variance or repeats == "folds":
+    if not comparison.difference.includes_seed_variance:
         return ""
-    if repeats != "trainings per fold":
+    if repeats == "folds":
+        n_folds = min(comparison.n_seeds, comparison.n_baseline_seeds)
+    elif repeats != "trainings per fold":
         return ", for these training data"
     if n_folds >= FEWEST_FOLDS:
         return ""
