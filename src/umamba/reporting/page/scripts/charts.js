@@ -14,6 +14,8 @@
   const draws = new Map(); // how often each chart was drawn: only the last counts
   const MOST_SVG_ROWS = 2000; // above this, a canvas is faster
   const NARROW = 640; // pixels, below which plots stand below each other
+  const PAPER = 680; // pixels, the width that A4 and letter paper leave between their margins
+  let printing = false;
 
   const tooltip = make("div", { id: "tooltip", hidden: true });
   document.body.append(tooltip);
@@ -71,7 +73,7 @@
   const refuse = () => Promise.reject(new Error("this page loads nothing"));
 
   const makeView = (figure, spec, width) => {
-    const { config, colours } = page.data.themes[page.get("theme")];
+    const { config, colours } = page.data.themes[printing ? "light" : page.get("theme")];
     const clear = { ...config, background: "transparent" };
     const options = { config: clear, logger: vega.logger(vega.Error) };
     const compiled = vegaLite.compile(fitted(coloured(spec, colours), width), options).spec;
@@ -149,7 +151,7 @@
   const draw = async (figure) => {
     const spec = page.data.charts[figure.dataset.chart].spec;
     const plot = figure.querySelector(".plot");
-    const room = plot.clientWidth - 4;
+    const room = (printing ? PAPER : plot.clientWidth) - 4;
     const number = (draws.get(figure) ?? 0) + 1;
     draws.set(figure, number);
     let width = room;
@@ -209,7 +211,15 @@
     clearTimeout(waiting);
     waiting = setTimeout(() => drawn().forEach(drawSoon), 150);
   });
-  addEventListener("beforeprint", () => figures.filter((figure) => !views.has(figure)).forEach(draw));
+  // Drawing waits for nothing but promises, so that it has ended when the browser prints.
+  addEventListener("beforeprint", () => {
+    printing = true;
+    figures.forEach(draw);
+  });
+  addEventListener("afterprint", () => {
+    printing = false;
+    drawn().forEach(drawSoon);
+  });
 
   /** Return the rows of a chart as tables, one for each set of fields. */
   const tablesOf = (spec) => {
