@@ -124,7 +124,8 @@
     save.textContent = `Save ${flags.size} flags as CSV`;
   };
 
-  const quoted = (text) => `"${text.replaceAll('"', '""')}"`;
+  // Spreadsheets compute what begins like a formula, unless an apostrophe comes first.
+  const quoted = (text) => `"${text.replace(/^(?=[=+\-@\t\r])/, "'").replaceAll('"', '""')}"`;
   const download = () => {
     const lines = [["case", "note"], ...[...flags].sort(([a], [b]) => (a < b ? -1 : 1))];
     const text = lines.map((line) => line.map(quoted).join(",")).join("\r\n");
