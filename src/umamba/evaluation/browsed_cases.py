@@ -153,7 +153,10 @@ def _encode(
         notes=tuple(_notes(found, browsed)),
         ignore=ignore,
     )
-    return encode_case(data)
+    try:
+        return encode_case(data)
+    except (ArithmeticError, MemoryError, ValueError) as error:  # not worth losing the page
+        return encode_problem(f"The case cannot be shown: {error}.")
 
 
 def _channels(found: CaseVolumes, names: tuple[str, ...]) -> list[Channel]:

@@ -41,6 +41,7 @@ def channel_of(values: np.ndarray, **more: Any) -> tuple[dict[str, Any], np.ndar
         np.array([[100_000, 100_003]], np.int32),
         np.array([[-3.0, 17.0]], np.float32),
         np.array([[5.0, 5.0]], np.float64),
+        np.array([[0.5, 0.5]], np.float64),
         np.array([[True, False]]),
     ],
 )
@@ -70,6 +71,11 @@ def test_values_that_are_not_finite_are_black_and_named() -> None:
     header, stored = channel_of(np.full((2, 2), np.nan))
     assert stored.tolist() == [[0, 0], [0, 0]]
     assert header["channels"][0]["range"] == [0, 0]
+
+
+def test_values_that_numbers_cannot_span_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"CT has values from -1e\+308 to 1e\+308"):
+        channel_of(np.array([[-1e308, 1e308]]))
 
 
 def test_colours_are_kept() -> None:

@@ -6,6 +6,7 @@ at a multiple of 8 bytes. Numbers are little-endian.
 
 import gzip
 import json
+import math
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -89,6 +90,10 @@ def encode_case(case: CaseData) -> bytes:
 
     Args:
         case: Masks and images of one shape.
+
+    Raises:
+        ValueError: If the values of an image span more than numbers can express.
+        ArithmeticError: If they differ by less.
     """
     arrays: list[Array] = []
     notes = list(case.notes)
@@ -154,9 +159,12 @@ def _stored_channel(channel: Channel) -> tuple[dict[str, Any], Array, list[str]]
         notes.append(f"{n_odd:,} values of {channel.name} are not finite; they are shown as black.")
     known = values[finite].astype(np.float64) if n_odd < values.size else np.zeros(1)
     low, high = float(known.min()), float(known.max())
+    if not math.isfinite(high - low):
+        msg = f"{channel.name} has values from {low:.3g} to {high:.3g}, which cannot be drawn"
+        raise ValueError(msg)
     whole = high - low <= _MOST_GREY and bool((known == np.rint(known)).all())
-    slope = 1.0 if whole else (high - low) / _MOST_GREY
-    if not whole:
+    slope = 1.0 if whole or high == low else (high - low) / _MOST_GREY
+    if slope != 1.0:
         notes.append(f"{channel.name} is rounded to steps of {slope:.3g}.")
     stored = np.zeros(values.shape, "u1" if (high - low) / slope <= _MOST_SHORT else "<u2")
     if n_odd < values.size:
