@@ -8,6 +8,7 @@ import pytest
 
 from dataset_files import save
 from umamba.cli.main import main
+from umamba.errors import UMambaError
 from umamba.evaluation.metrics import METRICS
 
 
@@ -212,8 +213,27 @@ def test_a_report_has_the_scores_and_replaces_nothing_else(folders, capsys):
     n_cases = len([*(folders / "r").iterdir()])
     assert page.count('<script type="application/octet-stream" id="case-') == n_cases
     assert evaluate(folders, "--report", str(file)) == 0  # a page may be replaced
-    file.write_text("my notes")
+    (file.parent / "scores_files").mkdir()
+    (file.parent / "scores_files" / "mine.txt").touch()
     capsys.readouterr()
     assert evaluate(folders, "--report", str(file)) == 2
-    assert "is not a report, and would be overwritten; give another" in capsys.readouterr().err
-    assert file.read_text() == "my notes"
+    out, err = capsys.readouterr()
+    assert not out  # refused before the evaluation
+    assert "holds mine.txt, which no report wrote" in err
+    for text in ("my notes", "<!DOCTYPE html>\n<p>my notes"):
+        file.write_text(text)
+        assert evaluate(folders, "--report", str(file)) == 2
+        assert "is not a report, and would be overwritten; give another" in capsys.readouterr().err
+        assert file.read_text() == text
+
+
+def test_the_result_is_printed_even_if_its_page_cannot_be_written(folders, capsys, monkeypatch):
+    def fail(*_):
+        msg = "the disk is full"
+        raise UMambaError(msg)
+
+    monkeypatch.setattr("umamba.reporting.page.writing.write_page", fail)
+    assert evaluate(folders, "--labels", "cell=1", "--report", str(folders / "p.html")) == 2
+    out, err = capsys.readouterr()
+    assert "cell" in out
+    assert "the disk is full" in err

@@ -74,7 +74,12 @@ def test_a_ranking_is_reported_again(ranked, capsys):
     assert json.loads(capsys.readouterr().out)["verdicts"][""].keys() == {"new"}
     assert read_content(ranked)["settings"]["margin"] == 1
     assert (ranked / "report.html").is_file()
+    (ranked / "report_files").mkdir()  # of an earlier version
     assert umamba.report(results=ranked).ranking.settings.margin == 1  # what is not given stays
+    (ranked / "notes.txt").touch()
+    assert main(["report", str(ranked)]) == 2
+    assert "with notes.txt, which no ranking wrote" in (said := capsys.readouterr().err)
+    assert said.endswith("would be lost; move it away\n")
 
 
 @pytest.mark.parametrize(

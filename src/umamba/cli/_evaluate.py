@@ -97,12 +97,12 @@ def run(args: argparse.Namespace) -> int:
     _report(evaluation)
     if args.csv is not None and evaluation.cases:
         write_tables(evaluation, args.csv.expanduser())
-    if args.report is not None and evaluation.cases:
-        _write_page(evaluation, request, args.report.expanduser())
     if args.json:
         print_json(evaluation_data(evaluation))
     else:
         sys.stdout.write(evaluation_text(evaluation))
+    if args.report is not None and evaluation.cases:
+        _write_page(evaluation, request, args.report.expanduser())
     return 1 if evaluation.failed or evaluation.missing else 0
 
 

@@ -81,7 +81,7 @@ def _rank_again(request: ReportRequest, output: Path) -> Ranking:
     changed = _changed(request, {row.case for row in ranking.scores})
     if changed:
         ranking = rank_again(ranking, replace(ranking.settings, **changed))
-    write_ranking(ranking, output)
+    write_ranking(ranking, output, "move it away")
     return ranking
 
 

@@ -18,12 +18,12 @@ from umamba.reporting.page.content import (
     ScoredMetric,
     Section,
 )
+from umamba.reporting.page.writing import check_files, is_page
 from umamba.reporting.tables import Note, Table
 
 __all__ = ["check_page", "evaluation_page"]
 
 _MISSING = "\N{EN DASH}"
-_PAGE_BEGIN = b"<!DOCTYPE html>"
 _MODEL = "predictions"
 _CHARTED = ("dice", "nsd", "hd95")
 
@@ -61,20 +61,15 @@ def evaluation_page(evaluation: FolderEvaluation, predictions: Path, references:
 
 
 def check_page(file: Path) -> None:
-    """Check that a page would replace only a page.
+    """Check that a page and the folder of its files would replace only such.
 
     Raises:
-        EvaluationError: If it would replace something else.
+        UMambaError: If they would replace something else.
     """
-    if not file.exists():
-        return
-    begin = b""
-    if file.is_file():
-        with file.open("rb") as there:
-            begin = there.read(len(_PAGE_BEGIN))
-    if begin != _PAGE_BEGIN:
+    if file.exists() and not is_page(file):
         msg = f"{file} is not a report, and would be overwritten; give another --report"
         raise EvaluationError(msg)
+    check_files(file)
 
 
 def _is_shown(block: object) -> bool:

@@ -291,11 +291,11 @@ def test_the_list_is_sorted_filtered_and_flagged(tmp_path: Path, browser: Browse
     wait_a_frame(page)
     page.check(f"[data-key='flag {names.index('a')}']")
     page.locator(".list-open", has_text="onerror").click()
-    page.fill("#viewer-note", 'a "bad" case, look')
+    page.fill("#viewer-note", '=cmd("bad")')
     with page.expect_download() as download:
         page.click("#flags-save")
     doubled = HOSTILE.replace('"', '""')
-    wanted = f'"case","note"\r\n"{doubled}","a ""bad"" case, look"\r\n"a",""\r\n'
+    wanted = f'"case","note"\r\n"{doubled}","\'=cmd(""bad"")"\r\n"a",""\r\n'
     assert Path(download.value.path()).read_bytes().decode() == wanted
     page.check("#list-flagged")
     assert listed(page) == ["a", shown]
@@ -343,12 +343,18 @@ def test_cases_in_files_are_loaded_when_opened(
     data = {name: encode_case(volume()) for name in "abcde"}
     path = write(tmp_path / "a report.html", data)
     assert not path.read_text().count("octet-stream")
-    (tmp_path / "a report_files" / "case_1.js").unlink()
+    files = tmp_path / "a report_files"
+    (files / "case_1.js").unlink()
+    write(tmp_path / "b report.html", dict.fromkeys("abcd", data["a"]))  # of another run
+    (tmp_path / "b report_files" / "case_3.js").replace(files / "case_3.js")
     page = opened(browser, path, "a")
     assert page.locator(".pane canvas").count() == 3
-    for name in "cde":
+    for name in "ce":
         page.evaluate("(name) => umambaPage.set('opened', name)", name)
         wait_for(page, name)
+    page.evaluate("() => umambaPage.set('opened', 'd')")
+    page.wait_for_selector(".viewer-body", state="hidden")
+    assert "a report_files belongs to another report" in page.inner_text(".viewer-notes")
     page.evaluate("() => umambaPage.set('opened', 'b')")
     page.wait_for_selector(".viewer-body", state="hidden")
     assert "keep the folder a report_files next to this page" in page.inner_text(".viewer-notes")

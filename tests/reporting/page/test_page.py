@@ -12,6 +12,7 @@ from axe_core_python.sync_playwright import Axe
 from browser import Browser, wait_a_frame
 from umamba.errors import UMambaError
 from umamba.reporting.charts import CASES, Chart, link_params, linked_dots
+from umamba.reporting.page import writing
 from umamba.reporting.page.content import (
     CaseBrowser,
     ChosenCases,
@@ -313,7 +314,33 @@ def test_it_fits_small_windows_and_prints_every_chart(browser, report):
     assert opened.evaluate("umambaPage.views.size") == 2
 
 
-def test_large_cases_lie_beside_the_page_and_are_loaded_from_there(browser, tmp_path):
+def test_paper_is_white_and_charts_fit_it(browser, report):
+    opened = browser.open(report, color_scheme="dark", width=1400)
+    opened.wait_for_function("umambaPage.views.size > 0")
+    texts = "[...document.querySelectorAll('.plot text')].map((t) => t.getAttribute('fill'))"
+    dark = set(opened.evaluate(texts))
+    opened.evaluate(f"addEventListener('beforeprint', () => {{ window.printed = {texts}; }})")
+    opened.pdf()
+    light = set(opened.evaluate("window.printed"))
+    assert light
+    assert not light & dark
+    wait_a_frame(opened)
+    assert set(opened.evaluate(texts)) == dark
+
+    opened.set_viewport_size({"width": 500, "height": 700})  # of a small sheet
+    opened.emulate_media(media="print", color_scheme="dark")
+    opened.evaluate("dispatchEvent(new Event('beforeprint'))")
+    wait_a_frame(opened)
+    assert (
+        opened.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    )
+    for plot in opened.locator(".plot").all():
+        drawing = plot.locator("svg, canvas").bounding_box()
+        assert drawing["width"] <= plot.bounding_box()["width"]
+        assert drawing["height"] > 50
+
+
+def test_large_cases_lie_beside_the_page_and_are_loaded_from_there(browser, tmp_path, monkeypatch):
     path, folder = tmp_path / "report.html", tmp_path / "report_files"
     cases = [(name, bytes(range(256)) * 20_000) for name in CASE_NAMES[:2]]
     large = Section("cases", "Cases", (CaseBrowser({"cases": CASE_NAMES[:2]}, iter(cases)),))
@@ -322,17 +349,19 @@ def test_large_cases_lie_beside_the_page_and_are_loaded_from_there(browser, tmp_
     opened = browser.open(path)
     got = opened.evaluate(
         """() => new Promise((done) => {
-          window.umambaCase = (number, text) => done([number, text]);
+          window.umambaCase = (number, digest, text) => done([number, digest, text]);
           document.body.append(umambaPage.make("script", { src: "report_files/case_1.js" }));
         })"""
     )
-    assert got == [1, base64.b64encode(cases[1][1]).decode()]
+    digest = opened.get_attribute("html", "data-digest")
+    assert got == [1, digest, base64.b64encode(cases[1][1]).decode()]
 
     (folder / "notes.txt").write_text("mine")
     with pytest.raises(UMambaError, match=r"holds notes.txt, which no report wrote"):
         write_page(example(), path)
     (folder / "notes.txt").unlink()
-    write_page(example(), path)  # without such cases
+    monkeypatch.setattr(writing, "LARGEST_FILE", 1)
+    write_page(example(), path)  # without cases there is nothing to put into files
     assert not folder.exists()
 
 

@@ -12,7 +12,7 @@ from umamba.comparison.results import from_plain, write_record
 from umamba.errors import ComparisonError, UMambaError
 from umamba.evaluation.summary import as_csv
 from umamba.reporting.charts import save_chart
-from umamba.reporting.page.writing import write_page
+from umamba.reporting.page.writing import FILES_FOLDER, write_page
 from umamba.system.atomic_files import write_whole
 from umamba.system.json_files import load_json
 from umamba.system.publishing import publication
@@ -24,22 +24,26 @@ _VERSION = 1
 _RESULTS = "results.json"
 _FILES = (_RESULTS, "summary.md", "report.html", "models.csv", "pairs.csv")
 _FIGURES = "figures"
+_PAGE_FILES = f"report{FILES_FOLDER}"  # earlier versions left it, empty, beside large pages
 _FIGURE = re.compile(rf"(\d+_)?({'|'.join(FIGURES)})\.(png|svg)")
 
 
-def write_ranking(ranking: Ranking, output: Path) -> None:
+def write_ranking(
+    ranking: Ranking, output: Path, remedy: str = "move it away, or give another output"
+) -> None:
     """Write `summary.md`, `report.html`, `results.json`, tables and figures, as a new folder.
 
     Args:
         ranking: The ranking.
         output: The folder; that of an earlier ranking is replaced.
+        remedy: What the user can do if the folder holds anything else.
 
     Raises:
         UMambaError: If the folder holds anything else, or cannot be written.
     """
-    with publication(output, "give another output", overwrite=True) as work:
+    with publication(output, remedy, overwrite=True) as work:
         if work.replaces:
-            _check_replaceable(output)
+            _check_replaceable(output, remedy)
         work.new.mkdir()
         charts = ranking_charts(ranking)
         (work.new / _FIGURES).mkdir()
@@ -80,20 +84,20 @@ def read_ranking(path: Path) -> Ranking:
         raise ComparisonError(msg) from None
 
 
-def _check_replaceable(output: Path) -> None:
+def _check_replaceable(output: Path, remedy: str) -> None:
     """Check that a folder is empty, or holds nothing but what an earlier call wrote.
 
     Raises:
         ComparisonError: If it holds anything else, or is not a folder.
     """
     if not _is_ranking(output):
-        msg = f"{output} exists already; it is not the folder of a ranking; give another output"
+        msg = f"{output} exists already; it is not the folder of a ranking; {remedy}"
         raise ComparisonError(msg)
     foreign = next((path for path in sorted(output.rglob("*")) if not _is_own(path, output)), None)
     if foreign is not None:
         msg = (
             f"{output} exists already, with {foreign.relative_to(output)}, which no ranking wrote "
-            "and which would be lost; move it away, or give another output"
+            f"and which would be lost; {remedy}"
         )
         raise ComparisonError(msg)
 
@@ -113,6 +117,6 @@ def _is_own(path: Path, output: Path) -> bool:
         return False
     name = path.relative_to(output).as_posix()
     if path.is_dir():
-        return name == _FIGURES
+        return name in (_FIGURES, _PAGE_FILES)
     folder, _, figure = name.partition("/")
     return name in _FILES or (folder == _FIGURES and _FIGURE.fullmatch(figure) is not None)

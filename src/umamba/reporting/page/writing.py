@@ -1,6 +1,7 @@
 """Write a page: one file or, if its cases are too large for that, a file and a folder beside it."""
 
 import base64
+import hashlib
 import json
 import math
 import re
@@ -18,10 +19,14 @@ from umamba.reporting.page.markup import escaped, section_html
 from umamba.system.atomic_files import whole_file
 from umamba.system.publishing import publication, scratch_folder
 
-__all__ = ["FILES_FOLDER", "LARGEST_FILE", "write_page"]
+__all__ = ["FILES_FOLDER", "LARGEST_FILE", "check_files", "files_folder", "is_page", "write_page"]
 
 LARGEST_FILE = 12_000_000  # bytes; what mail takes
 FILES_FOLDER = "_files"  # end of the name of the folder beside the page
+_PAGE_BEGIN = "<!DOCTYPE html>"
+_GENERATOR = '<meta name="generator" content="umamba">'
+DATA_BEGIN = '<script type="application/json" id="page-data">'
+_HEAD_BYTES = 4096  # in which a page names its generator
 _OWN = re.compile(r"case_\d+\.js")
 
 
@@ -38,22 +43,39 @@ def write_page(page: Page, path: Path) -> None:
     Raises:
         UMambaError: If a file cannot be written, or the folder holds files of others.
     """
-    folder = path.with_name(path.stem + FILES_FOLDER)
-    _check_own(folder)
+    check_files(path)
+    folder = files_folder(path)
     with scratch_folder(parent=_existing(path.parent)) as scratch:
         files = _write_cases(page, scratch)
-        n_bytes = sum(file.stat().st_size for file in files)
-        with_files = n_bytes + len(_before_cases(page)) > LARGEST_FILE
+        digest, body, end = _digest(files), _body(page), _after_cases()
+        n_bytes = sum(file.stat().st_size + len(_opening(n)) for n, file in enumerate(files))
+        n_bytes += len(_head(page).encode()) + len(body.encode()) + len(end.encode())
+        with_files = bool(files) and n_bytes > LARGEST_FILE
         if with_files:
-            _publish_cases(files, folder)
+            _publish_cases(files, digest, folder)
         with whole_file(path) as partial, partial.open("w", encoding="utf-8", newline="\n") as out:
-            out.write(_before_cases(page, folder.name if with_files else ""))
+            out.write(_head(page, folder.name, digest) if with_files else _head(page))
+            out.write(body)
             if not with_files:
                 for number, file in enumerate(files):
                     _embed(file, number, out)
-            out.write(_after_cases())
+            out.write(end)
         if not with_files and folder.is_dir():
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def is_page(file: Path) -> bool:
+    """Return whether a file is a page that `write_page` wrote."""
+    if not file.is_file():
+        return False
+    with file.open("rb") as there:
+        begin = there.read(_HEAD_BYTES)
+    return begin.startswith(_PAGE_BEGIN.encode()) and _GENERATOR.encode() in begin
+
+
+def files_folder(path: Path) -> Path:
+    """Return the folder beside a page that holds its cases if they are large."""
+    return path.with_name(path.stem + FILES_FOLDER)
 
 
 def _existing(folder: Path) -> Path:
@@ -63,12 +85,16 @@ def _existing(folder: Path) -> Path:
     return folder
 
 
-def _check_own(folder: Path) -> None:
-    """Check that a folder holds nothing but what an earlier page left.
+def check_files(path: Path) -> None:
+    """Check that the folder beside a page holds nothing but what an earlier page left.
+
+    Args:
+        path: The page.
 
     Raises:
         UMambaError: If it holds anything else.
     """
+    folder = files_folder(path)
     names = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
     foreign = next((name for name in sorted(names) if not _OWN.fullmatch(name)), None)
     if foreign is not None:
@@ -87,50 +113,67 @@ def _write_cases(page: Page, scratch: Path) -> list[Path]:
     return files
 
 
-def _publish_cases(files: list[Path], folder: Path) -> None:
+def _digest(files: list[Path]) -> str:
+    """Return what tells the cases of this page from those of another."""
+    found = hashlib.sha256()
+    for file in files:
+        found.update(file.read_bytes() + b"\n")
+    return found.hexdigest()[:16]
+
+
+def _publish_cases(files: list[Path], digest: str, folder: Path) -> None:
     with publication(folder, "move it away", overwrite=True) as work:
         work.new.mkdir()
         for number, file in enumerate(files):
             with (work.new / f"case_{number}.js").open("w", encoding="ascii") as out:
-                out.write(f'umambaCase({number}, "{file.read_text(encoding="ascii")}");\n')
+                data = file.read_text(encoding="ascii")
+                out.write(f'umambaCase({number}, "{digest}", "{data}");\n')
         work.publish()
 
 
+def _opening(number: int) -> str:
+    return f'<script type="application/octet-stream" id="case-{number}">'
+
+
 def _embed(file: Path, number: int, out: IO[str]) -> None:
-    out.write(f'<script type="application/octet-stream" id="case-{number}">')
-    out.write(file.read_text(encoding="ascii"))
-    out.write("</script>\n")
+    out.write(f"{_opening(number)}{file.read_text(encoding='ascii')}</script>\n")
 
 
-def _before_cases(page: Page, folder: str = "") -> str:
-    """Return the page up to the data of its cases, which may be in a folder beside it."""
-    body = "\n".join(map(section_html, page.sections))
-    links = "".join(
-        f'<li class="level-{s.level}"><a href="#{escaped(s.name)}">{escaped(s.heading)}</a></li>'
-        for s in page.sections
-    )
-    credit = f"<p>{escaped(page.credit)}</p>" if page.credit else ""
-    return f"""<!DOCTYPE html>
-<html lang="en">
+def _head(page: Page, folder: str = "", digest: str = "") -> str:
+    """Return the beginning of the page, which says where its cases are."""
+    return f"""{_PAGE_BEGIN}
+<html lang="en" data-files="{escaped(folder)}" data-digest="{digest}">
 <head>
 <meta charset="utf-8">
+{_GENERATOR}
 <meta http-equiv="Content-Security-Policy" content="{assets.policy(with_files=bool(folder))}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <title>{escaped(page.title)}</title>
 <style>{assets.styles()}</style>
 </head>
-<body>
+"""
+
+
+def _body(page: Page) -> str:
+    """Return the page between its head and the data of its cases."""
+    sections = "\n".join(map(section_html, page.sections))
+    links = "".join(
+        f'<li class="level-{s.level}"><a href="#{escaped(s.name)}">{escaped(s.heading)}</a></li>'
+        for s in page.sections
+    )
+    credit = f"<p>{escaped(page.credit)}</p>" if page.credit else ""
+    return f"""<body>
 <a class="skip" href="#main">Skip to the results</a>
 <header><h1>{escaped(page.title)}</h1><p>{escaped(page.subtitle)}</p></header>
 <div id="toolbar" role="region" aria-label="Cases and display"></div>
 <nav aria-label="Sections"><ul>{links}</ul></nav>
 <main id="main" tabindex="-1">
-{body}
+{sections}
 </main>
 <footer>{credit}<p>Written by umamba. Works without a network: nothing is loaded from elsewhere.</p>
 </footer>
-<script type="application/json" id="page-data">{_as_json(_data(page, folder))}
+{DATA_BEGIN}{_as_json(_data(page))}
 </script>
 """
 
@@ -142,7 +185,7 @@ def _after_cases() -> str:
     )
 
 
-def _data(page: Page, folder: str) -> dict[str, Any]:
+def _data(page: Page) -> dict[str, Any]:
     blocks = [block for section in page.sections for block in section.blocks]
     charts = {b.name: {"title": b.title, "spec": b.spec} for b in blocks if isinstance(b, Chart)}
     tables = [block for block in blocks if isinstance(block, ModelTable)]
@@ -152,7 +195,6 @@ def _data(page: Page, folder: str) -> dict[str, Any]:
         "baselines": [_baselines(table) for table in tables],
         "scores": _scores(page.scores) if page.scores else None,
         "browser": next((browser.index for browser in _browsers(page)), None),
-        "files": folder,
     }
 
 

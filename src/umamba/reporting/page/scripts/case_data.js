@@ -16,19 +16,20 @@
   const waiting = new Map();
 
   // What the files beside the page call.
-  window.umambaCase = (number, text) => waiting.get(number)?.(text);
+  window.umambaCase = (number, digest, text) => waiting.get(number)?.(digest === page.digest ? text : null);
 
   const fromFile = (number) =>
     new Promise((resolve, reject) => {
-      const src = `${encodeURIComponent(page.data.files)}/case_${number}.js`;
+      const src = `${encodeURIComponent(page.files)}/case_${number}.js`;
       const script = page.make("script", { src });
       const end = (settle) => (value) => {
         waiting.delete(number);
         script.remove();
         settle(value);
       };
-      waiting.set(number, end(resolve));
-      const gone = new Error(`Its data is missing: keep the folder ${page.data.files} next to this page.`);
+      const other = new Error(`The folder ${page.files} belongs to another report: write this report again.`);
+      waiting.set(number, (text) => (text === null ? end(reject)(other) : end(resolve)(text)));
+      const gone = new Error(`Its data is missing: keep the folder ${page.files} next to this page.`);
       script.addEventListener("error", () => end(reject)(gone));
       document.body.append(script);
     });

@@ -50,6 +50,8 @@
 
   window.umambaPage = {
     data: JSON.parse(text),
+    files: document.documentElement.dataset.files, // the folder of the cases; "" if they are here
+    digest: document.documentElement.dataset.digest, // which its files repeat
     get: (key) => values.get(key) ?? null,
     set(key, value) {
       if (same(values.get(key) ?? null, value ?? null)) return;
