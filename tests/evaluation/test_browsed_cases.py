@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK
 from skimage.io import imsave
 
-from umamba.evaluation.browsed_cases import evaluated_cases
+from umamba.datasets.checks import Case
+from umamba.evaluation.browsed_cases import BrowsedCase, browse_cases, evaluated_cases
 from umamba.evaluation.folders import FolderRequest, evaluate_folders
 
 
@@ -34,3 +36,17 @@ def test_predictions_are_shown_with_their_dice(tmp_path: Path) -> None:
     assert header["masks"][0]["dice"] == {"one": pytest.approx(2 / 3), "any": pytest.approx(3 / 4)}
     stored = np.frombuffer(raw, np.uint8, prediction.size, start + header["arrays"][1][1])
     np.testing.assert_array_equal(stored.reshape(prediction.shape), prediction)
+
+
+def test_a_case_that_cannot_be_encoded_does_not_stop_the_others(tmp_path: Path) -> None:
+    for name, values in (("image", [[-1e308, 1e308]]), ("mask", [[0, 1]])):
+        file = str(tmp_path / f"{name}.nrrd")
+        SimpleITK.WriteImage(SimpleITK.GetImageFromArray(np.array(values)), file)
+    mask = tmp_path / "mask.nrrd"
+    cases = {
+        "extreme": BrowsedCase(Case("extreme", (tmp_path / "image.nrrd",), mask), ()),
+        "usual": BrowsedCase(Case("usual", (mask,), mask), ()),
+    }
+    extreme, usual = (gzip.decompress(data) for _, data in browse_cases(cases, {}).cases)
+    assert b"The case cannot be shown: channel 0 has values from -1e+308 to 1e+308" in extreme
+    assert b"problem" not in usual

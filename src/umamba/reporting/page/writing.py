@@ -6,10 +6,10 @@ import json
 import math
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from umamba.errors import UMambaError
 from umamba.reporting.charts import THEMES, Chart
@@ -25,7 +25,7 @@ LARGEST_FILE = 12_000_000  # bytes; what mail takes
 FILES_FOLDER = "_files"  # end of the name of the folder beside the page
 _PAGE_BEGIN = "<!DOCTYPE html>"
 _GENERATOR = '<meta name="generator" content="umamba">'
-DATA_BEGIN = '<script type="application/json" id="page-data">'
+_DATA_BEGIN = '<script type="application/json" id="page-data">'
 _HEAD_BYTES = 4096  # in which a page names its generator
 _OWN = re.compile(r"case_\d+\.js")
 
@@ -47,21 +47,26 @@ def write_page(page: Page, path: Path) -> None:
     folder = files_folder(path)
     with scratch_folder(parent=_existing(path.parent)) as scratch:
         files = _write_cases(page, scratch)
-        digest, body, end = _digest(files), _body(page), _after_cases()
-        n_bytes = sum(file.stat().st_size + len(_opening(n)) for n, file in enumerate(files))
-        n_bytes += len(_head(page).encode()) + len(body.encode()) + len(end.encode())
-        with_files = bool(files) and n_bytes > LARGEST_FILE
-        if with_files:
+        parts = _head(page), _body(page), _after_cases()
+        n_bytes = sum(len(part.encode()) for part in parts)
+        n_bytes += sum(file.stat().st_size + len(_opening(n)) for n, file in enumerate(files))
+        if files and n_bytes > LARGEST_FILE:
+            digest = _digest(files)
             _publish_cases(files, digest, folder)
-        with whole_file(path) as partial, partial.open("w", encoding="utf-8", newline="\n") as out:
-            out.write(_head(page, folder.name, digest) if with_files else _head(page))
-            out.write(body)
-            if not with_files:
-                for number, file in enumerate(files):
-                    _embed(file, number, out)
-            out.write(end)
-        if not with_files and folder.is_dir():
+            _write_parts(path, (_head(page, folder.name, digest), *parts[1:]))
+            return
+        _write_parts(path, parts, files)
+        if folder.is_dir():
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _write_parts(path: Path, parts: tuple[str, str, str], files: Sequence[Path] = ()) -> None:
+    head, body, end = parts
+    with whole_file(path) as partial, partial.open("w", encoding="utf-8", newline="\n") as out:
+        out.write(head + body)
+        for number, file in enumerate(files):
+            out.write(f"{_opening(number)}{file.read_text(encoding='ascii')}</script>\n")
+        out.write(end)
 
 
 def is_page(file: Path) -> bool:
@@ -135,10 +140,6 @@ def _opening(number: int) -> str:
     return f'<script type="application/octet-stream" id="case-{number}">'
 
 
-def _embed(file: Path, number: int, out: IO[str]) -> None:
-    out.write(f"{_opening(number)}{file.read_text(encoding='ascii')}</script>\n")
-
-
 def _head(page: Page, folder: str = "", digest: str = "") -> str:
     """Return the beginning of the page, which says where its cases are."""
     return f"""{_PAGE_BEGIN}
@@ -173,7 +174,7 @@ def _body(page: Page) -> str:
 </main>
 <footer>{credit}<p>Written by umamba. Works without a network: nothing is loaded from elsewhere.</p>
 </footer>
-{DATA_BEGIN}{_as_json(_data(page))}
+{_DATA_BEGIN}{_as_json(_data(page))}
 </script>
 """
 
