@@ -2,6 +2,8 @@
 
 import gzip
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,8 @@ from umamba.comparison.report import browsed_cases as module
 from umamba.comparison.report.browsed_cases import browsed_cases
 from umamba.comparison.results import read_results
 from umamba.nnunet.paths import Paths
+from umamba.reporting.page import writing
+from umamba.reporting.page.content import Page, Section
 
 
 def decoded(data: bytes) -> tuple[dict[str, Any], bytes]:
@@ -79,7 +83,38 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
     assert {mask["model"] for mask in header["masks"]} == set(MODELS) - {"nnunet"}
     assert gone["problem"] == "The case is not in the raw data set any more."
     (raw / "dataset.json").unlink()
-    browser = browsed_cases(results, paths)
+    browser = browsed_cases(results, paths, tmp_path / "no report.html")
     assert browser.index["cases"] == []
     assert browser.index["problem"].startswith("The images are missing: ")
+    assert str(tmp_path) not in browser.index["problem"]
     assert [*browser.cases] == []
+
+
+@pytest.mark.parametrize("largest", [1, 10**9], ids=["files", "embedded"])
+def test_pictures_of_an_earlier_page_outlive_their_files(
+    largest: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writing, "LARGEST_FILE", largest)
+    output, paths = write_comparison(tmp_path, n_cases=2)
+    results, page = read_results(output), output / "report.html"
+
+    def write() -> None:
+        section = Section("cases", "Cases", (browsed_cases(results, paths, page),))
+        writing.write_page(Page("Cases", "", (section,)), page)
+
+    write()
+    kept = dict(browsed_cases(results, paths).cases)
+    first = min(kept)
+    for training in results.trainings:
+        (Path(training.folder) / "validation" / f"{first}.png").unlink(missing_ok=True)
+    assert dict(browsed_cases(results, paths).cases) != kept
+    assert dict(browsed_cases(results, paths, page).cases) == kept
+    shutil.rmtree(paths.require("raw") / results.dataset.name)
+    write()
+    browser = browsed_cases(results, paths, page)
+    assert dict(browser.cases) == kept
+    assert browser.index["notes"] == [module._KEPT]
+    fewer = replace(results, cases=tuple(r for r in results.cases if r.model != "nnunet"))
+    assert all("problem" in decoded(data)[0] for _, data in browsed_cases(fewer, paths, page).cases)
+    page.write_text(page.read_text().replace('"cases"', '"none"'))
+    assert "problem" in browsed_cases(results, paths, page).index

@@ -2,7 +2,10 @@
 
 import math
 from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from umamba.comparison.report.gallery_views import label_values
 from umamba.comparison.results import Results
@@ -14,40 +17,81 @@ from umamba.evaluation.browsed_cases import BrowsedCase, BrowsedMask, browse_cas
 from umamba.images.file_names import split_ending
 from umamba.nnunet.paths import Paths
 from umamba.nnunet.raw_dataset import open_raw_dataset
+from umamba.reporting.page.case_data import read_header
 from umamba.reporting.page.content import CaseBrowser
+from umamba.reporting.page.reading import EarlierCases
 
 __all__ = ["browsed_cases"]
 
 _MOST_MASKS = 2_000  # in a page, above which only one training of each model is shown
+_KEPT = "The data set was not at hand: images and masks are those of the report before this one."
 _Dice = dict[tuple[Training, str], dict[str, float | None]]
 
 
-def browsed_cases(results: Results, paths: Paths) -> CaseBrowser:
+def browsed_cases(results: Results, paths: Paths, earlier: Path | None = None) -> CaseBrowser:
     """Return the validation cases of a comparison, each with the trainings that predicted it.
 
     Args:
         results: Results of the comparison.
         paths: nnU-Net's folders; images and references come from the raw data set.
+        earlier: A page that was written before, whose data are kept of cases of which images or
+            segmentations are gone.
 
     Returns:
         The cases. If the data set is missing, there is only the reason, for the list of cases.
     """
+    before = EarlierCases(earlier) if earlier is not None else None
+    shown, notes = _shown_trainings(results)
     try:
         raw = open_raw_dataset(paths.require("raw") / results.dataset.name)
-    except UMambaError as error:
-        return CaseBrowser({"cases": [], "problem": f"The images are missing: {error}."})
-    shown, notes = _shown_trainings(results)
-    files = {case.case_id: case for case in raw.cases}
+        found, channels = raw.cases, raw.channels
+    except UMambaError:
+        if not before:
+            return CaseBrowser({"cases": [], "problem": _missing(results)})
+        found, channels = (), ()
+        notes += (_KEPT,)
+    files = {case.case_id: case for case in found}
     dice = _dice(results)
     cases = {name: _browsed(name, files.get(name), shown[name], dice) for name in sorted(shown)}
-    return browse_cases(
+    browser = browse_cases(
         cases,
         label_values(results.dataset.labels),
         unit=results.dataset.spacing_unit,
         ignore=results.settings.evaluation.ignore,
-        channels=raw.channels,
+        channels=channels,
         notes=notes,
     )
+    return replace(browser, cases=_completed(browser.cases, shown, before)) if before else browser
+
+
+def _missing(results: Results) -> str:
+    return (
+        f"The images are missing: {results.dataset.name} was not in nnU-Net's folder of raw data "
+        "when this page was written."
+    )
+
+
+def _completed(
+    cases: Iterable[tuple[str, bytes]],
+    shown: Mapping[str, list[TrainingRow]],
+    before: EarlierCases,
+) -> Iterator[tuple[str, bytes]]:
+    """Yield the cases, with the data of an earlier page where they show more of the same."""
+    for name, data in cases:
+        kept = before.get(name)
+        wanted = {(row.model, row.seed) for row in shown[name]}
+        if kept and _parts(read_header(data)) < _parts(kept[0]) and _masks(kept[0]) <= wanted:
+            yield name, kept[1]
+        else:
+            yield name, data
+
+
+def _masks(header: Mapping[str, Any]) -> set[tuple[str, int | None]]:
+    return {(mask["model"], mask["seed"]) for mask in header.get("masks", ())}
+
+
+def _parts(header: Mapping[str, Any]) -> int:
+    return len(header.get("channels", ())) + len(header.get("masks", ()))
 
 
 def _browsed(

@@ -44,6 +44,6 @@ def write_report(output: Path, paths: Paths, results: Results | None = None) -> 
         msg = f"cannot draw into {output}: {error}; make room, or make the folder writable"
         raise UMambaError(msg) from None
     write_whole(output / "summary.md", summarize(results, manifest, charts, gallery))
-    browser = browsed_cases(results, paths)
-    page = comparison_page(results, manifest, [*charts.values()], browser)
-    write_page(page, output / "report.html")
+    file = output / "report.html"
+    browser = browsed_cases(results, paths, file)
+    write_page(comparison_page(results, manifest, [*charts.values()], browser), file)

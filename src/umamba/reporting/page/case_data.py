@@ -5,6 +5,7 @@ at a multiple of 8 bytes. Numbers are little-endian.
 """
 
 import gzip
+import io
 import json
 import math
 import struct
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["CaseData", "Channel", "Mask", "encode_case", "encode_problem"]
+__all__ = ["CaseData", "Channel", "Mask", "encode_case", "encode_problem", "read_header"]
 
 Array = npt.NDArray[Any]
 
@@ -126,6 +127,19 @@ def encode_problem(problem: str) -> bytes:
         problem: The reason.
     """
     return _packed({"problem": problem}, [])
+
+
+def read_header(data: bytes) -> dict[str, Any]:
+    """Return what describes an encoded case, without its images.
+
+    Args:
+        data: What `encode_case` or `encode_problem` returned; anything else raises `OSError`,
+            `ValueError`, `EOFError`, `struct.error` or `zlib.error`.
+    """
+    with gzip.open(io.BytesIO(data)) as stream:
+        (length,) = struct.unpack("<I", stream.read(4))
+        header: dict[str, Any] = json.loads(stream.read(length))
+    return header
 
 
 def _packed(header: Mapping[str, Any], arrays: Sequence[Array]) -> bytes:

@@ -19,13 +19,21 @@ from umamba.reporting.page.markup import escaped, section_html
 from umamba.system.atomic_files import whole_file
 from umamba.system.publishing import publication, scratch_folder
 
-__all__ = ["FILES_FOLDER", "LARGEST_FILE", "check_files", "files_folder", "is_page", "write_page"]
+__all__ = [
+    "DATA_BEGIN",
+    "FILES_FOLDER",
+    "LARGEST_FILE",
+    "check_files",
+    "files_folder",
+    "is_page",
+    "write_page",
+]
 
 LARGEST_FILE = 12_000_000  # bytes; what mail takes
 FILES_FOLDER = "_files"  # end of the name of the folder beside the page
 _PAGE_BEGIN = "<!DOCTYPE html>"
 _GENERATOR = '<meta name="generator" content="umamba">'
-_DATA_BEGIN = '<script type="application/json" id="page-data">'
+DATA_BEGIN = '<script type="application/json" id="page-data">'
 _HEAD_BYTES = 4096  # in which a page names its generator
 _OWN = re.compile(r"case_\d+\.js")
 
@@ -174,7 +182,7 @@ def _body(page: Page) -> str:
 </main>
 <footer>{credit}<p>Written by umamba. Works without a network: nothing is loaded from elsewhere.</p>
 </footer>
-{_DATA_BEGIN}{_as_json(_data(page))}
+{DATA_BEGIN}{_as_json(_data(page))}
 </script>
 """
 
