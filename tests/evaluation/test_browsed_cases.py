@@ -46,7 +46,11 @@ def test_a_case_that_cannot_be_encoded_does_not_stop_the_others(tmp_path: Path) 
     cases = {
         "extreme": BrowsedCase(Case("extreme", (tmp_path / "image.nrrd",), mask), ()),
         "usual": BrowsedCase(Case("usual", (mask,), mask), ()),
+        "broken": BrowsedCase(Case("broken", (mask,), tmp_path / "broken.nrrd"), ()),
     }
-    extreme, usual = (gzip.decompress(data) for _, data in browse_cases(cases, {}).cases)
+    (tmp_path / "broken.nrrd").write_bytes(b"NRRD0004\n")
+    extreme, usual, broken = (gzip.decompress(data) for _, data in browse_cases(cases, {}).cases)
     assert b"The case cannot be shown: channel 0 has values from -1e+308 to 1e+308" in extreme
     assert b"problem" not in usual
+    assert b"broken.nrrd" in broken
+    assert str(tmp_path).encode() not in broken  # pages are sent to others

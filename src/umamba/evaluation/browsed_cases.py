@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from umamba.datasets.checks import Case
+from umamba.datasets.checks import Case, short
 from umamba.evaluation.case_images import AXIS_LETTERS, CaseVolumes, read_volumes
 from umamba.evaluation.cases import CaseEvaluation
 from umamba.evaluation.folders import FolderEvaluation
@@ -138,7 +138,7 @@ def _encode(
     try:
         found = read_volumes(browsed.case, files, most_bytes)
     except UnreadableFileError as error:
-        return encode_problem(f"{error}.")
+        return encode_problem(_names_only(f"{error}.", browsed))
     masks = [
         Mask(mask.model, found.predictions[number], mask.seed, mask.dice)
         for number, mask in zip(files, browsed.masks, strict=True)
@@ -157,6 +157,17 @@ def _encode(
         return encode_case(data)
     except (ArithmeticError, MemoryError, ValueError) as error:  # not worth losing the page
         return encode_problem(f"The case cannot be shown: {error}.")
+
+
+def _names_only(text: str, browsed: BrowsedCase) -> str:
+    """Return text in which files are without their whole paths, as pages are sent to others."""
+    case = browsed.case
+    paths = [mask.path for mask in browsed.masks]
+    if case is not None:
+        paths += [*case.images, *([case.mask] if case.mask is not None else ())]
+    for path in paths:
+        text = text.replace(str(path), short(path))
+    return text
 
 
 def _channels(found: CaseVolumes, names: tuple[str, ...]) -> list[Channel]:
@@ -178,7 +189,7 @@ def _channels(found: CaseVolumes, names: tuple[str, ...]) -> list[Channel]:
 
 def _notes(found: CaseVolumes, browsed: BrowsedCase) -> Iterator[str]:
     if found.problem:
-        yield f"The image cannot be shown: {found.problem}."
+        yield _names_only(f"The image cannot be shown: {found.problem}.", browsed)
     missing = [m.model for i, m in enumerate(browsed.masks) if str(i) not in found.predictions]
     if missing:
         yield f"There is no segmentation file of {listed(dict.fromkeys(missing))}."

@@ -118,7 +118,8 @@ def _models(results: Results, scores: ScoreCube, take: _Take) -> tuple[Block, ..
 
 
 def _external(results: Results) -> tuple[Block, ...]:
-    said = (external.external_verdicts(results), external.external_notes(results))
+    remarks = external.external_notes(results, whole_paths=False)  # pages are sent to others
+    said = (external.external_verdicts(results), remarks)
     return (*external.external_tables(results), *(Note(items=tuple(items)) for items in said))
 
 

@@ -1,6 +1,7 @@
 """The external test in a summary: verdicts and ranks beside those of cross-validation."""
 
 from collections.abc import Collection, Mapping
+from pathlib import Path
 
 from umamba.comparison.external_records import ExternalTest
 from umamba.comparison.records import MetricStatistics, ModelComparison, ModelRank
@@ -140,12 +141,20 @@ def _all_of(common: Collection[str], *sides: Mapping[str, ModelRank]) -> str:
     return "the models" if all(len(side) == len(common) for side in sides) else ", ".join(common)
 
 
-def external_notes(results: Results) -> list[str]:
-    """Return sentences on the test set, and on what is wrong with it."""
+def external_notes(results: Results, *, whole_paths: bool = True) -> list[str]:
+    """Return sentences on the test set, and on what is wrong with it.
+
+    Args:
+        results: Results of the comparison.
+        whole_paths: Whether folders are named by their whole path, not by their name alone.
+    """
     test = results.test
     if test is None:
         return []
-    notes = [f"{test.n_cases} cases from {test.images}, masks from {test.labels}."]
+    images, labels = (
+        path if whole_paths else Path(path).name for path in (test.images, test.labels)
+    )
+    notes = [f"{test.n_cases} cases from {images}, masks from {labels}."]
     if test.in_training is None:
         notes.append("Whether models were trained on some of these images was not checked.")
     elif test.in_training:
