@@ -227,7 +227,7 @@ def test_recomputed_blocks_give_the_same_numbers() -> None:
         ({"activation_checkpointing": "all"}, "'all' does not exist"),
         (
             {"activation_checkpointing": "blocks", "norm_op": nn.BatchNorm2d},
-            "would update the statistics of BatchNorm twice",
+            "would update the running statistics of BatchNorm",
         ),
         ({"features_per_stage": [4, 6]}, "features_per_stage needs 3 positive numbers"),
     ],

@@ -1,10 +1,12 @@
 """Activation checkpointing: blocks whose activations are computed again in the backward."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
 from torch.utils.checkpoint import checkpoint
 
 from umamba.errors import PlansError, unknown_name
@@ -12,6 +14,7 @@ from umamba.layers.recomputation import keep, not_recomputing
 
 __all__ = ["ACTIVATION_CHECKPOINTING", "apply_blocks", "check_activation_checkpointing"]
 
+_RANDOM = (nn.RReLU, _DropoutNd)
 ACTIVATION_CHECKPOINTING = ("none", "norms", "mamba", "blocks")
 
 
@@ -19,6 +22,8 @@ def check_activation_checkpointing(
     value: str,
     network: nn.Module,
     norm_op: type[nn.Module] | None = None,
+    norm_op_kwargs: Mapping[str, Any] | None = None,
+    nonlin: type[nn.Module] | None = None,
     choices: Sequence[str] = ("none", "norms", "blocks"),
 ) -> None:
     """Check the setting of activation checkpointing in a plan.
@@ -27,6 +32,8 @@ def check_activation_checkpointing(
         value: The setting.
         network: The network whose keyword it is.
         norm_op: Its normalisation; `None` stands for one without running statistics.
+        norm_op_kwargs: Keywords of the normalisation.
+        nonlin: Its nonlinearity; `None` stands for one without randomness.
         choices: The settings that the network has.
 
     Raises:
@@ -40,10 +47,20 @@ def check_activation_checkpointing(
             f"{' or '.join(choices)}"
         )
         raise PlansError(msg)
-    if value in ("norms", "blocks") and norm_op is not None and issubclass(norm_op, _BatchNorm):
+    if value not in ("norms", "blocks"):
+        return
+    keeps_statistics = bool((norm_op_kwargs or {}).get("track_running_stats"))
+    if norm_op is not None and (issubclass(norm_op, _BatchNorm) or keeps_statistics):
         msg = (
-            f"activation_checkpointing {value!r} would update the statistics of BatchNorm twice a "
-            "step; give another norm_op, as nnU-Net's plans do, or leave checkpointing out"
+            f"activation_checkpointing {value!r} would update the running statistics of "
+            f"{norm_op.__name__} twice a step; give another norm_op, as nnU-Net's plans do, or "
+            "leave checkpointing out"
+        )
+        raise PlansError(msg)
+    if value == "norms" and nonlin is not None and issubclass(nonlin, _RANDOM):
+        msg = (
+            f"activation_checkpointing 'norms' would draw other random numbers for "
+            f"{nonlin.__name__} in the backward; choose none or blocks"
         )
         raise PlansError(msg)
 

@@ -25,6 +25,30 @@ _Function = Callable[..., Tensor]
 _state = local()
 
 
+class _Raw:
+    """A tensor that autograd keeps as it is, and that nothing may change until the backward."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor, self.version = tensor, tensor._version
+
+    def compute(self) -> Tensor:
+        """Return the tensor.
+
+        Raises:
+            RuntimeError: If it was changed, as torch has it without recomputation.
+        """
+        if self.tensor._version != self.version:
+            msg = (
+                f"a tensor of shape {list(self.tensor.shape)} that the backward needs was changed "
+                "in place after the forward (an image, a weight or a feature map); change it after "
+                "the backward, or use activation_checkpointing none"
+            )
+            raise RuntimeError(msg)
+        return self.tensor
+
+    unpack = compute
+
+
 @dataclass(eq=False)
 class _Recipe:
     """A result that can be computed again.
@@ -39,7 +63,7 @@ class _Recipe:
     """
 
     function: _Function
-    inputs: tuple["Tensor | _Kept", ...]
+    inputs: tuple["_Raw | _Kept", ...]
     autocast: Callable[[], AbstractContextManager[Any]]
     shared: bool
     users: int = 0
@@ -49,7 +73,7 @@ class _Recipe:
         """Return the result; what only leads to it is not kept."""
         if self.result is not None:
             return self.result
-        inputs = [kept.compute() if isinstance(kept, _Kept) else kept for kept in self.inputs]
+        inputs = [kept.compute() for kept in self.inputs]
         with torch.no_grad(), self.autocast():
             return self.function(*inputs)
 
@@ -86,7 +110,10 @@ class _Kept:
 class _Pending:
     """What autograd keeps of a tensor until it is known whether that can be computed again."""
 
-    kept: Tensor | _Kept
+    kept: _Raw | _Kept
+
+    def unpack(self) -> Tensor:
+        return self.kept.unpack()
 
 
 @dataclass
@@ -99,13 +126,13 @@ class _Recomputation:
 
     recipes: dict[int, tuple[StorageWeakRef, int, _Recipe]] = field(default_factory=dict)
 
-    def keep(self, tensor: Tensor) -> Tensor | _Kept:
+    def keep(self, tensor: Tensor) -> _Raw | _Kept:
         """Return what to keep of a tensor."""
         storage = tensor.untyped_storage()
         _, version, recipe = self.recipes.get(storage._cdata, (None, None, None))
         if recipe is not None and version == tensor._version:
             return _Kept(recipe, tensor)
-        return _told_of(tensor)
+        return _Raw(_told_of(tensor))
 
     def restore(self, tensor: Tensor) -> None:
         """Keep a result after all."""
@@ -123,15 +150,18 @@ class _Recomputation:
                 tensor.is_leaf and tensor.requires_grad
             ):
                 return _Pending(self.keep(tensor))
-            pending = _Pending(tensor)
+            pending = _Pending(_Raw(tensor))
             made.append((pending, tensor))
             return pending
 
         kept = tuple(self.keep(tensor) for tensor in inputs)
         recipe = _Recipe(function, kept, _autocast_now(inputs[0].device.type), shared)
-        with torch.autograd.graph.saved_tensors_hooks(pack, _unpack_pending):
+        with torch.autograd.graph.saved_tensors_hooks(pack, _Pending.unpack):
             result = function(*inputs)
         storage = result.untyped_storage()
+        if storage._cdata in given:  # its input, changed in place: nothing to compute it from
+            made.clear()
+            return result
         weak = StorageWeakRef(storage)  # type: ignore[no-untyped-call]
         self.recipes[storage._cdata] = weak, result._version, recipe
         for pending, tensor in made:
@@ -149,12 +179,8 @@ def _told_of(tensor: Tensor) -> Tensor:
     return tensor
 
 
-def _unpack(kept: Tensor | _Kept) -> Tensor:
-    return kept.unpack() if isinstance(kept, _Kept) else kept
-
-
-def _unpack_pending(pending: _Pending) -> Tensor:
-    return _unpack(pending.kept)
+def _unpack(kept: _Raw | _Kept) -> Tensor:
+    return kept.unpack()
 
 
 def derive(function: _Function, *inputs: Tensor, shared: bool = True) -> Tensor:
@@ -241,8 +267,8 @@ def observed_saving(observe: Callable[[Tensor], object]) -> Iterator[None]:
 
 
 def _autocast_now(device: str) -> Callable[[], AbstractContextManager[Any]]:
-    """Return what makes the present autocast again."""
-    if device == "meta" or not torch.is_autocast_enabled(device):
+    """Return what makes the present autocast again, on or off, wherever the backward runs."""
+    if device == "meta":
         return nullcontext
-    dtype = torch.get_autocast_dtype(device)
-    return lambda: torch.autocast(device, dtype)
+    enabled, dtype = torch.is_autocast_enabled(device), torch.get_autocast_dtype(device)
+    return lambda: torch.autocast(device, dtype, enabled=enabled)

@@ -112,7 +112,9 @@ class PlainUNet(PlannedNetwork):
         super().__init__()
         check_counts(input_channels=input_channels, num_classes=num_classes)
         check_module_classes(norm_op=norm_op, dropout_op=dropout_op, nonlin=nonlin)
-        check_activation_checkpointing(activation_checkpointing, self, norm_op)
+        check_activation_checkpointing(
+            activation_checkpointing, self, norm_op, norm_op_kwargs, nonlin
+        )
         self.topology = Topology.from_plan(
             n_stages=n_stages,
             features_per_stage=features_per_stage,

@@ -95,8 +95,14 @@ class _UMamba(PlannedNetwork):
         _check_mixer(variant, mixer, scan, backend, activation_checkpointing)
         check_counts(input_channels=input_channels, num_classes=num_classes)
         check_module_classes(norm_op=norm_op, dropout_op=dropout_op, nonlin=nonlin)
-        choices = ACTIVATION_CHECKPOINTING
-        check_activation_checkpointing(activation_checkpointing, self, norm_op, choices)
+        check_activation_checkpointing(
+            activation_checkpointing,
+            self,
+            norm_op,
+            norm_op_kwargs,
+            nonlin,
+            ACTIVATION_CHECKPOINTING,
+        )
         topology = Topology.from_plan(
             n_stages=n_stages,
             features_per_stage=features_per_stage,

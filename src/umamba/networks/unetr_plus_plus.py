@@ -121,7 +121,9 @@ class UMambaUNETRPlusPlus(PlannedNetwork):
         _check_rates(attention_dropout=attention_dropout, channel_dropout=channel_dropout)
         check_module_classes(norm_op=norm_op, dropout_op=dropout_op, nonlin=nonlin)
         norms = nn.BatchNorm1d if norm_op is None else norm_op  # see PairedParts
-        check_activation_checkpointing(activation_checkpointing, self, norms)
+        check_activation_checkpointing(
+            activation_checkpointing, self, norms, norm_op_kwargs, nonlin
+        )
         self.topology = topology = Topology.from_plan(
             n_stages=n_stages,
             features_per_stage=features_per_stage,

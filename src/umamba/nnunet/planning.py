@@ -1,11 +1,14 @@
 """Derive and write plans for one of our networks, planning the data set first if need be."""
 
+import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from umamba import registry
+from umamba.errors import UMambaError
 from umamba.nnunet.plans.attention_cost import check_attention
 from umamba.nnunet.plans.derivation import PlanOptions, Plans, derive_plans, resolve
 from umamba.nnunet.plans.files import keep_existing, keep_others, write_plans
@@ -17,6 +20,7 @@ from umamba.nnunet.requests import PlanRequest
 from umamba.nnunet.training.folds import pick_device
 from umamba.nnunet.training.pace import describe_days, estimate_seconds, remedy, with_validation
 from umamba.nnunet.trust import check_plans, read_trusted_plans
+from umamba.options import as_arguments
 from umamba.patches import describe_small_map
 from umamba.profiling import profile_network
 from umamba.system.json_files import load_json
@@ -43,6 +47,9 @@ def plan(request: PlanRequest) -> WrittenPlans:
     Raises:
         UMambaError: If the request cannot be met, or other plans of that name exist.
     """
+    if request.gpu_memory is not None and (request.patch_size or request.batch_size):
+        msg = "--gpu-memory chooses patch and batch; leave --patch-size and --batch-size out"
+        raise UMambaError(msg)
     architecture = registry.with_keywords(
         registry.find_architecture(request.model),
         variant=request.variant,
@@ -54,8 +61,7 @@ def plan(request: PlanRequest) -> WrittenPlans:
     folder = paths.require("preprocessed") / dataset
     dataset_json, source, plans = _derive(request, architecture, dataset, folder)
     half = request.gpu_memory is not None or pick_device(None) == "cuda"
-    command = _command(request, dataset, architecture)
-    memory = compare_memory(source, plans, dataset_json, command, half=half)
+    memory = compare_memory(source, plans, dataset_json, _command(request), half=half)
     names = _options(request).configurations or tuple(memory)
     warnings = check_attention(plans, dataset_json, memory, names)
     for warning in [*warnings, *_small_maps(plans, architecture, names)]:
@@ -67,11 +73,19 @@ def plan(request: PlanRequest) -> WrittenPlans:
     return WrittenPlans(dataset, architecture.name, path, plans, memory)
 
 
-def _command(request: PlanRequest, dataset: str, architecture: registry.Architecture) -> str:
-    """Return the command that derives such plans, without patch and batch."""
-    source = "" if request.source is None else f" --from {request.source}"
-    name = "" if request.plans_name is None else f" --plans-name {request.plans_name}"
-    return f"umamba plan {int(dataset[7:10])} --model {architecture.name}{source}{name}"
+def _command(request: PlanRequest) -> str:
+    """Return the command that derives such plans, without what advice may change."""
+    if request.gpu_memory is not None:
+        return ""  # patch and batch are chosen already
+    kept = replace(
+        request,
+        patch_size=None,
+        batch_size=None,
+        activation_checkpointing=None,
+        configurations=None,
+        overwrite=False,
+    )
+    return f"umamba plan {shlex.join(as_arguments(kept))}"
 
 
 def preferred_configuration(names: Sequence[str]) -> str:
@@ -91,6 +105,7 @@ def _derive(
     dataset_json = load_json(folder / "dataset.json")
     plans = source
     if request.gpu_memory is not None:
+        derive_plans(source, architecture, options, dataset_json)  # checks the options
         gib = gpu_memory(request.gpu_memory)
         fitted = fit_to_memory(source, architecture, options, dataset_json, gib)
         plans = derive_plans(fitted, architecture, options, dataset_json)

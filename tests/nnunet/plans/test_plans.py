@@ -376,6 +376,15 @@ def test_memory_is_compared_and_advice_fits() -> None:
     )
     assert not compared(source, smaller)["2d"].advice
     assert f"more than its source: {options[1]} needs no more" in memory_table(memory)
+    # What the plans have besides is repeated.
+    given = derive(source, "umamba_enc", activation_checkpointing="blocks", batch_size=60)
+    found = re.search(
+        r" --activation-checkpointing blocks --batch-size (\d+) ",
+        compared(source, given)["2d"].advice,
+    )
+    assert found is not None
+    changes = {"activation_checkpointing": "blocks", "batch_size": int(found[1])}
+    assert not compared(source, derive(source, "umamba_enc", **changes))["2d"].advice
     wide = compared(source, derive(source, features=(2000,)))
     assert "fewer channels (--features, such as half of each)" in wide["2d"].advice
     small = compared(source, derive(source, features=(2,)))
@@ -436,6 +445,9 @@ def test_a_larger_gpu_gets_a_larger_patch_and_what_cannot_fit_is_refused(
     assert voxels[0] < voxels[1]
     with pytest.raises(PlansError, match=r"does not fit: even patch_size .* use fewer channels"):
         fit_to_memory(source, architecture, only, dataset_json, 0.6001)
+    cascade = PlanOptions(plans_name="other", configurations=("3d_cascade_fullres",))
+    with pytest.raises(PlansError, match="3d_cascade_fullres has no patch of its own"):
+        fit_to_memory(source, architecture, cascade, dataset_json, 8.0)
     with pytest.raises(UMambaError, match="there is no GPU here; give the memory"):
         gpu_memory("auto")
 

@@ -28,6 +28,7 @@ OLD_KEYS = (
     "conv_kernel_sizes",
     "unet_max_num_features",
 )
+_MOST_FEATURES = {2: 512, 3: 320}  # of nnU-Net's planner, by the number of axes
 _SOURCES = ("PlainConvUNet", "ResidualEncoderUNet")
 _IMPORTED = ("conv_op", "norm_op", "dropout_op", "nonlin")
 
@@ -96,8 +97,8 @@ def planned_architecture(
         kernels: Kernel size per stage and axis.
 
     Returns:
-        Its `architecture`; channels double from stage to stage up to the most that they had, and
-        further stages have as many blocks as the last.
+        Its `architecture`; channels double from stage to stage up to the most that they had, or
+        that nnU-Net gives, and further stages have as many blocks as the last.
 
     Raises:
         PlansError: If the configuration has no network.
@@ -105,11 +106,13 @@ def planned_architecture(
     architecture = deepcopy(resolved.get("architecture") or _from_old_format(name, resolved))
     keywords = architecture["arch_kwargs"]
     n_stages, features = len(strides), keywords["features_per_stage"]
+    is_capped = len(features) > 1 and features[-1] == features[-2]
+    most = max(features) if is_capped else max(*features, _MOST_FEATURES[len(strides[0])])
     keywords |= {
         "n_stages": n_stages,
         "strides": [[int(s) for s in stride] for stride in strides],
         "kernel_sizes": [[int(k) for k in kernel] for kernel in kernels],
-        "features_per_stage": [min(features[0] * 2**i, max(features)) for i in range(n_stages)],
+        "features_per_stage": [min(features[0] * 2**i, most) for i in range(n_stages)],
     }
     for key, count in (("n_conv_per_stage", n_stages), ("n_conv_per_stage_decoder", n_stages - 1)):
         blocks = "n_blocks_per_stage" if key not in keywords else key

@@ -76,10 +76,20 @@ def fit_to_memory(
     """
     fitted = deepcopy(source)
     limit = _USABLE * (gib * _GIB - _CONTEXT)
-    for name in options.configurations or source["configurations"]:
-        if "patch_size" in source["configurations"][name]:
-            search = _Search(fitted, name, architecture, options, dataset_json, limit)
-            search.run()
+    configurations = source["configurations"]
+    own = [
+        name
+        for name in options.configurations or configurations
+        if len(configurations[name].get("patch_size", ())) in architecture.dims
+    ]
+    if not own:
+        msg = (
+            f"{', '.join(options.configurations or configurations)} has no patch of its own that "
+            f"{architecture.name} can have; name the configuration that has it"
+        )
+        raise PlansError(msg)
+    for name in own:
+        _Search(fitted, name, architecture, options, dataset_json, limit).run()
     return fitted
 
 
@@ -170,12 +180,16 @@ class _Search:
 
     def _largest_batch(self) -> int:
         """Return the largest batch that fits, and shows little enough of the data set."""
-        whole = self.plans["configurations"].get("3d_fullres", self.resolved)
-        voxels = math.prod(whole["median_image_size_in_voxels"]) * self.dataset_json["numTraining"]
-        most = round(voxels * _MOST_OF_DATASET / math.prod(self._patch))
+        configurations = self.plans["configurations"]
+        whole = self.resolved if len(self._patch) == 3 else configurations.get("3d_fullres")
+        whole = whole or self.resolved
         two, three = self._memory(2), self._memory(3)
         fitting = 2 + int((self.limit - two) / max(1, three - two))
-        return int(max(_LEAST_BATCH, min(most, fitting)))
+        n_cases = self.dataset_json.get("numTraining")
+        if n_cases is not None:
+            voxels = math.prod(whole["median_image_size_in_voxels"]) * n_cases
+            fitting = min(fitting, round(voxels * _MOST_OF_DATASET / math.prod(self._patch)))
+        return int(max(_LEAST_BATCH, fitting))
 
 
 def _topology(spacing: Sequence[float], patch: Sequence[int]) -> tuple[Any, ...]:

@@ -1,8 +1,7 @@
 """The memory that derived plans need, compared with the plans they come from."""
 
 import json
-import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -18,6 +17,7 @@ __all__ = ["MemoryComparison", "compare_memory", "memory_table", "planned_memory
 
 _GIB = 2**30
 _SETTINGS = ("norms", "blocks")  # the cheaper first
+_LEAST_BATCH = 2
 _NEGLIGIBLE = 1.05  # times the source's memory; the estimate is not more accurate
 
 
@@ -85,7 +85,8 @@ def compare_memory(
         source: The plans that were derived from.
         derived: The derived plans.
         dataset_json: The data set's `dataset.json`.
-        command: The command that derives such plans, for advice.
+        command: The command that derives such plans, without patch, batch and activation
+            checkpointing, for advice; "" for none.
         half: Whether training is in mixed precision, as on a GPU.
 
     Returns:
@@ -112,8 +113,8 @@ def _compare(
     memory_after = trial.memory()
     limit = memory_before.total_bytes
     advice = ""
-    if memory_after.total_bytes > _NEGLIGIBLE * limit:
-        found = _advice(trial, limit)
+    if command and memory_after.total_bytes > _NEGLIGIBLE * limit:
+        found = _advice(trial, limit, before)
         advice = found and f"{command} --configurations {name}{found} --overwrite needs no more"
         advice = advice or (
             "even the smallest batch and patch need more; use fewer channels (--features, such as "
@@ -140,54 +141,69 @@ class _Trial:
         self.plans, self.name, self.dataset_json, self.half = plans, name, dataset_json, half
         self.resolved = resolve(plans, name)
 
-    def memory(self, **keywords: str) -> TrainingMemory:
-        """Estimate the memory of a step of the network with other keywords.
+    def memory(
+        self,
+        setting: str | None = None,
+        batch: int | None = None,
+        patch: Sequence[int] | None = None,
+    ) -> TrainingMemory:
+        """Estimate the memory of a step with another setting of checkpointing, batch or patch.
 
         Raises:
-            PlansError: If the network does not have them.
+            PlansError: If the network does not have the setting.
         """
         changed = deepcopy(self.resolved)
         changed.pop("inherits_from", None)  # it has all that it inherits
-        changed["architecture"]["arch_kwargs"] |= keywords
+        keywords = changed["architecture"]["arch_kwargs"]
+        if setting is not None:
+            keywords["activation_checkpointing"] = setting
+        if batch is not None:
+            changed["batch_size"] = batch
+        if patch is not None:
+            changed["patch_size"] = list(patch)
+            if "input_size" in keywords:
+                keywords["input_size"] = list(patch)
         plans = self.plans | {"configurations": {self.name: changed}}
         return planned_memory(plans, self.dataset_json, self.name, half=self.half)
 
 
-def _advice(trial: _Trial, limit: int) -> str:
+def _advice(trial: _Trial, limit: int, source: Mapping[str, Any]) -> str:
     """Return the options that bring the memory down to the limit, the cheapest first; "" if none.
 
     Activations are computed again before the batch shrinks, to two at least; then the longest axis
-    of the patch does, by its total stride. Activations grow with batch and voxels.
+    of the patch does, by its total stride. Activations grow with batch and voxels. Options that
+    the plans need besides, as they differ from their source, are repeated.
     """
-    configuration, memory, options = trial.resolved, trial.memory(), ""
+    configuration, memory = trial.resolved, trial.memory()
+    keywords = configuration["architecture"]["arch_kwargs"]
+    chosen = keywords.get("activation_checkpointing")
     for setting in _SETTINGS:
+        if memory.total_bytes <= limit:
+            break
         try:
-            cheaper = trial.memory(activation_checkpointing=setting)
+            cheaper = trial.memory(setting)
         except PlansError:  # as of networks that are not ours
             continue
         if cheaper.total_bytes < memory.total_bytes:
-            memory, options = cheaper, f" --activation-checkpointing {setting}"
-        if memory.total_bytes <= limit:
-            return options
-    total = total_stride(configuration["architecture"]["arch_kwargs"]["strides"])
-    batch = full_batch = configuration["batch_size"]
-    patch = list(configuration["patch_size"])
-    voxels = math.prod(patch)
-
-    def fits() -> bool:
-        share = batch / full_batch * math.prod(patch) / voxels
-        return bool(memory.total_bytes - memory.peak_bytes * (1 - share) <= limit)
-
-    while batch > 2 and not fits():
-        batch -= 1
-    while not fits():
+            memory, chosen = cheaper, setting
+    total = total_stride(keywords["strides"])
+    batch, patch = configuration["batch_size"], list(configuration["patch_size"])
+    per_patch = memory.peak_bytes / batch
+    while batch > _LEAST_BATCH and memory.total_bytes > limit:
+        # At least one less, and no more than what is surely too much.
+        surplus = int((memory.total_bytes - limit) / (2 * per_patch))
+        batch = max(_LEAST_BATCH, batch - max(1, surplus))
+        memory = trial.memory(chosen, batch)
+    while memory.total_bytes > limit:
         shrinkable = [i for i, size in enumerate(patch) if size > 2 * total[i]]
         if not shrinkable:
             return ""
         longest = max(shrinkable, key=lambda i: patch[i])
         patch[longest] -= total[longest]
-    options += "" if batch == full_batch else f" --batch-size {batch}"
-    if patch != list(configuration["patch_size"]):
+        memory = trial.memory(chosen, batch, patch)
+    options = f" --activation-checkpointing {chosen}" if chosen else ""
+    options += "" if batch == source["batch_size"] else f" --batch-size {batch}"
+    if patch != list(source["patch_size"]):
         options += f" --patch-size {' '.join(map(str, patch))}"
     return options
 
