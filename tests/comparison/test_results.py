@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from small_results import finished, results_of, scored
-from umamba.comparison.report.summary_notes import settings_texts
+from umamba.comparison.report.summary_notes import limits_texts, settings_texts
 from umamba.comparison.report.writing import write_report
 from umamba.comparison.results import Results, read_results, save_results, to_plain
 from umamba.comparison.rows import Training
@@ -176,6 +176,10 @@ def test_recipes_are_nnunets_in_older_files_and_named_where_they_differ() -> Non
     results = read_results(LAST)
     assert {model.recipe for model in results.models} == {"nnunet"}
     assert "Recipe" not in settings_texts(results, {})
+    one_recipe = "All models were trained with one recipe, nnU-Net's"
+    assert any(text.startswith(one_recipe) for text in limits_texts(results))
     models = (results.models[0], *(replace(model, recipe="adamw") for model in results.models[1:]))
-    named = settings_texts(replace(results, models=models), {})["Recipe"]
+    mixed = replace(results, models=models)
+    named = settings_texts(mixed, {})["Recipe"]
+    assert not any(text.startswith(one_recipe) for text in limits_texts(mixed))
     assert named == "nnunet for nnunet; adamw for umamba_bot, umamba_bot_nomamba"

@@ -193,7 +193,9 @@ def limits_texts(results: Results) -> list[str]:
         "learning curves are descriptive, and were not corrected for one another.",
         "All models were trained with one recipe, nnU-Net's (SGD from a learning rate of 0.01, its "
         "loss and augmentation); networks that were published with another, such as transformers "
-        "with AdamW, may do better with their own.",
+        "with AdamW, may do better with their own."
+        if all(model.recipe == "nnunet" for model in results.models)
+        else "",
         f"Trainings of {', '.join(unsure)} were not repeated: their intervals hold for these "
         "trained networks, not for the models."
         if unsure
