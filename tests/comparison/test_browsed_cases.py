@@ -59,7 +59,7 @@ def test_of_many_trainings_the_first_seed_is_shown_and_it_is_said(
     flat: tuple[Path, Paths], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output, paths = flat
-    monkeypatch.setattr(module, "_MOST_MASKS", 1)
+    monkeypatch.setattr(module, "MOST_MASKS", 1)
     browser = browsed_cases(read_results(output), paths)
     assert browser.index["notes"] == [
         "Of each model, only the training with the lowest seed is shown."

@@ -23,7 +23,7 @@ from umamba.reporting.page.reading import EarlierCases
 
 __all__ = ["browsed_cases"]
 
-_MOST_MASKS = 2_000  # in a page, above which only one training of each model is shown
+MOST_MASKS = 2_000  # in a page, above which only one training of each model is shown
 _KEPT = "The data set was not at hand: images and masks are those of the report before this one."
 _Dice = dict[tuple[Training, str], dict[str, float | None]]
 
@@ -125,7 +125,7 @@ def _shown_trainings(results: Results) -> tuple[dict[str, list[TrainingRow]], tu
         return place[row.model], math.inf if row.seed is None else row.seed
 
     shown = {case: sorted((rows[t] for t in its), key=order) for case, its in scored.items()}
-    if sum(map(len, shown.values())) <= _MOST_MASKS:
+    if sum(map(len, shown.values())) <= MOST_MASKS:
         return shown, ()
     first = {
         case: list({row.model: row for row in reversed(its)}.values())[::-1]
