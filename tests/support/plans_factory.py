@@ -3,8 +3,6 @@
 from copy import deepcopy
 from typing import Any
 
-from umamba.registry import Architecture
-
 _INSTANCE_NORM = {"eps": 1e-05, "affine": True}
 
 
@@ -107,9 +105,3 @@ DATASET_JSON: dict[str, Any] = {
     "numTraining": 10,
     "file_ending": ".nii.gz",
 }
-
-
-def stands_for_its_sizes(architecture: Architecture) -> bool:
-    """Whether no other network tests the same code; those of Primus differ in numbers mostly."""
-    stand = ("primus_v2_s", "primus_v2_s_identity", "primus_v3_s")
-    return architecture.family != "primus" or architecture.name in stand
