@@ -146,7 +146,7 @@ def test_a_step_that_does_not_fit_is_left_out(
     with monkeypatch.context() as patched:
         patched.setattr(models, "free_memory", lambda _: 2**20)
         assert main(options) == 0
-    assert "- `umamba_bot`: not measured: its step keeps" in capsys.readouterr().out
+    assert "- `umamba_bot`: not measured: its step needs" in capsys.readouterr().out
 
     def fail(*_: object) -> None:
         raise torch.OutOfMemoryError

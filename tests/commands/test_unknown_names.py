@@ -31,7 +31,7 @@ def test_the_closest_name_is_offered_whatever_its_case() -> None:
         ("plna 4", "'plna' is not a command; did you mean plan?"),
         ("plan 4 --model umamba_bt", "did you mean umamba_bot? `umamba models` lists all"),
         ("plan 4 --model qqqq", "model 'qqqq' does not exist; choose one of umamba_bot,"),
-        ("plan 4 --model nnunet --mixer mamab", "did you mean mamba? choose one of mamba, none"),
+        ("plan 4 --model nnunet --mixer mamab", "did you mean mamba? choose one of mamba,"),
         ("train 4 3d_fullres 0 --model unetpp --epohcs 3", "--epohcs 3; did you mean --epochs?"),
         ("models --models unetpp,segresnt", "did you mean segresnet? `umamba models` lists"),
         ("compare 4 --models unetpp,segresnt", "did you mean segresnet? `umamba models` lists"),

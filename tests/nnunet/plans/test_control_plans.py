@@ -134,7 +134,7 @@ def test_without_a_gpu_the_largest_common_one_counts(monkeypatch: pytest.MonkeyP
     memory = compare_memory(source, plans, DATASET_JSON, "umamba plan")["3d_fullres"]
     check = partial(attention_cost.check_attention, plans, DATASET_JSON, names=["3d_fullres"])
     assert check({"3d_fullres": memory})
-    large = replace(memory, derived=TrainingMemory(0, 80 * 2**30 + 1))
+    large = replace(memory, derived=TrainingMemory(0, 0, 80 * 2**30 + 1))
     with pytest.raises(
         PlansError, match=r"80\.0 GiB, more than the largest common GPU has \(80\.0"
     ):
@@ -144,7 +144,7 @@ def test_without_a_gpu_the_largest_common_one_counts(monkeypatch: pytest.MonkeyP
 def test_attention_is_checked_where_it_is_planned_and_its_cost_is_told(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pretend_a_gpu(monkeypatch, 2**25)
+    pretend_a_gpu(monkeypatch, 10**7)  # enough for 2D, in mixed precision
     command = ("--model", "umamba_enc_attention")
     assert plan(folder, *command) == 2
     assert "more than this machine's GPU has (0.0 GiB)" in capsys.readouterr().err
