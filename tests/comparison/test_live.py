@@ -104,6 +104,9 @@ def test_the_page_shows_cells_and_curves_and_runs_nothing(tmp_path: Path) -> Non
     ended = Found(status_page(comparison, "ended", 1))
     assert not any(attributes.get("http-equiv") == "refresh" for _, attributes in ended.tags)
     assert any(text.endswith(": ended") for text in ended.text)
+    said = "it no longer runs: the same command continues"  # which a killed one cannot write
+    assert any(said in text for text in found.text)
+    assert not any(said in text for text in ended.text)
 
 
 def test_the_page_is_written_now_and_then_and_at_the_end(

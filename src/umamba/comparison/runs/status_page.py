@@ -81,7 +81,9 @@ def status_page(comparison: Comparison, state: str, n_at_a_time: int) -> str:
     """
     source, found = comparison.planned.source, look_at(comparison)
     title = escape(f"{source.dataset}, {source.configuration}: {state}")
-    reload = f'<meta http-equiv="refresh" content="{_SECONDS}">' if state == "running" else ""
+    running = state == "running"
+    reload = f'<meta http-equiv="refresh" content="{_SECONDS}">' if running else ""
+    killed = " If that is minutes ago, it no longer runs: the same command continues." * running
     rows = "\n".join(_row(one, comparison) for one in found)
     heads = ("model", "fold", "seed", "status", "epoch", "pseudo Dice", "its course", "time left")
     header = "".join(f'<th scope="col">{head}</th>' for head in heads)
@@ -99,7 +101,7 @@ def status_page(comparison: Comparison, state: str, n_at_a_time: int) -> str:
 <main>
 <h1>{title}</h1>
 <p>{escape(_summary(comparison, found, state, n_at_a_time))}</p>
-<p>Written {time.strftime("%Y-%m-%d %H:%M:%S %z")}.</p>
+<p>Written {time.strftime("%Y-%m-%d %H:%M:%S %z")}.{killed}</p>
 <table>
 <thead><tr>{header}</tr></thead>
 <tbody>
