@@ -14,6 +14,7 @@ from scipy import stats
 
 from report_results import write_comparison
 from small_results import results_with
+from umamba.comparison.charts import sizes
 from umamba.comparison.charts.model_styles import ModelStyles
 from umamba.comparison.charts.pairs import pairs_chart
 from umamba.comparison.charts.parts import drawn_cases
@@ -275,6 +276,33 @@ def test_sizes_with_one_object_have_a_mean_and_those_without_any_are_left_out(
     assert drawn == pytest.approx(np.mean(expected))
     told = {row[:2] for row in strata_table(found).rows}
     assert told == {("large", "13"), ("medium", "1")}  # two objects in each of 6 cases, and one
+
+
+def test_chosen_cases_have_the_means_by_size_of_the_statistics(
+    results: Results, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    missed = next(row for row in results.instances if row.stratum == "large")
+    rows = [replace(row, f1=float(row is not missed)) for row in results.instances]
+    of_missed = missed.model, missed.case, "large"
+    rows = [  # another training has no object of the other label
+        row
+        for row in rows
+        if (row.model, row.case, row.stratum) != of_missed
+        or row.seed == missed.seed
+        or row.label == missed.label
+    ]
+    found = analyse(replace(results, instances=tuple(rows)))
+    chart = comparison_charts(found)["size_strata"]
+    drawn = [row for row in chart.spec["datasets"]["f1"] if row["size"].startswith("large")]
+    for summary in found.of("object_f1_large").summaries:
+        values = [row["value"] for row in drawn if row["model"] == summary.model]
+        assert len(values) == summary.n_cases
+        assert np.mean(values) == pytest.approx(summary.estimate.mean, abs=6e-4)
+    assert "do not follow" not in chart.caption
+    monkeypatch.setattr(sizes, "_MOST_ROWS", 10)
+    chart = comparison_charts(found)["size_strata"]
+    assert not any(chart.spec["datasets"].values())
+    assert "do not follow chosen ones" in chart.caption
 
 
 def test_means_tell_their_number_of_cases_and_short_hours_are_not_zero(results: Results) -> None:

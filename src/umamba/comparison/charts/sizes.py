@@ -3,13 +3,14 @@
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from statistics import fmean
 from typing import Any
 
 from umamba.comparison.charts.model_styles import ModelStyles
 from umamba.comparison.charts.parts import interval_layers, points_of
 from umamba.comparison.records import Interval, ModelSummary
 from umamba.comparison.results import Results
+from umamba.comparison.statistics.analysis import scores_by_metric
+from umamba.comparison.statistics.scores import CaseScore, ScoreTable
 from umamba.evaluation.instances import ALL_SIZES, stratum_names
 from umamba.reporting.charts import Chart, Layer, link_params
 from umamba.system.terminal import one_line
@@ -52,14 +53,16 @@ def size_chart(results: Results, styles: ModelStyles) -> Chart | None:
             ]
     if not plots:
         return None
-    rows = {metric: _case_rows(results, metric, titles) for metric in _TITLES}
+    scores = scores_by_metric(results)
+    rows = {metric: _case_rows(scores, metric, titles) for metric in _TITLES}
     few = sum(map(len, rows.values())) <= _MOST_ROWS
     return Chart(
         name="size_strata",
         title="Objects by size",
         alt=f"Means by size of the reference object. {'; '.join(told)}.",
         caption="Objects by size, mean over cases with 95 % interval, where there are two cases or "
-        "more; n is the number of reference objects.",
+        "more; n is the number of reference objects."
+        + ("" if few else " With so many cases the means do not follow chosen ones."),
         spec={
             "params": link_params(),
             "datasets": rows if few else {metric: [] for metric in rows},
@@ -126,21 +129,21 @@ def _of_chosen(metric: str, place: Mapping[str, Any], colour: Mapping[str, Any])
     }
 
 
-def _case_rows(results: Results, metric: str, titles: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Return the mean over trainings and labels of every case, model and size."""
-    values: dict[tuple[str, str, str], list[float]] = {}
-    for row in results.instances:
-        value = row.f1 if metric == "f1" else row.dice
-        if value is not None and row.stratum in titles and row.training in results.compared:
-            values.setdefault((row.case, row.model, row.stratum), []).append(value)
+def _case_rows(
+    scores: Mapping[str, Sequence[CaseScore]], metric: str, titles: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """Return the mean of every case, model and size as the statistics have it."""
+    tables = {
+        stratum: ScoreTable.from_scores(scores[name])
+        for stratum in titles
+        if (name := f"object_{metric}_{stratum}") in scores
+    }
     return [
-        {
-            "case": case,
-            "model": one_line(model),
-            "size": titles[stratum],
-            "value": round(fmean(found), 3),
-        }
-        for (case, model, stratum), found in values.items()
+        {"case": case, "model": one_line(model), "size": titles[stratum], "value": round(value, 3)}
+        for stratum, table in tables.items()
+        for model in table.models
+        for case, value in zip(table.cases, table.case_means(model).tolist(), strict=True)
+        if math.isfinite(value)
     ]
 
 
