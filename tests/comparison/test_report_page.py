@@ -13,6 +13,7 @@ from umamba.comparison.ranking.requests import RankRequest
 from umamba.comparison.report.figures import comparison_charts
 from umamba.comparison.report.gallery import Gallery
 from umamba.comparison.report.page import comparison_page
+from umamba.comparison.report.page_scores import comparison_scores
 from umamba.comparison.report.summary import summarize
 from umamba.comparison.report.summary_tables import models_table
 from umamba.comparison.results import Results, read_results
@@ -80,6 +81,20 @@ def test_scores_are_means_over_trainings(results, page):
     assert scores.facts["fold"] == [
         next(row.fold for row in results.cases if row.case == case) for case in scores.cases
     ]
+
+
+def test_the_size_of_a_case_is_that_of_its_labels_or_of_its_largest_region(results):
+    volumes = {"whole": 30.0, "core": 10.0}
+    cases = tuple(
+        replace(row, label=label, reference_volume=volume)
+        for row in results.cases
+        if row.label == results.cases[0].label
+        for label, volume in volumes.items()
+    )
+    for whole, size in ((1, 40.0), ([1, 2], 30.0)):
+        dataset = replace(results.dataset, labels={"background": 0, "whole": whole, "core": 2})
+        found = comparison_scores(replace(results, cases=cases, dataset=dataset))
+        assert {*found.facts["size"]} == {size}
 
 
 def test_baselines_of_a_ranking_are_those_of_rankings_by_themselves(tmp_path):

@@ -110,10 +110,7 @@ def _facts(results: Results, cases: Sequence[str]) -> dict[str, list[str | int |
     """Return the fold, the subgroup, the cluster and the size of the objects of each case."""
     settings = results.settings.analysis
     folds = {row.case: row.fold for row in results.cases}
-    volumes = {(row.case, row.label): row.reference_volume for row in results.cases}
-    sizes: dict[str, float] = {}
-    for (case, _), volume in volumes.items():
-        sizes[case] = sizes.get(case, 0.0) + volume
+    sizes = _sizes(results)
     facts: dict[str, Callable[[str], str | int | float | None]] = {
         "fold": folds.get,
         "group": settings.groups.get,
@@ -122,6 +119,23 @@ def _facts(results: Results, cases: Sequence[str]) -> dict[str, list[str | int |
     }
     told = {name: [of(case) for case in cases] for name, of in facts.items()}
     return {name: values for name, values in told.items() if _any_known(values)}
+
+
+def _sizes(results: Results) -> dict[str, float]:
+    """Return the size of each case's objects: of its labels, or of its largest region.
+
+    Regions overlap: their sum would count a voxel as often as there are regions that hold it.
+    """
+    labels = results.dataset.labels
+    regions = {
+        name for name, value in labels.items() if isinstance(value, list | tuple) and len(value) > 1
+    }
+    volumes = {(row.case, row.label): row.reference_volume for row in results.cases}
+    sizes: dict[str, float] = {}
+    for (case, _), volume in volumes.items():
+        before = sizes.get(case, 0.0)
+        sizes[case] = max(before, volume) if regions else before + volume
+    return sizes
 
 
 def _any_known(values: Iterable[object]) -> bool:
