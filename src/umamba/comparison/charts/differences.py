@@ -78,7 +78,8 @@ def paired_differences(
         alt=f"A dot for each case and model. Mean {title} with 95 % interval: {'; '.join(told)}.",
         caption="Each dot is a case, mean over trainings. The marks are the means with their 95 % "
         "intervals, over cases and, where trainings were repeated, seeds; they are not corrected "
-        f"for the number of models, unlike the p values.{thinned}",
+        f"for the number of models, unlike the p values. They are against {one_line(baseline)}, "
+        f"whatever baseline is chosen in a table.{thinned}",
         spec={
             "params": link_params(),
             "datasets": {CASES: rows},
@@ -155,7 +156,8 @@ def verdict_chart(
         + ".",
         caption="The intervals are those of the verdicts, corrected for the number of comparisons "
         "(Holm). A true difference within the grey span had less than an 80 % chance of being "
-        "shown by these cases and trainings."
+        "shown by these cases and trainings. Choosing another baseline in a table changes none of "
+        "these pairs."
         + (f" The dashed lines are the margin, ±{unit.amount(margin)}." if margin else ""),
         spec={
             "height": {"step": 46},
