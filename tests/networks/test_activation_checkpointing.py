@@ -202,6 +202,23 @@ def test_compiles_to_one_graph(setting: str, unchecked: None) -> None:
         assert relative_l2(got, want) < 1e-5
 
 
+def test_a_compiled_network_keeps_less_with_the_same_gradients(unchecked: None) -> None:
+    """The backend divides forward and backward as the one for GPUs does, and compiles nothing."""
+    x = torch.randn(2, 2, *patch(3))
+    found, kept = {}, {}
+    for setting in ("none", "norms"):
+        torch._dynamo.reset()
+        network = build(UMambaBot, setting, mixer="none")
+        compiled = torch.compile(network, backend="aot_eager_decomp_partition", fullgraph=True)
+        kept[setting] = saved_bytes(lambda net=compiled: net(x), network.parameters())
+        outputs = compiled(x)
+        sum(y.square().mean() for y in outputs).backward()
+        found[setting] = [*outputs, *(p.grad for p in network.parameters())]
+    for got, want in zip(found["norms"], found["none"], strict=True):
+        torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-6)
+    assert kept["norms"] < 0.85 * kept["none"]
+
+
 def test_an_unknown_setting_is_refused() -> None:
     with pytest.raises(PlansError, match="'all' does not exist; choose one of none, norms, mamba"):
         build(UMambaBot, "all")

@@ -13,11 +13,12 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from threading import local
-from typing import Any
+from typing import Any, no_type_check
 
 import torch
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils.checkpoint import checkpoint
 
 __all__ = ["derive", "keep", "not_recomputing", "observed_saving", "recomputing"]
 
@@ -196,7 +197,11 @@ def derive(function: _Function, *inputs: Tensor, shared: bool = True) -> Tensor:
     Returns:
         Its result. Within `recomputing`, the backward computes it again instead of keeping it.
     """
-    if torch.compiler.is_compiling() or not torch.is_grad_enabled():
+    if not torch.is_grad_enabled():
+        return function(*inputs)
+    if torch.compiler.is_compiling():
+        if _traced.enabled:
+            return checkpoint(function, *inputs, use_reentrant=False)
         return function(*inputs)
     recomputation: _Recomputation | None = getattr(_state, "recomputation", None)
     if recomputation is None:
@@ -217,14 +222,36 @@ def keep(result: Tensor) -> Tensor:
 def recomputing(*, enabled: bool) -> AbstractContextManager[None]:
     """Have the backward compute the results of `derive` again.
 
-    `torch.compile` decides for itself what it keeps, so that this changes nothing there.
+    Under `torch.compile` the results are marked for recomputation, and the compiler, which knows
+    what it fuses, may keep more of them.
 
     Args:
         enabled: Whether it is so.
     """
-    if not enabled or torch.compiler.is_compiling() or not torch.is_grad_enabled():
+    if not enabled or not torch.is_grad_enabled():
         return nullcontext()
-    return _recomputing()
+    return _Tracing() if torch.compiler.is_compiling() else _recomputing()
+
+
+class _Traced:
+    """Whether the compiler traces a network whose results of `derive` are computed again."""
+
+    enabled = False
+
+
+_traced = _Traced()
+
+
+class _Tracing:
+    """A context that the compiler can trace, without checks of types around its methods."""
+
+    @no_type_check
+    def __enter__(self) -> None:
+        _traced.enabled = True
+
+    @no_type_check
+    def __exit__(self, *_: object) -> None:
+        _traced.enabled = False
 
 
 @contextmanager

@@ -30,8 +30,8 @@ PLAN_KEYWORDS = {
         "Activations that the backward computes again: `none`; `norms`, the results of norms, "
         "activations and sums, and the layers that mix tokens; `blocks`, all those of the stages "
         "whose feature maps are at least an eighth of the first stage's; or `mamba`, only the "
-        "layers that mix tokens, where there are any. Numbers stay the same. With `norms`, "
-        "`torch.compile` decides for itself."
+        "layers that mix tokens, where there are any. Numbers stay the same. Under "
+        "`torch.compile` the compiler may keep more."
     ),
 }
 
