@@ -14,6 +14,7 @@ from umamba.evaluation.froc import RATES, Froc, LesionScores, froc
 from umamba.evaluation.instances import ALL_SIZES, stratum_names
 from umamba.evaluation.metrics import chosen_metrics, measured_metrics
 from umamba.system.atomic_files import write_whole
+from umamba.system.spreadsheets import guarded
 from umamba.system.terminal import one_line
 
 __all__ = ["as_csv", "check_tables", "evaluation_data", "evaluation_text", "write_tables"]
@@ -295,9 +296,12 @@ def _objects_file(cases_file: Path) -> Path:
 
 
 def as_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
-    """Return a table as CSV; other keys of the rows are dropped, and missing ones left empty."""
+    """Return a table as CSV; other keys of the rows are dropped, and missing ones left empty.
+
+    Text that a spreadsheet would take for a formula begins with an apostrophe.
+    """
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, restval="", extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({name: guarded(cell) for name, cell in row.items()} for row in rows)
     return text.getvalue()

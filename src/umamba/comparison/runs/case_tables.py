@@ -6,6 +6,7 @@ from pathlib import Path
 
 from umamba.errors import ComparisonError
 from umamba.system.path_names import no_plain_file
+from umamba.system.spreadsheets import unguarded
 
 __all__ = ["check_cases", "check_test_names", "read_case_table", "read_csv"]
 
@@ -69,7 +70,10 @@ def read_csv(file: Path, wanted: str, delimiters: str = ",") -> list[tuple[int, 
                 begin = stream.readline(_LONGEST_HEADER)
                 stream.seek(0)
                 reader = csv.reader(stream, strict=True, delimiter=max(delimiters, key=begin.count))
-                rows = ((reader.line_num, [cell.strip() for cell in cells]) for cells in reader)
+                rows = (
+                    (reader.line_num, [unguarded(cell.strip()) for cell in cells])
+                    for cells in reader
+                )
                 return [(number, cells) for number, cells in rows if any(cells)]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = error.strerror if isinstance(error, OSError) else error
