@@ -296,7 +296,7 @@ def test_reports_take_test_cases_into_their_tables(
     results = read_results(Path("tests/golden/comparison_v1.json"))
     rows = tuple(replace(row, case=f"other_{row.case}") for row in results.cases)
     n_cases = len({row.case for row in rows})
-    test = ExternalTest("i", "l", n_cases, {}, {}, rows, ())
+    test = ExternalTest("/home/me/i", "/home/me/l", n_cases, {}, {}, rows, ())
     save_results(tmp_path / "results.json", replace(results, test=test))
     cases = {row.case for row in (*results.cases, *rows)}
 
@@ -308,6 +308,9 @@ def test_reports_take_test_cases_into_their_tables(
     assert reported({row.case for row in results.cases}) == 2
     assert "are missing" in capsys.readouterr().err
     assert reported(cases) == 0
+    assert "cases from /home/me/i, masks from /home/me/l." in (tmp_path / "summary.md").read_text()
+    assert "/home/me" not in (page := (tmp_path / "report.html").read_text())
+    assert "cases from i, masks from l." in page
     save_results(
         tmp_path / "results.json", replace(results, test=replace(test, cases=results.cases))
     )

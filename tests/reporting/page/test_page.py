@@ -169,7 +169,7 @@ def test_brushing_chooses_cases_whose_means_are_shown(page, chart):
     assert page.locator("#chosen-count").inner_text() == "4 of 13 cases chosen"
     text = page.locator(".chosen-cases").inner_text()
     mean, points = (sum(of(i) for i in chosen) / 4 for of in (lambda i: value(i, 1), gained))
-    assert re.search(rf"new\s+{mean:.3f}\s+\{points:+.2f}\s+4", text)
+    assert re.search(rf"new\s+{mean:.3f}\s+\{points:+.2f}$", text, re.MULTILINE)
     assert "descriptive only, without intervals" in text
     page.keyboard.press("Escape")
     wait_a_frame(page)
@@ -185,10 +185,28 @@ def test_means_of_chosen_cases_are_over_those_with_a_score(page):
     mean, points = (
         sum(of(i) for i in even) / 6 for of in (lambda i: value(i, 2), lambda i: gained(i, 2))
     )
-    assert other == ["other", f"{mean:.3f}", f"{points:+.2f}", "6"]
+    assert other == ["other", f"{mean:.3f} (n = 6)", f"{points:+.2f} (n = 6)"]
+    new = page.locator(".chosen-cases tbody tr").nth(1).locator("td").first.inner_text()
+    assert "n =" not in new  # it has scores of all chosen cases
     page.click("#clear")
     wait_a_frame(page)
     assert page.locator("#chosen-count").inner_text() == ""
+
+
+def test_scores_of_a_case_are_of_the_chosen_label_and_name_it(browser, tmp_path):
+    whole = example()
+    labels = {name: [[number] * 13 for number in (x, x, x)] for name, x in (("a*", 0.25), ("b", 1))}
+    cube = replace(whole.scores, labels=[*labels], values={"dice": labels})
+    write_page(replace(whole, scores=cube), tmp_path / "labels.html")
+    opened = browser.open(tmp_path / "labels.html")
+    for label, score in (("a*", "0.250"), ("b", "1.000")):
+        opened.select_option("#label", label)
+        opened.evaluate("umambaPage.set('hovered', null)")
+        wait_a_frame(opened)
+        opened.evaluate("umambaPage.set('hovered', 'case_1')")
+        wait_a_frame(opened)
+        said = opened.locator("#hovered-case").inner_text()
+        assert f"; Dice of {label}: plain {score}, new {score}" in said
 
 
 def test_the_keyboard_alone_points_at_cases_and_opens_them(page):

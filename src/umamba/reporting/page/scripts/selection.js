@@ -48,15 +48,16 @@
   });
   const status = make("output", { id: "hovered-case", role: "status", "aria-live": "polite" });
 
-  /** Say what is known of a case: its facts, and the score of each model. */
+  /** Say what is known of a case: its facts, and the scores of the first models. */
   const said = (name) => {
     const i = position.get(name);
     if (i === undefined) return "";
     const facts = Object.entries(scores.facts).filter(([, all]) => all[i] !== null && all[i] !== "").map(([fact, all]) => `${fact} ${shown(all[i])}`);
     const metric = chosenMetric();
-    const models = scores.models.map((model, m) => [model, scores.values[metric.name]?.[""]?.[m]?.[i]]).filter(([, x]) => finite(x));
+    const models = scores.models.map((model, m) => [model, scoresOf(metric)[m]?.[i]]).filter(([, x]) => finite(x));
+    const of = page.get("label") === "" ? "" : ` of ${shown(page.get("label"))}`;
     const few = models.slice(0, 6).map(([model, x]) => `${shown(model)} ${written(x, metric.decimals)}`);
-    return [shown(name), ...facts].join(", ") + (few.length ? `; ${metric.title}: ${few.join(", ")}` : "") + (models.length > 6 ? ", \u2026" : "");
+    return [shown(name), ...facts].join(", ") + (few.length ? `; ${metric.title}${of}: ${few.join(", ")}` : "") + (models.length > 6 ? ", \u2026" : "");
   };
   page.on("hovered", (name) => { status.textContent = name === null ? "" : said(name); });
 
@@ -87,13 +88,16 @@
   });
   toolbar.prepend(make("label", {}, "Case ", field), options, ...selections, ...(groups.length ? [choose] : []), count, clear, status);
 
-  /** Return the mean of a model's scores over some cases, its n, and the difference to a baseline. */
+  /** Return the mean of a model's scores over some cases, and of its differences to a baseline, with the n of both. */
   const summary = (metric, m, b, cases) => {
     const of = scoresOf(metric);
     const own = cases.map((i) => of[m]?.[i]).filter(finite);
     const pairs = cases.map((i) => [of[m]?.[i], of[b]?.[i]]).filter(([x, y]) => finite(x) && finite(y));
-    return { mean: mean(own), n: own.length, difference: m === b ? null : mean(pairs.map(([x, y]) => (x - y) * metric.factor)) };
+    return { mean: mean(own), n: own.length, difference: m === b ? null : mean(pairs.map(([x, y]) => (x - y) * metric.factor)), n_pairs: pairs.length };
   };
+
+  /** Return a mean, with its n if that is not all of the cases. */
+  const withCount = (text, n, all) => (n === all || n === 0 ? text : `${text} (n = ${n})`);
 
   const chosenTable = (names, metrics) => {
     const baseline = page.get("baseline") ?? scores.models[0];
@@ -101,10 +105,13 @@
     const cases = names.map((name) => position.get(name)).filter((i) => i !== undefined);
     const compared = metrics.findIndex((metric) => metric.name === page.get("metric"));
     const first = metrics[Math.max(compared, 0)];
-    const head = ["model", ...metrics.map((metric) => metric.title), `${first.unit || first.title} above ${shown(baseline)}`, "cases"];
+    const head = ["model", ...metrics.map((metric) => metric.title), `${first.unit || first.title} above ${shown(baseline)}`];
     const rows = scores.models.map((model, m) => {
       const found = metrics.map((metric) => summary(metric, m, b, cases));
-      return [shown(model), ...found.map((one, k) => written(one.mean, metrics[k].decimals)), written(found[Math.max(compared, 0)].difference, first.factor === 1 ? first.decimals : 2, true), String(found[Math.max(compared, 0)].n)];
+      const { difference, n_pairs } = found[Math.max(compared, 0)];
+      const means = found.map((one, k) => withCount(written(one.mean, metrics[k].decimals), one.n, cases.length));
+      const gain = written(difference, first.factor === 1 ? first.decimals : 2, true);
+      return [shown(model), ...means, difference === null ? gain : withCount(gain, n_pairs, cases.length)];
     });
     const table = make("table", {},
       make("caption", {}, `Means of the ${cases.length} chosen cases: descriptive only, without intervals or tests, as the cases were chosen by hand.`),
