@@ -5,7 +5,26 @@ from dataclasses import dataclass
 
 from umamba.system.terminal import one_line
 
-__all__ = ["Note", "Table", "markdown_list", "markdown_table"]
+__all__ = ["BoldCell", "Note", "Table", "markdown_list", "markdown_table"]
+
+
+class BoldCell(str):
+    """The text of a cell in Markdown whose first part is bold; all other cells are plain text.
+
+    Args:
+        bold: The bold part.
+        rest: What follows, after a space.
+    """
+
+    bold: str
+    rest: str
+    __slots__ = ("bold", "rest")
+
+    def __new__(cls, bold: str, rest: str = "") -> "BoldCell":
+        """Make the cell."""
+        cell = super().__new__(cls, f"**{bold}** {rest}".rstrip())
+        cell.bold, cell.rest = bold, rest
+        return cell
 
 
 @dataclass(frozen=True)
@@ -26,7 +45,7 @@ class Table:
 
     Args:
         header: Titles of the columns.
-        rows: The cells of the body; `**` around a part makes it bold.
+        rows: The cells of the body: text, or a `BoldCell`.
         texts: Columns that hold text; the others hold numbers.
         title: A line above; "" for none.
         notes: Explanations below.

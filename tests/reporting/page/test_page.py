@@ -23,11 +23,11 @@ from umamba.reporting.page.content import (
     Section,
 )
 from umamba.reporting.page.writing import write_page
-from umamba.reporting.tables import Note, Table
+from umamba.reporting.tables import BoldCell, Note, Table
 
 pytestmark = pytest.mark.browser
 
-MODELS = ("plain", "new", "other")
+MODELS = ("plain", "new", "other *x* **y** `z`")
 HOSTILE = "</script><img src=x onerror=alert(1)>"
 CASE_NAMES = [*(f"case_{i}" for i in range(10)), HOSTILE, 'it\'s "quoted" \u202eabc', "x" * 200]
 NAMES = "#000000", "#0072b2", "#d55e00"
@@ -65,7 +65,7 @@ def table_of(baseline: str) -> Table:
     of = means[MODELS.index(baseline)]
     rows = [
         (
-            f"**{name}** (baseline)" if name == baseline else name,
+            BoldCell(name, "(baseline)") if name == baseline else name,
             f"{mean:.3f}",
             "\N{EN DASH}" if name == baseline else f"{100 * (mean - of):+.2f} [\N{MINUS SIGN}9, 9]",
             "< 0.001" if name == "new" else "0.020",
@@ -185,7 +185,7 @@ def test_means_of_chosen_cases_are_over_those_with_a_score(page):
     mean, points = (
         sum(of(i) for i in even) / 6 for of in (lambda i: value(i, 2), lambda i: gained(i, 2))
     )
-    assert other == ["other", f"{mean:.3f} (n = 6)", f"{points:+.2f} (n = 6)"]
+    assert other == [MODELS[2], f"{mean:.3f} (n = 6)", f"{points:+.2f} (n = 6)"]
     new = page.locator(".chosen-cases tbody tr").nth(1).locator("td").first.inner_text()
     assert "n =" not in new  # it has scores of all chosen cases
     page.click("#clear")
@@ -240,10 +240,13 @@ def test_columns_sort_by_their_numbers(page):
 
 
 def test_another_baseline_shows_its_own_table(page):
-    for name in ("new", "plain"):
+    for name in (MODELS[2], "new", "plain"):
         page.select_option(".model-table select", name)
         wait_a_frame(page)
-        wanted = [[cell.replace("**", "") for cell in row] for row in table_of(name).rows]
+        wanted = [[*row] for row in table_of(name).rows]
+        wanted[MODELS.index(name)][0] = f"{name} (baseline)"
+        bold = page.locator(".model-table table strong").all_inner_texts()
+        assert bold == [name]
         rows = page.locator(".model-table tbody tr").all()
         assert [row.locator("th, td").all_inner_texts() for row in rows] == wanted
         title = page.locator(".model-table thead th").nth(2).inner_text()
@@ -253,7 +256,7 @@ def test_another_baseline_shows_its_own_table(page):
 def test_columns_can_be_left_out(page):
     page.click(".columns summary")
     page.get_by_label("Dice points above plain").uncheck()
-    page.select_option(".model-table select", "other")
+    page.select_option(".model-table select", MODELS[2])
     wait_a_frame(page)
     titles = page.locator(".model-table thead th:visible").all_inner_texts()
     assert titles == ["model", "Dice", "p of mean"]
@@ -320,7 +323,8 @@ def test_the_theme_can_be_switched(page):
 def test_without_scripts_verdicts_tables_and_descriptions_are_there(browser, report):
     opened = browser.open(report, java_script_enabled=False)
     assert "new against plain: better." in opened.locator("main").inner_text()
-    assert opened.locator(".model-table tbody tr").count() == 3
+    names = opened.locator(".model-table tbody th").all_inner_texts()
+    assert names == ["plain (baseline)", *MODELS[1:]]
     assert opened.locator("figure .needs-script").first.inner_text() == "Dots"
 
 

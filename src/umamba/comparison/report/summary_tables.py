@@ -27,7 +27,7 @@ from umamba.comparison.report.summary_cells import (
 from umamba.comparison.results import Results
 from umamba.comparison.statistics.completeness import incomplete_models
 from umamba.comparison.statistics.verdicts import DICE_POINTS, Unit
-from umamba.reporting.tables import Note, Table
+from umamba.reporting.tables import BoldCell, Note, Table
 
 __all__ = [
     "controls_table",
@@ -67,7 +67,7 @@ def models_table(results: Results) -> Table:
         rank = ranks.get(name)
         rows.append(
             [
-                f"**{name}** (baseline)" if name == baseline else name,
+                BoldCell(name, "(baseline)") if name == baseline else name,
                 share(summary.estimate if summary else None),
                 *_evidence(comparison),
                 _rank(rank, incomplete.get(name)),

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from umamba.reporting.charts import Chart
 from umamba.reporting.page.content import Block, CaseBrowser, ChosenCases, ModelTable, Section
-from umamba.reporting.tables import Note, Table
+from umamba.reporting.tables import BoldCell, Note, Table
 from umamba.system.terminal import one_line
 
 __all__ = ["escaped", "section_html", "table_html"]
@@ -85,8 +85,14 @@ def _row(cells: Sequence[str], texts: Iterable[int], *, head: bool = False) -> s
         tag, scope = ("th", ' scope="col"') if head else ("td", "")
         if not head and column == 0:
             tag, scope = "th", ' scope="row"'
-        made.append(f'<{tag}{scope} class="{kind}">{_inline(cell)}</{tag}>')
+        made.append(f'<{tag}{scope} class="{kind}">{_cell(cell)}</{tag}>')
     return f"<tr>{''.join(made)}</tr>"
+
+
+def _cell(text: str) -> str:
+    if isinstance(text, BoldCell):
+        return f"<strong>{escaped(text.bold)}</strong> {escaped(text.rest)}"
+    return escaped(text)
 
 
 def _chart(chart: Chart) -> str:

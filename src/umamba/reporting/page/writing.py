@@ -16,6 +16,7 @@ from umamba.reporting.charts import THEMES, Chart
 from umamba.reporting.page import assets
 from umamba.reporting.page.content import CaseBrowser, ModelTable, Page, ScoreCube
 from umamba.reporting.page.markup import escaped, section_html
+from umamba.reporting.tables import BoldCell
 from umamba.system.atomic_files import whole_file
 from umamba.system.publishing import publication, scratch_folder
 
@@ -209,10 +210,19 @@ def _data(page: Page) -> dict[str, Any]:
 
 def _baselines(table: ModelTable) -> dict[str, Any]:
     tables = {
-        name: {"header": its.header, "rows": its.rows, "texts": its.texts}
+        name: {
+            "header": its.header,
+            "rows": [[_cell(cell) for cell in row] for row in its.rows],
+            "texts": its.texts,
+        }
         for name, its in table.tables.items()
     }
     return {"shown": table.baseline, "tables": tables}
+
+
+def _cell(text: str) -> str | tuple[str, str]:
+    """Return a cell, or its bold part and the rest, for `tables.js`."""
+    return (text.bold, text.rest) if isinstance(text, BoldCell) else text
 
 
 def _browsers(page: Page) -> Iterator[CaseBrowser]:

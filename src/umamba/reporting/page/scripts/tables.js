@@ -39,8 +39,8 @@
     });
   };
 
-  /** Return text with its parts between ** in bold. */
-  const rich = (text) => page.shown(text).split("**").map((part, i) => (i % 2 ? make("strong", {}, part) : part));
+  /** Return the contents of a cell: text, or a bold part and the rest. */
+  const rich = (cell) => (Array.isArray(cell) ? [make("strong", {}, page.shown(cell[0])), ` ${page.shown(cell[1])}`] : [page.shown(cell)]);
 
   const rowOf = (cells, texts) =>
     make("tr", {}, ...cells.map((cell, i) => make(i ? "td" : "th", { class: texts[i], scope: i ? null : "row" }, ...rich(cell))));
