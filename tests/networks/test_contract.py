@@ -35,6 +35,8 @@ _ALL = [registry.find_architecture(name) for name in registry.names()]
 # forms have other numbers of blocks, and one of them a stage without its mixer. Of MedNeXt's sizes
 # and kernels one is enough, and of Primus, whose versions differ in the library's own embedding.
 SIZES = ("mednext_b", "primus_v2_s")
+# Mixers and orders are tested one by one, Mamba-2 at the bottleneck.
+COMBINED = ("_lti_bidirectional", "_lti_axes", "enc_mamba2")
 OURS = [
     architecture
     for architecture in _ALL
@@ -42,6 +44,7 @@ OURS = [
     and architecture.parameters_of is None
     and (architecture.topology != LEAN or architecture.name == "umamba_enc_lean")
     and (architecture.family not in ("mednext", "primus") or architecture.name in SIZES)
+    and not architecture.name.endswith(COMBINED)
 ]
 EVERY = [
     pytest.param(
