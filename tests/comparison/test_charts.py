@@ -299,7 +299,7 @@ def test_chosen_cases_have_the_means_by_size_of_the_statistics(
         assert len(values) == summary.n_cases
         assert np.mean(values) == pytest.approx(summary.estimate.mean, abs=6e-4)
     assert "do not follow" not in chart.caption
-    monkeypatch.setattr(sizes, "_MOST_ROWS", 10)
+    monkeypatch.setattr(sizes, "MOST_ROWS", 10)
     chart = comparison_charts(found)["size_strata"]
     assert not any(chart.spec["datasets"].values())
     assert "do not follow chosen ones" in chart.caption

@@ -15,10 +15,10 @@ from umamba.evaluation.instances import ALL_SIZES, stratum_names
 from umamba.reporting.charts import Chart, Layer, link_params
 from umamba.system.terminal import one_line
 
-__all__ = ["counted_strata", "size_chart"]
+__all__ = ["MOST_ROWS", "counted_strata", "size_chart"]
 
 _TITLES = {"f1": "found: F1 of objects", "dice": "outlined: Dice of matches"}
-_MOST_ROWS = 20_000  # of objects, above which a chart does not follow the chosen cases
+MOST_ROWS = 20_000  # of objects, above which a chart does not follow the chosen cases
 
 
 def counted_strata(results: Results) -> dict[str, int]:
@@ -55,7 +55,7 @@ def size_chart(results: Results, styles: ModelStyles) -> Chart | None:
         return None
     scores = scores_by_metric(results)
     rows = {metric: _case_rows(scores, metric, titles) for metric in _TITLES}
-    few = sum(map(len, rows.values())) <= _MOST_ROWS
+    few = sum(map(len, rows.values())) <= MOST_ROWS
     return Chart(
         name="size_strata",
         title="Objects by size",
