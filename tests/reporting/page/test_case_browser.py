@@ -343,8 +343,7 @@ def test_cases_in_files_are_loaded_when_opened(
     data = {name: encode_case(volume()) for name in "abcde"}
     path = write(tmp_path / "a report.html", data)
     assert not path.read_text().count("octet-stream")
-    files = tmp_path / "a report_files"
-    (files / "case_1.js").unlink()
+    (files := tmp_path / "a report_files").joinpath("case_1.js").unlink()
     write(tmp_path / "b report.html", dict.fromkeys("abcd", data["a"]))  # of another run
     (tmp_path / "b report_files" / "case_3.js").replace(files / "case_3.js")
     page = opened(browser, path, "a")
@@ -353,11 +352,9 @@ def test_cases_in_files_are_loaded_when_opened(
         page.evaluate("(name) => umambaPage.set('opened', name)", name)
         wait_for(page, name)
     page.evaluate("() => umambaPage.set('opened', 'd')")
-    page.wait_for_selector(".viewer-body", state="hidden")
-    assert "a report_files belongs to another report" in page.inner_text(".viewer-notes")
+    page.locator(".viewer-notes", has_text="report_files belongs to another report").wait_for()
     page.evaluate("() => umambaPage.set('opened', 'b')")
-    page.wait_for_selector(".viewer-body", state="hidden")
-    assert "keep the folder a report_files next to this page" in page.inner_text(".viewer-notes")
+    page.locator(".viewer-notes", has_text="keep the folder a report_files next to").wait_for()
     assert all("ERR_FILE_NOT_FOUND" in problem for problem in browser.problems)
     browser.problems.clear()
 
