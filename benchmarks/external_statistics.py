@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from umamba.comparison.records import Repeats
+from umamba.comparison.rows import Training
 from umamba.comparison.statistics.crossed import crossed_scores, repeats_of
 from umamba.comparison.statistics.models import compare_models
 from umamba.comparison.statistics.scores import CaseScore
@@ -95,7 +96,9 @@ def measure_crossed(
         seed: Seed of the random numbers.
     """
     rng = np.random.default_rng(seed)
-    repeats = repeats or repeats_of(range(design.folds))
+    if repeats is None:
+        models = ("baseline", "model")
+        repeats = repeats_of(Training(m, fold, 0) for m in models for fold in range(design.folds))
     covered, found = [], []
     for index in range(repetitions):
         scores = crossed_scores(simulate(design, rng), repeats)

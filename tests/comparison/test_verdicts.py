@@ -77,7 +77,7 @@ def test_fewer_than_three_folds_say_nothing_of_other_training_data() -> None:
 @pytest.mark.parametrize(
     ("repeats", "counted", "reservation"),
     [
-        ("folds", "3 against 2 folds", ""),
+        ("folds", "3 against 2 folds", ", for the training data of these 2 folds"),
         ("trainings", "3 against 2 trainings", ", for these training data"),
         ("ensembles", "3 against 2 ensembles", ", for these training data"),
     ],
@@ -88,8 +88,13 @@ def test_what_is_repeated_on_a_test_set(repeats: Repeats, counted: str, reservat
     assert said.endswith(f"n = 64 cases, {counted}){reservation}")
     once = replace(comparison.difference, includes_seed_variance=False)
     alone = verdict(replace(comparison, difference=once, n_seeds=1, n_baseline_seeds=1), DICE)
-    why = "each model has only one ensemble" if repeats == "ensembles" else "no training was"
-    assert f"no verdict on the models, as {why}" in alone
+    why = {
+        "folds": "{} was trained on only one fold",
+        "trainings": "no training was",
+        "ensembles": "each model has only one ensemble",
+    }[repeats].format("both")
+    assert "no verdict on the models, as " in alone
+    assert why.removeprefix("both ") in alone
 
 
 def test_cases_that_belong_together_are_counted() -> None:

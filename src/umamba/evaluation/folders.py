@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from multiprocessing import active_children, get_context
@@ -184,20 +184,24 @@ def _mapping(
         yield map
         return
     others = active_children()
-    with ProcessPoolExecutor(
+    pool = ProcessPoolExecutor(
         n_workers, mp_context=get_context("spawn"), initializer=become_worker
-    ) as pool:
-        try:
-            yield pool.map
-        except BrokenProcessPool:
+    )
+    try:
+        yield pool.map
+    except BaseException as error:
+        was_killed = isinstance(error, BrokenProcessPool)
+        if not was_killed:
+            kill_children(but=others)
+        with suppress(RuntimeError):  # of a thread that a signal has kept from starting
+            pool.shutdown(cancel_futures=True)
+        if was_killed:
             msg = (
                 "a worker process was killed, as happens when memory runs out: give fewer --workers"
             )
             raise EvaluationError(msg) from None
-        except BaseException:
-            kill_children(but=others)
-            pool.shutdown(cancel_futures=True)
-            raise
+        raise
+    pool.shutdown()
 
 
 def _labels_of(
