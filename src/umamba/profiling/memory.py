@@ -96,7 +96,7 @@ def _on_meta(
 
 def _step_peak(network: nn.Module, image: Tensor) -> int:
     """Return the bytes of all tensors of a training step when most of them exist."""
-    with _LiveMemory() as live:
+    with _LiveMemory([*network.parameters(), *network.buffers(), image]) as live:
         _segmentation_loss(network(image)).backward()  # type: ignore[no-untyped-call]
     for parameter in network.parameters():
         parameter.grad = None
@@ -117,10 +117,11 @@ def _segmentation_loss(outputs: Tensor | Sequence[Tensor]) -> Tensor:
 class _LiveMemory(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Count the bytes of the tensors that operations make, for as long as these exist."""
 
-    def __init__(self) -> None:
+    def __init__(self, there: Iterable[Tensor]) -> None:
+        """Take tensors that exist before, which operations may return anew."""
         super().__init__()  # type: ignore[no-untyped-call]
         self.now = self.peak = 0
-        self._known: set[int] = set()
+        self._known = {tensor.untyped_storage()._cdata for tensor in there}
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: Any = None
