@@ -20,10 +20,10 @@ from toy_model import MODEL, toy_plans, write_toy_model
 from umamba.cli.main import main
 from umamba.errors import CheckpointError, PlansError, UMambaError
 from umamba.nnunet.checkpoints.files import only_safe_loading
-from umamba.nnunet.sharing.manifest import sha256
 from umamba.nnunet.training.folds import our_trainers
 from umamba.nnunet.trust import check_dataset_json, check_plans, check_trainer
 from umamba.system.archives import list_members
+from umamba.system.checksums import sha256
 
 FILE = Path("plans.json")
 CONFIGURATION = ("configurations", "3d_fullres")

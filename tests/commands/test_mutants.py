@@ -37,7 +37,7 @@ import json, sys, warnings
 from pathlib import Path
 warnings.simplefilter("ignore")
 from umamba.datasets.checks import Case, inspect_case
-from umamba.nnunet.prediction.inputs import check_case
+from umamba.datasets.inputs import check_case
 outcomes = {}
 for path in sorted(Path(sys.argv[1]).iterdir()):
     ending = "." + path.name.partition(".")[2]

@@ -27,6 +27,7 @@ from plans_factory import DATASET_JSON, old_plans, stock_plans
 from toy import NAME
 from toy_model import MODEL, toy_plans, write_toy_model
 from umamba.datasets.checks import Case, inspect_case
+from umamba.datasets.inputs import check_case
 from umamba.errors import UMambaError
 from umamba.images.files import UnreadableFileError
 from umamba.nnunet.checkpoints.files import read_checkpoint
@@ -34,10 +35,9 @@ from umamba.nnunet.model_loading import read_model
 from umamba.nnunet.paths import Paths
 from umamba.nnunet.plans.derivation import resolve
 from umamba.nnunet.plans.networks import build_network
-from umamba.nnunet.prediction.inputs import check_case
 from umamba.nnunet.sharing.installation import install_model
-from umamba.nnunet.sharing.manifest import sha256
 from umamba.nnunet.trust import check_dataset_json, check_plans
+from umamba.system.checksums import sha256
 
 EXPLAINED = (UMambaError, UnreadableFileError)
 _FINAL = "checkpoint_final.pth"

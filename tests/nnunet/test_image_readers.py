@@ -11,11 +11,11 @@ from nnunetv2.imageio.reader_writer_registry import recursive_find_reader_writer
 
 from dataset_files import disc, findings_of, make, make_folders, noise, save, save_raw
 from umamba.datasets.checks import Case
+from umamba.datasets.inputs import check_case
 from umamba.images.contents import UnreadableFileError
 from umamba.images.files import read_image
 from umamba.images.formats import READERS
 from umamba.nnunet.image_readers import nnunet_reader
-from umamba.nnunet.prediction.inputs import check_case
 
 NIFTI_READERS = [name for name, endings in READERS.items() if ".nii.gz" in endings]
 SKEWED = np.array([[1, 0.02, 0, 0], [0, 1, 0, 0], [0.01, 0, 1, 0], [0, 0, 0, 1]])

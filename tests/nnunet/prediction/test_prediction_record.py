@@ -15,8 +15,9 @@ import torch
 import toy_process
 from model_factory import write_image, write_model
 from umamba.cli.main import main
-from umamba.nnunet.prediction.record import OutputClaim, model_identity
+from umamba.nnunet.prediction.record import model_identity
 from umamba.system.file_lock import FileLock
+from umamba.system.output_folders import OutputClaim
 
 CASES = ("case_0", "case_1")
 # Each step that changes a folder, where it is taken.

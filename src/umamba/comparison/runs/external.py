@@ -10,14 +10,14 @@ from umamba.comparison.results import from_plain, to_plain
 from umamba.comparison.runs.planning import ComparisonRequest, Source
 from umamba.datasets.checks import Case, CaseFacts
 from umamba.datasets.comparison import duplicates
+from umamba.datasets.inputs import find_inputs
 from umamba.errors import DatasetError, UMambaError
 from umamba.images.checked_files import CheckedFiles, Reading
 from umamba.images.contents import UnreadableFileError
 from umamba.nnunet.paths import Paths
-from umamba.nnunet.prediction.inputs import find_inputs
 from umamba.nnunet.raw_dataset import open_raw_dataset
-from umamba.nnunet.sharing.manifest import sha256
 from umamba.system.atomic_files import make_folder, write_whole
+from umamba.system.checksums import sha256
 from umamba.system.json_files import load_json
 from umamba.system.path_names import listed
 

@@ -4,7 +4,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from umamba.costs.machine import describe_machine
-from umamba.nnunet.sharing.manifest import sha256
+from umamba.system.checksums import sha256
 from umamba.system.versions import versions
 
 if TYPE_CHECKING:

@@ -12,13 +12,19 @@ import torch
 from torch import Tensor, nn
 
 from umamba.datasets.checks import Case
+from umamba.datasets.inputs import check_case, find_inputs, input_files
 from umamba.errors import UMambaError
 from umamba.networks import UMambaAttentionUNet
-from umamba.nnunet.prediction.folders import PredictionOptions, PredictionReport, load_model
-from umamba.nnunet.prediction.inputs import check_case, find_inputs, image_reader, input_files
-from umamba.nnunet.prediction.record import OutputClaim, clear_stale, model_identity
+from umamba.nnunet.prediction.folders import (
+    PredictionOptions,
+    PredictionReport,
+    image_reader,
+    load_model,
+)
+from umamba.nnunet.prediction.record import model_identity
 from umamba.system.atomic_files import whole_file
 from umamba.system.interruption import StopRequest, resumable, run_again
+from umamba.system.output_folders import OutputClaim, clear_stale
 from umamba.system.path_names import check_writable
 from umamba.system.progress import CaseProgress
 from umamba.system.publishing import scratch_folder

@@ -1,7 +1,6 @@
 """Predict one case, from its files to whole files in the output folder."""
 
 import math
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,53 +8,23 @@ import numpy as np
 import torch
 
 from umamba.datasets.checks import CaseFacts
+from umamba.datasets.inputs import input_files
 from umamba.errors import UMambaError
-from umamba.nnunet.prediction.inputs import input_files
-from umamba.nnunet.prediction.record import OutputClaim, clear_stale, staging_name
 from umamba.nnunet.prediction.segmentation_files import (
     label_map,
     probability_bytes,
-    publish,
     write_probabilities,
     write_segmentation,
 )
 from umamba.nnunet.prediction.sliding_window import LogitStore, NetworkInput, predict_logits
 from umamba.system.limits import usable_memory
+from umamba.system.output_folders import OutputClaim, Workshop, publish
 
-__all__ = ["CaseError", "Workshop", "segment_case"]
+__all__ = ["CaseError", "segment_case"]
 
 
 class CaseError(Exception):
     """The error of a case that cannot be predicted; it says why, and what to do."""
-
-
-class Workshop:
-    """A hidden folder in the output folder, in which files are made; gone when it is left.
-
-    Its name tells its process, and folders of processes that died are removed.
-
-    Args:
-        output: The output folder, created if it does not exist.
-    """
-
-    def __init__(self, output: Path) -> None:
-        self.output = output
-        output.mkdir(parents=True, exist_ok=True)
-        clear_stale(output)
-        self.folder = output / staging_name()
-
-    def __enter__(self) -> Path:
-        self.clear()
-        (self.folder / "inputs").mkdir(parents=True)
-        (self.folder / "outputs").mkdir()
-        return self.folder
-
-    def __exit__(self, *_: object) -> None:
-        self.clear()
-
-    def clear(self) -> None:
-        """Remove the folder, even what is left if an interrupt came during an earlier removal."""
-        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def segment_case(

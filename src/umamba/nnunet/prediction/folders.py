@@ -11,26 +11,27 @@ import torch
 
 from umamba.datasets.checks import Case, CaseFacts
 from umamba.datasets.comparison import check_headers
+from umamba.datasets.inputs import FoundInputs, check_case, find_inputs
 from umamba.errors import DatasetError, UMambaError
 from umamba.images.contents import without_numbers
 from umamba.images.file_names import COMPANIONS, split_ending, visible_files
 from umamba.networks import UMambaUNetPlusPlus
 from umamba.nnunet.model_loading import read_model
 from umamba.nnunet.plans.networks import building
-from umamba.nnunet.prediction.cases import CaseError, Workshop, segment_case
-from umamba.nnunet.prediction.inputs import FoundInputs, check_case, find_inputs, image_reader
-from umamba.nnunet.prediction.record import (
+from umamba.nnunet.prediction.cases import CaseError, segment_case
+from umamba.nnunet.prediction.record import model_identity
+from umamba.system.interruption import StopRequest, resumable, run_again
+from umamba.system.output_folders import (
     OutputClaim,
+    Workshop,
     clear_stale,
-    model_identity,
     segmentations_of_others,
 )
-from umamba.system.interruption import StopRequest, resumable, run_again
 from umamba.system.path_names import check_utf8, check_writable, listed, shown
 from umamba.system.progress import CaseProgress
 from umamba.system.terminal import one_line, talk_to_stderr
 
-__all__ = ["PredictionOptions", "PredictionReport", "load_model", "predict"]
+__all__ = ["PredictionOptions", "PredictionReport", "image_reader", "load_model", "predict"]
 
 log = logging.getLogger(__name__)
 
@@ -127,6 +128,11 @@ def load_model(model_folder: Path, options: PredictionOptions) -> Any:
         model.mirroring_axes,
     )
     return predictor
+
+
+def image_reader(predictor: Any) -> str:
+    """Return the name of nnU-Net's reader in the plans of a model."""
+    return str(predictor.plans_manager.plans.get("image_reader_writer"))
 
 
 def _prune(network: torch.nn.Module, depth: int) -> None:

@@ -21,11 +21,12 @@ from umamba.nnunet.model_loading import find_folds, read_model
 from umamba.nnunet.paths import Paths
 from umamba.nnunet.preparation import find_dataset
 from umamba.nnunet.sharing.fold_facts import count_cases, count_iterations
-from umamba.nnunet.sharing.manifest import CARD, MANIFEST, FoldRecord, Manifest, sha256
+from umamba.nnunet.sharing.manifest import CARD, MANIFEST, FoldRecord, Manifest
 from umamba.nnunet.sharing.model_card import model_card
 from umamba.nnunet.sharing.shareable import Sieve
 from umamba.nnunet.sharing.weight_files import write_weights
 from umamba.nnunet.trust import read_model_description
+from umamba.system.checksums import sha256
 from umamba.system.json_files import load_json
 from umamba.system.publishing import publication
 from umamba.system.run_lock import refuse_if_at_work

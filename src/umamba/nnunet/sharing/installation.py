@@ -16,10 +16,11 @@ from umamba.nnunet.checkpoints.files import read_checkpoint, write_checkpoint
 from umamba.nnunet.fold_folders import fold_folder, fold_name, folders_of_folds
 from umamba.nnunet.model_loading import read_model
 from umamba.nnunet.paths import Paths
-from umamba.nnunet.sharing.manifest import CARD, MANIFEST, sha256, verify_folder
+from umamba.nnunet.sharing.manifest import CARD, MANIFEST, verify_folder
 from umamba.nnunet.sharing.weight_files import read_weights
 from umamba.system.archives import list_members, unpack
 from umamba.system.atomic_files import take_name
+from umamba.system.checksums import sha256
 from umamba.system.path_names import check_writable
 from umamba.system.publishing import (
     full_temporary_folder_explained,

@@ -1,6 +1,5 @@
 """The contents of an exported model, `manifest.json`, and the check that a folder matches it."""
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -11,10 +10,11 @@ from typing import Any
 from umamba.errors import ModelFileError, quoted
 from umamba.nnunet.trust import check_file_name
 from umamba.system.archives import check_member_name
+from umamba.system.checksums import sha256
 from umamba.system.json_files import load_json
 from umamba.system.path_names import is_hidden_below
 
-__all__ = ["CARD", "MANIFEST", "FoldRecord", "Manifest", "sha256", "verify_folder"]
+__all__ = ["CARD", "MANIFEST", "FoldRecord", "Manifest", "verify_folder"]
 
 MANIFEST = "manifest.json"
 CARD = "README.md"  # the only file without a checksum: people are to complete it
@@ -81,15 +81,6 @@ class Manifest:
         folds = {fold: vars(record) for fold, record in self.folds.items()}
         content = {"schema_version": _SCHEMA} | vars(self) | {"folds": folds}
         (folder / MANIFEST).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-
-
-def sha256(path: Path) -> str:
-    """Return the checksum of a file."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def verify_folder(folder: Path, shown: Path) -> Manifest:

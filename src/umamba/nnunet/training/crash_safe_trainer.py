@@ -23,6 +23,7 @@ from umamba.nnunet.checkpoints.files import (
     write_checkpoint,
 )
 from umamba.nnunet.plans.networks import bare_network
+from umamba.nnunet.training.disk_space import check_space, full_disk_explained
 from umamba.nnunet.training.distributed_trainer import DistributedTrainer
 from umamba.nnunet.training.finite_steps import MOST_IN_A_ROW, FiniteSteps, find_non_finite
 from umamba.nnunet.training.pace import Pace
@@ -37,7 +38,6 @@ from umamba.nnunet.training.state import (
     restore_random_states,
     state_of_process,
 )
-from umamba.system.disk_space import check_space, full_disk_explained
 from umamba.system.fencing import check_claims
 from umamba.system.interruption import STOP_FILE, StopRequest, how_to_go_on, resumable
 from umamba.system.processes import kill_children

@@ -23,7 +23,7 @@ from umamba.images.formats import READERS
 from umamba.system.numerals import whole_number
 from umamba.system.path_names import listed, shown
 
-__all__ = ["FoundInputs", "check_case", "find_inputs", "image_reader", "input_files"]
+__all__ = ["FoundInputs", "check_case", "find_inputs", "input_files"]
 
 # One file of these may hold several channels.
 _COLOUR_ENDINGS = (".png", ".bmp", ".tif", ".tiff", ".jpg")
@@ -141,11 +141,6 @@ def _group(
             paths = tuple(channels[number][0] for number in sorted(channels))
             cases.append(Case(case_id, paths, None))
     return cases, failed
-
-
-def image_reader(predictor: Any) -> str:
-    """Return the name of nnU-Net's reader in the plans of a model."""
-    return str(predictor.plans_manager.plans.get("image_reader_writer"))
 
 
 def _split_number(stem: str) -> tuple[str, int | None]:

@@ -9,7 +9,7 @@ import pytest
 from torch import nn
 
 from umamba.errors import CheckpointError, UMambaError
-from umamba.system.disk_space import check_space, full_disk_explained
+from umamba.nnunet.training.disk_space import check_space, full_disk_explained
 
 MIB = 2**20
 NETWORK = nn.Linear(5 * MIB, 1, bias=False)  # 20 MiB; four files with momentum are 160

@@ -11,9 +11,9 @@ import SimpleITK
 from skimage.io import imread, imsave
 
 from model_factory import OBLIQUE, write_image, write_model
+from umamba.datasets.inputs import FoundInputs, check_case, find_inputs, input_files
 from umamba.errors import DatasetError
 from umamba.nnunet.prediction.folders import PredictionOptions, predict
-from umamba.nnunet.prediction.inputs import FoundInputs, check_case, find_inputs, input_files
 
 
 def description(*channels: str, ending: str = ".nii.gz") -> dict[str, Any]:

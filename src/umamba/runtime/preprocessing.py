@@ -1,0 +1,118 @@
+"""Turn an image into a network's input, and its logits into labels on the image's grid."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from umamba.errors import DatasetError
+from umamba.runtime.normalization import normalize
+from umamba.runtime.pipeline import Pipeline
+from umamba.runtime.resampling import new_shape, resample, thick_axis
+
+__all__ = ["NetworkInput", "labels_of", "prepare"]
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class NetworkInput:
+    """A preprocessed image, and what is needed to undo that. Axes are in the network's order.
+
+    Attributes:
+        image: (channels, z, y, x), on the network's grid.
+        shape: The shape of the image as it was given.
+        box: The part of it that was not cut off.
+        spacing: The voxel size as it was given.
+        network_spacing: The voxel size on the network's grid.
+    """
+
+    image: npt.NDArray[np.float32]
+    shape: tuple[int, ...]
+    box: tuple[slice, ...]
+    spacing: tuple[float, ...]
+    network_spacing: tuple[float, ...]
+
+
+def prepare(image: Array, spacing: Sequence[float], pipeline: Pipeline) -> NetworkInput:
+    """Transpose, crop, normalise and resample an image.
+
+    Args:
+        image: (channels, z, y, x); it stays as it is.
+        spacing: The voxel size, (z, y, x), in mm.
+        pipeline: How that is done.
+
+    Raises:
+        DatasetError: If the intensities do not fit, or nothing is left on the network's grid.
+    """
+    axes = pipeline.transpose_forward
+    # The order in memory is nnU-Net's as well: means are rounded by the order of their sum.
+    given = image.astype(np.float32).transpose(0, *(axis + 1 for axis in axes))
+    own = tuple(float(spacing[axis]) for axis in axes)
+    nonzero = np.logical_or.reduce(given != 0)
+    box = _box(nonzero)
+    cropped = given[(slice(None), *box)]
+    masked = any(channel.within_mask for channel in pipeline.channels)
+    mask = ndimage.binary_fill_holes(nonzero)[box] if masked else None
+    for voxels, channel in zip(cropped, pipeline.channels, strict=True):
+        normalize(voxels, channel, mask)
+    target = pipeline.spacing
+    if len(target) < len(own):  # a network of slices, whose distance stays
+        target = (own[0], *target)
+    shape = new_shape(cropped.shape[1:], own, target)
+    if 0 in shape:
+        msg = (
+            f"with its voxel size of {spacing} mm the image is smaller than a voxel of the "
+            "network's grid; correct the voxel size"
+        )
+        raise DatasetError(msg)
+    how = pipeline.resampling_image
+    axis = thick_axis(own, target, how, pipeline.anisotropy_threshold)
+    resampled = np.stack([resample(voxels, shape, axis, how) for voxels in cropped])
+    return NetworkInput(resampled, given.shape[1:], box, own, target)
+
+
+def _box(mask: npt.NDArray[np.bool_]) -> tuple[slice, ...]:
+    """Return the smallest box around a mask; all of it if it is empty."""
+    box = []
+    for axis, size in enumerate(mask.shape):
+        others = tuple(other for other in range(mask.ndim) if other != axis)
+        there = np.flatnonzero(mask.any(axis=others))
+        box.append(slice(int(there[0]), int(there[-1]) + 1) if there.size else slice(0, size))
+    return tuple(box)
+
+
+def labels_of(logits: Array, case: NetworkInput, pipeline: Pipeline) -> Array:
+    """Resample logits class by class, and keep the best label so far.
+
+    Args:
+        logits: (outputs, z, y, x), on the network's grid.
+        case: The image that they are of.
+        pipeline: How labels follow from them.
+
+    Returns:
+        The labels on the grid of the image as it was given, (z, y, x).
+    """
+    shape = tuple(part.stop - part.start for part in case.box)
+    how = pipeline.resampling_logits
+    axis = thick_axis(case.network_spacing, case.spacing, how, pipeline.anisotropy_threshold)
+    kind = np.uint8 if max(pipeline.output_labels) <= 255 else np.uint16
+    labels = np.zeros(shape, kind)
+    best: Array | None = None
+    for output, label in zip(logits, pipeline.output_labels, strict=True):
+        resampled = resample(output, shape, axis, how)
+        if pipeline.has_regions:
+            labels[resampled > 0] = label  # where the sigmoid is above one half
+        elif best is None:
+            best = resampled.copy()
+            labels[...] = label
+        else:
+            better = resampled > best  # of equal ones the first counts
+            labels[better] = label
+            np.copyto(best, resampled, where=better)
+    whole = np.zeros(case.shape, kind)
+    whole[case.box] = labels
+    return whole.transpose(pipeline.transpose_backward)
