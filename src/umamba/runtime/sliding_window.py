@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from umamba.errors import ModelFileError
+from umamba.errors import DatasetError, ModelFileError
 from umamba.runtime.pipeline import PIPELINE, Pipeline
 
 __all__ = ["Network", "predict_logits"]
@@ -46,7 +46,8 @@ def predict_logits(
         (outputs, z, y, x).
 
     Raises:
-        ModelFileError: If a network has another number of outputs, or one that is not finite.
+        ModelFileError: If a network's outputs have another shape.
+        DatasetError: If one of them is not finite.
     """
     windows = _Windows(image, pipeline, step_size, pipeline.mirroring_axes if mirroring else ())
     logits = np.zeros((len(pipeline.output_labels), *image.shape[1:]), np.float16)
@@ -147,7 +148,7 @@ class _Windows:
                 "the network's output is not finite: its weights are damaged, or the image's "
                 "intensities are far from those it was trained on"
             )
-            raise ModelFileError(msg)
+            raise DatasetError(msg)
         yield low - rows.start, planes
 
 

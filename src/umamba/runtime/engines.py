@@ -1,0 +1,138 @@
+"""The engines that run ONNX files: one function each, all on the CPU and in float32."""
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from umamba.errors import ModelFileError, UMambaError, unknown_name
+from umamba.runtime.onnx_files import checked_onnx
+from umamba.runtime.pipeline import NetworkFile
+from umamba.runtime.sliding_window import Network
+from umamba.system.path_names import shown
+
+__all__ = ["ENGINES", "Engine", "installed_engines", "load_network", "verified_engines"]
+
+Array = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A library that runs ONNX files.
+
+    Args:
+        name: Its name in options; that of its module and of what pip installs as well.
+        load: Makes a function of an ONNX file's bytes that runs on so many threads.
+    """
+
+    name: str
+    load: Callable[[bytes, int], Network]
+
+    @property
+    def is_installed(self) -> bool:
+        """Return whether it could be imported; it is not."""
+        return find_spec(self.name) is not None
+
+
+def _load_openvino(content: bytes, threads: int) -> Network:
+    import openvino
+
+    core = openvino.Core()
+    settings = {
+        "INFERENCE_PRECISION_HINT": "f32",  # by itself it takes bfloat16 where the CPU has that
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": threads,
+    }
+    compiled = core.compile_model(core.read_model(content), "CPU", settings)
+    own = threading.local()  # a request serves one thread at a time
+
+    def run(patch: Array) -> Array:
+        if not hasattr(own, "request"):
+            own.request = compiled.create_infer_request()
+        return np.asarray(own.request.infer([patch])[0])
+
+    return run
+
+
+def _load_onnxruntime(content: bytes, threads: int) -> Network:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3  # its warnings are about its own optimisations
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+
+    def run(patch: Array) -> Array:
+        return np.asarray(session.run(None, {name: patch})[0])
+
+    return run
+
+
+# In the order in which they are taken where nothing is known of their speed.
+ENGINES: Mapping[str, Engine] = {
+    engine.name: engine
+    for engine in (Engine("openvino", _load_openvino), Engine("onnxruntime", _load_onnxruntime))
+}
+
+
+def installed_engines(engine: str = "auto") -> list[str]:
+    """Return the engines that may be used, in the order in which they are tried.
+
+    Args:
+        engine: The only one that may, or `auto`.
+
+    Raises:
+        UMambaError: If it does not exist, or is not installed, or none is.
+    """
+    if engine not in (*ENGINES, "auto"):
+        raise UMambaError(unknown_name("the engine", engine, ["auto", *ENGINES]))
+    wanted = list(ENGINES) if engine == "auto" else [engine]
+    found = [name for name in wanted if ENGINES[name].is_installed]
+    if not found:
+        what = "no engine is" if engine == "auto" else f"the engine {engine} is not"
+        ways = " or ".join(f"`pip install {name}`" for name in wanted)
+        msg = f"{what} installed here; {ways}"
+        raise UMambaError(msg)
+    return found
+
+
+def verified_engines(networks: Sequence[NetworkFile]) -> list[str]:
+    """Return what gave torch's logits for all networks when they were exported, fastest first.
+
+    Args:
+        networks: The networks, with what their export found.
+
+    Returns:
+        Names of engines, `torch` among them if its time was taken.
+    """
+    common = set.intersection(*(set(network.checks) for network in networks))
+    return sorted(common, key=lambda name: sum(n.checks[name].seconds for n in networks))
+
+
+def load_network(path: Path, engine: str, threads: int) -> Network:
+    """Load an ONNX file.
+
+    Args:
+        path: The file, whose checksum was verified.
+        engine: An installed engine.
+        threads: How many threads it may use.
+
+    Returns:
+        A function of patches, which several threads may call.
+
+    Raises:
+        ModelFileError: If the file is not an ONNX file that stands for itself, or the engine
+            cannot run it.
+    """
+    content = checked_onnx(path)
+    try:
+        return ENGINES[engine].load(content, threads)
+    except Exception as error:
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        msg = f"{engine} cannot load {shown(path)} ({reason}); give another engine, or export again"
+        raise ModelFileError(msg) from error

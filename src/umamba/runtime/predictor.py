@@ -1,0 +1,155 @@
+"""Segment arrays with an exported model."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from umamba.errors import DatasetError, UMambaError
+from umamba.runtime.engines import (
+    installed_engines,
+    load_network,
+    verified_engines,
+)
+from umamba.runtime.pipeline import NetworkFile, read_pipeline
+from umamba.runtime.preprocessing import labels_of, prepare
+from umamba.runtime.sliding_window import Network, predict_logits
+from umamba.system.limits import available_cores
+
+__all__ = ["Predictor"]
+
+log = logging.getLogger(__name__)
+
+Array = npt.NDArray[Any]
+
+_SLICE_DISTANCE = 999  # that nnU-Net gives to a single slice, in its largest pixels
+
+
+class Predictor:
+    """An exported model, loaded, that segments arrays; several threads may call it.
+
+        with Predictor("hippocampus") as predictor:
+            labels = predictor(image, spacing)
+
+    Args:
+        model: The folder that `umamba export --onnx` wrote.
+        engine: `openvino`, `onnxruntime`, or `auto`: of those that are installed, and were found
+            to give torch's logits when the model was exported, the fastest one then; if none was
+            checked, the first that is installed.
+        folds: The folds whose logits are averaged; empty means all.
+        step_size: The largest step from patch to patch, as a fraction of the patch; by default the
+            model's.
+        mirroring: Whether the predictions of mirrored patches are averaged: slower, perhaps better.
+        threads: How many threads the engine uses; by default one for every core.
+
+    Attributes:
+        pipeline: What `pipeline.json` says.
+        engine: The name of the engine.
+
+    Raises:
+        UMambaError: If a file is missing, damaged, or of another version, or no engine is there.
+    """
+
+    def __init__(
+        self,
+        model: str | Path,
+        *,
+        engine: str = "auto",
+        folds: Sequence[str | int] = (),
+        step_size: float | None = None,
+        mirroring: bool = True,
+        threads: int | None = None,
+    ) -> None:
+        folder = Path(model)
+        self.pipeline = read_pipeline(folder, [str(fold) for fold in folds])
+        self.engine = _choose(engine, self.pipeline.networks)
+        self.step_size = self.pipeline.step_size if step_size is None else step_size
+        if not 0 < self.step_size <= 1:
+            msg = f"step_size is {self.step_size}; give a part of the patch, above 0 and at most 1"
+            raise UMambaError(msg)
+        self.mirroring = mirroring
+        self._networks: list[Network] | None = [
+            load_network(folder / network.file, self.engine, threads or available_cores())
+            for network in self.pipeline.networks
+        ]
+
+    def __enter__(self) -> "Predictor":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release the networks; nothing can be predicted any more."""
+        self._networks = None
+
+    def __call__(self, image: npt.ArrayLike, spacing: Sequence[float]) -> Array:
+        """Segment an image.
+
+        Args:
+            image: Its intensities as its files hold them, (channels, z, y, x), or (channels, y, x)
+                for a single slice. It is not changed.
+            spacing: The voxel size in mm, (z, y, x) or (y, x).
+
+        Returns:
+            Labels of the image's shape without channels, uint8 or uint16.
+
+        Raises:
+            DatasetError: If image or spacing do not fit the model, or its output is not finite.
+            UMambaError: If the predictor was closed.
+        """
+        if self._networks is None:
+            msg = "this Predictor was closed; make another one"
+            raise UMambaError(msg)
+        voxels, sizes = self._checked(np.asarray(image), spacing)
+        case = prepare(voxels, sizes, self.pipeline)
+        logits = predict_logits(
+            self._networks,
+            case.image,
+            self.pipeline,
+            step_size=self.step_size,
+            mirroring=self.mirroring,
+        )
+        labels = labels_of(logits, case, self.pipeline)
+        return labels if np.ndim(image) == 4 else labels[0]
+
+    def _checked(self, image: Array, spacing: Sequence[float]) -> tuple[Array, tuple[float, ...]]:
+        """Return an image with three axes besides the channels, and its voxel size."""
+        n_channels = len(self.pipeline.channels)
+        if image.ndim not in (3, 4) or 0 in image.shape or len(image) != n_channels:
+            names = ", ".join(channel.name for channel in self.pipeline.channels)
+            msg = (
+                f"the image has the shape {image.shape}, but the model takes {n_channels} "
+                f"channel(s), {names}, as ({n_channels}, z, y, x), or ({n_channels}, y, x)"
+            )
+            raise DatasetError(msg)
+        sizes = tuple(map(float, spacing))
+        if len(sizes) != image.ndim - 1 or not all(0 < size < np.inf for size in sizes):
+            msg = (
+                f"the spacing is {sizes}; give {image.ndim - 1} positive numbers, the voxel size "
+                "in mm along each axis of the array"
+            )
+            raise DatasetError(msg)
+        if image.dtype.kind not in "buif" or not np.isfinite(image).all():
+            msg = "the image holds values that are not finite numbers; replace them"
+            raise DatasetError(msg)
+        if image.ndim == 4:
+            return image, sizes
+        return image[:, None], (max(sizes) * _SLICE_DISTANCE, *sizes)
+
+
+def _choose(engine: str, networks: Sequence[NetworkFile]) -> str:
+    installed = installed_engines(engine)
+    verified = [name for name in verified_engines(networks) if name in installed]
+    if not verified:
+        log.info("note: %s was not compared with torch when this model was exported", installed[0])
+    return (verified or installed)[0]

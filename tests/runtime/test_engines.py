@@ -1,0 +1,108 @@
+"""Engines are found without loading them, chosen by what the export found, and refused by name."""
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from exported_models import Exported
+from umamba.errors import ModelFileError, UMambaError
+from umamba.runtime import Predictor
+from umamba.runtime.engines import installed_engines, load_network, verified_engines
+from umamba.runtime.pipeline import EngineCheck, describe_network_file, write_pipeline
+
+
+def without(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+    find = importlib.util.find_spec
+
+    def find_others(name: str, package: str | None = None) -> object:
+        return None if name in names else find(name, package)
+
+    monkeypatch.setattr("umamba.runtime.engines.find_spec", find_others)
+
+
+def took(seconds: float) -> EngineCheck:
+    return EngineCheck(largest_difference=1e-6, seconds=seconds)
+
+
+def test_auto_takes_the_fastest_that_was_verified(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checks = {"openvino": took(0.4), "onnxruntime": took(0.3), "torch": took(0.2)}
+    exported = Exported(tmp_path / "model", checks=checks)
+    assert verified_engines(exported.pipeline.networks) == ["torch", "onnxruntime", "openvino"]
+    assert Predictor(exported.folder).engine == "onnxruntime"
+    assert Predictor(exported.folder, engine="openvino").engine == "openvino"
+    without(monkeypatch, "onnxruntime")
+    assert Predictor(exported.folder).engine == "openvino"
+
+
+def test_auto_takes_the_first_installed_where_none_was_verified(tmp_path: Path) -> None:
+    assert Predictor(Exported(tmp_path / "model").folder).engine == "openvino"
+
+
+def test_an_engine_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    without(monkeypatch, "openvino")
+    assert installed_engines() == ["onnxruntime"]
+    with pytest.raises(UMambaError, match="engine openvino is not installed here; `pip install op"):
+        installed_engines("openvino")
+    without(monkeypatch, "openvino", "onnxruntime")
+    with pytest.raises(UMambaError, match="`pip install openvino` or `pip install onnxruntime`"):
+        installed_engines()
+    with pytest.raises(UMambaError, match="'tensorrt' does not exist; choose one of auto"):
+        installed_engines("tensorrt")
+
+
+@pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
+def test_what_an_engine_cannot_load_is_refused(tmp_path: Path, engine: str) -> None:
+    path = tmp_path / "fold_0.onnx"
+    path.write_bytes(b"not ONNX")
+    with pytest.raises(ModelFileError, match="is damaged, or is not an ONNX file"):
+        load_network(path, engine, 1)
+
+
+def test_a_network_of_another_shape_is_refused(tmp_path: Path) -> None:
+    small = Exported(tmp_path / "small", labels={"background": 0, "organ": 1})
+    large = Exported(tmp_path / "large")
+    network = describe_network_file(small.folder / "fold_0.onnx", "0")
+    write_pipeline(small.folder, msgspec.structs.replace(large.pipeline, networks=(network,)))
+    with (
+        Predictor(small.folder) as predictor,
+        pytest.raises(ModelFileError, match=r"and not into \(1, 3, 8, 16, 12\) as pipeline"),
+    ):
+        predictor([[[[1.0] * 12] * 16] * 8], (1.0, 1.0, 1.0))
+
+
+BLOCKED = """
+import sys
+for name in ("torch", "nnunetv2", "batchgenerators", "acvl_utils", "skimage", "matplotlib"):
+    sys.modules[name] = None
+from umamba.runtime import Predictor
+from umamba.runtime.__main__ import main
+import numpy
+labels = Predictor(sys.argv[1])(numpy.ones((1, 8, 16, 12)), (1.0, 1.0, 1.0))
+assert labels.shape == (8, 16, 12)
+sys.exit(main([sys.argv[1], "-i", sys.argv[2], "-o", sys.argv[3]]))
+"""
+
+
+def test_nothing_of_torch_or_nnunet_is_needed(tmp_path: Path) -> None:
+    import nibabel
+    import numpy as np
+
+    (tmp_path / "images").mkdir()
+    image = np.random.default_rng(0).normal(size=(12, 18, 9)).astype(np.float32)
+    nibabel.save(
+        nibabel.Nifti1Image(image, np.diag([1.0, 2.0, 3.0, 1.0])),
+        tmp_path / "images" / "case_0000.nii.gz",
+    )
+    folder = Exported(tmp_path / "model").folder
+    paths = [str(path) for path in (folder, tmp_path / "images", tmp_path / "out")]
+    result = subprocess.run(
+        [sys.executable, "-c", BLOCKED, *paths], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "out" / "case.nii.gz").is_file()

@@ -1,0 +1,168 @@
+"""The runtime predicts arrays as stock nnU-Net does with the same networks."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from exported_models import Exported
+from umamba.errors import DatasetError, UMambaError
+from umamba.runtime import Predictor
+
+REGIONS = {"background": 0, "whole": [1, 2, 3], "core": [2, 3], "enhancing": 3}
+
+
+def image_of(channels: int, *shape: int, seed: int = 0) -> np.ndarray:
+    """Smooth and rough intensities like a CT's, with a border of zeros that is cut off."""
+    rng = np.random.default_rng(seed)
+    image = rng.normal(0, 300, (channels, *shape)).astype(np.float32)
+    image += np.linspace(-400, 600, shape[-1], dtype=np.float32)
+    image[..., :2, :], image[..., -1] = 0, 0
+    image[..., shape[-2] // 2, shape[-1] // 2] = 0  # a hole, which is inside
+    return image
+
+
+SCENARIOS = {
+    "anisotropic CT, resampled": (
+        {"channels": ["CTNormalization"], "of_configuration": {"spacing": [2.5, 0.9, 0.8]}},
+        (1, 7, 30, 26),
+        (5.0, 0.7, 0.7),
+    ),
+    "two modalities, masked, transposed, two folds": (
+        {
+            "channels": ["ZScoreNormalization", "RescaleTo01Normalization"],
+            "n_folds": 2,
+            "of_configuration": {
+                "spacing": [1.0, 1.2, 1.5],
+                "use_mask_for_norm": [True, False],
+            },
+            "of_plans": {"transpose_forward": [2, 0, 1], "transpose_backward": [1, 2, 0]},
+        },
+        (2, 12, 18, 11),
+        (1.3, 1.0, 1.0),
+    ),
+    "regions, smaller than a patch": (
+        {
+            "channels": ["NoNormalization"],
+            "labels": REGIONS,
+            "of_dataset": {"regions_class_order": [1, 2, 3]},
+        },
+        (1, 5, 20, 9),
+        (1.0, 1.0, 1.0),
+    ),
+    "RGB in 2D": (
+        {
+            "channels": ["RGBTo01Normalization"] * 3,
+            "patch_size": (16, 12),
+            "of_configuration": {"spacing": [1.0, 1.0]},
+        },
+        (3, 1, 40, 33),
+        (999.0, 1.0, 1.0),
+    ),
+    "slices of a volume": (
+        {"patch_size": (16, 12), "of_configuration": {"spacing": [0.8, 0.8]}},
+        (1, 4, 20, 25),
+        (5.0, 1.0, 0.9),
+    ),
+}
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_labels_are_those_of_stock_nnunet(tmp_path: Path, scenario: str, engine: str) -> None:
+    options, shape, spacing = SCENARIOS[scenario]
+    exported = Exported(tmp_path / "model", **options)
+    image = image_of(*shape)
+    if "RGB" in scenario:
+        image = np.clip(np.abs(image), 0, 255)
+    untouched = image.copy()
+
+    with Predictor(exported.folder, engine=engine) as predictor:
+        labels = predictor(image, spacing)
+
+    want = exported.stock_labels(image, spacing)
+    assert labels.shape == want.shape
+    assert len(np.unique(want)) > 1
+    assert (labels != want).mean() < 1e-3  # float32 sums of convolutions differ in their last bits
+    assert np.array_equal(image, untouched)
+
+
+def test_a_slice_is_segmented_as_one(tmp_path: Path) -> None:
+    exported = Exported(
+        tmp_path / "model", patch_size=(16, 12), of_configuration={"spacing": [0.8, 0.8]}
+    )
+    image = image_of(1, 20, 25)
+    labels = Predictor(exported.folder)(image, (1.0, 0.9))
+    assert np.array_equal(labels, exported.stock_labels(image[:, None], (999.0, 1.0, 0.9))[0])
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_threads_share_a_predictor(tmp_path: Path, engine: str) -> None:
+    exported = Exported(tmp_path / "model")
+    images = [image_of(1, 8, 20, 12, seed=seed) for seed in range(4)]
+    with Predictor(exported.folder, engine=engine, threads=1) as predictor:
+        alone = [predictor(image, (1.0, 1.0, 1.0)) for image in images]
+        barrier = threading.Barrier(4, timeout=60)
+
+        def predict(image: np.ndarray) -> np.ndarray:
+            barrier.wait()
+            return predictor(image, (1.0, 1.0, 1.0))
+
+        with ThreadPoolExecutor(4) as pool:
+            together = list(pool.map(predict, images))
+    assert all(np.array_equal(a, b) for a, b in zip(alone, together, strict=True))
+
+
+def test_step_and_mirroring_change_what_is_averaged(tmp_path: Path) -> None:
+    exported = Exported(tmp_path / "model")
+    image = image_of(1, 14, 20, 17)
+    usual = Predictor(exported.folder)(image, (1.0, 1.0, 1.0))
+    plain = Predictor(exported.folder, mirroring=False)(image, (1.0, 1.0, 1.0))
+    wide = Predictor(exported.folder, step_size=1.0)(image, (1.0, 1.0, 1.0))
+    assert (usual != plain).any()
+    assert (usual != wide).any()
+
+
+@pytest.mark.parametrize(
+    ("image", "spacing", "message"),
+    [
+        (
+            np.ones((2, 4, 4, 4)),
+            (1.0, 1.0, 1.0),
+            r"takes 1 channel\(s\), channel 0, as \(1, z, y, x\)",
+        ),
+        (np.ones((1, 4)), (1.0,), r"has the shape \(1, 4\)"),
+        (np.ones((1, 4, 4, 4)), (1.0, 0.0, 1.0), "give 3 positive numbers"),
+        (np.ones((1, 4, 4, 4)), (1.0, 1.0), "give 3 positive numbers"),
+        (np.full((1, 4, 4, 4), np.nan), (1.0, 1.0, 1.0), "not finite"),
+        (np.ones((1, 4, 4, 4)), (1.0, 1e-4, 1.0), "smaller than a voxel"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused(
+    tmp_path: Path, image: np.ndarray, spacing: tuple[float, ...], message: str
+) -> None:
+    exported = Exported(tmp_path / "model")
+    with Predictor(exported.folder) as predictor, pytest.raises(DatasetError, match=message):
+        predictor(image, spacing)
+
+
+def test_colours_out_of_range_are_refused(tmp_path: Path) -> None:
+    exported = Exported(tmp_path / "model", channels=["RGBTo01Normalization"])
+    with pytest.raises(DatasetError, match="outside of 0 to 255"):
+        Predictor(exported.folder)(np.full((1, 8, 16, 12), 300.0), (1.0, 1.0, 1.0))
+
+
+def test_a_closed_predictor_says_so(tmp_path: Path) -> None:
+    with Predictor(Exported(tmp_path / "model").folder) as predictor:
+        pass
+    with pytest.raises(UMambaError, match="was closed"):
+        predictor(np.ones((1, 8, 16, 12)), (1.0, 1.0, 1.0))
+
+
+def test_logits_that_are_not_finite_are_noticed(tmp_path: Path) -> None:
+    exported = Exported(tmp_path / "model", channels=["NoNormalization"])
+    image = np.full((1, 8, 16, 12), 3e38, np.float32)
+    with pytest.raises(DatasetError, match="output is not finite"), np.errstate(all="ignore"):
+        Predictor(exported.folder)(image, (1.0, 1.0, 1.0))
