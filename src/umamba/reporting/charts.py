@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from umamba.reporting.tables import plain
 from umamba.system.atomic_files import whole_file, write_whole
 
 __all__ = [
@@ -62,10 +63,9 @@ class Chart:
         Args:
             folder: The folder of the drawings, relative to the text.
         """
-        alt, caption = (text.replace("<", "&lt;") for text in (self.alt, self.caption))
-        alt = re.sub(r"([\\\[\]`*_])", r"\\\1", alt)
+        alt = re.sub(r"(?<!\\)([\[\]])", r"\\\1", plain(self.alt))
         file = f"{folder}/{self.name}"
-        return f"[![{alt}]({file}.png)]({file}.svg)\n\n<sub>{caption}</sub>"
+        return f"[![{alt}]({file}.png)]({file}.svg)\n\n<sub>{plain(self.caption)}</sub>"
 
 
 def _config(text: str, faint: str, line: str, background: str) -> dict[str, Any]:

@@ -98,7 +98,7 @@ def _pairs(ranking: Ranking, task: TaskRanking, charts: Sequence[Chart]) -> tupl
     unit, decimals = Unit(ranking.settings.unit, ranking.settings.factor), _decimals(ranking, task)
     drawn = [chart for chart in charts if chart.name.endswith(_AFTER_PAIRS)]
     if len(task.pairs) > MOST_PAIRS:
-        return (*drawn, Note(f"`pairs.csv` has all {len(task.pairs):,} pairs."))
+        return (*drawn, Note(f"pairs.csv has all {len(task.pairs):,} pairs."))
     return (*drawn, pairs_table(task, unit, decimals))
 
 

@@ -1,6 +1,5 @@
 """A ranking in Markdown, and in short for the terminal."""
 
-import re
 from collections.abc import Mapping
 
 from umamba.comparison.ranking.ranking_tables import (
@@ -14,7 +13,7 @@ from umamba.comparison.report.summary_tables import groups_table
 from umamba.comparison.statistics.variance import FEWEST_FOLDS
 from umamba.comparison.statistics.verdicts import Unit
 from umamba.reporting.charts import Chart
-from umamba.reporting.tables import Table, markdown_list
+from umamba.reporting.tables import Table, markdown_list, plain
 from umamba.system.terminal import one_line
 
 __all__ = [
@@ -27,7 +26,6 @@ __all__ = [
 ]
 
 MOST_PAIRS = 45
-_PICTURE = "[!["
 
 
 def summarize_ranking(ranking: Ranking, charts: Mapping[str, Mapping[str, Chart]]) -> str:
@@ -41,8 +39,8 @@ def summarize_ranking(ranking: Ranking, charts: Mapping[str, Mapping[str, Chart]
         Markdown, with paths relative to the folder of results.
     """
     parts = [
-        f"# {len(ranking.models)} models in {one_line(ranking.title)}",
-        f"Taken for {one_line(ranking.described)}.",
+        f"# {len(ranking.models)} models in {plain(one_line(ranking.title))}",
+        f"Taken for {plain(one_line(ranking.described))}.",
         _section("## All tasks", consensus_table(ranking)),
     ]
     for task in ranking.tasks:
@@ -54,12 +52,7 @@ def summarize_ranking(ranking: Ranking, charts: Mapping[str, Mapping[str, Chart]
         markdown_list(limits_items(ranking)),
         "Files: [results.json](results.json), [models.csv](models.csv), [pairs.csv](pairs.csv).",
     ]
-    return "\n\n".join(_as_text(part) for part in parts if part) + "\n"
-
-
-def _as_text(part: str) -> str:
-    """Return a part in which names from the table are not tags; captions of figures have some."""
-    return part if part.startswith(_PICTURE) else re.sub(r"<(?=[A-Za-z/!?])", "&lt;", part)
+    return "\n\n".join(filter(None, parts)) + "\n"
 
 
 def short_text(ranking: Ranking) -> str:
@@ -81,12 +74,12 @@ def _task(ranking: Ranking, task: TaskRanking, charts: Mapping[str, Chart]) -> l
     left_to = f"[pairs.csv](pairs.csv) has all {len(task.pairs):,} pairs."
     deep = "###" if task.task else "##"
     return [
-        f"## Task {one_line(task.task)}" if task.task else "",
+        f"## Task {plain(one_line(task.task))}" if task.task else "",
         markdown_list([one_line(said) for said in task.verdicts.values()]),
         _figures(charts, "verdicts", "margin_probabilities", "paired_differences"),
         f"{deep} Models",
         models_table(ranking, task).to_markdown(),
-        columns_explained(ranking),
+        plain(columns_explained(ranking)),
         _figures(charts, "rank_stability"),
         f"{deep} All pairs",
         _figures(charts, "significance_map"),
@@ -110,10 +103,10 @@ def columns_explained(ranking: Ranking) -> str:
     return (
         f"Means are over cases, with 95 % intervals. Differences, in {ranking.settings.unit}, are "
         "corrected for the number of models only in their p values (Holm): of the mean difference "
-        "(t test) and of the ranks of the cases (Wilcoxon's signed-rank test). *Detectable* is the "
-        "difference that would be shown in four of five such tables. d_z and the rank-biserial "
-        "correlation are effect sizes. A rank's range holds, with 95 % confidence, what the "
-        "intervals of all pairs leave possible. *Better than* and *worse than* count models, after "
+        "(t test) and of the ranks of the cases (Wilcoxon's signed-rank test). The detectable "
+        "difference is the one that would be shown in four of five such tables. d_z and the "
+        "rank-biserial correlation are effect sizes. A rank's range holds, with 95 % confidence, "
+        "what the intervals of all pairs leave possible. Better and worse models are counted after "
         "Holm's correction for all pairs."
     )
 

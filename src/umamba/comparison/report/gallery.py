@@ -24,6 +24,7 @@ from umamba.images.contents import UnreadableFileError
 from umamba.images.file_names import split_ending
 from umamba.nnunet.paths import Paths
 from umamba.nnunet.raw_dataset import open_raw_dataset
+from umamba.reporting.tables import plain
 
 __all__ = ["Gallery", "choose_cases", "draw_gallery"]
 
@@ -109,12 +110,13 @@ def _kept(chosen: Mapping[str, str], folder: Path) -> dict[str, str]:
         text = (folder.parent / "summary.md").read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         return {}
-    same = {f"{role}: {case}" for case, role in chosen.items()}
+    same = [f"{role}: {case}" for case, role in chosen.items()]
+    named = {written: text for text in same for written in (text, plain(text))}
     found = re.findall(r"^!\[(.*)\]\(gallery/([a-z_]+\.png)\)$", text, re.MULTILINE)
     return {
-        name: caption
+        name: "; ".join(named[part] for part in caption.split("; "))
         for caption, name in found
-        if same.issuperset(caption.split("; ")) and (folder / name).is_file()
+        if named.keys() >= {*caption.split("; ")} and (folder / name).is_file()
     }
 
 

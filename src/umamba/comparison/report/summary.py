@@ -11,7 +11,7 @@ from umamba.comparison.report import summary_tables as tables
 from umamba.comparison.report.gallery import Gallery
 from umamba.comparison.results import Results
 from umamba.reporting.charts import Chart
-from umamba.reporting.tables import Table, markdown_list
+from umamba.reporting.tables import Table, markdown_list, plain
 
 __all__ = ["summarize"]
 
@@ -36,7 +36,7 @@ def summarize(
     dataset, baseline = results.dataset, results.settings.baseline
     settings = notes.settings_texts(results, manifest)
     parts = [
-        f"# {dataset.name}, {dataset.configuration}: models against {baseline}",
+        f"# {plain(f'{dataset.name}, {dataset.configuration}: models against {baseline}')}",
         _verdicts(results),
         _figures(charts, "verdicts", "margin_probabilities", "paired_differences"),
         "## Models",
@@ -117,8 +117,8 @@ def _section(heading: str, *parts: str | Table) -> str:
 
 
 def _gallery(gallery: Gallery) -> str:
-    pictures = [f"![{shows}](gallery/{name})" for name, shows in gallery.pictures.items()]
-    left_out = [f"Left out: {note}." for note in gallery.notes]
+    pictures = [f"![{plain(shows)}](gallery/{name})" for name, shows in gallery.pictures.items()]
+    left_out = [f"Left out: {plain(note)}." for note in gallery.notes]
     explained = (
         "<sub>Best, median and worst are by the mean Dice of all models; the most disputed case "
         "has the largest spread between them. Dice is that of the training shown, for the whole "

@@ -160,7 +160,7 @@ def external_notes(results: Results, *, whole_paths: bool = True) -> list[str]:
     elif test.in_training:
         pairs = ", ".join(f"{case} ({known})" for case, known in test.in_training.items())
         notes.append(
-            f"**{number(len(test.in_training), 0)} of these images are also training images**, "
+            f"{number(len(test.in_training), 0)} of these images are also training images, "
             f"which flatters every model: {pairs}."
         )
     notes += [f"{name} is missing: {reason}" for name, reason in test.untested.items()]

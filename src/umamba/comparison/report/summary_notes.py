@@ -19,7 +19,7 @@ __all__ = [
     "verdict_sentences",
 ]
 
-NO_VERDICT = "**No verdict:** fewer than two models have results on the same cases."
+NO_VERDICT = "No verdict: fewer than two models have results on the same cases."
 
 
 def verdict_sentences(results: Results) -> list[str]:

@@ -1,7 +1,6 @@
 """HTML of a page's parts; every name in them stays text."""
 
 import html
-import re
 from collections.abc import Iterable, Sequence
 
 from umamba.reporting.charts import Chart
@@ -11,20 +10,10 @@ from umamba.system.terminal import one_line
 
 __all__ = ["escaped", "section_html", "table_html"]
 
-_STRONG = re.compile(r"\*\*(.+?)\*\*")
-_EMPHASIS = re.compile(r"(?<![*\w])\*([^*\s](?:[^*]*[^*\s])?)\*(?![*\w])")
-_CODE = re.compile(r"`([^`]+)`")
-
 
 def escaped(text: object) -> str:
     """Return text for HTML, with everything invisible escaped."""
     return html.escape(one_line(" ".join(str(text).split())))
-
-
-def _inline(text: str) -> str:
-    """Return a sentence of ours, in which names are text, with its emphasis."""
-    said = _STRONG.sub(r"<strong>\1</strong>", escaped(text))
-    return _CODE.sub(r"<code>\1</code>", _EMPHASIS.sub(r"<em>\1</em>", said))
 
 
 def section_html(section: Section) -> str:
@@ -57,8 +46,8 @@ def _block(block: Block) -> str:
 
 
 def _note(note: Note) -> str:
-    paragraph = f"<p>{_inline(note.text)}</p>" if note.text else ""
-    items = "".join(f"<li>{_inline(item)}</li>" for item in note.items)
+    paragraph = f"<p>{escaped(note.text)}</p>" if note.text else ""
+    items = "".join(f"<li>{escaped(item)}</li>" for item in note.items)
     return paragraph + (f"<ul>{items}</ul>" if items else "")
 
 
@@ -103,6 +92,6 @@ def _chart(chart: Chart) -> str:
         f'<div class="plot" id="chart-{name}" role="img" aria-label="{alt}">'
         '<div class="drawing" aria-hidden="true"></div><div class="rings"></div></div>\n'
         f'<p class="needs-script">{alt}</p>\n'
-        f"<figcaption>{_inline(chart.caption)}</figcaption>\n"
+        f"<figcaption>{escaped(chart.caption)}</figcaption>\n"
         '<details class="as-table"><summary>Data as a table</summary></details>\n</figure>'
     )
