@@ -56,7 +56,7 @@ def margin_chart(
     }
     place["x2"] = {"field": "to"}
     scale = {"domain": list(kinds.values()), "range": list(_COLOURS.values())}
-    legend = {"title": None, "orient": "bottom"}
+    legend = {"title": None, "orient": "bottom", "columns": 3}
     colour = {"field": "kind", "type": "nominal", "scale": scale, "legend": legend}
     tooltip = [
         {"field": "pair"},

@@ -52,6 +52,7 @@ def models_table(results: Results) -> Table:
         "model",
         "Dice [95 % interval]",
         f"Dice points above {baseline} [95 % interval]",
+        "detectable",
         "p of mean",
         "p of ranks",
         "d_z",
@@ -69,7 +70,7 @@ def models_table(results: Results) -> Table:
             [
                 BoldCell(name, "(baseline)") if name == baseline else name,
                 share(summary.estimate if summary else None),
-                *_evidence(comparison),
+                *_evidence(comparison, detectable=True),
                 _rank(rank, incomplete.get(name)),
                 _seeds(summary),
                 number(summary.seed_standard_deviation if summary else None, 2, factor=POINTS),
@@ -80,9 +81,11 @@ def models_table(results: Results) -> Table:
         "Dice is the mean over cases of the mean over trainings and labels. The p values, after "
         "Holm's correction for the number of models, are those of the mean difference (t test, "
         "over cases and seeds) and of the ranks of the cases (Wilcoxon's signed-rank test, for "
-        "these trained networks). d_z and the rank-biserial correlation are effect sizes of the "
-        "differences per case; SD over seeds is that of the mean, in Dice points. A model without "
-        "all of its trainings is not ranked, and its mean is over other cases than those of others."
+        "these trained networks). The detectable difference, in Dice points, is the one that such "
+        "cases and trainings would show with a probability of 80 %. d_z and the rank-biserial "
+        "correlation are effect sizes of the differences per case; SD over seeds is that of the "
+        "mean, in Dice points. A model without all of its trainings is not ranked, and its mean is "
+        "over other cases than those of others."
     )
     return table(rows, notes=[explained])
 
@@ -93,11 +96,13 @@ def _rank(rank: ModelRank | None, lacks: str | None) -> str:
     return f"{rank.rank} [{rank.rank_low}, {rank.rank_high}]" if rank else MISSING
 
 
-def _evidence(comparison: ModelComparison | None) -> list[str]:
+def _evidence(comparison: ModelComparison | None, *, detectable: bool = False) -> list[str]:
     if comparison is None:
-        return [MISSING] * 5
+        return [MISSING] * (5 + detectable)
+    smallest = number(comparison.smallest_detectable_difference, 2, factor=POINTS)
     return [
         difference(comparison.difference),
+        *([smallest] if detectable else []),
         p_value(comparison.p_difference_holm),
         p_value(comparison.p_wilcoxon_holm),
         number(comparison.cohen_d_z, 2, sign=True),

@@ -14,6 +14,7 @@
   const draws = new Map(); // how often each chart was drawn: only the last counts
   const MOST_SVG_ROWS = 2000; // above this, a canvas is faster
   const NARROW = 640; // pixels, below which plots stand below each other
+  const [LETTER, SYMBOL] = [6.5, 34]; // pixels of a letter in a legend, and of what stands beside it
   const PAPER = 680; // pixels, the width that A4 and letter paper leave between their margins
   let printing = false;
 
@@ -39,9 +40,27 @@
     return JSON.parse(JSON.stringify(spec, (key, value) => (key !== "case" && known(value) ? colours[value] : value)));
   };
 
+  /** Return a copy whose legends have no more columns than a width has room for. */
+  const withLegends = (spec, width) => {
+    const copy = { ...spec };
+    for (const key of ["layer", "hconcat", "vconcat", "concat"]) {
+      if (spec[key]) copy[key] = spec[key].map((part) => withLegends(part, width));
+    }
+    if (spec.spec) copy.spec = withLegends(spec.spec, width);
+    for (const [name, channel] of Object.entries(spec.encoding ?? {})) {
+      const columns = channel?.legend?.columns;
+      const names = channel?.scale?.domain;
+      if (!columns || !Array.isArray(names)) continue;
+      const longest = Math.max(...names.map((text) => String(text).length)) * LETTER + SYMBOL;
+      const fitting = Math.max(Math.min(columns, Math.floor(width / longest)), 1);
+      copy.encoding = { ...copy.encoding, [name]: { ...channel, legend: { ...channel.legend, columns: fitting } } };
+    }
+    return copy;
+  };
+
   /** Return a copy that fills a width, with axes and all if it is a single plot. */
   const fitted = (spec, width) => {
-    const whole = sized(spec, width);
+    const whole = withLegends(sized(spec, width), width);
     if (["hconcat", "vconcat", "concat", "spec"].some((key) => key in whole)) return whole;
     return { ...whole, autosize: { type: "fit-x", contains: "padding" } };
   };
