@@ -1,7 +1,9 @@
 """`umamba evaluate`: what is printed and written, and the exit codes."""
 
+import base64
 import csv
 import json
+import re
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from dataset_files import save
 from umamba.cli.main import main
 from umamba.errors import UMambaError
 from umamba.evaluation.metrics import METRICS
+from umamba.reporting.page.case_data import read_header
 
 
 def square(size, start=2):
@@ -225,6 +228,29 @@ def test_a_report_has_the_scores_and_replaces_nothing_else(folders, capsys):
         assert evaluate(folders, "--report", str(file)) == 2
         assert "is not a report, and would be overwritten; give another" in capsys.readouterr().err
         assert file.read_text() == text
+
+
+def test_a_report_shows_images_and_credits_the_data(folders, capsys):
+    file, images = folders / "p.html", folders / "images"
+    save(images / "a_0000.png", np.arange(24 * 24, dtype=np.uint8).reshape(24, 24))
+    options = ["--labels", "cell=1", "--images", str(images), "--credit", "Us <b>&</b>, CC0"]
+    assert evaluate(folders, *options, "--report", str(file)) == 0
+    page = file.read_text()
+    assert "<footer><p>Us &lt;b&gt;&amp;&lt;/b&gt;, CC0</p>" in page
+    shown = re.findall(r'type="application/octet-stream" id="case-\d+">(.*?)</script>', page)
+    channels = [read_header(base64.b64decode(data))["channels"] for data in shown]
+    assert [[channel["name"] for channel in its] for its in channels] == [["channel 0"], [], []]
+    assert capsys.readouterr().err == ""
+    (images / "a_0000.png").rename(images / "z.png")
+    assert evaluate(folders, *options, "--report", str(file)) == 0
+    assert "is named like a case, such as a or a_0000; the page shows" in capsys.readouterr().err
+    for wrong, message in (
+        (["--images", str(images)], "--images is for the page; add --report FILE.html"),
+        (["--credit", "Us"], "--credit is for the page; add --report FILE.html"),
+        (["--report", str(file), "--images", "gone"], "--images gone is not a folder; give the"),
+    ):
+        assert evaluate(folders, *wrong) == 2
+        assert message in capsys.readouterr().err
 
 
 def test_the_result_is_printed_even_if_its_page_cannot_be_written(folders, capsys, monkeypatch):

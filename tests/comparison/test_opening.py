@@ -147,7 +147,7 @@ def test_a_folder_of_others_is_not_written_to(paths: Paths) -> None:
 def test_a_call_runs_what_it_asks_for_and_says_what_else_there_is(
     paths: Paths, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert len(compare(paths, models=("nnunet",))) == 2
+    assert len(compare(paths, models=("nnunet",), credit="Us 2019, CC0")) == 2
     capsys.readouterr()
     assert compare(paths, folds=(0,), seeds=(0, 1)) == [
         "unetpp_fold0_seed0",
@@ -160,6 +160,7 @@ def test_a_call_runs_what_it_asks_for_and_says_what_else_there_is(
     assert len(trainings) == 2 + 3
     assert ("unetpp", 1, 0) not in trainings
     assert compare(paths, folds=(0,)) == []
+    assert results(paths)["dataset"]["credit"] == "Us 2019, CC0"  # later calls keep it
 
 
 def test_folders_of_before_calls_were_told_apart_go_on(paths: Paths) -> None:

@@ -12,6 +12,7 @@ from umamba.cli.main import main
 from umamba.comparison.report.gallery import choose_cases
 from umamba.comparison.results import read_results
 
+CREDIT = "Us 2019, CC BY-SA 4.0"
 RESULTS = Path("tests/golden/comparison_v1.json")
 SCORES = "case,plain,new\n" + "".join(
     f"c{i},{0.5 + i / 99:.3f},{0.6 + i / 88:.3f}\n" for i in range(9)
@@ -40,7 +41,7 @@ def ranked(tmp_path: Path) -> Path:
 def test_a_comparison_is_reported_with_another_margin_and_groups(compared, capsys):
     groups = compared / "groups.csv"
     groups.write_text("case,group\n" + "".join(f"case_{i},{'ab'[i % 2]}\n" for i in range(8)))
-    options = ["--margin", "3", "--groups", str(groups)]
+    options = ["--margin", "3", "--groups", str(groups), "--credit", CREDIT]
     assert main(["report", str(compared / "results.json"), *options]) == 0
     files = [f"{compared}/{name}" for name in ("summary.md", "report.html")]
     assert capsys.readouterr().out.splitlines() == files
@@ -52,6 +53,10 @@ def test_a_comparison_is_reported_with_another_margin_and_groups(compared, capsy
         assert sentence.split(" against ")[1].split(": ", 1)[1][:60] in summary
     assert (compared / "gallery" / "cases.png").read_bytes() == b"drawn"
     assert "](gallery/cases.png)" in summary
+    assert content["dataset"]["credit"] == CREDIT
+    assert main(["report", str(compared)]) == 0  # keeps what is not given
+    assert f"<footer><p>{CREDIT}</p>" in (compared / "report.html").read_text()
+    assert f"Credit: {CREDIT}" in (compared / "summary.md").read_text()
 
 
 def test_statistics_of_earlier_rules_are_computed_again(compared):
@@ -70,10 +75,11 @@ def test_statistics_of_earlier_rules_are_computed_again(compared):
 
 def test_a_ranking_is_reported_again(ranked, capsys):
     (ranked / "report.html").unlink()
-    assert main(["report", str(ranked), "--margin", "1", "--json"]) == 0
+    assert main(["report", str(ranked), "--margin", "1", "--credit", CREDIT, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["verdicts"][""].keys() == {"new"}
     assert read_content(ranked)["settings"]["margin"] == 1
-    assert (ranked / "report.html").is_file()
+    assert f"<footer><p>{CREDIT}</p>" in (ranked / "report.html").read_text()
+    assert f"Credit: {CREDIT}" in (ranked / "summary.md").read_text()
     (ranked / "report_files").mkdir()  # of an earlier version
     assert umamba.report(results=ranked).ranking.settings.margin == 1  # what is not given stays
     (ranked / "notes.txt").touch()

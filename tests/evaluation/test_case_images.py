@@ -8,7 +8,7 @@ import SimpleITK
 from skimage.io import imsave
 
 from umamba.datasets.checks import Case
-from umamba.evaluation.case_images import read_volumes
+from umamba.evaluation.case_images import find_images, read_volumes
 from umamba.images.contents import UnreadableFileError
 
 SPACING = (0.5, 1.0, 4.0)  # x, y, z
@@ -103,3 +103,18 @@ def test_colours_stay_together_and_shapes_must_agree(tmp_path: Path) -> None:
     assert found.problem == (
         "the image has the shape (3, 5), its reference (4, 5); replace one of them"
     )
+
+
+def test_images_are_named_like_cases_or_numbered_by_channel(tmp_path: Path) -> None:
+    names = ["a_0001.nii.gz", "a_0000.nii.gz", "b.png", "b_0000.png", "c_001.png", "notes.txt"]
+    names += ["site/d_0000.nrrd", "e_0000_0000.png", "other_0000.png"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found = find_images(tmp_path, ("a", "b", "c", "site/d", "e_0000"))
+    assert {case: [str(p.relative_to(tmp_path)) for p in its] for case, its in found.items()} == {
+        "a": ["a_0000.nii.gz", "a_0001.nii.gz"],
+        "b": ["b.png"],
+        "site/d": ["site/d_0000.nrrd"],
+        "e_0000": ["e_0000_0000.png"],
+    }

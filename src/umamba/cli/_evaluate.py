@@ -9,6 +9,7 @@ from umamba.cli.output import print_json, progress_bar
 from umamba.errors import UMambaError
 from umamba.evaluation.requests import EvaluationRequest
 from umamba.options import add_options, from_namespace
+from umamba.reporting.credit import CREDIT
 from umamba.system.terminal import one_line
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ examples:
   umamba evaluate predictions labelsTs --dataset-json dataset.json
   umamba evaluate predictions labelsTs --labels liver=1 tumour=2 organ=1,2 --tolerance 2 tumour=1
   umamba evaluate predictions masks --instances --size-cuts 8 16 --csv scores.csv
-  umamba evaluate predictions labelsTs --report report.html
+  umamba evaluate predictions labelsTs --report report.html --images imagesTs
 
 exit codes: 0 done, 1 some cases failed or have no prediction, 2 the input is at fault
 """
@@ -65,6 +66,14 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         metavar="FILE.html",
         help="write a page for the browser, which works offline",
     )
+    parser.add_argument(
+        "--images",
+        type=Path,
+        metavar="DIR",
+        help="images of the cases, to be shown in the page: named like the masks, or as nnU-Net "
+        "names them (CASE_0000 for channel 0)",
+    )
+    parser.add_argument("--credit", metavar="TEXT", default="", help=f"{CREDIT} (default: none)")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.set_defaults(run=run)
 
@@ -88,6 +97,7 @@ def run(args: argparse.Namespace) -> int:
         if args.report is not None:
             check_writable(args.report.expanduser().parent, "--report")
             check_page(args.report.expanduser())
+        _check_shown(args)
         request = from_namespace(EvaluationRequest, args)
         evaluation = run_evaluation(request, progress_bar).evaluation
     except UMambaError as error:
@@ -102,17 +112,47 @@ def run(args: argparse.Namespace) -> int:
     else:
         sys.stdout.write(evaluation_text(evaluation))
     if args.report is not None and evaluation.cases:
-        _write_page(evaluation, request, args.report.expanduser())
+        _write_page(evaluation, request, args)
     return 1 if evaluation.failed or evaluation.missing else 0
 
 
-def _write_page(evaluation: "FolderEvaluation", request: EvaluationRequest, file: Path) -> None:
+def _check_shown(args: argparse.Namespace) -> None:
+    """Check what is only for the page.
+
+    Raises:
+        UMambaError: If there is no page, or no folder of images.
+    """
+    for option, given in (("--images", args.images), ("--credit", args.credit)):
+        if given and args.report is None:
+            msg = f"{option} is for the page; add --report FILE.html, or leave it out"
+            raise UMambaError(msg)
+    if args.images is not None and not args.images.expanduser().is_dir():
+        msg = f"--images {args.images} is not a folder; give the folder of the images"
+        raise UMambaError(msg)
+
+
+def _write_page(
+    evaluation: "FolderEvaluation", request: EvaluationRequest, args: argparse.Namespace
+) -> None:
+    from umamba.evaluation.case_images import find_images
     from umamba.evaluation.page import evaluation_page
     from umamba.reporting.page.writing import write_page
     from umamba.system.atomic_files import make_folder
 
+    file = args.report.expanduser()
+    images = None if args.images is None else args.images.expanduser()
+    if images is not None and not find_images(images, evaluation.cases):
+        case = next(iter(evaluation.cases))
+        text = f"note: no file in {images} is named like a case, such as {case} or {case}_0000"
+        sys.stderr.write(one_line(f"{text}; the page shows masks alone") + "\n")
     make_folder(file.parent)
-    page = evaluation_page(evaluation, Path(request.predictions), Path(request.references))
+    page = evaluation_page(
+        evaluation,
+        Path(request.predictions),
+        Path(request.references),
+        images=images,
+        credit=args.credit,
+    )
     write_page(page, file)
 
 

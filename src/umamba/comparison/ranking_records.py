@@ -139,6 +139,7 @@ class Ranking:
         tasks: The ranking of each task.
         consensus: One ranking over all tasks; `None` if there is only one task.
         scores: The scores as they were read, without those replaced.
+        credit: Origin and licence of the data; "" if nothing need be said.
     """
 
     title: str
@@ -148,6 +149,7 @@ class Ranking:
     tasks: tuple[TaskRanking, ...]
     consensus: Consensus | None
     scores: tuple[ScoreRow, ...]
+    credit: str = ""
 
     @property
     def described(self) -> str:

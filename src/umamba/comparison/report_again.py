@@ -67,9 +67,13 @@ def _compare_again(request: ReportRequest, output: Path, paths: Paths) -> Result
         for name in sorted(changed.keys() & {"clusters", "groups"}):
             check_test_names(f"--{name}", changed[name], trained, tested, test.in_training)
     analysis = replace(results.settings.analysis, **changed)
-    if changed or results.statistics_version != STATISTICS_VERSION:
+    is_computed_again = changed or results.statistics_version != STATISTICS_VERSION
+    if is_computed_again:
         settings = replace(results.settings, analysis=analysis)
         results = analyse(replace(results, settings=settings))
+    if request.credit is not None:
+        results = replace(results, dataset=replace(results.dataset, credit=request.credit))
+    if is_computed_again or request.credit is not None:
         manifest = output / "manifest.json"
         write_results(output, results, load_json(manifest) if manifest.is_file() else {})
     write_report(output, paths, results)
@@ -81,6 +85,8 @@ def _rank_again(request: ReportRequest, output: Path) -> Ranking:
     changed = _changed(request, {row.case for row in ranking.scores})
     if changed:
         ranking = rank_again(ranking, replace(ranking.settings, **changed))
+    if request.credit is not None:
+        ranking = replace(ranking, credit=request.credit)
     write_ranking(ranking, output, "move it away")
     return ranking
 

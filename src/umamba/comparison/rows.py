@@ -241,6 +241,7 @@ class ComparedDataset:
         labels: Labels of `dataset.json`.
         n_cases: Number of validation cases in the compared folds.
         spacing_unit: `mm`, or `px` for images without a spacing.
+        credit: Origin and licence of the data; "" if nothing need be said.
     """
 
     name: str
@@ -248,3 +249,4 @@ class ComparedDataset:
     labels: dict[str, Any]
     n_cases: int
     spacing_unit: str
+    credit: str = ""

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from umamba.datasets.checks import Case, short
-from umamba.evaluation.case_images import AXIS_LETTERS, CaseVolumes, read_volumes
+from umamba.evaluation.case_images import AXIS_LETTERS, CaseVolumes, find_images, read_volumes
 from umamba.evaluation.cases import CaseEvaluation
 from umamba.evaluation.folders import FolderEvaluation
 from umamba.evaluation.mask_files import find_pairs
@@ -84,21 +84,23 @@ def browse_cases(
 
 
 def evaluated_cases(
-    evaluation: FolderEvaluation, predictions: Path, references: Path
+    evaluation: FolderEvaluation, predictions: Path, references: Path, images: Path | None = None
 ) -> CaseBrowser:
-    """Return the cases of an evaluation: predictions and references, without images.
+    """Return the cases of an evaluation: predictions, references and, if given, images.
 
     Args:
         evaluation: The evaluation.
         predictions: The folder of the predictions.
         references: The folder of the references.
+        images: The folder of the images, as `find_images` finds them; `None` shows masks alone.
 
     Raises:
         EvaluationError: If the folders have changed so much that no case is left.
     """
+    found = find_images(images, evaluation.cases) if images is not None else {}
     cases = {
         pair.case: BrowsedCase(
-            Case(pair.case, (), pair.reference),
+            Case(pair.case, found.get(pair.case, ()), pair.reference),
             (BrowsedMask("prediction", pair.prediction, None, _dice(evaluation.cases[pair.case])),),
         )
         for pair in find_pairs(predictions, references).pairs

@@ -1,6 +1,7 @@
 """Images, reference and predictions of one case, turned so that they can be looked at."""
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from itertools import permutations
 from math import degrees, prod
@@ -13,15 +14,18 @@ import numpy.typing as npt
 from umamba.datasets.checks import Case
 from umamba.evaluation.mask_files import read_all
 from umamba.images.contents import Geometry, UnreadableFileError
+from umamba.images.file_names import split_ending, visible_files
 from umamba.images.files import read_image
+from umamba.system.path_names import path_below
 
-__all__ = ["AXIS_LETTERS", "CaseVolumes", "read_volumes"]
+__all__ = ["AXIS_LETTERS", "CaseVolumes", "find_images", "read_volumes"]
 
 Array = npt.NDArray[Any]
 
 # Where the axes z, y, x of an oriented case begin and end: inferior, superior, anterior, ...
 AXIS_LETTERS = (("I", "S"), ("A", "P"), ("R", "L"))
 _STORED = 2  # bytes of a value once it is encoded
+_CHANNEL = re.compile(r"(.+)_(\d{4})", re.ASCII | re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,31 @@ class CaseVolumes:
     tilt: float = 0.0
     steps: tuple[int, ...] = ()
     problem: str = ""
+
+
+def find_images(folder: Path, cases: Collection[str]) -> dict[str, tuple[Path, ...]]:
+    """Find the images of cases: named like the case or, by channel, `CASE_0000`, `CASE_0001`, ...
+
+    Args:
+        folder: Their folder; subfolders are searched as well, and are a part of a case's name.
+        cases: Names of the cases.
+
+    Returns:
+        The files of each case that has any, in the order of channels.
+    """
+    whole: dict[str, Path] = {}
+    channels: dict[str, dict[int, Path]] = {}
+    for path in visible_files(folder, deep=True):
+        stem, ending = split_ending(path)
+        name = path_below(folder, path.with_name(stem))
+        if not ending:
+            continue
+        if name in cases:
+            whole.setdefault(name, path)
+        elif (parts := _CHANNEL.fullmatch(name)) and parts[1] in cases:
+            channels.setdefault(parts[1], {}).setdefault(int(parts[2]), path)
+    numbered = {case: tuple(its[n] for n in sorted(its)) for case, its in channels.items()}
+    return numbered | {case: (path,) for case, path in whole.items()}
 
 
 def read_volumes(

@@ -28,13 +28,22 @@ _MODEL = "predictions"
 _CHARTED = ("dice", "nsd", "hd95")
 
 
-def evaluation_page(evaluation: FolderEvaluation, predictions: Path, references: Path) -> Page:
+def evaluation_page(
+    evaluation: FolderEvaluation,
+    predictions: Path,
+    references: Path,
+    *,
+    images: Path | None = None,
+    credit: str = "",
+) -> Page:
     """Return the page of an evaluation.
 
     Args:
         evaluation: The evaluation, with at least one case.
         predictions: The folder of the predictions.
         references: The folder of the references.
+        images: The folder of the images; `None` shows masks alone.
+        credit: Origin and licence of the data; "" if nothing need be said.
     """
     data, metrics = evaluation_data(evaluation), chosen_metrics(evaluation.settings)
     labels = list(dict.fromkeys(row["label"] for row in data["cases"]))
@@ -44,7 +53,7 @@ def evaluation_page(evaluation: FolderEvaluation, predictions: Path, references:
         if name in metrics
     ]
     summary = _summary(data["summary"]["labels"], metrics, evaluation.unit)
-    browser = evaluated_cases(evaluation, predictions, references)
+    browser = evaluated_cases(evaluation, predictions, references, images)
     sections = [
         Section("labels", "Labels", (summary, ChosenCases(list(metrics)), *charts)),
         Section("objects", "Objects", (_objects(data["summary"]["instances"]),)),
@@ -57,6 +66,7 @@ def evaluation_page(evaluation: FolderEvaluation, predictions: Path, references:
         f"defined by {evaluation.settings.surface}.",
         sections=tuple(section for section in sections if any(map(_is_shown, section.blocks))),
         scores=_scores(data["cases"], labels, metrics, evaluation.unit),
+        credit=credit,
     )
 
 

@@ -63,6 +63,7 @@ def ranking_page(ranking: Ranking, charts: Mapping[str, Sequence[Chart]]) -> Pag
         subtitle=f"Taken for {ranking.described}.",
         sections=without_empty(sections),
         scores=_scores(ranking),
+        credit=ranking.credit,
     )
 
 

@@ -51,6 +51,7 @@ def rank(request: RankRequest) -> Ranking:
         tasks=(),
         consensus=None,
         scores=scores.rows,
+        credit=request.credit or "",
     )
     return rank_again(ranking, settings)
 

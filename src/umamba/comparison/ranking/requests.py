@@ -10,6 +10,7 @@ from umamba.comparison.statistic_options import clusters_option, groups_option
 from umamba.errors import UMambaError, unknown_name
 from umamba.option_checks import folder_or_file, positive_size
 from umamba.options import Request, argument, option
+from umamba.reporting.credit import credit_option
 
 __all__ = ["TREATMENTS", "RankRequest"]
 
@@ -105,6 +106,7 @@ class RankRequest(Request):
     )
     clusters: Folder | None = field(default=None, metadata=clusters_option())
     groups: Folder | None = field(default=None, metadata=groups_option())
+    credit: str | None = field(default=None, metadata=credit_option())
     output: Folder | None = field(
         default=None,
         metadata=option(

@@ -116,6 +116,7 @@ def settings_items(ranking: Ranking) -> list[str]:
     settings = ranking.settings
     clusters, groups = settings.clusters, settings.groups
     items = {
+        "Credit": ranking.credit,
         "Baseline": settings.baseline,
         "Missing scores": settings.missing,
         "Margin": f"{settings.margin:g} {settings.unit}" if settings.margin else "",

@@ -75,6 +75,7 @@ def comparison_page(
         subtitle=_subtitle(results),
         sections=without_empty([*sections, more, *_about(results, manifest)]),
         scores=scores,
+        credit=dataset.credit,
     )
 
 

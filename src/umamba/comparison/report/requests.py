@@ -7,6 +7,7 @@ from umamba.comparison.statistic_options import clusters_option, groups_option
 from umamba.nnunet.paths import Paths, path_options
 from umamba.option_checks import folder_or_file, positive_size
 from umamba.options import Request, Section, argument, option
+from umamba.reporting.credit import credit_option
 
 __all__ = ["ReportRequest"]
 
@@ -42,4 +43,5 @@ class ReportRequest(Request):
     )
     clusters: Folder | None = field(default=None, metadata=clusters_option(_STATISTICS))
     groups: Folder | None = field(default=None, metadata=groups_option(_STATISTICS))
+    credit: str | None = field(default=None, metadata=credit_option())
     paths: Paths = field(default=Paths(), metadata=path_options())

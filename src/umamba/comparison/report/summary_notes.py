@@ -81,6 +81,7 @@ def settings_texts(results: Results, manifest: Mapping[str, Any]) -> dict[str, s
     items = {
         "Data": f"{dataset.name}, configuration {dataset.configuration}, "
         f"{dataset.n_cases} validation cases, labels {_labels(dataset.labels)}",
+        "Credit": dataset.credit,
         "Folds": ", ".join(map(str, settings.folds)),
         "Seeds": ", ".join(map(str, settings.seeds)),
         "Budget of each training": budget,

@@ -36,6 +36,7 @@ def build_results(comparison: Comparison) -> Results:
             labels=source.dataset_json["labels"],
             n_cases=len(frozenset().union(*comparison.cases.values())),
             spacing_unit="mm" if source.file_ending in GEOMETRY_ENDINGS else "px",
+            credit=comparison.request.credit or "",
         ),
         settings=_settings(comparison),
         models=tuple(_model(comparison, name) for name in comparison.planned.models),

@@ -110,6 +110,7 @@ def asked_by(
         trust_plans=request.trust_plans,
         tensorboard=request.tensorboard,
         test=_test_set(request),
+        credit=request.credit,
     )
 
 

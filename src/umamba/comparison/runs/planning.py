@@ -81,6 +81,7 @@ class ComparisonRequest(TrainingOptions):
         trust_plans: Whether plans may have anything imported.
         tensorboard: Whether trainings also log for TensorBoard.
         test: Folders of the images and of the masks of a test set; `None` is that of earlier calls.
+        credit: Origin and licence of the data; `None` is that of earlier calls.
         earlier: Trainings requested by earlier calls.
         now: Trainings requested by this call, if those of earlier ones are added above.
     """
@@ -101,6 +102,7 @@ class ComparisonRequest(TrainingOptions):
     trust_plans: bool = False
     tensorboard: bool = False
     test: tuple[Path, Path] | None = None
+    credit: str | None = None
     earlier: tuple[Asked, ...] = ()
     now: Asked | None = None
 

@@ -30,6 +30,7 @@ from umamba.option_checks import (
 )
 from umamba.options import Section, option
 from umamba.recipes import RECIPES
+from umamba.reporting.credit import credit_option
 
 __all__ = ["CompareRequest"]
 
@@ -171,6 +172,7 @@ class CompareRequest(MetricRequest, ExecutorRequest):
     )
     clusters: Folder | None = field(default=None, metadata=clusters_option(_STATISTICS))
     groups: Folder | None = field(default=None, metadata=groups_option(_STATISTICS))
+    credit: str | None = field(default=None, metadata=credit_option())
     tensorboard: bool = field(default=False, metadata=TENSORBOARD)
     stage: Folder | None = field(default=None, metadata=STAGE)
     executor: str = field(default="local", metadata=executor_option("local"))

@@ -48,6 +48,7 @@ class _Settings(TrainingOptions):
         baseline: The model that the others are compared with, if one was given.
         size_cut_points: Limits between small and large objects, by label.
         lengths: Epochs, and iterations per epoch, of each model's trainings.
+        credit: Origin and licence of the data, if one was given.
         asked: The trainings requested by each call; `None` in the first files, which do not tell
             calls apart.
     """
@@ -62,6 +63,7 @@ class _Settings(TrainingOptions):
     baseline: str | None
     size_cut_points: dict[str, tuple[float, ...]]
     lengths: dict[str, tuple[int, int]]
+    credit: str | None = None
     asked: tuple[Asked, ...] | None = None
 
     @property
@@ -96,6 +98,7 @@ def extend_request(
         earlier=tuple(asked for asked in before.calls if asked != now),
         now=now,
         baseline=request.baseline or before.baseline,
+        credit=before.credit if request.credit is None else request.credit,
         evaluation=replace(request.evaluation, size_cut_points=before.size_cut_points),
     )
     _tell_added(extended, before)
@@ -238,6 +241,7 @@ def _settings(
         folds=request.folds,
         seeds=request.seeds,
         baseline=request.baseline,
+        credit=request.credit,
         size_cut_points=dict(request.evaluation.size_cut_points),
         lengths={m: (n.epochs, n.iterations_per_epoch) for m, n in lengths.items()},
         asked=tuple(asked for asked in request.asked if asked.models),
