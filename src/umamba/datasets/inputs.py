@@ -1,6 +1,7 @@
 """Find the cases to predict, and check that they fit the model before any work starts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,11 +38,15 @@ class FoundInputs:
         cases: In alphabetical order.
         failed: Reasons why images or whole cases cannot be predicted, by name.
         others: Names of files that are not images.
+        notes: Remarks on what was left out, and on names.
+        opened: Gives a case whose files can be read while the context lasts.
     """
 
     cases: tuple[Case, ...]
     failed: Mapping[str, str]
     others: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    opened: Callable[[Case], AbstractContextManager[Case]] = nullcontext
 
 
 def find_inputs(

@@ -15,13 +15,18 @@ from umamba.nnunet.requests import (
     plans_of,
 )
 from umamba.option_checks import folder_or_file, natural, part, positive, text, texts
-from umamba.options import OneOf, option
+from umamba.options import OneOf, Section, option
 
 __all__ = ["PredictionRequest"]
 
 Folder = str | Path
 
 _EXISTING = OneOf()
+_DICOM = Section(
+    "DICOM",
+    "Every series of slices is a case; with several channels, every study is. Cases have random "
+    "names, and a key file tells whose they are.",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +36,7 @@ class PredictionRequest(ExecutorRequest):
     images: Folder = field(
         metadata=option(
             "images, named case_0000.nii.gz, case_0001.nii.gz, ... by channel; a model of one "
-            "channel also takes case.nii.gz",
+            "channel also takes case.nii.gz; or a folder of DICOM, in any nesting",
             "-i",
             check=folder_or_file,
             metavar="DIR",
@@ -157,6 +162,41 @@ class PredictionRequest(ExecutorRequest):
             "folder for pictures of what the gates of an attention_unet let through, one per case",
             check=folder_or_file,
             metavar="DIR",
+        ),
+    )
+    series: Sequence[str] = field(
+        default=(),
+        metadata=option(
+            "UID, description (with * for anything) or modality of the series to take (default: "
+            "all); for several channels CHANNEL=... for each, or a JSON file of such pairs",
+            nargs="+",
+            check=texts,
+            metavar="SERIES",
+            section=_DICOM,
+        ),
+    )
+    resample_irregular: bool = field(
+        default=False,
+        metadata=option(
+            "resample slices of a tilted gantry or with unequal gaps, which are refused otherwise",
+            section=_DICOM,
+        ),
+    )
+    resample_channels: bool = field(
+        default=False,
+        metadata=option("resample the channels onto the grid of the first", section=_DICOM),
+    )
+    suv: bool = field(
+        default=False,
+        metadata=option("convert PET from Bq/ml to SUV by body weight", section=_DICOM),
+    )
+    key: Folder | None = field(
+        default=None,
+        metadata=option(
+            "key file of the names (default: beside the output folder: its name and .key.json)",
+            check=folder_or_file,
+            metavar="FILE",
+            section=_DICOM,
         ),
     )
     parts: int | None = field(

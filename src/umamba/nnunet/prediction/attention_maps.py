@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from umamba.datasets.checks import Case
-from umamba.datasets.inputs import check_case, find_inputs, input_files
+from umamba.datasets.inputs import check_case, input_files
+from umamba.datasets.studies import find_images_or_studies
 from umamba.errors import UMambaError
 from umamba.networks import UMambaAttentionUNet
 from umamba.nnunet.prediction.folders import (
@@ -103,6 +104,7 @@ def _claim(predictor: Any, folder: Path, options: PredictionOptions) -> OutputCl
 def draw_attention(
     predictor: Any,
     images: Path,
+    output: Path,
     folder: Path,
     options: PredictionOptions,
     report: PredictionReport,
@@ -114,6 +116,7 @@ def draw_attention(
     Args:
         predictor: What `load_attention` returned.
         images: Folder of images, as for prediction.
+        output: Folder of the segmentations.
         folder: The folder for pictures, created if it does not exist.
         options: The options of prediction.
         report: The cases that were predicted, whose picture is drawn, and those predicted
@@ -128,7 +131,9 @@ def draw_attention(
     claim = _claim(predictor, folder, options)
     done = claim.find_done([*report.predicted, *report.skipped])
     wanted = {*report.predicted, *report.skipped} - (done - set(report.predicted))
-    inputs = find_inputs(images, predictor.dataset_json, image_reader(predictor))
+    inputs = find_images_or_studies(
+        images, output, predictor.dataset_json, image_reader(predictor), options.studies
+    )
     cases = [case for case in inputs.cases if case.case_id in wanted]
     progress = CaseProgress(len(cases))
     advice = resumable(lambda: run_again("draw the rest of the attention maps"))
@@ -137,7 +142,8 @@ def draw_attention(
             for number, case in enumerate(cases, start=1):
                 picture = folder / f"{case.case_id}.png"
                 claim.stake(case.case_id, [picture.name])
-                _draw_case(predictor, case, picture)
+                with inputs.opened(case) as readable:
+                    _draw_case(predictor, readable, picture)
                 claim.settle(case.case_id)
                 at = progress.at(number, done=number, left=len(cases) - number)
                 log.info("%s: attention drawn, %s", case.case_id, at)

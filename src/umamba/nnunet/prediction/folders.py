@@ -2,7 +2,8 @@
 
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,10 @@ import torch
 
 from umamba.datasets.checks import Case, CaseFacts
 from umamba.datasets.comparison import check_headers
-from umamba.datasets.inputs import FoundInputs, check_case, find_inputs
+from umamba.datasets.inputs import FoundInputs, check_case
+from umamba.datasets.studies import find_images_or_studies
+from umamba.dicom.series import SeriesError
+from umamba.dicom.studies import StudyOptions
 from umamba.errors import DatasetError, UMambaError
 from umamba.images.contents import without_numbers
 from umamba.images.file_names import COMPANIONS, split_ending, visible_files
@@ -55,6 +59,7 @@ class PredictionOptions:
         num_parts: Number of parts that the sorted cases are divided into.
         part_id: The part to predict, from 0: every `num_parts`-th case, beginning with this one.
         trust_plans: Whether plans and checkpoints may name any code to import.
+        studies: The options of reading DICOM.
     """
 
     folds: tuple[str, ...] = ()
@@ -69,6 +74,7 @@ class PredictionOptions:
     num_parts: int = 1
     part_id: int = 0
     trust_plans: bool = False
+    studies: StudyOptions = field(default_factory=StudyOptions)
 
 
 @dataclass
@@ -153,7 +159,7 @@ def predict(
     Args:
         model_folder: Folder with `plans.json`, `dataset.json` and `fold_*`.
         images: Folder of images, named as nnU-Net does (`case_0000.nii.gz`); a model with one
-            channel also takes names without the channel number.
+            channel also takes names without the channel number. Or a folder of DICOM.
         output: Folder for the segmentations, created if it does not exist.
         options: The options of prediction.
 
@@ -176,13 +182,16 @@ def predict(
             _check_output(output, images, options.previous_stage)
             predictor = load_model(model_folder, options)
             _check_cascade(predictor.configuration_manager, options)
-            inputs = find_inputs(images, predictor.dataset_json, image_reader(predictor))
+            inputs = find_images_or_studies(
+                images, output, predictor.dataset_json, image_reader(predictor), options.studies
+            )
             _check_targets(inputs.cases, output, predictor.dataset_json["file_ending"])
             if options.part_id == 0:  # which one part alone reports
                 _note_unused(inputs, images, options.previous_stage)
             cases = sorted(inputs.cases, key=lambda case: case.case_id)
             part = cases[options.part_id :: options.num_parts]
-            _predict_cases(predictor, part, output, options, report)
+            report.notes.update((note, note) for note in inputs.notes)
+            _predict_cases(predictor, part, inputs.opened, output, options, report)
         except KeyboardInterrupt:
             if output.is_dir():
                 Workshop(output).clear()
@@ -200,7 +209,9 @@ def predict(
 
 
 def _note_unused(inputs: FoundInputs, images: Path, previous_stage: Path | None) -> None:
-    """List files in the folders of images and of the first stage that are not used."""
+    """Say what is odd about the inputs, and list files that are not used."""
+    for note in inputs.notes:
+        sys.stderr.write(one_line(f"note: {note}") + "\n")
     unused = {images: list(inputs.others)}
     if previous_stage is not None and previous_stage.is_dir():
         wanted = {case.case_id for case in inputs.cases}
@@ -219,6 +230,7 @@ def _note_unused(inputs: FoundInputs, images: Path, previous_stage: Path | None)
 def _predict_cases(
     predictor: Any,
     cases: Sequence[Case],
+    opened: Callable[[Case], AbstractContextManager[Case]],
     output: Path,
     options: PredictionOptions,
     report: PredictionReport,
@@ -243,9 +255,7 @@ def _predict_cases(
         if case.case_id in done:
             report.skipped.append(case.case_id)
             continue
-        facts, problems = check_case(case, predictor.dataset_json, image_reader(predictor))
-        _say_oddities(facts, report.notes)
-        why = "; ".join(problems) or _predict_case(predictor, facts, output, claim, options)
+        why = _predict_case(predictor, case, opened, output, claim, options, report.notes)
         if why is not None:
             report.failed[case.case_id] = why
         else:
@@ -276,23 +286,32 @@ def _say_oddities(facts: CaseFacts, said: dict[str, str]) -> None:
 
 
 def _predict_case(
-    predictor: Any, facts: CaseFacts, output: Path, claim: OutputClaim, options: PredictionOptions
+    predictor: Any,
+    case: Case,
+    opened: Callable[[Case], AbstractContextManager[Case]],
+    output: Path,
+    claim: OutputClaim,
+    options: PredictionOptions,
+    notes: dict[str, str],
 ) -> str | None:
     """Predict one case; return the reason if it cannot be predicted."""
-    ending = predictor.dataset_json["file_ending"]
-    problems = _check_previous_stage(facts.case, ending, options.previous_stage)
-    if problems:
-        return "; ".join(problems)
+    ending, reader = predictor.dataset_json["file_ending"], image_reader(predictor)
     try:
-        segment_case(
-            predictor,
-            facts,
-            output,
-            claim,
-            previous_stage=options.previous_stage,
-            save_probabilities=options.save_probabilities,
-        )
-    except CaseError as error:
+        with opened(case) as readable:
+            facts, problems = check_case(readable, predictor.dataset_json, reader)
+            _say_oddities(facts, notes)
+            problems = problems or _check_previous_stage(case, ending, options.previous_stage)
+            if problems:
+                return "; ".join(problems)
+            segment_case(
+                predictor,
+                facts,
+                output,
+                claim,
+                previous_stage=options.previous_stage,
+                save_probabilities=options.save_probabilities,
+            )
+    except (CaseError, SeriesError) as error:
         return str(error)
     return None
 

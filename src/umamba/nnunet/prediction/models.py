@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from umamba.dicom.studies import StudyOptions
 from umamba.errors import UMambaError, unknown_name
 from umamba.nnunet.prediction.attention_maps import draw_attention, load_attention
 from umamba.nnunet.prediction.folders import PredictionOptions, PredictionReport, predict
@@ -38,6 +39,13 @@ def predict_with(request: PredictionRequest) -> PredictionReport:
         num_parts=request.num_parts,
         part_id=request.part_id,
         trust_plans=request.trust_plans,
+        studies=StudyOptions(
+            series=tuple(request.series),
+            resample_irregular=request.resample_irregular,
+            resample_channels=request.resample_channels,
+            suv=request.suv,
+            key=None if request.key is None else Path(request.key),
+        ),
     )
     images, output = Path(request.images), Path(request.output)
     with opened_model(model_folder(request), trust_plans=request.trust_plans) as model:
@@ -46,7 +54,7 @@ def predict_with(request: PredictionRequest) -> PredictionReport:
         maps = Path(request.attention_maps)
         attention = load_attention(model, maps, options)
         report = predict(model, images, output, options)
-        draw_attention(attention, images, maps, options, report)
+        draw_attention(attention, images, output, maps, options, report)
         return report
 
 
