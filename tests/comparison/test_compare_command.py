@@ -311,7 +311,7 @@ def test_jobs_on_a_cluster_are_shown_submitted_looked_at_and_cancelled(
     assert lines[1].split() == ["nnunet", "0", "1", "1", "0", "0"]
     assert lines[2] == "  fold 0 seed 0: starts"
     assert lines[3].split() == ["unetpp", "0", "0", "2", "0", "0"]
-    assert lines[4].startswith("about ")
+    assert lines[4].endswith(" left, 3 at a time")
     assert lines[5:] == ["1 wait, says Slurm: BeginTime", "2 wait, says Slurm: Resources"]
     (batch / "3.0.ended").write_text("2\n")
     (out / "logs" / "unetpp_fold1_seed0.log").write_text("umamba cell: no room\n")

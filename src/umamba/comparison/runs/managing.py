@@ -54,7 +54,8 @@ def _status(request: CompareRequest, paths: Paths) -> str:
             if job.is_waiting:
                 waits[job.reason] = waits.get(job.reason, 0) + 1
     reasons = [f"{count} wait, says Slurm: {reason}" for reason, count in waits.items()]
-    return _shown(comparison, reasons, n_at_a_time=len(queued))
+    n_at_a_time = min(len(queued), slurm.throttle or len(queued))
+    return _shown(comparison, reasons, n_at_a_time=n_at_a_time)
 
 
 def _local_status(request: CompareRequest, paths: Paths) -> str:

@@ -65,8 +65,12 @@ class SlurmExecutor:
     @property
     def submission(self) -> Submission:
         """Return what submits jobs."""
-        throttle = self.max_jobs or self.site.max_jobs
-        return Submission(self.site, self.folder, self.commands, throttle, self.program)
+        return Submission(self.site, self.folder, self.commands, self.throttle, self.program)
+
+    @property
+    def throttle(self) -> int | None:
+        """Return how many jobs run at a time at most; `None` means no limit."""
+        return self.max_jobs or self.site.max_jobs
 
     def run(self, jobs: Sequence[Job], stop: StopRequest) -> Generator[Event, None, None]:
         """Run jobs; see `Executor`. After a stop they are left to Slurm, or cancelled."""
