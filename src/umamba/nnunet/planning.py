@@ -22,7 +22,7 @@ from umamba.nnunet.training.pace import describe_days, estimate_seconds, remedy,
 from umamba.nnunet.trust import check_plans, read_trusted_plans
 from umamba.options import as_arguments
 from umamba.patches import describe_small_map
-from umamba.profiling import profile_network
+from umamba.profiling import prediction_multiply_adds
 from umamba.system.json_files import load_json
 
 __all__ = ["WrittenPlans", "plan", "preferred_configuration"]
@@ -160,9 +160,8 @@ def _duration_note(plans: dict[str, Any], dataset_json: dict[str, Any], name: st
     """Say how long a training takes on a CPU, if that is days; "" otherwise."""
     if pick_device(None) != "cpu":
         return ""
-    network = build_network(plans, dataset_json, name)
-    batch = network[-1]
-    step = estimate_seconds(profile_network(*network).multiply_adds * batch)
+    network, channels, patch, batch = build_network(plans, dataset_json, name)
+    step = estimate_seconds(prediction_multiply_adds(network, channels, patch) * batch)
     days = describe_days(with_validation(step * _EPOCHS * _ITERATIONS))
     if not days:
         return ""

@@ -9,6 +9,7 @@ from umamba.profiling.memory import (
 from umamba.profiling.multiply_adds import count_multiply_adds
 from umamba.profiling.network import (
     NetworkProfile,
+    prediction_multiply_adds,
     prediction_step,
     profile_network,
     training_step,
@@ -22,6 +23,7 @@ __all__ = [
     "count_multiply_adds",
     "estimate_training_memory",
     "peak_memory",
+    "prediction_multiply_adds",
     "prediction_step",
     "profile_network",
     "saved_bytes",

@@ -11,7 +11,13 @@ from torch import nn
 from umamba.profiling.memory import estimate_training_memory
 from umamba.profiling.multiply_adds import count_multiply_adds
 
-__all__ = ["NetworkProfile", "prediction_step", "profile_network", "training_step"]
+__all__ = [
+    "NetworkProfile",
+    "prediction_multiply_adds",
+    "prediction_step",
+    "profile_network",
+    "training_step",
+]
 
 
 @dataclass(frozen=True)
@@ -53,12 +59,25 @@ def profile_network(
         Its parameters, multiply-adds and memory.
     """
     memory = estimate_training_memory(network, input_channels, patch_size, batch_size)
-    patch = torch.empty(1, input_channels, *patch_size, device="meta")
-    with _prediction(network):
-        multiply_adds = count_multiply_adds(lambda: network(patch))
+    multiply_adds = prediction_multiply_adds(network, input_channels, patch_size)
     return NetworkProfile(
         memory.n_parameters, multiply_adds, memory.saved_bytes, memory.total_bytes
     )
+
+
+def prediction_multiply_adds(
+    network: nn.Module, input_channels: int, patch_size: Sequence[int]
+) -> int:
+    """Count the multiply-adds of the prediction of one patch, without computing it.
+
+    Args:
+        network: A network as `profile_network` takes it.
+        input_channels: Channels of the image.
+        patch_size: Spatial shape of a patch.
+    """
+    patch = torch.empty(1, input_channels, *patch_size, device="meta")
+    with _prediction(network):
+        return count_multiply_adds(lambda: network(patch))
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """The memory that derived plans need, compared with the plans they come from."""
 
 import json
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass
@@ -194,18 +195,31 @@ def _advice(trial: _Trial, limit: int, source: Mapping[str, Any]) -> str:
         surplus = int((memory.total_bytes - limit) / (2 * per_patch))
         batch = max(_LEAST_BATCH, batch - max(1, surplus))
         memory = trial.memory(chosen, batch)
-    while memory.total_bytes > limit:
-        shrinkable = [i for i, size in enumerate(patch) if size > 2 * total[i]]
-        if not shrinkable:
+    if memory.total_bytes > limit:
+        patches = _smaller_patches(patch, total)
+
+        def fits(size: list[int]) -> bool:
+            return trial.memory(chosen, batch, size).total_bytes <= limit
+
+        first = bisect_left(patches, 1, key=fits)  # as each needs less than the one before
+        if first == len(patches):
             return ""
-        longest = max(shrinkable, key=lambda i: patch[i])
-        patch[longest] -= total[longest]
-        memory = trial.memory(chosen, batch, patch)
+        patch = patches[first]
     options = f" --activation-checkpointing {chosen}" if chosen else ""
     options += "" if batch == source["batch_size"] else f" --batch-size {batch}"
     if patch != list(source["patch_size"]):
         options += f" --patch-size {' '.join(map(str, patch))}"
     return options
+
+
+def _smaller_patches(patch: Sequence[int], total: Sequence[int]) -> list[list[int]]:
+    """Return ever smaller patches; each is one total stride shorter along the longest axis."""
+    patches, size = [], list(patch)
+    while shrinkable := [i for i, length in enumerate(size) if length > 2 * total[i]]:
+        longest = max(shrinkable, key=lambda i: size[i])
+        size[longest] -= total[longest]
+        patches.append(list(size))
+    return patches
 
 
 def memory_table(memory: Mapping[str, MemoryComparison]) -> str:
