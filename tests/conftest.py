@@ -4,6 +4,7 @@ import gc
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import pytest  # noqa: E402
 import torch  # noqa: E402
 
 from reference_cases import REPOSITORY  # noqa: E402
+from umamba.profiling import TrainingMemory  # noqa: E402
 
 # The same examples in every run, however slow the machine.
 hypothesis.settings.register_profile("reproducible", deadline=None, derandomize=True)
@@ -99,6 +101,22 @@ def draw_curves(request: pytest.FixtureRequest) -> Iterator[Callable[..., None] 
         yield draw
 
 
+@contextmanager
+def _uncounted() -> Iterator[None]:
+    from umamba.nnunet.plans import memory
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(memory, "planned_memory", lambda *_, **__: TrainingMemory(1, 1, 1))
+        yield
+
+
+@pytest.fixture
+def uncounted_memory() -> Iterator[None]:
+    """Leave out counting the memory of a training step, which takes longest of planning."""
+    with _uncounted():
+        yield
+
+
 @pytest.fixture(scope="session")
 def preprocessed_toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """nnU-Net's folders with a data set, plans and preprocessed images; for copies to train on."""
@@ -109,7 +127,7 @@ def preprocessed_toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("toy")
     paths = Paths(root / "raw", root / "preprocessed", root / "results")
     folders = {f"nnUNet_{name}": str(folder) for name, folder in vars(paths).items()}
-    with environment(nnUNet_def_n_proc="2", **folders):
+    with environment(nnUNet_def_n_proc="2", **folders), _uncounted():
         prepare_toy(root)
         ensure_preprocessed(NAME, PLANS, "3d_fullres", paths)
     return root

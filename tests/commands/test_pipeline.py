@@ -455,6 +455,7 @@ def second_dataset(root: Path, name: str, **changes: Any) -> None:
     path.write_text(json.dumps(read_json(path) | changes))
 
 
+@pytest.mark.usefixtures("uncounted_memory")
 def test_regions_and_ignore_label_train(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     name = "Dataset902_Regions"
     labels = {"background": 0, "whole": [1, 2], "small": 2, "ignore": 3}
@@ -476,6 +477,7 @@ def test_regions_and_ignore_label_train(root: Path, capsys: pytest.CaptureFixtur
     assert re.search(r"\(whole: [\d.]+, small: [\d.]+\)\n$", capsys.readouterr().out)
 
 
+@pytest.mark.usefixtures("uncounted_memory")
 def test_cascade_trains_and_predicts(root: Path, tmp_path: Path) -> None:
     """Both stages on `all`: the first predicts every case for the second."""
     folder = root / "preprocessed" / NAME

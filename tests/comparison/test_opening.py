@@ -220,8 +220,8 @@ sys.exit(main(sys.argv[3:]))
     ("step", "number"),
     [
         ("prepare", signal.SIGTERM),
-        ("measure_costs", signal.SIGHUP),
-        ("stock_trainings", signal.SIGINT),
+        pytest.param("measure_costs", signal.SIGHUP, marks=pytest.mark.slow),
+        pytest.param("stock_trainings", signal.SIGINT, marks=pytest.mark.slow),
     ],
 )
 def test_a_signal_to_the_group_ends_it_within_seconds(

@@ -192,7 +192,7 @@ def test_nothing_is_kept_for_longer_than_without() -> None:
     assert recipes() == before
 
 
-@pytest.mark.parametrize("setting", ["norms", "blocks"])
+@pytest.mark.parametrize("setting", ["norms", pytest.param("blocks", marks=pytest.mark.slow)])
 def test_compiles_to_one_graph(setting: str, unchecked: None) -> None:
     torch._dynamo.reset()
     network = build(UMambaEnc, setting)
@@ -202,6 +202,7 @@ def test_compiles_to_one_graph(setting: str, unchecked: None) -> None:
         assert relative_l2(got, want) < 1e-5
 
 
+@pytest.mark.slow
 def test_a_compiled_network_keeps_less_with_the_same_gradients(unchecked: None) -> None:
     """The backend divides forward and backward as the one for GPUs does, and compiles nothing."""
     x = torch.randn(2, 2, *patch(3))

@@ -72,22 +72,10 @@ WIDTHS = {"segresnet": 8, "swinunetr": 12, "primus_v2_s": 36}
 BREAKS = {"swinunetr"}
 # oneDNN leaves garbage in their gradients some of the time (torch 2.14.1), torch's kernels do not.
 GARBAGE_IN_BFLOAT16 = {"segresnet", "primus_v2_s"}
-# Compilers take long. The controls differ from U-Mamba in one layer only, the same in all, and 2D
-# and 3D are one code, apart from the authors' encoder; so most of 3D waits for the slow tier, as do
-# other orders of the tokens, and the slowest network, which is in pieces anyway.
-IN_3D = {"umamba_bot", "umamba_enc_official"}
-ORDERS = ("_bidirectional", "_axes")
-CONTROLS = ("_nomamba", "_attention", "_lti", *ORDERS)
-COMPILED = [
-    slow(case)
-    if case.values[0] in BREAKS
-    or (case.values[1] == 3 and case.values[0] not in IN_3D)
-    or str(case.values[0]).endswith(ORDERS)
-    else case
-    for case in EVERY
-    if not str(case.values[0]).endswith((*CONTROLS, "_mamba2", "_lean"))
-    or (str(case.values[0]).startswith("umamba_bot") and case.values[1] == 2)
-]
+# Compilers take long: of networks of one kind one is compiled, the others in the slow tier.
+QUICKLY_COMPILED = {("umamba_bot", 3), ("umamba_enc_official", 2)}
+QUICKLY_COMPILED |= {(name, 2) for name in ("unetpp", "attention_unet", "mednext_b")}
+COMPILED = [case if case.values in QUICKLY_COMPILED else slow(case) for case in EVERY]
 # Keywords of plans that MedNeXt does not take: its norms and activations are its own.
 STYLE = {"conv_bias", "norm_op", "norm_op_kwargs", "dropout_op", "dropout_op_kwargs"}
 STYLE |= {"nonlin", "nonlin_kwargs"}

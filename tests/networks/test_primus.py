@@ -105,6 +105,7 @@ def test_an_older_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         build("primus_v3_s")
 
 
+@pytest.mark.usefixtures("uncounted_memory")
 def test_plans_leave_out_images_of_two_axes_and_say_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -158,7 +158,7 @@ def test_types_and_devices_are_checked_at_the_boundary() -> None:
         cpu_scan_backward(y, last, given, states[:, :1], softplus=True, with_first=False)
 
 
-@pytest.mark.parametrize("bits", [32, 64])
+@pytest.mark.parametrize("bits", [32, pytest.param(64, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("triple", "processor", "features", "lanes"),
     [

@@ -58,6 +58,7 @@ def keywords(folder: Path, plans_name: str) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.usefixtures("uncounted_memory")
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("suffix", CONTROLS)
 def test_every_control_is_planned_under_its_own_name(

@@ -38,8 +38,12 @@ def derive(source: dict[str, Any], model: str = "umamba_bot", **options: Any) ->
     return derive_plans(source, architecture, PlanOptions(**options), DATASET_JSON)
 
 
-def compared(source: Plans, derived: Plans, **options: bool) -> dict[str, MemoryComparison]:
-    return compare_memory(source, derived, DATASET_JSON, "umamba plan 1 --model x", **options)
+def compared(
+    source: Plans, derived: Plans, name: str = "2d", **options: bool
+) -> dict[str, MemoryComparison]:
+    """Compare the memory of one configuration."""
+    alone = derived | {"configurations": {name: derived["configurations"][name]}}
+    return compare_memory(source, alone, DATASET_JSON, "umamba plan 1 --model x", **options)
 
 
 def build(plans: dict[str, Any], name: str) -> torch.nn.Module:
@@ -59,17 +63,22 @@ def build(plans: dict[str, Any], name: str) -> torch.nn.Module:
 
 # Sizes differ in numbers only.
 SIZES = ("mednext_s", "mednext_l_k5", "primus_v2_s", "primus_v2_s_identity")
+PLANNED = [
+    architecture.name
+    for architecture in registry.architectures()
+    if architecture.family not in ("mednext", "primus") or architecture.name in SIZES
+]
+# How a plan is written matters to none of them in particular.
+FEW = ("nnunet", "umamba_bot", "umamba_enc_official", "unetrpp", "mednext_s")
 
 
 @pytest.mark.parametrize(
-    "model",
+    ("kind", "model"),
     [
-        architecture.name
-        for architecture in registry.architectures()
-        if architecture.family not in ("mednext", "primus") or architecture.name in SIZES
+        *(("plain", model) for model in PLANNED),
+        *((kind, model) for kind in ("residual", "old") for model in FEW),
     ],
 )
-@pytest.mark.parametrize("kind", SOURCES)
 def test_every_configuration_builds_in_stock_nnunet(kind: str, model: str) -> None:
     source = SOURCES[kind]()
     untouched = deepcopy(source)
@@ -129,8 +138,8 @@ def test_activation_checkpointing_for_one_configuration() -> None:
     assert given
     assert set(given.values()) == {"norms"}  # the default
     kept = derive(stock_plans(), activation_checkpointing="none")
-    before = compared(stock_plans(), kept)["3d_fullres"]
-    after = compared(stock_plans(), plans)["3d_fullres"]
+    name = "3d_fullres"
+    before, after = (compared(stock_plans(), one, name)[name] for one in (kept, plans))
     assert after.derived.saved_bytes < 0.6 * before.derived.saved_bytes
     build(plans, "3d_fullres")
 
@@ -470,6 +479,7 @@ def test_plans_from_before_a_default_changed_stay_as_they_are(tmp_path: Path) ->
     assert keep_existing(tmp_path, other) == other
 
 
+@pytest.mark.usefixtures("uncounted_memory")
 def test_advice_is_followed_for_one_configuration_after_the_other(tmp_path: Path) -> None:
     folder = tmp_path / "preprocessed" / "Dataset901_Toy"
     folder.mkdir(parents=True)
@@ -486,6 +496,7 @@ def test_advice_is_followed_for_one_configuration_after_the_other(tmp_path: Path
     assert read_plans(folder, "nnUNetUMambaBotPlans") == derive(stock_plans())
 
 
+@pytest.mark.usefixtures("uncounted_memory")
 @pytest.mark.parametrize(
     ("model", "trainer", "why"),
     [
@@ -547,6 +558,7 @@ def test_a_patch_too_small_for_the_stages_is_named() -> None:
     assert describe_small_map([3, 16, 16], [[1, 1, 1], [1, 2, 2], [1, 2, 2]]) == ""  # not pooled
 
 
+@pytest.mark.usefixtures("uncounted_memory")
 def test_the_tokens_that_mamba_is_left_with_are_said_when_planning(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -568,6 +580,7 @@ def test_the_tokens_that_mamba_is_left_with_are_said_when_planning(
     assert "mixes only that many tokens" not in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("uncounted_memory")
 def test_days_on_a_cpu_are_told_when_planning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

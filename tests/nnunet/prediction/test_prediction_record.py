@@ -22,7 +22,7 @@ from umamba.system.output_folders import OutputClaim
 CASES = ("case_0", "case_1")
 # Each step that changes a folder, where it is taken.
 STEPS = [
-    ("os.fsync", True),
+    pytest.param("os.fsync", True, marks=pytest.mark.slow),
     ("pathlib.Path.replace", True),
     ("os.fsync", False),
     ("os.link", False),

@@ -29,7 +29,7 @@ from umamba.system.environment import environment
 pytestmark = pytest.mark.nnunet
 
 LENGTH = ["--epochs", "3", "--iterations", "12", "--seed", "7"]
-NORMAL, SLOW = 5, 50
+NORMAL, SLOW = 3, 50
 
 
 class Reference:
