@@ -72,8 +72,8 @@ class Option:
     is_positional: bool = False
     check: Callable[[Any], Any] | None = None
     choices: tuple[str, ...] | None = None
-    metavar: str | None = None
-    nargs: str | None = None
+    metavar: str | tuple[str, ...] | None = None
+    nargs: str | int | None = None
     section: Section | None = None
     one_of: OneOf | None = None
     is_late: bool = False

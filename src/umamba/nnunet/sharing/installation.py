@@ -17,6 +17,7 @@ from umamba.nnunet.fold_folders import fold_folder, fold_name, folders_of_folds
 from umamba.nnunet.model_loading import read_model
 from umamba.nnunet.paths import Paths
 from umamba.nnunet.sharing.manifest import CARD, MANIFEST, verify_folder
+from umamba.nnunet.sharing.slicer_layout import check_slicer_folder, fit_for_slicer
 from umamba.nnunet.sharing.weight_files import read_weights
 from umamba.system.archives import list_members, unpack
 from umamba.system.atomic_files import take_name
@@ -47,34 +48,55 @@ class _Model:
     name: str
 
 
-def install_model(source: Path, paths: Paths, *, trust_plans: bool = False) -> list[Path]:
+def install_model(
+    source: Path, paths: Paths, *, trust_plans: bool = False, slicer: Path | None = None
+) -> list[Path]:
     """Install an exported model, or a zip file of stock nnU-Net, as a trained model.
 
     Args:
         source: A file or folder that `umamba export` or `nnUNetv2_export_model_to_zip` wrote.
         paths: nnU-Net's folders.
         trust_plans: Whether plans may name unknown code.
+        slicer: The folder for 3D Slicer, in place of nnU-Net's results; `None` for none.
 
     Returns:
-        The model folders, below nnU-Net's results.
+        The model folders, below nnU-Net's results or the folder for Slicer.
 
     Raises:
         UMambaError: If anything in the file is damaged, hostile or unknown, or a model of that
             name exists; nothing is installed then.
     """
-    results = paths.require("results")
-    check_writable(results, "--results")
+    option = "--results" if slicer is None else "--layout slicer"
+    results = slicer or paths.require("results")
+    check_writable(results, option)
+    if slicer is not None:
+        check_slicer_folder(slicer)
     try:
         results.mkdir(parents=True, exist_ok=True)
         with scratch_folder(_STAGING, results) as work:
             models = _prepare(source, work, trust_plans=trust_plans)
+            if slicer is not None:
+                fit_for_slicer(_only(models, source).folder, source)
             return _publish(models, results)
     except OSError as error:
         msg = (
             f"{source} cannot be installed in {results} ({error.strerror or error}); make room or "
-            "give write access, or give another --results"
+            f"give write access, or give another {option}"
         )
         raise ModelFileError(msg) from error
+
+
+def _only(models: list[_Model], source: Path) -> _Model:
+    """Return the only model of a file.
+
+    Raises:
+        ModelFileError: If there are several.
+    """
+    if len(models) > 1:
+        names = ", ".join(model.name for model in models)
+        msg = f"{source} holds several models: {names}; `umamba install` it, then name one"
+        raise ModelFileError(msg)
+    return models[0]
 
 
 @contextlib.contextmanager
@@ -97,11 +119,7 @@ def opened_model(source: Path, *, trust_plans: bool = False) -> Iterator[Path]:
     with scratch_folder() as work:
         with full_temporary_folder_explained(work.parent):
             models = _prepare(source, work, trust_plans=trust_plans)
-        if len(models) > 1:
-            names = ", ".join(model.name for model in models)
-            msg = f"{source} holds several models: {names}; `umamba install` it, then name one"
-            raise ModelFileError(msg)
-        yield models[0].folder
+        yield _only(models, source).folder
 
 
 def _prepare(source: Path, work: Path, *, trust_plans: bool) -> list[_Model]:
