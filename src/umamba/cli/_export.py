@@ -45,6 +45,13 @@ class _Request(Request):
     output: str = field(
         metadata=option("a new folder, or a new file that ends in .zip", "-o", metavar="OUT")
     )
+    hub_card: bool = field(
+        default=False,
+        metadata=option(
+            "refuse to export without what the card needs on the Hugging Face hub: a licence in "
+            "dataset.json, and a validation"
+        ),
+    )
     trust_plans: bool = field(default=False, metadata=TRUST)
     paths: Paths = field(default=Paths(), metadata=path_options())
 
@@ -79,6 +86,7 @@ def run(args: argparse.Namespace) -> int:
         folds=tuple(asked.folds),
         checkpoint_name=asked.checkpoint,
         trust_plans=asked.trust_plans,
+        for_hub=asked.hub_card,
     )
     manifest = export_model(request, output, asked.paths)
     if args.json:

@@ -5,11 +5,16 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import yaml
+from scipy import stats
 
 from plans_factory import DATASET_JSON
 from toy_model import toy_plans
+from umamba.errors import ModelFileError
 from umamba.nnunet.sharing.fold_facts import count_cases, count_iterations
+from umamba.nnunet.sharing.hub_metadata import check_for_hub, validate
 from umamba.nnunet.sharing.manifest import FoldRecord, Manifest
 from umamba.nnunet.sharing.model_card import model_card
 
@@ -30,8 +35,8 @@ def card(
         metrics=metrics or {},
         files={},
     )
-    plans = toy_plans() | changes.pop("plans", {})
-    text = model_card(manifest, DATASET_JSON | changes, plans)
+    plans, validation = toy_plans() | changes.pop("plans", {}), changes.pop("validation", None)
+    text = model_card(manifest, DATASET_JSON | changes, plans, validation)
     return re.sub(" +", " ", text)  # cells without their alignment
 
 
@@ -41,6 +46,59 @@ def test_folds_have_their_own_cases_and_lengths() -> None:
     assert "| fold | training cases | validation cases | epochs | iterations |" in text
     assert "| 0 | 12 | 3 | 2 | 500 |" in text
     assert "| all | not known | not known | not known | not known |" in text
+
+
+def metadata(text: str) -> dict[str, Any]:
+    front = yaml.safe_load(text.split("---\n")[1])
+    assert text.startswith("---\n")
+    assert front["library_name"] == "nnunet"
+    assert front["pipeline_tag"] == "image-segmentation"
+    return front
+
+
+def test_the_hub_reads_licence_and_results_with_their_interval() -> None:
+    dice = [0.9, 0.8, 0.7, 0.85]
+    cases = [
+        {"metrics": {"1": {"Dice": d - 0.1}, "2": {"Dice": d + 0.1}, "3": {"Dice": float("nan")}}}
+        for d in dice
+    ]
+    nothing = {"metrics": {"1": {"Dice": float("nan")}}}
+    summaries = {
+        "0": {"metric_per_case": [*cases[:3], nothing]},
+        "1": {"metric_per_case": cases[3:]},
+        "all": {"metric_per_case": [{"metrics": {"1": {"Dice": 0.0}}}]},
+    }
+    found = validate(summaries)
+    low, high = stats.t.interval(0.95, 3, np.mean(dice), stats.sem(dice))
+    assert found is not None
+    assert vars(found) == pytest.approx({"n_cases": 4, "mean": 0.8125, "low": low, "high": high})
+    front = metadata(card({}, validation=found, licence="CC BY-SA 4.0"))
+    assert front["license"] == "cc-by-sa-4.0"
+    (result,) = front["model-index"][0]["results"]
+    assert result["task"] == {"type": "image-segmentation"}
+    assert result["dataset"]["type"] == "Dataset901_Toy"
+    (metric,) = result["metrics"]
+    assert (metric["type"], metric["value"]) == ("dice", 0.8125)
+    interval = [round(float(low), 4), round(float(high), 4)]
+    assert metric["args"]["confidence_interval_95"] == interval
+    assert f"4 cases, 95 % interval {interval[0]:.4f} to {interval[1]:.4f}" in metric["name"]
+
+
+def test_names_are_text_in_the_front_matter_and_what_is_unknown_is_left_out() -> None:
+    hostile = 'ours: "x"\n---\nlibrary_name: other'
+    front = metadata(card({}, licence=hostile))
+    assert front["license"] == "other"
+    assert front["license_name"].startswith('ours: "x"')
+    bare = metadata(card({}, licence=None))
+    assert not {"license", "license_name", "model-index"} & bare.keys()
+    assert validate({"0": {"metric_per_case": [{"prediction_file": "x"}]}}) is None
+    one = validate({"0": {"metric_per_case": [{"metrics": {"1": {"Dice": 0.5}}}]}})
+    (metric,) = metadata(card({}, validation=one))["model-index"][0]["results"][0]["metrics"]
+    assert metric == {"type": "dice", "value": 0.5, "name": "mean Dice of 1 case"}
+    with pytest.raises(ModelFileError, match="needs a licence, and dataset"):
+        check_for_hub(None, one)
+    with pytest.raises(ModelFileError, match="needs the Dice of a validation"):
+        check_for_hub("MIT", None)
 
 
 def test_the_recipe_is_that_of_the_trainer() -> None:

@@ -229,6 +229,7 @@ def test_of_two_at_once_one_is_refused_and_the_other_whole(
         (("902", "3d_fullres"), "data set '902' was not found"),
         (("901", "3d_fullres", "-f", "4"), "fold '4' does not exist"),
         (("901", "3d_fullres", "-chk", "other.pth"), "no fold with a other.pth"),
+        (("901", "3d_fullres", "--hub-card"), "the hub's card needs the Dice of a validation"),
     ],
 )
 def test_what_cannot_be_exported_is_named_and_nothing_is_left(

@@ -21,8 +21,9 @@ from umamba.nnunet.model_loading import find_folds, read_model
 from umamba.nnunet.paths import Paths
 from umamba.nnunet.preparation import find_dataset
 from umamba.nnunet.sharing.fold_facts import count_cases, count_iterations
+from umamba.nnunet.sharing.hub_metadata import check_for_hub, validate
 from umamba.nnunet.sharing.manifest import CARD, MANIFEST, FoldRecord, Manifest
-from umamba.nnunet.sharing.model_card import model_card
+from umamba.nnunet.sharing.model_card import licence_of, model_card
 from umamba.nnunet.sharing.shareable import Sieve
 from umamba.nnunet.sharing.weight_files import write_weights
 from umamba.nnunet.trust import read_model_description
@@ -56,6 +57,7 @@ class ExportRequest:
         folds: Folds to export; empty means all that exist.
         checkpoint_name: File in each fold.
         trust_plans: Whether plans may name unknown code.
+        for_hub: Whether the card must have what people look for on the Hugging Face hub.
     """
 
     dataset: str
@@ -65,6 +67,7 @@ class ExportRequest:
     folds: tuple[str, ...] = ()
     checkpoint_name: str = "checkpoint_final.pth"
     trust_plans: bool = False
+    for_hub: bool = False
 
 
 def export_model(request: ExportRequest, output: Path, paths: Paths) -> Manifest:
@@ -125,7 +128,7 @@ def _write_folder(
     )
     for name, content in (("dataset.json", dataset_json), ("plans.json", plans)):
         (folder / name).write_text(json.dumps(content, indent=4) + "\n", encoding="utf-8")
-    folds, metrics = {}, {}
+    folds, summaries = {}, {}
     for fold in _finished_folds(request, model):
         sys.stderr.write(f"exporting fold {fold}\n")
         source = fold_folder(model, fold)
@@ -134,7 +137,10 @@ def _write_folder(
         folds[fold] = replace(record, training_cases=cases[0], validation_cases=cases[1])
         summary = source / _SUMMARY
         if summary.is_file():
-            metrics[fold] = _metrics(load_json(summary))
+            summaries[fold] = load_json(summary)
+    validation = validate(summaries)
+    if request.for_hub:
+        check_for_hub(licence_of(dataset_json), validation)
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     manifest = Manifest(
         dataset=dataset,
@@ -148,7 +154,7 @@ def _write_folder(
             "torch": version("torch"),
             "python": platform.python_version(),
         },
-        metrics=metrics,
+        metrics={fold: _metrics(summary) for fold, summary in summaries.items()},
         files={
             path.relative_to(folder).as_posix(): {
                 "bytes": path.stat().st_size,
@@ -158,7 +164,8 @@ def _write_folder(
         },
     )
     manifest.write(folder)
-    (folder / CARD).write_text(model_card(manifest, dataset_json, plans), encoding="utf-8")
+    card = model_card(manifest, dataset_json, plans, validation)
+    (folder / CARD).write_text(card, encoding="utf-8")
     return manifest
 
 

@@ -6,35 +6,40 @@ from typing import Any
 from umamba.datasets.description import channel_names, names_by_values, values_of
 from umamba.images.file_names import GEOMETRY_ENDINGS
 from umamba.nnunet.plans.derivation import Plans, resolve
+from umamba.nnunet.sharing.hub_metadata import Validation, front_matter
 from umamba.nnunet.sharing.manifest import Manifest
 from umamba.recipes import RECIPES
 from umamba.reporting.tables import markdown_table
+from umamba.system.terminal import one_line
 
-__all__ = ["model_card"]
+__all__ = ["licence_of", "model_card"]
 
+_TAGS = ("medical-imaging", "segmentation", "nnunet", "umamba")
 _TO_COMPLETE = "*To be completed by the author of the model.*"
 
 
-def model_card(manifest: Manifest, dataset_json: Mapping[str, Any], plans: Plans) -> str:
+def model_card(
+    manifest: Manifest,
+    dataset_json: Mapping[str, Any],
+    plans: Plans,
+    validation: Validation | None = None,
+) -> str:
     """Return the card as Markdown.
 
     Args:
         manifest: The manifest of the exported model.
         dataset_json: Its `dataset.json`.
         plans: Its plans.
+        validation: Dice on the validation cases; `None` if there was no validation.
 
     Returns:
         The text; what only the author knows is marked.
     """
-    licence = dataset_json.get("licence") or dataset_json.get("license")
+    licence = licence_of(dataset_json)
     network = resolve(plans, manifest.configuration)
     axes = _axes(plans, len(network["patch_size"]))
     architecture = network.get("architecture", {}).get("network_class_name", "as in plans.json")
-    return f"""---
-library_name: nnunetv2
-pipeline_tag: image-segmentation
-tags: [medical-imaging, segmentation, nnunet, umamba]
----
+    return f"""{front_matter(manifest, licence, validation, _TAGS)}
 
 # {manifest.dataset}: {manifest.configuration}
 
@@ -88,6 +93,12 @@ that it can be completed.
 
 {licence or _TO_COMPLETE}
 """
+
+
+def licence_of(dataset_json: Mapping[str, Any]) -> str | None:
+    """Return the licence that a `dataset.json` names, if it does."""
+    named = dataset_json.get("licence") or dataset_json.get("license")
+    return None if not named else one_line(named)
 
 
 def _recipe(trainer: str) -> str:
