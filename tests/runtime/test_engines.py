@@ -1,8 +1,6 @@
 """Engines are found without loading them, chosen by what the export found, and refused by name."""
 
 import importlib.util
-import subprocess
-import sys
 from pathlib import Path
 
 import msgspec
@@ -74,35 +72,3 @@ def test_a_network_of_another_shape_is_refused(tmp_path: Path) -> None:
         pytest.raises(ModelFileError, match=r"and not into \(1, 3, 8, 16, 12\) as pipeline"),
     ):
         predictor([[[[1.0] * 12] * 16] * 8], (1.0, 1.0, 1.0))
-
-
-BLOCKED = """
-import sys
-for name in ("torch", "nnunetv2", "batchgenerators", "acvl_utils", "skimage", "matplotlib"):
-    sys.modules[name] = None
-from umamba.runtime import Predictor
-from umamba.runtime.__main__ import main
-import numpy
-labels = Predictor(sys.argv[1])(numpy.ones((1, 8, 16, 12)), (1.0, 1.0, 1.0))
-assert labels.shape == (8, 16, 12)
-sys.exit(main([sys.argv[1], "-i", sys.argv[2], "-o", sys.argv[3]]))
-"""
-
-
-def test_nothing_of_torch_or_nnunet_is_needed(tmp_path: Path) -> None:
-    import nibabel
-    import numpy as np
-
-    (tmp_path / "images").mkdir()
-    image = np.random.default_rng(0).normal(size=(12, 18, 9)).astype(np.float32)
-    nibabel.save(
-        nibabel.Nifti1Image(image, np.diag([1.0, 2.0, 3.0, 1.0])),
-        tmp_path / "images" / "case_0000.nii.gz",
-    )
-    folder = Exported(tmp_path / "model").folder
-    paths = [str(path) for path in (folder, tmp_path / "images", tmp_path / "out")]
-    result = subprocess.run(
-        [sys.executable, "-c", BLOCKED, *paths], capture_output=True, text=True, check=False
-    )
-    assert result.returncode == 0, result.stderr
-    assert (tmp_path / "out" / "case.nii.gz").is_file()
