@@ -16,6 +16,7 @@ from umamba.nnunet.requests import (
 )
 from umamba.option_checks import folder_or_file, natural, part, positive, text, texts
 from umamba.options import OneOf, Section, option
+from umamba.runtime.engine_names import ENGINES
 
 __all__ = ["PredictionRequest"]
 
@@ -145,6 +146,16 @@ class PredictionRequest(ExecutorRequest):
             "-prev_stage_predictions",
             check=folder_or_file,
             metavar="DIR",
+        ),
+    )
+    engine: str = field(
+        default="auto",
+        metadata=option(
+            "what runs the network: torch, or, for a model that `umamba export --onnx` wrote, "
+            "openvino or onnxruntime, on the CPU; auto takes what was fastest on the CPU when the "
+            "model was exported, of what is installed and gave torch's logits then; labels differ "
+            "only where two classes nearly tie (default: auto)",
+            choices=("auto", "torch", *ENGINES),
         ),
     )
     prune_to: int | None = field(

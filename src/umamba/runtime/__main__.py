@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from umamba.errors import ResumableInterruptError, UMambaError
-from umamba.runtime.engines import ENGINES
+from umamba.runtime.engine_names import ENGINES
 from umamba.runtime.folders import FolderReport, predict_folder
 from umamba.runtime.predictor import Predictor
 from umamba.system.terminal import filter_streams, one_line

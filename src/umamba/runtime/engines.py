@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -10,32 +9,15 @@ import numpy as np
 import numpy.typing as npt
 
 from umamba.errors import ModelFileError, UMambaError, unknown_name
+from umamba.runtime.engine_names import ENGINES
 from umamba.runtime.onnx_files import checked_onnx
 from umamba.runtime.pipeline import NetworkFile
 from umamba.runtime.sliding_window import Network
 from umamba.system.path_names import shown
 
-__all__ = ["ENGINES", "Engine", "installed_engines", "load_network", "verified_engines"]
+__all__ = ["installed_engines", "is_installed", "load_network", "verified_engines"]
 
 Array = npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Engine:
-    """A library that runs ONNX files.
-
-    Args:
-        name: Its name in options; that of its module and of what pip installs as well.
-        load: Makes a function of an ONNX file's bytes that runs on so many threads.
-    """
-
-    name: str
-    load: Callable[[bytes, int], Network]
-
-    @property
-    def is_installed(self) -> bool:
-        """Return whether it could be imported; it is not."""
-        return find_spec(self.name) is not None
 
 
 def _load_openvino(content: bytes, threads: int) -> Network:
@@ -73,11 +55,15 @@ def _load_onnxruntime(content: bytes, threads: int) -> Network:
     return run
 
 
-# In the order in which they are taken where nothing is known of their speed.
-ENGINES: Mapping[str, Engine] = {
-    engine.name: engine
-    for engine in (Engine("openvino", _load_openvino), Engine("onnxruntime", _load_onnxruntime))
+_LOADERS: Mapping[str, Callable[[bytes, int], Network]] = {
+    "openvino": _load_openvino,
+    "onnxruntime": _load_onnxruntime,
 }
+
+
+def is_installed(engine: str) -> bool:
+    """Return whether an engine could be imported; it is not."""
+    return find_spec(engine) is not None
 
 
 def installed_engines(engine: str = "auto") -> list[str]:
@@ -92,7 +78,7 @@ def installed_engines(engine: str = "auto") -> list[str]:
     if engine not in (*ENGINES, "auto"):
         raise UMambaError(unknown_name("the engine", engine, ["auto", *ENGINES]))
     wanted = list(ENGINES) if engine == "auto" else [engine]
-    found = [name for name in wanted if ENGINES[name].is_installed]
+    found = [name for name in wanted if is_installed(name)]
     if not found:
         what = "no engine is" if engine == "auto" else f"the engine {engine} is not"
         ways = " or ".join(f"`pip install {name}`" for name in wanted)
@@ -131,7 +117,7 @@ def load_network(path: Path, engine: str, threads: int) -> Network:
     """
     content = checked_onnx(path)
     try:
-        return ENGINES[engine].load(content, threads)
+        return _LOADERS[engine](content, threads)
     except Exception as error:
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         msg = f"{engine} cannot load {shown(path)} ({reason}); give another engine, or export again"

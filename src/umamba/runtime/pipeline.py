@@ -130,6 +130,7 @@ class NetworkFile(_Part, frozen=True, kw_only=True):
         file: An ONNX file beside `pipeline.json`.
         sha256: The file's checksum.
         bytes: The file's size.
+        weights: The checksum of the weights that it was made of; "" if it is not known.
         checks: The engines that were found to give torch's logits, `torch` itself for its time.
     """
 
@@ -137,6 +138,7 @@ class NetworkFile(_Part, frozen=True, kw_only=True):
     file: Annotated[str, Meta(pattern=r"^[\w.-]+\.onnx\Z")]
     sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
     bytes: Annotated[int, Meta(gt=0)]
+    weights: Annotated[str, Meta(pattern=r"^([0-9a-f]{64})?\Z")] = ""
     checks: dict[str, EngineCheck] = {}
 
 
@@ -227,7 +229,7 @@ class _Version(Struct):
 
 
 def describe_network_file(
-    path: Path, fold: str, checks: dict[str, EngineCheck] | None = None
+    path: Path, fold: str, checks: dict[str, EngineCheck] | None = None, weights: str = ""
 ) -> NetworkFile:
     """Return the record of a finished ONNX file.
 
@@ -235,9 +237,16 @@ def describe_network_file(
         path: The file, which lies beside `pipeline.json`.
         fold: The fold that it is of.
         checks: By engine, the result of comparing it with torch.
+        weights: The checksum of the weights that it was made of.
     """
-    size, digest = path.stat().st_size, sha256(path)
-    return NetworkFile(fold=fold, file=path.name, sha256=digest, bytes=size, checks=checks or {})
+    return NetworkFile(
+        fold=fold,
+        file=path.name,
+        sha256=sha256(path),
+        bytes=path.stat().st_size,
+        weights=weights,
+        checks=checks or {},
+    )
 
 
 def write_pipeline(folder: Path, pipeline: Pipeline) -> None:

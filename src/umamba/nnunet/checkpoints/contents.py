@@ -1,16 +1,24 @@
 """Check the contents of a checkpoint before it is used, in the same way for all readers."""
 
+import hashlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from umamba.errors import CheckpointError, quoted
 
-__all__ = ["check_contents", "check_finite", "check_mirroring_axes", "without_prefixes"]
+__all__ = [
+    "check_contents",
+    "check_finite",
+    "check_mirroring_axes",
+    "weights_digest",
+    "without_prefixes",
+]
 
 log = logging.getLogger(__name__)
 
@@ -119,3 +127,18 @@ def check_finite(weights: Mapping[str, Any], path: Path) -> None:
                 "after a training that diverged; use an earlier checkpoint"
             )
             raise CheckpointError(msg)
+
+
+def weights_digest(folds: Iterable[Mapping[str, Any]]) -> str:
+    """Return a checksum of the weights of folds, whatever file they are in.
+
+    Args:
+        folds: The tensors of every fold, by name.
+    """
+    digest = hashlib.sha256()
+    for weights in folds:
+        for name in sorted(weights):
+            digest.update(name.encode())
+            as_bytes = weights[name].detach().cpu().contiguous().flatten().view(torch.uint8)
+            digest.update(as_bytes.numpy().data)
+    return digest.hexdigest()

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -71,7 +72,7 @@ def load_attention(model_folder: Path, folder: Path, options: PredictionOptions)
     """
     check_writable(folder, "--attention-maps")
     with talk_to_stderr():
-        predictor = load_model(model_folder, options)
+        predictor = load_model(model_folder, replace(options, engine="torch"))
     network = predictor.network
     if not isinstance(network, UMambaAttentionUNet):
         msg = (

@@ -23,6 +23,7 @@ from umamba.networks import UMambaUNetPlusPlus
 from umamba.nnunet.model_loading import read_model
 from umamba.nnunet.plans.networks import building
 from umamba.nnunet.prediction.cases import CaseError, segment_case
+from umamba.nnunet.prediction.engines import use_engine
 from umamba.nnunet.prediction.record import model_identity
 from umamba.system.interruption import StopRequest, resumable, run_again
 from umamba.system.output_folders import (
@@ -49,6 +50,7 @@ class PredictionOptions:
     Args:
         folds: Folds to ensemble; empty means all that exist.
         checkpoint_name: File in each fold.
+        engine: What runs the network: `auto`, `torch` or an ONNX engine.
         prune_to: Depth to which a `unetpp_nested` is computed; `None` means all of it.
         step_size: Step of the sliding window, in patches.
         mirroring: Whether predictions of mirrored images are averaged.
@@ -64,6 +66,7 @@ class PredictionOptions:
 
     folds: tuple[str, ...] = ()
     checkpoint_name: str = "checkpoint_final.pth"
+    engine: str = "torch"
     prune_to: int | None = None
     step_size: float = 0.5
     mirroring: bool = True
@@ -133,6 +136,7 @@ def load_model(model_folder: Path, options: PredictionOptions) -> Any:
         model.trainer,
         model.mirroring_axes,
     )
+    use_engine(predictor, model_folder, options.engine, is_pruned=options.prune_to is not None)
     return predictor
 
 

@@ -29,6 +29,7 @@ def predict_with(request: PredictionRequest) -> PredictionReport:
     options = PredictionOptions(
         folds=tuple(map(str, request.folds)),
         checkpoint_name=request.checkpoint,
+        engine=request.engine,
         prune_to=request.prune_to,
         step_size=request.step_size,
         mirroring=not request.disable_tta,

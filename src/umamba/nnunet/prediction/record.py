@@ -2,11 +2,11 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from umamba.nnunet.checkpoints.contents import weights_digest
 from umamba.system.output_folders import RECORD
 
 __all__ = ["model_identity"]
@@ -33,7 +33,7 @@ def model_identity(predictor: Any, previous_stage: Path | None) -> dict[str, Any
         previous_stage: Segmentations of the first stage, for a cascade.
     """
     return {
-        "weights_sha256": _weights_digest(predictor.list_of_parameters),
+        "weights_sha256": weights_digest(predictor.list_of_parameters),
         "models": len(predictor.list_of_parameters),
         "plans_sha256": _plans_digest(predictor),
         "step_size": predictor.tile_step_size,
@@ -44,18 +44,6 @@ def model_identity(predictor: Any, previous_stage: Path | None) -> dict[str, Any
         "depth": getattr(getattr(predictor.network, "decoder", None), "depth", None),
         "first_stage": None if previous_stage is None else _first_stage(previous_stage),
     }
-
-
-def _weights_digest(folds: Iterable[Mapping[str, Any]]) -> str:
-    import torch
-
-    digest = hashlib.sha256()
-    for weights in folds:
-        for name in sorted(weights):
-            digest.update(name.encode())
-            as_bytes = weights[name].detach().cpu().contiguous().flatten().view(torch.uint8)
-            digest.update(as_bytes.numpy().data)
-    return digest.hexdigest()
 
 
 def _plans_digest(predictor: Any) -> str:

@@ -19,6 +19,7 @@ from umamba.nnunet.paths import Paths
 from umamba.nnunet.sharing.manifest import CARD, MANIFEST, verify_folder
 from umamba.nnunet.sharing.slicer_layout import check_slicer_folder, fit_for_slicer
 from umamba.nnunet.sharing.weight_files import read_weights
+from umamba.runtime.pipeline import PIPELINE, read_pipeline
 from umamba.system.archives import list_members, unpack
 from umamba.system.atomic_files import take_name
 from umamba.system.checksums import sha256
@@ -171,7 +172,8 @@ def _build_exported(folder: Path, source: Path, models: Path) -> _Model:
         raise ModelFileError(msg)
     model = models / manifest.dataset / manifest.folder_name
     model.mkdir(parents=True)
-    for name in ("plans.json", "dataset.json", CARD):
+    exported = [name for name in manifest.files if name == PIPELINE or name.endswith(".onnx")]
+    for name in ("plans.json", "dataset.json", CARD, *exported):
         if (folder / name).is_file():
             shutil.copyfile(folder / name, model / name)
     for fold, record in manifest.folds.items():
@@ -188,6 +190,8 @@ def _build_exported(folder: Path, source: Path, models: Path) -> _Model:
         }
         fold_folder(model, fold).mkdir()
         _write(checkpoint, fold_folder(model, fold) / _FINAL)
+    if PIPELINE in exported:
+        read_pipeline(model)
     return _Model(model, manifest.dataset, manifest.folder_name)
 
 
