@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from umamba.datasets.checks import Case, CaseFacts, errors_of, inspect_case
 from umamba.datasets.description import channel_names
+from umamba.dicom.series import Series
 from umamba.errors import DatasetError
 from umamba.images.checked_files import Reading
 from umamba.images.file_names import (
@@ -40,6 +41,7 @@ class FoundInputs:
         others: Names of files that are not images.
         notes: Remarks on what was left out, and on names.
         opened: Gives a case whose files can be read while the context lasts.
+        series: The series of each channel, by case, where they come from DICOM.
     """
 
     cases: tuple[Case, ...]
@@ -47,6 +49,7 @@ class FoundInputs:
     others: tuple[str, ...]
     notes: tuple[str, ...] = ()
     opened: Callable[[Case], AbstractContextManager[Case]] = nullcontext
+    series: Mapping[str, tuple[Series, ...]] = field(default_factory=dict)
 
 
 def find_inputs(

@@ -83,6 +83,7 @@ def _find_studies(
         others=(),
         notes=_notes(found),
         opened=opened,
+        series={case.name: case.series for case in found.cases},
     )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from umamba.dicom.output_formats import format_names
 from umamba.errors import UMambaError
 from umamba.executors.requests import JOBS, ExecutorRequest
 from umamba.nnunet.paths import Paths, path_options
@@ -205,6 +206,27 @@ class PredictionRequest(ExecutorRequest):
         default=None,
         metadata=option(
             "key file of the names (default: beside the output folder: its name and .key.json)",
+            check=folder_or_file,
+            metavar="FILE",
+            section=_DICOM,
+        ),
+    )
+    output_format: Sequence[str] = field(
+        default=("nifti",),
+        metadata=option(
+            "formats of the segmentations: nifti (the model's own format), seg, labelmap-seg, "
+            "rtstruct (default: nifti)",
+            nargs="+",
+            check=format_names,
+            metavar="FORMAT",
+            section=_DICOM,
+        ),
+    )
+    codes: Folder | None = field(
+        default=None,
+        metadata=option(
+            "JSON file with codes (SNOMED CT) and colours of the labels, for seg, labelmap-seg and "
+            "rtstruct",
             check=folder_or_file,
             metavar="FILE",
             section=_DICOM,

@@ -10,6 +10,7 @@ import torch
 from umamba.datasets.checks import CaseFacts
 from umamba.datasets.inputs import input_files
 from umamba.errors import UMambaError
+from umamba.nnunet.prediction.dicom_outputs import DicomOutputs
 from umamba.nnunet.prediction.segmentation_files import (
     label_map,
     probability_bytes,
@@ -32,6 +33,7 @@ def segment_case(
     facts: CaseFacts,
     output: Path,
     claim: OutputClaim,
+    dicom: DicomOutputs,
     *,
     previous_stage: Path | None,
     save_probabilities: bool,
@@ -43,11 +45,13 @@ def segment_case(
         facts: A case that was read and fits.
         output: The folder for the files.
         claim: The model's claim on that folder.
+        dicom: Writes further files from the segmentation.
         previous_stage: Segmentations of the first stage, for a cascade.
         save_probabilities: Whether probabilities are written as well.
 
     Raises:
         CaseError: If this case cannot be predicted.
+        SeriesError: If DICOM cannot be written for it.
         UMambaError: If files cannot be written, so that no other case could be written either.
     """
     try:
@@ -65,6 +69,7 @@ def segment_case(
                 _write(predictor, case, logits, target, files[0], save_probabilities)
             finally:
                 logits.close()
+            dicom.write(facts.case.case_id, target)
             files = _segmentation_last(target)
             _publish(claim, facts.case.case_id, files, output)
     except OSError as error:

@@ -14,6 +14,7 @@ from umamba.datasets.checks import Case, CaseFacts
 from umamba.datasets.comparison import check_headers
 from umamba.datasets.inputs import FoundInputs, check_case
 from umamba.datasets.studies import find_images_or_studies
+from umamba.dicom.output_formats import OutputFormats
 from umamba.dicom.series import SeriesError
 from umamba.dicom.studies import StudyOptions
 from umamba.errors import DatasetError, UMambaError
@@ -23,6 +24,7 @@ from umamba.networks import UMambaUNetPlusPlus
 from umamba.nnunet.model_loading import read_model
 from umamba.nnunet.plans.networks import building
 from umamba.nnunet.prediction.cases import CaseError, segment_case
+from umamba.nnunet.prediction.dicom_outputs import DicomOutputs
 from umamba.nnunet.prediction.engines import use_engine
 from umamba.nnunet.prediction.record import model_identity
 from umamba.system.interruption import StopRequest, resumable, run_again
@@ -62,6 +64,7 @@ class PredictionOptions:
         part_id: The part to predict, from 0: every `num_parts`-th case, beginning with this one.
         trust_plans: Whether plans and checkpoints may name any code to import.
         studies: The options of reading DICOM.
+        formats: The formats of the segmentations.
     """
 
     folds: tuple[str, ...] = ()
@@ -78,6 +81,7 @@ class PredictionOptions:
     part_id: int = 0
     trust_plans: bool = False
     studies: StudyOptions = field(default_factory=StudyOptions)
+    formats: OutputFormats = field(default_factory=OutputFormats)
 
 
 @dataclass
@@ -195,7 +199,7 @@ def predict(
             cases = sorted(inputs.cases, key=lambda case: case.case_id)
             part = cases[options.part_id :: options.num_parts]
             report.notes.update((note, note) for note in inputs.notes)
-            _predict_cases(predictor, part, inputs.opened, output, options, report)
+            _predict_cases(predictor, inputs, part, output, options, report)
         except KeyboardInterrupt:
             if output.is_dir():
                 Workshop(output).clear()
@@ -233,18 +237,20 @@ def _note_unused(inputs: FoundInputs, images: Path, previous_stage: Path | None)
 
 def _predict_cases(
     predictor: Any,
+    inputs: FoundInputs,
     cases: Sequence[Case],
-    opened: Callable[[Case], AbstractContextManager[Case]],
     output: Path,
     options: PredictionOptions,
     report: PredictionReport,
 ) -> None:
-    ending = predictor.dataset_json["file_ending"]
+    identity = model_identity(predictor, options.previous_stage)
+    dicom = DicomOutputs(predictor, inputs, options.formats, identity)
+    endings = options.formats.endings(predictor.dataset_json["file_ending"])
     claim = OutputClaim(
         output,
-        model_identity(predictor, options.previous_stage),
-        endings=[ending, ".npz", ".pkl"],
-        required=3 if options.save_probabilities else 1,
+        identity,
+        endings=[*endings, ".npz", ".pkl"],
+        required=len(endings) + (2 if options.save_probabilities else 0),
         overwrite=options.overwrite,
         companions={
             "dataset.json": predictor.dataset_json,
@@ -259,7 +265,9 @@ def _predict_cases(
         if case.case_id in done:
             report.skipped.append(case.case_id)
             continue
-        why = _predict_case(predictor, case, opened, output, claim, options, report.notes)
+        why = _predict_case(
+            predictor, case, inputs.opened, dicom, output, claim, options, report.notes
+        )
         if why is not None:
             report.failed[case.case_id] = why
         else:
@@ -293,6 +301,7 @@ def _predict_case(
     predictor: Any,
     case: Case,
     opened: Callable[[Case], AbstractContextManager[Case]],
+    dicom: DicomOutputs,
     output: Path,
     claim: OutputClaim,
     options: PredictionOptions,
@@ -301,6 +310,7 @@ def _predict_case(
     """Predict one case; return the reason if it cannot be predicted."""
     ending, reader = predictor.dataset_json["file_ending"], image_reader(predictor)
     try:
+        dicom.check(case.case_id)
         with opened(case) as readable:
             facts, problems = check_case(readable, predictor.dataset_json, reader)
             _say_oddities(facts, notes)
@@ -312,6 +322,7 @@ def _predict_case(
                 facts,
                 output,
                 claim,
+                dicom,
                 previous_stage=options.previous_stage,
                 save_probabilities=options.save_probabilities,
             )

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from umamba.dicom.output_formats import OutputFormats
 from umamba.dicom.studies import StudyOptions
 from umamba.errors import UMambaError, unknown_name
 from umamba.nnunet.prediction.attention_maps import draw_attention, load_attention
@@ -46,6 +47,10 @@ def predict_with(request: PredictionRequest) -> PredictionReport:
             resample_channels=request.resample_channels,
             suv=request.suv,
             key=None if request.key is None else Path(request.key),
+        ),
+        formats=OutputFormats(
+            names=tuple(request.output_format),
+            codes=None if request.codes is None else Path(request.codes),
         ),
     )
     images, output = Path(request.images), Path(request.output)
