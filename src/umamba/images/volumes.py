@@ -25,7 +25,7 @@ from umamba.images.file_names import plain_ending
 from umamba.images.headers import nifti_conflicts, ras_geometry, text_conflicts
 from umamba.images.nifti import NiftiFile
 
-__all__ = ["read", "silent_libraries", "write"]
+__all__ = ["read", "silent_libraries", "turned", "write"]
 
 # All fields from which ITK derives the grid.
 _GRID_FIELDS = (
@@ -246,6 +246,29 @@ def _reoriented_by_itk(loaded: LoadedImage) -> LoadedImage:
     image = SimpleITK.DICOMOrient(_itk_image(loaded.array[0], loaded.geometry), "RAS")
     array = SimpleITK.GetArrayFromImage(image)[None]
     return replace(loaded, array=array, geometry=_geometry_of(image))
+
+
+def turned(array: Array, geometry: Geometry, target: Geometry) -> Array:
+    """Permute and flip the axes of a volume so that they point as those of another grid.
+
+    Args:
+        array: (z, y, x).
+        geometry: Its grid.
+        target: A grid that differs by the order and direction of its axes alone.
+
+    Raises:
+        UnreadableFileError: If it differs by more.
+    """
+    import SimpleITK
+
+    given = _itk_image(array, geometry)
+    named = SimpleITK.DICOMOrientImageFilter.GetOrientationFromDirectionCosines(target.direction)
+    image = SimpleITK.DICOMOrient(given, named)
+    if differences := _geometry_of(image).differences(target):
+        problem = f"its axes cannot be turned back: {'; '.join(differences.values())}"
+        raise UnreadableFileError(problem, "reorient the image, or repair its header")
+    voxels: Array = SimpleITK.GetArrayFromImage(image)
+    return voxels
 
 
 @contextmanager

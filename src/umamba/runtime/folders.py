@@ -14,9 +14,10 @@ import numpy.typing as npt
 from umamba.datasets.checks import CaseFacts
 from umamba.datasets.inputs import check_case, find_inputs
 from umamba.errors import DatasetError, UMambaError
-from umamba.images.contents import Geometry
+from umamba.images.contents import Geometry, UnreadableFileError
 from umamba.images.files import read_image, write_image
 from umamba.images.segmentation_files import write_with_geometry_of
+from umamba.images.volumes import turned
 from umamba.runtime.predictor import Predictor
 from umamba.system.json_files import load_json
 from umamba.system.output_folders import OutputClaim, Workshop, clear_stale, publish
@@ -29,6 +30,8 @@ __all__ = ["FolderReport", "predict_folder"]
 log = logging.getLogger(__name__)
 
 Array = npt.NDArray[Any]
+
+_TURNS = "WithReorient"  # the end of the names of readers that turn images to right, front and up
 
 
 @dataclass
@@ -67,7 +70,7 @@ def predict_folder(
     """
     report = FolderReport() if report is None else report
     pipeline = predictor.pipeline
-    _check_folders(images, output, pipeline.image_reader)
+    _check_folders(images, output)
     description = {
         "channel_names": {n: channel.name for n, channel in enumerate(pipeline.channels)},
         "file_ending": pipeline.file_ending,
@@ -101,23 +104,12 @@ def predict_folder(
     return report
 
 
-def _check_folders(images: Path, output: Path, reader: str) -> None:
-    """Check what would fail only after hours of work.
-
-    Raises:
-        UMambaError: If a folder cannot be used, or segmentations cannot be turned back.
-    """
+def _check_folders(images: Path, output: Path) -> None:
     if images.resolve() == output.resolve():
         msg = f"-o {output} is also the folder of -i; give another -o"
         raise UMambaError(msg)
     check_utf8(images, "-i")
     check_writable(output, "-o")
-    if reader.endswith("Reorient"):
-        msg = (
-            f"the model's reader, {reader}, turns images, and segmentations cannot be turned back "
-            "without nnU-Net; predict with `umamba predict`, or call Predictor with turned arrays"
-        )
-        raise UMambaError(msg)
 
 
 def _check_any(report: FolderReport, images: Path) -> None:
@@ -147,14 +139,13 @@ def _digest(content: bytes) -> str:
 
 def _predict_case(predictor: Predictor, facts: CaseFacts, output: Path, claim: OutputClaim) -> str:
     """Predict one case; return the reason if it cannot be predicted, or else ""."""
-    case_id, ending = facts.case.case_id, predictor.pipeline.file_ending
     try:
-        image, spacing, geometry = _read(facts, predictor.pipeline.image_reader)
-        labels = predictor(image, spacing)
-    except DatasetError as error:
+        labels, geometry = _segment(predictor, facts)
+    except (DatasetError, UnreadableFileError) as error:
         return str(error)
     except MemoryError:
         return "there is not enough memory; use a machine with more, or crop the image"
+    case_id, ending = facts.case.case_id, predictor.pipeline.file_ending
     try:
         with Workshop(output) as folder:
             target = folder / "outputs" / f"{case_id}{ending}"
@@ -173,6 +164,17 @@ def _predict_case(predictor: Predictor, facts: CaseFacts, output: Path, claim: O
         )
         raise UMambaError(msg) from error
     return ""
+
+
+def _segment(predictor: Predictor, facts: CaseFacts) -> tuple[Array, Geometry | None]:
+    """Return the labels of a case on the grid of its files, and that grid."""
+    reader = predictor.pipeline.image_reader
+    image, spacing, geometry = _read(facts, reader)
+    labels = predictor(image, spacing)
+    if geometry is None or not reader.endswith(_TURNS):
+        return labels, geometry
+    own = read_image(facts.images[0].path, reader=reader.removesuffix(_TURNS)).geometry or geometry
+    return turned(labels, geometry, own), own
 
 
 def _read(facts: CaseFacts, reader: str) -> tuple[Array, Sequence[float], Geometry | None]:
