@@ -81,8 +81,9 @@ def test_a_backward_inside_autocast_is_in_full_precision() -> None:
     layer(x).square().mean().backward()
     want = [p.grad.clone() for p in layer.parameters()]
     layer.zero_grad()
+    loss = layer(x).square().mean()
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        layer(x).square().mean().backward()
+        loss.backward()
     for p, grad in zip(layer.parameters(), want, strict=True):
         assert torch.equal(p.grad, grad)
 

@@ -1,9 +1,15 @@
 """The Mamba block and its layer against the authors' numbers."""
 
 import math
+from copy import deepcopy
+from typing import Any
 
 import pytest
 import torch
+from functorch.compile import make_boxed_func
+from torch import Tensor
+from torch._dynamo.backends.common import aot_autograd
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from reference_cases import golden, golden_loss, relative_l2, relative_max
 from umamba import Mamba
@@ -57,6 +63,80 @@ def test_autocast_is_finite_and_close(dtype: torch.dtype) -> None:
     assert got.dtype == dtype
     assert relative_l2(got, want) < 10 * torch.finfo(dtype).eps
     assert all(p.grad.isfinite().all() for p in mamba.parameters())
+
+
+@pytest.mark.parametrize("backend", ["cpu", "reference"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_products_of_a_layer_are_in_bfloat16_under_autocast(
+    dtype: torch.dtype, backend: str
+) -> None:
+    layer = MixerLayer(8, residual=True, backend=backend)
+    x = torch.randn(2, 8, 5, 12)
+    names = [name for name, _ in layer.named_parameters()]
+
+    def run(given: MixerLayer, types: list[torch.dtype], enabled: bool) -> dict[str, Tensor]:
+        own = x.to(given.norm.weight.dtype).requires_grad_()
+        with torch.autocast("cpu", dtype, enabled=enabled), _TypesOfProducts(types):
+            y = given(own)
+        grads = torch.autograd.grad(y.square().sum(), [own, *given.parameters()])
+        return {"y": y} | dict(zip(("x", *names), grads, strict=True))
+
+    types: list[torch.dtype] = []
+    want = run(deepcopy(layer).double(), types, enabled=False)
+    assert set(types) == {torch.float64}
+    types.clear()
+    got = run(layer, types, enabled=True)
+    assert set(types) == {torch.bfloat16}
+    assert all(x.dtype == torch.float32 for x in got.values())
+    errors = {name: relative_l2(got[name], want[name]) for name in want}
+    eps = torch.finfo(torch.bfloat16).eps
+    assert all(1e-5 < error < 2 * eps for error in errors.values()), errors
+
+
+class _TypesOfProducts(TorchDispatchMode):
+    """Record the types of matrix products."""
+
+    def __init__(self, types: list[torch.dtype]) -> None:
+        super().__init__()
+        self.types = types
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func.overloadpacket in (torch.ops.aten.mm, torch.ops.aten.bmm, torch.ops.aten.addmm):
+            self.types.append(args[-1].dtype)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_a_compiled_layer_multiplies_in_the_type_of_autocast(
+    dtype: torch.dtype, unchecked: None
+) -> None:
+    layer = MixerLayer(6, backend="torch")
+    x = torch.randn(1, 6, 4, 5)
+    types: list[torch.dtype] = []
+
+    def record(graph: torch.fx.GraphModule, _: Any) -> Any:
+        found = [n.meta["val"].dtype for n in graph.graph.nodes if "aten.mm" in str(n.target)]
+        types.extend(found)
+        return make_boxed_func(graph.forward)
+
+    compiled = torch.compile(layer, backend=aot_autograd(fw_compiler=record), fullgraph=True)
+    with torch.autocast("cpu", dtype):
+        y = compiled(x)
+    y.square().sum().backward()
+    forward, backward = types[:4], types[4:]
+    # in_proj, x_proj, dt_proj; float16 ends where the outputs of the scan may not.
+    assert forward == [dtype] * 3 + [torch.float32 if dtype == torch.float16 else dtype]
+    assert set(backward) == {dtype}
+    assert relative_l2(y, layer(x)) <= 2 * torch.finfo(torch.bfloat16).eps
+    assert all(p.grad.isfinite().all() for p in layer.parameters())
+
+
+def test_a_layer_in_double_precision_leaves_autocast() -> None:
+    layer = MixerLayer(8).double()
+    x = torch.randn(1, 8, 40, dtype=torch.float64)
+    want = layer(x)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(layer(x), want)
 
 
 def test_layer_survives_inputs_whose_float16_recurrence_overflows() -> None:

@@ -106,6 +106,19 @@ def test_half_precision_is_computed_in_float32(dtype: torch.dtype, d_state: int)
     assert got["last"].dtype == got["dA"].dtype == torch.float32
 
 
+def test_sequences_of_several_types_keep_theirs() -> None:
+    inputs = scan_inputs(**TINY | {"length": 9}, dtype=torch.float32)
+    low = ("dt", "B", "C", "z")  # as products of the Mamba block give them under autocast
+    inputs |= {name: inputs[name].bfloat16() for name in low}
+    eps = torch.finfo(torch.bfloat16).eps
+    got = assert_close(inputs, eps)
+    exact = run_with_gradients({n: x.double() for n, x in inputs.items()}, "reference")
+    for name in ("y", "last", "du", "dA", "dD", "ddt_bias"):
+        assert got[name].dtype == torch.float32
+        assert relative_l2(got[name].cpu(), exact[name]) <= 2e-6
+    assert {got[f"d{name}"].dtype for name in low} == {torch.bfloat16}
+
+
 @pytest.mark.parametrize("change", [("dt", 30.0), slow(("dt_bias", 14.0)), slow(("A", 1000.0))])
 def test_extreme_steps_and_decays_in_float32(change: tuple[str, float]) -> None:
     name, factor = change

@@ -4,10 +4,11 @@ import math
 from typing import cast
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from umamba.layers.lean_mixer import MixerParameters, lean_mixer, scan_inputs
+from umamba.layers.lean_mixer import MixerParameters, for_products, lean_mixer, scan_inputs
 from umamba.layers.undecayed import UndecayedParameters
 from umamba.ops.backends import check_backend, resolve_backend
 from umamba.ops.dispatch import selective_scan
@@ -108,6 +109,7 @@ class Mamba(UndecayedParameters):
         *,
         norm: nn.LayerNorm | None = None,
         residual: bool = False,
+        products: torch.dtype | None = None,
     ) -> Float[Tensor, "batch length d_model"]:
         """Mix the tokens; every token sees itself and all earlier ones.
 
@@ -115,6 +117,8 @@ class Mamba(UndecayedParameters):
             hidden_states: The tokens.
             norm: The norm that is applied to them first.
             residual: Whether they are added to the result, as they were before `norm`.
+            products: Type of the matrix products, for callers that switched autocast off. The
+                result has the type of the tokens.
         """
         p = MixerParameters(
             self.in_proj.weight,
@@ -133,9 +137,12 @@ class Mamba(UndecayedParameters):
         )
         if self._runs_leanly(hidden_states):
             eps = None if norm is None else norm.eps
-            return lean_mixer(hidden_states, p, self.backend, eps=eps, residual=residual)
+            return lean_mixer(
+                hidden_states, p, self.backend, eps=eps, residual=residual, products=products
+            )
         tokens = hidden_states if norm is None else norm(hidden_states)
-        s = scan_inputs(tokens, p, self.backend)
+        q = for_products(p, products)
+        s = scan_inputs(tokens, q, self.backend)
         A_log = self.A_log.float() if self.A_log.dtype.itemsize < 4 else self.A_log
         y = cast(
             "Tensor",
@@ -152,7 +159,9 @@ class Mamba(UndecayedParameters):
                 backend=self.backend,
             ),
         )
-        mixed: Tensor = self.out_proj(y.transpose(1, 2))
+        y = y.transpose(1, 2).to(q.out_proj.dtype)
+        mixed = F.linear(y, q.out_proj, q.out_proj_bias)
+        mixed = mixed if products is None else mixed.to(hidden_states.dtype)
         return hidden_states + mixed if residual else mixed
 
     def _runs_leanly(self, hidden_states: Tensor) -> bool:

@@ -2,6 +2,7 @@
 
 from contextlib import nullcontext
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -10,7 +11,7 @@ from umamba.layers.attention_block import SelfAttention
 from umamba.layers.lti_block import LTI
 from umamba.layers.mamba2_block import Mamba2
 from umamba.layers.mamba_block import Mamba
-from umamba.ops.precision import full_precision
+from umamba.ops.precision import full_precision, product_dtype
 
 __all__ = ["MIXERS", "SCANS", "MixerLayer"]
 
@@ -37,8 +38,12 @@ class MixerLayer(nn.Module):
     much for the backward.
 
     All but self-attention compute in float32 outside autocast: in float16 the recurrence of U-Mamba
-    overflows in training (state-spaces/mamba issue 72, by U-Mamba's author). Self-attention
-    follows autocast, since torch's fastest kernels take half precision only.
+    overflows in training (state-spaces/mamba issue 72, by U-Mamba's author). Of Mamba, the matrix
+    products are in half precision under autocast, as in mamba_ssm's block: in bfloat16, which has
+    the range of float32, or, where torch.compile takes the backward's products in float16, in
+    float16 but for the one after the recurrence. Norm, convolution, recurrence and results stay
+    in float32. Self-attention follows autocast, since torch's fastest kernels take half precision
+    only.
 
     Args:
         d_model: Token width: the channels, or with `channel_tokens` the voxels of the map.
@@ -79,12 +84,13 @@ class MixerLayer(nn.Module):
         self, x: Float[Tensor, "batch channels *spatial"]
     ) -> Float[Tensor, "batch channels *spatial"]:
         """Flatten, normalise, mix, restore; average over the orders."""
+        products = product_dtype(x.device.type)
         with full_precision(x.device.type) if self.leaves_autocast else nullcontext():
             voxels = x.to(self.norm.weight.dtype)
             (axis, backward), *further = self._orders(x.dim() - 2)
-            mixed = self._mix(voxels, axis, backward=backward)
+            mixed = self._mix(voxels, axis, products, backward=backward)
             for axis, backward in further:
-                mixed = mixed + self._mix(voxels, axis, backward=backward)
+                mixed = mixed + self._mix(voxels, axis, products, backward=backward)
             if further:
                 mixed = mixed / (1 + len(further))
             # Transposed tokens look like channels-last maps to the next convolution: slower beside
@@ -98,7 +104,12 @@ class MixerLayer(nn.Module):
         return [(axis, backward) for axis in axes for backward in ways]
 
     def _mix(
-        self, x: Float[Tensor, "batch channels *spatial"], axis: int, *, backward: bool
+        self,
+        x: Float[Tensor, "batch channels *spatial"],
+        axis: int,
+        products: torch.dtype | None,
+        *,
+        backward: bool,
     ) -> Float[Tensor, "batch channels *spatial"]:
         """Mix the tokens in one order."""
         moved = x.movedim(2 + axis, -1)
@@ -114,7 +125,10 @@ class MixerLayer(nn.Module):
             raise PlansError(msg)
         tokens = tokens.flip(1) if backward else tokens
         mixer = getattr(self, self.mixer)
-        mixed: Tensor = mixer(tokens, norm=self.norm, residual=self.residual)
+        # Weights in double precision are there to be exact.
+        lower = self.mixer == "mamba" and tokens.dtype == torch.float32
+        kwargs = {"products": products} if lower else {}
+        mixed: Tensor = mixer(tokens, norm=self.norm, residual=self.residual, **kwargs)
         mixed = mixed.flip(1) if backward else mixed
         mixed = mixed if self.channel_tokens else mixed.transpose(1, 2)
         return mixed.reshape(moved.shape).movedim(-1, 2 + axis)

@@ -25,11 +25,12 @@ def conv_silu(
     """Return `silu(bias + sum_k weight[k] x[t - width + 1 + k])`; earlier steps are zero.
 
     Args:
-        x: Sequences.
+        x: Sequences, in the type of the weight or a lower one; the result has that of the weight.
         weight: One filter per channel.
         bias: Added before the activation.
         backend: As in `selective_scan`; native code is for calls that need no autograd.
     """
+    x = _as_weight(x, weight)
     if _native(x, weight, backend):
         return cpu_conv_silu(x, weight, bias)
     if not _on_cpu(x):
@@ -55,6 +56,7 @@ def conv_silu_backward(
         bias: As given to `conv_silu`.
         backend: As given to `conv_silu`.
     """
+    x = _as_weight(x, weight)
     if _native(x, weight, backend):
         grad_x, grad_weight, grad_bias = cpu_conv_silu_backward(grad_y, x, weight, bias)
         return grad_x, grad_weight, None if bias is None else grad_bias
@@ -111,6 +113,11 @@ def shifted_conv_silu_backward(
     after = F.pad(grad, (0, 0, 0, width - 1))
     grad_x = _shifted_sum(after, weight.flip(1), None).transpose(1, 2)
     return grad_x, torch.stack(taps, 1), None if bias is None else grad.sum((0, 1))
+
+
+def _as_weight(x: Tensor, weight: Tensor) -> Tensor:
+    """Return the sequences in the type of the weight on a CPU; elsewhere kernels convert."""
+    return x.to(weight.dtype) if _on_cpu(x) else x
 
 
 def _on_cpu(x: Tensor) -> bool:

@@ -1,11 +1,12 @@
 """The type in which to compute, whatever autocast says."""
 
 from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 
 import torch
 from torch import Tensor
 
-__all__ = ["compute_dtype", "full_precision"]
+__all__ = ["compute_dtype", "full_precision", "product_dtype"]
 
 
 def compute_dtype(u: Tensor, A: Tensor) -> torch.dtype:
@@ -21,3 +22,26 @@ def full_precision(device_type: str) -> AbstractContextManager[object]:
     """
     # The meta device, on which networks are measured, knows no autocast.
     return nullcontext() if device_type == "meta" else torch.autocast(device_type, enabled=False)
+
+
+def product_dtype(device_type: str) -> torch.dtype | None:
+    """Return the type of matrix products around a float32 recurrence, or `None` for its own.
+
+    Under autocast that is bfloat16, even where autocast has float16: outputs of the scan, and
+    gradients of its inputs, leave the range of float16. torch.compile traces the backward under
+    the autocast around the forward, whatever was switched off within; it gets that type.
+
+    Args:
+        device_type: Type of the device that computes.
+    """
+    if device_type == "meta" or not torch.is_autocast_enabled(device_type):
+        return None
+    if torch.compiler.is_compiling():
+        return torch.get_autocast_dtype(device_type)
+    return torch.bfloat16 if _multiplies_bfloat16(device_type) else None
+
+
+@cache
+def _multiplies_bfloat16(device_type: str) -> bool:
+    """Return whether the device has instructions for it: older GPUs emulate them."""
+    return device_type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
