@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from umamba.comparison.charts.differences import for_each_baseline
+from umamba.comparison.ranking.charts import ranking_charts
 from umamba.comparison.ranking.page import ranking_page
 from umamba.comparison.ranking.ranking import rank
 from umamba.comparison.ranking.requests import RankRequest
@@ -15,10 +17,12 @@ from umamba.comparison.report.gallery import Gallery
 from umamba.comparison.report.page import comparison_page
 from umamba.comparison.report.page_scores import comparison_scores
 from umamba.comparison.report.summary import summarize
+from umamba.comparison.report.summary_notes import verdict_sentences
 from umamba.comparison.report.summary_tables import models_table
 from umamba.comparison.results import Results, read_results
 from umamba.comparison.statistics.analysis import analyse, compared_scores
 from umamba.comparison.statistics.scores import ScoreTable
+from umamba.reporting.charts import CASES, BaselineChart, Chart
 from umamba.reporting.page.content import ModelTable, Page
 from umamba.reporting.page.markup import section_html
 
@@ -62,13 +66,29 @@ def model_table(page: Page) -> ModelTable:
     return next(block for block in section.blocks if isinstance(block, ModelTable))
 
 
-def test_every_baseline_has_the_table_of_a_comparison_with_it(results, page):
+def difference_chart(page: Page) -> Chart:
+    blocks = [block for section in page.sections for block in section.blocks]
+    return next(b for b in blocks if isinstance(b, Chart) and b.name == "paired_differences")
+
+
+def test_every_baseline_has_table_and_chart_of_a_comparison_with_it(results, page):
     tables = model_table(page).tables
     assert list(tables) == results.model_names
     name = results.model_names[-1]
     settings = replace(results.settings, baseline=name)
     by_itself = analyse(replace(results, settings=settings))
     assert tables[name] == models_table(by_itself)
+    chart = difference_chart(page)
+    assert isinstance(chart, BaselineChart)
+    assert list(chart.others) == [n for n in results.model_names if n != results.settings.baseline]
+    own = comparison_charts(by_itself)["paired_differences"]
+    assert chart.others[name] == own
+    many = replace(own, spec={"datasets": {CASES: [{}] * 20_001}})
+    kept = for_each_baseline(own, {"nnunet": many, "unscored": None})
+    assert not isinstance(kept, BaselineChart)
+    assert kept.caption.endswith(
+        "Choosing another baseline in the table leaves this chart as it is."
+    )
 
 
 def test_scores_are_means_over_trainings(results, page):
@@ -97,13 +117,36 @@ def test_the_size_of_a_case_is_that_of_its_labels_or_of_its_largest_region(resul
         assert {*found.facts["size"]} == {size}
 
 
+def others(page: Page) -> dict[str, Chart]:
+    chart = difference_chart(page)
+    assert isinstance(chart, BaselineChart)
+    return dict(chart.others)
+
+
+def test_what_is_said_of_controls_are_sentences_of_their_own():
+    said = "x against a: better (+2. x). x against x_no: no difference shown."
+    assert verdict_sentences({"x": said, "a b": "a b against a: worse."}) == [
+        "x against a: better (+2. x).",
+        "x against x_no: no difference shown.",
+        "a b against a: worse.",
+    ]
+
+
 def test_baselines_of_a_ranking_are_those_of_rankings_by_themselves(tmp_path):
     file = tmp_path / "scores.csv"
     lines = [
         f"c{i},{0.5 + i / 99:.3f},{0.6 + i % 4 / 88:.3f},{0.55 + i % 3 / 50:.3f}" for i in range(9)
     ]
     file.write_text("case,a,b,c\n" + "\n".join(lines))
-    tables = model_table(ranking_page(rank(RankRequest(scores=file)), {})).tables
+
+    def page_with(**request):
+        ranked = rank(RankRequest(scores=file, **request))
+        charts = {task: [*its.values()] for task, its in ranking_charts(ranked).items()}
+        return ranking_page(ranked, charts)
+
+    page = page_with()
     for name in "abc":
-        by_itself = ranking_page(rank(RankRequest(scores=file, baseline=name)), {})
-        assert model_table(by_itself).tables[name] == tables[name]
+        by_itself = page_with(baseline=name)
+        assert model_table(by_itself).tables[name] == model_table(page).tables[name]
+        own = difference_chart(by_itself).spec
+        assert own == (difference_chart(page).spec if name == "a" else others(page)[name].spec)

@@ -7,7 +7,7 @@ cases by the parameter `chosen` (a list of cases), and listens to the selection 
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ __all__ = [
     "FONT",
     "THEMES",
     "VEGA_LITE",
+    "BaselineChart",
     "Chart",
     "Layer",
     "Spec",
@@ -66,6 +67,17 @@ class Chart:
         alt = re.sub(r"(?<!\\)([\[\]])", r"\\\1", plain(self.alt))
         file = f"{folder}/{self.name}"
         return f"[![{alt}]({file}.png)]({file}.svg)\n\n<sub>{plain(self.caption)}</sub>"
+
+
+@dataclass(frozen=True)
+class BaselineChart(Chart):
+    """A chart of differences from a baseline, and the same from others that a reader may choose.
+
+    Attributes:
+        others: The chart for each other baseline, by its name.
+    """
+
+    others: Mapping[str, Chart] = field(default_factory=dict)
 
 
 def _config(text: str, faint: str, line: str, background: str) -> dict[str, Any]:

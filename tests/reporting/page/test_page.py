@@ -11,7 +11,7 @@ from axe_core_python.sync_playwright import Axe
 
 from browser import Browser, wait_a_frame
 from umamba.errors import UMambaError
-from umamba.reporting.charts import CASES, Chart, link_params, linked_dots
+from umamba.reporting.charts import CASES, BaselineChart, Chart, link_params, linked_dots
 from umamba.reporting.page import writing
 from umamba.reporting.page.content import (
     CaseBrowser,
@@ -59,6 +59,14 @@ def dots(name: str, brush: tuple[str, ...]) -> Chart:
     return Chart(name, f"Chart {name}", "Dots", "Each dot is a case.", spec)
 
 
+def dots_for_each_baseline() -> BaselineChart:
+    """The first chart, and another one against the model `new`."""
+    other = replace(dots("first", ("x",)), title=f"Above {HOSTILE}", alt="Other dots", caption="O.")
+    rows = [{**row, "points": -row["points"]} for row in other.spec["datasets"][CASES][:4]]
+    other = replace(other, spec={**other.spec, "datasets": {CASES: rows}})
+    return BaselineChart(**vars(dots("first", ("x",))), others={"new": other})
+
+
 def table_of(baseline: str) -> Table:
     """The table of the models against a baseline."""
     means = [sum(value(i, m) for i in range(len(CASE_NAMES))) / len(CASE_NAMES) for m in range(3)]
@@ -94,7 +102,7 @@ def example() -> Page:
         subtitle="Thirteen cases",
         sections=(
             Section("verdicts", "Verdicts", (Note(items=("new against plain: better.",)),)),
-            Section("models", "Models", (tables, ChosenCases(["dice"]), dots("first", ("x",)))),
+            Section("models", "Models", (tables, ChosenCases(["dice"]), dots_for_each_baseline())),
             Section("part", "A part", (dots("second", ("x", "y")),), level=3),
         ),
         scores=cube,
@@ -251,6 +259,30 @@ def test_another_baseline_shows_its_own_table(page):
         assert [row.locator("th, td").all_inner_texts() for row in rows] == wanted
         title = page.locator(".model-table thead th").nth(2).inner_text()
         assert title == f"Dice points above {name} [95 % interval]"
+
+
+def test_a_chart_follows_the_baseline_and_comes_back(page):
+    figure = page.locator("figure[data-chart=first]")
+    n_rows = len(CASE_NAMES) * 2
+    for name, (title, alt, caption, n_dots) in {
+        "new": (f"Above {HOSTILE}", "Other dots", "O.", 4),
+        MODELS[2]: (f"Above {HOSTILE}", "Other dots", "O.", 4),  # which has no chart of its own
+        "plain": ("Chart first", "Dots", "Each dot is a case.", n_rows),
+    }.items():
+        page.select_option(".model-table select", name)
+        page.wait_for_function(
+            "n => document.querySelectorAll('figure[data-chart=first] .plot path').length >= n &&"
+            "[...umambaPage.views.values()].some(({ figure, view }) => figure.dataset.chart =="
+            " 'first' && view.data('cases').length === n)",
+            arg=n_dots,
+        )
+        assert figure.locator(".figure-head strong").inner_text() == title
+        assert figure.locator(".plot").get_attribute("aria-label") == alt
+        assert figure.locator("figcaption").inner_text() == caption
+        figure.locator("details").evaluate("its => { its.open = true; }")
+        figure.locator("details tbody tr").first.wait_for()
+        assert figure.locator("details tbody tr").count() == n_dots
+    assert page.locator("img").count() == 0
 
 
 def test_columns_can_be_left_out(page):

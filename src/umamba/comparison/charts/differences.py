@@ -1,7 +1,8 @@
 """Charts of models against a baseline: the verdicts, and the difference in every case."""
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,11 +21,19 @@ from umamba.comparison.charts.parts import (
 from umamba.comparison.records import Margin, ModelComparison
 from umamba.comparison.statistics.scores import ScoreTable
 from umamba.comparison.statistics.verdicts import Outcome, Unit, outcome
-from umamba.reporting.charts import CASES, Chart, Layer, link_params, linked_dots
+from umamba.reporting.charts import (
+    CASES,
+    BaselineChart,
+    Chart,
+    Layer,
+    link_params,
+    linked_dots,
+)
 from umamba.system.terminal import one_line
 
-__all__ = ["paired_differences", "verdict_chart"]
+__all__ = ["for_each_baseline", "paired_differences", "verdict_chart"]
 
+_MOST_OTHER_DOTS = 20_000  # of all other baselines together, about 2 MB in a page
 _GOLDEN = 0.618034  # its multiples modulo 1 are the most even jitter
 _SAID: dict[Outcome, str] = {"trained once": "trained once: no verdict on the models"}
 
@@ -78,8 +87,7 @@ def paired_differences(
         alt=f"A dot for each case and model. Mean {title} with 95 % interval: {'; '.join(told)}.",
         caption="Each dot is a case, mean over trainings. The marks are the means with their 95 % "
         "intervals, over cases and, where trainings were repeated, seeds; they are not corrected "
-        f"for the number of models, unlike the p values. They are against {one_line(baseline)}, "
-        f"whatever baseline is chosen in a table.{thinned}",
+        f"for the number of models, unlike the p values.{thinned}",
         spec={
             "params": link_params(),
             "datasets": {CASES: rows},
@@ -92,6 +100,23 @@ def paired_differences(
             ],
         },
     )
+
+
+def for_each_baseline(chart: Chart, others: Mapping[str, Chart | None]) -> Chart:
+    """Return a chart of differences that follows the baseline which a reader chooses.
+
+    Args:
+        chart: The chart for the first baseline.
+        others: The same for other baselines; `None` where no mean is known.
+
+    Returns:
+        The chart with the others or, if they have too many dots for a page, only a sentence more.
+    """
+    known = {name: other for name, other in others.items() if other is not None}
+    if sum(len(other.spec["datasets"][CASES]) for other in known.values()) <= _MOST_OTHER_DOTS:
+        return BaselineChart(**vars(chart), others=known)
+    said = " Choosing another baseline in the table leaves this chart as it is."
+    return replace(chart, caption=chart.caption + said)
 
 
 def _halo(means: Sequence[dict[str, Any]], place: dict[str, Any], title: str) -> Layer:

@@ -15,7 +15,7 @@ from umamba.comparison.statistics.scores import ScoreTable
 from umamba.comparison.statistics.verdicts import Unit
 from umamba.reporting.charts import Chart
 
-__all__ = ["FIGURES", "ranking_charts"]
+__all__ = ["FIGURES", "difference_chart", "ranking_charts"]
 
 FIGURES = (
     "verdicts",
@@ -46,15 +46,26 @@ def ranking_charts(ranking: Ranking) -> dict[str, dict[str, Chart]]:
 def _of_task(ranking: Ranking, task: TaskRanking) -> dict[str, Chart]:
     settings, order = ranking.settings, order_of(ranking, task)
     unit, decimals = Unit(settings.unit, settings.factor), decimals_of(task, settings.factor)
-    table = ScoreTable.from_scores(task_scores(ranking, task.task))
     styles, found = ModelStyles(ranking.models), task.statistics
     against_all = (*found.comparisons, *found.controls)
     charts = (
         verdict_chart(against_all, found.margins, styles, unit, decimals),
         margin_chart(against_all, found.margins, unit),
-        paired_differences(found.comparisons, table, styles, unit, decimals),
+        difference_chart(ranking, task),
         pairs_chart(task.pairs, order, unit, decimals),
         rank_chart(found.rank_stability, styles, settings.metric),
         subgroup_chart(found.groups, styles, unit),
     )
     return {chart.name: chart for chart in charts if chart is not None}
+
+
+def difference_chart(ranking: Ranking, task: TaskRanking) -> Chart | None:
+    """Return the chart of the differences from the baseline in every case, if there are any."""
+    settings = ranking.settings
+    return paired_differences(
+        task.statistics.comparisons,
+        ScoreTable.from_scores(task_scores(ranking, task.task)),
+        ModelStyles(ranking.models),
+        Unit(settings.unit, settings.factor),
+        decimals_of(task, settings.factor),
+    )

@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from umamba.comparison.charts.differences import for_each_baseline
+from umamba.comparison.ranking.charts import difference_chart
 from umamba.comparison.ranking.ranking import task_scores
 from umamba.comparison.ranking.ranking_tables import (
     consensus_table,
@@ -20,6 +22,7 @@ from umamba.comparison.ranking.summary import (
 from umamba.comparison.ranking_records import Ranking, TaskRanking
 from umamba.comparison.report.page import MOST_BASELINES, without_empty
 from umamba.comparison.report.page_scores import ALL_LABELS, mean_scores
+from umamba.comparison.report.summary_notes import verdict_sentences
 from umamba.comparison.report.summary_tables import groups_table
 from umamba.comparison.statistics.models import compare_with_each
 from umamba.comparison.statistics.scores import Structure
@@ -39,6 +42,7 @@ from umamba.reporting.tables import Note
 __all__ = ["ranking_page"]
 
 _AFTER_PAIRS = "significance_map"
+_DIFFERENCES = "paired_differences"
 _VERDICTS = ("verdicts", "margin_probabilities")
 
 
@@ -76,11 +80,12 @@ def _task(ranking: Ranking, task: TaskRanking, charts: Sequence[Chart]) -> Itera
         yield Section("verdicts", "Verdicts", _verdicts(task, charts))
     elsewhere = (*_VERDICTS, _AFTER_PAIRS, "subgroups")
     shown = [chart for chart in charts if not chart.name.endswith(elsewhere)]
+    found, baseline = _for_each_baseline(ranking, task), ranking.settings.baseline
     models: tuple[Block, ...] = (
-        _model_table(ranking, task),
+        ModelTable(baseline, {name: models_table(*its) for name, its in found.items()}),
         Note(columns_explained(ranking)),
         ChosenCases([_metric_name(ranking, task)]),
-        *shown,
+        *_followed(shown, found, baseline),
     )
     yield Section(f"{begin}models", "Models", models, level)
     yield Section(f"{begin}pairs", "All pairs", _pairs(ranking, task, charts), level)
@@ -92,7 +97,7 @@ def _task(ranking: Ranking, task: TaskRanking, charts: Sequence[Chart]) -> Itera
 
 def _verdicts(task: TaskRanking, charts: Sequence[Chart]) -> tuple[Block, ...]:
     drawn = [chart for chart in charts if chart.name.endswith(_VERDICTS)]
-    return (Note(items=tuple(task.verdicts.values())), *drawn)
+    return (Note(items=tuple(verdict_sentences(task.verdicts))), *drawn)
 
 
 def _pairs(ranking: Ranking, task: TaskRanking, charts: Sequence[Chart]) -> tuple[Block, ...]:
@@ -107,8 +112,10 @@ def _decimals(ranking: Ranking, task: TaskRanking) -> int:
     return decimals_of(task, ranking.settings.factor)
 
 
-def _model_table(ranking: Ranking, task: TaskRanking) -> ModelTable:
-    """Return the table of the models of a task, for each baseline where there are not too many."""
+def _for_each_baseline(
+    ranking: Ranking, task: TaskRanking
+) -> dict[str, tuple[Ranking, TaskRanking]]:
+    """Return ranking and task for each baseline, if there are not too many."""
     settings = ranking.settings
     scored = [summary.model for summary in task.statistics.summaries]
     others = [name for name in scored if name != settings.baseline]
@@ -118,13 +125,24 @@ def _model_table(ranking: Ranking, task: TaskRanking) -> ModelTable:
         Structure(settings.clusters),
         higher_is_better=settings.higher_is_better,
     )
-    tables = {settings.baseline: models_table(ranking, task)}
+    found = {settings.baseline: (ranking, task)}
     for name, comparisons in compared.items():
         statistics = replace(task.statistics, comparisons=tuple(comparisons))
         other = replace(ranking, settings=replace(settings, baseline=name))
-        tables[name] = models_table(other, replace(task, statistics=statistics))
-    ordered = {name: tables[name] for name in ranking.models if name in tables}
-    return ModelTable(settings.baseline, ordered)
+        found[name] = other, replace(task, statistics=statistics)
+    return {name: found[name] for name in ranking.models if name in found}
+
+
+def _followed(
+    charts: Sequence[Chart], found: Mapping[str, tuple[Ranking, TaskRanking]], baseline: str
+) -> Iterator[Chart]:
+    """Yield charts, with those of differences for each baseline."""
+    for chart in charts:
+        if chart.name.endswith(_DIFFERENCES) and len(found) > 1:
+            others = {n: difference_chart(*its) for n, its in found.items() if n != baseline}
+            yield for_each_baseline(chart, others)
+        else:
+            yield chart
 
 
 def _metric_name(ranking: Ranking, task: TaskRanking) -> str:

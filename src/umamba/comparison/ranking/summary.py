@@ -9,6 +9,7 @@ from umamba.comparison.ranking.ranking_tables import (
     pairs_table,
 )
 from umamba.comparison.ranking_records import Ranking, TaskRanking
+from umamba.comparison.report.summary_notes import verdict_sentences
 from umamba.comparison.report.summary_tables import groups_table
 from umamba.comparison.statistics.variance import FEWEST_FOLDS
 from umamba.comparison.statistics.verdicts import Unit
@@ -60,7 +61,7 @@ def short_text(ranking: Ranking) -> str:
     parts = []
     for task in ranking.tasks:
         title = [f"task {one_line(task.task)}"] if task.task else []
-        said = [one_line(sentence) for sentence in task.verdicts.values()]
+        said = map(one_line, verdict_sentences(task.verdicts))
         parts.append("\n".join([*title, *said, "", models_table(ranking, task).to_markdown()]))
     consensus = consensus_table(ranking)
     parts += [consensus.to_markdown()] if consensus else []
@@ -75,7 +76,7 @@ def _task(ranking: Ranking, task: TaskRanking, charts: Mapping[str, Chart]) -> l
     deep = "###" if task.task else "##"
     return [
         f"## Task {plain(one_line(task.task))}" if task.task else "",
-        markdown_list([one_line(said) for said in task.verdicts.values()]),
+        markdown_list([*map(one_line, verdict_sentences(task.verdicts))]),
         _figures(charts, "verdicts", "margin_probabilities", "paired_differences"),
         f"{deep} Models",
         models_table(ranking, task).to_markdown(),

@@ -24,7 +24,7 @@ from umamba.comparison.statistics.verdicts import DICE_POINTS
 from umamba.reporting.charts import Chart, save_chart
 from umamba.system.terminal import one_line
 
-__all__ = ["FIGURES", "comparison_charts", "save_charts"]
+__all__ = ["FIGURES", "comparison_charts", "difference_chart", "save_charts"]
 
 # Names of all charts of comparisons, in order; `volume_agreement` may be numbered.
 FIGURES = (
@@ -49,11 +49,8 @@ def comparison_charts(results: Results) -> dict[str, Chart]:
     Args:
         results: Results of the comparison, with statistics.
     """
-    dice, names = results.dice, results.model_names
-    controls = [model.name for model in results.models if model.control_of is not None]
-    styles = ModelStyles(names, controls)
+    dice, names, styles = results.dice, results.model_names, _styles(results)
     against_all = (*dice.comparisons, *dice.controls)
-    table = ScoreTable.from_scores(compared_scores(results, "dice"))
     stability = dice.rank_stability
     ranked = [model.model for model in stability.models] if stability else []
     paired = {name for pair in dice.pairs for name in (pair.model, pair.baseline)}
@@ -61,7 +58,7 @@ def comparison_charts(results: Results) -> dict[str, Chart]:
     charts = (
         verdict_chart(against_all, dice.margins, styles, DICE_POINTS),
         margin_chart(against_all, dice.margins, DICE_POINTS),
-        paired_differences(dice.comparisons, table, styles, DICE_POINTS),
+        _differences(results),
         pairs_chart(dice.pairs, order, DICE_POINTS),
         rank_chart(stability, styles, "Dice"),
         detection_chart(results, styles),
@@ -71,13 +68,30 @@ def comparison_charts(results: Results) -> dict[str, Chart]:
         learning_chart(results, styles),
         size_chart(results, styles),
     )
+    return {chart.name: _with_note(chart, results) for chart in charts if chart is not None}
+
+
+def difference_chart(results: Results) -> Chart | None:
+    """Return the chart of the differences from the baseline in every case, if there are any."""
+    chart = _differences(results)
+    return None if chart is None else _with_note(chart, results)
+
+
+def _differences(results: Results) -> Chart | None:
+    table = ScoreTable.from_scores(compared_scores(results, "dice"))
+    return paired_differences(results.dice.comparisons, table, _styles(results), DICE_POINTS)
+
+
+def _styles(results: Results) -> ModelStyles:
+    controls = [model.name for model in results.models if model.control_of is not None]
+    return ModelStyles(results.model_names, controls)
+
+
+def _with_note(chart: Chart, results: Results) -> Chart:
+    """Return a chart that names the models which lack trainings."""
     incomplete = ", ".join(f"{name} ({n})" for name, n in incomplete_models(results).items())
     note = f" Incomplete: {one_line(incomplete)}." if incomplete else ""
-    return {
-        chart.name: replace(chart, caption=chart.caption + note, alt=chart.alt + note)
-        for chart in charts
-        if chart is not None
-    }
+    return replace(chart, caption=chart.caption + note, alt=chart.alt + note)
 
 
 def save_charts(charts: Iterable[Chart], folder: Path) -> None:

@@ -4,10 +4,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from umamba.comparison.charts.differences import for_each_baseline
 from umamba.comparison.report import summary_costs as costs
 from umamba.comparison.report import summary_external as external
 from umamba.comparison.report import summary_notes as notes
 from umamba.comparison.report import summary_tables as tables
+from umamba.comparison.report.figures import difference_chart
 from umamba.comparison.report.page_scores import OBJECTS, comparison_scores
 from umamba.comparison.results import Results
 from umamba.comparison.statistics.analysis import with_each_baseline
@@ -32,7 +34,7 @@ _DETAILS = {
     "subgroups": ("subgroups",),
     "volumes": ("volume_agreement",),
 }
-_Take = Callable[..., list[Block]]
+_Take = Callable[..., list[Chart]]
 
 
 def comparison_page(
@@ -52,7 +54,7 @@ def comparison_page(
     scores = comparison_scores(results)
     left = {chart.name: chart for chart in charts}
 
-    def take(*names: str) -> list[Block]:
+    def take(*names: str) -> list[Chart]:
         found = [n for wanted in names for n in left if n.rstrip("_0123456789") == wanted]
         return [left.pop(name) for name in found]
 
@@ -104,7 +106,7 @@ def _subtitle(results: Results) -> str:
 def _verdicts(results: Results) -> Note:
     if not results.verdicts:
         return Note(notes.NO_VERDICT)
-    return Note(items=tuple(notes.verdict_sentences(results)))
+    return Note(items=tuple(notes.verdict_sentences(results.verdicts)))
 
 
 def _models(results: Results, scores: ScoreCube, take: _Take) -> tuple[Block, ...]:
@@ -114,8 +116,12 @@ def _models(results: Results, scores: ScoreCube, take: _Take) -> tuple[Block, ..
     found = {name: tables.models_table(compared[name]) for name in names if name in compared}
     found.setdefault(baseline, tables.models_table(results))
     shown = [m.name for m in scores.metrics if not m.name.startswith(OBJECTS)]
-    charts = take("paired_differences", "rank_stability", "significance_map")
-    return (ModelTable(baseline, found), ChosenCases(shown), *charts)
+    differences = take("paired_differences")
+    if differences and len(found) > 1:
+        followed = {n: difference_chart(compared[n]) for n in found if n != baseline}
+        differences = [for_each_baseline(chart, followed) for chart in differences]
+    charts = take("rank_stability", "significance_map")
+    return (ModelTable(baseline, found), ChosenCases(shown), *differences, *charts)
 
 
 def _external(results: Results) -> tuple[Block, ...]:

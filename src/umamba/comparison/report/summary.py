@@ -101,7 +101,7 @@ def _files(results: Results) -> str:
 def _verdicts(results: Results) -> str:
     if not results.verdicts:
         return notes.NO_VERDICT
-    return markdown_list(notes.verdict_sentences(results))
+    return markdown_list(notes.verdict_sentences(results.verdicts))
 
 
 def _figures(charts: Mapping[str, Chart], *names: str) -> str:

@@ -1,5 +1,6 @@
 """Notes below the tables of a summary: trainings, settings, and limits of the numbers."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -22,12 +23,12 @@ __all__ = [
 NO_VERDICT = "No verdict: fewer than two models have results on the same cases."
 
 
-def verdict_sentences(results: Results) -> list[str]:
-    """Return the verdicts, with a sentence for each comparison."""
+def verdict_sentences(verdicts: Mapping[str, str]) -> list[str]:
+    """Return what is said of each model, with a sentence for each comparison."""
     return [
         sentence
-        for model, said in results.verdicts.items()
-        for sentence in said.replace(f" {model} against ", f"\n{model} against ").splitlines()
+        for model, said in verdicts.items()
+        for sentence in re.split(rf"(?<=\.) (?={re.escape(model)} against )", said)
     ]
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from umamba.errors import UMambaError
-from umamba.reporting.charts import THEMES, Chart
+from umamba.reporting.charts import THEMES, BaselineChart, Chart
 from umamba.reporting.page import assets
 from umamba.reporting.page.content import CaseBrowser, ModelTable, Page, ScoreCube
 from umamba.reporting.page.markup import escaped, section_html
@@ -197,7 +197,7 @@ def _after_cases() -> str:
 
 def _data(page: Page) -> dict[str, Any]:
     blocks = [block for section in page.sections for block in section.blocks]
-    charts = {b.name: {"title": b.title, "spec": b.spec} for b in blocks if isinstance(b, Chart)}
+    charts = {b.name: _chart(b) for b in blocks if isinstance(b, Chart)}
     tables = [block for block in blocks if isinstance(block, ModelTable)]
     return {
         "charts": charts,
@@ -206,6 +206,17 @@ def _data(page: Page) -> dict[str, Any]:
         "scores": _scores(page.scores) if page.scores else None,
         "browser": next((browser.index for browser in _browsers(page)), None),
     }
+
+
+def _chart(chart: Chart) -> dict[str, Any]:
+    """Return a chart for `charts.js`: what HTML does not hold, and other baselines' as a whole."""
+    found: dict[str, Any] = {"title": chart.title, "spec": chart.spec}
+    if isinstance(chart, BaselineChart):
+        found["others"] = {
+            name: {"title": c.title, "alt": c.alt, "caption": c.caption, "spec": c.spec}
+            for name, c in chart.others.items()
+        }
+    return found
 
 
 def _baselines(table: ModelTable) -> dict[str, Any]:

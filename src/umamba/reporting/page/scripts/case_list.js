@@ -90,7 +90,8 @@
   const captionOf = () => {
     const label = page.get("label") ?? "";
     const of = label === "" ? "" : ` of ${shown(label)}`;
-    return make("caption", {}, metric() ? `${metric().title}${of} of each model, as its mean over trainings` : "Cases");
+    const whose = models.length > 1 ? " of each model, as its mean over trainings" : "";
+    return make("caption", {}, metric() ? `${metric().title}${of}${whose}` : "Cases");
   };
   const headOf = (all) =>
     make("thead", {}, make("tr", {},

@@ -33,6 +33,10 @@
     ...[...parts(spec)].flatMap((part) => part.data?.values ?? []),
   ].filter((row) => Object.keys(row).length);
 
+  const followed = new Map(); // the chart of each figure that follows the chosen baseline
+  const firstOf = (figure) => page.data.charts[figure.dataset.chart];
+  const chartOf = (figure) => followed.get(figure) ?? firstOf(figure);
+
   /** Return a copy in which colours that would vanish on the background are replaced. */
   const coloured = (spec, colours) => {
     const known = (value) => typeof value === "string" && Object.hasOwn(colours, value);
@@ -168,7 +172,7 @@
 
   /** Draw a chart, a second time if its axes and legend took more room than there is. */
   const draw = async (figure) => {
-    const spec = page.data.charts[figure.dataset.chart].spec;
+    const { spec } = chartOf(figure);
     const plot = figure.querySelector(".plot");
     const room = (printing ? PAPER : plot.clientWidth) - 4;
     const number = (draws.get(figure) ?? 0) + 1;
@@ -220,6 +224,30 @@
     for (const chart of views.values()) showRings(chart, name);
     for (const label of document.querySelectorAll(".figure-case")) label.textContent = name === null ? "" : shown(name);
   });
+
+  // What HTML says of a chart that has others for other baselines, kept for when its own comes back.
+  const following = figures.filter((figure) => firstOf(figure).others);
+  for (const figure of following) {
+    firstOf(figure).alt = figure.querySelector(".plot").getAttribute("aria-label");
+    firstOf(figure).caption = figure.querySelector("figcaption").textContent;
+  }
+  page.on("baseline", (name) => {
+    for (const figure of following) {
+      const first = firstOf(figure);
+      const own = name === page.data.baselines[0]?.shown ? first : null;
+      const next = Object.hasOwn(first.others, name) ? first.others[name] : own;
+      if (next === null || next === chartOf(figure)) continue;
+      followed.set(figure, next);
+      const { title, alt, caption } = next;
+      figure.querySelector(".figure-head strong").textContent = shown(title);
+      figure.querySelector(".plot").setAttribute("aria-label", shown(alt));
+      figure.querySelector("figcaption").textContent = shown(caption);
+      const details = figure.querySelector("details");
+      details.open = false;
+      while (details.childElementCount > 1) details.lastElementChild.remove();
+      if (views.has(figure)) drawSoon(figure);
+    }
+  });
   page.on("theme", () => drawn().forEach(drawSoon));
 
   let width = document.documentElement.clientWidth;
@@ -260,7 +288,7 @@
     const details = figure.querySelector("details");
     details.addEventListener("toggle", () => {
       if (details.open && details.childElementCount === 1) {
-        details.append(...tablesOf(page.data.charts[figure.dataset.chart].spec));
+        details.append(...tablesOf(chartOf(figure).spec));
       }
     });
   }
