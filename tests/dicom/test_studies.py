@@ -81,7 +81,7 @@ def test_a_series_is_chosen_by_uid_description_or_modality(tmp_path, chosen):
 
 def test_nothing_chosen_says_what_is_there(tmp_path):
     pet_and_ct(tmp_path)
-    with pytest.raises(DatasetError, match="holds 2 series of CT, PT, but none that matches T1"):
+    with pytest.raises(DatasetError, match="2 series of CT, PT, but none that matches T1; change"):
         study(tmp_path, series=("T1",))
 
 

@@ -27,6 +27,10 @@ listed before anything is written.
 Formats: NIfTI, NRRD, MetaImage (.mha), PNG, TIFF. The images keep their format if nnU-Net
 reads it, and the masks get the same format. An image and its mask have the same name; give
 whatever follows the case name as a suffix. Subfolders are searched as well.
+
+Or a folder of DICOM, in any nesting: each series of slices is a case, with several channels
+each study, under a random name; NAME.key.json beside the data set tells whose it is. A mask
+then has the name of a folder of its series, or its PatientID or SeriesInstanceUID.
 """
 
 _EPILOG = """\
@@ -69,6 +73,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     _add_naming_arguments(parser)
     _add_label_arguments(parser)
+    _add_dicom_arguments(parser)
     parser.add_argument(
         "--spacing",
         type=float,
@@ -135,6 +140,37 @@ def _add_label_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_dicom_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("DICOM")
+    group.add_argument(
+        "--series",
+        nargs="+",
+        default=[],
+        metavar="SERIES",
+        help="UID, description (with * for anything) or modality of the series to take (default: "
+        "all); for several channels CHANNEL=... for each, or a JSON file of such pairs",
+    )
+    group.add_argument(
+        "--resample-irregular",
+        action="store_true",
+        help="resample slices of a tilted gantry or with unequal gaps, which are refused otherwise",
+    )
+    group.add_argument(
+        "--resample-channels",
+        action="store_true",
+        help="resample the channels onto the grid of the first",
+    )
+    group.add_argument(
+        "--suv", action="store_true", help="convert PET from Bq/ml to SUV by body weight"
+    )
+    group.add_argument(
+        "--key",
+        type=Path,
+        metavar="FILE",
+        help="key file of the names (default: NAME.key.json beside the data set)",
+    )
+
+
 def run(args: argparse.Namespace) -> int:
     """Check, convert and print."""
     try:
@@ -161,6 +197,7 @@ def _create(args: argparse.Namespace) -> "CreatedDataset":
     from umamba.datasets.cases import FileNaming
     from umamba.datasets.creation import DatasetRequest, create_dataset
     from umamba.datasets.labels import LabelRules
+    from umamba.dicom.studies import StudyOptions
 
     channels = [text.partition("=") for text in args.channels]
     request = DatasetRequest(
@@ -181,6 +218,13 @@ def _create(args: argparse.Namespace) -> "CreatedDataset":
         ),
         spacing=tuple(args.spacing) if args.spacing else None,
         overwrite=args.overwrite,
+        studies=StudyOptions(
+            series=tuple(args.series),
+            resample_irregular=args.resample_irregular,
+            resample_channels=args.resample_channels,
+            suv=args.suv,
+            key=args.key,
+        ),
     )
     return create_dataset(request, progress_bar)
 

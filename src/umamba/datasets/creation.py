@@ -4,7 +4,8 @@ import gzip
 import json
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from umamba.datasets.cases import FileNaming, find_cases, other_files
+from umamba.datasets.cases import FileNaming, FoundCases, find_cases, other_files
 from umamba.datasets.checks import (
     CaseFacts,
     DatasetProblemsError,
@@ -21,7 +22,9 @@ from umamba.datasets.checks import (
     inspect_case,
 )
 from umamba.datasets.comparison import check_across, check_channel_count
+from umamba.datasets.imaged_cases import are_dicom, paired_series
 from umamba.datasets.labels import LabelRules
+from umamba.dicom.studies import StudyOptions
 from umamba.errors import DatasetError
 from umamba.images.checked_files import CheckedFiles, Reading
 from umamba.images.colours import DROPPED_ALPHA_NOTE
@@ -54,6 +57,7 @@ class DatasetRequest:
         rules: The meaning of the values in the masks.
         spacing: Voxel size (z, y, x) of 3D TIFF stacks, in millimetres.
         overwrite: Replace an existing data set of this name.
+        studies: The options of reading DICOM.
     """
 
     name: str
@@ -64,6 +68,7 @@ class DatasetRequest:
     rules: LabelRules = field(default_factory=LabelRules)
     spacing: tuple[float, float, float] | None = None
     overwrite: bool = False
+    studies: StudyOptions = field(default_factory=StudyOptions)
 
 
 @dataclass(frozen=True)
@@ -125,8 +130,11 @@ def create_dataset(request: DatasetRequest, progress: ShowProgress | None = None
     _check_name(request)
     final = request.raw / request.name
     remedy = "add --overwrite to replace it"
-    with publication(final, remedy, overwrite=request.overwrite) as work:
-        facts, problems = _check_cases(request, progress)
+    with (
+        publication(final, remedy, overwrite=request.overwrite) as work,
+        _found(request, progress) as found,
+    ):
+        facts, problems = _check_cases(request, found, progress)
         if errors := errors_of(problems):
             raise DatasetProblemsError(errors, "nothing was written")
         layout = _layout(request, facts)
@@ -168,10 +176,21 @@ def _check_name(request: DatasetRequest) -> None:
         raise DatasetError(msg)
 
 
+@contextmanager
+def _found(request: DatasetRequest, progress: ShowProgress) -> Iterator[FoundCases]:
+    """Find the cases, whose files are there while the context lasts."""
+    images, masks, naming = request.images, request.masks, request.naming
+    if not (masks.is_dir() and are_dicom(images, masks, naming)):
+        yield find_cases(images, masks, naming)
+        return
+    target = request.raw / request.name
+    with paired_series(images, masks, naming, request.studies, target, progress) as found:
+        yield found
+
+
 def _check_cases(
-    request: DatasetRequest, progress: ShowProgress
+    request: DatasetRequest, found: FoundCases, progress: ShowProgress
 ) -> tuple[list[CaseFacts], list[Problem]]:
-    found = find_cases(request.images, request.masks, request.naming)
     problems = [*found.problems, *other_files(found.others)]
     facts = []
     reading = Reading(memory=CheckedFiles(request.raw / request.name))

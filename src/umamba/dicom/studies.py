@@ -13,7 +13,7 @@ from umamba.dicom.choosing import ChannelRules, channel_rules
 from umamba.dicom.finding import find_series
 from umamba.dicom.pixels import read_series
 from umamba.dicom.pseudonyms import Identity, case_names
-from umamba.dicom.series import LeftOut, Series, SeriesError, SeriesHead
+from umamba.dicom.series import FoundSeries, LeftOut, Series, SeriesError, SeriesHead
 from umamba.dicom.suv import suv_factor
 from umamba.errors import DatasetError
 from umamba.images.contents import Geometry, numbers
@@ -156,10 +156,7 @@ def find_studies(
     found = find_series(folder, resample=options.resample_irregular)
     candidates = _candidates(found.series, found.failed, rules)
     if not candidates:
-        kinds = sorted({series.head.modality or "unknown" for series in found.series})
-        there = f"{len(found.series)} series of {', '.join(kinds)}" if kinds else "no series"
-        msg = f"{folder} holds {there}, but none that matches {' '.join(options.series) or 'any'}"
-        raise DatasetError(msg)
+        raise DatasetError(_nothing(folder, found, options))
     identities = [one.identity(channels, folder, suv=options.suv) for one in candidates]
     names = case_names(identities, key)
     cases, failed = [], {}
@@ -170,6 +167,14 @@ def find_studies(
         else:
             cases.append(case)
     return FoundStudies(tuple(cases), failed, found.notes, key)
+
+
+def _nothing(folder: Path, found: FoundSeries, options: StudyOptions) -> str:
+    kinds = sorted({series.head.modality or "unknown" for series in found.series})
+    if not kinds:
+        return f"{folder} holds no series of slices ({'; '.join(found.notes)}); give another folder"
+    there, asked = f"{len(found.series)} series of {', '.join(kinds)}", " or ".join(options.series)
+    return f"{folder} holds {there}, but none that matches {asked}; change --series"
 
 
 def _candidates(
