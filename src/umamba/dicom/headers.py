@@ -196,6 +196,7 @@ def _plane(path: Path, header: "Dataset", frame: int, groups: Sequence["Dataset"
         limits=_limits(header),
         is_inverted=_is_inverted(header),
         thickness=abs(float(thickness)) if thickness else None,
+        transfer_syntax=str(getattr(header, "file_meta", {}).get("TransferSyntaxUID", "")),
     )
     if min(plane.shape) < 1:
         problem = f"it has {plane.shape[0]} rows and {plane.shape[1]} columns"

@@ -22,15 +22,20 @@ def require_pydicom() -> None:
         raise UMambaError(msg)
 
 
+_TALKERS = ("pydicom", "openjpeg")
+
+
 @contextmanager
 def quiet_pydicom() -> Iterator[None]:
-    """Hide pydicom's remarks on odd files, which quote the patient's values; we report instead."""
-    log = logging.getLogger("pydicom")
-    level = log.level
-    log.setLevel(logging.CRITICAL + 1)
+    """Hide remarks on odd files, which quote the patient's values; we report instead."""
+    logs = [logging.getLogger(name) for name in _TALKERS]
+    levels = [log.level for log in logs]
+    for log in logs:
+        log.setLevel(logging.CRITICAL + 1)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        log.setLevel(level)
+        for log, level in zip(logs, levels, strict=True):
+            log.setLevel(level)

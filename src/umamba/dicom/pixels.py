@@ -11,10 +11,13 @@ import numpy.typing as npt
 from umamba.dicom.library import quiet_pydicom
 from umamba.dicom.series import Plane, Resampling, Series, SeriesError
 from umamba.images.contents import UnreadableFileError, check_size
+from umamba.images.volumes import silent_libraries
 
 __all__ = ["read_series"]
 
 Array = npt.NDArray[Any]
+
+_RLE = "1.2.840.10008.1.2.5"
 
 log = logging.getLogger(__name__)
 
@@ -80,8 +83,10 @@ def _decoded(plane: Plane) -> Array:
     from pydicom.pixels import pixel_array
 
     try:
-        with quiet_pydicom():
-            return np.asarray(pixel_array(plane.path, index=plane.frame))
+        with quiet_pydicom(), silent_libraries():
+            # pylibjpeg's decoder of RLE, where it is installed, panics at damage.
+            plugin = "pydicom" if plane.transfer_syntax == _RLE else ""
+            return np.asarray(pixel_array(plane.path, index=plane.frame, decoding_plugin=plugin))
     except MemoryError:
         raise
     except Exception as error:

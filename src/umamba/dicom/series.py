@@ -51,6 +51,7 @@ class Plane:
         limits: The least and the greatest value that may be stored; `None` for real numbers.
         is_inverted: Whether stored values have to be turned over, as their least one is white.
         thickness: The distance to the next slice by the header; `None` if it says nothing.
+        transfer_syntax: The UID of the way in which its pixels are encoded.
     """
 
     path: Path
@@ -65,6 +66,7 @@ class Plane:
     limits: tuple[int, int] | None = None
     is_inverted: bool = False
     thickness: float | None = None
+    transfer_syntax: str = ""
 
 
 @dataclass(frozen=True)
