@@ -52,6 +52,14 @@ class _Request(Request):
             "dataset.json, and a validation"
         ),
     )
+    onnx: bool = field(
+        default=False,
+        metadata=option(
+            "write every fold as an ONNX file, too, compared with torch, and pipeline.json for "
+            "umamba.runtime",
+            "--onnx",
+        ),
+    )
     trust_plans: bool = field(default=False, metadata=TRUST)
     paths: Paths = field(default=Paths(), metadata=path_options())
 
@@ -87,6 +95,7 @@ def run(args: argparse.Namespace) -> int:
         checkpoint_name=asked.checkpoint,
         trust_plans=asked.trust_plans,
         for_hub=asked.hub_card,
+        onnx=asked.onnx,
     )
     manifest = export_model(request, output, asked.paths)
     if args.json:

@@ -10,6 +10,7 @@ from torch.utils.checkpoint import checkpoint
 from umamba.errors import PlansError, unknown_name
 from umamba.layers.undecayed import UndecayedParameters
 from umamba.ops.causal_conv import conv_silu
+from umamba.ops.exported import exported_diagonal_ssm
 from umamba.ops.linear_ssm import DISCRETISATIONS, diagonal_legs, diagonal_ssm
 
 __all__ = ["LTI"]
@@ -122,12 +123,16 @@ class LTI(UndecayedParameters):
         """Run the systems, at least in float32."""
         dtype = torch.promote_types(u.dtype, torch.float32)
         u = u.to(dtype)
-        A = torch.complex(-torch.exp(self.A_log.to(dtype)), self.A_imag.to(dtype))
-        C = torch.view_as_complex(self.C.to(dtype))
+        A_real, A_imag = -torch.exp(self.A_log.to(dtype)), self.A_imag.to(dtype)
+        C = self.C.to(dtype)
         dt = torch.exp(self.log_dt.to(dtype))
         # The convolution keeps four times its input; a compiler decides for itself.
         run = diagonal_ssm if torch.compiler.is_compiling() else _recomputed_ssm
-        y = run(u, A, C, dt, discretisation=self.discretisation)
+        if torch.compiler.is_exporting() and self.discretisation == "zoh":
+            y = exported_diagonal_ssm(u, A_real, A_imag, C, dt)
+        else:
+            pairs = torch.complex(A_real, A_imag), torch.view_as_complex(C)
+            y = run(u, *pairs, dt, discretisation=self.discretisation)
         return y + self.D.to(dtype)[:, None] * u
 
 

@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from umamba.errors import PlansError
 from umamba.layers.undecayed import UndecayedParameters
 from umamba.ops.causal_conv import conv_silu
+from umamba.ops.exported import exported_duality
 from umamba.ops.state_space_duality import CHUNK, state_space_duality
 
 __all__ = ["CPU_NUMBERS", "GPU_NUMBERS", "Mamba2"]
@@ -141,6 +142,8 @@ class Mamba2(UndecayedParameters):
         shape = batch, self.d_state, self.nheads, self.headdim
         state = hidden_states.new_zeros(shape)
         lookback = hidden_states.new_zeros(batch, self.d_conv - 1, self.conv1d.in_channels)
+        if torch.compiler.is_exporting():  # whose sequence may have any length
+            return self._mix(hidden_states, state, lookback, norm, residual)[0]
 
         mixed = []
         for tokens in torch.split(hidden_states, self._piece_length(hidden_states), 1):
@@ -166,7 +169,11 @@ class Mamba2(UndecayedParameters):
         x, B, C = torch.split(convolved[:, lookback.shape[1] :], inputs, -1)
         x = x.reshape(*x.shape[:2], self.nheads, self.headdim)
         dt = F.softplus(dt + self.dt_bias)
-        y, state = state_space_duality(x, dt, -torch.exp(self.A_log), B, C, state)
+        A = -torch.exp(self.A_log)
+        if torch.compiler.is_exporting():
+            y = exported_duality(x, dt, A, B, C)
+        else:
+            y, state = state_space_duality(x, dt, A, B, C, state)
         y = (y + self.D[:, None] * x).flatten(2)
         mixed: Tensor = self.out_proj(self.norm(y, z))
         last = steps[:, steps.shape[1] - lookback.shape[1] :].clone()  # without the other steps

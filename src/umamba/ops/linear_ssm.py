@@ -26,6 +26,7 @@ __all__ = [
     "diagonal_ssm",
     "discretise",
     "hippo_legs",
+    "kernel_of_decays",
     "linear_recurrence",
 ]
 
@@ -161,12 +162,28 @@ def diagonal_kernel(
         log_Ad, Bd = z, torch.expm1(z) / A
     else:
         log_Ad, Bd = torch.log((1 + z / 2) / (1 - z / 2)), dt[:, None] / (1 - z / 2)
+    return kernel_of_decays(log_Ad, 2 * C * Bd, length)
+
+
+def kernel_of_decays(
+    log_decay: Complex[Tensor, "d_inner pairs"],
+    weight: Complex[Tensor, "d_inner pairs"],
+    length: int,
+) -> Float[Tensor, "d_inner length"]:
+    """Return the kernel `K_k = Re sum_n weight exp(k log_decay)`.
+
+    Args:
+        log_decay: Logarithms of what is left of each state after one step.
+        weight: Weights of the states in the output, for inputs of one.
+        length: Number of steps.
+    """
     block = math.isqrt(length - 1) + 1
     n_blocks = -(-length // block)
-    steps = torch.arange(block, dtype=dt.dtype, device=dt.device)
-    starts = block * torch.arange(n_blocks, dtype=dt.dtype, device=dt.device)
-    within = torch.exp(log_Ad[..., None] * steps)
-    first = (2 * C * Bd)[:, None] * torch.exp(log_Ad[:, None] * starts[:, None])
+    dtype, device = log_decay.real.dtype, log_decay.device
+    steps = torch.arange(block, dtype=dtype, device=device)
+    starts = block * torch.arange(n_blocks, dtype=dtype, device=device)
+    within = torch.exp(log_decay[..., None] * steps)
+    first = weight[:, None] * torch.exp(log_decay[:, None] * starts[:, None])
     joined = torch.cat((first.real, -first.imag), -1) @ torch.cat((within.real, within.imag), 1)
     return joined.flatten(1)[:, :length]
 

@@ -21,7 +21,12 @@ def full_precision(device_type: str) -> AbstractContextManager[object]:
         device_type: Type of the device that computes.
     """
     # The meta device, on which networks are measured, knows no autocast.
-    return nullcontext() if device_type == "meta" else torch.autocast(device_type, enabled=False)
+    if device_type == "meta":
+        return nullcontext()
+    # In an exported network, switching off what is off would be a graph of its own.
+    if torch.compiler.is_exporting() and not torch.is_autocast_enabled(device_type):
+        return nullcontext()
+    return torch.autocast(device_type, enabled=False)
 
 
 def product_dtype(device_type: str) -> torch.dtype | None:

@@ -6,7 +6,7 @@ import re
 import shutil
 import sys
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from math import isfinite
@@ -24,9 +24,12 @@ from umamba.nnunet.sharing.fold_facts import count_cases, count_iterations
 from umamba.nnunet.sharing.hub_metadata import check_for_hub, validate
 from umamba.nnunet.sharing.manifest import CARD, MANIFEST, FoldRecord, Manifest
 from umamba.nnunet.sharing.model_card import licence_of, model_card
+from umamba.nnunet.sharing.network_files import write_networks
 from umamba.nnunet.sharing.shareable import Sieve
 from umamba.nnunet.sharing.weight_files import write_weights
 from umamba.nnunet.trust import read_model_description
+from umamba.onnx_export.writing import require_onnx
+from umamba.runtime.pipeline import NetworkFile
 from umamba.system.checksums import sha256
 from umamba.system.json_files import load_json
 from umamba.system.publishing import publication
@@ -58,6 +61,7 @@ class ExportRequest:
         checkpoint_name: File in each fold.
         trust_plans: Whether plans may name unknown code.
         for_hub: Whether the card must have what people look for on the Hugging Face hub.
+        onnx: Whether the networks are written as ONNX files, too.
     """
 
     dataset: str
@@ -68,6 +72,7 @@ class ExportRequest:
     checkpoint_name: str = "checkpoint_final.pth"
     trust_plans: bool = False
     for_hub: bool = False
+    onnx: bool = False
 
 
 def export_model(request: ExportRequest, output: Path, paths: Paths) -> Manifest:
@@ -85,18 +90,20 @@ def export_model(request: ExportRequest, output: Path, paths: Paths) -> Manifest
         UMambaError: If the model does not exist or cannot be shared, or the output cannot be
             written; nothing is left there.
     """
+    if request.onnx:
+        require_onnx()
     dataset = find_dataset(request.dataset, paths)
     name = f"{request.trainer}__{request.plans_name}__{request.configuration}"
     model = paths.require("results") / dataset / name
     if not model.is_dir():
         msg = f"model folder {model} does not exist; train first, or check -p, -tr and the names"
         raise ModelFileError(msg)
-    splits = paths.preprocessed and paths.preprocessed / dataset / "splits_final.json"
+    preprocessed = paths.preprocessed and paths.preprocessed / dataset
     with publication(output, "nothing is overwritten: give another -o") as work:
         is_zip = output.suffix.lower() == ".zip"
         folder = work.workspace / "model" if is_zip else work.new
         folder.mkdir()
-        manifest = _write_folder(request, dataset, model, folder, splits)
+        manifest = _write_folder(request, dataset, model, folder, preprocessed)
         if is_zip:
             _zip(folder, work.new)
         work.publish()
@@ -116,12 +123,12 @@ def _finished_folds(request: ExportRequest, model: Path) -> list[str]:
 
 
 def _write_folder(
-    request: ExportRequest, dataset: str, model: Path, folder: Path, splits: Path | None
+    request: ExportRequest, dataset: str, model: Path, folder: Path, preprocessed: Path | None
 ) -> Manifest:
     dataset_json, plans = _shareable(model, trusted=request.trust_plans)
-    read_model(  # as whoever installs it will
+    trained = read_model(  # as whoever installs it will
         model,
-        request.folds,
+        tuple(dict.fromkeys(request.folds)),
         request.checkpoint_name,
         trust_plans=request.trust_plans,
         described=(dataset_json, plans),
@@ -129,7 +136,9 @@ def _write_folder(
     for name, content in (("dataset.json", dataset_json), ("plans.json", plans)):
         (folder / name).write_text(json.dumps(content, indent=4) + "\n", encoding="utf-8")
     folds, summaries = {}, {}
-    for fold in _finished_folds(request, model):
+    finished = _finished_folds(request, model)
+    splits = preprocessed and preprocessed / "splits_final.json"
+    for fold in finished:
         sys.stderr.write(f"exporting fold {fold}\n")
         source = fold_folder(model, fold)
         record = _write_fold(request, source, fold_folder(folder, fold))
@@ -141,7 +150,11 @@ def _write_folder(
     validation = validate(summaries)
     if request.for_hub:
         check_for_hub(licence_of(dataset_json), validation)
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    networks: Sequence[NetworkFile] = ()
+    if request.onnx:
+        networks = write_networks(
+            trained, finished, (dataset_json, plans), request.configuration, folder, preprocessed
+        )
     manifest = Manifest(
         dataset=dataset,
         trainer=request.trainer,
@@ -160,11 +173,12 @@ def _write_folder(
                 "bytes": path.stat().st_size,
                 "sha256": sha256(path),
             }
-            for path in files
+            for path in sorted(folder.rglob("*"))
+            if path.is_file()
         },
     )
     manifest.write(folder)
-    card = model_card(manifest, dataset_json, plans, validation)
+    card = model_card(manifest, dataset_json, plans, validation, networks)
     (folder / CARD).write_text(card, encoding="utf-8")
     return manifest
 

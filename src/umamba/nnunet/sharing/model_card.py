@@ -8,8 +8,10 @@ from umamba.images.file_names import GEOMETRY_ENDINGS
 from umamba.nnunet.plans.derivation import Plans, resolve
 from umamba.nnunet.sharing.hub_metadata import Validation, front_matter
 from umamba.nnunet.sharing.manifest import Manifest
+from umamba.onnx_export import TOLERANCE
 from umamba.recipes import RECIPES
 from umamba.reporting.tables import markdown_table
+from umamba.runtime.pipeline import NetworkFile
 from umamba.system.terminal import one_line
 
 __all__ = ["licence_of", "model_card"]
@@ -23,6 +25,7 @@ def model_card(
     dataset_json: Mapping[str, Any],
     plans: Plans,
     validation: Validation | None = None,
+    networks: Sequence[NetworkFile] = (),
 ) -> str:
     """Return the card as Markdown.
 
@@ -31,6 +34,7 @@ def model_card(
         dataset_json: Its `dataset.json`.
         plans: Its plans.
         validation: Dice on the validation cases; `None` if there was no validation.
+        networks: Its ONNX files.
 
     Returns:
         The text; what only the author knows is marked.
@@ -68,7 +72,7 @@ def model_card(
 ## Metrics
 
 {_metrics_table(manifest.metrics, dataset_json)}
-
+{_networks(networks)}
 ## Intended use
 
 Research on images of the kind named above: same modality, channels and region of the body.
@@ -157,6 +161,32 @@ def _metrics_table(metrics: Mapping[str, Any], dataset_json: Mapping[str, Any]) 
         "Dice on the validation cases of each fold, which its training has not seen (those of fold "
         "`all` were trained on):\n\n" + "\n".join(table)
     )
+
+
+def _networks(networks: Sequence[NetworkFile]) -> str:
+    """Return the section on ONNX files; nothing if there are none."""
+    if not networks:
+        return ""
+    rows = [
+        [
+            f"`{network.file}`",
+            engine,
+            "-" if engine == "torch" else f"{check.largest_difference:.1e}",
+            f"{check.seconds:.2g}",
+        ]
+        for network in networks
+        for engine, check in network.checks.items()
+    ]
+    head = ["file", "engine", "largest difference", "seconds per patch"]
+    return f"""
+## ONNX
+
+Compared with torch on a patch of random numbers, and one of the training data where they were at
+hand: the largest difference of two logits, relative to the largest logit of the patch; at most
+{TOLERANCE:g} was allowed. Labels can differ only where two logits are closer than twice that.
+
+{chr(10).join(markdown_table([head, *rows], texts=(0, 1)))}
+"""
 
 
 def _number(value: float | None) -> str:

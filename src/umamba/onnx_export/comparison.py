@@ -1,0 +1,79 @@
+"""Compare an ONNX file with the network it was made from, in every engine that is installed."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from umamba.errors import ModelFileError
+from umamba.onnx_export import TOLERANCE
+from umamba.runtime.engines import installed_engines, load_network
+from umamba.runtime.pipeline import EngineCheck
+
+__all__ = ["compare_engines"]
+
+Array = npt.NDArray[np.float32]
+
+
+def compare_engines(
+    network: nn.Module, path: Path, patches: Iterable[Tensor]
+) -> dict[str, EngineCheck]:
+    """Compare the logits of patches in every engine that is installed with torch's.
+
+    Args:
+        network: The network, in evaluation mode.
+        path: The ONNX file.
+        patches: `(channels, *patch)` images.
+
+    Returns:
+        The worst difference and the shortest time of each engine; torch's own, for its time.
+
+    Raises:
+        ModelFileError: If an engine cannot run the file, or differs by more than `TOLERANCE`.
+    """
+
+    def run_torch(image: Array) -> Array:
+        with torch.no_grad():
+            logits: Array = network(torch.from_numpy(image)).numpy()
+        return logits
+
+    engines = installed_engines()
+    runs = {name: load_network(path, name, torch.get_num_threads()) for name in engines}
+    runs = {"torch": run_torch} | runs
+    worst = dict.fromkeys(runs, 0.0)
+    seconds = dict.fromkeys(runs, float("inf"))
+    for patch in patches:
+        image = patch.unsqueeze(0).numpy()
+        expected: Array | None = None
+        for name, run in runs.items():
+            started = perf_counter()
+            logits = run(image)
+            seconds[name] = min(seconds[name], perf_counter() - started)
+            expected = logits if expected is None else expected  # torch is the first
+            worst[name] = max(worst[name], _difference(name, logits, expected))
+    return {
+        name: EngineCheck(largest_difference=worst[name], seconds=seconds[name]) for name in runs
+    }
+
+
+def _difference(engine: str, logits: Array, expected: Array) -> float:
+    """Return the largest difference, relative to the largest logit.
+
+    Raises:
+        ModelFileError: If it is not within the tolerance.
+    """
+    if logits.shape != expected.shape:
+        msg = f"{engine} returns logits of shape {logits.shape}, but torch {expected.shape}"
+        raise ModelFileError(msg)
+    difference = float(np.abs(logits - expected).max() / max(np.abs(expected).max(), 1e-12))
+    if not difference <= TOLERANCE:  # nor NaN
+        msg = (
+            f"{engine} differs from torch by {difference:.1e} of the largest logit, more than "
+            f"{TOLERANCE:g}; the network is not exported as ONNX"
+        )
+        raise ModelFileError(msg)
+    return difference

@@ -1,0 +1,127 @@
+"""Write a network as an ONNX file, after a comparison with torch in every engine that is here."""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from umamba.errors import ModelFileError, UMambaError
+from umamba.onnx_export.comparison import compare_engines
+from umamba.runtime.pipeline import EngineCheck
+
+__all__ = ["WrittenNetwork", "require_onnx", "write_onnx"]
+
+_OPSET = 18
+_LONGEST = 300  # characters of the exporter's own message
+_NEEDED = ("onnx", "onnxscript", "onnxruntime")
+
+
+@dataclass(frozen=True)
+class WrittenNetwork:
+    """An ONNX file that was compared with torch.
+
+    Attributes:
+        free_axes: The axes of its input `(batch, channels, *patch)` that may have other sizes.
+        checks: The result by engine, `torch` itself for its time.
+    """
+
+    free_axes: tuple[int, ...]
+    checks: dict[str, EngineCheck]
+
+
+def require_onnx() -> None:
+    """Raise `ModelFileError` if a library that writing ONNX files needs is not installed."""
+    missing = [name for name in _NEEDED if find_spec(name) is None]
+    if missing:
+        msg = f"--onnx needs {' and '.join(missing)}: pip install 'umamba[onnx]'"
+        raise ModelFileError(msg)
+
+
+def write_onnx(
+    network: nn.Module, example: Sequence[int], path: Path, patches: Sequence[Tensor] = ()
+) -> WrittenNetwork:
+    """Write a network for any batch, and for other patches where it permits them.
+
+    Its input is named `image`, its output `logits`; both are float32.
+
+    Args:
+        network: A network in float32 that returns one tensor; it is put into evaluation mode.
+        example: Channels and patch of its input.
+        path: The file.
+        patches: Images `(channels, *patch)` to compare, besides one of random numbers.
+
+    Raises:
+        ModelFileError: If a library is missing, the network cannot be exported, or an engine
+            differs by more than the tolerance; no file is left then.
+    """
+    require_onnx()
+    network.eval()
+    content, free_axes = _onnx_of(network, tuple(example))
+    path.write_bytes(content)
+    try:
+        generator = torch.Generator().manual_seed(0)
+        random = torch.randn(tuple(example), generator=generator)
+        checks = compare_engines(network, path, [random, *patches])
+    except BaseException:
+        path.unlink()
+        raise
+    return WrittenNetwork(free_axes, checks)
+
+
+def _onnx_of(network: nn.Module, example: tuple[int, ...]) -> tuple[bytes, tuple[int, ...]]:
+    """Return the contents of the file, and the axes of any size."""
+    import onnx_ir.passes.common
+
+    image = torch.zeros(2, *example)  # of a batch of one, torch makes a network for one image
+    axes = {axis: torch.export.Dim.AUTO for axis in range(image.dim()) if axis != 1}
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch about itself
+            program = torch.export.export(network, (image,), dynamic_shapes=(axes,), strict=False)
+            exported: Any = torch.onnx.export(
+                program,
+                input_names=["image"],
+                output_names=["logits"],
+                opset_version=_OPSET,
+                verbose=False,
+                custom_translation_table=_translations(),
+            )
+    except RuntimeError as error:
+        msg = f"{type(network).__name__} cannot be exported as ONNX: {_reason(error)}"
+        raise ModelFileError(msg) from error
+    # Torch notes where the code of every operator lies on this machine.
+    onnx_ir.passes.common.ClearMetadataAndDocStringPass()(exported.model)
+    (given,) = (
+        node for node in program.graph.nodes if node.name in program.graph_signature.user_inputs
+    )
+    sizes = given.meta["val"].shape
+    free_axes = tuple(axis for axis, size in enumerate(sizes) if not isinstance(size, int))
+    content: bytes = exported.model_proto.SerializeToString(deterministic=True)
+    return content, free_axes
+
+
+def _translations() -> dict[Any, Any]:
+    """Return what our operators are in ONNX."""
+    from umamba.onnx_export.diagonal_recurrence import translate_diagonal_recurrence
+    from umamba.onnx_export.selective_scan import translate_selective_scan
+    from umamba.onnx_export.state_space_duality import translate_state_space_duality
+
+    ours = torch.ops.umamba
+    return {
+        ours.selective_scan.default: translate_selective_scan,
+        ours.diagonal_recurrence.default: translate_diagonal_recurrence,
+        ours.state_space_duality.default: translate_state_space_duality,
+    }
+
+
+def _reason(error: BaseException) -> str:
+    """Return the first line of what lies at the bottom of an exporter's error."""
+    while error.__cause__ is not None and not isinstance(error, UMambaError):
+        error = error.__cause__
+    first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return first[:_LONGEST]

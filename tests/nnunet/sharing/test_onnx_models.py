@@ -1,0 +1,101 @@
+"""A trained model is exported with its networks as ONNX files, and predicts without torch."""
+
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model_factory import write_image, write_model
+from toy import read_json, voxels
+from umamba.cli.main import main
+from umamba.runtime import Predictor
+
+pytestmark = pytest.mark.nnunet
+DATASET = "Dataset901_Toy"
+MODEL = f"{DATASET}/nnUNetTrainer__nnUNetPlans__3d_fullres"
+
+
+def export(results: Path, output: Path, *more: str, configuration: str = "3d_fullres") -> int:
+    command = ["export", "901", configuration, "-p", "nnUNetPlans", "-tr", "nnUNetTrainer"]
+    return main([*command, "-o", str(output), "--onnx", "--results", str(results), *more])
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    results = tmp_path_factory.mktemp("onnx") / "results"
+    write_model(results / MODEL, patch_size=(8, 8, 8))
+    return results
+
+
+@pytest.fixture(scope="module")
+def exported(results: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("exported") / "model"
+    assert export(results, output) == 0
+    return output
+
+
+def test_the_onnx_file_is_listed_described_and_checked(exported: Path) -> None:
+    listed = read_json(exported / "manifest.json")["files"]
+    assert {"fold_0.onnx", "pipeline.json"} <= set(listed)
+    (network,) = read_json(exported / "pipeline.json")["networks"]
+    assert network["file"] == "fold_0.onnx"
+    assert network["sha256"] == listed["fold_0.onnx"]["sha256"]
+    assert set(network["checks"]) == {"torch", "onnxruntime", "openvino"}
+    assert all(check["largest_difference"] < 1e-4 for check in network["checks"].values())
+    card = (exported / "README.md").read_text()
+    assert "| `fold_0.onnx` | openvino" in card
+    assert "at most\n0.0001 was allowed" in card
+
+
+def test_the_runtime_predicts_what_torch_predicts(exported: Path, tmp_path: Path) -> None:
+    image = write_image(tmp_path / "images" / "case_0000.nii.gz", spacing=(1, 1, 1))
+    command = ["predict", "-m", str(exported), "-i", str(tmp_path / "images"), "--disable_tta"]
+    assert main([*command, "-o", str(tmp_path / "torch"), "-device", "cpu"]) == 0
+    expected = voxels(tmp_path / "torch" / "case.nii.gz")
+    for engine in ("onnxruntime", "openvino"):
+        with Predictor(exported, engine=engine, mirroring=False) as predictor:
+            labels = predictor(voxels(image)[None].astype(np.float32), (1.0, 1.0, 1.0))
+        assert np.mean(labels == expected) > 0.999
+        assert 0 < labels.mean() < labels.max()  # something to compare
+
+
+def test_a_damaged_file_is_neither_installed_nor_run(
+    exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damaged = shutil.copytree(exported, tmp_path / "damaged")
+    content = bytearray((damaged / "fold_0.onnx").read_bytes())
+    content[len(content) // 2] ^= 1
+    (damaged / "fold_0.onnx").write_bytes(content)
+    assert main(["install", str(damaged), "--results", str(tmp_path / "results")]) == 2
+    assert "'fold_0.onnx' is not what was exported: its checksum" in capsys.readouterr().err
+
+
+def test_a_case_of_the_training_data_is_compared(
+    results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
+
+    folder = tmp_path / "preprocessed" / DATASET / "nnUNetPlans_3d_fullres"
+    folder.mkdir(parents=True)
+    image = np.full((1, 5, 20, 8), np.nan, np.float32)
+    sizes = [image.shape] * 2
+    labels = np.zeros_like(image, np.int16)
+    nnUNetDatasetBlosc2.save_case(image, labels, {}, str(folder / "case"), *sizes, *sizes)
+    preprocessed = ["--preprocessed", str(tmp_path / "preprocessed")]
+    assert export(results, tmp_path / "model", *preprocessed) == 2
+    assert "differs from torch by nan of the largest logit" in capsys.readouterr().err
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_missing_library_is_named_before_anything_is_written(
+    results: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    assert export(results, tmp_path / "model") == 2
+    assert "--onnx needs onnxscript: pip install 'umamba[onnx]'" in capsys.readouterr().err
+    assert not (tmp_path / "model").exists()

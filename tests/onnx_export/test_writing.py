@@ -1,0 +1,106 @@
+"""Networks as ONNX files: what engines compute, and what is refused."""
+
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+import torch
+from torch import Tensor, nn
+
+from reference_cases import relative_max
+from umamba.errors import ModelFileError
+from umamba.layers.mixer_layer import MixerLayer
+from umamba.onnx_export import TOLERANCE
+from umamba.onnx_export.writing import write_onnx
+from umamba.runtime.engines import ENGINES, load_network
+
+# More steps than segments that advance side by side, and fewer.
+EXAMPLE = (4, 20, 30)
+OTHERS = [(1, 4, 20, 30), (3, 4, 23, 25), (2, 4, 3, 2)]
+
+
+class Mixers(nn.Module):
+    """The three recurrences in one network."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mixers = nn.ModuleList(
+            [MixerLayer(4, mixer="mamba", scan="bidirectional")]
+            + [MixerLayer(4, mixer=mixer) for mixer in ("lti", "mamba2")]
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([mixer(x) for mixer in self.mixers], 1)
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, Path, Any]:
+    torch.manual_seed(0)
+    network, path = Mixers(), tmp_path_factory.mktemp("onnx") / "mixers.onnx"
+    return network, path, write_onnx(network, EXAMPLE, path)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_engines_compute_the_recurrences_of_any_batch_and_length(
+    written: tuple[nn.Module, Path, Any], engine: str
+) -> None:
+    network, path, found = written
+    assert found.free_axes == (0, 2, 3)
+    run = load_network(path, engine, 1)
+    for shape in OTHERS:
+        image = torch.randn(shape)
+        with torch.no_grad():
+            expected = network(image)
+        got = torch.from_numpy(run(image.numpy()))
+        for ours, torchs in zip(got.split(4, 1), expected.split(4, 1), strict=True):
+            assert relative_max(ours, torchs) < 1e-5
+
+
+def test_the_file_is_of_standard_operators_without_a_loop_unrolled_or_a_path(
+    written: tuple[nn.Module, Path, Any],
+) -> None:
+    _, path, found = written
+    assert {name: check.largest_difference < 1e-5 for name, check in found.checks.items()} == {
+        "torch": True,
+        "onnxruntime": True,
+        "openvino": True,
+    }
+    content = path.read_bytes()
+    assert str(Path(torch.__file__).parent).encode() not in content
+    assert b"mixer_layer.py" not in content
+    model = onnx.load_model_from_string(content)
+    assert {opset.domain for opset in model.opset_import} == {""}
+    assert not model.functions
+    assert [node.op_type for node in model.graph.node].count("Scan") == 3 * 2 + 3 + 1
+    assert len(model.graph.node) < 400
+
+
+class Eigenvalues(nn.Module):
+    """A network with an operator that ONNX does not have."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.linalg.eigvalsh(x)
+
+
+class Deceptive(nn.Module):
+    """A network that computes something else when it is exported."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * (1 + 2 * TOLERANCE) if torch.compiler.is_exporting() else x
+
+
+def test_what_cannot_be_exported_is_named_and_leaves_no_file(tmp_path: Path) -> None:
+    path = tmp_path / "fold_0.onnx"
+    with pytest.raises(
+        ModelFileError, match=r"Eigenvalues cannot be exported as ONNX: No ONNX .*_linalg_eigh"
+    ):
+        write_onnx(Eigenvalues(), (1, 4, 4), path)
+    assert not path.exists()
+
+
+def test_a_file_that_differs_from_torch_is_not_left(tmp_path: Path) -> None:
+    path = tmp_path / "fold_0.onnx"
+    with pytest.raises(ModelFileError, match=r"differs from torch by 2\.0e-04 of the largest"):
+        write_onnx(Deceptive(), (1, 4, 4), path)
+    assert not path.exists()
