@@ -167,7 +167,8 @@ def _add_dicom_arguments(parser: argparse.ArgumentParser) -> None:
         "--key",
         type=Path,
         metavar="FILE",
-        help="key file of the names (default: NAME.key.json beside the data set)",
+        help="key file of the names, for the same ones elsewhere (default: NAME.key.json beside "
+        "the data set)",
     )
 
 

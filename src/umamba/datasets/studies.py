@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +44,8 @@ def find_images_or_studies(
         UMambaError: If DICOM cannot be read here.
     """
     if not _is_dicom_folder(images):
-        if options != StudyOptions():
-            msg = f"--series, --resample-..., --suv and --key are for DICOM; {images} holds none"
+        if replace(options, key=None) != StudyOptions():
+            msg = f"--series, --resample-... and --suv are for DICOM; {images} holds none"
             raise DatasetError(msg)
         return find_inputs(images, dataset_json, reader)
     return _find_studies(images, output, dataset_json, options)

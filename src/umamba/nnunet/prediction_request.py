@@ -205,7 +205,8 @@ class PredictionRequest(ExecutorRequest):
     key: Folder | None = field(
         default=None,
         metadata=option(
-            "key file of the names (default: beside the output folder: its name and .key.json)",
+            "key file of the names, for the same ones in several folders (default: beside the "
+            "output folder: its name and .key.json; of a cascade, that of the first stage)",
             check=folder_or_file,
             metavar="FILE",
             section=_DICOM,

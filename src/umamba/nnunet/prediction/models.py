@@ -46,7 +46,7 @@ def predict_with(request: PredictionRequest) -> PredictionReport:
             resample_irregular=request.resample_irregular,
             resample_channels=request.resample_channels,
             suv=request.suv,
-            key=None if request.key is None else Path(request.key),
+            key=_key(request),
         ),
         formats=OutputFormats(
             names=tuple(request.output_format),
@@ -62,6 +62,13 @@ def predict_with(request: PredictionRequest) -> PredictionReport:
         report = predict(model, images, output, options)
         draw_attention(attention, images, output, maps, options, report)
         return report
+
+
+def _key(request: PredictionRequest) -> Path | None:
+    """Return the key file of names from DICOM: of a second stage, that of the first."""
+    if request.key is None and request.previous_stage is not None:
+        return StudyOptions().key_beside(Path(request.previous_stage))
+    return None if request.key is None else Path(request.key)
 
 
 def model_folder(request: PredictionRequest) -> Path:
