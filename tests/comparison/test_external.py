@@ -1,6 +1,7 @@
 """A test set: predicted once by every training and ensemble, judged apart, and never exchanged."""
 
 import csv
+import gzip
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ import SimpleITK
 from faked_trainings import (
     CASES,
     NAME,
+    SHAPE,
     FakeExecutor,
     InlineProcess,
     option,
@@ -22,6 +24,8 @@ from faked_trainings import (
 from umamba.cli.main import main
 from umamba.comparison.external_records import ExternalTest, Judged
 from umamba.comparison.records import MetricStatistics, ModelRank, RankStability
+from umamba.comparison.report.browsed_cases import browsed_cases
+from umamba.comparison.report.page_scores import comparison_scores
 from umamba.comparison.report.summary_external import external_notes, external_tables
 from umamba.comparison.results import Results, read_results, save_results
 from umamba.comparison.rows import Cost
@@ -63,7 +67,7 @@ def paths(tmp_path: Path) -> Paths:
 
 def write_image(path: Path, seed: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    voxels = np.random.default_rng(seed).normal(size=(4, 5, 6)).astype(np.float32)
+    voxels = np.random.default_rng(seed).normal(size=SHAPE).astype(np.float32)
     SimpleITK.WriteImage(SimpleITK.GetImageFromArray(voxels), str(path))
 
 
@@ -86,6 +90,13 @@ def compare(paths: Paths, executor: FakeExecutor | None = None, **changes: Any) 
     used = executor or FakeExecutor(paths)
     run_comparison(comparison, used, lambda *_: None, Collector(make=InlineProcess))
     return read_results(request_for(paths).output)
+
+
+def decoded(data: bytes) -> tuple[dict[str, Any], bytes]:
+    """Return header and voxels of a case of a page."""
+    raw = gzip.decompress(data)
+    start = int.from_bytes(raw[:4], "little") + 4
+    return json.loads(raw[4:start]), raw[start:]
 
 
 def test_every_training_and_every_ensemble_predicts_the_test_set(paths: Paths) -> None:
@@ -146,6 +157,36 @@ def test_the_order_is_that_of_the_models_on_both_sides(order: str, says: str) ->
     test = ExternalTest("i", "l", 9, {}, {}, (), (), Judged(ranked(order)))
     _, means = external_tables(replace(results, statistics=ranked("abc"), test=test))
     assert says in means.notes[0].text
+
+
+@pytest.mark.usefixtures("unanalysed")
+@pytest.mark.parametrize("folds", [(0, 1), (1,)], ids=["ensembles", "trainings"])
+def test_the_page_shows_the_cases_of_the_test_set(paths: Paths, folds: tuple[int, ...]) -> None:
+    results = compare(paths, folds=folds)
+    output = request_for(paths).output
+    browser = browsed_cases(results, paths, output / "report.html")
+    names = [f"{case} (test set)" for case in TEST_CASES]
+    assert browser.index["cases"][-len(names) :] == names
+    header, voxels = decoded(dict(browser.cases)[names[1]])
+    assert header["channels"]
+    of = ("nnunet", 0), ("nnunet", 1), ("unetpp", 0), ("unetpp", 1)
+    assert tuple((mask["model"], mask["seed"]) for mask in header["masks"]) == of
+    tester = "unetpp_folds0-1_seed0" if len(folds) > 1 else "unetpp_fold1_seed0"
+    file = output / "test" / "predictions" / tester / f"{TEST_CASES[1]}.nii.gz"
+    mask = SimpleITK.GetArrayFromImage(SimpleITK.DICOMOrient(SimpleITK.ReadImage(str(file)), "LPS"))
+    kind, offset = header["arrays"][len(header["channels"]) + 1 + of.index(("unetpp", 0))]
+    assert kind == "u1"
+    stored = np.frombuffer(voxels, np.uint8, mask.size, offset)
+    np.testing.assert_array_equal(stored.reshape(mask.shape), mask)
+    scores = comparison_scores(results)
+    n_own = len(scores.cases) - len(names)
+    assert [*scores.cases[n_own:]] == names
+    assert scores.facts["cases of"] == ["cross-validation"] * n_own + ["the test set"] * len(names)
+    assert scores.facts["fold"][n_own:] == [None] * len(names)
+    test = results.test
+    assert test is not None
+    dice = [r.metrics["dice"] for r in test.cases if (r.model, r.case) == ("nnunet", TEST_CASES[2])]
+    assert scores.values["dice"][""][0][n_own + 2] == pytest.approx(np.mean(dice))
 
 
 @pytest.mark.usefixtures("unanalysed")
@@ -249,7 +290,7 @@ def test_images_that_are_trained_on_are_found_by_their_content(
     said = capsys.readouterr().err
     assert "warning: 1 images of the test set are also images of the data set" in said
     assert "other_2 (training case case_07)" in said
-    assert any("**1 of these images" in note for note in external_notes(results))
+    assert any("1 of these images" in note for note in external_notes(results))
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,24 @@
 """Records of an external test of a comparison, as `results.json` holds them under `test`."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from umamba.comparison.records import MetricStatistics
 from umamba.comparison.rows import CaseRow, EnsembleRow
 
-__all__ = ["ExternalTest", "Judged"]
+__all__ = ["TEST_FOLDER", "ExternalTest", "Judged", "test_predictions"]
+
+TEST_FOLDER = "test"
+
+
+def test_predictions(output: Path, tester: object) -> Path:
+    """Return the folder of the masks that a training or an ensemble predicted of the test set.
+
+    Args:
+        output: The folder of results.
+        tester: The training or ensemble, whose text names the folder.
+    """
+    return output / TEST_FOLDER / "predictions" / str(tester)
 
 
 @dataclass(frozen=True)

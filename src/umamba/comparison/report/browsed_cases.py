@@ -2,18 +2,21 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from umamba.comparison.external_records import test_predictions
 from umamba.comparison.report.gallery_views import label_values
+from umamba.comparison.report.page_scores import on_test_set
 from umamba.comparison.results import Results
-from umamba.comparison.rows import Training, TrainingRow
-from umamba.comparison.statistics.analysis import compared_scores
+from umamba.comparison.rows import Ensemble, Training, TrainingRow
+from umamba.comparison.statistics.analysis import compared_scores, ensembles_on_test_set
 from umamba.datasets.checks import Case
 from umamba.errors import UMambaError
 from umamba.evaluation.browsed_cases import BrowsedCase, BrowsedMask, browse_cases
+from umamba.evaluation.case_images import find_images
 from umamba.images.file_names import split_ending
 from umamba.nnunet.paths import Paths
 from umamba.nnunet.raw_dataset import open_raw_dataset
@@ -34,25 +37,27 @@ def browsed_cases(results: Results, paths: Paths, earlier: Path | None = None) -
     Args:
         results: Results of the comparison.
         paths: nnU-Net's folders; images and references come from the raw data set.
-        earlier: A page that was written before, whose data are kept of cases of which images or
-            segmentations are gone.
+        earlier: The page in the folder of results. If one was written before, its data are kept of
+            cases of which images or segmentations are gone. `None` shows no test set, either.
 
     Returns:
         The cases. If the data set is missing, there is only the reason, for the list of cases.
     """
     before = EarlierCases(earlier) if earlier is not None else None
     shown, notes = _shown_trainings(results)
+    tested = _tested_cases(results, earlier, first_only=bool(notes))
     try:
         raw = open_raw_dataset(paths.require("raw") / results.dataset.name)
         found, channels = raw.cases, raw.channels
     except UMambaError:
-        if not before:
+        if not before and not tested:
             return CaseBrowser({"cases": [], "problem": _missing(results)})
         found, channels = (), ()
-        notes += (_KEPT,)
+        notes += (_KEPT if before else _missing(results),)
     files = {case.case_id: case for case in found}
     dice = _dice(results)
     cases = {name: _browsed(name, files.get(name), shown[name], dice) for name in sorted(shown)}
+    cases |= tested
     browser = browse_cases(
         cases,
         label_values(results.dataset.labels),
@@ -61,7 +66,7 @@ def browsed_cases(results: Results, paths: Paths, earlier: Path | None = None) -
         channels=channels,
         notes=notes,
     )
-    return replace(browser, cases=_completed(browser.cases, shown, before)) if before else browser
+    return replace(browser, cases=_completed(browser.cases, cases, before)) if before else browser
 
 
 def _missing(results: Results) -> str:
@@ -73,13 +78,13 @@ def _missing(results: Results) -> str:
 
 def _completed(
     cases: Iterable[tuple[str, bytes]],
-    shown: Mapping[str, list[TrainingRow]],
+    browsed: Mapping[str, BrowsedCase],
     before: EarlierCases,
 ) -> Iterator[tuple[str, bytes]]:
     """Yield the cases, with the data of an earlier page where they show more of the same."""
     for name, data in cases:
         kept = before.get(name)
-        wanted = {(row.model, row.seed) for row in shown[name]}
+        wanted = {(mask.model, mask.seed) for mask in browsed[name].masks}
         if kept and _parts(read_header(data)) < _parts(kept[0]) and _masks(kept[0]) <= wanted:
             yield name, kept[1]
         else:
@@ -97,9 +102,7 @@ def _parts(header: Mapping[str, Any]) -> int:
 def _browsed(
     name: str, case: Case | None, trainings: list[TrainingRow], dice: _Dice
 ) -> BrowsedCase:
-    if case is None:
-        return BrowsedCase(None, ())
-    ending = split_ending(case.images[0])[1]
+    ending = split_ending(case.images[0])[1] if case else ""
     masks = [
         BrowsedMask(
             model=row.model,
@@ -110,6 +113,63 @@ def _browsed(
         for row in trainings
     ]
     return BrowsedCase(case, masks)
+
+
+def _tested_cases(
+    results: Results, page: Path | None, *, first_only: bool
+) -> dict[str, BrowsedCase]:
+    """Return the cases of the test set, with the ensembles or, without any, the trainings.
+
+    Of the trainings of a model from one seed, that of the first fold is shown.
+    """
+    test, part = results.test, ensembles_on_test_set(results)
+    if test is None or part is None or page is None:
+        return {}
+    folders = {
+        Training(row.model, 0, row.seed): str(Ensemble(row.model, row.folds, row.seed))
+        for row in test.ensemble_cases
+    }
+    if not folders:
+        part = results.on_test_set() or part
+        ours = sorted({row.training for row in test.cases if row.seed is not None}, key=_order)
+        first = {(one.model, one.seed): one for one in reversed(ours)}
+        folders = {one: str(one) for one in ours if one in first.values()}
+    if first_only:
+        lowest = {one.model: one for one in sorted(folders, key=_order, reverse=True)}
+        folders = {one: folder for one, folder in folders.items() if one in lowest.values()}
+    dice = _dice(part)
+    names = sorted({row.case for row in (*test.cases, *test.ensemble_cases)})
+    images, masks = (_files(folder, names) for folder in (test.images, test.labels))
+    place = {name: number for number, name in enumerate(results.model_names)}
+    found = {}
+    for name in names:
+        mask = masks.get(name, (None,))[0]
+        case = None if mask is None else Case(name, images.get(name, ()), mask)
+        ending = split_ending(mask)[1] if mask else ""
+        found[on_test_set(name)] = BrowsedCase(
+            case,
+            [
+                BrowsedMask(
+                    model=one.model,
+                    path=test_predictions(page.parent, folder) / f"{name}{ending}",
+                    seed=one.seed,
+                    dice=dice.get((one, name), {}),
+                )
+                for one, folder in sorted(
+                    folders.items(), key=lambda item: (place[item[0].model], _order(item[0]))
+                )
+            ],
+        )
+    return found
+
+
+def _order(training: Training) -> tuple[str, float, int]:
+    seed = math.inf if training.seed is None else training.seed
+    return training.model, seed, training.fold
+
+
+def _files(folder: str, cases: Sequence[str]) -> dict[str, tuple[Path, ...]]:
+    return find_images(Path(folder), cases) if Path(folder).is_dir() else {}
 
 
 def _shown_trainings(results: Results) -> tuple[dict[str, list[TrainingRow]], tuple[str, ...]]:

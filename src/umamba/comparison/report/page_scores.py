@@ -6,12 +6,13 @@ from dataclasses import replace
 
 from umamba.comparison.results import Results
 from umamba.comparison.statistics.analysis import scores_by_metric
+from umamba.comparison.statistics.crossed import crossed_scores
 from umamba.comparison.statistics.scores import CaseScore, ScoreTable
 from umamba.comparison.statistics.verdicts import DICE_POINTS
 from umamba.evaluation.metrics import METRICS
 from umamba.reporting.page.content import ScoreCube, ScoredMetric
 
-__all__ = ["ALL_LABELS", "OBJECTS", "comparison_scores", "mean_scores"]
+__all__ = ["ALL_LABELS", "OBJECTS", "comparison_scores", "mean_scores", "on_test_set"]
 
 ALL_LABELS = ""
 OBJECTS = "object_"  # what names of metrics of objects begin with
@@ -24,7 +25,8 @@ def comparison_scores(results: Results) -> ScoreCube:
     Args:
         results: Results of the comparison, with statistics.
     """
-    cases = _cases(results)
+    tested = results.on_test_set()
+    own, others = _cases(results), _cases(tested) if tested else []
     metrics = _metrics(results)
     models = [name for name in results.model_names if name in {t.model for t in results.compared}]
     labels = list(dict.fromkeys(row.label for row in results.cases))
@@ -33,17 +35,55 @@ def comparison_scores(results: Results) -> ScoreCube:
         parts |= {label: _only(results, label) for label in labels}
     values: dict[str, dict[str, list[list[float | None]]]] = {m.name: {} for m in metrics}
     for label, part in parts.items():
+        tested_part = part.on_test_set()
+        on_test = scores_by_metric(tested_part) if tested_part else {}
         for name, scores in scores_by_metric(part).items():
             if name in values:
-                values[name][label] = mean_scores(scores, models, cases)
+                values[name][label] = [
+                    [*first, *then]
+                    for first, then in zip(
+                        mean_scores(scores, models, own),
+                        mean_scores(_crossed(on_test.get(name, ())), models, others),
+                        strict=True,
+                    )
+                ]
     return ScoreCube(
-        cases=cases,
+        cases=[*own, *map(on_test_set, others)],
         models=models,
         metrics=metrics,
         labels=list(parts),
         values=values,
-        facts=_facts(results, cases),
+        facts=_all_facts(results, own, tested, others),
     )
+
+
+def _crossed(scores: Sequence[CaseScore]) -> Sequence[CaseScore]:
+    """Return scores of a test set, which every training predicts, as one stratum of trainings."""
+    return crossed_scores(scores, "trainings")
+
+
+def on_test_set(case: str) -> str:
+    """Return the name in pages of a case of the test set; a training case may have its own."""
+    return f"{case} (test set)"
+
+
+def _all_facts(
+    results: Results, own: Sequence[str], tested: Results | None, others: Sequence[str]
+) -> dict[str, list[str | int | float | None]]:
+    """Return what is known of the cases of cross-validation, and of those of the test set."""
+    known = _facts(results, own)
+    if tested is None:
+        return known
+    more = {name: of for name, of in _facts(tested, others).items() if name != "fold"}
+    facts: dict[str, list[str | int | float | None]] = {
+        "cases of": [*["cross-validation"] * len(own), *["the test set"] * len(others)]
+    }
+    for name in dict.fromkeys([*known, *more]):
+        facts[name] = [
+            *known.get(name, [None] * len(own)),
+            *more.get(name, [None] * len(others)),
+        ]
+    return facts
 
 
 def mean_scores(
@@ -78,10 +118,12 @@ def _cases(results: Results) -> list[str]:
 
 
 def _only(results: Results, label: str) -> Results:
+    test = results.test
     return replace(
         results,
         cases=tuple(row for row in results.cases if row.label == label),
         instances=tuple(row for row in results.instances if row.label == label),
+        test=test and replace(test, cases=tuple(row for row in test.cases if row.label == label)),
     )
 
 

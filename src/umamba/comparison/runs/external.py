@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from umamba.comparison.external_records import TEST_FOLDER
 from umamba.comparison.results import from_plain, to_plain
 from umamba.comparison.runs.planning import ComparisonRequest, Source
 from umamba.datasets.checks import Case, CaseFacts
@@ -21,9 +22,8 @@ from umamba.system.checksums import sha256
 from umamba.system.json_files import load_json
 from umamba.system.path_names import listed
 
-__all__ = ["FOLDER", "ExternalSet", "find_external", "record_external"]
+__all__ = ["ExternalSet", "find_external", "record_external"]
 
-FOLDER = "test"
 _FILE = "test_set.json"
 
 
@@ -183,16 +183,16 @@ def record_external(
     in_training = before.in_training if before else _in_training(external, source, paths)
     record = _Record(str(external.images), str(external.labels), files, in_training)
     if record != before:
-        make_folder(request.output / FOLDER)
+        make_folder(request.output / TEST_FOLDER)
         content = json.dumps(to_plain(record), indent=1) + "\n"
-        write_whole(request.output / FOLDER / _FILE, content)
+        write_whole(request.output / TEST_FOLDER / _FILE, content)
     _warn(in_training)
     known = {name: file.sha256 for name, file in files.items()}
     return replace(external, files=known, in_training=in_training)
 
 
 def _recall(output: Path) -> _Record | None:
-    file = output / FOLDER / _FILE
+    file = output / TEST_FOLDER / _FILE
     if not file.is_file():
         return None
     try:

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from umamba.comparison.external_records import TEST_FOLDER, test_predictions
 from umamba.comparison.results import from_plain, to_plain
 from umamba.comparison.rows import CaseRow, Ensemble, EnsembleRow
 from umamba.comparison.runs.evaluated import evaluate_predictions
 from umamba.comparison.runs.existing import StockTraining
-from umamba.comparison.runs.external import FOLDER
 from umamba.comparison.runs.finished import file_marks
 from umamba.comparison.runs.state import Comparison, Tester
 from umamba.comparison.runs.training_states import FINAL
@@ -136,14 +136,14 @@ def external_task(comparison: Comparison, tester: Tester) -> ExternalTask | None
     if external is None:
         return None
     checkpoints = [folder / FINAL for folder in _folders(comparison, tester)]
-    folder = comparison.request.output / FOLDER
-    predictions = folder / "predictions" / str(tester)
+    output = comparison.request.output
+    predictions = test_predictions(output, tester)
     evaluation = comparison.request.evaluation
     return ExternalTask(
         checkpoints=tuple(checkpoints),
         command=_command(comparison, checkpoints, external.images, predictions),
         predictions=predictions,
-        cache=folder / f"{tester}.json",
+        cache=output / TEST_FOLDER / f"{tester}.json",
         references=external.labels,
         cases=external.case_ids,
         file_ending=source.file_ending,

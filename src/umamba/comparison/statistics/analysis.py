@@ -36,6 +36,7 @@ from umamba.evaluation.overlap_metrics import VOLUME_BIAS
 __all__ = [
     "analyse",
     "compared_scores",
+    "ensembles_on_test_set",
     "models_with_shared_seeds",
     "scores_by_metric",
     "with_each_baseline",
@@ -86,14 +87,9 @@ def _all_statistics(
 def _analyse_test(results: Results) -> ExternalTest | None:
     """Judge the predictions of a test set: those of trainings, and those of ensembles."""
     test, of_trainings = results.test, results.on_test_set()
-    if test is None or of_trainings is None:
+    of_ensembles = ensembles_on_test_set(results)
+    if test is None or of_trainings is None or of_ensembles is None:
         return None
-    rows, trainings = test.ensemble_cases, {}
-    for row in rows:
-        training = Training(row.model, 0, row.seed)
-        trainings[training] = _of_ensemble(training)
-    cases = tuple(CaseRow(**{**_without_folds(row), "fold": 0}) for row in rows)
-    of_ensembles = replace(of_trainings, cases=cases, trainings=tuple(trainings.values()))
     repeats = repeats_of(of_trainings.compared & {row.training for row in test.cases})
     structure = Structure(results.settings.analysis.clusters)
     return replace(
@@ -101,6 +97,22 @@ def _analyse_test(results: Results) -> ExternalTest | None:
         trainings=_judged(_all_statistics(of_trainings, structure, repeats)),
         ensembles=_judged(_all_statistics(of_ensembles, structure, "ensembles")),
     )
+
+
+def ensembles_on_test_set(results: Results) -> Results | None:
+    """Return the results with the ensembles' cases of the external test as their cases.
+
+    An ensemble is a training of fold 0 in them; `None` if there is no test.
+    """
+    test, of_trainings = results.test, results.on_test_set()
+    if test is None or of_trainings is None:
+        return None
+    rows, trainings = test.ensemble_cases, {}
+    for row in rows:
+        training = Training(row.model, 0, row.seed)
+        trainings[training] = _of_ensemble(training)
+    cases = tuple(CaseRow(**{**_without_folds(row), "fold": 0}) for row in rows)
+    return replace(of_trainings, cases=cases, trainings=tuple(trainings.values()))
 
 
 def _judged(statistics: dict[str, MetricStatistics]) -> Judged:

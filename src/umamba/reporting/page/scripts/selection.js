@@ -64,7 +64,7 @@
   // Choosing by a fact, for those who cannot brush.
   const choose = make("select", { id: "choose", "aria-label": "Choose cases" }, make("option", { value: "" }, "Choose cases\u2026"));
   const groups = [];
-  for (const fact of ["fold", "group", "cluster"]) {
+  for (const fact of ["cases of", "fold", "group", "cluster"]) {
     const all = scores.facts[fact] ?? [];
     const values = [...new Set(all)].filter((x) => x !== null && x !== "");
     if (values.length < 2 || values.length > 40) continue;
