@@ -190,6 +190,8 @@ def run_evaluation(
     Raises:
         UMambaError: If nothing can be evaluated, or the settings do not fit.
     """
+    from umamba.dicom.roi_rules import roi_patterns
+    from umamba.evaluation.dicom_references import RoiOptions, readable_references
     from umamba.evaluation.folders import FolderRequest, evaluate_folders
     from umamba.evaluation.labels import labels_from_dataset_json
     from umamba.evaluation.settings import EvaluationSettings
@@ -214,7 +216,19 @@ def run_evaluation(
         spacing=None if request.spacing is None else tuple(request.spacing),
         n_workers=request.workers or available_cores(),
     )
-    return EvaluationResult(evaluate_folders(folders, progress))
+    rois = RoiOptions(
+        patterns=roi_patterns(request.rois),
+        may_lack=request.rois_may_lack,
+        key=None if request.key is None else Path(request.key),
+    )
+    with readable_references(
+        folders.predictions, folders.references, folders.labels, rois
+    ) as masks:
+        found = evaluate_folders(replace(folders, references=masks.folder), progress)
+        found = replace(
+            found, failed={**masks.failed, **found.failed}, notes=(*masks.notes, *found.notes)
+        )
+    return EvaluationResult(found)
 
 
 def run_comparison(request: CompareRequest) -> ComparisonResult:

@@ -120,14 +120,19 @@ def _check_shown(args: argparse.Namespace) -> None:
     """Check what is only for the page.
 
     Raises:
-        UMambaError: If there is no page, or no folder of images.
+        UMambaError: If there is no page or no folder of images, or it cannot show the references.
     """
+    from umamba.evaluation.dicom_references import are_dicom
+
     for option, given in (("--images", args.images), ("--credit", args.credit)):
         if given and args.report is None:
             msg = f"{option} is for the page; add --report FILE.html, or leave it out"
             raise UMambaError(msg)
     if args.images is not None and not args.images.expanduser().is_dir():
         msg = f"--images {args.images} is not a folder; give the folder of the images"
+        raise UMambaError(msg)
+    if args.report is not None and are_dicom(args.references.expanduser()):
+        msg = "--report cannot show references as DICOM; convert them to NIfTI, or leave it out"
         raise UMambaError(msg)
 
 

@@ -14,7 +14,7 @@ from umamba.system.file_lock import waited_lock
 from umamba.system.json_files import load_json
 from umamba.system.path_names import shown
 
-__all__ = ["Identity", "case_names"]
+__all__ = ["Identity", "case_names", "known_cases"]
 
 _FORMAT = 1
 _NAME = re.compile(r"case_[0-9a-f]{8}", re.ASCII)
@@ -76,6 +76,19 @@ def case_names(identities: Sequence[Identity], key: Path) -> list[str]:
         msg = f"the key file {shown(key)} cannot be written ({error.strerror}); give another --key"
         raise UMambaError(msg) from error
     return [names[identity.same] for identity in identities]
+
+
+def known_cases(key: Path) -> dict[str, list[str]]:
+    """Return the names of the cases of each SeriesInstanceUID; none without a key file.
+
+    Raises:
+        UMambaError: If it is not a key file.
+    """
+    found: dict[str, list[str]] = {}
+    for name, identity in _known(key).items():
+        for uid in identity.series_uids:
+            found.setdefault(uid, []).append(name)
+    return found
 
 
 def _new_name(known: dict[str, Identity]) -> str:

@@ -18,6 +18,7 @@ Folder = str | Path
 _METRICS = Section("metrics")
 _LABELS = Section("labels (default: every value in the references)")
 _KIND = OneOf(section=_LABELS)
+_DICOM = Section("references as DICOM (RTSTRUCT, SEG)")
 
 
 def _label_values(given: Any) -> dict[str, int | tuple[int, ...]]:
@@ -248,6 +249,31 @@ class EvaluationRequest(MetricRequest):
             check=_distances,
             metavar="MM",
             section=_METRICS,
+        ),
+    )
+    rois: Sequence[str] = field(
+        default=(),
+        metadata=option(
+            "names of the ROIs or segments of a label, such as tumour=GTV*, or a JSON file of "
+            "these (default: the name of the label)",
+            nargs="+",
+            check=texts,
+            is_late=True,
+            metavar="LABEL=PATTERN",
+            section=_DICOM,
+        ),
+    )
+    rois_may_lack: bool = field(
+        default=False,
+        metadata=option("a label without a ROI has no voxel in that case", section=_DICOM),
+    )
+    key: Folder | None = field(
+        default=None,
+        metadata=option(
+            "key file that umamba predict wrote (default: beside the folder of predictions)",
+            check=folder_or_file,
+            metavar="FILE",
+            section=_DICOM,
         ),
     )
     workers: int | None = field(

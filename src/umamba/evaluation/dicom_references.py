@@ -1,0 +1,188 @@
+"""References from RTSTRUCT and SEG, as masks on the grids of the predictions."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from umamba.datasets.checks import short
+from umamba.dicom.finding import holds_dicom
+from umamba.dicom.pseudonyms import known_cases
+from umamba.dicom.roi_rules import RoiRules
+from umamba.dicom.series import SeriesError
+from umamba.dicom.structures import Structures, read_structures
+from umamba.errors import EvaluationError
+from umamba.evaluation.probabilities import Labels
+from umamba.images.contents import UnreadableFileError
+from umamba.images.file_names import GEOMETRY_ENDINGS, split_ending, visible_files
+from umamba.images.files import read_image, write_image
+from umamba.system.path_names import listed, shown
+from umamba.system.publishing import scratch_folder
+
+__all__ = ["References", "RoiOptions", "are_dicom", "readable_references"]
+
+
+@dataclass(frozen=True)
+class RoiOptions:
+    """The options of references as DICOM.
+
+    Args:
+        patterns: See `RoiRules`.
+        may_lack: See `RoiRules`.
+        key: The key file of the cases' names; `None` takes the one beside the predictions.
+    """
+
+    patterns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    may_lack: bool = False
+    key: Path | None = None
+
+
+@dataclass(frozen=True)
+class References:
+    """Masks that can be evaluated.
+
+    Attributes:
+        folder: Their folder.
+        failed: The reasons why others cannot, by file.
+        notes: Remarks on overlaps.
+    """
+
+    folder: Path
+    failed: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def are_dicom(references: Path) -> bool:
+    """Return whether a folder holds DICOM, and no mask that we read."""
+    if not references.is_dir():
+        return False
+    files = visible_files(references, deep=True)
+    return not any(split_ending(path)[1] for path in files) and holds_dicom(references)
+
+
+@contextmanager
+def readable_references(
+    predictions: Path, references: Path, labels: Labels | None, options: RoiOptions
+) -> Iterator[References]:
+    """Give a folder of masks: the references themselves, or those read from DICOM.
+
+    RTSTRUCT and SEG are paired with predictions by the SeriesInstanceUID that they refer to, which
+    the key file has, or by their names or those of their folders.
+
+    Args:
+        predictions: Folder of masks.
+        references: Folder of masks, or of RTSTRUCT and SEG, which other files of DICOM may
+            accompany.
+        labels: The value of each label, which is needed for DICOM.
+        options: The names of ROIs.
+
+    Yields:
+        The masks, which are there while the context lasts.
+
+    Raises:
+        EvaluationError: If references are DICOM and labels are missing or overlap, or no
+            reference can be used.
+    """
+    if not are_dicom(references):
+        if options != RoiOptions():
+            msg = f"--rois, --rois-may-lack and --key are for DICOM; {shown(references)} holds none"
+            raise EvaluationError(msg)
+        yield References(references)
+        return
+    rules = RoiRules(_values(labels), options.patterns, options.may_lack)
+    found, failed = _structures(predictions, references, options.key)
+    failed |= _misnamed(found, rules)
+    notes: list[str] = []
+    with scratch_folder() as folder:
+        for case, (prediction, structures) in found.items():
+            name = short(structures.path)
+            if name in failed:
+                continue
+            try:
+                notes += (
+                    f"{name}: {n}" for n in _write(folder / case, prediction, structures, rules)
+                )
+            except (SeriesError, UnreadableFileError) as error:
+                failed[name] = str(error)
+        if len(failed) and not any(folder.iterdir()):
+            reasons = "".join(f"\n  {name}: {reason}" for name, reason in failed.items())
+            msg = f"no reference in {shown(references)} can be used:{reasons}"
+            raise EvaluationError(msg)
+        yield References(folder, failed, tuple(notes))
+
+
+def _values(labels: Labels | None) -> dict[str, int]:
+    """Return the value of each label.
+
+    Raises:
+        EvaluationError: If they are not known, or regions.
+    """
+    if labels is None:
+        msg = "references as DICOM have names, not values; give --labels NAME=VALUE, "
+        msg += "or --dataset-json"
+        raise EvaluationError(msg)
+    values = {name: value for name, value in labels.items() if isinstance(value, int)}
+    if len(values) < len(labels):
+        regions = listed(name for name in labels if name not in values)
+        msg = f"{regions}: regions cannot be read from DICOM; give labels of one value each"
+        raise EvaluationError(msg)
+    return values
+
+
+def _structures(
+    predictions: Path, references: Path, key: Path | None
+) -> tuple[dict[str, tuple[Path, Structures]], dict[str, str]]:
+    """Pair predictions with RTSTRUCT and SEG; return them, and why others have no partner."""
+    masks = {
+        split_ending(path)[0]: path
+        for path in visible_files(predictions)
+        if split_ending(path)[1] in GEOMETRY_ENDINGS
+    }
+    series = known_cases(key or predictions.with_name(f"{predictions.name}.key.json"))
+    found: dict[str, tuple[Path, Structures]] = {}
+    failed: dict[str, str] = {}
+    for path in visible_files(references, deep=True):
+        try:
+            structures = read_structures(path) if path.is_file() else None
+        except SeriesError as error:
+            failed[short(path)] = str(error)
+            continue
+        if structures is None:
+            continue
+        names = {path.name.partition(".")[0], *path.relative_to(references).parts[:-1]}
+        names |= {case for uid in structures.series_uids for case in series.get(uid, ())}
+        fitting = sorted(names & masks.keys())
+        if len(fitting) == 1 and fitting[0] not in found:
+            found[fitting[0]] = masks[fitting[0]], structures
+        elif fitting:
+            failed[short(path)] = f"{listed(fitting)}: several references of a case; keep one"
+        else:
+            failed[short(path)] = (
+                "no prediction has its series (by the key file), its name, or that of its folder; "
+                "name it like its prediction, or give --key"
+            )
+    return found, failed
+
+
+def _misnamed(found: Mapping[str, tuple[Path, Structures]], rules: RoiRules) -> dict[str, str]:
+    problems = {short(s.path): rules.problem(s) for _, s in found.values()}
+    return {name: "; ".join(problem) for name, problem in problems.items() if problem}
+
+
+def _write(
+    stem: Path, prediction: Path, structures: Structures, rules: RoiRules
+) -> tuple[str, ...]:
+    """Write the mask of a case on the grid of its prediction; return remarks.
+
+    Raises:
+        SeriesError: If it does not lie there.
+        UnreadableFileError: If the prediction cannot be read.
+    """
+    loaded = read_image(prediction, is_mask=True)
+    if loaded.geometry is None or len(loaded.geometry.spacing) != 3:
+        problem = "the prediction has no place in space"
+        raise SeriesError(problem, "give predictions as NIfTI")
+    depth, rows, columns = loaded.array.shape[1:]
+    labels, notes = rules.label_map(structures, loaded.geometry, (depth, rows, columns))
+    write_image(stem.with_name(f"{stem.name}.nii.gz"), labels, loaded.geometry)
+    return notes

@@ -1,0 +1,144 @@
+"""Evaluation of predictions with references from RTSTRUCT and SEG."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dicom_files import write_series
+from umamba.cli.main import main
+from umamba.dicom.derived import Maker
+from umamba.dicom.finding import find_series
+from umamba.dicom.pseudonyms import Identity, case_names
+from umamba.dicom.rtstruct_writing import write_rtstruct
+from umamba.dicom.seg_writing import write_seg
+from umamba.dicom.segments import segments_of
+from umamba.images.files import write_image
+
+UID = "1.2.826.0.1.3680043.9.7777"
+
+
+class Study:
+    """A prediction named by a key file, and its series, whose reference is still missing."""
+
+    def __init__(self, folder: Path) -> None:
+        self.predictions, self.references = folder / "out", folder / "ref"
+        write_series(folder / "ct", np.zeros((4, 6, 7), np.int16), uid=f"{UID}.1")
+        (self.series,) = find_series(folder / "ct").series
+        identity = Identity("P", "S", (self.series.head.uid,), ".")
+        (self.case,) = case_names([identity], folder / "out.key.json")
+        self.reference = np.zeros((4, 6, 7), np.uint8)
+        self.reference[1, 1:5, 1:5], self.reference[2, 2:4, 2:4] = 1, 2
+        prediction = self.reference.copy()
+        prediction[1, 1, 1:5] = 0  # 12 of 16 voxels: Dice 24 / 28
+        self.predictions.mkdir()
+        self.references.mkdir()
+        write_image(self.predictions / f"{self.case}.nii.gz", prediction, self.series.geometry)
+
+    def segments(self, **labels: int):
+        return segments_of({name: (value,) for name, value in labels.items()})
+
+    def write(self, name: str = "RS.1.2.3.dcm", write=write_rtstruct, **labels: int) -> None:
+        maker = Maker("clinician", "1")
+        path = self.references / name
+        write(path, self.reference, self.series, self.segments(**labels), maker)
+
+    def evaluate(self, capsys: pytest.CaptureFixture[str], *options: str):
+        command = ["evaluate", str(self.predictions), str(self.references), "--workers", "1"]
+        code = main([*command, "--json", *options])
+        captured = capsys.readouterr()
+        return code, json.loads(captured.out), captured.err
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Study:
+    return Study(tmp_path)
+
+
+def dice(result) -> dict[str, float]:
+    return {row["label"]: row["metrics"]["dice"] for row in result["cases"]}
+
+
+@pytest.mark.parametrize("write", [write_rtstruct, write_seg])
+def test_references_are_found_by_the_series_that_they_refer_to(study, capsys, write):
+    study.write(write=write, GTV_1=1, Node=2)
+
+    code, result, _ = study.evaluate(
+        capsys, "--labels", "tumour=1", "node=2", "--rois", "tumour=gtv*"
+    )
+
+    assert code == 0
+    assert dice(result) == {"tumour": pytest.approx(24 / 28), "node": 1.0}
+
+
+def test_without_a_key_file_names_decide(study, tmp_path, capsys):
+    (tmp_path / "out.key.json").unlink()
+    study.write(f"{study.case}.dcm", tumour=1, node=2)
+    code, result, _ = study.evaluate(capsys, "--labels", "tumour=1", "node=2")
+    assert code == 0
+    assert dice(result)["node"] == 1.0
+
+    (study.references / f"{study.case}.dcm").rename(study.references / "RS.dcm")
+    code, result, _ = study.evaluate(capsys, "--labels", "tumour=1", "node=2")
+    assert code == 2
+    assert "name it like its prediction, or give --key" in result["error"]
+
+
+def test_a_label_without_a_roi_is_said(study, capsys):
+    study.write(tumour=1)
+    labels = ("--labels", "tumour=1", "node=2")
+
+    code, result, _ = study.evaluate(capsys, *labels)
+    assert code == 2
+    assert "no ROI for node (its ROIs: tumour); give --rois node=PATTERN" in result["error"]
+
+    code, result, _ = study.evaluate(capsys, *labels, "--rois-may-lack")
+    assert code == 0
+    assert dice(result)["tumour"] == pytest.approx(24 / 28)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ([], "references as DICOM have names, not values; give --labels"),
+        (["--labels", "all=1,2"], "regions cannot be read from DICOM"),
+        (["--labels", "tumour=1", "--rois", "x=*"], "which is not one of the labels"),
+    ],
+)
+def test_labels_that_do_not_fit_are_refused(study, capsys, options, expected):
+    study.write(tumour=1)
+    code, result, _ = study.evaluate(capsys, *options)
+    assert code == 2
+    assert expected in result["error"]
+
+
+def test_options_for_dicom_are_refused_with_masks(study, capsys):
+    write_image(study.references / f"{study.case}.nii.gz", study.reference, study.series.geometry)
+
+    code, result, _ = study.evaluate(capsys, "--rois", "tumour=GTV")
+
+    assert code == 2
+    assert "are for DICOM; " in result["error"]
+
+
+def test_overlaps_are_reported(study, capsys):
+    segments = segments_of({"organ": (1, 2), "tumour": (2,)})
+    path = study.references / "RS.dcm"
+    write_rtstruct(path, study.reference, study.series, segments, Maker("clinician", "1"))
+
+    code, result, said = study.evaluate(capsys, "--labels", "organ=1", "tumour=2")
+
+    assert code == 0
+    assert "4 voxels lie in both organ and tumour" in said + json.dumps(result)
+
+
+def test_a_page_needs_references_that_it_can_show(study, tmp_path, capsys):
+    study.write(tumour=1)
+
+    code, result, _ = study.evaluate(
+        capsys, "--labels", "tumour=1", "--report", str(tmp_path / "page.html")
+    )
+
+    assert code == 2
+    assert "--report cannot show references as DICOM" in result["error"]
