@@ -3,11 +3,13 @@
 import io
 import json
 import os
+import shutil
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from fuzz.mutation import (
     SCALARS,
@@ -23,6 +25,7 @@ from fuzz.mutation import (
 )
 from hypothesis import strategies as st
 
+from exported_models import Exported
 from plans_factory import DATASET_JSON, old_plans, stock_plans
 from toy import NAME
 from toy_model import MODEL, toy_plans, write_toy_model
@@ -37,6 +40,8 @@ from umamba.nnunet.plans.derivation import resolve
 from umamba.nnunet.plans.networks import build_network
 from umamba.nnunet.sharing.installation import install_model
 from umamba.nnunet.trust import check_dataset_json, check_plans
+from umamba.runtime import Predictor
+from umamba.runtime.pipeline import PIPELINE
 from umamba.system.checksums import sha256
 
 EXPLAINED = (UMambaError, UnreadableFileError)
@@ -61,6 +66,7 @@ class Targets:
         assert main([*command, "--results", str(folder / "results")]) == 0
         self.checkpoint = (self.model / "fold_0" / _FINAL).read_bytes()
         self.plans = [stock_plans(), stock_plans(residual=True), old_plans(), toy_plans()]
+        self.pipeline = Exported(folder / "exported")
         self.images = _write_images(folder / "images")
         read_model(self.model, (), _FINAL)  # imports what would count as the first input's time
 
@@ -147,6 +153,22 @@ class Targets:
         (folder / "manifest.json").write_text(json.dumps(content))
         _install(folder, work)
 
+    def exported(self, draw: Draw, work: Path) -> None:
+        """Load an exported model whose description or network is damaged, and predict."""
+        folder = work / "exported"
+        shutil.copytree(self.pipeline.folder, folder)
+        content = json.loads((folder / PIPELINE).read_text())
+        network = folder / "fold_0.onnx"
+        if draw(st.booleans()):
+            content = damage_plain(draw, content)
+        else:
+            network.write_bytes(damage_bytes(draw, network.read_bytes()))
+            size, digest = network.stat().st_size, sha256(network)
+            content["networks"][0] |= {"bytes": size, "sha256": digest}
+        (folder / PIPELINE).write_bytes(to_json(draw, content))
+        with Predictor(folder, engine="onnxruntime", threads=1) as predictor:
+            predictor(np.ones((1, 6, 9, 7), np.float32), (1.0, 1.0, 1.0))
+
     def image(self, endings: tuple[str, ...]) -> Target:
         """Return what reads an image and a mask of one of these endings."""
 
@@ -173,6 +195,7 @@ class Targets:
             "export": self.zip_file,
             "stock zip": self.stock_zip,
             "manifest": self.manifest,
+            "exported": self.exported,
             "NIfTI": self.image((".nii", ".nii.gz")),
             "PNG": self.image((".png",)),
             "other images": self.image((".tif", ".mha", ".nrrd")),

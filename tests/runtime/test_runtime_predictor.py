@@ -137,7 +137,8 @@ def test_step_and_mirroring_change_what_is_averaged(tmp_path: Path) -> None:
         (np.ones((1, 4, 4, 4)), (1.0, 0.0, 1.0), "give 3 positive numbers"),
         (np.ones((1, 4, 4, 4)), (1.0, 1.0), "give 3 positive numbers"),
         (np.full((1, 4, 4, 4), np.nan), (1.0, 1.0, 1.0), "not finite"),
-        (np.ones((1, 4, 4, 4)), (1.0, 1e-4, 1.0), "smaller than a voxel"),
+        (np.ones((1, 4, 4, 4)), (1.0, 1e-4, 1.0), "1 x 0.0001 x 1 mm the image is smaller than"),
+        (np.ones((1, 4, 4, 4)), (1e4, 1e4, 1.0), r"the image takes .* GiB on the network's grid"),
     ],
 )
 def test_arrays_that_do_not_fit_are_refused(

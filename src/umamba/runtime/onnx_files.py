@@ -52,7 +52,7 @@ def checked_onnx(path: Path) -> bytes:
             _refuse(path, f"keeps {quoted(tensor.name)} in another file, which is not read")
     try:
         onnx.checker.check_model(model)
-    except onnx.checker.ValidationError as error:
+    except (onnx.checker.ValidationError, UnicodeDecodeError) as error:
         first = next(iter(str(error).splitlines()), "")
         _refuse(path, f"is not a valid ONNX model ({first})")
     return content

@@ -16,6 +16,7 @@ from umamba.images.formats import FORMATS, READERS
 from umamba.system.archives import check_member_name
 from umamba.system.checksums import sha256
 from umamba.system.path_names import no_plain_file, shown
+from umamba.system.terminal import one_line
 
 __all__ = [
     "FORMAT_VERSION",
@@ -307,7 +308,7 @@ def _decode(path: Path) -> Pipeline:
         msg = f"{shown(path)} does not exist; give a folder that `umamba export --onnx` wrote"
         raise ModelFileError(msg) from None
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        msg = f"{shown(path)} is not a pipeline of umamba: {error}; {_OTHER_COPY}"
+        msg = f"{shown(path)} is not a pipeline of umamba: {one_line(error)}; {_OTHER_COPY}"
         raise ModelFileError(msg) from None
 
 

@@ -1,5 +1,6 @@
 """Turn an image into a network's input, and its logits into labels on the image's grid."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from umamba.errors import DatasetError
 from umamba.runtime.normalization import normalize
 from umamba.runtime.pipeline import Pipeline
 from umamba.runtime.resampling import new_shape, resample, thick_axis
+from umamba.system.limits import usable_memory
 
 __all__ = ["NetworkInput", "labels_of", "prepare"]
 
@@ -46,7 +48,7 @@ def prepare(image: Array, spacing: Sequence[float], pipeline: Pipeline) -> Netwo
         pipeline: How that is done.
 
     Raises:
-        DatasetError: If the intensities do not fit, or nothing is left on the network's grid.
+        DatasetError: If the intensities do not fit, or the size on the network's grid does not.
     """
     axes = pipeline.transpose_forward
     # The order in memory is nnU-Net's as well: means are rounded by the order of their sum.
@@ -63,16 +65,36 @@ def prepare(image: Array, spacing: Sequence[float], pipeline: Pipeline) -> Netwo
     if len(target) < len(own):  # a network of slices, whose distance stays
         target = (own[0], *target)
     shape = new_shape(cropped.shape[1:], own, target)
-    if 0 in shape:
-        msg = (
-            f"with its voxel size of {spacing} mm the image is smaller than a voxel of the "
-            "network's grid; correct the voxel size"
-        )
-        raise DatasetError(msg)
+    _check_size(shape, spacing, pipeline)
     how = pipeline.resampling_image
     axis = thick_axis(own, target, how, pipeline.anisotropy_threshold)
     resampled = np.stack([resample(voxels, shape, axis, how) for voxels in cropped])
     return NetworkInput(resampled, given.shape[1:], box, own, target)
+
+
+def _check_size(shape: Sequence[int], spacing: Sequence[float], pipeline: Pipeline) -> None:
+    """Check the image's size on the network's grid: its voxel size may be wrong.
+
+    Raises:
+        DatasetError: If nothing is left of it, or it does not fit into memory.
+    """
+    given = " x ".join(f"{size:g}" for size in spacing)
+    if 0 in shape:
+        msg = (
+            f"with its voxel size of {given} mm the image is smaller than a voxel of the network's "
+            "grid; correct the voxel size"
+        )
+        raise DatasetError(msg)
+    patch = (1, *pipeline.patch_size)[-3:]
+    n_voxels = math.prod(max(sizes) for sizes in zip(shape, patch, strict=True))
+    # Channels and outputs, and one of them in float64 while it is resampled.
+    n_bytes = n_voxels * (4 * len(pipeline.channels) + 2 * len(pipeline.output_labels) + 8)
+    if n_bytes > usable_memory():
+        msg = (
+            f"with its voxel size of {given} mm the image takes {n_bytes / 2**30:.3g} GiB on the "
+            "network's grid; correct the voxel size, crop the image, or use a larger machine"
+        )
+        raise DatasetError(msg)
 
 
 def _box(mask: npt.NDArray[np.bool_]) -> tuple[slice, ...]:
