@@ -52,8 +52,11 @@ def test_the_onnx_file_is_listed_described_and_checked(exported: Path) -> None:
 def test_the_runtime_predicts_what_torch_predicts(exported: Path, tmp_path: Path) -> None:
     image = write_image(tmp_path / "images" / "case_0000.nii.gz", spacing=(1, 1, 1))
     command = ["predict", "-m", str(exported), "-i", str(tmp_path / "images"), "--disable_tta"]
-    assert main([*command, "-o", str(tmp_path / "torch"), "-device", "cpu"]) == 0
+    command += ["-device", "cpu"]
+    assert main([*command, "-o", str(tmp_path / "torch"), "--engine", "torch"]) == 0
+    assert main([*command, "-o", str(tmp_path / "openvino"), "--engine", "openvino"]) == 0
     expected = voxels(tmp_path / "torch" / "case.nii.gz")
+    assert np.mean(voxels(tmp_path / "openvino" / "case.nii.gz") == expected) > 0.999
     for engine in ("onnxruntime", "openvino"):
         with Predictor(exported, engine=engine, mirroring=False) as predictor:
             labels = predictor(voxels(image)[None].astype(np.float32), (1.0, 1.0, 1.0))

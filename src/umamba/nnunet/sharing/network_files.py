@@ -9,6 +9,7 @@ import msgspec
 import torch
 from torch import Tensor
 
+from umamba.nnunet.checkpoints.contents import weights_digest
 from umamba.nnunet.model_loading import TrainedModel
 from umamba.nnunet.plans.derivation import Plans
 from umamba.nnunet.plans.pipeline import pipeline_of
@@ -54,9 +55,8 @@ def write_networks(
         network.load_state_dict(weights)
         path = folder / f"fold_{fold}.onnx"
         example = (len(pipeline.channels), *pipeline.patch_size)
-        networks.append(
-            describe_network_file(path, fold, write_onnx(network, example, path, patches).checks)
-        )
+        checks = write_onnx(network, example, path, patches).checks
+        networks.append(describe_network_file(path, fold, checks, weights_digest([weights])))
     pipeline = msgspec.structs.replace(pipeline, networks=tuple(networks))
     write_pipeline(folder, pipeline)
     return pipeline.networks
