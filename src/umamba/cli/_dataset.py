@@ -170,6 +170,19 @@ def _add_dicom_arguments(parser: argparse.ArgumentParser) -> None:
         help="key file of the names, for the same ones elsewhere (default: NAME.key.json beside "
         "the data set)",
     )
+    group.add_argument(
+        "--rois",
+        nargs="+",
+        default=[],
+        metavar="LABEL=PATTERN",
+        help="of masks as RTSTRUCT or SEG: names of the ROIs of a label, such as tumour=GTV*, or a "
+        "JSON file of these (default: the name of the label)",
+    )
+    group.add_argument(
+        "--rois-may-lack",
+        action="store_true",
+        help="a label without a ROI has no voxel in that case",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -198,6 +211,7 @@ def _create(args: argparse.Namespace) -> "CreatedDataset":
     from umamba.datasets.cases import FileNaming
     from umamba.datasets.creation import DatasetRequest, create_dataset
     from umamba.datasets.labels import LabelRules
+    from umamba.dicom.roi_rules import roi_patterns
     from umamba.dicom.studies import StudyOptions
 
     channels = [text.partition("=") for text in args.channels]
@@ -226,6 +240,8 @@ def _create(args: argparse.Namespace) -> "CreatedDataset":
             suv=args.suv,
             key=args.key,
         ),
+        rois=roi_patterns(args.rois),
+        rois_may_lack=args.rois_may_lack,
     )
     return create_dataset(request, progress_bar)
 

@@ -24,6 +24,7 @@ from umamba.datasets.checks import (
 from umamba.datasets.comparison import check_across, check_channel_count
 from umamba.datasets.imaged_cases import are_dicom, paired_series
 from umamba.datasets.labels import LabelRules
+from umamba.dicom.roi_rules import RoiRules
 from umamba.dicom.studies import StudyOptions
 from umamba.errors import DatasetError
 from umamba.images.checked_files import CheckedFiles, Reading
@@ -58,6 +59,8 @@ class DatasetRequest:
         spacing: Voxel size (z, y, x) of 3D TIFF stacks, in millimetres.
         overwrite: Replace an existing data set of this name.
         studies: The options of reading DICOM.
+        rois: Patterns of the names of ROIs, by label, see `RoiRules`.
+        rois_may_lack: Whether a label may have no ROI in a case.
     """
 
     name: str
@@ -69,6 +72,8 @@ class DatasetRequest:
     spacing: tuple[float, float, float] | None = None
     overwrite: bool = False
     studies: StudyOptions = field(default_factory=StudyOptions)
+    rois: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    rois_may_lack: bool = False
 
 
 @dataclass(frozen=True)
@@ -181,10 +186,15 @@ def _found(request: DatasetRequest, progress: ShowProgress) -> Iterator[FoundCas
     """Find the cases, whose files are there while the context lasts."""
     images, masks, naming = request.images, request.masks, request.naming
     if not (masks.is_dir() and are_dicom(images, masks, naming)):
+        if request.rois or request.rois_may_lack:
+            msg = f"--rois and --rois-may-lack are for masks of DICOM images; {images} holds none"
+            raise DatasetError(msg)
         yield find_cases(images, masks, naming)
         return
     target = request.raw / request.name
-    with paired_series(images, masks, naming, request.studies, target, progress) as found:
+    values = {name: value for name, value in request.rules.names.items() if value}
+    rois = RoiRules(values, request.rois, request.rois_may_lack)
+    with paired_series(images, masks, naming, request.studies, rois, target, progress) as found:
         yield found
 
 

@@ -6,8 +6,11 @@ from pathlib import Path
 
 from umamba.datasets.cases import FileNaming, FoundCases
 from umamba.datasets.checks import Case, Problem, short
+from umamba.datasets.structured_masks import paired_structures, write_mask
 from umamba.dicom.finding import holds_dicom
+from umamba.dicom.roi_rules import RoiRules
 from umamba.dicom.series import SeriesError
+from umamba.dicom.structures import Structures
 from umamba.dicom.studies import FoundStudies, ImagedCase, StudyOptions, find_studies, write_case
 from umamba.errors import DatasetError
 from umamba.images.file_names import split_ending, visible_files
@@ -41,6 +44,7 @@ def paired_series(
     masks: Path,
     naming: FileNaming,
     options: StudyOptions,
+    rules: RoiRules,
     target: Path,
     progress: ShowProgress,
 ) -> Iterator[FoundCases]:
@@ -49,9 +53,11 @@ def paired_series(
     Args:
         images: Folder of DICOM, in any nesting.
         masks: Folder of masks; each has the name of a folder of its series below `images`, or that
-            series' PatientID or SeriesInstanceUID, and the suffix.
+            series' PatientID or SeriesInstanceUID, and the suffix. Or of RTSTRUCT and SEG, which
+            refer to their series.
         naming: The channels, and the suffix of masks.
         options: The options of reading DICOM.
+        rules: The names of ROIs in RTSTRUCT and SEG.
         target: The folder of the new data set, beside which the key file and files of images lie.
         progress: Shows how far it is.
 
@@ -64,33 +70,39 @@ def paired_series(
     """
     key = options.key_beside(target)
     found = find_studies(images, naming.names or ("channel_0",), options, key)
-    paired, problems = _pair(found, images, masks, naming)
+    problems = _notes(found)
+    paired: Sequence[tuple[ImagedCase, Path | Structures]]
+    if not _masks(masks, naming) and holds_dicom(masks):
+        paired, more = paired_structures(found.cases, masks, rules, found.key)
+    else:
+        paired, more = _pair(found, images, masks, naming)
+    problems += more
     with scratch_folder(".umamba-", target.parent) as folder:
-        cases = []
+        cases: list[Case] = []
         for case, mask in progress(paired, "reading"):
-            read = _written(case, mask, folder, options)
-            if isinstance(read, Problem):
-                problems.append(read)
-            else:
-                cases.append(read)
+            read, more = _written(case, mask, folder, options, rules)
+            problems += more
+            cases += [read] if read is not None else []
         cases.sort(key=lambda case: case.case_id)
         yield FoundCases(tuple(cases), tuple(problems), ())
 
 
-def _written(case: ImagedCase, mask: Path, folder: Path, options: StudyOptions) -> Case | Problem:
+def _written(
+    case: ImagedCase, mask: Path | Structures, folder: Path, options: StudyOptions, rules: RoiRules
+) -> tuple[Case | None, list[Problem]]:
+    """Write the files of a case; return it, if that worked, and problems."""
+    problems: list[Problem] = []
+    path = mask if isinstance(mask, Path) else folder / f"{case.name}{_ENDING}"
     try:
-        return Case(case.name, write_case(case, folder, _ENDING, options), mask)
+        if isinstance(mask, Structures):
+            problems = write_mask(case, mask, rules, path)
+        return Case(case.name, write_case(case, folder, _ENDING, options), path), problems
     except SeriesError as error:
-        return Problem(case.name, None, error.problem, error.fix)
+        return None, [*problems, Problem(case.name, None, error.problem, error.fix)]
 
 
-def _pair(
-    found: FoundStudies, images: Path, masks: Path, naming: FileNaming
-) -> tuple[list[tuple[ImagedCase, Path]], list[Problem]]:
-    files = _masks(masks, naming)
-    if not files:
-        msg = f"there is no mask named *{naming.mask_suffix} in {masks}; give another --mask-suffix"
-        raise DatasetError(msg)
+def _notes(found: FoundStudies) -> list[Problem]:
+    """Return the problems of the series themselves."""
     problems = [_failed(name, reason, found.key) for name, reason in found.failed.items()]
     problems += [
         Problem(case.name, None, note, "nothing needs to be done", "warning")
@@ -101,6 +113,17 @@ def _pair(
         Problem("", None, note, "if you need them, export them as series of slices", "warning")
         for note in found.notes
     ]
+    return problems
+
+
+def _pair(
+    found: FoundStudies, images: Path, masks: Path, naming: FileNaming
+) -> tuple[list[tuple[ImagedCase, Path]], list[Problem]]:
+    files = _masks(masks, naming)
+    if not files:
+        msg = f"there is no mask named *{naming.mask_suffix} in {masks}; give another --mask-suffix"
+        raise DatasetError(msg)
+    problems = []
     pairs: dict[str, list[Path]] = {}
     for mask in files:
         fitting = [case for case in found.cases if _stem(mask, naming) in _labels(case, images)]
