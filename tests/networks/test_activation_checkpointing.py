@@ -7,9 +7,12 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from reference_cases import keywords, patch, relative_l2
 from umamba.errors import PlansError
+from umamba.layers.mednext_block import MedNeXtBlock
+from umamba.layers.recomputation import recomputing
 from umamba.networks import (
     UMambaAttentionUNet,
     UMambaBot,
@@ -158,6 +161,41 @@ def test_changes_after_the_forward_are_noticed() -> None:
         network.encoder.stages[0][0].conv2.weight.add_(1)
     with pytest.raises(RuntimeError, match="was changed in place after the forward"):
         loss.backward()
+
+
+@pytest.mark.parametrize("setting", ["norms", "blocks"])
+def test_other_weights_in_the_backward_are_noticed(setting: str) -> None:
+    x = torch.randn(1, 2, *patch(3))
+    network = build(UMambaBot, setting)
+    others = {name: p.detach().clone().requires_grad_() for name, p in network.named_parameters()}
+    loss = functional_call(network, others, (x,))[0].mean()
+    with pytest.raises(RuntimeError, match="had other weights in the forward"):
+        loss.backward()
+    loss = network(x)[0].mean()
+    network.load_state_dict(others, assign=True)
+    with pytest.raises(RuntimeError, match="had other weights in the forward"):
+        loss.backward()
+
+
+def test_mednext_recomputes_the_casts_around_its_norms() -> None:
+    """On a CPU autocast leaves the norm in bfloat16; CUDA's has it in float32, as ours here."""
+    x, found, kept = torch.randn(1, 4, 8, 8), {}, {}
+    for enabled in (False, True):
+        torch.manual_seed(0)
+        block = MedNeXtBlock(nn.Conv2d, 4, 2, (3, 3))
+
+        def run(block: nn.Module = block, *, enabled: bool = enabled) -> Tensor:
+            with torch.autocast("cpu", torch.bfloat16), recomputing(block, enabled=enabled):
+                return block(x)
+
+        kept[enabled] = saved_bytes(run, block.parameters())
+        out = run()
+        out.float().square().mean().backward()
+        found[enabled] = [out, *(p.grad for p in block.parameters())]
+    assert all(torch.equal(g, w) for g, w in zip(found[True], found[False], strict=True))
+    weights = sum(p.numel() for name, p in block.named_parameters() if "norm" not in name)
+    # The input and its cast, what is normalised, twice as much of the wide map, and the sum's part.
+    assert kept[True] <= (4 + 2 + 2 + 2 * 2 + 2) * x.numel() + 2 * weights
 
 
 def test_a_backward_inside_autocast_recomputes_as_the_forward_was() -> None:

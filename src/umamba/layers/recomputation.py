@@ -12,15 +12,24 @@ arXiv:1604.06174.
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import cache
+from itertools import zip_longest
 from threading import local
 from typing import Any, no_type_check
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils.checkpoint import checkpoint
 
-__all__ = ["derive", "keep", "not_recomputing", "observed_saving", "recomputing"]
+__all__ = [
+    "derive",
+    "emulated_autocast",
+    "keep",
+    "not_recomputing",
+    "observed_saving",
+    "recomputing",
+]
 
 _Function = Callable[..., Tensor]
 _state = local()
@@ -59,6 +68,7 @@ class _Recipe:
         inputs: Its inputs: tensors that are kept anyway, or recipes.
         autocast: The context that it was computed in.
         shared: Whether users that follow each other get the same tensor.
+        check: Checks that the network has the weights of the forward.
         users: The number of places where autograd keeps this recipe instead of the result.
         result: The result, once it was asked for, until its last user is done.
     """
@@ -67,6 +77,7 @@ class _Recipe:
     inputs: tuple["_Raw | _Kept", ...]
     autocast: Callable[[], AbstractContextManager[Any]]
     shared: bool
+    check: Callable[[], None]
     users: int = 0
     result: Tensor | None = None
 
@@ -74,6 +85,7 @@ class _Recipe:
         """Return the result; what only leads to it is not kept."""
         if self.result is not None:
             return self.result
+        self.check()
         inputs = [kept.compute() for kept in self.inputs]
         with torch.no_grad(), self.autocast():
             return self.function(*inputs)
@@ -125,6 +137,7 @@ class _Recomputation:
     the memory; the version tells whether the result was changed in place since.
     """
 
+    check: Callable[[], None]
     recipes: dict[int, tuple[StorageWeakRef, int, _Recipe]] = field(default_factory=dict)
 
     def keep(self, tensor: Tensor) -> _Raw | _Kept:
@@ -156,7 +169,8 @@ class _Recomputation:
             return pending
 
         kept = tuple(self.keep(tensor) for tensor in inputs)
-        recipe = _Recipe(function, kept, _autocast_now(inputs[0].device.type), shared)
+        autocast = _autocast_now(inputs[0].device.type)
+        recipe = _Recipe(function, kept, autocast, shared, self.check)
         with torch.autograd.graph.saved_tensors_hooks(pack, _Pending.unpack):
             result = function(*inputs)
         storage = result.untyped_storage()
@@ -219,18 +233,20 @@ def keep(result: Tensor) -> Tensor:
     return result
 
 
-def recomputing(*, enabled: bool) -> AbstractContextManager[None]:
+def recomputing(network: nn.Module, *, enabled: bool) -> AbstractContextManager[None]:
     """Have the backward compute the results of `derive` again.
 
     Under `torch.compile` the results are marked for recomputation, and the compiler, which knows
     what it fuses, may keep more of them.
 
     Args:
+        network: The network whose forward it is. The backward raises a `RuntimeError` if it has
+            other weights then, as after `torch.func.functional_call`.
         enabled: Whether it is so.
     """
     if not enabled or not torch.is_grad_enabled():
         return nullcontext()
-    return _Tracing() if torch.compiler.is_compiling() else _recomputing()
+    return _Tracing() if torch.compiler.is_compiling() else _recomputing(network)
 
 
 class _Traced:
@@ -255,9 +271,10 @@ class _Tracing:
 
 
 @contextmanager
-def _recomputing() -> Iterator[None]:
+def _recomputing(network: nn.Module) -> Iterator[None]:
     outer = getattr(_state, "recomputation", None)
-    _state.recomputation = recomputation = _Recomputation()
+    recomputation = _Recomputation(cache(_weights_check(network)))  # checked once per graph
+    _state.recomputation = recomputation
     try:
         with torch.autograd.graph.saved_tensors_hooks(recomputation.keep, _unpack):
             yield
@@ -266,20 +283,47 @@ def _recomputing() -> Iterator[None]:
         recomputation.recipes.clear()  # autograd keeps the hooks for as long as the graph
 
 
-def not_recomputing(function: _Function) -> _Function:
-    """Return the function for use where something else, such as a checkpoint, keeps its inputs."""
+def not_recomputing(block: nn.Module) -> _Function:
+    """Return a block for use where something else, such as a checkpoint, keeps its inputs.
+
+    Called again, it raises a `RuntimeError` if the block has other weights.
+    """
     if torch.compiler.is_compiling():
-        return function
+        return block
+
+    emulation, check = _emulation(), _weights_check(block)
 
     def call(*inputs: Tensor) -> Tensor:
+        check()
         outer = getattr(_state, "recomputation", None)
         _state.recomputation = None
         try:
-            return function(*inputs)
+            with emulation():
+                result: Tensor = block(*inputs)
+                return result
         finally:
             _state.recomputation = outer
 
     return call
+
+
+def _weights_check(module: nn.Module) -> Callable[[], None]:
+    """Return what checks that a module has the weights that it has now, not others in their place.
+
+    Weights that were changed in place are noticed where autograd keeps them.
+    """
+    weights = tuple(module.parameters())
+
+    def check() -> None:
+        if any(now is not then for now, then in zip_longest(module.parameters(), weights)):
+            msg = (
+                "the network had other weights in the forward than it has in the backward, which "
+                "computes activations again (torch.func.functional_call and load_state_dict with "
+                "assign=True replace them); use activation_checkpointing none"
+            )
+            raise RuntimeError(msg)
+
+    return check
 
 
 @contextmanager
@@ -293,9 +337,29 @@ def observed_saving(observe: Callable[[Tensor], object]) -> Iterator[None]:
         _state.observers = observers
 
 
+@contextmanager
+def emulated_autocast(autocast: Callable[[], AbstractContextManager[Any]]) -> Iterator[None]:
+    """Run under a stand-in for autocast on the meta device, which has none, in backwards too.
+
+    Args:
+        autocast: Returns the context that stands for autocast.
+    """
+    outer = _emulation()
+    _state.emulation = autocast
+    try:
+        with autocast():
+            yield
+    finally:
+        _state.emulation = outer
+
+
+def _emulation() -> Callable[[], AbstractContextManager[Any]]:
+    return getattr(_state, "emulation", nullcontext)
+
+
 def _autocast_now(device: str) -> Callable[[], AbstractContextManager[Any]]:
     """Return what makes the present autocast again, on or off, wherever the backward runs."""
     if device == "meta":
-        return nullcontext
+        return _emulation()
     enabled, dtype = torch.is_autocast_enabled(device), torch.get_autocast_dtype(device)
     return lambda: torch.autocast(device, dtype, enabled=enabled)

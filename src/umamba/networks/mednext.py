@@ -201,7 +201,7 @@ class UMambaMedNeXt(PlannedNetwork):
             PlansError: If the patch does not fit.
         """
         self._check_input(x)
-        with recomputing(enabled=self.recomputes_norms):
+        with recomputing(self, enabled=self.recomputes_norms):
             logits: list[Tensor] | Tensor = self.decoder(self.encoder(x))
         return logits
 

@@ -166,6 +166,6 @@ class PlainUNet(PlannedNetwork):
             PlansError: If the patch does not fit.
         """
         self._check_input(x)
-        with recomputing(enabled=self.recomputes_norms):
+        with recomputing(self, enabled=self.recomputes_norms):
             logits: list[Tensor] | Tensor = self.decoder(self.encoder(x))
         return logits

@@ -186,7 +186,7 @@ class _UMamba(PlannedNetwork):
             PlansError: If the patch does not fit.
         """
         self._check_input(x)
-        with recomputing(enabled=self.recomputes_norms):
+        with recomputing(self, enabled=self.recomputes_norms):
             skips = self.encoder(x)
             skips[-1] = self._bottleneck(skips[-1])
             logits: list[Tensor] | Tensor = self.decoder(skips)

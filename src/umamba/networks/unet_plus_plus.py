@@ -181,7 +181,7 @@ class UMambaUNetPlusPlus(PlainUNet):
     ) -> list[Float[Tensor, "batch classes *_"]] | Float[Tensor, "batch classes *spatial"]:
         """Segment a batch of patches, as in `PlainUNet`; a pruned network skips deep stages."""
         self._check_input(x)
-        with recomputing(enabled=self.recomputes_norms):
+        with recomputing(self, enabled=self.recomputes_norms):
             logits: list[Tensor] | Tensor = self.decoder(self.encoder(x, self.decoder.depth + 1))
         return logits
 

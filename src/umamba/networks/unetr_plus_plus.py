@@ -269,7 +269,7 @@ class UMambaUNETRPlusPlus(PlannedNetwork):
             PlansError: If the patch does not fit.
         """
         self._check_input(x)
-        with recomputing(enabled=self.recomputes_norms):
+        with recomputing(self, enabled=self.recomputes_norms):
             return self._segment(x)
 
     def _segment(self, x: Tensor) -> list[Tensor] | Tensor:
