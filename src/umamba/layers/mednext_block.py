@@ -1,5 +1,7 @@
 """MedNeXt's block, a depthwise convolution and a wide pointwise layer, and its resampling forms."""
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -50,9 +52,19 @@ class _DepthwiseAndPointwise(nn.Module):
 
     def mix(self, x: Float[Tensor, "batch _ *_"]) -> Float[Tensor, "batch _ *_"]:
         """Apply the layers in order."""
-        wide = self.conv2(derive(self.norm, self.conv1(x)))
+        wide = self.conv2(self._normalise(self.conv1(x)))
         mixed: Tensor = self.conv3(derive(F.gelu, wide))
         return mixed
+
+    def _normalise(self, y: Tensor) -> Tensor:
+        """Apply the norm, which CUDA's autocast has in float32, between convolutions in half.
+
+        The casts are done here, so that the backward computes them again as well.
+        """
+        if y.dtype == self.norm.weight.dtype:
+            return derive(self.norm, y)
+        full = derive(partial(Tensor.to, dtype=self.norm.weight.dtype), y)
+        return derive(partial(Tensor.to, dtype=y.dtype), derive(self.norm, full))
 
 
 class MedNeXtBlock(_DepthwiseAndPointwise):

@@ -1,12 +1,11 @@
 """Memory of a training step: what autograd keeps, counted, and the peak of a call, measured."""
 
-import copy
 import ctypes
 import gc
 import sys
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,8 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from umamba.layers.recomputation import observed_saving
+from umamba.layers.recomputation import emulated_autocast, observed_saving
+from umamba.profiling.mixed_precision import MixedPrecision, in_mixed_precision
 
 __all__ = [
     "TrainingMemory",
@@ -35,19 +35,21 @@ class TrainingMemory:
         n_parameters: Weights, which are kept in float32.
         saved_bytes: What autograd keeps for the backward.
         peak_bytes: Activations and gradients at the moment at which most of them exist.
+        moments: Numbers that the optimiser keeps per weight, in float32.
     """
 
     n_parameters: int
     saved_bytes: int
     peak_bytes: int
+    moments: int = 1
 
     @property
     def total_bytes(self) -> int:
-        """Return the peak with weights and momentum.
+        """Return the peak with weights and what the optimiser keeps.
 
         Workspaces of convolutions and the fragmentation of the allocator come on top.
         """
-        return self.peak_bytes + 2 * 4 * self.n_parameters
+        return self.peak_bytes + (1 + self.moments) * 4 * self.n_parameters
 
 
 def estimate_training_memory(
@@ -57,6 +59,7 @@ def estimate_training_memory(
     batch_size: int,
     *,
     half: bool = False,
+    moments: int = 1,
 ) -> TrainingMemory:
     """Count the memory of one training step, without computing it.
 
@@ -69,29 +72,20 @@ def estimate_training_memory(
         patch_size: Spatial shape of a patch.
         batch_size: Patches in a batch.
         half: Whether it is under autocast on a GPU, where feature maps are in half precision.
+        moments: Numbers that the optimiser keeps per weight; see `Recipe`.
 
     Returns:
         Parameters, saved bytes and peak.
     """
-    measured, image = _on_meta(network, input_channels, patch_size, batch_size, half=half)
-    saved = saved_bytes(lambda: measured(image), measured.parameters())
-    n_parameters = sum(p.numel() for p in network.parameters())
-    # Autocast keeps copies of the weights in half precision, and gradients are in float32.
-    copies = 2 * 2 * n_parameters if half else 0
-    return TrainingMemory(n_parameters, saved, _step_peak(measured, image) + copies)
-
-
-def _on_meta(
-    network: nn.Module,
-    input_channels: int,
-    patch_size: Sequence[int],
-    batch_size: int,
-    *,
-    half: bool,
-) -> tuple[nn.Module, Tensor]:
-    """Return the network to measure, and a batch of images."""
     image = torch.empty(batch_size, input_channels, *patch_size, device="meta")
-    return (_in_half_precision(network), image.half()) if half else (network, image)
+    n_parameters = sum(p.numel() for p in network.parameters())
+    measured, n_halved = in_mixed_precision(network) if half else (network, 0)
+    with emulated_autocast(MixedPrecision) if half else nullcontext():
+        saved = saved_bytes(lambda: measured(image), measured.parameters())
+        peak = _step_peak(measured, image)
+    # Autocast's weights in half precision are copies, and gradients are in float32 nevertheless.
+    peak += 2 * 2 * n_halved
+    return TrainingMemory(n_parameters, saved, peak, moments)
 
 
 def _step_peak(network: nn.Module, image: Tensor) -> int:
@@ -144,18 +138,6 @@ class _LiveMemory(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _remove(self, key: int, n_bytes: int) -> None:
         self._known.remove(key)
         self.now -= n_bytes
-
-
-def _in_half_precision(network: nn.Module) -> nn.Module:
-    """Return a copy whose feature maps are as large as under autocast on a GPU.
-
-    Only what leaves autocast by itself stays in float32.
-    """
-    copied = copy.deepcopy(network).half()
-    for module in copied.modules():
-        if getattr(module, "leaves_autocast", False):
-            module.float().register_forward_hook(lambda *called: called[-1].half())
-    return copied
 
 
 def saved_bytes(function: Callable[[], object], parameters: Iterable[Tensor]) -> int:
