@@ -28,6 +28,7 @@ class Recipe:
         warm_up: Share of the training in which the learning rate rises linearly, iteration by
             iteration.
         options: Further keywords of the optimiser.
+        moments: Numbers that the optimiser keeps per weight: momentum and the like.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Recipe:
     source: str
     warm_up: float = 0.0
     options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    moments: int = 1
 
 
 _TABLE = (
@@ -63,6 +65,7 @@ _TABLE = (
         source="Wald et al. 2025, arXiv:2503.01835, and its trainers in nnU-Net 2.8",
         warm_up=0.05,
         options=MappingProxyType({"betas": (0.9, 0.98)}),
+        moments=2,
     ),
     # The authors' trainer inherits clipping, weight decay and decay of the rate from nnU-Net's.
     Recipe(
@@ -74,6 +77,7 @@ _TABLE = (
         largest_gradient=12.0,
         source="Roy et al. 2023, arXiv:2303.09975, and its trainers in MIC-DKFZ/MedNeXt",
         options=MappingProxyType({"eps": 1e-4}),
+        moments=2,
     ),
 )
 RECIPES = {recipe.name: recipe for recipe in _TABLE}

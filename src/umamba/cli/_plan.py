@@ -8,6 +8,7 @@ from umamba import registry
 from umamba.cli.output import print_line
 from umamba.nnunet.requests import PlanRequest
 from umamba.options import add_options, from_namespace
+from umamba.recipes import RECIPES
 from umamba.system.interruption import run_again
 
 if TYPE_CHECKING:
@@ -64,6 +65,9 @@ def _as_text(
     on = " -tr nnUNetTrainerUMamba" if _needs_our_loss(architecture) else ""
     on += "" if device == "cuda" else f" -device {device}"
     name = result.plans_name
+    recipe = RECIPES[architecture.recipe]
+    by = "" if recipe.name == "nnunet" else f" --recipe {recipe.name}"
+    of = "" if recipe.name == "nnunet" else f" -tr {recipe.trainer}"
     configuration = preferred_configuration(result.configurations)
     number = int(result.dataset[7:10])
     whose = "nnU-Net's own plans:" if registry.find_planner(name) else "wrote"
@@ -71,9 +75,9 @@ def _as_text(
 
 {memory_table(result.memory)}
 Train and predict with our commands:
-  umamba train {number} {configuration} 0 -p {name}
-  umamba predict -d {number} -c {configuration} -p {name} -f 0 -i IMAGES -o OUTPUT
-or with stock nnU-Net (which predicts a model of `umamba train` with -tr nnUNetTrainerUMamba):
+  umamba train {number} {configuration} 0 -p {name}{by}
+  umamba predict -d {number} -c {configuration} -p {name} -f 0 -i IMAGES -o OUTPUT{of}
+or with stock nnU-Net (which predicts a model of `umamba train` with -tr {recipe.trainer}):
   nnUNetv2_train {number} {configuration} 0 -p {name}{on}
   nnUNetv2_predict -d {number} -c {configuration} -p {name} -f 0 -i IMAGES -o OUTPUT{on}
 {_variable(architecture)}"""

@@ -188,8 +188,8 @@ class Cost:
     Attributes:
         n_parameters: Number of weights.
         multiply_adds: Multiply-adds for predicting one patch.
-        memory_bytes: Estimated memory of a training step: saved activations, weights, gradients and
-            momentum, in float32.
+        memory_bytes: Estimated memory of a training step: activations, weights, gradients and what
+            the optimiser keeps, in float32.
         peak_memory_bytes: Measured peak memory of a training step; `None` if it cannot be measured.
         seconds_per_iteration: Median time of a training step; `None` if it does not fit into
             memory.

@@ -136,9 +136,10 @@ class ModelTables:
             "convolutions, matrix products, attention, Fourier transforms and the selective scan. "
             "Norms, activations and sums are not counted. Saved is the memory that training keeps "
             "for the backward pass of one batch, in float32, with the heads of deep supervision; "
-            "weights, gradients and momentum take another 12 bytes per parameter. All models use "
-            "the plans above, including resenc_m, resenc_l and resenc_xl, although nnU-Net's "
-            "planners choose other patches and batches (`--from nnUNetResEncUNetLPlans`).",
+            "weights, gradients and momentum take another 12 bytes per parameter, or 16 where "
+            "AdamW trains. All models use the plans above, including resenc_m, resenc_l and "
+            "resenc_xl, although nnU-Net's planners choose other patches and batches (`--from "
+            "nnUNetResEncUNetLPlans`).",
         ]
         models = {row.model.name: row.model for table in self.tables for row in table.rows}
         rounded: dict[int, list[str]] = {}

@@ -61,7 +61,9 @@ def plan(request: PlanRequest) -> WrittenPlans:
     folder = paths.require("preprocessed") / dataset
     dataset_json, source, plans = _derive(request, architecture, dataset, folder)
     half = request.gpu_memory is not None or pick_device(None) == "cuda"
-    memory = compare_memory(source, plans, dataset_json, _command(request), half=half)
+    memory = compare_memory(
+        source, plans, dataset_json, _command(request), half=half, recipe=architecture.recipe
+    )
     names = _options(request).configurations or tuple(memory)
     warnings = check_attention(plans, dataset_json, memory, names)
     for warning in [*warnings, *_small_maps(plans, architecture, names)]:

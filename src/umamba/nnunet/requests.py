@@ -87,7 +87,8 @@ STAGE = option(
 )
 BATCH_SIZE = option("patches in a batch (default: the plans')", check=positive, metavar="N")
 TRAINER = option(
-    "trainer that the model is, or was, trained by (default: nnUNetTrainerUMamba)",
+    "trainer that the model is, or was, trained by; that of --recipe adamw is "
+    "nnUNetTrainerUMambaAdamW, that of mednext ...MedNeXt (default: nnUNetTrainerUMamba)",
     "-tr",
     metavar="TRAINER",
 )
@@ -141,7 +142,8 @@ class PlanRequest(Request):
     plans_name: str | None = field(
         default=None,
         metadata=option(
-            "name of the new plans (default: the model's, such as nnUNetUMambaBotPlans)",
+            "name of the new plans (default: the model's, such as nnUNetUMambaBotPlans; nnU-Net's "
+            "own networks need one if anything changes, as with --gpu-memory)",
             metavar="P",
         ),
     )

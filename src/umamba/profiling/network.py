@@ -44,7 +44,12 @@ class NetworkProfile:
 
 
 def profile_network(
-    network: nn.Module, input_channels: int, patch_size: Sequence[int], batch_size: int
+    network: nn.Module,
+    input_channels: int,
+    patch_size: Sequence[int],
+    batch_size: int,
+    *,
+    moments: int = 1,
 ) -> NetworkProfile:
     """Count the cost of a network, without computing it.
 
@@ -54,11 +59,14 @@ def profile_network(
         input_channels: Channels of the image.
         patch_size: Spatial shape of a patch.
         batch_size: Patches in a training batch.
+        moments: Numbers that the optimiser keeps per weight; see `Recipe`.
 
     Returns:
         Its parameters, multiply-adds and memory.
     """
-    memory = estimate_training_memory(network, input_channels, patch_size, batch_size)
+    memory = estimate_training_memory(
+        network, input_channels, patch_size, batch_size, moments=moments
+    )
     multiply_adds = prediction_multiply_adds(network, input_channels, patch_size)
     return NetworkProfile(
         memory.n_parameters, multiply_adds, memory.saved_bytes, memory.total_bytes

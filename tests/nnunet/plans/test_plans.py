@@ -39,7 +39,7 @@ def derive(source: dict[str, Any], model: str = "umamba_bot", **options: Any) ->
 
 
 def compared(
-    source: Plans, derived: Plans, name: str = "2d", **options: bool
+    source: Plans, derived: Plans, name: str = "2d", **options: Any
 ) -> dict[str, MemoryComparison]:
     """Compare the memory of one configuration."""
     alone = derived | {"configurations": {name: derived["configurations"][name]}}
@@ -416,7 +416,19 @@ def test_mixed_precision_halves_feature_maps_but_not_weights() -> None:
     assert full.n_parameters == half.n_parameters
     assert 0.45 < half.saved_bytes / full.saved_bytes < 0.6
     assert half.total_bytes > 8 * half.n_parameters
-    assert "mixed precision" in memory_table(compared(source, derived, half=True))
+    table = memory_table(compared(source, derived, half=True))
+    assert "mixed precision" in table
+    assert "`export nnUNet_compile=f` trains without it" in table
+
+
+def test_the_estimate_follows_the_recipe() -> None:
+    source = stock_plans()
+    derived = derive(source, "mednext_s")
+    sgd, adam = (compared(source, derived, recipe=r)["2d"] for r in ("nnunet", "mednext"))
+    more = adam.derived.total_bytes - sgd.derived.total_bytes
+    assert more == 4 * adam.derived.n_parameters
+    assert adam.source == sgd.source
+    assert "optimiser of recipe mednext" in memory_table({"2d": adam})
 
 
 def test_patch_and_batch_are_planned_for_a_gpu() -> None:

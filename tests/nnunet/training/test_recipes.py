@@ -95,6 +95,18 @@ def test_steps_of_adamw_are_those_of_primus_trainer() -> None:
         assert float(one.grad.norm()) < 1 + 1e-5
 
 
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_says_what_its_optimiser_keeps(name: str) -> None:
+    network = nn.Linear(8, 4)
+    built = build_optimizer(RECIPES[name], network)
+    network(torch.randn(2, 8)).square().mean().backward()
+    built.step()
+    kept = built.state[network.weight].values()
+    assert sum(x.numel() for x in kept if torch.is_tensor(x) and x.dim()) == 32 * (
+        RECIPES[name].moments
+    )
+
+
 def test_a_recipe_names_its_trainer() -> None:
     alike = {"dataset": 1, "configuration": "2d", "fold": 0, "model": "nnunet"}
     for recipe in RECIPES.values():

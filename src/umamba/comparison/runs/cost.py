@@ -129,7 +129,7 @@ def estimate_costs(
     ]
     costs = {}
     for model, derived in plans.items():
-        cost = known.get(model) or _count(planned, derived)
+        cost = known.get(model) or _count(planned, model, derived)
         if model not in known and (pace or device == "cpu"):
             work = _work(cost, derived, name)
             seconds = median(pace) * work if pace else _estimate(work, n_threads)
@@ -193,7 +193,7 @@ def _measure(planned: Planned, plans: Mapping[str, Plans], device: str) -> dict[
     costs = {}
     steps: dict[str, Callable[[], object]] = {}
     for model, derived in plans.items():
-        cost = _count(planned, derived)
+        cost = _count(planned, model, derived)
         problem = _too_large(cost, device)
         if not problem:
             network = build_network(derived, planned.source.dataset_json, name, device)
@@ -218,9 +218,10 @@ def _measure(planned: Planned, plans: Mapping[str, Plans], device: str) -> dict[
     return costs
 
 
-def _count(planned: Planned, plans: Plans) -> Cost:
-    source = planned.source
-    profile = profile_network(*build_network(plans, source.dataset_json, source.configuration))
+def _count(planned: Planned, model: str, plans: Plans) -> Cost:
+    source, moments = planned.source, planned.recipe_of(model).moments
+    network = build_network(plans, source.dataset_json, source.configuration)
+    profile = profile_network(*network, moments=moments)
     return Cost(profile.n_parameters, profile.multiply_adds, profile.training_bytes)
 
 

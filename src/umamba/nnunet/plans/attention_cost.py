@@ -51,12 +51,14 @@ def check_attention(
         limit, whose = _memory_limit()
         needed = row.derived.total_bytes
         if needed > limit:
+            can_save = keywords.get("activation_checkpointing", "blocks") != "blocks"
+            cheaper = " or with --activation-checkpointing blocks" if can_save else ""
             msg = (
                 f"a training step of configuration {name!r} with self-attention, patch_size "
                 f"{row.patch_size} and batch_size {row.batch_size} needs an estimated "
                 f"{needed / _GIB:.1f} GiB, more than {whose} ({limit / _GIB:.1f} GiB). Plan with "
-                "a smaller --batch-size or --patch-size or with --activation-checkpointing blocks, "
-                "or name only the --configurations that you train."
+                f"a smaller --batch-size or --patch-size{cheaper}, or name only the "
+                "--configurations that you train."
             )
             raise PlansError(msg)
         attention, whole = _operations(plans, dataset_json, name)

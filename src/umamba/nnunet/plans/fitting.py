@@ -176,7 +176,9 @@ class _Search:
         alone = self.plans | {"configurations": {self.name: self.resolved | self._own}}
         alone["configurations"][self.name].pop("inherits_from", None)
         derived = derive_plans(alone, self.architecture, options, self.dataset_json)
-        return planned_memory(derived, self.dataset_json, self.name, half=True).total_bytes
+        recipe = self.architecture.recipe
+        memory = planned_memory(derived, self.dataset_json, self.name, half=True, recipe=recipe)
+        return memory.total_bytes
 
     def _largest_batch(self) -> int:
         """Return the largest batch that fits, and shows little enough of the data set."""

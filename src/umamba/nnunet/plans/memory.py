@@ -3,8 +3,7 @@
 import json
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -13,12 +12,17 @@ from umamba.nnunet.plans.derivation import Plans, resolve
 from umamba.nnunet.plans.networks import build_network
 from umamba.patches import total_stride
 from umamba.profiling import TrainingMemory, estimate_training_memory
+from umamba.recipes import RECIPES
 
 __all__ = ["MemoryComparison", "compare_memory", "memory_table", "planned_memory"]
 
 _GIB = 2**30
 _SETTINGS = ("norms", "blocks")  # the cheaper first
 _LEAST_BATCH = 2
+_COMPILED = (
+    "  counted without torch.compile, nnU-Net's default on a GPU, which may keep some of what is "
+    "otherwise computed again;\n  `export nnUNet_compile=f` trains without it"
+)
 _NEGLIGIBLE = 1.05  # times the source's memory; the estimate is not more accurate
 
 
@@ -26,7 +30,8 @@ _NEGLIGIBLE = 1.05  # times the source's memory; the estimate is not more accura
 class MemoryComparison:
     """One configuration, before and after, with the memory of one training step.
 
-    `half` is whether the step is in mixed precision; `advice` how to need no more than before.
+    `half` is whether the step is in mixed precision, `recipe` the one that the derived plans are
+    trained by, `advice` how to need no more than before.
     """
 
     patch_size: list[int]
@@ -37,6 +42,7 @@ class MemoryComparison:
     derived: TrainingMemory
     advice: str
     half: bool
+    recipe: str
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data, with the totals."""
@@ -47,7 +53,12 @@ class MemoryComparison:
 
 
 def planned_memory(
-    plans: Plans, dataset_json: Mapping[str, Any], name: str, *, half: bool = False
+    plans: Plans,
+    dataset_json: Mapping[str, Any],
+    name: str,
+    *,
+    half: bool = False,
+    recipe: str = "nnunet",
 ) -> TrainingMemory:
     """Estimate the memory of a training step; asked again, the same number comes at once.
 
@@ -56,6 +67,7 @@ def planned_memory(
         dataset_json: The data set's `dataset.json`.
         name: The configuration.
         half: Whether training is in mixed precision, as on a GPU.
+        recipe: The recipe of training, whose optimiser keeps something per weight.
 
     Raises:
         PlansError: If the network cannot be built.
@@ -63,7 +75,8 @@ def planned_memory(
     alone = resolve(plans, name)
     alone.pop("inherits_from", None)
     whole = {**plans, "configurations": {name: alone}}
-    return _estimated(json.dumps([whole, dict(dataset_json)]), name, half)
+    memory = _estimated(json.dumps([whole, dict(dataset_json)]), name, half)
+    return replace(memory, moments=RECIPES[recipe].moments)
 
 
 @lru_cache(maxsize=512)
@@ -79,6 +92,7 @@ def compare_memory(
     command: str,
     *,
     half: bool = False,
+    recipe: str = "nnunet",
 ) -> dict[str, MemoryComparison]:
     """Estimate the memory of a training step of every configuration, before and after.
 
@@ -89,28 +103,21 @@ def compare_memory(
         command: The command that derives such plans, without patch, batch and activation
             checkpointing, for advice; "" for none.
         half: Whether training is in mixed precision, as on a GPU.
+        recipe: The recipe of training the derived plans; that of the source is nnU-Net's.
 
     Returns:
         Estimates by name of the configuration.
     """
     return {
-        name: _compare(source, derived, dataset_json, name, command, half=half)
+        name: _compare(source, _Trial(derived, name, dataset_json, half, recipe), command)
         for name in derived["configurations"]
     }
 
 
-def _compare(
-    source: Plans,
-    derived: Plans,
-    dataset_json: Mapping[str, Any],
-    name: str,
-    command: str,
-    *,
-    half: bool,
-) -> MemoryComparison:
-    before, after = resolve(source, name), resolve(derived, name)
-    memory_before = planned_memory(source, dataset_json, name, half=half)
-    trial = _Trial(derived, name, dataset_json, half=half)
+def _compare(source: Plans, trial: "_Trial", command: str) -> MemoryComparison:
+    name, half = trial.name, trial.half
+    before, after = resolve(source, name), trial.resolved
+    memory_before = planned_memory(source, trial.dataset_json, name, half=half)
     memory_after = trial.memory()
     limit = memory_before.total_bytes
     advice = ""
@@ -130,17 +137,24 @@ def _compare(
         derived=memory_after,
         advice=advice,
         half=half,
+        recipe=trial.recipe,
     )
 
 
+@dataclass(frozen=True)
 class _Trial:
     """A configuration, whose memory can be estimated with some of it changed."""
 
-    def __init__(
-        self, plans: Plans, name: str, dataset_json: Mapping[str, Any], *, half: bool
-    ) -> None:
-        self.plans, self.name, self.dataset_json, self.half = plans, name, dataset_json, half
-        self.resolved = resolve(plans, name)
+    plans: Plans
+    name: str
+    dataset_json: Mapping[str, Any]
+    half: bool
+    recipe: str
+
+    @property
+    def resolved(self) -> dict[str, Any]:
+        """Return the configuration with all that it inherits."""
+        return resolve(self.plans, self.name)
 
     def memory(
         self,
@@ -153,7 +167,7 @@ class _Trial:
         Raises:
             PlansError: If the network does not have the setting.
         """
-        changed = deepcopy(self.resolved)
+        changed = self.resolved
         changed.pop("inherits_from", None)  # it has all that it inherits
         keywords = changed["architecture"]["arch_kwargs"]
         if setting is not None:
@@ -165,7 +179,9 @@ class _Trial:
             if "input_size" in keywords:
                 keywords["input_size"] = list(patch)
         plans = self.plans | {"configurations": {self.name: changed}}
-        return planned_memory(plans, self.dataset_json, self.name, half=self.half)
+        return planned_memory(
+            plans, self.dataset_json, self.name, half=self.half, recipe=self.recipe
+        )
 
 
 def _advice(trial: _Trial, limit: int, source: Mapping[str, Any]) -> str:
@@ -226,9 +242,10 @@ def memory_table(memory: Mapping[str, MemoryComparison]) -> str:
     """Return the estimates as a table for people."""
     half = any(row.half for row in memory.values())
     precision = "mixed precision, as on a GPU" if half else "float32"
+    recipes = " or ".join(sorted({row.recipe for row in memory.values()}))
     lines = [
         f"Estimated memory of a training step ({precision}; activations and gradients at their "
-        "peak, weights, momentum):",
+        f"peak, weights, optimiser of recipe {recipes}):",
         f"  {'configuration':<20}{'patch':<16}{'batch':>6}{'source GiB':>12}{'ours GiB':>10}",
     ]
     for name, row in memory.items():
@@ -237,4 +254,6 @@ def memory_table(memory: Mapping[str, MemoryComparison]) -> str:
         lines.append(f"  {name:<20}{patch:<16}{row.batch_size:>6}{before:>12.2f}{after:>10.2f}")
         if row.advice:
             lines.append(f"    more than its source: {row.advice}")
+    if half:
+        lines.append(_COMPILED)
     return "\n".join(lines) + "\n"
