@@ -97,6 +97,16 @@ def test_attention_follows_autocast_and_state_spaces_do_not(dtype: torch.dtype) 
     assert seen == exact | {"attention": dtype}
 
 
+def test_a_map_comes_back_in_its_own_type_under_autocast() -> None:
+    """In float32 it would be kept twice by the convolution after it, and widen what it joins."""
+    x = torch.randn(1, 8, 4, 4)
+    layer = MixerLayer(8, residual=True)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        got = layer(x.bfloat16())
+    assert got.dtype == torch.bfloat16
+    assert torch.equal(got, layer(x.bfloat16().float()).bfloat16())
+
+
 def test_every_order_keeps_as_much_as_one() -> None:
     kept = {}
     x = torch.randn(1, 8, 8, 8, 8)

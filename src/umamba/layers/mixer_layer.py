@@ -95,7 +95,8 @@ class MixerLayer(nn.Module):
                 mixed = mixed / (1 + len(further))
             # Transposed tokens look like channels-last maps to the next convolution: slower beside
             # contiguous skips, and oneDNN of torch 2.14.1 corrupts the heap there on AVX-512.
-            return mixed.contiguous()
+            # What takes them under autocast casts them anyway; in half they need half the memory.
+            return mixed.contiguous().to(x.dtype)
 
     def _orders(self, dim: int) -> list[tuple[int, bool]]:
         """Return the axis that varies fastest, and whether the end comes first, of every order."""
