@@ -31,6 +31,7 @@ __all__ = [
     "rank",
     "report",
     "selective_scan",
+    "sliding_window",
     "train",
 ]
 
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
         RankResult,
         TrainingResult,
     )
+    from umamba.windows import sliding_window
 
 _HOMES = {
     "ComparisonResult": "umamba.results",
@@ -75,6 +77,7 @@ _HOMES = {
     "rank": "umamba.api",
     "report": "umamba.api",
     "selective_scan": "umamba.ops.dispatch",
+    "sliding_window": "umamba.windows",
     "train": "umamba.api",
 }
 

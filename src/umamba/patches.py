@@ -1,9 +1,18 @@
-"""Patch sizes that fit the strides of a network: plain arithmetic, free of torch."""
+"""Patches: sizes that fit the strides of a network, places and weights; free of torch."""
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
-__all__ = ["describe_misfit", "describe_small_map", "fitting_patch", "total_stride"]
+__all__ = [
+    "count_windows",
+    "describe_misfit",
+    "describe_small_map",
+    "fitting_patch",
+    "gaussian_weights",
+    "total_stride",
+    "window_starts",
+]
 
 _MIN_EDGE = 4  # nnU-Net's UNet_featuremap_min_edge_length
 
@@ -103,3 +112,52 @@ def describe_misfit(
         f"is not divisible by the total stride {list(total)} of the network; the next larger "
         f"{noun} that fits is {fits}{or_smaller}"
     )
+
+
+def window_starts(
+    shape: Sequence[int], patch_size: Sequence[int], step_size: float = 0.5
+) -> list[list[int]]:
+    """Return, for each axis, the places at which the patches of a sliding window start.
+
+    As in nnU-Net (`compute_steps_for_sliding_window`), steps are as long as they may be, and even.
+
+    Args:
+        shape: Spatial shape of the image, nowhere smaller than a patch.
+        patch_size: Spatial shape of a patch.
+        step_size: The longest step, as a part of the patch.
+    """
+    starts = []
+    for size, patch in zip(shape, patch_size, strict=True):
+        n_steps = math.ceil((size - patch) / (patch * step_size))
+        step = (size - patch) / max(n_steps, 1)
+        starts.append([round(step * i) for i in range(n_steps + 1)])
+    return starts
+
+
+def count_windows(shape: Sequence[int], patch_size: Sequence[int]) -> int:
+    """Return how many patches nnU-Net's sliding window has, at its usual step of half a patch.
+
+    Args:
+        shape: Spatial shape of the image; where it is smaller than a patch, it is padded.
+        patch_size: Spatial shape of a patch.
+    """
+    padded = [max(sizes) for sizes in zip(shape, patch_size, strict=True)]
+    return math.prod(map(len, window_starts(padded, patch_size)))
+
+
+def gaussian_weights(patch_size: Sequence[int]) -> Any:
+    """Return the weight of every voxel of a patch: a Gaussian whose maximum is 10, as in nnU-Net.
+
+    Args:
+        patch_size: Spatial shape of a patch; an eighth of it is the standard deviation.
+
+    Returns:
+        A float64 numpy array; in a corner it may be too small for half precision.
+    """
+    import numpy as np
+    from scipy.ndimage import gaussian_filter
+
+    weights = np.zeros(patch_size)
+    weights[tuple(size // 2 for size in patch_size)] = 1
+    weights = gaussian_filter(weights, [size / 8 for size in patch_size], mode="constant")
+    return weights / (weights.max() / 10)

@@ -13,7 +13,7 @@ from umamba.comparison.runs import cost
 from umamba.comparison.runs.cost import measure_costs, seconds_with_validation
 from umamba.comparison.runs.planning import Planned, Source
 from umamba.nnunet.plans.derivation import PlanOptions, derive_plans
-from umamba.nnunet.prediction.sliding_window import count_windows
+from umamba.patches import count_windows
 from umamba.registry import find_architecture
 
 

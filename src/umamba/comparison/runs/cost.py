@@ -17,8 +17,8 @@ from umamba.costs.machine import describe_machine, free_memory, is_out_of_memory
 from umamba.errors import UMambaError
 from umamba.nnunet.plans.derivation import Plans, resolve
 from umamba.nnunet.plans.networks import BuiltNetwork, build_network
-from umamba.nnunet.prediction.sliding_window import count_windows
 from umamba.nnunet.training.pace import estimate_seconds, with_validation
+from umamba.patches import count_windows
 from umamba.profiling import (
     peak_memory,
     prediction_step,

@@ -1,4 +1,4 @@
-"""Run a network over an image patch by patch, with one slab of logits in memory at a time.
+"""Run the networks of a model over a preprocessed image, patch by patch.
 
 nnU-Net's predictor keeps the logits of all classes for the whole image. The arithmetic here is
 the same, voxel for voxel and in the same order, but planes leave memory once no patch covers them.
@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,12 +23,15 @@ from tqdm import tqdm
 
 from umamba.errors import UMambaError
 from umamba.nnunet.plans.networks import bare_network
+from umamba.patches import window_starts
+from umamba.windows import DiskSlab, MemorySlab, Slab, averaged_planes, patch_weights
 
-__all__ = ["LogitStore", "NetworkInput", "count_windows", "predict_logits"]
+__all__ = ["LogitStore", "NetworkInput", "predict_logits"]
 
 Array = npt.NDArray[Any]
 
 _IN_MEMORY = 1 << 30
+_SLAB_IN_MEMORY = 3 << 29
 _HALF = 2
 
 
@@ -84,9 +88,9 @@ class LogitStore:
 
     def _read(self, channel: int, first: int, n_planes: int) -> Array:
         self._seek(channel, first)
-        shape = (n_planes, *self.shape[2:])
-        content = bytearray(self._file.read(math.prod(shape) * _HALF))
-        return np.frombuffer(content, np.float16).reshape(shape)
+        content = np.empty((n_planes, *self.shape[2:]), np.float16)
+        self._file.readinto(content.data.cast("B"))  # type: ignore[attr-defined]
+        return content
 
 
 @dataclass(frozen=True)
@@ -105,7 +109,13 @@ class NetworkInput:
 
 
 @torch.inference_mode()
-def predict_logits(predictor: Any, case: NetworkInput, folder: Path, title: str) -> LogitStore:
+def predict_logits(
+    predictor: Any,
+    case: NetworkInput,
+    folder: Path,
+    title: str,
+    most_in_memory: tuple[int, int] = (_IN_MEMORY, _SLAB_IN_MEMORY),
+) -> LogitStore:
     """Return the logits of a case, averaged over patches, mirrored images and folds.
 
     Args:
@@ -113,6 +123,8 @@ def predict_logits(predictor: Any, case: NetworkInput, folder: Path, title: str)
         case: The case.
         folder: The folder for large logits.
         title: The title of the progress bar.
+        most_in_memory: How many bytes of logits, and of the sums of the planes that patches
+            cover, may stay in memory; what is larger goes to files.
 
     Returns:
         The logits, to be closed after use.
@@ -121,8 +133,8 @@ def predict_logits(predictor: Any, case: NetworkInput, folder: Path, title: str)
         RuntimeError: If a logit is not a finite number.
         UMambaError: If the disk has no room for the logits.
     """
-    windows = _Windows(predictor, case)
-    store = LogitStore((windows.n_heads, *case.image.shape[1:]), folder)
+    windows = _Windows(predictor, case, folder, most_in_memory[1])
+    store = LogitStore((windows.n_heads, *case.image.shape[1:]), folder, most_in_memory[0])
     n_folds = len(predictor.list_of_parameters)
     is_cuda = predictor.device.type == "cuda"
     network = predictor.network.to(predictor.device).eval()
@@ -148,60 +160,61 @@ def predict_logits(predictor: Any, case: NetworkInput, folder: Path, title: str)
 class _Windows:
     """The patches of a padded case, in nnU-Net's order: along the first axis from low to high."""
 
-    def __init__(self, predictor: Any, case: NetworkInput) -> None:
+    def __init__(self, predictor: Any, case: NetworkInput, folder: Path, slab_bytes: int) -> None:
         from acvl_utils.cropping_and_padding.padding import pad_nd_image
 
-        self.predictor = predictor
-        self.patch_size = tuple(predictor.configuration_manager.patch_size)
+        self.predictor, self.folder, self.slab_bytes = predictor, folder, slab_bytes
+        patch_size = tuple(predictor.configuration_manager.patch_size)
         self.n_heads = predictor.label_manager.num_segmentation_heads
         self.labels = predictor.label_manager.foreground_labels
         self.image, inside = pad_nd_image(
-            case.image, self.patch_size, "constant", {"value": 0}, return_slicer=True
+            case.image, patch_size, "constant", {"value": 0}, return_slicer=True
         )
         self.inside = [slice(int(part.start), int(part.stop)) for part in inside[1:]]
         self.previous = case.previous
         if case.previous is not None:  # -1 is not a label
-            self.previous = pad_nd_image(case.previous, self.patch_size, "constant", {"value": -1})
-        self.positions = predictor._internal_get_sliding_window_slicers(self.image.shape[1:])
+            self.previous = pad_nd_image(case.previous, patch_size, "constant", {"value": -1})
+        shape = self.image.shape[1:]
+        self.is_flat = len(patch_size) < len(shape)  # a 2D network in a stack of slices
+        self.patch_size = (1,) * self.is_flat + patch_size
+        starts = window_starts(shape[-len(patch_size) :], patch_size, predictor.tile_step_size)
+        self.starts = [list(range(shape[0])), *starts] if self.is_flat else starts
 
     def run(self, title: str) -> Iterator[tuple[int, Tensor]]:
         """Yield finished planes, without the padding, each with the number of its first one."""
         on_device = self.predictor.perform_everything_on_device
         device = self.predictor.device if on_device else torch.device("cpu")
-        is_flat = len(self.patch_size) < self.image.ndim - 1  # a 2D network in a stack of slices
-        depth = 1 if is_flat else self.patch_size[0]
-        gaussian = self._gaussian(device)
-        logits = torch.zeros(
-            (self.n_heads, depth, *self.image.shape[2:]), dtype=torch.half, device=device
+        gaussian = patch_weights(self.patch_size[self.is_flat :], torch.half, device).reshape(
+            self.patch_size
         )
-        weights = torch.zeros(logits.shape[1:], dtype=torch.half, device=device)
-        start = 0
-        for position in tqdm(self.positions, desc=title, disable=not self.predictor.allow_tqdm):
-            first = position[1] if is_flat else position[1].start
-            if first > start:
-                n_done = first - start
-                yield from self._finish(start, logits[:, :n_done], weights[:n_done])
-                for buffer, axis in ((logits, 1), (weights, 0)):
-                    rest = buffer.narrow(axis, n_done, depth - n_done).clone()
-                    buffer.zero_().narrow(axis, 0, depth - n_done).copy_(rest)
-                start = first
-            here = (slice(None), 0 if is_flat else slice(None), *position[2:])
-            prediction = self.predictor._internal_maybe_mirror_and_predict(self._patch(position))
-            patch_logits = prediction[0].to(device)
-            patch_logits *= gaussian
-            logits[here] += patch_logits
-            weights[here[1:]] += gaussian
-        yield from self._finish(start, logits, weights)
+        slab = self._slab(device)
+        rows, *rest = self.inside
+        try:
+            for first, planes in averaged_planes(slab, self.starts, self._logits(title), gaussian):
+                low, high = max(first, rows.start), min(first + planes.shape[1], rows.stop)
+                if low >= high:
+                    continue
+                inner = planes[(slice(None), slice(low - first, high - first), *rest)].cpu()
+                _check_finite(inner)
+                yield low - rows.start, inner
+        finally:
+            slab.close()
 
-    def _gaussian(self, device: torch.device) -> Tensor:
-        from nnunetv2.inference.sliding_window_prediction import compute_gaussian
+    def _slab(self, device: torch.device) -> Slab:
+        shape = (self.n_heads, self.patch_size[0], *self.image.shape[2:])
+        if device.type == "cpu" and math.prod(shape) * _HALF > self.slab_bytes:
+            return DiskSlab(shape, self.folder)
+        return MemorySlab(shape, torch.half, device)
 
-        gaussian: Tensor = compute_gaussian(
-            self.patch_size, sigma_scale=1.0 / 8, value_scaling_factor=10, device=device
-        )
-        return gaussian
+    def _logits(self, title: str) -> Iterator[Tensor]:
+        places = list(product(*self.starts))
+        for place in tqdm(places, desc=title, disable=not self.predictor.allow_tqdm):
+            prediction = self.predictor._internal_maybe_mirror_and_predict(self._patch(place))
+            yield prediction[0].unsqueeze(1) if self.is_flat else prediction[0]
 
-    def _patch(self, position: tuple[Any, ...]) -> Tensor:
+    def _patch(self, place: Sequence[int]) -> Tensor:
+        cut = [slice(i, i + size) for i, size in zip(place, self.patch_size, strict=True)]
+        position = (slice(None), place[0] if self.is_flat else cut[0], *cut[1:])
         patch = self.image[position]
         if self.previous is not None:
             previous = self.previous[position][0]
@@ -212,32 +225,11 @@ class _Windows:
             self.predictor.device
         )
 
-    def _finish(self, start: int, logits: Tensor, weights: Tensor) -> Iterator[tuple[int, Tensor]]:
-        """Weight the sums, and leave the padding out."""
-        rows, *rest = self.inside
-        low, high = max(start, rows.start), min(start + logits.shape[1], rows.stop)
-        if low >= high:
-            return
-        inner = slice(low - start, high - start)
-        planes = (logits[:, inner] / weights[inner])[(slice(None), slice(None), *rest)].cpu()
-        if not torch.isfinite(planes).all():
-            msg = (
-                "the network's output is not finite: its weights are damaged, or the image's "
-                "intensities are far from those it was trained on"
-            )
-            raise RuntimeError(msg)
-        yield low - rows.start, planes
 
-
-def count_windows(shape: Sequence[int], patch_size: Sequence[int]) -> int:
-    """Return how many patches nnU-Net's sliding window has, at its usual step of half a patch.
-
-    Args:
-        shape: Spatial shape of the image; where it is smaller than a patch, it is padded.
-        patch_size: Spatial shape of a patch.
-    """
-    from nnunetv2.inference.sliding_window_prediction import compute_steps_for_sliding_window
-
-    padded = [max(sizes) for sizes in zip(shape, patch_size, strict=True)]
-    steps = compute_steps_for_sliding_window(padded, tuple(patch_size), 0.5)
-    return math.prod(len(positions) for positions in steps)
+def _check_finite(logits: Tensor) -> None:
+    if not torch.isfinite(logits).all():
+        msg = (
+            "the network's output is not finite: its weights are damaged, or the image's "
+            "intensities are far from those it was trained on"
+        )
+        raise RuntimeError(msg)
