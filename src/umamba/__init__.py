@@ -15,6 +15,7 @@ __all__ = [
     "Paths",
     "PlanResult",
     "PredictionResult",
+    "Predictor",
     "RankResult",
     "TrainingResult",
     "UMambaBot",
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from umamba.networks.umamba import UMambaBot, UMambaEnc
     from umamba.nnunet.building import build
     from umamba.nnunet.paths import Paths
+    from umamba.nnunet.prediction.predictor import Predictor
     from umamba.ops.dispatch import selective_scan
     from umamba.results import (
         ComparisonResult,
@@ -62,6 +64,7 @@ _HOMES = {
     "Paths": "umamba.nnunet.paths",
     "PlanResult": "umamba.results",
     "PredictionResult": "umamba.results",
+    "Predictor": "umamba.nnunet.prediction.predictor",
     "RankResult": "umamba.results",
     "TrainingResult": "umamba.results",
     "UMambaBot": "umamba.networks.umamba",

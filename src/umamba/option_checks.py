@@ -12,9 +12,11 @@ from umamba.errors import UMambaError, unknown_name
 from umamba.system.numerals import integer, whole_number
 
 __all__ = [
+    "file_or_auto",
     "fold_numbers",
     "folder_elsewhere",
     "folder_or_file",
+    "folders_or_files",
     "gibibytes",
     "model_name",
     "model_names",
@@ -156,6 +158,17 @@ def fold_numbers(given: str | Iterable[int]) -> tuple[int, ...]:
 def folder_or_file(given: str | os.PathLike[str]) -> Path:
     """Return a path, with `~` expanded to the user's home."""
     return Path(given).expanduser()
+
+
+def file_or_auto(given: str | os.PathLike[str]) -> Path | str:
+    """Return a path, or `auto`."""
+    return "auto" if given == "auto" else folder_or_file(given)
+
+
+def folders_or_files(given: Any) -> tuple[Path, ...]:
+    """Return one or more paths, with `~` expanded to the user's home."""
+    items = (given,) if isinstance(given, str | os.PathLike) else given
+    return tuple(folder_or_file(item) for item in items)
 
 
 def folder_elsewhere(given: str | os.PathLike[str]) -> str:

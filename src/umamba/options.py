@@ -211,12 +211,10 @@ def as_arguments(request: Request) -> list[str]:
 def _texts(value: Any, *, together: bool) -> list[str]:
     if isinstance(value, bool):
         return []
-    if isinstance(value, Path):
-        return [str(value.absolute())]
     if isinstance(value, list | tuple):
-        texts = [str(item) for item in value]
+        texts = [text for item in value for text in _texts(item, together=together)]
         return [",".join(texts)] if together else texts
-    return [str(value)]
+    return [str(value.absolute() if isinstance(value, Path) else value)]
 
 
 def parsed(check: Callable[[str], Any]) -> Callable[[str], Any]:

@@ -13,7 +13,8 @@ from skimage.io import imread, imsave
 from model_factory import OBLIQUE, write_image, write_model
 from umamba.datasets.inputs import FoundInputs, check_case, find_inputs, input_files
 from umamba.errors import DatasetError
-from umamba.nnunet.prediction.folders import PredictionOptions, predict
+from umamba.nnunet.prediction.folders import predict
+from umamba.nnunet.prediction.loading import PredictionOptions
 
 
 def description(*channels: str, ending: str = ".nii.gz") -> dict[str, Any]:

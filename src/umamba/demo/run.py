@@ -22,7 +22,8 @@ from umamba.nnunet.checkpoints.files import read_checkpoint
 from umamba.nnunet.paths import Paths
 from umamba.nnunet.plans.derivation import PlanOptions, derive_plans
 from umamba.nnunet.plans.files import read_plans, write_plans
-from umamba.nnunet.prediction.folders import PredictionOptions, predict
+from umamba.nnunet.prediction.folders import predict
+from umamba.nnunet.prediction.loading import PredictionOptions
 from umamba.nnunet.preparation import ensure_plans
 from umamba.nnunet.requests import TrainingRequest
 from umamba.nnunet.training.folds import pick_device, train

@@ -15,7 +15,16 @@ from umamba.nnunet.requests import (
     TRUST,
     plans_of,
 )
-from umamba.option_checks import folder_or_file, natural, part, positive, text, texts
+from umamba.option_checks import (
+    file_or_auto,
+    folder_or_file,
+    folders_or_files,
+    natural,
+    part,
+    positive,
+    text,
+    texts,
+)
 from umamba.options import OneOf, Section, option
 from umamba.runtime.engine_names import ENGINES
 
@@ -59,6 +68,24 @@ class PredictionRequest(ExecutorRequest):
             "-m",
             check=folder_or_file,
             metavar="MODEL",
+        ),
+    )
+    ensemble: Sequence[Folder] = field(
+        default=(),
+        metadata=option(
+            "further models, as for -m, whose probabilities are averaged with those of the first",
+            nargs="+",
+            check=folders_or_files,
+            metavar="MODEL",
+        ),
+    )
+    postprocessing: Folder | None = field(
+        default=None,
+        metadata=option(
+            "post-processing to apply: postprocessing.json of nnUNetv2_find_best_configuration, or "
+            "auto for the one that it chose for these models and folds (default: none)",
+            check=file_or_auto,
+            metavar="FILE",
         ),
     )
     dataset: str | int | None = field(
@@ -258,6 +285,9 @@ class PredictionRequest(ExecutorRequest):
                 "parts are jobs of an executor; give executor as well, or num_parts and part_id to "
                 "predict one part here"
             )
+            raise UMambaError(msg)
+        if self.attention_maps is not None and self.ensemble:
+            msg = "attention maps show one model; leave attention_maps out, or the ensemble"
             raise UMambaError(msg)
         if self.executor is not None and self.num_parts > 1:
             msg = "num_parts is for one part, predicted here; give parts for jobs of an executor"

@@ -27,16 +27,18 @@ __all__ = [
     "clear_stale",
     "publish",
     "segmentations_of_others",
+    "staging_name",
 ]
 
 _STAGING = ".umamba-partial-"
 RECORD = "umamba_prediction.json"
 _LOCK = ".umamba_prediction.lock"
+_OPTIONAL = ("ensemble", "postprocessing")  # of an identity: what most folders do not have
 _LONGEST_WAIT = 60.0  # the lock is held for as long as a small file is written
 _STOCK_RECORD = "predict_from_raw_data_args.json"  # what stock nnU-Net leaves beside predictions
 
 
-def _staging_name() -> str:
+def staging_name() -> str:
     """Return the hidden name under which this process makes files in an output folder."""
     return f"{_STAGING}{own_signature()}"
 
@@ -66,7 +68,7 @@ class Workshop:
         self.output = output
         output.mkdir(parents=True, exist_ok=True)
         clear_stale(output)
-        self.folder = output / _staging_name()
+        self.folder = output / staging_name()
 
     def __enter__(self) -> Path:
         self.clear()
@@ -213,7 +215,7 @@ class OutputClaim:
         Raises:
             UMambaError: If it is not, and nothing may be replaced.
         """
-        differing = [k for k, value in self._identity.items() if record.get(k, "?") != value]
+        differing = self._differing(record)
         if differing and not self._overwrite:
             verb = "differs" if len(differing) == 1 else "differ"
             msg = (
@@ -304,7 +306,13 @@ class OutputClaim:
         self._others, self._replacing = set(record["others"]), set(record["replacing"])
 
     def _is_ours(self, record: Mapping[str, Any]) -> bool:
-        return all(record.get(k, "?") == v for k, v in self._identity.items())
+        return not self._differing(record)
+
+    def _differing(self, record: Mapping[str, Any]) -> list[str]:
+        """Return the properties in which a record differs from this model."""
+        wanted = dict.fromkeys(_OPTIONAL) | self._identity
+        there = dict.fromkeys(wanted, "?") | dict.fromkeys(_OPTIONAL) | dict(record)
+        return [name for name, value in wanted.items() if there[name] != value]
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -352,7 +360,7 @@ def _holds(path: Path, content: Any) -> bool:
 
 def _write_durably(path: Path, content: Any, *, only_if_absent: bool = False) -> bool:
     """Write JSON atomically, and flush it to the disk; return whether it was written."""
-    partial = path.with_name(f"{_staging_name()}.json")
+    partial = path.with_name(f"{staging_name()}.json")
     try:
         partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         flush_to_disk(partial)

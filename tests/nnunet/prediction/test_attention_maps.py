@@ -10,7 +10,7 @@ from model_folders import SHAPE, write_model
 from toy import write_toy_images
 from umamba.cli.main import main
 from umamba.nnunet.prediction.attention_maps import draw_maps, load_attention
-from umamba.nnunet.prediction.folders import PredictionOptions
+from umamba.nnunet.prediction.loading import PredictionOptions
 
 
 def predict(folder: Path, *options: str) -> int:

@@ -14,7 +14,8 @@ from model_folders import CONFIGURATION, SHAPE, write_model
 from umamba.errors import ModelFileError, UMambaError
 from umamba.nnunet.checkpoints.contents import weights_digest
 from umamba.nnunet.plans.pipeline import pipeline_of
-from umamba.nnunet.prediction.folders import PredictionOptions, load_model, predict
+from umamba.nnunet.prediction.folders import predict
+from umamba.nnunet.prediction.loading import PredictionOptions, load_model
 from umamba.runtime.pipeline import (
     EngineCheck,
     describe_network_file,

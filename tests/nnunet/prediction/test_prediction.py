@@ -20,7 +20,8 @@ from model_factory import OBLIQUE, write_image, write_model
 from toy import write_toy_images
 from umamba.cli.main import main
 from umamba.errors import UMambaError
-from umamba.nnunet.prediction.folders import PredictionOptions, predict
+from umamba.nnunet.prediction.folders import predict
+from umamba.nnunet.prediction.loading import PredictionOptions
 from umamba.system.output_folders import Workshop
 from umamba.system.path_names import check_writable
 

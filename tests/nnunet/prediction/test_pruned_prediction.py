@@ -10,7 +10,7 @@ from model_folders import SHAPE, write_model
 from toy import write_toy_images
 from umamba.cli.main import main
 from umamba.errors import PlansError
-from umamba.nnunet.prediction.folders import PredictionOptions, load_model
+from umamba.nnunet.prediction.loading import PredictionOptions, load_model
 
 
 @pytest.mark.parametrize("depth", [1, 2])

@@ -12,8 +12,9 @@ from skimage.io import imread, imsave
 from model_factory import write_image, write_model
 from toy import voxels
 from umamba.errors import UMambaError
-from umamba.nnunet.prediction.folders import PredictionOptions, predict
-from umamba.nnunet.prediction.sliding_window import LogitStore
+from umamba.nnunet.prediction.folders import predict
+from umamba.nnunet.prediction.loading import PredictionOptions, load_model
+from umamba.nnunet.prediction.sliding_window import LogitStore, NetworkInput, predict_logits
 
 
 def stock_prediction(
@@ -142,6 +143,27 @@ def test_probabilities_are_those_of_stock(tmp_path: Path) -> None:
     assert np.array_equal(ours, stock)
     names = [p.name for p in sorted((tmp_path / "ours").iterdir()) if p.suffix != ".json"]
     assert names == ["a.nii.gz", "a.npz", "a.pkl"]
+
+
+@pytest.mark.parametrize(
+    ("configuration", "folds"), [("3d_fullres", 2), ("2d", 1)], ids=["3D, two folds", "2D"]
+)
+def test_logits_are_the_same_whether_sums_are_in_memory_or_in_a_file(
+    tmp_path: Path, configuration: str, folds: int
+) -> None:
+    patch_size = (8, 16, 16)[-2 if configuration == "2d" else -3 :]
+    folder = write_model(tmp_path / "model", configuration, folds=folds, patch_size=patch_size)
+    predictor = load_model(folder, PredictionOptions(mirroring=False))
+    case = NetworkInput(torch.randn(1, 21, 30, 17), None, {})
+
+    def predicted(*most_in_memory: int) -> torch.Tensor:
+        store = predict_logits(predictor, case, tmp_path, "", most_in_memory)
+        found = store.read(0, 21)
+        store.close()
+        return found
+
+    assert torch.equal(predicted(1 << 20, 1 << 20), predicted(0, 0))
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
 @pytest.mark.parametrize("most_in_memory", [2 * 3 * 5 * 4 * 2, 2 * 3 * 5 * 4 * 2 - 1])

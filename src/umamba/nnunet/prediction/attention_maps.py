@@ -17,12 +17,8 @@ from umamba.datasets.inputs import check_case, input_files
 from umamba.datasets.studies import find_images_or_studies
 from umamba.errors import UMambaError
 from umamba.networks import UMambaAttentionUNet
-from umamba.nnunet.prediction.folders import (
-    PredictionOptions,
-    PredictionReport,
-    image_reader,
-    load_model,
-)
+from umamba.nnunet.prediction.folders import PredictionReport
+from umamba.nnunet.prediction.loading import PredictionOptions, image_reader, load_model
 from umamba.nnunet.prediction.record import model_identity
 from umamba.system.atomic_files import whole_file
 from umamba.system.interruption import StopRequest, resumable, run_again

@@ -1,97 +1,242 @@
 """Predict one case, from its files to whole files in the output folder."""
 
 import math
+import shutil
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from umamba.datasets.checks import CaseFacts
+from umamba.datasets.checks import Case, CaseFacts
 from umamba.datasets.inputs import input_files
+from umamba.dicom.series import SeriesError
 from umamba.errors import UMambaError
 from umamba.nnunet.prediction.dicom_outputs import DicomOutputs
+from umamba.nnunet.prediction.postprocessing import PostProcessing
 from umamba.nnunet.prediction.segmentation_files import (
     label_map,
+    mean_probabilities,
     probability_bytes,
     write_probabilities,
     write_segmentation,
 )
 from umamba.nnunet.prediction.sliding_window import LogitStore, NetworkInput, predict_logits
 from umamba.system.limits import usable_memory
-from umamba.system.output_folders import OutputClaim, Workshop, publish
+from umamba.system.output_folders import OutputClaim, publish
 
-__all__ = ["CaseError", "segment_case"]
+__all__ = ["CaseAtWork", "CaseError", "CaseWork", "labels_of", "preprocess_array"]
+
+_SMALL = 1 << 28  # bytes of images and logits
 
 
 class CaseError(Exception):
     """The error of a case that cannot be predicted; it says why, and what to do."""
 
 
-def segment_case(
-    predictor: Any,
-    facts: CaseFacts,
-    output: Path,
-    claim: OutputClaim,
-    dicom: DicomOutputs,
-    *,
-    previous_stage: Path | None,
-    save_probabilities: bool,
-) -> None:
-    """Predict one case and write its files, the segmentation last.
+@dataclass
+class CaseAtWork:
+    """A case on its way; it has inputs once it was read, and logits once it was predicted.
 
-    Args:
-        predictor: nnU-Net's predictor, ready to predict.
-        facts: A case that was read and fits.
+    Attributes:
+        case: The case.
+        folder: The folder for its files in the workshop.
+        refusal: The reason why it cannot be predicted; "" if it can.
+        facts: The facts about its files, once they were read.
+        context: Holds what must stay until the end, such as files made from DICOM.
+        images: Its files, as nnU-Net reads them.
+        inputs: The input of each model.
+        logits: The logits of each model, on that model's grid.
+    """
+
+    case: Case
+    folder: Path
+    refusal: str = ""
+    facts: CaseFacts | None = None
+    context: ExitStack = field(default_factory=ExitStack)
+    images: list[Path] = field(default_factory=list)
+    inputs: list[NetworkInput] = field(default_factory=list)
+    logits: list[LogitStore] = field(default_factory=list)
+
+    def close(self) -> None:
+        """Remove its files and logits."""
+        for logits in self.logits:
+            logits.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.context.close()
+
+
+@dataclass(frozen=True)
+class CaseWork:
+    """The work that is done on cases: each method takes one a step further.
+
+    Failures of a case become its `refusal`.
+
+    Attributes:
+        models: nnU-Net's predictors, whose probabilities are averaged.
         output: The folder for the files.
-        claim: The model's claim on that folder.
+        claim: The models' claim on that folder.
         dicom: Writes further files from the segmentation.
         previous_stage: Segmentations of the first stage, for a cascade.
         save_probabilities: Whether probabilities are written as well.
+        postprocessing: What is done to labels.
+    """
+
+    models: Sequence[Any]
+    output: Path
+    claim: OutputClaim
+    dicom: DicomOutputs
+    previous_stage: Path | None = None
+    save_probabilities: bool = False
+    postprocessing: PostProcessing = field(default_factory=PostProcessing)
+
+    def read(self, case: CaseAtWork, facts: CaseFacts) -> CaseAtWork:
+        """Read and preprocess a case that fits, once for each model.
+
+        Raises:
+            UMambaError: If files cannot be written, so that no other case could be written either.
+        """
+        ending = self.models[0].dataset_json["file_ending"]
+        stem = case.case.case_id
+        try:
+            (case.folder / "inputs").mkdir(parents=True)
+            (case.folder / "outputs").mkdir()
+            case.images = input_files(facts, case.folder / "inputs", ending)
+        except OSError as error:
+            raise self._explained(case, error) from error
+        try:
+            for model in self.models:
+                _check_grid(model, facts)
+                is_second = len(self.models) == 1 or model.configuration_manager.previous_stage_name
+                there = self.previous_stage if is_second else None
+                case.inputs.append(
+                    _preprocess(model, case.images, there and there / f"{stem}{ending}")
+                )
+        except CaseError as error:
+            case.refusal = str(error)
+        return case
+
+    def is_small(self, case: CaseAtWork) -> bool:
+        """Return whether another case may be in memory beside this one."""
+        n_bytes = 0
+        for model, given in zip(self.models, case.inputs, strict=False):
+            voxels = math.prod(given.image.shape[1:])
+            n_bytes += given.image.nbytes + 2 * model.label_manager.num_segmentation_heads * voxels
+        return n_bytes <= _SMALL
+
+    def predict(self, case: CaseAtWork) -> CaseAtWork:
+        """Run the networks; their inputs leave memory.
+
+        Raises:
+            UMambaError: If the disk has no room for logits.
+        """
+        try:
+            for number, model in enumerate([] if case.refusal else self.models):
+                given = case.inputs[number]
+                title = case.case.case_id
+                case.logits.append(predict_logits(model, given, case.folder, title))
+                case.inputs[number] = NetworkInput(torch.empty(0), None, given.properties)
+        except OSError as error:
+            raise self._explained(case, error) from error
+        except UMambaError:
+            raise
+        except Exception as error:  # noqa: BLE001 - networks of others may raise anything
+            case.refusal = _describe("prediction", error)
+        return case
+
+    def write(self, case: CaseAtWork) -> CaseAtWork:
+        """Write the files of a case, the segmentation last, and remove what is left of the work.
+
+        Raises:
+            UMambaError: If files cannot be written, so that no other case could be written either.
+        """
+        try:
+            if not case.refusal:
+                target = self._make_files(case)
+                self.dicom.write(case.case.case_id, target)
+                self._publish(case, _segmentation_last(target))
+        except (CaseError, SeriesError) as error:
+            case.refusal = str(error)
+        except OSError as error:
+            raise self._explained(case, error) from error
+        finally:
+            case.close()
+        return case
+
+    def _make_files(self, case: CaseAtWork) -> Path:
+        ending = self.models[0].dataset_json["file_ending"]
+        stem = case.folder / "outputs" / case.case.case_id
+        target = stem.with_name(f"{stem.name}{ending}")
+        properties = [given.properties for given in case.inputs]
+        try:
+            labels, probabilities = labels_of(
+                self.models,
+                case.logits,
+                properties,
+                self.postprocessing,
+                with_probabilities=self.save_probabilities,
+            )
+            if probabilities is not None:
+                write_probabilities(probabilities, properties[0], stem)
+            writer = self.models[0].plans_manager.image_reader_writer_class()
+            write_segmentation(labels, writer, properties[0], target, case.images[0])
+        except (OSError, CaseError):
+            raise
+        except Exception as error:
+            raise CaseError(_describe("export", error)) from error
+        return target
+
+    def _publish(self, case: CaseAtWork, files: list[Path]) -> None:
+        """Give the finished files of a case their names, once the folder is claimed."""
+        case_id = case.case.case_id
+        self.claim.stake(case_id, [file.name for file in files])
+        try:
+            publish(files, self.output, replace=self.claim.may_replace(case_id))
+        except FileExistsError as error:
+            msg = (
+                f"{error.filename} appeared while the case was being predicted, and was kept; is "
+                "another prediction running there?"
+            )
+            raise CaseError(msg) from None
+        self.claim.settle(case_id)
+
+    def _explained(self, case: CaseAtWork, error: OSError) -> UMambaError:
+        msg = (
+            f"case {case.case.case_id} cannot be written to {self.output} "
+            f"({error.strerror or error}); existing files are whole: make room or give write "
+            "access, then run the command again"
+        )
+        return UMambaError(msg)
+
+
+def labels_of(
+    models: Sequence[Any],
+    logits: Sequence[LogitStore],
+    properties: Sequence[dict[str, Any]],
+    postprocessing: PostProcessing,
+    *,
+    with_probabilities: bool,
+) -> tuple[Any, Any]:
+    """Return the labels of a case on the image's grid, and the probabilities if they are wanted.
+
+    Args:
+        models: nnU-Net's predictors.
+        logits: Those of each model.
+        properties: nnU-Net's notes on how to undo the preprocessing, for each model.
+        postprocessing: What is done to the labels.
+        with_probabilities: Whether probabilities are returned as well, instead of `None`.
 
     Raises:
-        CaseError: If this case cannot be predicted.
-        SeriesError: If DICOM cannot be written for it.
-        UMambaError: If files cannot be written, so that no other case could be written either.
+        CaseError: If probabilities do not fit into memory.
     """
-    try:
-        with Workshop(output) as folder:
-            ending = predictor.dataset_json["file_ending"]
-            _check_grid(predictor, facts)
-            files = input_files(facts, folder / "inputs", ending)
-            first_stage = (
-                None if previous_stage is None else previous_stage / f"{facts.case.case_id}{ending}"
-            )
-            case = _preprocess(predictor, files, first_stage)
-            logits = _predict(predictor, case, folder, facts.case.case_id)
-            try:
-                target = folder / "outputs" / f"{facts.case.case_id}{ending}"
-                _write(predictor, case, logits, target, files[0], save_probabilities)
-            finally:
-                logits.close()
-            dicom.write(facts.case.case_id, target)
-            files = _segmentation_last(target)
-            _publish(claim, facts.case.case_id, files, output)
-    except OSError as error:
-        msg = (
-            f"case {facts.case.case_id} cannot be written to {output} ({error.strerror or error}); "
-            "existing files are whole: make room or give write access, then run the command again"
-        )
-        raise UMambaError(msg) from error
-
-
-def _publish(claim: OutputClaim, case_id: str, files: list[Path], output: Path) -> None:
-    """Give the finished files of a case their names, once the folder is claimed for the model."""
-    claim.stake(case_id, [file.name for file in files])
-    try:
-        publish(files, output, replace=claim.may_replace(case_id))
-    except FileExistsError as error:
-        msg = (
-            f"{error.filename} appeared while the case was being predicted, and was kept; is "
-            "another prediction running there?"
-        )
-        raise CaseError(msg) from None
-    claim.settle(case_id)
+    if len(models) == 1 and not with_probabilities:
+        return postprocessing.apply(label_map(logits[0], models[0], properties[0])), None
+    _check_memory(logits, properties)
+    labels, probabilities = mean_probabilities(models, logits, properties)
+    return postprocessing.apply(labels), probabilities if with_probabilities else None
 
 
 def _check_grid(predictor: Any, facts: CaseFacts) -> None:
@@ -119,20 +264,42 @@ def _check_grid(predictor: Any, facts: CaseFacts) -> None:
         raise CaseError(msg)
 
 
-def _preprocess(predictor: Any, files: list[Path], first_stage: Path | None) -> NetworkInput:
+def _preprocess(predictor: Any, files: Sequence[Path], first_stage: Path | None) -> NetworkInput:
     """Read and preprocess a case as nnU-Net does."""
+    paths = [str(file) for file in files]
+    return _preprocessed(
+        predictor, "run_case", paths, None if first_stage is None else str(first_stage)
+    )
+
+
+def preprocess_array(predictor: Any, image: Any, spacing: Sequence[float]) -> NetworkInput:
+    """Preprocess an image as nnU-Net does.
+
+    Args:
+        predictor: nnU-Net's predictor.
+        image: Channels, then three axes.
+        spacing: The size of a voxel along these.
+
+    Raises:
+        CaseError: If nnU-Net cannot do it.
+    """
+    return _preprocessed(predictor, "run_case_npy", image, None, {"spacing": list(spacing)})
+
+
+def _preprocessed(predictor: Any, method: str, *given: Any) -> NetworkInput:
+    """Call a method of nnU-Net's preprocessor with the image and the first stage's labels."""
     try:
-        image, labels, properties = predictor.configuration_manager.preprocessor_class(
-            verbose=False
-        ).run_case(
-            [str(file) for file in files],
-            None if first_stage is None else str(first_stage),
+        image, labels, properties = getattr(
+            predictor.configuration_manager.preprocessor_class(verbose=False), method
+        )(
+            *given,
             predictor.plans_manager,
             predictor.configuration_manager,
             predictor.dataset_json,
         )
     except Exception as error:
         raise CaseError(_describe("preprocessing", error)) from error
+    first_stage = given[1]
     return NetworkInput(
         torch.from_numpy(image).to(torch.float32).contiguous(),
         None if first_stage is None else torch.from_numpy(labels.astype(np.int16)),
@@ -140,48 +307,20 @@ def _preprocess(predictor: Any, files: list[Path], first_stage: Path | None) -> 
     )
 
 
-def _predict(predictor: Any, case: NetworkInput, folder: Path, title: str) -> LogitStore:
-    try:
-        return predict_logits(predictor, case, folder, title)
-    except (OSError, UMambaError):
-        raise
-    except Exception as error:
-        raise CaseError(_describe("prediction", error)) from error
-
-
-def _write(
-    predictor: Any,
-    case: NetworkInput,
-    logits: LogitStore,
-    target: Path,
-    image: Path,
-    save_probabilities: bool,  # noqa: FBT001 - the caller's keyword
-) -> None:
-    stem = target.with_name(target.name.removesuffix(predictor.dataset_json["file_ending"]))
-    if save_probabilities:
-        _check_memory(logits, case.properties)
-    try:
-        labels = (
-            write_probabilities(logits, predictor, case.properties, stem)
-            if save_probabilities
-            else label_map(logits, predictor, case.properties)
-        )
-        writer = predictor.plans_manager.image_reader_writer_class()
-        write_segmentation(labels, writer, case.properties, target, image)
-    except OSError:
-        raise
-    except Exception as error:
-        raise CaseError(_describe("export", error)) from error
-
-
-def _check_memory(logits: LogitStore, properties: dict[str, Any]) -> None:
-    needed = probability_bytes(logits, properties)
+def _check_memory(logits: Sequence[LogitStore], properties: Sequence[dict[str, Any]]) -> None:
+    needed = max(map(probability_bytes, logits, properties))
+    if len(logits) > 1:  # the mean, beside the probabilities of one model
+        needed += 4 * logits[0].shape[0] * math.prod(properties[0]["shape_before_cropping"])
     there = usable_memory()
     if needed > there:
+        remedy = (
+            "use a machine with more: an ensemble averages probabilities"
+            if len(logits) > 1
+            else "leave --save_probabilities out: segmentations alone need a fraction of that"
+        )
         msg = (
-            f"the probabilities of {logits.shape[0]} classes need about {needed / 2**30:.0f} GiB "
-            f"of memory, but only {there / 2**30:.3g} GiB may be used; leave --save_probabilities "
-            "out: segmentations alone need a fraction of that"
+            f"the probabilities of {logits[0].shape[0]} classes need about {needed / 2**30:.0f} "
+            f"GiB of memory, but only {there / 2**30:.3g} GiB may be used; {remedy}"
         )
         raise CaseError(msg)
 

@@ -1,87 +1,47 @@
 """Segment a folder of images with nnU-Net's predictor."""
 
 import logging
+import shutil
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from umamba.datasets.checks import Case, CaseFacts
 from umamba.datasets.comparison import check_headers
 from umamba.datasets.inputs import FoundInputs, check_case
 from umamba.datasets.studies import find_images_or_studies
-from umamba.dicom.output_formats import OutputFormats
 from umamba.dicom.series import SeriesError
-from umamba.dicom.studies import StudyOptions
 from umamba.errors import DatasetError, UMambaError
 from umamba.images.contents import without_numbers
 from umamba.images.file_names import COMPANIONS, split_ending, visible_files
-from umamba.networks import UMambaUNetPlusPlus
-from umamba.nnunet.model_loading import read_model
-from umamba.nnunet.plans.networks import building
-from umamba.nnunet.prediction.cases import CaseError, segment_case
+from umamba.nnunet.prediction.cases import CaseAtWork, CaseWork
 from umamba.nnunet.prediction.dicom_outputs import DicomOutputs
-from umamba.nnunet.prediction.engines import use_engine
-from umamba.nnunet.prediction.record import model_identity
+from umamba.nnunet.prediction.loading import (
+    PredictionOptions,
+    image_reader,
+    load_models,
+    postprocessing_of,
+)
+from umamba.nnunet.prediction.overlapping import overlapped
+from umamba.nnunet.prediction.postprocessing import PostProcessing
+from umamba.nnunet.prediction.record import joint_identity, model_identity
 from umamba.system.interruption import StopRequest, resumable, run_again
 from umamba.system.output_folders import (
     OutputClaim,
-    Workshop,
     clear_stale,
     segmentations_of_others,
+    staging_name,
 )
 from umamba.system.path_names import check_utf8, check_writable, listed, shown
 from umamba.system.progress import CaseProgress
 from umamba.system.terminal import one_line, talk_to_stderr
 
-__all__ = ["PredictionOptions", "PredictionReport", "image_reader", "load_model", "predict"]
+__all__ = ["PredictionReport", "predict"]
 
 log = logging.getLogger(__name__)
-
-# Files that `predict` and nnU-Net write beside segmentations.
-
-
-@dataclass(frozen=True)
-class PredictionOptions:
-    """The options of prediction; names and defaults are nnU-Net's.
-
-    Args:
-        folds: Folds to ensemble; empty means all that exist.
-        checkpoint_name: File in each fold.
-        engine: What runs the network: `auto`, `torch` or an ONNX engine.
-        prune_to: Depth to which a `unetpp_nested` is computed; `None` means all of it.
-        step_size: Step of the sliding window, in patches.
-        mirroring: Whether predictions of mirrored images are averaged.
-        save_probabilities: Whether probabilities are written as well.
-        device: `cpu`, `cuda` or `mps`.
-        previous_stage: Segmentations of the first stage, for a cascade.
-        overwrite: Whether cases with an output are predicted again.
-        num_parts: Number of parts that the sorted cases are divided into.
-        part_id: The part to predict, from 0: every `num_parts`-th case, beginning with this one.
-        trust_plans: Whether plans and checkpoints may name any code to import.
-        studies: The options of reading DICOM.
-        formats: The formats of the segmentations.
-    """
-
-    folds: tuple[str, ...] = ()
-    checkpoint_name: str = "checkpoint_final.pth"
-    engine: str = "torch"
-    prune_to: int | None = None
-    step_size: float = 0.5
-    mirroring: bool = True
-    save_probabilities: bool = False
-    device: str = "cpu"
-    previous_stage: Path | None = None
-    overwrite: bool = False
-    num_parts: int = 1
-    part_id: int = 0
-    trust_plans: bool = False
-    studies: StudyOptions = field(default_factory=StudyOptions)
-    formats: OutputFormats = field(default_factory=OutputFormats)
 
 
 @dataclass
@@ -96,64 +56,6 @@ class PredictionReport:
     skipped: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
-
-
-def load_model(model_folder: Path, options: PredictionOptions) -> Any:
-    """Build nnU-Net's predictor from a model folder of nnU-Net, the authors' fork, or ours.
-
-    Checkpoints are read without running code in them.
-
-    Args:
-        model_folder: Folder with `plans.json`, `dataset.json` and `fold_*`.
-        options: The options of prediction.
-
-    Returns:
-        An `nnUNetPredictor`, ready to predict.
-
-    Raises:
-        UMambaError: If the folder is not a model, or its parts do not fit together.
-    """
-    from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
-
-    model = read_model(
-        model_folder, options.folds, options.checkpoint_name, trust_plans=options.trust_plans
-    )
-    with building(model_folder / "plans.json"):
-        network = model.build()
-    network.load_state_dict(model.weights[0])
-    if options.prune_to is not None:
-        _prune(network, options.prune_to)
-    device = torch.device(options.device)
-    predictor = nnUNetPredictor(
-        tile_step_size=options.step_size,
-        use_mirroring=options.mirroring,
-        perform_everything_on_device=device.type == "cuda",
-        device=device,
-        allow_tqdm=sys.stderr.isatty(),
-    )
-    predictor.manual_initialization(
-        network,
-        model.plans,
-        model.configuration,
-        list(model.weights),
-        model.dataset_json,
-        model.trainer,
-        model.mirroring_axes,
-    )
-    use_engine(predictor, model_folder, options.engine, is_pruned=options.prune_to is not None)
-    return predictor
-
-
-def image_reader(predictor: Any) -> str:
-    """Return the name of nnU-Net's reader in the plans of a model."""
-    return str(predictor.plans_manager.plans.get("image_reader_writer"))
-
-
-def _prune(network: torch.nn.Module, depth: int) -> None:
-    if not isinstance(network, UMambaUNetPlusPlus):
-        msg = f"--prune-to is for unetpp_nested; a {type(network).__name__} cannot be pruned"
-        raise UMambaError(msg)
-    network.prune(depth)
 
 
 def predict(
@@ -186,24 +88,19 @@ def predict(
         return f"{len(report.predicted)} predicted; {run_again('predict the rest')}{how}"
 
     with resumable(rest), StopRequest().listening(), talk_to_stderr():
-        try:
-            _check_output(output, images, options.previous_stage)
-            predictor = load_model(model_folder, options)
-            _check_cascade(predictor.configuration_manager, options)
-            inputs = find_images_or_studies(
-                images, output, predictor.dataset_json, image_reader(predictor), options.studies
-            )
-            _check_targets(inputs.cases, output, predictor.dataset_json["file_ending"])
-            if options.part_id == 0:  # which one part alone reports
-                _note_unused(inputs, images, options.previous_stage)
-            cases = sorted(inputs.cases, key=lambda case: case.case_id)
-            part = cases[options.part_id :: options.num_parts]
-            report.notes.update((note, note) for note in inputs.notes)
-            _predict_cases(predictor, inputs, part, output, options, report)
-        except KeyboardInterrupt:
-            if output.is_dir():
-                Workshop(output).clear()
-            raise
+        _check_output(output, images, options.previous_stage)
+        models = load_models([model_folder, *options.ensemble], options)
+        steps = postprocessing_of(models[0], options.postprocessing)
+        inputs = find_images_or_studies(
+            images, output, models[0].dataset_json, image_reader(models[0]), options.studies
+        )
+        _check_targets(inputs.cases, output, models[0].dataset_json["file_ending"])
+        if options.part_id == 0:  # which one part alone reports
+            _note_unused(inputs, images, options.previous_stage)
+        cases = sorted(inputs.cases, key=lambda case: case.case_id)
+        part = replace(inputs, cases=tuple(cases[options.part_id :: options.num_parts]))
+        report.notes.update((note, note) for note in inputs.notes)
+        _predict_cases(models, steps, part, output, options, report)
     if options.part_id == 0:
         report.failed = {**inputs.failed, **report.failed}
     nothing = not report.predicted and not report.skipped
@@ -236,16 +133,18 @@ def _note_unused(inputs: FoundInputs, images: Path, previous_stage: Path | None)
 
 
 def _predict_cases(
-    predictor: Any,
+    models: Sequence[Any],
+    postprocessing: PostProcessing,
     inputs: FoundInputs,
-    cases: Sequence[Case],
     output: Path,
     options: PredictionOptions,
     report: PredictionReport,
 ) -> None:
-    identity = model_identity(predictor, options.previous_stage)
-    dicom = DicomOutputs(predictor, inputs, options.formats, identity)
-    endings = options.formats.endings(predictor.dataset_json["file_ending"])
+    cases = inputs.cases
+    identities = [model_identity(model, options.previous_stage) for model in models]
+    identity = joint_identity(identities, postprocessing.steps)
+    dicom = DicomOutputs(models[0], inputs, options.formats, identity)
+    endings = options.formats.endings(models[0].dataset_json["file_ending"])
     claim = OutputClaim(
         output,
         identity,
@@ -253,29 +152,80 @@ def _predict_cases(
         required=len(endings) + (2 if options.save_probabilities else 0),
         overwrite=options.overwrite,
         companions={
-            "dataset.json": predictor.dataset_json,
-            "plans.json": predictor.plans_manager.plans,
+            "dataset.json": models[0].dataset_json,
+            "plans.json": models[0].plans_manager.plans,
         },
     )
-    clear_stale(output)
     done = claim.find_done(case.case_id for case in cases)
     _warn_of_others(claim, output)
-    progress = CaseProgress(len(cases))
-    for number, case in enumerate(cases, start=1):
-        if case.case_id in done:
-            report.skipped.append(case.case_id)
-            continue
-        why = _predict_case(
-            predictor, case, inputs.opened, dicom, output, claim, options, report.notes
-        )
-        if why is not None:
-            report.failed[case.case_id] = why
-        else:
-            report.predicted.append(case.case_id)
-        outcome = "predicted" if why is None else "left out"
-        worked = len(report.predicted) + len(report.failed)
-        at = progress.at(number, done=worked, left=len(cases) - len(done) - worked)
-        log.info("%s: %s, %s", case.case_id, outcome, at)
+    report.skipped += [case.case_id for case in cases if case.case_id in done]
+    work = CaseWork(
+        models,
+        output,
+        claim,
+        dicom,
+        previous_stage=options.previous_stage,
+        save_probabilities=options.save_probabilities,
+        postprocessing=postprocessing,
+    )
+    rest = tuple(case for case in cases if case.case_id not in done)
+    _work_on(replace(inputs, cases=rest), work, report)
+
+
+def _work_on(inputs: FoundInputs, work: CaseWork, report: PredictionReport) -> None:
+    """Predict cases, the next being read and the last written meanwhile; say how far it is."""
+    cases, model = inputs.cases, work.models[0]
+    begun: dict[str, CaseAtWork] = {}
+    progress = CaseProgress(len(cases) + len(report.skipped))
+
+    def read(case: Case) -> CaseAtWork:
+        at_work = begun[case.case_id] = CaseAtWork(case, workshop / case.case_id)
+        try:
+            work.dicom.check(case.case_id)
+            readable = at_work.context.enter_context(inputs.opened(case))
+        except SeriesError as error:
+            at_work.refusal = str(error)
+            return at_work
+        at_work.facts, problems = check_case(readable, model.dataset_json, image_reader(model))
+        ending = model.dataset_json["file_ending"]
+        problems = problems or _check_previous_stage(case, ending, work.previous_stage)
+        at_work.refusal = "; ".join(problems)
+        return at_work if problems else work.read(at_work, at_work.facts)
+
+    stages = (read, work.predict, work.write)
+    with (
+        _workshop(work.output) as workshop,
+        ExitStack() as left,
+        closing(overlapped(cases, *stages, work.is_small)) as done,
+    ):
+        left.callback(_close, begun)
+        for number, case in enumerate(done, start=1):
+            del begun[case.case.case_id]
+            _say_oddities(case.facts, report.notes)
+            case_id = case.case.case_id
+            if case.refusal:
+                report.failed[case_id] = case.refusal
+            else:
+                report.predicted.append(case_id)
+            outcome = "left out" if case.refusal else "predicted"
+            at = progress.at(len(report.skipped) + number, done=number, left=len(cases) - number)
+            log.info("%s: %s, %s", case_id, outcome, at)
+
+
+def _close(cases: Mapping[str, CaseAtWork]) -> None:
+    for case in cases.values():
+        case.close()
+
+
+@contextmanager
+def _workshop(output: Path) -> Iterator[Path]:
+    """Provide a hidden folder, not created yet, for files in the making; it is gone in the end."""
+    clear_stale(output)
+    folder = output / staging_name()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _warn_of_others(claim: OutputClaim, output: Path) -> None:
@@ -288,47 +238,13 @@ def _warn_of_others(claim: OutputClaim, output: Path) -> None:
         )
 
 
-def _say_oddities(facts: CaseFacts, said: dict[str, str]) -> None:
+def _say_oddities(facts: CaseFacts | None, said: dict[str, str]) -> None:
     """Say once, for the first image of each kind, what is odd about headers and files."""
-    for problem in check_headers([facts]):
+    for problem in check_headers([] if facts is None else [facts]):
         kind = without_numbers(problem.problem)
         if kind not in said:
             said[kind] = str(problem)
             log.info("note: %s (said once for all cases)", problem)
-
-
-def _predict_case(
-    predictor: Any,
-    case: Case,
-    opened: Callable[[Case], AbstractContextManager[Case]],
-    dicom: DicomOutputs,
-    output: Path,
-    claim: OutputClaim,
-    options: PredictionOptions,
-    notes: dict[str, str],
-) -> str | None:
-    """Predict one case; return the reason if it cannot be predicted."""
-    ending, reader = predictor.dataset_json["file_ending"], image_reader(predictor)
-    try:
-        dicom.check(case.case_id)
-        with opened(case) as readable:
-            facts, problems = check_case(readable, predictor.dataset_json, reader)
-            _say_oddities(facts, notes)
-            problems = problems or _check_previous_stage(case, ending, options.previous_stage)
-            if problems:
-                return "; ".join(problems)
-            segment_case(
-                predictor,
-                facts,
-                output,
-                claim,
-                dicom,
-                previous_stage=options.previous_stage,
-                save_probabilities=options.save_probabilities,
-            )
-    except (CaseError, SeriesError) as error:
-        return str(error)
-    return None
 
 
 def _check_output(output: Path, images: Path, previous_stage: Path | None) -> None:
@@ -354,16 +270,6 @@ def _check_targets(cases: Sequence[Case], output: Path, ending: str) -> None:
                 f"{path} is a link to {path.resolve()}, which would be overwritten; give another -o"
             )
             raise UMambaError(msg)
-
-
-def _check_cascade(configuration: Any, options: PredictionOptions) -> None:
-    stage = configuration.previous_stage_name
-    if stage is not None and options.previous_stage is None:
-        msg = (
-            f"this model is the second stage of a cascade; predict with {stage} first, and give "
-            "that output as -prev_stage_predictions DIR"
-        )
-        raise UMambaError(msg)
 
 
 def _check_previous_stage(case: Case, ending: str, folder: Path | None) -> list[str]:

@@ -1,12 +1,17 @@
 """Predict as a request says: find its model, segment, and write what else it asks for."""
 
+import sys
+from contextlib import suppress
 from pathlib import Path
 
 from umamba.dicom.output_formats import OutputFormats
 from umamba.dicom.studies import StudyOptions
 from umamba.errors import UMambaError, unknown_name
+from umamba.nnunet.model_loading import find_folds
 from umamba.nnunet.prediction.attention_maps import draw_attention, load_attention
-from umamba.nnunet.prediction.folders import PredictionOptions, PredictionReport, predict
+from umamba.nnunet.prediction.folders import PredictionReport, predict
+from umamba.nnunet.prediction.loading import PredictionOptions
+from umamba.nnunet.prediction.postprocessing import chosen_for
 from umamba.nnunet.prediction_request import PredictionRequest
 from umamba.nnunet.preparation import find_dataset
 from umamba.nnunet.sharing.installation import opened_model
@@ -52,6 +57,8 @@ def predict_with(request: PredictionRequest) -> PredictionReport:
             names=tuple(request.output_format),
             codes=None if request.codes is None else Path(request.codes),
         ),
+        ensemble=tuple(Path(model) for model in request.ensemble),
+        postprocessing=_postprocessing(request),
     )
     images, output = Path(request.images), Path(request.output)
     with opened_model(model_folder(request), trust_plans=request.trust_plans) as model:
@@ -69,6 +76,35 @@ def _key(request: PredictionRequest) -> Path | None:
     if request.key is None and request.previous_stage is not None:
         return StudyOptions().key_beside(Path(request.previous_stage))
     return None if request.key is None else Path(request.key)
+
+
+def _postprocessing(request: PredictionRequest) -> Path | None:
+    """Return the file of post-processing that a request asks for; say so if it could ask for one.
+
+    Raises:
+        UMambaError: If it asks for the one that nnU-Net chose, and there is none.
+    """
+    if request.postprocessing is not None and request.postprocessing != "auto":
+        return Path(request.postprocessing)
+    folders = [model_folder(request), *map(Path, request.ensemble)]
+    folds = [str(fold) for fold in request.folds]
+    with suppress(UMambaError):  # loading the model will say what is wrong with it
+        folds = folds or find_folds(folders[0], request.checkpoint)
+    chosen = chosen_for(folders, folds)
+    if request.postprocessing is None:
+        if chosen is not None:
+            sys.stderr.write(
+                f"note: nnU-Net chose a post-processing, {chosen}; it is applied with "
+                "--postprocessing auto\n"
+            )
+        return None
+    if chosen is None:
+        msg = (
+            f"nnU-Net chose no post-processing for {', '.join(map(str, folders))} and the folds "
+            f"{' '.join(folds) or '-'}; run nnUNetv2_find_best_configuration, or name its file"
+        )
+        raise UMambaError(msg)
+    return chosen
 
 
 def model_folder(request: PredictionRequest) -> Path:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from umamba.nnunet.checkpoints.contents import weights_digest
 from umamba.system.output_folders import RECORD
 
-__all__ = ["model_identity"]
+__all__ = ["joint_identity", "model_identity"]
 
 # Everything that a prediction depends on besides the weights.
 _OF_CONFIGURATION = (
@@ -44,6 +45,23 @@ def model_identity(predictor: Any, previous_stage: Path | None) -> dict[str, Any
         "depth": getattr(getattr(predictor.network, "decoder", None), "depth", None),
         "first_stage": None if previous_stage is None else _first_stage(previous_stage),
     }
+
+
+def joint_identity(
+    identities: Sequence[dict[str, Any]], postprocessing: Sequence[Sequence[int]]
+) -> dict[str, Any]:
+    """Return the identity of what several models predict together, and what is done to it.
+
+    Args:
+        identities: What `model_identity` returned for each model.
+        postprocessing: The labels of each step, of which only the largest component is kept.
+    """
+    joint = dict(identities[0])
+    if len(identities) > 1:
+        joint["ensemble"] = list(identities[1:])
+    if postprocessing:
+        joint["postprocessing"] = [list(step) for step in postprocessing]
+    return joint
 
 
 def _plans_digest(predictor: Any) -> str:

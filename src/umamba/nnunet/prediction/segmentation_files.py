@@ -1,5 +1,6 @@
 """Turn logits into a file of labels on the image's own grid, with the image's own geometry."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,13 @@ import torch
 from umamba.images.segmentation_files import write_with_geometry_of
 from umamba.nnunet.prediction.sliding_window import LogitStore
 
-__all__ = ["label_map", "probability_bytes", "write_probabilities", "write_segmentation"]
+__all__ = [
+    "label_map",
+    "mean_probabilities",
+    "probability_bytes",
+    "write_probabilities",
+    "write_segmentation",
+]
 
 Array = npt.NDArray[Any]
 
@@ -65,34 +72,55 @@ def probability_bytes(logits: LogitStore, properties: dict[str, Any]) -> int:
     return int(n_classes * (2 * np.prod(shape, dtype=float) + max(resampling, exporting)))
 
 
-def write_probabilities(
-    logits: LogitStore, predictor: Any, properties: dict[str, Any], stem: Path
-) -> Array:
-    """Write probabilities (`.npz`) and properties (`.pkl`) as nnU-Net does, and return the labels.
+def mean_probabilities(
+    models: Sequence[Any], logits: Sequence[LogitStore], properties: Sequence[dict[str, Any]]
+) -> tuple[Array, Array]:
+    """Return labels and probabilities on the grid on which the image was read.
+
+    Those of several models are averaged as `nnUNetv2_ensemble` does it.
 
     Args:
-        logits: On the network's grid.
-        predictor: nnU-Net's predictor.
+        models: nnU-Net's predictors.
+        logits: Of each model, on its network's grid.
+        properties: nnU-Net's notes on how to undo the preprocessing, for each model.
+    """
+    from nnunetv2.inference.export_prediction import (
+        convert_predicted_logits_to_segmentation_with_correct_shape as convert,
+    )
+
+    labels, mean = np.empty(0), np.empty(0)
+    for model, store, notes in zip(models, logits, properties, strict=True):
+        labels, probabilities = convert(
+            store.read(0, store.shape[1]).numpy(),
+            model.plans_manager,
+            model.configuration_manager,
+            model.label_manager,
+            notes,
+            return_probabilities=True,
+        )
+        if mean.size:
+            mean += probabilities
+        else:
+            mean = probabilities
+    if len(models) == 1:
+        return labels, mean
+    mean /= len(models)
+    found = models[0].label_manager.convert_probabilities_to_segmentation(mean)
+    return found.astype(labels.dtype), mean
+
+
+def write_probabilities(probabilities: Array, properties: dict[str, Any], stem: Path) -> None:
+    """Write probabilities (`.npz`) and properties (`.pkl`) as nnU-Net does.
+
+    Args:
+        probabilities: Channels first.
         properties: nnU-Net's notes on how to undo the preprocessing.
         stem: The files' path without ending.
     """
     from batchgenerators.utilities.file_and_folder_operations import save_pickle
-    from nnunetv2.inference.export_prediction import (
-        convert_predicted_logits_to_segmentation_with_correct_shape,
-    )
 
-    labels: Array
-    labels, probabilities = convert_predicted_logits_to_segmentation_with_correct_shape(
-        logits.read(0, logits.shape[1]).numpy(),
-        predictor.plans_manager,
-        predictor.configuration_manager,
-        predictor.label_manager,
-        properties,
-        return_probabilities=True,
-    )
     np.savez_compressed(f"{stem}.npz", probabilities=probabilities)
     save_pickle(properties, f"{stem}.pkl")
-    return labels
 
 
 def write_segmentation(

@@ -1,0 +1,183 @@
+"""Segment arrays, one after the other, with a model that is loaded once."""
+
+import os
+import tempfile
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from umamba.errors import DatasetError, UMambaError
+from umamba.nnunet.paths import Paths
+from umamba.system.environment import environment, patient_threads
+from umamba.system.terminal import talk_to_stderr
+
+__all__ = ["Predictor"]
+
+Array = npt.NDArray[Any]
+Folder = str | os.PathLike[str]
+
+
+class Predictor:
+    """Segments arrays with a trained model, or an ensemble, that is loaded once.
+
+    Labels are those of `umamba predict` for the same image. Several threads may call one predictor:
+    they read and resample at the same time, and the network works for one after the other.
+
+        with umamba.Predictor("hippocampus.zip") as predictor:
+            labels = predictor(image, spacing)
+
+    Args:
+        model: A model folder, exported folder or zip file; several are an ensemble.
+        folds: The folds to ensemble; empty means all that are trained.
+        checkpoint: File in the folds' folders.
+        device: `cpu`, `cuda` or `mps`; by default CUDA where it is available, else the CPU.
+        engine: What runs the network, as `umamba predict --engine`.
+        step_size: Step from patch to patch as a part of the patch.
+        mirroring: Whether predictions of mirrored patches are averaged.
+        postprocessing: The `postprocessing.json` of nnU-Net that is applied to labels.
+        trust_plans: Whether the model may name any code to import.
+
+    Raises:
+        UMambaError: If a model cannot be used.
+    """
+
+    def __init__(
+        self,
+        model: Folder | Sequence[Folder],
+        *,
+        folds: Sequence[str | int] = (),
+        checkpoint: str = "checkpoint_final.pth",
+        device: str | None = None,
+        engine: str = "auto",
+        step_size: float = 0.5,
+        mirroring: bool = True,
+        postprocessing: Folder | None = None,
+        trust_plans: bool = False,
+    ) -> None:
+        self._models: list[Any] = []
+        self._network = threading.Lock()
+        folders = [model] if isinstance(model, str | os.PathLike) else list(model)
+        with Paths().in_use(), environment(**patient_threads()), talk_to_stderr():
+            from umamba.nnunet.prediction.loading import (
+                PredictionOptions,
+                load_models,
+                postprocessing_of,
+            )
+            from umamba.nnunet.training.folds import pick_device
+
+            options = PredictionOptions(
+                folds=tuple(map(str, folds)),
+                checkpoint_name=checkpoint,
+                engine=engine,
+                step_size=step_size,
+                mirroring=mirroring,
+                device=pick_device(device),
+                trust_plans=trust_plans,
+            )
+            self._models = load_models([Path(folder).expanduser() for folder in folders], options)
+            file = None if postprocessing is None else Path(postprocessing)
+            self._postprocessing = postprocessing_of(self._models[0], file)
+        for loaded in self._models:
+            loaded.allow_tqdm = False
+
+    @overload
+    def __call__(
+        self, image: npt.ArrayLike, spacing: Sequence[float], *, probabilities: Literal[False] = ...
+    ) -> Array: ...
+
+    @overload
+    def __call__(
+        self, image: npt.ArrayLike, spacing: Sequence[float], *, probabilities: Literal[True]
+    ) -> tuple[Array, Array]: ...
+
+    def __call__(
+        self, image: npt.ArrayLike, spacing: Sequence[float], *, probabilities: bool = False
+    ) -> Array | tuple[Array, Array]:
+        """Segment an image.
+
+        Args:
+            image: Intensities as in the image file, channels first: (channels, z, y, x), or
+                (channels, y, x) for a model of flat images.
+            spacing: Size of a voxel along these axes, in mm: of z, y, x, or of y, x.
+            probabilities: Whether the probabilities of all classes or regions are returned as well.
+
+        Returns:
+            The labels, (z, y, x) or (y, x); with `probabilities` also those, classes first.
+
+        Raises:
+            UMambaError: If the image does not fit the model, or cannot be predicted.
+        """
+        from umamba.nnunet.prediction.cases import CaseError, labels_of, preprocess_array
+        from umamba.nnunet.prediction.sliding_window import predict_logits
+
+        array, voxel = self._checked(image, spacing)
+        stores: list[Any] = []
+        try:
+            inputs = [preprocess_array(model, array, voxel) for model in self._models]
+            for model, given in zip(self._models, inputs, strict=True):
+                with self._network:
+                    stores.append(predict_logits(model, given, Path(tempfile.gettempdir()), ""))
+            labels, found = labels_of(
+                self._models,
+                stores,
+                [given.properties for given in inputs],
+                self._postprocessing,
+                with_probabilities=probabilities,
+            )
+        except (CaseError, RuntimeError, MemoryError) as error:
+            msg = f"the image cannot be predicted: {error or type(error).__name__}"
+            raise UMambaError(msg) from error
+        finally:
+            for store in stores:
+                store.close()
+        if np.ndim(image) == 3:
+            labels, found = labels[0], None if found is None else found[:, 0]
+        return (labels, found) if probabilities else labels
+
+    def _checked(
+        self, image: npt.ArrayLike, spacing: Sequence[float]
+    ) -> tuple[Array, tuple[float, ...]]:
+        """Return image and spacing as nnU-Net's readers do: with three axes.
+
+        Raises:
+            UMambaError: If the predictor is closed, or they do not fit the model.
+        """
+        from umamba.datasets.description import channel_names
+
+        if not self._models:
+            msg = "this predictor is closed; make another one"
+            raise UMambaError(msg)
+        array, voxel = np.asarray(image), tuple(float(size) for size in spacing)
+        channels = channel_names(self._models[0].dataset_json)
+        if array.ndim not in (3, 4) or len(array) != len(channels) or not array.size:
+            msg = (
+                f"the image has the shape {list(array.shape)}, but must have {len(channels)} "
+                f"channel(s) ({', '.join(channels)}) first, then z, y, x or y, x"
+            )
+            raise DatasetError(msg)
+        if array.dtype.kind not in "biuf" or not np.isfinite(array).all():
+            msg = f"the image ({array.dtype}) must hold finite real numbers; replace NaN and inf"
+            raise DatasetError(msg)
+        if len(voxel) != array.ndim - 1 or not all(0 < size < np.inf for size in voxel):
+            msg = (
+                f"spacing {list(voxel)} must be {array.ndim - 1} positive sizes of a voxel in mm, "
+                "in the order of the image's axes"
+            )
+            raise DatasetError(msg)
+        if array.ndim == 3:  # one slice, far from others, as nnU-Net reads flat images
+            return array[:, None], (999 * max(voxel), *voxel)
+        return array, voxel
+
+    def close(self) -> None:
+        """Let the model go; the predictor cannot be used afterwards."""
+        self._models = []
+
+    def __enter__(self) -> "Predictor":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,69 @@
+"""Arrays in Python, beside files on the command line."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import SimpleITK
+
+import umamba
+from model_factory import write_image, write_model
+from toy import voxels
+from umamba.nnunet.prediction.folders import predict
+from umamba.nnunet.prediction.loading import PredictionOptions
+
+
+def test_labels_and_probabilities_are_those_of_files_from_any_thread(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "model", folds=2, mirror_axes=(0,))
+    paths = [write_image(tmp_path / "in" / f"{i}_0000.nii.gz", seed=i) for i in range(3)]
+    predict(folder, tmp_path / "in", tmp_path / "out", PredictionOptions(save_probabilities=True))
+
+    def segment(path: Path) -> Any:
+        image = SimpleITK.ReadImage(str(path))
+        array = SimpleITK.GetArrayFromImage(image)[None]
+        return predictor(array, image.GetSpacing()[::-1], probabilities=True)
+
+    with umamba.Predictor(folder, device="cpu") as predictor, ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(segment, paths))
+    for number, (labels, probabilities) in enumerate(found):
+        assert np.array_equal(labels, voxels(tmp_path / "out" / f"{number}.nii.gz"))
+        want = np.load(tmp_path / "out" / f"{number}.npz")["probabilities"]
+        assert np.array_equal(probabilities, want)
+    with pytest.raises(umamba.UMambaError, match="this predictor is closed; make another one"):
+        segment(paths[0])
+
+
+def test_flat_images_have_no_third_axis(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "model", "2d", patch_size=(16, 16))
+    path = write_image(tmp_path / "in" / "a_0000.nii.gz", (40, 30), (0.7, 1.3))
+    predict(folder, tmp_path / "in", tmp_path / "out", PredictionOptions(mirroring=False))
+    image = voxels(path)
+    with umamba.Predictor([folder], device="cpu", mirroring=False) as predictor:
+        labels, probabilities = predictor(image[None], (1.3, 0.7), probabilities=True)
+        assert np.array_equal(labels, voxels(tmp_path / "out" / "a.nii.gz"))
+        assert np.array_equal(predictor(image[None], [1.3, 0.7]), labels)
+    assert len(np.unique(labels)) > 1
+    assert probabilities.shape == (3, 40, 30)
+
+
+def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
+    ones = np.ones((1, 4, 4, 4))
+    wrong = [
+        (np.zeros((2, 4, 4, 4)), (1.0, 1.0, 1.0), r"shape \[2, 4, 4, 4\], but must have 1 channel"),
+        (np.zeros((4, 4)), (1.0, 1.0), r"shape \[4, 4\], but must have 1 channel"),
+        (ones * np.nan, (1.0, 1.0, 1.0), "must hold finite real numbers; replace NaN"),
+        (ones.astype(complex), (1.0, 1.0, 1.0), r"\(complex128\) must hold finite real"),
+        (ones, (1.0, 1.0), r"spacing \[1\.0, 1\.0\] must be 3 positive sizes"),
+        (ones, (1.0, 0.0, 1.0), r"spacing \[1\.0, 0\.0, 1\.0\] must be 3 positive"),
+    ]
+    with umamba.Predictor(write_model(tmp_path / "model"), device="cpu") as predictor:
+        for image, spacing, message in wrong:
+            with pytest.raises(umamba.UMambaError, match=message):
+                predictor(image, spacing)
+
+
+def test_a_model_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(umamba.UMambaError, match=r"model folder .*nothing does not exist"):
+        umamba.Predictor(tmp_path / "nothing")
