@@ -1,4 +1,4 @@
-"""Peak memory of prediction: a synthetic volume, twenty classes, a tiny untrained network.
+"""Peak memory of prediction: a synthetic volume, many classes, a tiny untrained network.
 
 Each prediction is a process of its own, and its peak what the operating system says of it.
 """
@@ -20,7 +20,6 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from benchmarks.environment import environment
 
-_CLASSES = 20
 _PATCH = 128
 _OURS = "from umamba.cli.main import main; import sys; sys.exit(main(sys.argv[1:]))"
 _STOCK = """
@@ -38,34 +37,33 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--shape", type=int, nargs=3, default=(735, 512, 512))
     parser.add_argument("--spacing", type=float, default=1.0, help="of the network; the image's: 1")
+    parser.add_argument("--classes", type=int, default=20)
     parser.add_argument("--stock", action="store_true", help="predict with stock nnU-Net, too")
     parser.add_argument(
         "--output", type=Path, default=Path("benchmarks/results/prediction-memory.jsonl")
     )
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        row = _measure(Path(name), tuple(args.shape), args.spacing, stock=args.stock)
+        row = _measure(Path(name), args)
     with args.output.open("a") as file:
         file.write(json.dumps(row) + "\n")
     sys.stdout.write(json.dumps(row, indent=2) + "\n")
 
 
-def _measure(
-    folder: Path, shape: tuple[int, ...], spacing: float, *, stock: bool
-) -> dict[str, object]:
-    _write_model(folder / "model", spacing)
-    _write_image(folder / "images" / "case_0000.nii.gz", shape)
+def _measure(folder: Path, args: argparse.Namespace) -> dict[str, object]:
+    _write_model(folder / "model", args.spacing, args.classes)
+    _write_image(folder / "images" / "case_0000.nii.gz", tuple(args.shape))
     model, images = str(folder / "model"), str(folder / "images")
     ours = ["predict", "-m", model, "-i", images, "-o", str(folder / "ours"), "-device", "cpu"]
     row: dict[str, object] = {
-        "shape": shape,
-        "classes": _CLASSES,
-        "network_spacing": spacing,
+        "shape": args.shape,
+        "classes": args.classes,
+        "network_spacing": args.spacing,
         "threads": int(os.environ.get("OMP_NUM_THREADS", "0")) or torch.get_num_threads(),
         "device": "cpu",
         "ours": _run(_OURS, [*ours, "--disable_tta", "-step_size", "1.0"]),
     }
-    if stock:
+    if args.stock:
         (folder / "stock").mkdir()
         row["stock"] = _run(_STOCK, [model, images, str(folder / "stock")])
         labels = [_read(folder / name / "case.nii.gz") for name in ("ours", "stock")]
@@ -98,15 +96,15 @@ def _read(path: Path) -> np.ndarray:
     return SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path)))
 
 
-def _write_model(folder: Path, spacing: float) -> None:
-    labels = {"background": 0} | {f"class_{i}": i for i in range(1, _CLASSES)}
+def _write_model(folder: Path, spacing: float, n_classes: int) -> None:
+    labels = {"background": 0} | {f"class_{i}": i for i in range(1, n_classes)}
     dataset_json = {"channel_names": {"0": "CT"}, "labels": labels, "file_ending": ".nii.gz"}
     plans = _plans(spacing)
     manager = PlansManager(plans)
     configuration = manager.get_configuration("3d_fullres")
     torch.manual_seed(0)
     network = nnUNetTrainer.build_network_architecture(
-        manager, configuration, 1, _CLASSES, enable_deep_supervision=False
+        manager, configuration, 1, n_classes, enable_deep_supervision=False
     )
     (folder / "fold_0").mkdir(parents=True)
     (folder / "plans.json").write_text(json.dumps(plans))
