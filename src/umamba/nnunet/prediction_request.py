@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from umamba.dicom.output_formats import format_names
 from umamba.errors import UMambaError
 from umamba.executors.requests import JOBS, ExecutorRequest
 from umamba.nnunet.paths import Paths, path_options
@@ -31,6 +30,15 @@ from umamba.runtime.engine_names import ENGINES
 __all__ = ["PredictionRequest"]
 
 Folder = str | Path
+
+
+def _format_names(given: str | Sequence[str]) -> tuple[str, ...]:
+    from umamba.dicom.output_formats import (
+        format_names,
+    )  # imports numpy, which a parser does not need
+
+    return format_names(given)
+
 
 _EXISTING = OneOf()
 _DICOM = Section(
@@ -245,7 +253,7 @@ class PredictionRequest(ExecutorRequest):
             "formats of the segmentations: nifti (the model's own format), seg, labelmap-seg, "
             "rtstruct (default: nifti)",
             nargs="+",
-            check=format_names,
+            check=_format_names,
             metavar="FORMAT",
             section=_DICOM,
         ),
