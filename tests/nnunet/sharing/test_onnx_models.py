@@ -10,7 +10,7 @@ import pytest
 from model_factory import write_image, write_model
 from toy import read_json, voxels
 from umamba.cli.main import main
-from umamba.runtime import Predictor
+from umamba.runtime import Predictor, read_pipeline
 
 pytestmark = pytest.mark.nnunet
 DATASET = "Dataset901_Toy"
@@ -73,6 +73,12 @@ def test_a_damaged_file_is_neither_installed_nor_run(
     (damaged / "fold_0.onnx").write_bytes(content)
     assert main(["install", str(damaged), "--results", str(tmp_path / "results")]) == 2
     assert "'fold_0.onnx' is not what was exported: its checksum" in capsys.readouterr().err
+
+
+def test_an_installed_model_keeps_its_networks(exported: Path, tmp_path: Path) -> None:
+    assert main(["install", str(exported), "--results", str(tmp_path / "results")]) == 0
+    installed = tmp_path / "results" / MODEL
+    assert read_pipeline(installed) == read_pipeline(exported)
 
 
 def test_a_case_of_the_training_data_is_compared(
