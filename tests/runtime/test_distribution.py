@@ -1,6 +1,7 @@
 """The distribution `umamba-runtime` predicts in an environment that has nothing else."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,8 @@ import pytest
 from exported_models import Exported
 from reference_cases import REPOSITORY
 
-SHIPPED = {"datasets", "errors", "images", "runtime", "system"}
+DISTRIBUTION = REPOSITORY / "distributions" / "runtime"
+SHIPPED = set(re.findall(r'= "umamba/(\w+)', (DISTRIBUTION / "pyproject.toml").read_text()))
 BLOCKED = ("torch", "nnunetv2", "batchgenerators", "acvl_utils", "skimage", "matplotlib")
 PREDICT = """
 import sys
@@ -55,13 +57,12 @@ def test_nothing_of_torch_or_nnunet_is_imported(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_distribution_predicts_alone(tmp_path: Path) -> None:
     """Needs a package index; run with `pytest -m slow tests/runtime/test_distribution.py`."""
-    source = REPOSITORY / "distributions" / "runtime"
     environment = tmp_path / "environment"
     subprocess.run([sys.executable, "-m", "venv", environment], check=True)
     python = environment / "bin" / "python"
     pip = [python, "-m", "pip", "install", "--quiet"]
     clean = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    subprocess.run([*pip, f"{source}[onnxruntime]"], check=True, env=clean)
+    subprocess.run([*pip, f"{DISTRIBUTION}[onnxruntime]"], check=True, env=clean)
     installed = subprocess.run(
         [python, "-m", "pip", "list"], check=True, capture_output=True, text=True, env=clean
     ).stdout
