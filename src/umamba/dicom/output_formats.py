@@ -3,10 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from umamba.dicom.segments import Segment, segments_of
-from umamba.dicom.series import Series
 from umamba.errors import UMambaError, unknown_name
+
+if TYPE_CHECKING:
+    from umamba.dicom.series import Series
 
 __all__ = ["OutputFormats", "format_names"]
 
@@ -74,7 +77,7 @@ class OutputFormats:
             raise UMambaError(msg)
         return segments_of(labels, self.codes)
 
-    def check_source(self, series: Series) -> None:
+    def check_source(self, series: "Series") -> None:
         """Check that the formats can refer to a series.
 
         Raises:
