@@ -6,6 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from nnunetv2.postprocessing.remove_connected_components import (
+    remove_all_but_largest_component_from_segmentation,
+)
 
 from exported_models import Exported
 from umamba.errors import DatasetError, UMambaError
@@ -123,6 +126,18 @@ def test_step_and_mirroring_change_what_is_averaged(tmp_path: Path) -> None:
     wide = Predictor(exported.folder, step_size=1.0)(image, (1.0, 1.0, 1.0))
     assert (usual != plain).any()
     assert (usual != wide).any()
+
+
+def test_largest_components_are_kept_as_stock_nnunet_keeps_them(tmp_path: Path) -> None:
+    exported = Exported(tmp_path / "model", keep_largest=[[1, 2], [2]])
+    image = image_of(1, 14, 20, 17)
+    labels = Predictor(exported.folder)(image, (1.0, 1.0, 1.0))
+    kept = Predictor(exported.folder, postprocessing=True)(image, (1.0, 1.0, 1.0))
+    want = labels
+    for step in ([1, 2], [2]):
+        want = remove_all_but_largest_component_from_segmentation(want, step)
+    assert (want != labels).any()
+    assert np.array_equal(kept, want)
 
 
 @pytest.mark.parametrize(

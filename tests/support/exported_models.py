@@ -78,6 +78,7 @@ class Exported:
     of_configuration: dict[str, Any] = field(default_factory=dict)
     of_plans: dict[str, Any] = field(default_factory=dict)
     of_dataset: dict[str, Any] = field(default_factory=dict)
+    keep_largest: Sequence[Sequence[int]] = ()
     checks: dict[str, EngineCheck] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -119,6 +120,7 @@ class Exported:
             self.dataset_json,
             self.name,
             mirroring_axes=tuple(range(len(self.patch_size))),
+            keep_largest=self.keep_largest,
             networks=files,
         )
         write_pipeline(self.folder, pipeline)

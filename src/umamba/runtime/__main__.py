@@ -25,6 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
             folds=args.folds,
             step_size=args.step_size,
             mirroring=not args.disable_tta,
+            postprocessing=args.postprocessing,
         ) as predictor:
             predict_folder(
                 predictor, args.images, args.output, overwrite=args.overwrite, report=report
@@ -82,6 +83,11 @@ def _parser() -> argparse.ArgumentParser:
         help="step from patch to patch as a fraction of the patch (default: the model's)",
     )
     parser.add_argument("--disable_tta", action="store_true", help="no mirroring; 4 to 8x faster")
+    parser.add_argument(
+        "--postprocessing",
+        action="store_true",
+        help="keep only the largest components of the labels for which nnU-Net found that better",
+    )
     parser.add_argument(
         "--overwrite", action="store_true", help="predict cases again that have an output"
     )

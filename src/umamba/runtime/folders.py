@@ -129,6 +129,7 @@ def _identity(predictor: Predictor) -> dict[str, Any]:
         "models": len(networks),
         "plans_sha256": _digest(msgspec.json.encode(steps)),
         "step_size": predictor.step_size,
+        "postprocessing": predictor.keep_largest,
         "mirroring": list(predictor.pipeline.mirroring_axes) if predictor.mirroring else False,
     }
 

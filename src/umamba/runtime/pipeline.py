@@ -171,6 +171,9 @@ class Pipeline(_Part, frozen=True, kw_only=True):
             not exclusive (the largest one).
         output_labels: The value that is written for each of the network's outputs; of regions a
             later one covers earlier ones.
+        keep_largest: The post-processing that nnU-Net chose for these folds together, if it was
+            asked: in order, the labels of which only the largest component is to stay. It is
+            applied where that is asked for.
         networks: One for each fold; their logits are averaged.
     """
 
@@ -197,6 +200,9 @@ class Pipeline(_Part, frozen=True, kw_only=True):
     ]
     has_regions: bool
     output_labels: Annotated[tuple[Label, ...], Meta(min_length=1, max_length=2**16)]
+    keep_largest: Annotated[
+        tuple[Annotated[tuple[Label, ...], Meta(min_length=1)], ...], Meta(max_length=10_000)
+    ] = ()
     networks: Annotated[tuple[NetworkFile, ...], Meta(max_length=100)] = ()
 
     def __post_init__(self) -> None:

@@ -16,6 +16,7 @@ from umamba.runtime.engines import (
     verified_engines,
 )
 from umamba.runtime.pipeline import NetworkFile, read_pipeline
+from umamba.runtime.postprocessing import keep_largest
 from umamba.runtime.preprocessing import labels_of, prepare
 from umamba.runtime.sliding_window import Network, predict_logits
 from umamba.system.limits import available_cores
@@ -44,6 +45,8 @@ class Predictor:
         step_size: The largest step from patch to patch, as a fraction of the patch; by default the
             model's.
         mirroring: Whether the predictions of mirrored patches are averaged: slower, perhaps better.
+        postprocessing: Whether the post-processing that nnU-Net chose is applied, which the model
+            may or may not have.
         threads: How many threads the engine uses; by default one for every core.
 
     Attributes:
@@ -62,6 +65,7 @@ class Predictor:
         folds: Sequence[str | int] = (),
         step_size: float | None = None,
         mirroring: bool = True,
+        postprocessing: bool = False,
         threads: int | None = None,
     ) -> None:
         folder = Path(model)
@@ -72,6 +76,7 @@ class Predictor:
             msg = f"step_size is {self.step_size}; give a part of the patch, above 0 and at most 1"
             raise UMambaError(msg)
         self.mirroring = mirroring
+        self.keep_largest = self.pipeline.keep_largest if postprocessing else ()
         self._networks: list[Network] | None = [
             load_network(folder / network.file, self.engine, threads or available_cores())
             for network in self.pipeline.networks
@@ -119,7 +124,7 @@ class Predictor:
             step_size=self.step_size,
             mirroring=self.mirroring,
         )
-        labels = labels_of(logits, case, self.pipeline)
+        labels = keep_largest(labels_of(logits, case, self.pipeline), self.keep_largest)
         return labels if np.ndim(image) == 4 else labels[0]
 
     def _checked(self, image: Array, spacing: Sequence[float]) -> tuple[Array, tuple[float, ...]]:

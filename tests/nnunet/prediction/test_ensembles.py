@@ -13,9 +13,9 @@ from model_factory import write_image, write_model
 from toy import voxels
 from umamba.cli.main import main
 from umamba.errors import UMambaError
+from umamba.nnunet.postprocessing import chosen_for, read_postprocessing
 from umamba.nnunet.prediction.folders import predict
 from umamba.nnunet.prediction.loading import PredictionOptions, load_model
-from umamba.nnunet.prediction.postprocessing import chosen_for, read_postprocessing
 from umamba.nnunet.prediction_request import PredictionRequest
 from umamba.options import add_options, as_arguments, from_namespace
 

@@ -1,5 +1,6 @@
 """A trained model is exported with its networks as ONNX files, and predicts without torch."""
 
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -26,6 +27,12 @@ def export(results: Path, output: Path, *more: str, configuration: str = "3d_ful
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     results = tmp_path_factory.mktemp("onnx") / "results"
     write_model(results / MODEL, patch_size=(8, 8, 8))
+    chosen = results / MODEL / "crossval_results_folds_0" / "postprocessing.json"
+    chosen.parent.mkdir()
+    step = {"labels_or_regions": [1, 2]}
+    name = "remove_all_but_largest_component_from_segmentation"
+    content = {"postprocessing_fns": [name], "postprocessing_kwargs": [step]}
+    chosen.write_text(json.dumps(content))
     return results
 
 
@@ -39,6 +46,7 @@ def exported(results: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_onnx_file_is_listed_described_and_checked(exported: Path) -> None:
     listed = read_json(exported / "manifest.json")["files"]
     assert {"fold_0.onnx", "pipeline.json"} <= set(listed)
+    assert read_pipeline(exported).keep_largest == ((1, 2),)
     (network,) = read_json(exported / "pipeline.json")["networks"]
     assert network["file"] == "fold_0.onnx"
     assert network["sha256"] == listed["fold_0.onnx"]["sha256"]

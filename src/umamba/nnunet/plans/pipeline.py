@@ -30,6 +30,7 @@ def pipeline_of(
     configuration: str,
     *,
     mirroring_axes: Sequence[int] | None = None,
+    keep_largest: Sequence[Sequence[int]] = (),
     networks: Sequence[NetworkFile] = (),
 ) -> Pipeline:
     """Return all steps of a prediction with a trained model.
@@ -39,6 +40,7 @@ def pipeline_of(
         dataset_json: Contents of its `dataset.json`, checked.
         configuration: Its configuration.
         mirroring_axes: The axes along which it may be mirrored, as its checkpoints name them.
+        keep_largest: The steps of the post-processing that nnU-Net chose for it.
         networks: The exported networks of its folds.
 
     Raises:
@@ -72,6 +74,7 @@ def pipeline_of(
         },
         "has_regions": labels.has_regions,
         "output_labels": list(map(int, written)),
+        "keep_largest": [list(step) for step in keep_largest],
         "networks": msgspec.to_builtins(networks),
     }
     try:

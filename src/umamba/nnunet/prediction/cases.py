@@ -15,8 +15,8 @@ from umamba.datasets.checks import Case, CaseFacts
 from umamba.datasets.inputs import input_files
 from umamba.dicom.series import SeriesError
 from umamba.errors import UMambaError
+from umamba.nnunet.postprocessing import PostProcessing
 from umamba.nnunet.prediction.dicom_outputs import DicomOutputs
-from umamba.nnunet.prediction.postprocessing import PostProcessing
 from umamba.nnunet.prediction.segmentation_files import (
     label_map,
     mean_probabilities,

@@ -17,6 +17,7 @@ from umamba.dicom.series import SeriesError
 from umamba.errors import DatasetError, UMambaError
 from umamba.images.contents import without_numbers
 from umamba.images.file_names import COMPANIONS, split_ending, visible_files
+from umamba.nnunet.postprocessing import PostProcessing
 from umamba.nnunet.prediction.cases import CaseAtWork, CaseWork
 from umamba.nnunet.prediction.dicom_outputs import DicomOutputs
 from umamba.nnunet.prediction.loading import (
@@ -26,7 +27,6 @@ from umamba.nnunet.prediction.loading import (
     postprocessing_of,
 )
 from umamba.nnunet.prediction.overlapping import overlapped
-from umamba.nnunet.prediction.postprocessing import PostProcessing
 from umamba.nnunet.prediction.record import joint_identity, model_identity
 from umamba.system.interruption import StopRequest, resumable, run_again
 from umamba.system.output_folders import (

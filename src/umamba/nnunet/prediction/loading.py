@@ -16,8 +16,8 @@ from umamba.errors import UMambaError
 from umamba.networks import UMambaUNetPlusPlus
 from umamba.nnunet.model_loading import read_model
 from umamba.nnunet.plans.networks import building
+from umamba.nnunet.postprocessing import PostProcessing, read_postprocessing
 from umamba.nnunet.prediction.engines import use_engine
-from umamba.nnunet.prediction.postprocessing import PostProcessing, read_postprocessing
 from umamba.nnunet.sharing.installation import opened_model
 
 __all__ = ["PredictionOptions", "image_reader", "load_model", "load_models", "postprocessing_of"]

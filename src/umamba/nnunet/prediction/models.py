@@ -8,10 +8,10 @@ from umamba.dicom.output_formats import OutputFormats
 from umamba.dicom.studies import StudyOptions
 from umamba.errors import UMambaError, unknown_name
 from umamba.nnunet.model_loading import find_folds
+from umamba.nnunet.postprocessing import chosen_for
 from umamba.nnunet.prediction.attention_maps import draw_attention, load_attention
 from umamba.nnunet.prediction.folders import PredictionReport, predict
 from umamba.nnunet.prediction.loading import PredictionOptions
-from umamba.nnunet.prediction.postprocessing import chosen_for
 from umamba.nnunet.prediction_request import PredictionRequest
 from umamba.nnunet.preparation import find_dataset
 from umamba.nnunet.sharing.installation import opened_model

@@ -19,6 +19,7 @@ from umamba.nnunet.checkpoints.files import read_checkpoint
 from umamba.nnunet.fold_folders import fold_folder, folders_of_folds
 from umamba.nnunet.model_loading import find_folds, read_model
 from umamba.nnunet.paths import Paths
+from umamba.nnunet.postprocessing import chosen_for
 from umamba.nnunet.preparation import find_dataset
 from umamba.nnunet.sharing.fold_facts import count_cases, count_iterations
 from umamba.nnunet.sharing.hub_metadata import check_for_hub, validate
@@ -153,7 +154,13 @@ def _write_folder(
     networks: Sequence[NetworkFile] = ()
     if request.onnx:
         networks = write_networks(
-            trained, finished, (dataset_json, plans), request.configuration, folder, preprocessed
+            trained,
+            finished,
+            (dataset_json, plans),
+            request.configuration,
+            folder,
+            preprocessed,
+            chosen_for([model], finished),
         )
     manifest = Manifest(
         dataset=dataset,

@@ -13,6 +13,7 @@ from umamba.nnunet.checkpoints.contents import weights_digest
 from umamba.nnunet.model_loading import TrainedModel
 from umamba.nnunet.plans.derivation import Plans
 from umamba.nnunet.plans.pipeline import pipeline_of
+from umamba.nnunet.postprocessing import read_postprocessing
 from umamba.onnx_export.writing import write_onnx
 from umamba.runtime.pipeline import NetworkFile, describe_network_file, write_pipeline
 
@@ -26,6 +27,7 @@ def write_networks(
     configuration: str,
     folder: Path,
     preprocessed: Path | None,
+    postprocessing: Path | None,
 ) -> tuple[NetworkFile, ...]:
     """Write `fold_*.onnx` and `pipeline.json`, after a comparison of every fold with torch.
 
@@ -37,6 +39,7 @@ def write_networks(
         folder: Where to write.
         preprocessed: The folder of the data set's preprocessed cases, one of which is compared;
             where there is none it is random numbers alone.
+        postprocessing: What nnU-Net chose for these folds, if it was asked.
 
     Returns:
         The networks, as `pipeline.json` lists them.
@@ -46,7 +49,15 @@ def write_networks(
     """
     dataset_json, plans = described
     axes = model.mirroring_axes
-    pipeline = pipeline_of(plans, dataset_json, configuration, mirroring_axes=axes)
+    labels = model.plans.get_label_manager(model.dataset_json).foreground_labels
+    chosen = postprocessing and read_postprocessing(postprocessing, list(map(int, labels)))
+    pipeline = pipeline_of(
+        plans,
+        dataset_json,
+        configuration,
+        mirroring_axes=axes,
+        keep_largest=chosen.steps if chosen else (),
+    )
     network = model.build()
     patches = _real_patches(preprocessed, model.configuration.data_identifier, pipeline.patch_size)
     networks = []

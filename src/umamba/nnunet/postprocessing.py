@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from umamba.errors import UMambaError, quoted
+from umamba.runtime.postprocessing import keep_largest
 from umamba.system.json_files import load_json
 
 __all__ = ["PostProcessing", "chosen_for", "read_postprocessing"]
@@ -33,14 +33,7 @@ class PostProcessing:
 
     def apply(self, labels: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Return the labels with smaller components set to background, as nnU-Net does it."""
-        from nnunetv2.postprocessing.remove_connected_components import (
-            remove_all_but_largest_component_from_segmentation as keep_largest,
-        )
-
-        for step in self.steps:
-            if np.isin(labels, step).any():
-                labels = keep_largest(labels, [*step])
-        return labels
+        return keep_largest(labels, self.steps)
 
 
 def read_postprocessing(file: Path, known_labels: Collection[int]) -> PostProcessing:
