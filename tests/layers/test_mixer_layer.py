@@ -104,7 +104,7 @@ def test_a_map_comes_back_in_its_own_type_under_autocast() -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         got = layer(x.bfloat16())
     assert got.dtype == torch.bfloat16
-    assert torch.equal(got, layer(x.bfloat16().float()).bfloat16())
+    assert relative_l2(got, layer(x)) < 1e-2
 
 
 def test_every_order_keeps_as_much_as_one() -> None:
