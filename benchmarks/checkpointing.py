@@ -1,16 +1,18 @@
 """Memory and time of a training step with activations kept or computed again, per network.
 
-All networks are derived from one plan and take their steps in turn; nnU-Net's PlainConvUNet is the
-yardstick. The clock counts the time of the processor, and memory is the resident peak above what
-was in use before: with MALLOC_MMAP_THRESHOLD_=1000000 in the environment, glibc gives large blocks
-back to the system at once, so that the peak is that of the tensors.
+All networks are derived from one plan. Each is measured in a process of its own, beside nnU-Net's
+PlainConvUNet, the yardstick: steps are taken in turn, and the ratio is the median over the turns.
+The clock counts the time of the processor in user mode, and memory is the resident peak above what
+was in use before; glibc is told to give large blocks back to the system as soon as they are free.
 """
 
 import argparse
 import json
+import os
+import statistics
+import subprocess
 import sys
-import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from umamba import registry
 from umamba.errors import PlansError
 from umamba.nnunet.plans.derivation import PlanOptions, derive_plans
 from umamba.nnunet.plans.example import EXAMPLE_DATASET, example_plans
-from umamba.nnunet.plans.networks import build_network
+from umamba.nnunet.plans.networks import BuiltNetwork, build_network
 from umamba.profiling import (
     estimate_training_memory,
     peak_memory,
@@ -30,110 +32,170 @@ from umamba.profiling import (
     training_step,
 )
 from umamba.reporting.tables import markdown_table
+from umamba.system.environment import child_environment
 
 _MIB = 2**20
+_YARDSTICK = "nnunet"
 _SETTINGS = ("none", "norms", "blocks")
-_MODELS = ("umamba_bot", "umamba_enc", "umamba_bot_nomamba", "unetpp", "attention_unet", "unetrpp")
-_FEATURES = (32, 64, 128, 256, 320)
+FEATURES = (16, 32, 64, 128)
+_GIVE_BACK = {"MALLOC_MMAP_THRESHOLD_": "1000000", "MALLOC_TRIM_THRESHOLD_": "1000000"}
 
 
 def main() -> None:
-    """Measure what the command line asks for, and write a row per network and setting."""
+    """Measure what the output does not have yet, and write a table of all."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--models", nargs="+", default=_MODELS)
+    parser.add_argument("--models", nargs="+", default=_different_networks())
     parser.add_argument("--edge", type=int, default=48, help="voxels along each axis of the patch")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--one", metavar="MODEL", help=argparse.SUPPRESS)
     parser.add_argument(
         "--output", type=Path, default=Path("benchmarks/results/checkpointing.jsonl")
     )
     args = parser.parse_args()
-    torch.set_num_threads(1)
-    rows = _measure(args)
-    args.output.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    args.output.with_suffix(".md").write_text(_to_markdown(rows))
-    sys.stdout.write(_to_markdown(rows))
+    if args.one:
+        torch.set_num_threads(1)
+        for row in _measure(args.one, args.edge, args.rounds):
+            sys.stdout.write(json.dumps(row) + "\n")
+        return
+    done = {row["model"] for row in read_rows(args.output)}
+    for model in args.models:
+        if model not in done:
+            options = ["--edge", str(args.edge), "--rounds", str(args.rounds), "--one", model]
+            measured = in_own_process("benchmarks.checkpointing", *options)
+            with args.output.open("a") as file:
+                file.write(measured)
+    table = _to_markdown(read_rows(args.output))
+    args.output.with_suffix(".md").write_text(table)
+    sys.stdout.write(table)
 
 
-def _measure(args: argparse.Namespace) -> list[dict[str, Any]]:
+def _different_networks() -> list[str]:
+    """Return the models that are not another one by another name, planned otherwise or widened."""
+    different = {
+        repr((a.class_path, a.topology, a.keywords)): a.name
+        for a in registry.architectures()
+        if not (a.same_as or a.parameters_of or a.name == _YARDSTICK)
+    }
+    return [_YARDSTICK, *different.values()]
+
+
+def read_rows(output: Path) -> list[dict[str, Any]]:
+    """Return what was measured before."""
+    return [json.loads(line) for line in output.read_text().splitlines()] if output.exists() else []
+
+
+def in_own_process(module: str, *options: str) -> str:
+    """Run a benchmark's module, whose memory is that of its tensors, and return what it prints."""
+    sys.stderr.write(f"{' '.join(options)}\n")
+    return subprocess.run(
+        [sys.executable, "-m", module, *options],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=child_environment(**_GIVE_BACK),
+    ).stdout
+
+
+def _measure(model: str, edge: int, rounds: int) -> list[dict[str, Any]]:
+    """Return a row per setting that the network has."""
+    steps = {_YARDSTICK: training_step(*_built(_YARDSTICK, "none", edge, "cpu"))}
+    steps[_YARDSTICK]()
     rows: dict[str, dict[str, Any]] = {}
-    steps = {}
-    for model, setting in [("nnunet", "none"), *((m, s) for m in args.models for s in _SETTINGS)]:
+    for setting in _SETTINGS[:1] if model == _YARDSTICK else _SETTINGS:
         try:
-            plans = _plans(model, setting, args.edge)
-            network = build_network(plans, EXAMPLE_DATASET, "3d_fullres")
+            counted = _built(model, setting, edge, "meta")
         except PlansError as error:
             sys.stderr.write(f"{model} {setting}: {error}\n")
             continue
-        image = torch.empty(1, network.input_channels, *network.patch_size, device="meta")
-        estimate = estimate_training_memory(*network)
-        built = build_network(plans, EXAMPLE_DATASET, "3d_fullres", "cpu")
-        step = training_step(*built)
+        network, channels, patch_size, _ = counted
+        image = torch.empty(1, channels, *patch_size, device="meta")
+        saved = saved_bytes(lambda n=network, x=image: n(x), network.parameters())
+        step = training_step(*_built(model, setting, edge, "cpu"))
         step()  # load and compile everything that is not part of the peak
-        name = f"{model} {setting}"
-        rows[name] = {
+        rows[setting] = {
             "model": model,
             "setting": setting,
-            "saved_bytes": saved_bytes(
-                lambda net=network.network, x=image: net(x), network.network.parameters()
-            ),
-            "estimated_bytes": estimate.peak_bytes,
+            "saved_bytes": saved,
+            "estimated_bytes": estimate_training_memory(*counted).peak_bytes,
             "peak_bytes": peak_memory(step),
-            "edge": args.edge,
+            "patch": list(patch_size),
             "threads": torch.get_num_threads(),
         } | environment()
-        steps[name] = step
-        sys.stderr.write(f"{name}\n")
-    for name, timing in time_interleaved(steps, args.rounds, time.process_time).items():
-        rows[name]["seconds"] = timing.median
+        steps[setting] = step
+    timings = time_interleaved(steps, rounds, lambda: os.times().user)
+    yardstick = timings[_YARDSTICK].seconds
+    for setting, row in rows.items():
+        seconds = timings[setting].seconds
+        row["seconds"] = timings[setting].median
+        ratios = [ours / theirs for ours, theirs in zip(seconds, yardstick, strict=True)]
+        row["ratio"] = statistics.median(ratios)
     return list(rows.values())
 
 
-def _plans(model: str, setting: str, edge: int) -> dict[str, Any]:
-    """Return plans of five stages and one patch a batch."""
+def _built(model: str, setting: str, edge: int, device: str) -> BuiltNetwork:
+    plans = planned_step(model, setting, edge)
+    return build_network(plans, EXAMPLE_DATASET, "3d_fullres", device)
+
+
+def planned_step(
+    model: str, setting: str, edge: int, features: Sequence[int] = FEATURES
+) -> dict[str, Any]:
+    """Return plans with one patch a batch, and a stage per number of channels.
+
+    Raises:
+        PlansError: If the network does not have the setting.
+    """
     source = example_plans()
     configuration = source["configurations"]["3d_fullres"]
     configuration |= {"patch_size": [edge] * 3, "batch_size": 1}
     keywords = configuration["architecture"]["arch_kwargs"]
-    n_stages = len(_FEATURES)
+    n_stages = len(features)
     keywords |= {
         "n_stages": n_stages,
-        "features_per_stage": list(_FEATURES),
+        "features_per_stage": list(features),
         "strides": [[1] * 3, *[[2] * 3] * (n_stages - 1)],
         "kernel_sizes": [[3] * 3] * n_stages,
         "n_conv_per_stage": [2] * n_stages,
         "n_conv_per_stage_decoder": [2] * (n_stages - 1),
     }
     source["configurations"] = {"3d_fullres": configuration}
-    if model == "nnunet":
+    if model == _YARDSTICK:
         return source
-    options = PlanOptions(activation_checkpointing=setting)
-    return derive_plans(source, registry.find_architecture(model), options, EXAMPLE_DATASET)
+    architecture = registry.find_architecture(model)
+    is_ours = architecture.activation_checkpointing is not None
+    asked = setting if is_ours or setting != "none" else None
+    options = PlanOptions(plans_name="benchmark", activation_checkpointing=asked)
+    return derive_plans(source, architecture, options, EXAMPLE_DATASET)
 
 
 def _to_markdown(rows: list[dict[str, Any]]) -> str:
-    first = rows[0]
+    yardstick = next(row for row in rows if row["model"] == _YARDSTICK)
     conditions = (
-        f"Patch of {first['edge']} cubed, batch 1, features {', '.join(map(str, _FEATURES))}; "
-        f"{first['threads']} thread, {first['cpu']}, torch {first['torch']}, umamba "
-        f"{first['umamba']}, {first['date']}. Saved: what autograd keeps. Estimated: what "
-        "`umamba plan` counts on the meta device, without weights and momentum. Peak: measured."
+        f"Patch of {yardstick['patch'][0]} cubed, batch 1, features "
+        f"{', '.join(map(str, FEATURES))} where the network has no channels of its own; "
+        f"{yardstick['threads']} thread, {yardstick['cpu']}, torch {yardstick['torch']}, umamba "
+        f"{yardstick['umamba']}, {yardstick['date']}. Saved: what autograd keeps. Estimated: what "
+        "`umamba plan` counts, without weights and optimiser. Peak: measured. Time: of the "
+        "processor in user mode, median of the turns; its ratio to nnunet's step in the same turn."
     )
     head = ["model", "setting", "saved MiB", "estimated MiB", "peak MiB", "s/step"]
     ratios = [f"{what} / nnunet" for what in ("saved", "peak", "time")]
-    body = [[*head, *ratios], *(_cells(row, first) for row in rows)]
+    body = [[*head, *ratios], *(_cells(row, yardstick) for row in rows)]
     lines = ["# Activation checkpointing", "", conditions, "", *markdown_table(body, [0, 1])]
-    return "\n".join(lines) + "\n"
+    rounded = {row["model"]: row["patch"] for row in rows if row["patch"] != yardstick["patch"]}
+    notes = [f"- {model}: patch of {' x '.join(map(str, p))}" for model, p in rounded.items()]
+    return "\n".join([*lines, *([""] if notes else []), *notes]) + "\n"
 
 
 def _cells(row: Mapping[str, Any], yardstick: Mapping[str, Any]) -> list[str]:
     sizes = [row[key] for key in ("saved_bytes", "estimated_bytes", "peak_bytes")]
-    compared = ("saved_bytes", "peak_bytes", "seconds")
+    compared = [row[key] / yardstick[key] for key in ("saved_bytes", "peak_bytes")]
     return [
         row["model"],
         row["setting"],
         *(f"{size / _MIB:.0f}" for size in sizes),
         f"{row['seconds']:.2f}",
-        *(f"{row[key] / yardstick[key]:.2f}" for key in compared),
+        *(f"{ratio:.2f}" for ratio in [*compared, row["ratio"]]),
     ]
 
 
