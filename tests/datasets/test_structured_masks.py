@@ -34,6 +34,12 @@ def write(folder: Path, number: int, **rois: tuple[int, ...]) -> None:
     )
 
 
+def write_other(folder: Path):
+    """Write a series that is not taken."""
+    write_series(folder, STORED, uid=f"{UID}.9")
+    return find_series(folder).series
+
+
 @pytest.fixture
 def folders(tmp_path: Path) -> Path:
     (tmp_path / "masks").mkdir()
@@ -52,6 +58,10 @@ def test_masks_are_paired_by_the_series_that_they_refer_to(folders, capsys):
     write(folders, 0, GTV_a=(1,), Node=(2,))
     write(folders, 1, gtv_b=(1,), node=(2,), body=(1, 2))
 
+    (series,) = write_other(folders / "other")
+    stray = segments_of({"tumour": (1,)})
+    write_rtstruct(folders / "masks" / "RS.9", mask(0), series, stray, Maker("clinician", "1"))
+
     labels = ("--labels", "tumour=1", "node=2", "--rois", "tumour=GTV*")
     assert create(folders, *labels) == 0
 
@@ -62,6 +72,7 @@ def test_masks_are_paired_by_the_series_that_they_refer_to(folders, capsys):
         found = read_image(made / "labelsTr" / f"{name}.nii.gz", is_mask=True)
         assert np.array_equal(found.array[0], mask(int(case["path"])))
     captured = capsys.readouterr()
+    assert "1 files, such as masks/RS.9, refer to no series that is taken" in captured.err
     assert not [value for value in PATIENT.values() if value in captured.out + captured.err]
 
 

@@ -40,6 +40,7 @@ def paired_structures(
         raise DatasetError(msg)
     pairs: dict[str, list[Structures]] = {case.name: [] for case in cases}
     problems = []
+    strays: list[Path] = []
     for path in visible_files(masks, deep=True):
         try:
             structures = read_structures(path) if path.is_file() else None
@@ -52,9 +53,11 @@ def paired_structures(
         fitting = [case for case in cases if uids & {one.head.uid for one in case.series}]
         for case in fitting:
             pairs[case.name].append(structures)
-        if not fitting:
-            text, fix = "it refers to no series that is taken", "if it is needed, add its series"
-            problems.append(Problem("", path, text, fix, "warning"))
+        strays += [path] if not fitting else []
+    if strays:
+        text = f"{len(strays)} files, such as {short(strays[0])}, refer to no series that is taken"
+        fix = "if they are needed, add their series"
+        problems.append(Problem("", None, text, fix, "warning"))
     for name, found in pairs.items():
         problems += _problems(name, found, rules, key)
     if errors := errors_of(problems):
