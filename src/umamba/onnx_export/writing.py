@@ -1,7 +1,9 @@
 """Write a network as an ONNX file, after a comparison with torch in every engine that is here."""
 
+import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,6 +14,8 @@ from torch import Tensor, nn
 
 from umamba.errors import ModelFileError, UMambaError
 from umamba.onnx_export.comparison import compare_engines
+from umamba.ops.exported import diagonal_recurrence, duality
+from umamba.ops.operator import scan
 from umamba.runtime.pipeline import EngineCheck
 
 __all__ = ["WrittenNetwork", "require_onnx", "write_onnx"]
@@ -43,7 +47,12 @@ def require_onnx() -> None:
 
 
 def write_onnx(
-    network: nn.Module, example: Sequence[int], path: Path, patches: Sequence[Tensor] = ()
+    network: nn.Module,
+    example: Sequence[int],
+    path: Path,
+    patches: Sequence[Tensor] = (),
+    *,
+    any_patch: bool = True,
 ) -> WrittenNetwork:
     """Write a network for any batch, and for other patches where it permits them.
 
@@ -54,6 +63,7 @@ def write_onnx(
         example: Channels and patch of its input.
         path: The file.
         patches: Images `(channels, *patch)` to compare, besides one of random numbers.
+        any_patch: Whether the network takes other patches; not if its weights depend on the patch.
 
     Raises:
         ModelFileError: If a library is missing, the network cannot be exported, or an engine
@@ -61,27 +71,30 @@ def write_onnx(
     """
     require_onnx()
     network.eval()
-    content, free_axes = _onnx_of(network, tuple(example))
+    content, free_axes = _onnx_of(network, tuple(example), any_patch=any_patch)
     path.write_bytes(content)
     try:
         generator = torch.Generator().manual_seed(0)
         random = torch.randn(tuple(example), generator=generator)
-        checks = compare_engines(network, path, [random, *patches])
+        twice = [random, random]  # what runs first is slow: kernels are compiled, memory is taken
+        checks = compare_engines(network, path, [*twice, *patches])
     except BaseException:
         path.unlink()
         raise
     return WrittenNetwork(free_axes, checks)
 
 
-def _onnx_of(network: nn.Module, example: tuple[int, ...]) -> tuple[bytes, tuple[int, ...]]:
+def _onnx_of(
+    network: nn.Module, example: tuple[int, ...], *, any_patch: bool
+) -> tuple[bytes, tuple[int, ...]]:
     """Return the contents of the file, and the axes of any size."""
     import onnx_ir.passes.common
 
     image = torch.zeros(2, *example)  # of a batch of one, torch makes a network for one image
-    axes = {axis: torch.export.Dim.AUTO for axis in range(image.dim()) if axis != 1}
+    free = [0, *range(2, image.dim())] if any_patch else [0]
+    axes = dict.fromkeys(free, torch.export.Dim.AUTO)
     try:
-        with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of torch about itself
+        with torch.no_grad(), _quiet():
             program = torch.export.export(network, (image,), dynamic_shapes=(axes,), strict=False)
             exported: Any = torch.onnx.export(
                 program,
@@ -105,17 +118,32 @@ def _onnx_of(network: nn.Module, example: tuple[int, ...]) -> tuple[bytes, tuple
     return content, free_axes
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence what the exporter says of itself: nobody who exports a network can act on it."""
+    loggers = [logging.getLogger(name) for name in ("onnxscript", "onnx_ir", "torch.onnx")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
+
+
 def _translations() -> dict[Any, Any]:
     """Return what our operators are in ONNX."""
     from umamba.onnx_export.diagonal_recurrence import translate_diagonal_recurrence
     from umamba.onnx_export.selective_scan import translate_selective_scan
     from umamba.onnx_export.state_space_duality import translate_state_space_duality
 
-    ours = torch.ops.umamba
     return {
-        ours.selective_scan.default: translate_selective_scan,
-        ours.diagonal_recurrence.default: translate_diagonal_recurrence,
-        ours.state_space_duality.default: translate_state_space_duality,
+        scan: translate_selective_scan,
+        diagonal_recurrence: translate_diagonal_recurrence,
+        duality: translate_state_space_duality,
     }
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from umamba.ops.linear_ssm import causal_convolution, kernel_of_decays
 from umamba.ops.state_space_duality import state_space_duality
 
-__all__ = ["exported_diagonal_ssm", "exported_duality"]
+__all__ = ["diagonal_recurrence", "duality", "exported_diagonal_ssm", "exported_duality"]
 
 
 _LIBRARY: Any = torch.library.Library("umamba", "FRAGMENT")  # type: ignore[no-untyped-call]
@@ -52,6 +52,9 @@ for _name, _run in (
     _LIBRARY.impl(_name, _run, "CompositeExplicitAutograd")
     torch.library.register_fake(f"umamba::{_name}", _like_the_first, lib=_LIBRARY)
 
+diagonal_recurrence = torch.ops.umamba.diagonal_recurrence.default
+duality = torch.ops.umamba.state_space_duality.default
+
 
 def exported_diagonal_ssm(
     u: Float[Tensor, "batch d_inner length"],
@@ -79,8 +82,7 @@ def exported_diagonal_ssm(
     C_real, C_imag = C.unbind(-1)
     weight_real = 2 * (C_real * Bd_real - C_imag * Bd_imag)
     weight_imag = 2 * (C_real * Bd_imag + C_imag * Bd_real)
-    run = torch.ops.umamba.diagonal_recurrence
-    return cast("Tensor", run(u, real, imag, weight_real, weight_imag))
+    return cast("Tensor", diagonal_recurrence(u, real, imag, weight_real, weight_imag))
 
 
 def exported_duality(
@@ -99,4 +101,4 @@ def exported_duality(
         B: Input projection, that of all heads.
         C: Output projection, that of all heads.
     """
-    return cast("Tensor", torch.ops.umamba.state_space_duality(x, dt, A, B, C))
+    return cast("Tensor", duality(x, dt, A, B, C))

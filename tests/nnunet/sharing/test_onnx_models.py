@@ -89,6 +89,7 @@ def test_an_installed_model_keeps_its_networks(exported: Path, tmp_path: Path) -
     assert read_pipeline(installed) == read_pipeline(exported)
 
 
+@pytest.mark.slow
 def test_a_case_of_the_training_data_is_compared(
     results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
