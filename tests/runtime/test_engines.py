@@ -4,9 +4,10 @@ import importlib.util
 from pathlib import Path
 
 import msgspec
+import onnx
 import pytest
 
-from exported_models import Exported
+from exported_models import Exported, convolution, onnx_of
 from umamba.errors import ModelFileError, UMambaError
 from umamba.runtime import Predictor
 from umamba.runtime.engines import installed_engines, load_network, verified_engines
@@ -60,6 +61,16 @@ def test_what_an_engine_cannot_load_is_refused(tmp_path: Path, engine: str) -> N
     path.write_bytes(b"not ONNX")
     with pytest.raises(ModelFileError, match="is damaged, or is not an ONNX file"):
         load_network(path, engine, 1)
+
+
+def test_a_network_that_an_engine_cannot_run_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "fold_0.onnx"
+    model = onnx.load_model_from_string(onnx_of(convolution(2, 3, 2)))
+    model.graph.input[0].type.tensor_type.shape.dim[1].dim_value = 5
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(ModelFileError, match=r"openvino cannot load .*fold_0.onnx \(") as caught:
+        load_network(path, "openvino", 1)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_network_of_another_shape_is_refused(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import nibabel
 import numpy as np
 import pytest
 import SimpleITK
+import tifffile
 from nnunetv2.imageio.reader_writer_registry import recursive_find_reader_writer_by_name
 from skimage.io import imread, imsave
 
@@ -81,6 +82,22 @@ def test_colour_pictures_become_pictures(tmp_path: Path) -> None:
     image = picture.transpose(2, 0, 1)[:, None].astype(np.float32)
     want = exported.stock_labels(image, (999.0, 1.0, 1.0))[0]
     assert (imread(tmp_path / "out" / "a.png") != want).mean() < 1e-2
+
+
+def test_a_stack_of_tiff_has_the_spacing_beside_it(tmp_path: Path) -> None:
+    exported = Exported(
+        tmp_path / "model",
+        of_configuration={"spacing": [2.0, 1.0, 1.0]},
+        of_plans={"image_reader_writer": "Tiff3DIO"},
+        of_dataset={"file_ending": ".tif"},
+    )
+    (tmp_path / "images").mkdir()
+    image = np.random.default_rng(0).normal(size=(6, 18, 14)).astype(np.float32)
+    tifffile.imwrite(tmp_path / "images" / "a_0000.tif", image)
+    (tmp_path / "images" / "a.json").write_text('{"spacing": [4.0, 1.5, 1.0]}')
+    assert main([str(exported.folder), "-i", f"{tmp_path}/images", "-o", f"{tmp_path}/out"]) == 0
+    want = exported.stock_labels(image[None], (4.0, 1.5, 1.0))
+    assert (tifffile.imread(tmp_path / "out" / "a.tif") != want).mean() < 1e-3
 
 
 def test_broken_cases_are_left_out_and_finished_ones_stay(
