@@ -14,14 +14,14 @@ import torch
 from torch import Tensor
 
 from umamba.ops.backends import find_backend
-from umamba.ops.precision import compute_dtype
+from umamba.ops.precision import compute_dtype, full_precision
 from umamba.ops.scan_backend import ScanBackend, ScanTensors
 
 __all__ = ["refuse_second_derivatives", "run_backend", "scan", "scan_backward"]
 
 
 def _cast(dtype: torch.dtype, *tensors: Tensor | None) -> list[Any]:
-    return [None if x is None else x.to(dtype) for x in tensors]
+    return [x if x is None or x.dtype == dtype else x.to(dtype) for x in tensors]
 
 
 _LIBRARY: Any = torch.library.Library("umamba", "FRAGMENT")  # type: ignore[no-untyped-call]
@@ -53,7 +53,7 @@ def run_backend(
     if not backend.casts:
         return backend.scan(given, softplus=softplus, keep_states=keep_states)
     u = given.u
-    with torch.autocast(u.device.type, enabled=False):
+    with full_precision(u.device.type):
         cast = ScanTensors(*_cast(compute_dtype(u, given.A), *given))
         y, last, states = backend.scan(cast, softplus=softplus, keep_states=keep_states)
         return y.to(u.dtype), last, states
@@ -91,7 +91,7 @@ def _scan_backward(grad_y: Tensor, grad_last: Tensor | None, *inputs: Any) -> tu
     differentiate: Any = backend.backward
     flags = {"softplus": softplus, "with_first": with_first}
     if backend.casts:
-        with torch.autocast(u.device.type, enabled=False):
+        with full_precision(u.device.type):
             dtype = compute_dtype(u, given.A)
             ours = _cast(dtype, grad_y, grad_last, *tensors, states)
             cast = ScanTensors(*ours[2:-1])

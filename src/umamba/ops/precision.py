@@ -15,16 +15,14 @@ def compute_dtype(u: Tensor, A: Tensor) -> torch.dtype:
 
 
 def full_precision(device_type: str) -> AbstractContextManager[object]:
-    """Switch autocast off.
+    """Switch autocast off, where it is on.
 
     Args:
         device_type: Type of the device that computes.
     """
     # The meta device, on which networks are measured, knows no autocast.
-    if device_type == "meta":
-        return nullcontext()
     # In an exported network, switching off what is off would be a graph of its own.
-    if torch.compiler.is_exporting() and not torch.is_autocast_enabled(device_type):
+    if device_type == "meta" or not torch.is_autocast_enabled(device_type):
         return nullcontext()
     return torch.autocast(device_type, enabled=False)
 

@@ -4,6 +4,8 @@ import ctypes
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from itertools import repeat
 from typing import Any
 
 import torch
@@ -42,6 +44,15 @@ def _threads(count: int) -> ThreadPoolExecutor:
     return _pool
 
 
+# Kept: a call takes dozens of names, which would be made anew each time.
+@cache
+def _stride_names(name: str, axes: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(f"{name}_{axis}" for axis in axes)
+
+
+_known = cache(frozenset[str])
+
+
 class Arguments(dict[str, int]):
     """The arguments of a kernel by name; those that are not given are zero."""
 
@@ -55,8 +66,8 @@ class Arguments(dict[str, int]):
             return
         self.held.append(x)
         self[name] = x.data_ptr()
-        for axis, stride in zip(axes, x.stride(), strict=bool(axes)):
-            self[f"{name}_{axis}"] = stride
+        if axes:
+            self.update(zip(_stride_names(name, axes), x.stride(), strict=True))
 
     def projection(self, name: str, x: Tensor, d_inner: int) -> None:
         """Add `B` or `C`, in any of its layouts."""
@@ -71,11 +82,11 @@ class Arguments(dict[str, int]):
 
     def packed(self, names: tuple[str, ...]) -> Any:
         """Return the array that the kernel reads."""
-        unknown = self.keys() - set(names)
-        if unknown:
-            msg = f"a kernel does not take the arguments {', '.join(sorted(unknown))}"
+        if not self.keys() <= _known(names):
+            unknown = sorted(self.keys() - _known(names))
+            msg = f"a kernel does not take the arguments {', '.join(unknown)}"
             raise BackendError(msg)
-        return (ctypes.c_int64 * len(names))(*(self.get(name, 0) for name in names))
+        return (ctypes.c_int64 * len(names))(*map(self.get, names, repeat(0)))
 
 
 def check_tensors(tensors: list[Tensor]) -> None:

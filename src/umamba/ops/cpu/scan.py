@@ -145,9 +145,7 @@ def cpu_scan_backward(
     grads = {name: torch.empty_like(u) for name in ("u", "dt", "z") if name != "z" or z is not None}
     for name, grad in grads.items():
         arguments.tensor(f"grad_{name}", grad, *SEQUENCE)
-    if grad_last is None:
-        grad_last = u.new_zeros(batch, d_inner, A.shape[1])
-    grad_first = torch.empty_like(grad_last, memory_format=torch.contiguous_format)
+    grad_first = u.new_empty(batch, d_inner, A.shape[1]) if with_first else None
     arguments.tensor("grad_y", grad_y, *SEQUENCE)
     arguments.tensor("last", grad_last, *STATE)
     arguments.tensor("first", grad_first, *STATE)
@@ -172,7 +170,7 @@ def cpu_scan_backward(
         per_image["D"].sum(0),
         grads.get("z"),
         per_image["bias"].sum(0),
-        grad_first if with_first else None,
+        grad_first,
     )
 
 
@@ -193,8 +191,5 @@ def _whole_gradient(partial: Tensor, projection: Tensor) -> Tensor:
     if not blocks:  # no channels
         return torch.zeros_like(projection, memory_format=torch.contiguous_format)
     split = partial.view(batch, groups, blocks // groups, d_state, padded)
-    total = split[:, :, 0]
-    for block in range(1, blocks // groups):
-        # Into the first block's memory: the partial sums are not needed again.
-        total += split[:, :, block]
+    total = split[:, :, 0] if blocks == groups else split.sum(2)
     return total[..., : projection.shape[-1]].reshape(projection.shape).contiguous()
