@@ -12,6 +12,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from benchmarks.registers import launches_of, usage
+from benchmarks.shapes import Shape
 from reference_cases import REPOSITORY, relative_l2
 from scan_cases import run_with_gradients, scan_inputs
 from umamba import selective_scan
@@ -23,7 +25,6 @@ from umamba.ops.triton.tiling import Tiling
 triton = pytest.importorskip("triton")
 
 CASES = Path(__file__).parents[1] / "support" / "triton_cases.py"
-POINTERS = {torch.float32: "*fp32", torch.bfloat16: "*bf16", torch.float16: "*fp16"}
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
 
@@ -85,34 +86,6 @@ def launches(monkeypatch: pytest.MonkeyPatch, **inputs: Any) -> dict[str, tuple[
     return found
 
 
-def compile_ahead(launch: tuple[Any, ...], arch: int, cubin: Path) -> dict[str, int]:
-    """Compile as a launch would, and return registers, and bytes of stack and shared memory."""
-    from triton.backends.compiler import GPUTarget
-    from triton.compiler import ASTSource
-
-    (made, tensors), (signature, values, attributes) = launch, ({}, {}, {})
-    kernel, constants = made.kernel, made.constants
-    given = (*tensors, *made.numbers, *constants.values())
-    for i, (name, x) in enumerate(zip(kernel.arg_names, given, strict=True)):
-        if isinstance(x, Tensor):
-            signature[name] = POINTERS[x.dtype]
-            attributes[(i,)] = [["tt.divisibility", 16]]
-        elif name in constants or x is None or x == 1:
-            signature[name], values[(i,)] = "constexpr", constants.get(name, x)
-        else:
-            signature[name] = "i32"
-            if x % 16 == 0:
-                attributes[(i,)] = [["tt.divisibility", 16]]
-    source = ASTSource(kernel, signature, values, attributes)
-    compiled = triton.compile(source, target=GPUTarget("cuda", arch, 32), options=made.options)
-    cubin.write_bytes(compiled.asm["cubin"])
-    tool = triton.knobs.nvidia.cuobjdump.path
-    said = subprocess.run(
-        [tool, "-res-usage", str(cubin)], capture_output=True, text=True, check=True
-    )
-    return {k: int(v) for k, v in re.findall(r"(REG|STACK|SHARED):(\d+)", said.stdout)}
-
-
 @pytest.mark.parametrize(
     ("arch", "dtype", "layout"),
     [
@@ -123,7 +96,7 @@ def compile_ahead(launch: tuple[Any, ...], arch: int, cubin: Path) -> dict[str, 
     ids=str,
 )
 def test_compiles_ahead_of_time(
-    arch: int, dtype: torch.dtype, layout: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    arch: int, dtype: torch.dtype, layout: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inputs = scan_inputs(1, 64, 16, 32768, layout=layout, dtype=dtype)
     inputs["A"] = inputs["A"].float()
@@ -134,8 +107,8 @@ def test_compiles_ahead_of_time(
         for name in ("u", "dt", "z", "B", "C"):
             inputs[name] = inputs[name].transpose(1, 2).contiguous().transpose(1, 2)
     found = launches(monkeypatch, **inputs)
-    usage = {name: compile_ahead(launch, arch, tmp_path / name) for name, launch in found.items()}
-    assert usage.keys() == {
+    used = {name: usage(launch, arch) for name, launch in found.items()}
+    assert used.keys() == {
         "forward_kernel",
         "forward_kernel_outputs",
         "carry_kernel",
@@ -144,12 +117,23 @@ def test_compiles_ahead_of_time(
         "sum_kernel",
     }
     # Only the gradients spill, and hardly in their loop over states.
-    spilled = {name: use["STACK"] for name, use in usage.items() if use["STACK"]}
+    spilled = {name: use["stack_bytes"] for name, use in used.items() if use["stack_bytes"]}
     assert spilled.keys() <= {"gradient_kernel"}, spilled
     # Bytes: 952 with Triton 3.8, 984 with 3.6.
     assert spilled.get("gradient_kernel", 0) <= 984
     # Twelve warps on a multiprocessor, which the options of the launch ask for.
-    assert usage["forward_kernel_outputs"]["REG"] <= 168
+    assert used["forward_kernel_outputs"]["registers"] <= 168
+
+
+def test_registers_are_counted_for_the_launches_of_a_layer() -> None:
+    found = launches_of(Shape(1, 64, 512), torch.bfloat16)
+    _, tensors = found["forward_kernel, outputs"]
+    types = [None if x is None else x.dtype for x in tensors[:6]]
+    low = torch.bfloat16  # dt, z, and B and C after A
+    assert types == [torch.float32, low, low, torch.float32, low, low]
+    said = usage(found["sum_kernel"], 90)
+    assert 8 <= said.pop("registers") <= 255
+    assert said == dict.fromkeys(("stack_bytes", "spill_store_bytes", "spill_load_bytes"), 0)
 
 
 def test_one_span_where_the_sequence_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
