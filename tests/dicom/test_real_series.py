@@ -6,6 +6,7 @@ import SimpleITK
 
 from umamba.dicom.finding import find_series
 from umamba.dicom.pixels import read_series
+from umamba.dicom.series import SeriesError
 from umamba.images.files import read_image
 
 ODD = "dicom_odd/dicom2nifti"
@@ -111,3 +112,15 @@ def test_a_tilted_head_is_sheared_upright(shared_data):
         above_row = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(plane.path)))[0, row + 1]
         between = source * part + above_row * (1 - part)
         np.testing.assert_allclose(voxels[number, below + 1, :512], between, atol=1e-2)
+
+
+def test_a_decoder_that_ends_its_process_is_an_error_of_the_series(shared_data, tmp_path):
+    """The gdcm of python-gdcm aborts at this damage to lossless JPEG."""
+    source = sorted((shared_data / ODD / "generic/compressed_jpeg/001").iterdir())[1]
+    content = bytearray(source.read_bytes())
+    start = content.find(b"\xff\xd8\xff")
+    content[start : start + 40] = b"\xff\xd9" * 20
+    (tmp_path / "a.dcm").write_bytes(content)
+    (series,) = find_series(tmp_path).series
+    with pytest.raises(SeriesError, match="pixels of a slice are torn"):
+        read_series(series)

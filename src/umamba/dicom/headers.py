@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 _PREAMBLE = 128  # bytes before the letters DICM
 _ENDINGS = (".dcm", ".dicom", ".ima")
 _FARTHEST_MM = 1e5
+_LEAST_MM = 1e-6
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 _DIRECTORY = "1.2.840.10008.1.3.10"
 # Of the third value of ImageType, or a later one, and of frame types.
@@ -94,7 +95,7 @@ def read_header(path: Path) -> SourceFile | None:
         problem = "permission denied"
         raise SeriesError(problem, "make the file readable") from error
     except Exception as error:
-        log.debug("cannot read a header", exc_info=True)
+        log.debug("cannot read a header: %s", type(error).__name__)  # its text quotes the patient
         problem = "its header is torn, or not DICOM"
         raise SeriesError(problem, fix) from error
 
@@ -129,7 +130,7 @@ def _source_file(path: Path, header: "Dataset") -> SourceFile:
     except Exception as error:
         if isinstance(error, MemoryError):
             raise
-        log.debug("cannot use a header", exc_info=True)
+        log.debug("cannot use a header: %s", type(error).__name__)
         problem = "its header states size or place in a way that cannot be read"
         return SourceFile(path, head, problem=problem, fix="export the series again")
 
@@ -195,7 +196,7 @@ def _plane(path: Path, header: "Dataset", frame: int, groups: Sequence["Dataset"
         intercept=0.0 if intercept is None else float(intercept),
         limits=_limits(header),
         is_inverted=_is_inverted(header),
-        thickness=abs(float(thickness)) if thickness else None,
+        thickness=_thickness(thickness),
         transfer_syntax=str(getattr(header, "file_meta", {}).get("TransferSyntaxUID", "")),
     )
     if min(plane.shape) < 1:
@@ -240,10 +241,15 @@ def _axes(values: Any) -> tuple[float, ...]:
 
 def _spacing(values: Any) -> tuple[float, float]:
     rows, columns = _numbers(values, 2, "pixel size (PixelSpacing)")
-    if min(rows, columns) <= 0:
+    if min(rows, columns) < _LEAST_MM:
         problem = f"its pixel size (PixelSpacing) is {rows:g} x {columns:g}"
         raise SeriesError(problem, "export the series again")
     return rows, columns
+
+
+def _thickness(value: Any) -> float | None:
+    size = abs(float(value)) if value else 0.0
+    return size if _LEAST_MM <= size < _FARTHEST_MM else None
 
 
 def _numbers(values: Any, n: int, name: str) -> list[float]:

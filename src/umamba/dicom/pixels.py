@@ -1,6 +1,5 @@
 """Read the voxels of a series: decoded, in true values, and on its grid."""
 
-import logging
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -8,18 +7,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from umamba.dicom.library import quiet_pydicom
+from umamba.dicom.decoding import decoder
 from umamba.dicom.series import Plane, Resampling, Series, SeriesError
 from umamba.images.contents import UnreadableFileError, check_size
-from umamba.images.volumes import silent_libraries
 
 __all__ = ["read_series"]
 
 Array = npt.NDArray[Any]
-
-_RLE = "1.2.840.10008.1.2.5"
-
-log = logging.getLogger(__name__)
 
 
 def read_series(series: Series) -> Array:
@@ -41,11 +35,14 @@ def read_series(series: Series) -> Array:
     except UnreadableFileError as error:
         raise SeriesError(error.problem, error.fix) from error
     voxels = np.empty(series.shape, kind)
-    slices: Iterator[Array] = (_true_values(plane, kind) for plane in series.planes)
-    if series.resampling:
-        slices = _resampled(slices, series.resampling, series)
-    for number, values in enumerate(slices):
-        voxels[number] = values
+    with decoder(series) as decode:
+        slices: Iterator[Array] = (
+            _true_values(plane, decode(plane), kind) for plane in series.planes
+        )
+        if series.resampling:
+            slices = _resampled(slices, series.resampling, series)
+        for number, values in enumerate(slices):
+            voxels[number] = values
     return voxels
 
 
@@ -62,8 +59,7 @@ def _type(series: Series) -> "np.dtype[Any]":
     return np.dtype(next((kind for kind in fitting if high <= np.iinfo(kind).max), np.float32))
 
 
-def _true_values(plane: Plane, kind: "np.dtype[Any]") -> Array:
-    stored = _decoded(plane)
+def _true_values(plane: Plane, stored: Array, kind: "np.dtype[Any]") -> Array:
     if stored.shape != plane.shape:
         problem = f"a slice holds {' x '.join(map(str, stored.shape))} pixels, its header says "
         raise SeriesError(problem + f"{plane.shape[0]} x {plane.shape[1]}", "export it again")
@@ -77,22 +73,6 @@ def _true_values(plane: Plane, kind: "np.dtype[Any]") -> Array:
         problem = "a slice holds values that are not finite numbers"
         raise SeriesError(problem, "export the series again")
     return values
-
-
-def _decoded(plane: Plane) -> Array:
-    from pydicom.pixels import pixel_array
-
-    try:
-        with quiet_pydicom(), silent_libraries():
-            # pylibjpeg's decoder of RLE, where it is installed, panics at damage.
-            plugin = "pydicom" if plane.transfer_syntax == _RLE else ""
-            return np.asarray(pixel_array(plane.path, index=plane.frame, decoding_plugin=plugin))
-    except MemoryError:
-        raise
-    except Exception as error:
-        log.debug("cannot decode a slice", exc_info=True)
-        problem = "the pixels of a slice are torn, or cannot be decoded"
-        raise SeriesError(problem, "export the series again, uncompressed") from error
 
 
 def _resampled(slices: Iterator[Array], way: Resampling, series: Series) -> Iterator[Array]:
