@@ -60,6 +60,10 @@ class _Request(Request):
             "--onnx",
         ),
     )
+    pt2: bool = field(
+        default=False,
+        metadata=option("write every fold as a program of torch.export, too, compared with torch"),
+    )
     trust_plans: bool = field(default=False, metadata=TRUST)
     paths: Paths = field(default=Paths(), metadata=path_options())
 
@@ -96,6 +100,7 @@ def run(args: argparse.Namespace) -> int:
         trust_plans=asked.trust_plans,
         for_hub=asked.hub_card,
         onnx=asked.onnx,
+        pt2=asked.pt2,
     )
     manifest = export_model(request, output, asked.paths)
     if args.json:

@@ -14,7 +14,7 @@ from umamba.onnx_export import TOLERANCE
 from umamba.runtime.engines import installed_engines, load_network
 from umamba.runtime.pipeline import EngineCheck
 
-__all__ = ["compare_engines"]
+__all__ = ["compare_engines", "difference"]
 
 Array = npt.NDArray[np.float32]
 
@@ -54,14 +54,19 @@ def compare_engines(
             logits = run(image)
             seconds[name] = min(seconds[name], perf_counter() - started)
             expected = logits if expected is None else expected  # torch is the first
-            worst[name] = max(worst[name], _difference(name, logits, expected))
+            worst[name] = max(worst[name], difference(name, logits, expected))
     return {
         name: EngineCheck(largest_difference=worst[name], seconds=seconds[name]) for name in runs
     }
 
 
-def _difference(engine: str, logits: Array, expected: Array) -> float:
+def difference(engine: str, logits: Array, expected: Array) -> float:
     """Return the largest difference, relative to the largest logit.
+
+    Args:
+        engine: What computed the logits, for messages.
+        logits: Its logits.
+        expected: Those of torch.
 
     Raises:
         ModelFileError: If it is not within the tolerance.
@@ -69,11 +74,11 @@ def _difference(engine: str, logits: Array, expected: Array) -> float:
     if logits.shape != expected.shape:
         msg = f"{engine} returns logits of shape {logits.shape}, but torch {expected.shape}"
         raise ModelFileError(msg)
-    difference = float(np.abs(logits - expected).max() / max(np.abs(expected).max(), 1e-12))
-    if not difference <= TOLERANCE:  # nor NaN
+    found = float(np.abs(logits - expected).max() / max(np.abs(expected).max(), 1e-12))
+    if not found <= TOLERANCE:  # nor NaN
         msg = (
-            f"{engine} differs from torch by {difference:.1e} of the largest logit, more than "
-            f"{TOLERANCE:g}; the network is not exported as ONNX"
+            f"{engine} differs from torch by {found:.1e} of the largest logit, more than "
+            f"{TOLERANCE:g}; the network is not exported"
         )
         raise ModelFileError(msg)
-    return difference
+    return found

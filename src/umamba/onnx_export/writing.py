@@ -1,9 +1,6 @@
 """Write a network as an ONNX file, after a comparison with torch in every engine that is here."""
 
-import logging
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from umamba.errors import ModelFileError, UMambaError
+from umamba.errors import ModelFileError
+from umamba.onnx_export.capture import captured, exporting, random_patch
 from umamba.onnx_export.comparison import compare_engines
 from umamba.ops.exported import diagonal_recurrence, duality
 from umamba.ops.operator import scan
@@ -21,7 +19,6 @@ from umamba.runtime.pipeline import EngineCheck
 __all__ = ["WrittenNetwork", "require_onnx", "write_onnx"]
 
 _OPSET = 18
-_LONGEST = 300  # characters of the exporter's own message
 _NEEDED = ("onnx", "onnxscript", "onnxruntime")
 
 
@@ -74,9 +71,9 @@ def write_onnx(
     content, free_axes = _onnx_of(network, tuple(example), any_patch=any_patch)
     path.write_bytes(content)
     try:
-        generator = torch.Generator().manual_seed(0)
-        random = torch.randn(tuple(example), generator=generator)
-        twice = [random, random]  # what runs first is slow: kernels are compiled, memory is taken
+        twice = [
+            random_patch(example)
+        ] * 2  # what runs first is slow: kernels are compiled, memory is taken
         checks = compare_engines(network, path, [*twice, *patches])
     except BaseException:
         path.unlink()
@@ -90,23 +87,16 @@ def _onnx_of(
     """Return the contents of the file, and the axes of any size."""
     import onnx_ir.passes.common
 
-    image = torch.zeros(2, *example)  # of a batch of one, torch makes a network for one image
-    free = [0, *range(2, image.dim())] if any_patch else [0]
-    axes = dict.fromkeys(free, torch.export.Dim.AUTO)
-    try:
-        with torch.no_grad(), _quiet():
-            program = torch.export.export(network, (image,), dynamic_shapes=(axes,), strict=False)
-            exported: Any = torch.onnx.export(
-                program,
-                input_names=["image"],
-                output_names=["logits"],
-                opset_version=_OPSET,
-                verbose=False,
-                custom_translation_table=_translations(),
-            )
-    except RuntimeError as error:
-        msg = f"{type(network).__name__} cannot be exported as ONNX: {_reason(error)}"
-        raise ModelFileError(msg) from error
+    with exporting(network, "ONNX"):
+        program = captured(network, example, any_patch=any_patch)
+        exported: Any = torch.onnx.export(
+            program,
+            input_names=["image"],
+            output_names=["logits"],
+            opset_version=_OPSET,
+            verbose=False,
+            custom_translation_table=_translations(),
+        )
     # Torch notes where the code of every operator lies on this machine.
     onnx_ir.passes.common.ClearMetadataAndDocStringPass()(exported.model)
     (given,) = (
@@ -116,22 +106,6 @@ def _onnx_of(
     free_axes = tuple(axis for axis, size in enumerate(sizes) if not isinstance(size, int))
     content: bytes = exported.model_proto.SerializeToString(deterministic=True)
     return content, free_axes
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence what the exporter says of itself: nobody who exports a network can act on it."""
-    loggers = [logging.getLogger(name) for name in ("onnxscript", "onnx_ir", "torch.onnx")]
-    levels = [logger.level for logger in loggers]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for logger in loggers:
-            logger.setLevel(logging.CRITICAL)
-        try:
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
 
 
 def _translations() -> dict[Any, Any]:
@@ -145,11 +119,3 @@ def _translations() -> dict[Any, Any]:
         diagonal_recurrence: translate_diagonal_recurrence,
         duality: translate_state_space_duality,
     }
-
-
-def _reason(error: BaseException) -> str:
-    """Return the first line of what lies at the bottom of an exporter's error."""
-    while error.__cause__ is not None and not isinstance(error, UMambaError):
-        error = error.__cause__
-    first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-    return first[:_LONGEST]

@@ -3,15 +3,19 @@
 import json
 import shutil
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from model_factory import write_image, write_model
+from reference_cases import relative_max
 from toy import read_json, voxels
 from umamba.cli.main import main
 from umamba.runtime import Predictor, read_pipeline
+from umamba.runtime.engines import load_network
 
 pytestmark = pytest.mark.nnunet
 DATASET = "Dataset901_Toy"
@@ -39,7 +43,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def exported(results: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("exported") / "model"
-    assert export(results, output) == 0
+    assert export(results, output, "--pt2") == 0
     return output
 
 
@@ -87,6 +91,16 @@ def test_an_installed_model_keeps_its_networks(exported: Path, tmp_path: Path) -
     assert main(["install", str(exported), "--results", str(tmp_path / "results")]) == 0
     installed = tmp_path / "results" / MODEL
     assert read_pipeline(installed) == read_pipeline(exported)
+
+
+def test_the_program_computes_what_the_onnx_file_does(exported: Path) -> None:
+    program = torch.export.load(exported / "fold_0.pt2").module()
+    image = torch.randn(3, 1, 8, 16, 8)
+    logits = load_network(exported / "fold_0.onnx", "onnxruntime", 1)(image.numpy())
+    assert relative_max(program(image), torch.from_numpy(logits)) < 1e-5
+    with zipfile.ZipFile(exported / "fold_0.pt2") as packed:
+        contents = b"".join(map(packed.read, packed.namelist()))
+    assert str(Path(torch.__file__).parent).encode() not in contents
 
 
 @pytest.mark.slow

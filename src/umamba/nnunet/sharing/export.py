@@ -25,7 +25,7 @@ from umamba.nnunet.sharing.fold_facts import count_cases, count_iterations
 from umamba.nnunet.sharing.hub_metadata import check_for_hub, validate
 from umamba.nnunet.sharing.manifest import CARD, MANIFEST, FoldRecord, Manifest
 from umamba.nnunet.sharing.model_card import licence_of, model_card
-from umamba.nnunet.sharing.network_files import write_networks
+from umamba.nnunet.sharing.network_files import write_networks, write_programs
 from umamba.nnunet.sharing.shareable import Sieve
 from umamba.nnunet.sharing.weight_files import write_weights
 from umamba.nnunet.trust import read_model_description
@@ -63,6 +63,7 @@ class ExportRequest:
         trust_plans: Whether plans may name unknown code.
         for_hub: Whether the card must have what people look for on the Hugging Face hub.
         onnx: Whether the networks are written as ONNX files, too.
+        pt2: Whether they are written as programs of `torch.export`, too.
     """
 
     dataset: str
@@ -74,6 +75,7 @@ class ExportRequest:
     trust_plans: bool = False
     for_hub: bool = False
     onnx: bool = False
+    pt2: bool = False
 
 
 def export_model(request: ExportRequest, output: Path, paths: Paths) -> Manifest:
@@ -151,6 +153,8 @@ def _write_folder(
     validation = validate(summaries)
     if request.for_hub:
         check_for_hub(licence_of(dataset_json), validation)
+    if request.pt2:
+        write_programs(trained, finished, folder, preprocessed)
     networks: Sequence[NetworkFile] = ()
     if request.onnx:
         networks = write_networks(

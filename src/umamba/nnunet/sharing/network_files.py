@@ -9,15 +9,17 @@ import msgspec
 import torch
 from torch import Tensor
 
+from umamba.datasets.description import channel_names
 from umamba.nnunet.checkpoints.contents import weights_digest
 from umamba.nnunet.model_loading import TrainedModel
 from umamba.nnunet.plans.derivation import Plans
 from umamba.nnunet.plans.pipeline import pipeline_of
 from umamba.nnunet.postprocessing import read_postprocessing
+from umamba.onnx_export.programs import write_program
 from umamba.onnx_export.writing import write_onnx
 from umamba.runtime.pipeline import NetworkFile, describe_network_file, write_pipeline
 
-__all__ = ["write_networks"]
+__all__ = ["write_networks", "write_programs"]
 
 
 def write_networks(
@@ -72,6 +74,32 @@ def write_networks(
     pipeline = msgspec.structs.replace(pipeline, networks=tuple(networks))
     write_pipeline(folder, pipeline)
     return pipeline.networks
+
+
+def write_programs(
+    model: TrainedModel, folds: Sequence[str], folder: Path, preprocessed: Path | None
+) -> None:
+    """Write `fold_*.pt2`, after a comparison of every fold with the network itself.
+
+    Args:
+        model: The model.
+        folds: The names of its folds, in the order of its weights.
+        folder: Where to write.
+        preprocessed: As in `write_networks`.
+
+    Raises:
+        UMambaError: If a network cannot be exported, or differs when it is loaded.
+    """
+    network, configuration = model.build(), model.configuration
+    patch_size = tuple(configuration.patch_size)
+    patches = _real_patches(preprocessed, configuration.data_identifier, patch_size)
+    any_patch = "input_size" not in configuration.network_arch_init_kwargs
+    for fold, weights in zip(folds, model.weights, strict=True):
+        sys.stderr.write(f"writing fold {fold} as a program of torch.export\n")
+        network.load_state_dict(weights)
+        example = (len(channel_names(model.dataset_json)), *patch_size)
+        path = folder / f"fold_{fold}.pt2"
+        write_program(network, example, path, patches, any_patch=any_patch)
 
 
 def _real_patches(
