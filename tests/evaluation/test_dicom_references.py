@@ -63,6 +63,7 @@ def dice(result) -> dict[str, float]:
 @pytest.mark.parametrize("write", [write_rtstruct, write_seg])
 def test_references_are_found_by_the_series_that_they_refer_to(study, capsys, write):
     study.write(write=write, GTV_1=1, Node=2)
+    (study.predictions / f"{study.case}.seg.dcm").write_bytes(b"of umamba predict")
 
     code, result, _ = study.evaluate(
         capsys, "--labels", "tumour=1", "node=2", "--rois", "tumour=gtv*"

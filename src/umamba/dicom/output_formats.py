@@ -11,7 +11,7 @@ from umamba.errors import UMambaError, unknown_name
 if TYPE_CHECKING:
     from umamba.dicom.series import Series
 
-__all__ = ["OutputFormats", "format_names"]
+__all__ = ["DICOM_ENDINGS", "OutputFormats", "format_names"]
 
 # What follows the name of the case; nothing of our own for the format of the model's files.
 _ENDINGS = {
@@ -20,6 +20,7 @@ _ENDINGS = {
     "labelmap-seg": ".labelmap.dcm",
     "rtstruct": ".rtstruct.dcm",
 }
+DICOM_ENDINGS = tuple(filter(None, _ENDINGS.values()))
 
 
 def format_names(given: str | Sequence[str]) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy.typing as npt
 
 from umamba.datasets.checks import short
+from umamba.dicom.output_formats import DICOM_ENDINGS
 from umamba.errors import EvaluationError
 from umamba.images.contents import (
     Geometry,
@@ -116,7 +117,7 @@ def _masks_below(folder: Path) -> _Masks:
     for path in visible_files(folder, deep=True):
         stem, ending = split_ending(path)
         case = path_below(folder, path.with_name(stem))
-        if not is_image(path):
+        if not is_image(path) or path.name.endswith(DICOM_ENDINGS):  # beside the same as NIfTI
             unused.append(path)
         elif not ending:
             failed[path_below(folder, path)] = (
