@@ -94,8 +94,10 @@ def read_rtstruct(path: Path, series) -> np.ndarray:
     return labels
 
 
-@pytest.mark.parametrize("axes", AXES)
-@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize(
+    ("axes", "reverse"),
+    [("axial", False), ("decubitus", True), ("sagittal", False), ("oblique", True)],
+)
 def test_labels_keep_their_place_in_every_orientation(tmp_path, axes, reverse):
     series = source(tmp_path / "ct", axes, reverse=reverse)
     segments = segments_of(LABELS)
