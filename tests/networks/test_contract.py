@@ -73,8 +73,7 @@ BREAKS = {"swinunetr"}
 # oneDNN leaves garbage in their gradients some of the time (torch 2.14.1), torch's kernels do not.
 GARBAGE_IN_BFLOAT16 = {"segresnet", "primus_v2_s"}
 # Compilers take long: of networks of one kind one is compiled, the others in the slow tier.
-QUICKLY_COMPILED = {("umamba_bot", 3), ("umamba_enc_official", 2)}
-QUICKLY_COMPILED |= {(name, 2) for name in ("unetpp", "attention_unet", "mednext_b")}
+QUICKLY_COMPILED = {("umamba_bot", 3), ("unetpp", 2), ("attention_unet", 2), ("mednext_b", 2)}
 COMPILED = [case if case.values in QUICKLY_COMPILED else slow(case) for case in EVERY]
 # Keywords of plans that MedNeXt does not take: its norms and activations are its own.
 STYLE = {"conv_bias", "norm_op", "norm_op_kwargs", "dropout_op", "dropout_op_kwargs"}

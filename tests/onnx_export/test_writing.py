@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 import torch
@@ -10,9 +11,10 @@ from torch import Tensor, nn
 from reference_cases import relative_max
 from umamba.errors import ModelFileError
 from umamba.layers.mixer_layer import MixerLayer
-from umamba.onnx_export import TOLERANCE
+from umamba.onnx_export import TOLERANCE, comparison
 from umamba.onnx_export.writing import WrittenNetwork, write_onnx
 from umamba.runtime.engines import ENGINES, load_network
+from umamba.runtime.sliding_window import Network
 
 # More steps than segments that advance side by side, and fewer.
 EXAMPLE = (4, 20, 30)
@@ -95,3 +97,17 @@ def test_a_file_that_differs_from_torch_is_not_left(tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match=r"differs from torch by 2\.0e-04 of the largest"):
         write_onnx(Deceptive(), (1, 4, 4), path)
     assert not path.exists()
+
+
+def test_an_engine_that_is_less_exact_than_others_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def load(path: Path, engine: str, threads: int) -> Network:
+        run = load_network(path, engine, threads)
+        return run if engine == "onnxruntime" else lambda image: run(image) * np.float32(1.01)
+
+    monkeypatch.setattr(comparison, "load_network", load)
+    monkeypatch.setattr(comparison, "installed_engines", lambda: ["onnxruntime", "openvino"])
+    checks = write_onnx(nn.Conv2d(1, 2, 3, padding=1), (1, 4, 4), tmp_path / "fold_0.onnx").checks
+    assert set(checks) == {"torch", "onnxruntime"}
+    assert "openvino differs from torch by 1.0e-02 of the largest logit" in caplog.text

@@ -39,11 +39,10 @@ class MixerLayer(nn.Module):
 
     All but self-attention compute in float32 outside autocast: in float16 the recurrence of U-Mamba
     overflows in training (state-spaces/mamba issue 72, by U-Mamba's author). Of Mamba, the matrix
-    products are in half precision under autocast, as in mamba_ssm's block: in bfloat16, which has
-    the range of float32, or, where torch.compile takes the backward's products in float16, in
-    float16 but for the one after the recurrence. Norm, convolution, recurrence and results stay
-    in float32. Self-attention follows autocast, since torch's fastest kernels take half precision
-    only.
+    products are in bfloat16 where autocast is, as in mamba_ssm's block; bfloat16 has the range of
+    float32. Where torch.compile takes the backward's products in float16, they are in float16, too,
+    but for the one after the recurrence. Norm, convolution, recurrence and results stay in float32.
+    Self-attention follows autocast, since torch's fastest kernels take half precision only.
 
     Args:
         d_model: Token width: the channels, or with `channel_tokens` the voxels of the map.

@@ -27,6 +27,7 @@ _COUNTED = {
     F.conv_transpose1d,
     F.conv_transpose2d,
     F.conv_transpose3d,
+    torch.bmm,
     torch.matmul,
     torch.Tensor.matmul,
     torch.Tensor.__matmul__,

@@ -6,8 +6,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from umamba.errors import ModelFileError
+from umamba.onnx_export import TOLERANCE
 from umamba.onnx_export.capture import captured, exporting, random_patch
-from umamba.onnx_export.comparison import difference
+from umamba.onnx_export.comparison import Array, difference, too_different
 
 __all__ = ["write_program"]
 
@@ -46,7 +48,14 @@ def write_program(
             loaded = torch.export.load(path).module()
             for patch in (random_patch(example), *patches):
                 image = patch.unsqueeze(0)
-                difference("torch.export", loaded(image).numpy(), network(image).numpy())
+                _check_same(loaded(image).numpy(), network(image).numpy())
     except BaseException:
         path.unlink(missing_ok=True)
         raise
+
+
+def _check_same(logits: Array, expected: Array) -> None:
+    found = difference("torch.export", logits, expected)
+    if found > TOLERANCE:
+        msg = f"{too_different('torch.export', found)}; the network is not exported"
+        raise ModelFileError(msg)

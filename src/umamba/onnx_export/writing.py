@@ -63,7 +63,7 @@ def write_onnx(
         any_patch: Whether the network takes other patches; not if its weights depend on the patch.
 
     Raises:
-        ModelFileError: If a library is missing, the network cannot be exported, or an engine
+        ModelFileError: If a library is missing, the network cannot be exported, or every engine
             differs by more than the tolerance; no file is left then.
     """
     require_onnx()
@@ -71,9 +71,8 @@ def write_onnx(
     content, free_axes = _onnx_of(network, tuple(example), any_patch=any_patch)
     path.write_bytes(content)
     try:
-        twice = [
-            random_patch(example)
-        ] * 2  # what runs first is slow: kernels are compiled, memory is taken
+        # What runs first is slow, as kernels are compiled and memory is taken.
+        twice = [random_patch(example)] * 2
         checks = compare_engines(network, path, [*twice, *patches])
     except BaseException:
         path.unlink()

@@ -1,7 +1,6 @@
 """The type in which to compute, whatever autocast says."""
 
 from contextlib import AbstractContextManager, nullcontext
-from functools import cache
 
 import torch
 from torch import Tensor
@@ -30,7 +29,7 @@ def full_precision(device_type: str) -> AbstractContextManager[object]:
 def product_dtype(device_type: str) -> torch.dtype | None:
     """Return the type of matrix products around a float32 recurrence, or `None` for its own.
 
-    Under autocast that is bfloat16, even where autocast has float16: outputs of the scan, and
+    Under bfloat16 autocast that is bfloat16. Under float16 it is float32: outputs of the scan, and
     gradients of its inputs, leave the range of float16. torch.compile traces the backward under
     the autocast around the forward, whatever was switched off within; it gets that type.
 
@@ -39,12 +38,5 @@ def product_dtype(device_type: str) -> torch.dtype | None:
     """
     if device_type == "meta" or not torch.is_autocast_enabled(device_type):
         return None
-    if torch.compiler.is_compiling():
-        return torch.get_autocast_dtype(device_type)
-    return torch.bfloat16 if _multiplies_bfloat16(device_type) else None
-
-
-@cache
-def _multiplies_bfloat16(device_type: str) -> bool:
-    """Return whether the device has instructions for it: older GPUs emulate them."""
-    return device_type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
+    dtype = torch.get_autocast_dtype(device_type)
+    return dtype if dtype == torch.bfloat16 or torch.compiler.is_compiling() else None

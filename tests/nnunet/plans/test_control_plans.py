@@ -87,6 +87,7 @@ def test_options_name_the_same_models() -> None:
         assert registry.with_keywords(start, variant="official").name == f"{place}_official"
 
 
+@pytest.mark.usefixtures("uncounted_memory")
 def test_mixer_and_scan_choose_the_plans(folder: Path) -> None:
     assert plan(folder, "--model", "umamba_bot", "--scan", "axes") == 0
     assert keywords(folder, "nnUNetUMambaBotPlans_axes")["scan"] == "axes"
@@ -109,9 +110,9 @@ def test_mixer_and_scan_choose_the_plans(folder: Path) -> None:
             "not for mixer 'none', which has no Mamba layers",
         ),
         (
-            ("umamba_enc_attention", "--patch-size", "256", "256", "256"),
+            ("umamba_enc_attention", "--patch-size", "128", "128", "128"),
             "a training step of configuration '3d_lowres' with self-attention, patch_size "
-            "[256, 256, 256] and batch_size 2 needs an estimated ",
+            "[128, 128, 128] and batch_size 2 needs an estimated ",
         ),
     ],
 )
@@ -122,7 +123,7 @@ def test_what_does_not_exist_or_fit_is_refused_and_nothing_is_written(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    pretend_a_gpu(monkeypatch, 8 * 2**30)
+    pretend_a_gpu(monkeypatch, 2**30)
     assert plan(folder, "--model", *options) == 2
     assert message in capsys.readouterr().err
     assert len(list(folder.iterdir())) == 2

@@ -169,7 +169,7 @@ def uninterrupted(preprocessed_toy: Path, tmp_path_factory: pytest.TempPathFacto
     [
         {1: Fault("train_step", 2, signal.SIGTERM)},
         pytest.param({0: Fault("validation_step", 1, signal.SIGUSR1)}, marks=pytest.mark.slow),
-        {0: Fault("train_step", 4, None)},
+        pytest.param({0: Fault("train_step", 4, None)}, marks=pytest.mark.slow),
     ],
     ids=["the other one", "the first one", "a stop file"],
 )
