@@ -12,7 +12,7 @@ import pydicom
 import pytest
 from skimage.draw import polygon2mask
 
-from dicom_files import PATIENT, enhanced, write_series
+from dicom_files import PATIENT, edit, enhanced, write_series
 from umamba.dicom.derived import Maker
 from umamba.dicom.finding import find_series
 from umamba.dicom.rtstruct_writing import write_rtstruct
@@ -138,6 +138,36 @@ def test_the_patient_and_the_study_are_those_of_the_source(series, tmp_path):
         assert content.SeriesInstanceUID.startswith("2.25.")
         assert content.SOPInstanceUID.startswith("2.25.")
         assert content.file_meta.MediaStorageSOPInstanceUID == content.SOPInstanceUID
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR")
+@pytest.mark.parametrize(
+    ("charset", "name"),
+    [
+        (["", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎"),
+        (["", "ISO 2022 IR 149"], "Hong^Gildong=洪^吉洞"),
+        ("ISO_IR 100", "Müller^Jörg"),
+        ("ISO_IR 6", "Mueller"),
+    ],
+)
+def test_every_name_keeps_its_letters_and_odd_values_are_empty(tmp_path, charset, name):
+    source = write_series(tmp_path / "ct", np.zeros((5, 9, 11), np.int16))
+    for path in source:
+        edit(path, SpecificCharacterSet=charset, PatientName=name, PatientSex="U")
+        edit(path, PatientBirthDate="1941-02-03", StudyTime="noon")
+    (series,) = find_series(tmp_path / "ct").series
+    segments = segments_of({"肝臓": (1,), "опухоль": (2,)})
+
+    write_seg(tmp_path / "seg", label_map(), series, segments, MAKER)
+    write_rtstruct(tmp_path / "rt", label_map(), series, segments, MAKER)
+
+    seg, rt = pydicom.dcmread(tmp_path / "seg"), pydicom.dcmread(tmp_path / "rt")
+    assert [segment.SegmentLabel for segment in seg.SegmentSequence] == ["肝臓", "опухоль"]
+    assert [roi.ROIName for roi in rt.StructureSetROISequence] == ["肝臓", "опухоль"]
+    for content in (seg, rt):
+        assert content.PatientName == name
+        odd = ("PatientSex", "PatientBirthDate", "StudyTime")
+        assert [content.get(key) or "" for key in odd] == ["", "", ""]
 
 
 def test_an_rtstruct_refers_to_every_slice_of_its_source(series, tmp_path):
@@ -273,7 +303,7 @@ def test_a_series_that_was_resampled_is_refused(tmp_path):
 
 
 def test_a_label_map_on_another_grid_is_refused(series, tmp_path):
-    with pytest.raises(ValueError, match="not on the grid of the series"):
+    with pytest.raises(SeriesError, match="not on the grid of the series"):
         write_seg(tmp_path / "seg", label_map()[1:], series, segments_of(LABELS), MAKER)
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ _REQUIRED = (
     *("StudyDate", "StudyTime", "AccessionNumber", "ReferringPhysicianName", "PatientName"),
     *("PatientID", "PatientBirthDate", "PatientSex", "StudyID", "PositionReferenceIndicator"),
 )
+_SEXES = ("M", "F", "O")
 _NAMESPACE = uuid.UUID("6d2ac1f6-7a4b-5d5f-9d0b-3a0e8f0c6b11")
 
 
@@ -89,29 +91,67 @@ def check_grid(series: Series, labels: Labels, geometry: Geometry | None) -> Non
     """Check that a label map lies on the grid of a series.
 
     Raises:
-        ValueError: If it does not.
+        SeriesError: If it does not.
     """
     differing = {} if geometry is None else series.geometry.differences(geometry)
     if labels.shape != series.shape or differing:
         texts = "; ".join(differing.values()) or f"shape {labels.shape} but {series.shape}"
-        msg = f"the label map is not on the grid of the series: {texts}"
-        raise ValueError(msg)
+        problem = f"the label map is not on the grid of the series: {texts}"
+        raise SeriesError(problem, "choose --output-format nifti for it")
 
 
 def source_headers(series: Series) -> "list[Dataset]":
     """Read the headers of a series without pixels: one per slice, or one if a file has all.
 
-    Attributes that derived objects must have are added where they are missing.
+    Attributes that derived objects must have are added where they are missing. The first header,
+    from which patient and study are copied, is fit for that: its texts are in UTF-8, so that names
+    of labels in any language stand beside the patient's, and values that DICOM does not allow are
+    empty.
     """
     from pydicom import dcmread
 
     paths = list(dict.fromkeys(plane.path for plane in series.planes))
     with quiet_pydicom():
         headers = [dcmread(path, stop_before_pixels=True) for path in paths]
+        _decode(headers[0])
+        headers[0].SpecificCharacterSet = "ISO_IR 192"
         for header in headers:
             for name in _REQUIRED:
                 if name not in header:
                     setattr(header, name, "")
             if len(headers) == len(series.planes) and not header.get("SliceThickness"):
                 header.SliceThickness = f"{series.geometry.spacing[2]:.10g}"
+        _empty_odd_values(headers[0])
     return headers
+
+
+def _decode(dataset: "Dataset") -> None:
+    """Decode all texts, and remove what is private or cannot be read."""
+    for tag in list(dataset.keys()):
+        try:
+            element = None if tag.is_private else dataset[tag]
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+            element = None
+        if element is None:
+            del dataset[tag]
+        elif element.VR == "SQ":
+            for item in element.value:
+                _decode(item)
+
+
+def _empty_odd_values(header: "Dataset") -> None:
+    from pydicom.valuerep import DA, TM
+
+    if str(header.PatientSex) not in _SEXES:
+        header.PatientSex = ""
+    for name, kind in (("PatientBirthDate", DA), ("StudyDate", DA), ("StudyTime", TM)):
+        if not _is_valid(kind, header[name].value):
+            header[name].value = ""
+
+
+def _is_valid(kind: Callable[[Any], object], value: object) -> bool:
+    try:
+        kind(value)
+    except (TypeError, ValueError):
+        return False
+    return True

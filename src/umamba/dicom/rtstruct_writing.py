@@ -66,8 +66,7 @@ def write_rtstruct(
         geometry: That of the label map, to be compared with the grid of the series.
 
     Raises:
-        SeriesError: If contours cannot refer to the series.
-        ValueError: If the label map is not on its grid.
+        SeriesError: If contours cannot refer to the series, or the label map is not on its grid.
     """
     check_source(series)
     check_grid(series, labels, geometry)

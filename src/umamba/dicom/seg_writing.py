@@ -62,8 +62,7 @@ def write_seg(
             overlap then.
 
     Raises:
-        SeriesError: If a SEG cannot refer to the series.
-        ValueError: If the label map is not on its grid.
+        SeriesError: If a SEG cannot refer to the series, or the label map is not on its grid.
     """
     check_source(series)
     check_grid(series, labels, geometry)

@@ -89,6 +89,20 @@ def test_a_series_without_a_frame_of_reference_is_left_out_before_it_is_predicte
     assert "--output-format nifti" in message
 
 
+def test_what_does_not_fit_into_dicom_is_left_out_and_not_quoted(
+    tmp_path, model, study, capsys, monkeypatch
+):
+    def refuse(*_: object, **__: object) -> None:
+        raise ValueError(PATIENT["PatientName"])
+
+    monkeypatch.setattr("umamba.dicom.seg_writing.write_seg", refuse)
+
+    assert predict(tmp_path, model, "--output-format", "seg") == 2
+    message = capsys.readouterr().err
+    assert "its headers hold values that do not fit into SEG or RTSTRUCT; choose" in message
+    assert PATIENT["PatientName"] not in message
+
+
 @pytest.mark.parametrize(
     ("options", "expected"),
     [

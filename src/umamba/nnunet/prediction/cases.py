@@ -160,6 +160,8 @@ class CaseWork:
                 self._publish(case, _segmentation_last(target))
         except (CaseError, SeriesError) as error:
             case.refusal = str(error)
+        except MemoryError as error:
+            case.refusal = _describe("export", error)
         except OSError as error:
             raise self._explained(case, error) from error
         finally:

@@ -1,6 +1,7 @@
 """Segmentations of DICOM series as DICOM: SEG, label map SEG and RTSTRUCT."""
 
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,12 +9,14 @@ from typing import Any
 from umamba.datasets.description import read_labels
 from umamba.datasets.inputs import FoundInputs
 from umamba.dicom.output_formats import OutputFormats
-from umamba.dicom.series import Series
+from umamba.dicom.series import Series, SeriesError
 from umamba.errors import UMambaError
 from umamba.images.files import read_image
 from umamba.images.mask_values import integer_layer
 
 __all__ = ["DicomOutputs"]
+
+log = logging.getLogger(__name__)
 
 
 class DicomOutputs:
@@ -65,10 +68,18 @@ class DicomOutputs:
         """Write the wanted files beside a segmentation, and remove that if it is not wanted.
 
         Raises:
-            SeriesError: If a format cannot refer to the series of the case.
+            SeriesError: If a format cannot hold it, or refer to the series of the case.
+            OSError: If a file cannot be written.
         """
         if self._formats.of_dicom:
-            self._write(self._first(case_id), segmentation)
+            try:
+                self._write(self._first(case_id), segmentation)
+            except (SeriesError, OSError, MemoryError):
+                raise
+            except Exception as error:
+                log.debug("cannot write DICOM: %s", type(error).__name__)  # its text may quote
+                problem = "its headers hold values that do not fit into SEG or RTSTRUCT"
+                raise SeriesError(problem, "choose --output-format nifti for it") from error
         if "nifti" not in self._formats.names:
             segmentation.unlink()
 
