@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 
 from umamba.errors import UMambaError
+from umamba.system.shared_contexts import shared_by_threads
 
 __all__ = ["quiet_pydicom", "require_pydicom"]
 
@@ -22,14 +23,20 @@ def require_pydicom() -> None:
         raise UMambaError(msg)
 
 
-_TALKERS = ("pydicom", "openjpeg")
+_TALKERS = ("pydicom", "openjpeg", "highdicom")
 
 
+@shared_by_threads
 @contextmanager
 def quiet_pydicom() -> Iterator[None]:
     """Hide remarks on odd files, which quote the patient's values; we report instead."""
+    from pydicom import config
+
     logs = [logging.getLogger(name) for name in _TALKERS]
     levels = [log.level for log in logs]
+    mode = config.settings.reading_validation_mode
+    # most remarks are not even made, as other threads may change what becomes of warnings
+    config.settings.reading_validation_mode = config.IGNORE
     for log in logs:
         log.setLevel(logging.CRITICAL + 1)
     try:
@@ -37,5 +44,6 @@ def quiet_pydicom() -> Iterator[None]:
             warnings.simplefilter("ignore")
             yield
     finally:
+        config.settings.reading_validation_mode = mode
         for log, level in zip(logs, levels, strict=True):
             log.setLevel(level)

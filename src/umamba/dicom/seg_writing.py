@@ -1,8 +1,6 @@
 """Write a label map as DICOM SEG on the slices of its source."""
 
-import logging
 from collections.abc import Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +22,6 @@ from umamba.images.contents import Geometry
 from umamba.system.versions import installed_version
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from highdicom.seg import Segmentation, SegmentDescription
     from highdicom.sr import CodedConcept
     from pydicom import Dataset
@@ -71,21 +67,9 @@ def write_seg(
     if len(headers) < len(series.planes):
         pixels = pixels[_frames_in_order(series, headers)]
     kind = "labelmap-seg" if as_label_map else "seg"
-    with quiet_pydicom(), _quiet_highdicom():
+    with quiet_pydicom():
         seg = _segmentation(kind, pixels, headers, segments, maker, series, labels)
         seg.save_as(path)
-
-
-@contextmanager
-def _quiet_highdicom() -> "Iterator[None]":
-    """Hide the remark that a mask is empty."""
-    log = logging.getLogger("highdicom")
-    level = log.level
-    log.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        log.setLevel(level)
 
 
 def _stacked(labels: Labels, segments: Sequence[Segment]) -> Labels:

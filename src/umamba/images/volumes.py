@@ -24,6 +24,7 @@ from umamba.images.contents import (
 from umamba.images.file_names import plain_ending
 from umamba.images.headers import nifti_conflicts, ras_geometry, text_conflicts
 from umamba.images.nifti import NiftiFile
+from umamba.system.shared_contexts import shared_by_threads
 
 __all__ = ["read", "silent_libraries", "turned", "write"]
 
@@ -271,9 +272,13 @@ def turned(array: Array, geometry: Geometry, target: Geometry) -> Array:
     return voxels
 
 
+@shared_by_threads
 @contextmanager
 def silent_libraries() -> Iterator[None]:
-    """Hide what C libraries write to file descriptor 2 from the user; we report instead."""
+    """Hide what C libraries write to file descriptor 2 from the user; we report instead.
+
+    What other threads write there meanwhile is lost as well, so it should be short.
+    """
     saved = os.dup(2)
     with Path(os.devnull).open("w") as nowhere:
         os.dup2(nowhere.fileno(), 2)
