@@ -1,11 +1,19 @@
 """Volumes from DICOM: order, geometry, true values, and what is left out or refused."""
 
+import os
+import warnings
+from concurrent.futures import ThreadPoolExecutor, wait
+from pathlib import Path
+
 import numpy as np
 import pydicom
 import pytest
+from pydicom.encaps import encapsulate
+from pydicom.uid import JPEGLosslessSV1
 
 from dicom_files import ENHANCED_MR, MR, PET, edit, enhanced, write_series
 from umamba.dicom.finding import find_series, holds_dicom
+from umamba.dicom.library import quiet_pydicom
 from umamba.dicom.pixels import read_series
 from umamba.dicom.series import Series, SeriesError
 
@@ -222,3 +230,49 @@ def test_a_folder_without_dicom_is_none(tmp_path):
     write_series(tmp_path / "deep", STORED[:1])
     assert holds_dicom(tmp_path)
     assert only(tmp_path).notes == ("it has one slice, which is taken for 2.5 mm thick",)
+
+
+def test_a_decoder_that_hangs_is_ended(tmp_path, monkeypatch):
+    paths = write_series(tmp_path, STORED)
+    for path in paths:
+        ds = pydicom.dcmread(path)
+        ds.file_meta.TransferSyntaxUID = JPEGLosslessSV1
+        ds.PixelData = encapsulate([ds.PixelData])
+        ds.save_as(path)
+    series = only(tmp_path)
+    first = series.planes[0].path
+    first.unlink()
+    os.mkfifo(first)  # opening it waits for ever
+    monkeypatch.setattr("umamba.dicom.decoding._MOST_SECONDS", 0.2)
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(read_series, series)
+        done, _ = wait([reading], timeout=20)
+        if not done:
+            first.write_bytes(b"")
+        assert done
+    with pytest.raises(SeriesError, match="pixels of a slice are torn"):
+        reading.result()
+
+
+def test_a_multi_frame_file_is_opened_once_for_all_its_slices(tmp_path, monkeypatch):
+    enhanced(tmp_path / "e.dcm", STORED, [1] * 5, "1.2.3")
+    series = only(tmp_path)
+    opened = []
+    real = Path.open
+    monkeypatch.setattr(Path, "open", lambda p, *a, **k: opened.append(p) or real(p, *a, **k))
+    assert np.array_equal(read_series(series), STORED + 1)
+    assert opened.count(tmp_path / "e.dcm") == 1
+
+
+def test_pydicom_is_quiet_until_the_last_thread_is_done(caplog):
+    first, second = quiet_pydicom(), quiet_pydicom()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # as another thread may do
+        pydicom.Dataset().PatientBirthDate = "1941-02-03"
+    second.__exit__(None, None, None)
+    assert not caplog.records
+    with pytest.warns(UserWarning, match="Invalid value"):
+        pydicom.Dataset().PatientBirthDate = "1941-02-03"

@@ -1,7 +1,7 @@
 """Decode slices, in a process apart where the decoder may end it at a damaged file.
 
-Run as a module, it is that process: it reads lines of JSON, each a path and a frame, and answers
-each with a size and as many bytes of an array in NumPy's format, or ends where that fails.
+Run as a module, it is that process: it reads lines of JSON, each a path and frames, and answers
+each frame with a size and as many bytes of an array in NumPy's format, or ends where that fails.
 """
 
 import io
@@ -10,8 +10,10 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+import threading
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
+from itertools import groupby
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -20,15 +22,15 @@ import numpy.typing as npt
 
 from umamba.dicom.library import quiet_pydicom
 from umamba.dicom.series import Plane, Series, SeriesError
-from umamba.images.volumes import silent_libraries
 
-__all__ = ["decoder"]
+__all__ = ["decoded"]
 
 Array = npt.NDArray[Any]
 
 log = logging.getLogger(__name__)
 
 _SIZE_BYTES = 8
+_MOST_SECONDS = 60.0  # for a slice, and for starting the process
 
 # One decoder for each transfer syntax: pydicom would try all that are installed, of which gdcm, and
 # for RLE pylibjpeg's, end the process at damage. Lossless JPEG is read by gdcm alone.
@@ -42,22 +44,38 @@ _DECODERS = {
 }
 
 
-class _Channel(NamedTuple):
-    """The pipes to and from the process apart."""
+class _Apart(NamedTuple):
+    """The process apart, and the pipes to and from it."""
 
+    process: "subprocess.Popen[bytes]"
     requests: IO[bytes]
     answers: IO[bytes]
 
 
-@contextmanager
-def decoder(series: Series) -> Iterator[Callable[[Plane], Array]]:
-    """Give a function that decodes the slices of a series.
+def decoded(series: Series) -> Generator[Array, None, None]:
+    """Decode the slices of a series, in their order; close it unless it was read to its end.
 
-    It raises a `SeriesError` where a slice cannot be decoded.
+    Raises:
+        SeriesError: If a slice cannot be decoded.
     """
-    if all(_DECODERS.get(plane.transfer_syntax) != "gdcm" for plane in series.planes):
-        yield _decoded_here
-        return
+    apart: _Apart | None = None
+    with ExitStack() as stack:
+        for (path, syntax), planes in groupby(series.planes, _file_and_syntax):
+            frames = [plane.frame for plane in planes]
+            plugin = _DECODERS.get(syntax, "")
+            if plugin != "gdcm":
+                yield from _decoded_here(path, frames, plugin)
+                continue
+            apart = apart or stack.enter_context(_process_apart())
+            yield from _decoded_apart(path, frames, apart)
+
+
+def _file_and_syntax(plane: Plane) -> tuple[Path, str]:
+    return plane.path, plane.transfer_syntax
+
+
+@contextmanager
+def _process_apart() -> Iterator[_Apart]:
     with subprocess.Popen(
         [sys.executable, "-m", "umamba.dicom.decoding"],
         stdin=subprocess.PIPE,
@@ -66,38 +84,49 @@ def decoder(series: Series) -> Iterator[Callable[[Plane], Array]]:
     ) as process:
         if process.stdin is None or process.stdout is None:
             raise _torn()
-        channel = _Channel(process.stdin, process.stdout)
         try:
-            yield lambda plane: _decoded_apart(plane, channel)
+            yield _Apart(process, process.stdin, process.stdout)
         finally:
             process.kill()
             with suppress(OSError):  # what it was not able to take
                 process.stdin.close()
 
 
-def _decoded_here(plane: Plane) -> Array:
-    try:
-        with quiet_pydicom(), silent_libraries():
-            return _decoded(plane.path, plane.frame, _DECODERS.get(plane.transfer_syntax, ""))
-    except MemoryError:
-        raise
-    except Exception as error:
-        log.debug("cannot decode a slice: %s", type(error).__name__)  # its text may quote
-        raise _torn() from error
+def _decoded_here(path: Path, frames: Sequence[int], plugin: str) -> Iterator[Array]:
+    with closing(_decoded(path, frames, plugin)) as slices:
+        for _ in frames:
+            try:
+                with quiet_pydicom():
+                    values = next(slices)
+            except MemoryError:
+                raise
+            except Exception as error:
+                log.debug("cannot decode a slice: %s", type(error).__name__)  # its text may quote
+                raise _torn() from error
+            yield values
 
 
-def _decoded_apart(plane: Plane, channel: _Channel) -> Array:
-    if _DECODERS.get(plane.transfer_syntax) != "gdcm":
-        return _decoded_here(plane)
+def _decoded_apart(path: Path, frames: Sequence[int], apart: _Apart) -> Iterator[Array]:
     try:
-        line = json.dumps([os.fspath(plane.path), plane.frame])
-        channel.requests.write(line.encode() + b"\n")
-        channel.requests.flush()
-        size = int.from_bytes(channel.answers.read(_SIZE_BYTES), "little")
-        answer = io.BytesIO(channel.answers.read(size))
-        return np.asarray(np.load(answer, allow_pickle=False))
+        line = json.dumps([os.fspath(path), list(frames)])
+        apart.requests.write(line.encode() + b"\n")
+        apart.requests.flush()
+        for _ in frames:
+            yield _answer(apart)
     except (OSError, ValueError, EOFError) as error:  # it has ended
         raise _torn() from error
+
+
+def _answer(apart: _Apart) -> Array:
+    """Wait for a slice, and end the process if it takes too long."""
+    watchdog = threading.Timer(_MOST_SECONDS, apart.process.kill)
+    watchdog.start()
+    try:
+        size = int.from_bytes(apart.answers.read(_SIZE_BYTES), "little")
+        answer = io.BytesIO(apart.answers.read(size))
+    finally:
+        watchdog.cancel()
+    return np.asarray(np.load(answer, allow_pickle=False))
 
 
 def _torn() -> SeriesError:
@@ -105,21 +134,22 @@ def _torn() -> SeriesError:
     return SeriesError(problem, "export the series again, uncompressed")
 
 
-def _decoded(path: Path, frame: int, plugin: str) -> Array:
-    from pydicom.pixels import pixel_array
+def _decoded(path: Path, frames: Sequence[int], plugin: str) -> Generator[Array, None, None]:
+    from pydicom.pixels import iter_pixels
 
-    return np.asarray(pixel_array(path, index=frame, decoding_plugin=plugin))
+    yield from iter_pixels(path, indices=frames, decoding_plugin=plugin)
 
 
 def _serve(requests: IO[bytes], answers: IO[bytes]) -> None:
     """Decode by gdcm until there are no more requests; whatever fails ends the process."""
     for line in requests:
-        path, frame = json.loads(line)
-        answer = io.BytesIO()
-        np.save(answer, _decoded(Path(path), frame, "gdcm"), allow_pickle=False)
-        content = answer.getvalue()
-        answers.write(len(content).to_bytes(_SIZE_BYTES, "little") + content)
-        answers.flush()
+        path, frames = json.loads(line)
+        for values in _decoded(Path(path), frames, "gdcm"):
+            answer = io.BytesIO()
+            np.save(answer, values, allow_pickle=False)
+            content = answer.getvalue()
+            answers.write(len(content).to_bytes(_SIZE_BYTES, "little") + content)
+            answers.flush()
 
 
 if __name__ == "__main__":

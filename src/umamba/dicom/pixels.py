@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from umamba.dicom.decoding import decoder
+from umamba.dicom.decoding import decoded
 from umamba.dicom.series import Plane, Resampling, Series, SeriesError
 from umamba.images.contents import UnreadableFileError, check_size
 
@@ -35,9 +36,10 @@ def read_series(series: Series) -> Array:
     except UnreadableFileError as error:
         raise SeriesError(error.problem, error.fix) from error
     voxels = np.empty(series.shape, kind)
-    with decoder(series) as decode:
+    with closing(decoded(series)) as stored:
         slices: Iterator[Array] = (
-            _true_values(plane, decode(plane), kind) for plane in series.planes
+            _true_values(plane, values, kind)
+            for plane, values in zip(series.planes, stored, strict=True)
         )
         if series.resampling:
             slices = _resampled(slices, series.resampling, series)
