@@ -4,11 +4,12 @@ import importlib.util
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import onnx
 import pytest
 
 from exported_models import Exported, convolution, onnx_of
-from umamba.errors import ModelFileError, UMambaError
+from umamba.errors import DatasetError, ModelFileError, UMambaError
 from umamba.runtime import Predictor
 from umamba.runtime.engines import installed_engines, load_network, verified_engines
 from umamba.runtime.pipeline import EngineCheck, describe_network_file, write_pipeline
@@ -71,6 +72,23 @@ def test_a_network_that_an_engine_cannot_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match=r"openvino cannot load .*fold_0.onnx \(") as caught:
         load_network(path, "openvino", 1)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
+def test_a_failure_on_a_patch_is_one_of_the_image(
+    tmp_path: Path, engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        msg = "no memory\nfor this"
+        raise RuntimeError(msg)
+
+    path = tmp_path / "fold_0.onnx"
+    path.write_bytes(onnx_of(convolution(2, 3, 2)))
+    run = load_network(path, engine, 1)
+    monkeypatch.setattr("openvino.CompiledModel.create_infer_request", fail)
+    with pytest.raises(DatasetError, match=rf"{engine} failed on a patch of 8 x 6 voxels \(") as e:
+        run(np.zeros((1, 5, 8, 6), np.float32))  # ONNX Runtime fails by itself: it takes 2 channels
+    assert "\n" not in str(e.value)
 
 
 def test_a_network_of_another_shape_is_refused(tmp_path: Path) -> None:

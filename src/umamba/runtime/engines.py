@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from umamba.errors import ModelFileError, UMambaError, unknown_name
+from umamba.errors import DatasetError, ModelFileError, UMambaError, unknown_name
 from umamba.runtime.engine_names import ENGINES
 from umamba.runtime.onnx_files import checked_onnx
 from umamba.runtime.pipeline import NetworkFile
@@ -109,7 +109,8 @@ def load_network(path: Path, engine: str, threads: int) -> Network:
         threads: How many threads it may use.
 
     Returns:
-        A function of patches, which several threads may call.
+        A function of patches, which several threads may call. It raises a `DatasetError` where
+        the engine fails on a patch.
 
     Raises:
         ModelFileError: If the file is not an ONNX file that stands for itself, or the engine
@@ -117,8 +118,30 @@ def load_network(path: Path, engine: str, threads: int) -> Network:
     """
     content = checked_onnx(path)
     try:
-        return _LOADERS[engine](content, threads)
+        run = _LOADERS[engine](content, threads)
     except Exception as error:
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        msg = f"{engine} cannot load {shown(path)} ({reason}); give another engine, or export again"
+        msg = (
+            f"{engine} cannot load {shown(path)} ({_reason(error)}); give another engine, or "
+            "export again"
+        )
         raise ModelFileError(msg) from error
+
+    def explained(patch: Array) -> Array:
+        try:
+            return run(patch)
+        except MemoryError:
+            raise
+        except Exception as error:  # each engine has errors of its own
+            size = " x ".join(map(str, patch.shape[2:]))
+            msg = (
+                f"{engine} failed on a patch of {size} voxels ({_reason(error)}); give another "
+                "engine, or use a machine with more memory"
+            )
+            raise DatasetError(msg) from error
+
+    return explained
+
+
+def _reason(error: Exception) -> str:
+    """Return the first line of an engine's error."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

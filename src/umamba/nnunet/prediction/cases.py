@@ -14,7 +14,7 @@ import torch
 from umamba.datasets.checks import Case, CaseFacts
 from umamba.datasets.inputs import input_files
 from umamba.dicom.series import SeriesError
-from umamba.errors import UMambaError
+from umamba.errors import DatasetError, UMambaError
 from umamba.nnunet.postprocessing import PostProcessing
 from umamba.nnunet.prediction.dicom_outputs import DicomOutputs
 from umamba.nnunet.prediction.segmentation_files import (
@@ -141,6 +141,8 @@ class CaseWork:
                 case.inputs[number] = NetworkInput(torch.empty(0), None, given.properties)
         except OSError as error:
             raise self._explained(case, error) from error
+        except DatasetError as error:  # an engine failed on this image
+            case.refusal = str(error)
         except UMambaError:
             raise
         except Exception as error:  # noqa: BLE001 - networks of others may raise anything
