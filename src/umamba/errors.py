@@ -5,6 +5,7 @@ from difflib import get_close_matches
 from reprlib import Repr
 
 __all__ = [
+    "OTHER_COPY",
     "BackendError",
     "CheckpointError",
     "ComparisonError",
@@ -21,6 +22,9 @@ __all__ = [
     "quoted",
     "unknown_name",
 ]
+
+# The end of messages about files of models that were damaged, or made to harm.
+OTHER_COPY = "get another copy, from a source that you trust"
 
 
 def closest(name: str, known: Iterable[str]) -> str:

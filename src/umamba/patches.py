@@ -145,11 +145,12 @@ def count_windows(shape: Sequence[int], patch_size: Sequence[int]) -> int:
     return math.prod(map(len, window_starts(padded, patch_size)))
 
 
-def gaussian_weights(patch_size: Sequence[int]) -> Any:
+def gaussian_weights(patch_size: Sequence[int], sigma: float = 0.125) -> Any:
     """Return the weight of every voxel of a patch: a Gaussian whose maximum is 10, as in nnU-Net.
 
     Args:
-        patch_size: Spatial shape of a patch; an eighth of it is the standard deviation.
+        patch_size: Spatial shape of a patch.
+        sigma: The standard deviation as a part of the patch.
 
     Returns:
         A float64 numpy array; in a corner it may be too small for half precision.
@@ -159,5 +160,5 @@ def gaussian_weights(patch_size: Sequence[int]) -> Any:
 
     weights = np.zeros(patch_size)
     weights[tuple(size // 2 for size in patch_size)] = 1
-    weights = gaussian_filter(weights, [size / 8 for size in patch_size], mode="constant")
+    weights = gaussian_filter(weights, [size * sigma for size in patch_size], mode="constant")
     return weights / (weights.max() / 10)

@@ -4,11 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from umamba.datasets.checks import Case, CaseFacts, errors_of, inspect_case
 from umamba.datasets.description import channel_names
-from umamba.dicom.series import Series
 from umamba.errors import DatasetError
 from umamba.images.checked_files import Reading
 from umamba.images.file_names import (
@@ -24,6 +23,9 @@ from umamba.images.files import read_image, write_image
 from umamba.images.formats import READERS
 from umamba.system.numerals import whole_number
 from umamba.system.path_names import listed, shown
+
+if TYPE_CHECKING:
+    from umamba.dicom.series import Series
 
 __all__ = ["FoundInputs", "check_case", "find_inputs", "input_files"]
 
@@ -49,7 +51,7 @@ class FoundInputs:
     others: tuple[str, ...]
     notes: tuple[str, ...] = ()
     opened: Callable[[Case], AbstractContextManager[Case]] = nullcontext
-    series: Mapping[str, tuple[Series, ...]] = field(default_factory=dict)
+    series: Mapping[str, tuple["Series", ...]] = field(default_factory=dict)
 
 
 def find_inputs(

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from umamba.errors import ModelFileError, quoted
+from umamba.errors import OTHER_COPY, ModelFileError, quoted
 
 if TYPE_CHECKING:
     import onnx
@@ -13,7 +13,6 @@ __all__ = ["checked_onnx"]
 
 _STANDARD = ("", "ai.onnx")
 _MOST_BYTES = 2**31 - 1  # of a protocol buffer
-_OTHER_COPY = "get another copy, from a source that you trust"
 
 
 def checked_onnx(path: Path) -> bytes:
@@ -59,7 +58,7 @@ def checked_onnx(path: Path) -> bytes:
 
 
 def _refuse(path: Path, problem: str) -> NoReturn:
-    msg = f"{path} {problem}; {_OTHER_COPY}"
+    msg = f"{path} {problem}; {OTHER_COPY}"
     raise ModelFileError(msg)
 
 

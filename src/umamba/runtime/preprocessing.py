@@ -9,15 +9,17 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from umamba.errors import DatasetError
+from umamba.errors import DatasetError, quoted
 from umamba.runtime.normalization import normalize
 from umamba.runtime.pipeline import Pipeline
 from umamba.runtime.resampling import new_shape, resample, thick_axis
 from umamba.system.limits import usable_memory
 
-__all__ = ["NetworkInput", "labels_of", "prepare"]
+__all__ = ["NetworkInput", "checked_image", "labels_of", "prepare"]
 
 Array = npt.NDArray[Any]
+
+_SLICE_DISTANCE = 999  # that nnU-Net gives to a single slice, in its largest pixels
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,43 @@ class NetworkInput:
     box: tuple[slice, ...]
     spacing: tuple[float, ...]
     network_spacing: tuple[float, ...]
+
+
+def checked_image(
+    image: npt.ArrayLike, spacing: Sequence[float], channels: Sequence[str]
+) -> tuple[Array, tuple[float, ...]]:
+    """Return an image and its voxel size as nnU-Net's readers do: with three axes.
+
+    Args:
+        image: (channels, z, y, x), or (channels, y, x) for a single slice.
+        spacing: The voxel size in mm, along the same axes.
+        channels: The names of the model's channels.
+
+    Raises:
+        DatasetError: If they do not fit the model.
+    """
+    array = np.asarray(image)
+    if array.ndim not in (3, 4) or len(array) != len(channels) or not array.size:
+        msg = (
+            f"the image has the shape {list(array.shape)}, but must have {len(channels)} "
+            f"channel(s) ({', '.join(channels)}) first, then z, y, x or y, x"
+        )
+        raise DatasetError(msg)
+    if array.dtype.kind not in "biuf" or not np.isfinite(array).all():
+        msg = f"the image ({array.dtype}) must hold finite real numbers; replace NaN and inf"
+        raise DatasetError(msg)
+    sizes = np.asarray(spacing)
+    is_size = sizes.dtype.kind in "iuf" and sizes.shape == (array.ndim - 1,)
+    if not is_size or not ((sizes > 0) & (sizes < np.inf)).all():
+        msg = (
+            f"spacing {quoted(sizes.tolist())} must be {array.ndim - 1} positive sizes of a voxel "
+            "in mm, in the order of the image's axes"
+        )
+        raise DatasetError(msg)
+    voxel = tuple(map(float, sizes))
+    if array.ndim == 3:  # one slice, far from others, as nnU-Net reads flat images
+        return array[:, None], (_SLICE_DISTANCE * max(voxel), *voxel)
+    return array, voxel
 
 
 def prepare(image: Array, spacing: Sequence[float], pipeline: Pipeline) -> NetworkInput:

@@ -10,8 +10,9 @@ from typing import Any, Literal, overload
 import numpy as np
 import numpy.typing as npt
 
-from umamba.errors import DatasetError, UMambaError
+from umamba.errors import UMambaError
 from umamba.nnunet.paths import Paths
+from umamba.runtime.preprocessing import checked_image
 from umamba.system.environment import environment, patient_threads
 from umamba.system.terminal import talk_to_stderr
 
@@ -111,10 +112,15 @@ class Predictor:
         Raises:
             UMambaError: If the image does not fit the model, or cannot be predicted.
         """
+        from umamba.datasets.description import channel_names
         from umamba.nnunet.prediction.cases import CaseError, labels_of, preprocess_array
         from umamba.nnunet.prediction.sliding_window import predict_logits
 
-        array, voxel = self._checked(image, spacing)
+        if not self._models:
+            msg = "this predictor is closed; make another one"
+            raise UMambaError(msg)
+        channels = channel_names(self._models[0].dataset_json)
+        array, voxel = checked_image(image, spacing, channels)
         stores: list[Any] = []
         try:
             inputs = [preprocess_array(model, array, voxel) for model in self._models]
@@ -137,40 +143,6 @@ class Predictor:
         if np.ndim(image) == 3:
             labels, found = labels[0], None if found is None else found[:, 0]
         return (labels, found) if probabilities else labels
-
-    def _checked(
-        self, image: npt.ArrayLike, spacing: Sequence[float]
-    ) -> tuple[Array, tuple[float, ...]]:
-        """Return image and spacing as nnU-Net's readers do: with three axes.
-
-        Raises:
-            UMambaError: If the predictor is closed, or they do not fit the model.
-        """
-        from umamba.datasets.description import channel_names
-
-        if not self._models:
-            msg = "this predictor is closed; make another one"
-            raise UMambaError(msg)
-        array, voxel = np.asarray(image), tuple(float(size) for size in spacing)
-        channels = channel_names(self._models[0].dataset_json)
-        if array.ndim not in (3, 4) or len(array) != len(channels) or not array.size:
-            msg = (
-                f"the image has the shape {list(array.shape)}, but must have {len(channels)} "
-                f"channel(s) ({', '.join(channels)}) first, then z, y, x or y, x"
-            )
-            raise DatasetError(msg)
-        if array.dtype.kind not in "biuf" or not np.isfinite(array).all():
-            msg = f"the image ({array.dtype}) must hold finite real numbers; replace NaN and inf"
-            raise DatasetError(msg)
-        if len(voxel) != array.ndim - 1 or not all(0 < size < np.inf for size in voxel):
-            msg = (
-                f"spacing {list(voxel)} must be {array.ndim - 1} positive sizes of a voxel in mm, "
-                "in the order of the image's axes"
-            )
-            raise DatasetError(msg)
-        if array.ndim == 3:  # one slice, far from others, as nnU-Net reads flat images
-            return array[:, None], (999 * max(voxel), *voxel)
-        return array, voxel
 
     def close(self) -> None:
         """Let the model go; the predictor cannot be used afterwards."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from umamba.errors import ModelFileError, quoted
+from umamba.errors import OTHER_COPY, ModelFileError, quoted
 from umamba.nnunet.trust import check_file_name
 from umamba.system.archives import check_member_name
 from umamba.system.checksums import sha256
@@ -107,15 +107,15 @@ def verify_folder(folder: Path, shown: Path) -> Manifest:
             there.add(name)
     extra = sorted(there - set(manifest.files) - {MANIFEST, CARD})
     if extra:
-        msg = f"{shown}: {MANIFEST} does not list {extra[0]!r}; {_OTHER_COPY}"
+        msg = f"{shown}: {MANIFEST} does not list {extra[0]!r}; {OTHER_COPY}"
         raise ModelFileError(msg)
     for name, listed in manifest.files.items():
         if name not in there:
-            msg = f"{shown}: {name!r} is missing; {_OTHER_COPY}"
+            msg = f"{shown}: {name!r} is missing; {OTHER_COPY}"
             raise ModelFileError(msg)
         size = (folder / name).stat().st_size
         if size != listed["bytes"] or sha256(folder / name) != listed["sha256"]:
-            msg = f"{shown}: {name!r} is not what was exported: its checksum differs; {_OTHER_COPY}"
+            msg = f"{shown}: {name!r} is not what was exported: its checksum differs; {OTHER_COPY}"
             raise ModelFileError(msg)
         if name.endswith(".json") and size > _MOST_JSON_BYTES:
             msg = f"{shown}: {name!r} has {size} bytes, too many for a description"
@@ -123,13 +123,10 @@ def verify_folder(folder: Path, shown: Path) -> Manifest:
     return manifest
 
 
-_OTHER_COPY = "get another copy, from a source that you trust"
-
-
 def _read(folder: Path, shown: Path) -> Manifest:
     path = folder / MANIFEST
     if path.is_symlink() or (path.is_file() and path.stat().st_size > _MOST_JSON_BYTES):
-        msg = f"{shown}: {MANIFEST} is a link, or far too large; {_OTHER_COPY}"
+        msg = f"{shown}: {MANIFEST} is a link, or far too large; {OTHER_COPY}"
         raise ModelFileError(msg)
     content = load_json(path)
     if content.get("schema_version") != _SCHEMA:
@@ -141,7 +138,7 @@ def _read(folder: Path, shown: Path) -> Manifest:
     try:
         manifest = _parse(content)
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-        msg = f"{shown}: {MANIFEST} is damaged ({type(error).__name__} {error}); {_OTHER_COPY}"
+        msg = f"{shown}: {MANIFEST} is damaged ({type(error).__name__} {error}); {OTHER_COPY}"
         raise ModelFileError(msg) from None
     for place in ("dataset", "trainer", "plans_name", "configuration"):
         check_file_name(getattr(manifest, place), place, shown / MANIFEST)
