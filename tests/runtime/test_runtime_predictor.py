@@ -140,18 +140,29 @@ def test_largest_components_are_kept_as_stock_nnunet_keeps_them(tmp_path: Path) 
     assert np.array_equal(kept, want)
 
 
+def test_postprocessing_is_applied_to_the_folds_that_it_was_chosen_for(tmp_path: Path) -> None:
+    chosen = Exported(tmp_path / "chosen", n_folds=2, keep_largest=[[1]]).folder
+    assert Predictor(chosen, folds=[1, 0], postprocessing=True).keep_largest == ((1,),)
+    message = r"chose no post-processing for the folds 0 of .* together; predict without it"
+    with pytest.raises(UMambaError, match=message):
+        Predictor(chosen, folds=[0], postprocessing=True)
+    with pytest.raises(UMambaError, match=message):
+        Predictor(Exported(tmp_path / "none").folder, postprocessing=True)
+
+
 @pytest.mark.parametrize(
     ("image", "spacing", "message"),
     [
         (
             np.ones((2, 4, 4, 4)),
             (1.0, 1.0, 1.0),
-            r"takes 1 channel\(s\), channel 0, as \(1, z, y, x\)",
+            r"shape \[2, 4, 4, 4\], but must have 1 channel\(s\) \(channel 0\) first",
         ),
-        (np.ones((1, 4)), (1.0,), r"has the shape \(1, 4\)"),
-        (np.ones((1, 4, 4, 4)), (1.0, 0.0, 1.0), "give 3 positive numbers"),
-        (np.ones((1, 4, 4, 4)), (1.0, 1.0), "give 3 positive numbers"),
-        (np.full((1, 4, 4, 4), np.nan), (1.0, 1.0, 1.0), "not finite"),
+        (np.ones((1, 4)), (1.0,), r"has the shape \[1, 4\]"),
+        (np.ones((1, 4, 4, 4)), (1.0, 0.0, 1.0), "must be 3 positive sizes of a voxel"),
+        (np.ones((1, 4, 4, 4)), (1.0, 1.0), "must be 3 positive sizes of a voxel"),
+        (np.ones((1, 4, 4, 4)), ("1", "1", "1"), r"spacing \['1', '1', '1'\] must be 3 positive"),
+        (np.full((1, 4, 4, 4), np.nan), (1.0, 1.0, 1.0), "must hold finite real numbers"),
         (np.ones((1, 4, 4, 4)), (1.0, 1e-4, 1.0), "1 x 0.0001 x 1 mm the image is smaller than"),
         (np.ones((1, 4, 4, 4)), (1e4, 1e4, 1.0), r"the image takes .* GiB on the network's grid"),
     ],

@@ -78,7 +78,7 @@ class Exported:
     of_configuration: dict[str, Any] = field(default_factory=dict)
     of_plans: dict[str, Any] = field(default_factory=dict)
     of_dataset: dict[str, Any] = field(default_factory=dict)
-    keep_largest: Sequence[Sequence[int]] = ()
+    keep_largest: Sequence[Sequence[int]] | None = None
     checks: dict[str, EngineCheck] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -1,8 +1,9 @@
-"""The post-processing that `nnUNetv2_find_best_configuration` chose, read and applied.
+"""The post-processing that `nnUNetv2_find_best_configuration` chose: read, applied and copied.
 
 nnU-Net writes it twice: as a pickle, which is a program and is never read here, and as JSON.
 """
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +15,10 @@ from umamba.errors import UMambaError, quoted
 from umamba.runtime.postprocessing import keep_largest
 from umamba.system.json_files import load_json
 
-__all__ = ["PostProcessing", "chosen_for", "read_postprocessing"]
+__all__ = ["PostProcessing", "chosen_for", "copy_postprocessing", "read_postprocessing"]
 
 _FILE = "postprocessing.json"
+_OF_FOLDS = "crossval_results_folds_"
 _KNOWN = "remove_all_but_largest_component_from_segmentation"
 _MOST_STEPS = 10_000
 
@@ -95,14 +97,49 @@ def chosen_for(model_folders: Sequence[Path], folds: Sequence[str]) -> Path | No
 
     Args:
         model_folders: Folders of the models, as nnU-Net has them in `nnUNet_results`.
-        folds: The folds that predict; it was chosen for all of them together.
+        folds: The folds that predict, in any order; it was chosen for all of them together.
     """
-    numbers = "_".join(folds)
     if len(model_folders) == 1:
-        path = model_folders[0] / f"crossval_results_folds_{numbers}" / _FILE
-        return path if path.is_file() else None
-    names = {folder.name for folder in model_folders}
-    for path in model_folders[0].parent.glob(f"ensembles/ensemble___*___*___{numbers}/{_FILE}"):
-        if set(path.parent.name.split("___")[1:-1]) == names:
-            return path
-    return None
+        found = model_folders[0].glob(f"{_OF_FOLDS}*/{_FILE}")
+        chosen = {path: path.parent.name.removeprefix(_OF_FOLDS) for path in found}
+    else:
+        names = {folder.name for folder in model_folders}
+        parts = {
+            path: path.parent.name.split("___")
+            for path in model_folders[0].parent.glob(f"ensembles/ensemble___*/{_FILE}")
+        }
+        chosen = {path: part[-1] for path, part in parts.items() if set(part[1:-1]) == names}
+    return next((path for path in sorted(chosen) if set(chosen[path].split("_")) == {*folds}), None)
+
+
+def copy_postprocessing(
+    source: Path, folds: Sequence[str], target: Path, known_labels: Collection[int]
+) -> PostProcessing | None:
+    """Copy what nnU-Net chose for folds of a model to where it is found for another folder.
+
+    Only its steps are copied: nnU-Net's file also holds scores.
+
+    Args:
+        source: The model's folder.
+        folds: The folds.
+        target: The other folder.
+        known_labels: The labels of the model.
+
+    Returns:
+        The post-processing; `None` if there is none for these folds.
+
+    Raises:
+        UMambaError: If the file is damaged, or asks for anything else than nnU-Net does.
+    """
+    chosen = chosen_for([source], folds)
+    if chosen is None:
+        return None
+    steps = read_postprocessing(chosen, known_labels)
+    content = {
+        "postprocessing_fns": [_KNOWN] * len(steps.steps),
+        "postprocessing_kwargs": [{"labels_or_regions": list(step)} for step in steps.steps],
+    }
+    file = target / f"{_OF_FOLDS}{'_'.join(folds)}" / _FILE
+    file.parent.mkdir()
+    file.write_text(json.dumps(content, indent=4) + "\n", encoding="utf-8")
+    return steps

@@ -123,7 +123,7 @@ def _check_any(report: FolderReport, images: Path) -> None:
 def _identity(predictor: Predictor) -> dict[str, Any]:
     """Return all that the segmentations depend on; engines differ only in near-ties."""
     networks = predictor.pipeline.networks
-    steps = msgspec.structs.replace(predictor.pipeline, networks=(), software={})
+    steps = msgspec.structs.replace(predictor.pipeline, networks=(), software={}, keep_largest=None)
     return {
         "weights_sha256": _digest("".join(network.sha256 for network in networks).encode()),
         "models": len(networks),

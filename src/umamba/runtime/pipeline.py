@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from umamba.errors import ModelFileError
+from umamba.errors import OTHER_COPY, ModelFileError
 from umamba.images.formats import FORMATS, READERS
 from umamba.system.archives import check_member_name
 from umamba.system.checksums import sha256
@@ -36,7 +36,6 @@ PIPELINE = "pipeline.json"
 FORMAT_VERSION = 1
 
 _MOST_BYTES = 2**24
-_OTHER_COPY = "get another copy, from a source that you trust"
 
 Name = Annotated[str, Meta(min_length=1, max_length=500)]
 Positive = Annotated[float, Meta(gt=0, le=1e6)]
@@ -171,8 +170,8 @@ class Pipeline(_Part, frozen=True, kw_only=True):
             not exclusive (the largest one).
         output_labels: The value that is written for each of the network's outputs; of regions a
             later one covers earlier ones.
-        keep_largest: The post-processing that nnU-Net chose for these folds together, if it was
-            asked: in order, the labels of which only the largest component is to stay. It is
+        keep_largest: The post-processing that nnU-Net chose for these folds together; `None` if it
+            chose none. In order, the labels of which only the largest component is to stay. It is
             applied where that is asked for.
         networks: One for each fold; their logits are averaged.
     """
@@ -200,9 +199,12 @@ class Pipeline(_Part, frozen=True, kw_only=True):
     ]
     has_regions: bool
     output_labels: Annotated[tuple[Label, ...], Meta(min_length=1, max_length=2**16)]
-    keep_largest: Annotated[
-        tuple[Annotated[tuple[Label, ...], Meta(min_length=1)], ...], Meta(max_length=10_000)
-    ] = ()
+    keep_largest: (
+        Annotated[
+            tuple[Annotated[tuple[Label, ...], Meta(min_length=1)], ...], Meta(max_length=10_000)
+        ]
+        | None
+    ) = None
     networks: Annotated[tuple[NetworkFile, ...], Meta(max_length=100)] = ()
 
     def __post_init__(self) -> None:
@@ -274,7 +276,8 @@ def read_pipeline(folder: Path, folds: Sequence[str] = ()) -> Pipeline:
         folds: The folds to use; empty means all.
 
     Returns:
-        The pipeline, with the networks of these folds only.
+        The pipeline, with the networks of these folds only, and with the post-processing only if
+        these are all of them.
 
     Raises:
         ModelFileError: If it is of another version, says something that is not known, lacks a
@@ -290,16 +293,17 @@ def read_pipeline(folder: Path, folds: Sequence[str] = ()) -> Pipeline:
     networks = tuple(there[fold] for fold in dict.fromkeys(folds) or there)
     for network in networks:
         _verify(folder, network)
-    return msgspec.structs.replace(pipeline, networks=networks)
+    chosen = pipeline.keep_largest if len(networks) == len(there) else None
+    return msgspec.structs.replace(pipeline, networks=networks, keep_largest=chosen)
 
 
 def _decode(path: Path) -> Pipeline:
     try:
         if reason := no_plain_file(path):
-            msg = f"{shown(path)} cannot be read: {reason}; {_OTHER_COPY}"
+            msg = f"{shown(path)} cannot be read: {reason}; {OTHER_COPY}"
             raise ModelFileError(msg)
         if path.stat().st_size > _MOST_BYTES:
-            msg = f"{shown(path)} is too large for a description; {_OTHER_COPY}"
+            msg = f"{shown(path)} is too large for a description; {OTHER_COPY}"
             raise ModelFileError(msg)
         content = path.read_bytes()
         version = msgspec.json.decode(content, type=_Version).format_version
@@ -314,7 +318,7 @@ def _decode(path: Path) -> Pipeline:
         msg = f"{shown(path)} does not exist; give a folder that `umamba export --onnx` wrote"
         raise ModelFileError(msg) from None
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        msg = f"{shown(path)} is not a pipeline of umamba: {one_line(error)}; {_OTHER_COPY}"
+        msg = f"{shown(path)} is not a pipeline of umamba: {one_line(error)}; {OTHER_COPY}"
         raise ModelFileError(msg) from None
 
 
@@ -322,8 +326,8 @@ def _verify(folder: Path, network: NetworkFile) -> None:
     check_member_name(network.file, folder)
     path = folder / network.file
     if path.is_symlink() or not path.is_file():
-        msg = f"{shown(path)}, which {PIPELINE} names, is missing or a link; {_OTHER_COPY}"
+        msg = f"{shown(path)}, which {PIPELINE} names, is missing or a link; {OTHER_COPY}"
         raise ModelFileError(msg)
     if path.stat().st_size != network.bytes or sha256(path) != network.sha256:
-        msg = f"{shown(path)} is not what was exported: its checksum differs; {_OTHER_COPY}"
+        msg = f"{shown(path)} is not what was exported: its checksum differs; {OTHER_COPY}"
         raise ModelFileError(msg)

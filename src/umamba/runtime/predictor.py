@@ -9,25 +9,24 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from umamba.errors import DatasetError, UMambaError
+from umamba.errors import UMambaError
 from umamba.runtime.engines import (
     installed_engines,
     load_network,
     verified_engines,
 )
-from umamba.runtime.pipeline import NetworkFile, read_pipeline
+from umamba.runtime.pipeline import NetworkFile, Pipeline, read_pipeline
 from umamba.runtime.postprocessing import keep_largest
-from umamba.runtime.preprocessing import labels_of, prepare
+from umamba.runtime.preprocessing import checked_image, labels_of, prepare
 from umamba.runtime.sliding_window import Network, predict_logits
 from umamba.system.limits import available_cores
+from umamba.system.path_names import shown
 
 __all__ = ["Predictor"]
 
 log = logging.getLogger(__name__)
 
 Array = npt.NDArray[Any]
-
-_SLICE_DISTANCE = 999  # that nnU-Net gives to a single slice, in its largest pixels
 
 
 class Predictor:
@@ -45,8 +44,8 @@ class Predictor:
         step_size: The largest step from patch to patch, as a fraction of the patch; by default the
             model's.
         mirroring: Whether the predictions of mirrored patches are averaged: slower, perhaps better.
-        postprocessing: Whether the post-processing that nnU-Net chose is applied, which the model
-            may or may not have.
+        postprocessing: Whether the post-processing that nnU-Net chose for these folds together is
+            applied.
         threads: How many threads the engine uses; by default one for every core.
 
     Attributes:
@@ -54,7 +53,8 @@ class Predictor:
         engine: The name of the engine.
 
     Raises:
-        UMambaError: If a file is missing, damaged, or of another version, or no engine is there.
+        UMambaError: If a file is missing, damaged, or of another version, no engine is there, or
+            nnU-Net chose no post-processing and it is asked for.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Predictor:
             msg = f"step_size is {self.step_size}; give a part of the patch, above 0 and at most 1"
             raise UMambaError(msg)
         self.mirroring = mirroring
-        self.keep_largest = self.pipeline.keep_largest if postprocessing else ()
+        self.keep_largest = _chosen_steps(self.pipeline, folder) if postprocessing else ()
         self._networks: list[Network] | None = [
             load_network(folder / network.file, self.engine, threads or available_cores())
             for network in self.pipeline.networks
@@ -115,7 +115,8 @@ class Predictor:
         if self._networks is None:
             msg = "this Predictor was closed; make another one"
             raise UMambaError(msg)
-        voxels, sizes = self._checked(np.asarray(image), spacing)
+        names = [channel.name for channel in self.pipeline.channels]
+        voxels, sizes = checked_image(image, spacing, names)
         case = prepare(voxels, sizes, self.pipeline)
         logits = predict_logits(
             self._networks,
@@ -127,29 +128,16 @@ class Predictor:
         labels = keep_largest(labels_of(logits, case, self.pipeline), self.keep_largest)
         return labels if np.ndim(image) == 4 else labels[0]
 
-    def _checked(self, image: Array, spacing: Sequence[float]) -> tuple[Array, tuple[float, ...]]:
-        """Return an image with three axes besides the channels, and its voxel size."""
-        n_channels = len(self.pipeline.channels)
-        if image.ndim not in (3, 4) or 0 in image.shape or len(image) != n_channels:
-            names = ", ".join(channel.name for channel in self.pipeline.channels)
-            msg = (
-                f"the image has the shape {image.shape}, but the model takes {n_channels} "
-                f"channel(s), {names}, as ({n_channels}, z, y, x), or ({n_channels}, y, x)"
-            )
-            raise DatasetError(msg)
-        sizes = tuple(map(float, spacing))
-        if len(sizes) != image.ndim - 1 or not all(0 < size < np.inf for size in sizes):
-            msg = (
-                f"the spacing is {sizes}; give {image.ndim - 1} positive numbers, the voxel size "
-                "in mm along each axis of the array"
-            )
-            raise DatasetError(msg)
-        if image.dtype.kind not in "buif" or not np.isfinite(image).all():
-            msg = "the image holds values that are not finite numbers; replace them"
-            raise DatasetError(msg)
-        if image.ndim == 4:
-            return image, sizes
-        return image[:, None], (max(sizes) * _SLICE_DISTANCE, *sizes)
+
+def _chosen_steps(pipeline: Pipeline, folder: Path) -> tuple[tuple[int, ...], ...]:
+    if pipeline.keep_largest is None:
+        folds = " ".join(network.fold for network in pipeline.networks)
+        msg = (
+            f"nnU-Net chose no post-processing for the folds {folds} of {shown(folder)} together; "
+            "predict without it, or with the folds that it was chosen for"
+        )
+        raise UMambaError(msg)
+    return pipeline.keep_largest
 
 
 def _choose(engine: str, networks: Sequence[NetworkFile]) -> str:

@@ -3,6 +3,7 @@
 import argparse
 import json
 import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +120,7 @@ def test_the_command_says_what_nnunet_chose_and_applies_it_when_asked(
     asked = ["predict", "-m", str(model), "-i", str(tmp_path / "in"), "--disable_tta"]
     asked += ["-device", "cpu", "-o"]
     assert main([*asked, str(tmp_path / "plain")]) == 0
-    note = f"note: nnU-Net chose a post-processing, {chosen}; it is applied with --postprocessing"
+    note = "note: nnU-Net chose a post-processing for this model; it is applied with --postproc"
     assert note in capsys.readouterr().err
     assert main([*asked, str(tmp_path / "cleaned"), "--postprocessing", "auto"]) == 0
     plain, cleaned = (voxels(tmp_path / name / "a.nii.gz") for name in ("plain", "cleaned"))
@@ -127,6 +128,25 @@ def test_the_command_says_what_nnunet_chose_and_applies_it_when_asked(
     assert not np.array_equal(cleaned, plain)
     assert main([*asked, str(tmp_path / "x"), "--postprocessing", "auto", "-f", "0"]) == 2
     assert "nnU-Net chose no post-processing for" in capsys.readouterr().err
+
+
+def test_an_exported_model_brings_its_postprocessing(tmp_path: Path) -> None:
+    name = "Dataset901_Toy/nnUNetTrainer__nnUNetPlans__3d_fullres"
+    model = write_model(tmp_path / "results" / name)
+    write_steps(model / "crossval_results_folds_0" / "postprocessing.json", [1, 2], 2)
+    write_image(tmp_path / "in" / "a_0000.nii.gz")
+    archive = tmp_path / "model.zip"
+    command = ["export", "901", "3d_fullres", "-p", "nnUNetPlans", "-tr", "nnUNetTrainer"]
+    assert main([*command, "-o", str(archive), "--results", str(tmp_path / "results")]) == 0
+    for source, name in ((model, "ours"), (archive, "theirs")):
+        asked = ["predict", "-m", str(source), "-i", str(tmp_path / "in"), "-device", "cpu"]
+        asked += ["--disable_tta", "--postprocessing", "auto"]
+        assert main([*asked, "-o", str(tmp_path / name)]) == 0
+    ours, theirs = (voxels(tmp_path / name / "a.nii.gz") for name in ("ours", "theirs"))
+    assert np.array_equal(theirs, ours)
+    with zipfile.ZipFile(archive) as zipped:
+        copied = json.loads(zipped.read("crossval_results_folds_0/postprocessing.json"))
+    assert set(copied) == {"postprocessing_fns", "postprocessing_kwargs"}  # no scores of cases
 
 
 @pytest.mark.parametrize("postprocessing", ["auto", "pp/postprocessing.json"])
@@ -154,7 +174,7 @@ def test_the_choice_for_an_ensemble_is_found_in_either_order(tmp_path: Path) -> 
     chosen = write_steps(place / "postprocessing.json", 1)
     models = [tmp_path / name for name in ("T__P__3d_fullres", "T__P__2d")]
     assert chosen_for(models, ["0", "1", "2"]) == chosen
-    assert chosen_for(models[::-1], ["0", "1", "2"]) == chosen
+    assert chosen_for(models[::-1], ["2", "0", "1"]) == chosen
     assert chosen_for(models, ["0", "1"]) is None
     assert chosen_for([models[0], tmp_path / "T__P__3d_lowres"], ["0", "1", "2"]) is None
 

@@ -30,7 +30,7 @@ def pipeline_of(
     configuration: str,
     *,
     mirroring_axes: Sequence[int] | None = None,
-    keep_largest: Sequence[Sequence[int]] = (),
+    keep_largest: Sequence[Sequence[int]] | None = None,
     networks: Sequence[NetworkFile] = (),
 ) -> Pipeline:
     """Return all steps of a prediction with a trained model.
@@ -40,7 +40,7 @@ def pipeline_of(
         dataset_json: Contents of its `dataset.json`, checked.
         configuration: Its configuration.
         mirroring_axes: The axes along which it may be mirrored, as its checkpoints name them.
-        keep_largest: The steps of the post-processing that nnU-Net chose for it.
+        keep_largest: The steps of the post-processing that nnU-Net chose for it, if it was asked.
         networks: The exported networks of its folds.
 
     Raises:
@@ -74,7 +74,7 @@ def pipeline_of(
         },
         "has_regions": labels.has_regions,
         "output_labels": list(map(int, written)),
-        "keep_largest": [list(step) for step in keep_largest],
+        "keep_largest": keep_largest and [list(step) for step in keep_largest],
         "networks": msgspec.to_builtins(networks),
     }
     try:

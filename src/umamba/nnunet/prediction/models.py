@@ -2,6 +2,7 @@
 
 import sys
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from umamba.dicom.output_formats import OutputFormats
@@ -58,10 +59,10 @@ def predict_with(request: PredictionRequest) -> PredictionReport:
             codes=None if request.codes is None else Path(request.codes),
         ),
         ensemble=tuple(Path(model) for model in request.ensemble),
-        postprocessing=_postprocessing(request),
     )
     images, output = Path(request.images), Path(request.output)
     with opened_model(model_folder(request), trust_plans=request.trust_plans) as model:
+        options = replace(options, postprocessing=_postprocessing(request, model))
         if request.attention_maps is None:
             return predict(model, images, output, options)
         maps = Path(request.attention_maps)
@@ -78,15 +79,19 @@ def _key(request: PredictionRequest) -> Path | None:
     return None if request.key is None else Path(request.key)
 
 
-def _postprocessing(request: PredictionRequest) -> Path | None:
+def _postprocessing(request: PredictionRequest, model: Path) -> Path | None:
     """Return the file of post-processing that a request asks for; say so if it could ask for one.
+
+    Args:
+        request: The request.
+        model: The folder of its model, unpacked if it is an exported one.
 
     Raises:
         UMambaError: If it asks for the one that nnU-Net chose, and there is none.
     """
     if request.postprocessing is not None and request.postprocessing != "auto":
         return Path(request.postprocessing)
-    folders = [model_folder(request), *map(Path, request.ensemble)]
+    folders = [model, *map(Path, request.ensemble)]
     folds = [str(fold) for fold in request.folds]
     with suppress(UMambaError):  # loading the model will say what is wrong with it
         folds = folds or find_folds(folders[0], request.checkpoint)
@@ -94,13 +99,14 @@ def _postprocessing(request: PredictionRequest) -> Path | None:
     if request.postprocessing is None:
         if chosen is not None:
             sys.stderr.write(
-                f"note: nnU-Net chose a post-processing, {chosen}; it is applied with "
+                "note: nnU-Net chose a post-processing for this model; it is applied with "
                 "--postprocessing auto\n"
             )
         return None
     if chosen is None:
+        names = map(str, (model_folder(request), *request.ensemble))
         msg = (
-            f"nnU-Net chose no post-processing for {', '.join(map(str, folders))} and the folds "
+            f"nnU-Net chose no post-processing for {', '.join(names)} and the folds "
             f"{' '.join(folds) or '-'}; run nnUNetv2_find_best_configuration, or name its file"
         )
         raise UMambaError(msg)

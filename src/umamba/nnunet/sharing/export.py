@@ -19,7 +19,7 @@ from umamba.nnunet.checkpoints.files import read_checkpoint
 from umamba.nnunet.fold_folders import fold_folder, folders_of_folds
 from umamba.nnunet.model_loading import find_folds, read_model
 from umamba.nnunet.paths import Paths
-from umamba.nnunet.postprocessing import chosen_for
+from umamba.nnunet.postprocessing import copy_postprocessing
 from umamba.nnunet.preparation import find_dataset
 from umamba.nnunet.sharing.fold_facts import count_cases, count_iterations
 from umamba.nnunet.sharing.hub_metadata import check_for_hub, validate
@@ -153,6 +153,8 @@ def _write_folder(
     validation = validate(summaries)
     if request.for_hub:
         check_for_hub(licence_of(dataset_json), validation)
+    labels = trained.plans.get_label_manager(trained.dataset_json).foreground_labels
+    chosen = copy_postprocessing(model, finished, folder, list(map(int, labels)))
     if request.pt2:
         write_programs(trained, finished, folder, preprocessed)
     networks: Sequence[NetworkFile] = ()
@@ -164,7 +166,7 @@ def _write_folder(
             request.configuration,
             folder,
             preprocessed,
-            chosen_for([model], finished),
+            chosen,
         )
     manifest = Manifest(
         dataset=dataset,

@@ -16,6 +16,7 @@ from umamba.nnunet.checkpoints.files import read_checkpoint, write_checkpoint
 from umamba.nnunet.fold_folders import fold_folder, fold_name, folders_of_folds
 from umamba.nnunet.model_loading import read_model
 from umamba.nnunet.paths import Paths
+from umamba.nnunet.postprocessing import chosen_for
 from umamba.nnunet.sharing.manifest import CARD, MANIFEST, verify_folder
 from umamba.nnunet.sharing.slicer_layout import check_slicer_folder, fit_for_slicer
 from umamba.nnunet.sharing.weight_files import read_weights
@@ -173,8 +174,12 @@ def _build_exported(folder: Path, source: Path, models: Path) -> _Model:
     model = models / manifest.dataset / manifest.folder_name
     model.mkdir(parents=True)
     exported = [name for name in manifest.files if name == PIPELINE or name.endswith(".onnx")]
+    chosen = chosen_for([folder], list(manifest.folds))
+    if chosen is not None:
+        exported.append(chosen.relative_to(folder).as_posix())
     for name in ("plans.json", "dataset.json", CARD, *exported):
         if (folder / name).is_file():
+            (model / name).parent.mkdir(exist_ok=True)
             shutil.copyfile(folder / name, model / name)
     for fold, record in manifest.folds.items():
         weights = read_weights(folder / record.weights, f"{source}: {record.weights}")

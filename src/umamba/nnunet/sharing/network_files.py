@@ -14,7 +14,7 @@ from umamba.nnunet.checkpoints.contents import weights_digest
 from umamba.nnunet.model_loading import TrainedModel
 from umamba.nnunet.plans.derivation import Plans
 from umamba.nnunet.plans.pipeline import pipeline_of
-from umamba.nnunet.postprocessing import read_postprocessing
+from umamba.nnunet.postprocessing import PostProcessing
 from umamba.onnx_export.programs import write_program
 from umamba.onnx_export.writing import write_onnx
 from umamba.runtime.pipeline import NetworkFile, describe_network_file, write_pipeline
@@ -29,7 +29,7 @@ def write_networks(
     configuration: str,
     folder: Path,
     preprocessed: Path | None,
-    postprocessing: Path | None,
+    postprocessing: PostProcessing | None,
 ) -> tuple[NetworkFile, ...]:
     """Write `fold_*.onnx` and `pipeline.json`, after a comparison of every fold with torch.
 
@@ -50,15 +50,12 @@ def write_networks(
         UMambaError: If a network or a step cannot be exported, or an engine differs from torch.
     """
     dataset_json, plans = described
-    axes = model.mirroring_axes
-    labels = model.plans.get_label_manager(model.dataset_json).foreground_labels
-    chosen = postprocessing and read_postprocessing(postprocessing, list(map(int, labels)))
     pipeline = pipeline_of(
         plans,
         dataset_json,
         configuration,
-        mirroring_axes=axes,
-        keep_largest=chosen.steps if chosen else (),
+        mirroring_axes=model.mirroring_axes,
+        keep_largest=None if postprocessing is None else postprocessing.steps,
     )
     network = model.build()
     patches = _real_patches(preprocessed, model.configuration.data_identifier, pipeline.patch_size)
