@@ -10,6 +10,7 @@ __all__ = [
     "describe_small_map",
     "fitting_patch",
     "gaussian_weights",
+    "other_patch",
     "total_stride",
     "window_starts",
 ]
@@ -40,6 +41,23 @@ def fitting_patch(
     if normalises_instances and fits == list(total):
         fits[-1] *= 2
     return fits
+
+
+def other_patch(patch: Sequence[int], total: Sequence[int]) -> tuple[int, ...]:
+    """Return another patch that fits a network, of other size along every axis.
+
+    Args:
+        patch: A patch that fits, per axis.
+        total: The network's total stride, per axis.
+
+    Returns:
+        About half of it where that leaves two voxels in the deepest feature map, or else more.
+    """
+    halves = [max(size // (2 * step), 2) * step for size, step in zip(patch, total, strict=True)]
+    return tuple(
+        size + step if half == size else half
+        for size, half, step in zip(patch, halves, total, strict=True)
+    )
 
 
 def _smaller_patch(

@@ -92,6 +92,33 @@ def test_what_cannot_be_exported_is_named_and_leaves_no_file(tmp_path: Path) -> 
     assert not path.exists()
 
 
+class Narrow(nn.Module):
+    """A network that computes something else where a patch has not four columns."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.sym_float(x.shape[-1]) if torch.compiler.is_exporting() else x * 4
+
+
+class Doubled(nn.Module):
+    """A network of any patch."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * 2
+
+
+def test_another_patch_is_compared_or_not_taken(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "fold_0.onnx"
+    written = write_onnx(Doubled(), (1, 4, 4), path, other_patch=(6, 8))
+    assert (written.other_patch, written.free_axes) == ((6, 8), (0, 2, 3))
+    with caplog.at_level("INFO"):
+        written = write_onnx(Narrow(), (1, 4, 4), path, other_patch=(6, 8))
+    assert (written.other_patch, written.free_axes) == ((), (0,))
+    assert "fold_0.onnx takes its own patch alone: " in caplog.text
+    assert onnx.load(path).graph.input[0].type.tensor_type.shape.dim[3].dim_value == 4
+
+
 def test_a_file_that_differs_from_torch_is_not_left(tmp_path: Path) -> None:
     path = tmp_path / "fold_0.onnx"
     with pytest.raises(ModelFileError, match=r"differs from torch by 2\.0e-04 of the largest"):

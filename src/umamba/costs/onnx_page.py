@@ -77,7 +77,10 @@ def _measure(architecture: Architecture, n_axes: int) -> list[str]:
         path = Path(folder) / "fold_0.onnx"
         try:
             any_patch = not architecture.needs_input_size
-            written = write_onnx(network, (1, *patch_size), path, any_patch=any_patch)
+            other = (*patch_size[:-1], patch_size[-1] // 2)
+            written = write_onnx(
+                network, (1, *patch_size), path, any_patch=any_patch, other_patch=other
+            )
         except ModelFileError as error:
             return [*first, *["-"] * (len(_HEAD) - len(first) - 1), f"not exported: {error}"]
         size = path.stat().st_size

@@ -24,26 +24,26 @@ Array = npt.NDArray[np.float32]
 
 
 def compare_engines(
-    network: nn.Module, path: Path, patches: Iterable[Tensor]
+    network: nn.Module, path: Path, images: Iterable[Tensor]
 ) -> dict[str, EngineCheck]:
-    """Compare the logits of patches in every engine that is installed with torch's.
+    """Compare the logits of images in every engine that is installed with torch's.
 
     Args:
         network: The network, in evaluation mode.
         path: The ONNX file.
-        patches: `(channels, *patch)` images.
+        images: `(batch, channels, *patch)`.
 
     Returns:
         The worst difference and the shortest time of each engine; torch's own, for its time. An
         engine that differs by more than `TOLERANCE` is named and left out.
 
     Raises:
-        ModelFileError: If an engine cannot run the file, or none is within `TOLERANCE`.
+        UMambaError: If an engine cannot run the file, or none is within `TOLERANCE`.
     """
 
-    def run_torch(image: Array) -> Array:
+    def run_torch(given: Array) -> Array:
         with torch.no_grad():
-            logits: Array = network(torch.from_numpy(image)).numpy()
+            logits: Array = network(torch.from_numpy(given)).numpy()
         return logits
 
     engines = installed_engines()
@@ -51,12 +51,11 @@ def compare_engines(
     runs = {"torch": run_torch} | runs
     worst = dict.fromkeys(runs, 0.0)
     seconds = dict.fromkeys(runs, float("inf"))
-    for patch in patches:
-        image = patch.unsqueeze(0).numpy()
+    for image in images:
         expected: Array | None = None
         for name, run in runs.items():
             started = perf_counter()
-            logits = run(image)
+            logits = run(image.numpy())
             seconds[name] = min(seconds[name], perf_counter() - started)
             expected = logits if expected is None else expected  # torch is the first
             worst[name] = max(worst[name], difference(name, logits, expected))

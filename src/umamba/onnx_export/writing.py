@@ -1,5 +1,6 @@
 """Write a network as an ONNX file, after a comparison with torch in every engine that is here."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -9,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from umamba.errors import ModelFileError
+from umamba.errors import ModelFileError, UMambaError
 from umamba.onnx_export.capture import captured, exporting, random_patch
 from umamba.onnx_export.comparison import compare_engines
 from umamba.ops.exported import diagonal_recurrence, duality
@@ -17,6 +18,8 @@ from umamba.ops.operator import scan
 from umamba.runtime.pipeline import EngineCheck
 
 __all__ = ["WrittenNetwork", "require_onnx", "write_onnx"]
+
+log = logging.getLogger(__name__)
 
 _OPSET = 18
 _NEEDED = ("onnx", "onnxscript", "onnxruntime")
@@ -29,10 +32,12 @@ class WrittenNetwork:
     Attributes:
         free_axes: The axes of its input `(batch, channels, *patch)` that may have other sizes.
         checks: The result by engine, `torch` itself for its time.
+        other_patch: The other patch that was compared; empty if there is none.
     """
 
     free_axes: tuple[int, ...]
     checks: dict[str, EngineCheck]
+    other_patch: tuple[int, ...] = ()
 
 
 def require_onnx() -> None:
@@ -50,8 +55,9 @@ def write_onnx(
     patches: Sequence[Tensor] = (),
     *,
     any_patch: bool = True,
+    other_patch: Sequence[int] = (),
 ) -> WrittenNetwork:
-    """Write a network for any batch, and for other patches where it permits them.
+    """Write a network for any batch, and for other patches where they turn out to be right.
 
     Its input is named `image`, its output `logits`; both are float32.
 
@@ -61,23 +67,56 @@ def write_onnx(
         path: The file.
         patches: Images `(channels, *patch)` to compare, besides one of random numbers.
         any_patch: Whether the network takes other patches; not if its weights depend on the patch.
+        other_patch: Such a patch, which is compared in a batch of two; empty for none.
 
     Raises:
-        ModelFileError: If a library is missing, the network cannot be exported, or every engine
+        UMambaError: If a library is missing, the network cannot be exported, or every engine
             differs by more than the tolerance; no file is left then.
     """
     require_onnx()
     network.eval()
-    content, free_axes = _onnx_of(network, tuple(example), any_patch=any_patch)
-    path.write_bytes(content)
     try:
-        # What runs first is slow, as kernels are compiled and memory is taken.
-        twice = [random_patch(example)] * 2
-        checks = compare_engines(network, path, [*twice, *patches])
+        if any_patch:
+            try:
+                return _written(network, example, path, patches, other_patch)
+            except _OtherPatchError as error:
+                log.info("note: %s takes its own patch alone: %s", path.name, error)
+        return _written(network, example, path, patches, None)
     except BaseException:
-        path.unlink()
+        path.unlink(missing_ok=True)
         raise
-    return WrittenNetwork(free_axes, checks)
+
+
+class _OtherPatchError(Exception):
+    """The error of a file that is right for its own patch, and not for another."""
+
+
+def _written(
+    network: nn.Module,
+    example: Sequence[int],
+    path: Path,
+    patches: Sequence[Tensor],
+    other_patch: Sequence[int] | None,
+) -> WrittenNetwork:
+    """Write a file and compare it; it takes its own patch alone where `other_patch` is `None`."""
+    content, free_axes = _onnx_of(network, tuple(example), any_patch=other_patch is not None)
+    path.write_bytes(content)
+    # What runs first is slow, as kernels are compiled and memory is taken.
+    images = [random_patch(example).unsqueeze(0)] * 2 + [patch.unsqueeze(0) for patch in patches]
+    checks = compare_engines(network, path, images)
+    compared = tuple(
+        other if axis in free_axes else own
+        for axis, (own, other) in enumerate(zip(example[1:], other_patch or (), strict=False), 2)
+    )
+    if compared:
+        try:
+            there = compare_engines(network, path, [random_patch((2, example[0], *compared))])
+        except (UMambaError, RuntimeError) as error:  # torch's own is a RuntimeError
+            raise _OtherPatchError(str(error)) from error
+        if lost := sorted(set(checks) - set(there)):
+            msg = f"{' and '.join(lost)} differs on another one"
+            raise _OtherPatchError(msg)
+    return WrittenNetwork(free_axes, checks, compared if compared != tuple(example[1:]) else ())
 
 
 def _onnx_of(

@@ -132,6 +132,8 @@ class NetworkFile(_Part, frozen=True, kw_only=True):
         bytes: The file's size.
         weights: The checksum of the weights that it was made of; "" if it is not known.
         checks: The engines that were found to give torch's logits, `torch` itself for its time.
+        other_patch: A patch of another size, of which two at once gave torch's logits, too; empty
+            if the file takes the pipeline's patch alone.
     """
 
     fold: Annotated[str, Meta(pattern=r"^(all|[0-9]{1,4})\Z")]
@@ -140,6 +142,7 @@ class NetworkFile(_Part, frozen=True, kw_only=True):
     bytes: Annotated[int, Meta(gt=0)]
     weights: Annotated[str, Meta(pattern=r"^([0-9a-f]{64})?\Z")] = ""
     checks: dict[str, EngineCheck] = {}
+    other_patch: Annotated[tuple[Size, ...], Meta(max_length=3)] = ()
 
 
 class Pipeline(_Part, frozen=True, kw_only=True):
@@ -238,7 +241,11 @@ class _Version(Struct):
 
 
 def describe_network_file(
-    path: Path, fold: str, checks: dict[str, EngineCheck] | None = None, weights: str = ""
+    path: Path,
+    fold: str,
+    checks: dict[str, EngineCheck] | None = None,
+    weights: str = "",
+    other_patch: tuple[int, ...] = (),
 ) -> NetworkFile:
     """Return the record of a finished ONNX file.
 
@@ -247,6 +254,7 @@ def describe_network_file(
         fold: The fold that it is of.
         checks: By engine, the result of comparing it with torch.
         weights: The checksum of the weights that it was made of.
+        other_patch: The other patch that was compared, if it takes any.
     """
     return NetworkFile(
         fold=fold,
@@ -255,6 +263,7 @@ def describe_network_file(
         bytes=path.stat().st_size,
         weights=weights,
         checks=checks or {},
+        other_patch=other_patch,
     )
 
 

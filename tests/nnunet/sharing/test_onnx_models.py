@@ -14,6 +14,7 @@ from model_factory import write_image, write_model
 from reference_cases import relative_max
 from toy import read_json, voxels
 from umamba.cli.main import main
+from umamba.nnunet.postprocessing import chosen_for
 from umamba.runtime import Predictor, read_pipeline
 from umamba.runtime.engines import load_network
 
@@ -59,6 +60,10 @@ def test_the_onnx_file_is_listed_described_and_checked(exported: Path) -> None:
     card = (exported / "README.md").read_text()
     assert "| `fold_0.onnx` | openvino" in card
     assert "at most\n0.0001 was allowed" in card
+    other = network["other_patch"]
+    assert len(other) == 3
+    assert other != [8, 8, 8]
+    assert f"two patches at once of {other[0]} x {other[1]} x {other[2]} voxels were" in card
 
 
 def test_the_runtime_predicts_what_torch_predicts(exported: Path, tmp_path: Path) -> None:
@@ -91,6 +96,7 @@ def test_an_installed_model_keeps_its_networks(exported: Path, tmp_path: Path) -
     assert main(["install", str(exported), "--results", str(tmp_path / "results")]) == 0
     installed = tmp_path / "results" / MODEL
     assert read_pipeline(installed) == read_pipeline(exported)
+    assert chosen_for([installed], ["0"]) is not None
 
 
 def test_the_program_computes_what_the_onnx_file_does(exported: Path) -> None:

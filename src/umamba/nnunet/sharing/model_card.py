@@ -184,9 +184,21 @@ def _networks(networks: Sequence[NetworkFile]) -> str:
 Compared with torch on a patch of random numbers, and one of the training data where they were at
 hand: the largest difference of two logits, relative to the largest logit of the patch; at most
 {TOLERANCE:g} was allowed. Labels can differ only where two logits are closer than twice that.
+{_other_patches(networks)}
 
 {chr(10).join(markdown_table([head, *rows], texts=(0, 1)))}
 """
+
+
+def _other_patches(networks: Sequence[NetworkFile]) -> str:
+    sizes = {_by_axis(network.other_patch) for network in networks if network.other_patch}
+    if not sizes or not all(network.other_patch for network in networks):
+        return "The files take batches of any size, of patches of the size above alone."
+    tried = " and ".join(sorted(sizes))
+    return (
+        "They take batches and patches of any size that the strides divide; two patches at once of "
+        f"{tried} voxels were compared in the same way."
+    )
 
 
 def _number(value: float | None) -> str:

@@ -17,6 +17,7 @@ from umamba.nnunet.plans.pipeline import pipeline_of
 from umamba.nnunet.postprocessing import PostProcessing
 from umamba.onnx_export.programs import write_program
 from umamba.onnx_export.writing import write_onnx
+from umamba.patches import other_patch, total_stride
 from umamba.runtime.pipeline import NetworkFile, describe_network_file, write_pipeline
 
 __all__ = ["write_networks", "write_programs"]
@@ -59,15 +60,26 @@ def write_networks(
     )
     network = model.build()
     patches = _real_patches(preprocessed, model.configuration.data_identifier, pipeline.patch_size)
-    any_patch = "input_size" not in model.configuration.network_arch_init_kwargs
+    keywords = model.configuration.network_arch_init_kwargs
+    other = other_patch(pipeline.patch_size, total_stride(keywords["strides"]))
     networks = []
     for fold, weights in zip(folds, model.weights, strict=True):
         sys.stderr.write(f"writing fold {fold} as ONNX, and comparing it with torch\n")
         network.load_state_dict(weights)
         path = folder / f"fold_{fold}.onnx"
         example = (len(pipeline.channels), *pipeline.patch_size)
-        checks = write_onnx(network, example, path, patches, any_patch=any_patch).checks
-        networks.append(describe_network_file(path, fold, checks, weights_digest([weights])))
+        written = write_onnx(
+            network,
+            example,
+            path,
+            patches,
+            any_patch="input_size" not in keywords,
+            other_patch=other,
+        )
+        digest = weights_digest([weights])
+        networks.append(
+            describe_network_file(path, fold, written.checks, digest, written.other_patch)
+        )
     pipeline = msgspec.structs.replace(pipeline, networks=tuple(networks))
     write_pipeline(folder, pipeline)
     return pipeline.networks
