@@ -226,7 +226,10 @@ def run_evaluation(
     ) as masks:
         found = evaluate_folders(replace(folders, references=masks.folder), progress)
         found = replace(
-            found, failed={**masks.failed, **found.failed}, notes=(*masks.notes, *found.notes)
+            found,
+            failed={**masks.failed, **found.failed},
+            extra=tuple(case for case in found.extra if case not in masks.failed),
+            notes=(*masks.notes, *found.notes),
         )
     return EvaluationResult(found)
 

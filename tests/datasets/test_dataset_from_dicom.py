@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,11 @@ import pytest
 
 from dicom_files import PATIENT, edit, write_series
 from umamba.cli.main import main
+from umamba.dicom.derived import Maker
 from umamba.dicom.finding import find_series
+from umamba.dicom.rtstruct_writing import write_rtstruct
+from umamba.dicom.seg_writing import write_seg
+from umamba.dicom.segments import segments_of
 from umamba.images.files import read_image, write_image
 
 UID = "1.2.826.0.1.3680043.9.7777"
@@ -34,6 +39,17 @@ def create(folders: Path, *more: str) -> int:
     return main([*fixed, "--channels", "CT", "--raw", str(folders / "raw"), *more])
 
 
+def secrets_in(said: str, made: Path) -> list[str]:
+    """Return what a command or the files that it wrote tell of the patients."""
+    told = said.encode()
+    for path in sorted(made.rglob("*")):
+        content = path.read_bytes() if path.is_file() else b""
+        told += path.name.encode()
+        told += gzip.decompress(content) if path.suffix == ".gz" else content
+    secrets = [*PATIENT.values(), f"{UID}.0", f"{UID}.1", "Mustermann"]
+    return [secret for secret in secrets if secret.encode() in told]
+
+
 def test_series_become_cases_that_tell_nothing_of_the_patient(
     folders: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -49,14 +65,38 @@ def test_series_become_cases_that_tell_nothing_of_the_patient(
         mask = read_image(made / "labelsTr" / f"{name}.nii.gz", is_mask=True)
         assert mask.array[0, 1, 2, number + 1] == 1
         assert mask.geometry == image.geometry
-    told = (captured.out + captured.err).encode()
-    for path in sorted(made.rglob("*")):
-        content = path.read_bytes() if path.is_file() else b""
-        told += path.name.encode()
-        told += gzip.decompress(content) if path.suffix == ".gz" else content
-    secrets = [*PATIENT.values(), f"{UID}.0", f"{UID}.1", "Mustermann"]
-    assert [secret for secret in secrets if secret.encode() in told] == []
+    assert secrets_in(captured.out + captured.err, made) == []
     assert not list((folders / "raw").glob(".umamba*"))
+
+
+def test_contours_and_segments_tell_nothing_of_the_patient(
+    folders: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not even remarks on a case, or on a file that belongs to no case."""
+    shutil.rmtree(folders / "masks")
+    write_series(folders / "other", STORED, uid=f"{UID}.7")
+    labels = np.zeros(STORED.shape, np.uint8)
+    labels[0, 1:3, 1:3], labels[3, 2, 2:4] = 1, 2
+    segments = segments_of({"organ": (1, 2), "tumour": (2,)})
+    for write, folder in (
+        (write_rtstruct, folders / "in" / "Mustermann"),
+        (write_seg, folders / "in" / "Doe"),
+        (write_seg, folders / "other"),
+    ):
+        target = folders / "masks" / "Mustermann" / f"{folder.name}.dcm"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write(target, labels, find_series(folder).series[0], segments, Maker("clinician", "1"))
+
+    assert create(folders, "--labels", "organ=1", "tumour=2", "--json") == 0
+
+    captured = capsys.readouterr()
+    warnings = " ".join(json.loads(captured.out)["warnings"])
+    assert "'organ' has contours in 2 of 4 slices from its first to its last; check" in warnings
+    assert warnings.count("2 voxels lie in both organ and tumour, and become tumour; check") == 2
+    assert "1 RTSTRUCT or SEG refer to no series that is taken" in warnings
+    made = folders / "raw" / "Dataset501_Tumour"
+    assert len(list((made / "labelsTr").iterdir())) == 2
+    assert secrets_in(captured.out + captured.err, made) == []
 
 
 def test_all_that_cannot_be_paired_or_read_is_listed(

@@ -1,6 +1,8 @@
 """Label maps from RTSTRUCT and SEG."""
 
 import os
+import pickle
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 from dicom_files import edit, write_series
 from umamba.dicom.derived import Maker
 from umamba.dicom.finding import find_series
+from umamba.dicom.image_grid import ImageGrid
 from umamba.dicom.roi_rules import RoiRules, roi_patterns
 from umamba.dicom.rtstruct_writing import write_rtstruct
 from umamba.dicom.seg_writing import write_seg
@@ -54,7 +57,8 @@ def written(series, tmp_path_factory):
 
 
 def read(path: Path, series, rules: RoiRules):
-    return rules.label_map(read_structures(path), series.geometry, series.shape)
+    grid = ImageGrid(series.geometry, series.shape, series.head.frame_of_reference_uid)
+    return rules.label_map(read_structures(path), grid)
 
 
 @pytest.mark.parametrize("kind", ["rtstruct", "seg", "labelmap"])
@@ -122,7 +126,7 @@ def test_points_and_open_contours_are_left_out_with_a_note(written, series, tmp_
     path = changed(written / "rtstruct", tmp_path / "rt", change)
     labels, notes = read(path, series, RoiRules(LABELS, {}))
     assert (labels == 2).sum() == (label_map() == 2).sum() - 1
-    assert notes == ("1 points and open contours, which enclose nothing, are not used",)
+    assert "1 points and open contours of 'tumour' are left out, as they enclose nothing" in notes
 
 
 def test_voxels_that_two_labels_share_are_counted(series, tmp_path):
@@ -167,31 +171,162 @@ def test_other_files_and_torn_ones(written, series, tmp_path):
     (tmp_path / "torn").write_bytes((written / "rtstruct").read_bytes()[:900])
     with pytest.raises(SeriesError, match="torn, or not a valid RTSTRUCT or SEG"):
         read_structures(tmp_path / "torn")
-    edit(written / "seg", SegmentationType="FRACTIONAL")
+    shutil.copy(written / "seg", tmp_path / "seg")
+    edit(tmp_path / "seg", SegmentationType="FRACTIONAL")
     with pytest.raises(SeriesError, match="export it as BINARY or LABELMAP"):
-        read_structures(written / "seg")
+        read_structures(tmp_path / "seg")
 
 
-def test_keyholes_and_holes_without_them_are_the_same(written, series, tmp_path):
-    """A contour in another one is a hole as well, as other software writes it."""
+def drawn(series, target: Path, source: Path, *boxes: tuple[float, ...]) -> Path:
+    """Draw rectangles from (x, y) to (x, y) in the plane z, in voxels, as the contours of liver."""
 
     def change(content):
-        first = contours(content, 0)
         axes = np.reshape(series.geometry.direction, (3, 3)) * series.geometry.spacing
-        loops = [(0.5, 0.5, 8.5, 7.5), (1.5, 1.5, 6.5, 6.5), (3.5, 3.5, 4.5, 4.5)]
-        del first[1:]
-        for x0, y0, x1, y1 in loops:
-            corners = np.array([(x0, y0, 1), (x1, y0, 1), (x1, y1, 1), (x0, y1, 1)])
+        contours(content, 0).clear()
+        for x0, y0, x1, y1, z in boxes:
+            corners = np.array([(x0, y0, z), (x1, y0, z), (x1, y1, z), (x0, y1, z)])
             points = corners @ axes.T + series.geometry.origin
             contour = pydicom.Dataset()
             contour.ContourGeometricType = "CLOSEDPLANAR_XOR"
             contour.ContourData = [f"{x:.6f}" for x in points.ravel()]
-            first.append(contour)
-        del first[0]
+            contours(content, 0).append(contour)
 
-    path = changed(written / "rtstruct", tmp_path / "rt", change)
+    return changed(source, target, change)
+
+
+def test_keyholes_and_holes_without_them_are_the_same(written, series, tmp_path):
+    """A contour in another one is a hole as well, as other software writes it."""
+    loops = [(0.5, 0.5, 8.5, 7.5, 1), (1.5, 1.5, 6.5, 6.5, 1), (3.5, 3.5, 4.5, 4.5, 1)]
+    path = drawn(series, tmp_path / "rt", written / "rtstruct", *loops)
     labels, _ = read(path, series, RoiRules(LABELS, {}))
     assert np.array_equal(labels, label_map())
+
+
+A, B, INSIDE_A = (0.5, 0.5, 3.5, 3.5), (4.5, 4.5, 7.5, 7.5), (1.5, 1.5, 3.5, 3.5)
+CROSSING_A, BESIDE_CENTRES = (2.5, 2.5, 5.5, 5.5), (1.1, 1.1, 1.4, 1.4)
+
+
+@pytest.mark.parametrize(
+    ("boxes", "n_voxels", "note"),
+    [
+        ([(*A, 1), (*B, 1.05)], 18, ""),  # two islands, drawn a little apart
+        ([(*A, 1), (*B, 1.3)], 9, "1 planes of contours of 'liver' are left out, as another one"),
+        ([(*A, 1), (*A, 1.02)], 9, ""),  # the same one twice
+        ([(*A, 1), (*INSIDE_A, 1)], 5, ""),
+        ([(*A, 1), (*CROSSING_A, 1)], 16, "contours of 'liver' overlap in 1 slices; what two"),
+        ([(*A, 1), (*BESIDE_CENTRES, 2)], 9, "contours of 'liver' enclose no voxel in 1 slices"),
+        ([(*A, 0), (*A, 2), (*A, 3)], 27, "'liver' has contours in 3 of 4 slices from its first"),
+    ],
+)
+def test_contours_that_a_mask_does_not_show_are_said(
+    written, series, tmp_path, boxes, n_voxels, note
+):
+    path = drawn(series, tmp_path / "rt", written / "rtstruct", *boxes)
+
+    labels, notes = read(path, series, RoiRules({"liver": 1}, {}))
+
+    assert labels.sum() == n_voxels
+    assert [note] == [text[: len(note)] for text in notes] if note else notes == ()
+
+
+def test_the_same_contour_from_another_corner_is_used_once(written, series, tmp_path):
+    def change(content):
+        contour = contours(content, 0)[0]
+        copy = pydicom.Dataset()
+        copy.ContourGeometricType = "CLOSED_PLANAR"
+        points = np.reshape(np.array(contour.ContourData, float), (-1, 3))
+        turned = np.roll(points[::-1], 2, axis=0)
+        copy.ContourData = [f"{x:.6f}" for x in np.concatenate([turned, turned[:1]]).ravel()]
+        contours(content, 0).append(copy)
+
+    path = changed(written / "rtstruct", tmp_path / "rt", change)
+    assert np.array_equal(read(path, series, RoiRules(LABELS, {}))[0], label_map())
+
+
+@pytest.mark.parametrize("kind", ["rtstruct", "seg", "labelmap"])
+def test_what_was_drawn_in_another_frame_of_reference_is_refused(written, series, tmp_path, kind):
+    def change(content):
+        content.FrameOfReferenceUID = "1.2.3"
+        for roi in content.get("StructureSetROISequence", ()):
+            roi.ReferencedFrameOfReferenceUID = "1.2.3"
+
+    path = changed(written / kind, tmp_path / "other", change)
+    with pytest.raises(SeriesError, match="drawn in another frame of reference than that of"):
+        read(path, series, RoiRules(LABELS, {}))
+
+
+@pytest.mark.parametrize("change", ["four numbers", "no numbers"])
+def test_a_damaged_contour_is_left_out_or_refused(written, series, tmp_path, change):
+    def damage(content):
+        contours(content, 1)[0].ContourData = ["1"] * 4 if change == "four numbers" else None
+
+    path = changed(written / "rtstruct", tmp_path / "rt", damage)
+    if change == "no numbers":
+        assert (read(path, series, RoiRules(LABELS, {}))[0] == 2).sum() == 3
+        return
+    with pytest.raises(SeriesError, match="torn, or not a valid RTSTRUCT or SEG; export it again"):
+        read(path, series, RoiRules(LABELS, {}))
+
+
+def test_only_names_are_in_memory_and_nothing_after_them_need_be_valid(written, tmp_path):
+    def change(content):
+        contours(content, 0)[0].ContourData = ["0"] * 30000
+
+    structures = read_structures(changed(written / "rtstruct", tmp_path / "rt", change))
+    assert len(pickle.dumps(structures)) < 1000
+
+
+def stack(folder: Path, places, pixel: float = 0.8, n_pixels: int = 9):
+    """Return the series of square slices at some places along the patient."""
+    stored = np.zeros((len(places), n_pixels, n_pixels), np.int16)
+    write_series(
+        folder,
+        stored,
+        positions=[(0, 0, z) for z in places],
+        change=lambda _number, header: setattr(header, "PixelSpacing", [pixel, pixel]),
+    )
+    return find_series(folder).series[0]
+
+
+def seg_of(series, path: Path, labels: np.ndarray) -> Path:
+    write_seg(path, labels, series, segments_of({"tumour": (1,)}), MAKER)
+    return path
+
+
+def test_a_seg_is_read_from_slices_that_are_not_quite_even(tmp_path):
+    """As a series is; and with empty slices between others, whose distance nothing states."""
+    places = np.arange(7) * 2.5 + np.array([0, 0.045, -0.045, 0.03, 0.04, -0.02, 0])
+    series = stack(tmp_path / "ct", places)
+    labels = np.zeros(series.shape, np.uint8)
+    labels[[0, 2, 5], 2:5, 3:8] = 1
+    path = seg_of(series, tmp_path / "seg", labels)
+    content = pydicom.dcmread(path)
+    measures = content.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+    measures.pop("SpacingBetweenSlices", None)
+    content.save_as(path)
+
+    assert np.array_equal(read(path, series, RoiRules({"tumour": 1}, {}))[0], labels)
+
+
+@pytest.mark.parametrize("finer", [(0.4, 17, 7), (0.8, 9, 13)])
+def test_a_seg_on_a_coarser_grid_is_refused(tmp_path, finer):
+    """All of its voxels are voxels of the image, but not all between them are its own."""
+    pixel, n_pixels, n_slices = finer
+    coarse = stack(tmp_path / "ct", np.arange(7) * 2.5)
+    path = seg_of(coarse, tmp_path / "seg", np.ones(coarse.shape, np.uint8))
+    series = stack(tmp_path / "fine", np.linspace(0, 15, n_slices), pixel, n_pixels)
+
+    with pytest.raises(SeriesError, match=r"not those of the image, which are .* resample it"):
+        read(path, series, RoiRules({"tumour": 1}, {}))
+
+
+def test_a_seg_larger_than_the_image_is_refused(tmp_path):
+    whole = stack(tmp_path / "ct", np.arange(7) * 2.5)
+    path = seg_of(whole, tmp_path / "seg", np.ones(whole.shape, np.uint8))
+    part = stack(tmp_path / "part", np.arange(5) * 2.5)
+
+    with pytest.raises(SeriesError, match="it has voxels outside of the image; pair it with"):
+        read(path, part, RoiRules({"tumour": 1}, {}))
 
 
 DATA = Path(os.environ.get("UMAMBA_TEST_DATA", "missing")) / "sts_dicom"

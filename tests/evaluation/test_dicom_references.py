@@ -1,12 +1,14 @@
 """Evaluation of predictions with references from RTSTRUCT and SEG."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 
-from dicom_files import write_series
+from dicom_files import PATIENT, write_series
 from umamba.cli.main import main
 from umamba.dicom.derived import Maker
 from umamba.dicom.finding import find_series
@@ -42,6 +44,7 @@ class Study:
     def write(self, name: str = "RS.1.2.3.dcm", write=write_rtstruct, **labels: int) -> None:
         maker = Maker("clinician", "1")
         path = self.references / name
+        path.parent.mkdir(parents=True, exist_ok=True)
         write(path, self.reference, self.series, self.segments(**labels), maker)
 
     def evaluate(self, capsys: pytest.CaptureFixture[str], *options: str):
@@ -97,6 +100,61 @@ def test_a_label_without_a_roi_is_said(study, capsys):
     code, result, _ = study.evaluate(capsys, *labels, "--rois-may-lack")
     assert code == 0
     assert dice(result)["tumour"] == pytest.approx(24 / 28)
+
+
+@pytest.mark.parametrize("good", ["P1", "P2"])
+def test_files_of_the_same_name_are_told_apart(study, tmp_path, capsys, good):
+    """The reference of one case lacks a ROI, which is no problem of the other case."""
+    (tmp_path / "out.key.json").unlink()
+    prediction = study.predictions / f"{study.case}.nii.gz"
+    for case in ("P1", "P2"):
+        shutil.copy(prediction, study.predictions / f"{case}.nii.gz")
+        labels = {"tumour": 1, "node": 2} if case == good else {"node": 2}
+        study.write(f"{case}/RT/rtss.dcm", **labels)
+    prediction.unlink()
+
+    code, result, _ = study.evaluate(capsys, "--labels", "tumour=1", "node=2")
+
+    assert code == 1
+    assert {row["case"] for row in result["cases"]} == {good}
+    assert dice(result)["tumour"] == pytest.approx(24 / 28)
+    assert list(result["failed"]) == [{"P1": "P2", "P2": "P1"}[good]]
+    assert result["extra"] == []
+
+
+def test_nothing_of_the_patient_is_in_the_result(study, capsys):
+    """Folders of references are often named after patients."""
+    segments = segments_of({"organ": (1, 2), "tumour": (2,)})
+    folder = study.references / "Mustermann"
+    folder.mkdir()
+    given = (study.reference, study.series, segments, Maker("clinician", "1"))
+    write_rtstruct(folder / "a.dcm", *given)
+    write_rtstruct(folder / "b.dcm", *given)
+    (folder / "c.dcm").write_bytes((folder / "a.dcm").read_bytes()[:900])
+
+    code, result, said = study.evaluate(capsys, "--labels", "organ=1", "tumour=2")
+
+    assert code == 1
+    assert list(result["failed"]) == ["file 2 of 3 by path", "file 3 of 3 by path"]
+    assert result["notes"] == [
+        f"{study.case}: 4 voxels lie in both organ and tumour, and become tumour"
+    ]
+    told = said + json.dumps(result)
+    secrets = [*PATIENT.values(), UID, "Mustermann", "a.dcm"]
+    assert [secret for secret in secrets if secret in told] == []
+
+
+def test_contours_of_another_frame_of_reference_are_not_evaluated(study, capsys):
+    study.write(tumour=1)
+    path = study.references / "RS.1.2.3.dcm"
+    content = pydicom.dcmread(path)
+    content.StructureSetROISequence[0].ReferencedFrameOfReferenceUID = "1.2.3"
+    content.save_as(path)
+
+    code, result, _ = study.evaluate(capsys, "--labels", "tumour=1")
+
+    assert code == 2
+    assert "ROI 'tumour' was drawn in another frame of reference" in result["error"]
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from umamba.datasets.checks import DatasetProblemsError, Problem, errors_of, short
+from umamba.datasets.checks import DatasetProblemsError, Problem, errors_of
+from umamba.dicom.image_grid import ImageGrid
 from umamba.dicom.roi_rules import RoiRules
 from umamba.dicom.series import SeriesError
 from umamba.dicom.structures import Structures, read_structures
@@ -11,7 +12,6 @@ from umamba.dicom.studies import ImagedCase
 from umamba.errors import DatasetError
 from umamba.images.file_names import visible_files
 from umamba.images.files import write_image
-from umamba.system.path_names import listed
 
 __all__ = ["paired_structures", "write_mask"]
 
@@ -40,10 +40,10 @@ def paired_structures(
         raise DatasetError(msg)
     pairs: dict[str, list[Structures]] = {case.name: [] for case in cases}
     problems = []
-    strays: list[Path] = []
+    n_strays = 0
     for path in visible_files(masks, deep=True):
         try:
-            structures = read_structures(path) if path.is_file() else None
+            structures = read_structures(path)
         except SeriesError as error:
             problems.append(Problem("", path, error.problem, error.fix))
             continue
@@ -53,9 +53,9 @@ def paired_structures(
         fitting = [case for case in cases if uids & {one.head.uid for one in case.series}]
         for case in fitting:
             pairs[case.name].append(structures)
-        strays += [path] if not fitting else []
-    if strays:
-        text = f"{len(strays)} files, such as {short(strays[0])}, refer to no series that is taken"
+        n_strays += not fitting
+    if n_strays:
+        text = f"{n_strays} RTSTRUCT or SEG refer to no series that is taken"
         fix = "if they are needed, add their series"
         problems.append(Problem("", None, text, fix, "warning"))
     for name, found in pairs.items():
@@ -72,11 +72,10 @@ def _problems(name: str, found: Sequence[Structures], rules: RoiRules, key: Path
         fix = f"add one, or choose other series with --series{which}"
         return [Problem(name, None, text, fix)]
     if len(found) > 1:
-        files = listed(short(one.path) for one in found)
-        text = f"{len(found)} files refer to the series: {files}"
-        return [Problem(name, found[0].path, text, f"keep one{which}")]
+        text = f"{len(found)} RTSTRUCT or SEG refer to the series"
+        return [Problem(name, None, text, f"keep one{which}")]
     problem = rules.problem(found[0])
-    return [Problem(name, found[0].path, *problem)] if problem else []
+    return [Problem(name, None, *problem)] if problem else []
 
 
 def write_mask(
@@ -87,8 +86,9 @@ def write_mask(
     Raises:
         SeriesError: If it does not lie there.
     """
-    grid = case.series[0]
-    labels, notes = rules.label_map(structures, grid.geometry, grid.shape)
-    write_image(path, labels, grid.geometry)
-    fix = "draw them apart unless that is right"
-    return [Problem(case.name, structures.path, note, fix, "warning") for note in notes]
+    first = case.series[0]
+    grid = ImageGrid(first.geometry, first.shape, first.head.frame_of_reference_uid)
+    labels, notes = rules.label_map(structures, grid)
+    write_image(path, labels, first.geometry)
+    fix = "check that this is right"
+    return [Problem(case.name, None, note, fix, "warning") for note in notes]

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from umamba.dicom.library import quiet_pydicom
-from umamba.dicom.series import Plane, Series, SeriesError
+from umamba.dicom.series import Plane, SeriesError
 
 __all__ = ["decoded"]
 
@@ -52,16 +52,16 @@ class _Apart(NamedTuple):
     answers: IO[bytes]
 
 
-def decoded(series: Series) -> Generator[Array, None, None]:
-    """Decode the slices of a series, in their order; close it unless it was read to its end.
+def decoded(planes: Sequence[Plane]) -> Generator[Array, None, None]:
+    """Decode slices in their order; close it unless it was read to its end.
 
     Raises:
         SeriesError: If a slice cannot be decoded.
     """
     apart: _Apart | None = None
     with ExitStack() as stack:
-        for (path, syntax), planes in groupby(series.planes, _file_and_syntax):
-            frames = [plane.frame for plane in planes]
+        for (path, syntax), its in groupby(planes, _file_and_syntax):
+            frames = [plane.frame for plane in its]
             plugin = _DECODERS.get(syntax, "")
             if plugin != "gdcm":
                 yield from _decoded_here(path, frames, plugin)

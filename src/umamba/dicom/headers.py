@@ -16,7 +16,7 @@ from umamba.system.path_names import no_plain_file
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-__all__ = ["SourceFile", "is_dicom", "read_header"]
+__all__ = ["SourceFile", "is_dicom", "planes_of", "read_header"]
 
 log = logging.getLogger(__name__)
 
@@ -124,7 +124,7 @@ def _source_file(path: Path, header: "Dataset") -> SourceFile:
     if kind := _kind(header, head):
         return SourceFile(path, head, kind)
     try:
-        return SourceFile(path, head, planes=_planes(path, header))
+        return SourceFile(path, head, planes=planes_of(path, header))
     except SeriesError as error:
         return SourceFile(path, head, problem=error.problem, fix=error.fix)
     except Exception as error:
@@ -144,7 +144,12 @@ def _kind(header: "Dataset", head: SeriesHead) -> str:
     return "localizer" if values & _OVERVIEWS else ""
 
 
-def _planes(path: Path, header: "Dataset") -> tuple[Plane, ...]:
+def planes_of(path: Path, header: "Dataset") -> tuple[Plane, ...]:
+    """Return the slices of a file.
+
+    Raises:
+        SeriesError: If they have no place, or no values of their own.
+    """
     if int(header.get("SamplesPerPixel") or 1) != 1:
         problem = f"its pixels are colours ({_text(header, 'PhotometricInterpretation')})"
         raise SeriesError(problem, "export the series of measured values that it was made from")

@@ -36,7 +36,7 @@ def read_series(series: Series) -> Array:
     except UnreadableFileError as error:
         raise SeriesError(error.problem, error.fix) from error
     voxels = np.empty(series.shape, kind)
-    with closing(decoded(series)) as stored:
+    with closing(decoded(series.planes)) as stored:
         slices: Iterator[Array] = (
             _true_values(plane, values, kind)
             for plane, values in zip(series.planes, stored, strict=True)

@@ -3,15 +3,16 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from umamba.dicom.image_grid import ImageGrid
 from umamba.dicom.structures import Structures
 from umamba.errors import UMambaError
-from umamba.images.contents import Geometry
 from umamba.system.json_files import load_json
 from umamba.system.path_names import listed
 
@@ -93,29 +94,29 @@ class RoiRules:
             return text, "give patterns with --rois of which only one fits"
         return None
 
-    def label_map(
-        self, structures: Structures, geometry: Geometry, shape: tuple[int, int, int]
-    ) -> tuple[Labels, tuple[str, ...]]:
+    def label_map(self, structures: Structures, grid: ImageGrid) -> tuple[Labels, tuple[str, ...]]:
         """Paint the masks, the last label on top.
 
         Args:
             structures: The masks, with whose names there is no problem.
-            geometry: The grid of the image.
-            shape: The number of its voxels as (z, y, x).
+            grid: The voxels of the image.
 
         Returns:
-            The labels, and remarks on what overlaps.
+            The labels, and remarks on what overlaps, or what a mask does not show.
 
         Raises:
-            SeriesError: If a mask does not lie on the grid.
+            SeriesError: If the file cannot be read, or a mask does not lie on the grid.
         """
-        labels = np.zeros(shape, np.uint16)
-        notes = list(structures.notes)
+        labels = np.zeros(grid.shape, np.uint16)
+        notes: list[str] = []
         names = {value: label for label, value in self.values.items()}
-        for label, places in self.chosen(structures.names).items():
-            mask = np.zeros(shape, bool)
-            for place in places:
-                mask |= structures.mask(place, geometry, shape)
+        chosen = self.chosen(structures.names)
+        masks = structures.masks([n for places in chosen.values() for n in places], grid)
+        for label, places in chosen.items():
+            mask = np.zeros(grid.shape, bool)
+            for one, remarks in islice(masks, len(places)):
+                mask |= one
+                notes += remarks
             covered = labels[mask]
             for value in np.unique(covered[covered > 0]).tolist():
                 count = int((covered == value).sum())

@@ -5,8 +5,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from umamba.datasets.checks import short
 from umamba.dicom.finding import holds_dicom
+from umamba.dicom.image_grid import ImageGrid
 from umamba.dicom.pseudonyms import known_cases
 from umamba.dicom.roi_rules import RoiRules
 from umamba.dicom.series import SeriesError
@@ -43,8 +43,9 @@ class References:
 
     Attributes:
         folder: Their folder.
-        failed: The reasons why others cannot, by file.
-        notes: Remarks on overlaps.
+        failed: The reasons why others cannot, by case, or by the place of the file in the order
+            of paths, as folders may have the names of patients.
+        notes: Remarks on what overlaps, or what a mask does not show.
     """
 
     folder: Path
@@ -94,16 +95,13 @@ def readable_references(
     failed |= _misnamed(found, rules)
     notes: list[str] = []
     with scratch_folder() as folder:
-        for case, (prediction, structures) in found.items():
-            name = short(structures.path)
-            if name in failed:
+        for case, reference in found.items():
+            if case in failed:
                 continue
             try:
-                notes += (
-                    f"{name}: {n}" for n in _write(folder / case, prediction, structures, rules)
-                )
+                notes += (f"{case}: {note}" for note in _write(folder / case, reference, rules))
             except (SeriesError, UnreadableFileError) as error:
-                failed[name] = str(error)
+                failed[case] = str(error)
         if len(failed) and not any(folder.iterdir()):
             reasons = "".join(f"\n  {name}: {reason}" for name, reason in failed.items())
             msg = f"no reference in {shown(references)} can be used:{reasons}"
@@ -129,9 +127,31 @@ def _values(labels: Labels | None) -> dict[str, int]:
     return values
 
 
+@dataclass(frozen=True)
+class _Reference:
+    """The reference of a prediction.
+
+    Attributes:
+        prediction: The file of the prediction.
+        structures: The named masks.
+        series_uids: The series of the case; none without a key file.
+    """
+
+    prediction: Path
+    structures: Structures
+    series_uids: frozenset[str]
+
+    @property
+    def frame_of_reference(self) -> str:
+        """The frame of reference of the series by the reference; "" if it does not tell."""
+        frames = self.structures.frames_of_reference
+        its = {frames[uid] for uid in self.series_uids if uid in frames} or set(frames.values())
+        return its.pop() if len(its) == 1 else ""
+
+
 def _structures(
     predictions: Path, references: Path, key: Path | None
-) -> tuple[dict[str, tuple[Path, Structures]], dict[str, str]]:
+) -> tuple[dict[str, _Reference], dict[str, str]]:
     """Pair predictions with RTSTRUCT and SEG; return them, and why others have no partner."""
     masks = {
         split_ending(path)[0]: path
@@ -139,13 +159,15 @@ def _structures(
         if split_ending(path)[1] in GEOMETRY_ENDINGS
     }
     series = known_cases(key or predictions.with_name(f"{predictions.name}.key.json"))
-    found: dict[str, tuple[Path, Structures]] = {}
+    found: dict[str, _Reference] = {}
     failed: dict[str, str] = {}
-    for path in visible_files(references, deep=True):
+    paths = visible_files(references, deep=True)
+    for number, path in enumerate(paths, start=1):
+        file = f"file {number} of {len(paths)} by path"
         try:
-            structures = read_structures(path) if path.is_file() else None
+            structures = read_structures(path)
         except SeriesError as error:
-            failed[short(path)] = str(error)
+            failed[file] = str(error)
             continue
         if structures is None:
             continue
@@ -153,36 +175,37 @@ def _structures(
         names |= {case for uid in structures.series_uids for case in series.get(uid, ())}
         fitting = sorted(names & masks.keys())
         if len(fitting) == 1 and fitting[0] not in found:
-            found[fitting[0]] = masks[fitting[0]], structures
+            (case,) = fitting
+            uids = frozenset(uid for uid, cases in series.items() if case in cases)
+            found[case] = _Reference(masks[case], structures, uids)
         elif fitting:
-            failed[short(path)] = f"{listed(fitting)}: several references of a case; keep one"
+            failed[file] = f"{listed(fitting)}: several references of a case; keep one"
         else:
-            failed[short(path)] = (
+            failed[file] = (
                 "no prediction has its series (by the key file), its name, or that of its folder; "
                 "name it like its prediction, or give --key"
             )
     return found, failed
 
 
-def _misnamed(found: Mapping[str, tuple[Path, Structures]], rules: RoiRules) -> dict[str, str]:
-    problems = {short(s.path): rules.problem(s) for _, s in found.values()}
-    return {name: "; ".join(problem) for name, problem in problems.items() if problem}
+def _misnamed(found: Mapping[str, _Reference], rules: RoiRules) -> dict[str, str]:
+    problems = {case: rules.problem(one.structures) for case, one in found.items()}
+    return {case: "; ".join(problem) for case, problem in problems.items() if problem}
 
 
-def _write(
-    stem: Path, prediction: Path, structures: Structures, rules: RoiRules
-) -> tuple[str, ...]:
+def _write(stem: Path, reference: _Reference, rules: RoiRules) -> tuple[str, ...]:
     """Write the mask of a case on the grid of its prediction; return remarks.
 
     Raises:
         SeriesError: If it does not lie there.
         UnreadableFileError: If the prediction cannot be read.
     """
-    loaded = read_image(prediction, is_mask=True)
+    loaded = read_image(reference.prediction, is_mask=True)
     if loaded.geometry is None or len(loaded.geometry.spacing) != 3:
         problem = "the prediction has no place in space"
         raise SeriesError(problem, "give predictions as NIfTI")
     depth, rows, columns = loaded.array.shape[1:]
-    labels, notes = rules.label_map(structures, loaded.geometry, (depth, rows, columns))
+    grid = ImageGrid(loaded.geometry, (depth, rows, columns), reference.frame_of_reference)
+    labels, notes = rules.label_map(reference.structures, grid)
     write_image(stem.with_name(f"{stem.name}.nii.gz"), labels, loaded.geometry)
     return notes
