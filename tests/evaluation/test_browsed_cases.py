@@ -32,7 +32,10 @@ def test_predictions_are_shown_with_their_dice(tmp_path: Path) -> None:
     start = int.from_bytes(raw[:4], "little") + 4
     header = json.loads(raw[4:start])
     assert name == "a"
-    assert header["notes"] == ["The image cannot be shown: there is no image."]
+    assert header["notes"] == []
+    assert browser.index["notes"] == [
+        "Masks are shown without images, as none were named (--images)."
+    ]
     assert header["masks"][0]["dice"] == {"one": pytest.approx(2 / 3), "any": pytest.approx(3 / 4)}
     stored = np.frombuffer(raw, np.uint8, prediction.size, start + header["arrays"][1][1])
     np.testing.assert_array_equal(stored.reshape(prediction.shape), prediction)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 import SimpleITK
@@ -35,6 +36,7 @@ DIRECTIONS = {
 def write(folder: Path, direction: np.ndarray) -> tuple[Case, SimpleITK.Image]:
     """Write an image and a mask in which every voxel is another one."""
     array = np.arange(4 * 5 * 6, dtype=np.int16).reshape(4, 5, 6)
+    folder.mkdir(exist_ok=True)
     for name, values in (("image", array), ("mask", (array % 3).astype(np.uint8))):
         image = SimpleITK.GetImageFromArray(values)
         image.SetSpacing(SPACING)
@@ -103,6 +105,42 @@ def test_colours_stay_together_and_shapes_must_agree(tmp_path: Path) -> None:
     assert found.problem == (
         "the image has the shape (3, 5), its reference (4, 5); replace one of them"
     )
+
+
+def test_skewed_axes_are_drawn_and_it_is_said(tmp_path: Path) -> None:
+    affine = np.diag([1.0, 1.0, 2.0, 1.0])
+    affine[0, 1] = 0.5
+    array = np.arange(6 * 5 * 4, dtype=np.int16).reshape(6, 5, 4)
+    for name, values in (("image", array), ("mask", (array % 3).astype(np.uint8))):
+        nibabel.save(nibabel.Nifti1Image(values, affine), tmp_path / f"{name}.nii.gz")
+    mask = tmp_path / "mask.nii.gz"
+    for images in ((tmp_path / "image.nii.gz",), ()):
+        found = read_volumes(Case("a", images, mask), {"one": mask})
+        assert found.notes == (
+            "The axes of the masks are not at right angles, but are drawn as if they were.",
+        )
+        # NIfTI's axes run to the right and front, ours to the left and back.
+        np.testing.assert_array_equal(found.reference, (array % 3).T[:, ::-1, ::-1])
+        np.testing.assert_array_equal(found.predictions["one"], found.reference)
+    assert len(read_volumes(Case("a", (tmp_path / "image.nii.gz",), mask), {}).channels) == 1
+
+
+def test_an_image_that_lies_elsewhere_than_its_masks_is_remarked_on(tmp_path: Path) -> None:
+    case, _ = write(tmp_path, np.eye(3))
+    assert read_volumes(case, {}).notes == ()
+    other, _ = write(tmp_path / "other", DIRECTIONS["flipped"])
+    found = read_volumes(Case("a", other.images, case.mask), {})
+    (note,) = found.notes
+    assert "has the direction (-1, 0, 0, 0, 1, 0, 0, 0, -1) but (1, 0, 0, 0, 1, 0, 0, 0, 1)" in note
+    assert "one of them may be mirrored or shifted" in note
+    np.testing.assert_array_equal(found.channels[0] % 3, found.reference)  # as nnU-Net trains
+
+
+def test_files_without_a_voxel_size_have_the_one_that_is_given(tmp_path: Path) -> None:
+    imsave(tmp_path / "mask.png", np.ones((4, 5), np.uint8), check_contrast=False)
+    case, masks = Case("a", (), tmp_path / "mask.png"), {"one": tmp_path / "mask.png"}
+    assert read_volumes(case, masks).spacing == (1.0, 1.0)
+    assert read_volumes(case, masks, spacing=(5.0, 0.5)).spacing == (5.0, 0.5)
 
 
 def test_images_are_named_like_cases_or_numbered_by_channel(tmp_path: Path) -> None:

@@ -48,10 +48,12 @@ class BrowsedCase:
     Attributes:
         case: Images and reference; `None` if there are none.
         masks: The segmentations.
+        masks_alone: Whether no image was asked for, so that none is missing.
     """
 
     case: Case | None
     masks: Sequence[BrowsedMask]
+    masks_alone: bool = False
 
 
 def browse_cases(
@@ -59,6 +61,7 @@ def browse_cases(
     labels: Mapping[str, tuple[int, ...]],
     *,
     unit: str = "mm",
+    spacing: tuple[float, ...] | None = None,
     ignore: int | None = None,
     channels: Sequence[str] = (),
     notes: Sequence[str] = (),
@@ -69,6 +72,7 @@ def browse_cases(
         cases: Cases by name.
         labels: The values of each label.
         unit: Unit of the spacing.
+        spacing: Distance between voxels along each axis, for masks whose format has none.
         ignore: The value in references that is not a label.
         channels: Names of the channels.
         notes: Remarks on all cases for the reader.
@@ -80,7 +84,8 @@ def browse_cases(
         "notes": list(notes),
     }
     most_bytes = min(_MOST_BYTES, _MOST_TOTAL // max(len(cases), 1))
-    return CaseBrowser(index, _encoded(cases, ignore, tuple(channels), most_bytes))
+    shown = _Shown(ignore, tuple(channels), most_bytes, spacing)
+    return CaseBrowser(index, ((name, _encode(case, shown)) for name, case in cases.items()))
 
 
 def evaluated_cases(
@@ -102,6 +107,7 @@ def evaluated_cases(
         pair.case: BrowsedCase(
             Case(pair.case, found.get(pair.case, ()), pair.reference),
             (BrowsedMask("prediction", pair.prediction, None, _dice(evaluation.cases[pair.case])),),
+            masks_alone=images is None,
         )
         for pair in find_pairs(predictions, references).pairs
         if pair.case in evaluation.cases
@@ -110,8 +116,14 @@ def evaluated_cases(
         name: (values,) if isinstance(values, int) else tuple(values)
         for name, values in (evaluation.labels or {}).items()
     }
-    ignore = evaluation.settings.ignore
-    return browse_cases(cases, labels, unit=evaluation.unit, ignore=ignore)
+    return browse_cases(
+        cases,
+        labels,
+        unit=evaluation.unit,
+        spacing=evaluation.spacing,
+        ignore=evaluation.settings.ignore,
+        notes=("Masks are shown without images, as none were named (--images).",) * (not images),
+    )
 
 
 def _dice(case: CaseEvaluation) -> dict[str, float | None]:
@@ -121,24 +133,22 @@ def _dice(case: CaseEvaluation) -> dict[str, float | None]:
     return known | {"": next(iter(known.values()))} if len(known) == 1 else known
 
 
-def _encoded(
-    cases: Mapping[str, BrowsedCase],
-    ignore: int | None,
-    channels: tuple[str, ...],
-    most_bytes: int,
-) -> Iterator[tuple[str, bytes]]:
-    for name, browsed in cases.items():
-        yield name, _encode(browsed, ignore, channels, most_bytes)
+@dataclass(frozen=True)
+class _Shown:
+    """The part of `browse_cases`' arguments that is the same for each case."""
+
+    ignore: int | None
+    channels: tuple[str, ...]
+    most_bytes: int
+    spacing: tuple[float, ...] | None
 
 
-def _encode(
-    browsed: BrowsedCase, ignore: int | None, channels: tuple[str, ...], most_bytes: int
-) -> bytes:
+def _encode(browsed: BrowsedCase, shown: _Shown) -> bytes:
     if browsed.case is None:
         return encode_problem("The case is not in the raw data set any more.")
     files = {str(number): mask.path for number, mask in enumerate(browsed.masks)}
     try:
-        found = read_volumes(browsed.case, files, most_bytes)
+        found = read_volumes(browsed.case, files, shown.most_bytes, shown.spacing)
     except UnreadableFileError as error:
         return encode_problem(_names_only(f"{error}.", browsed))
     masks = [
@@ -147,13 +157,13 @@ def _encode(
         if number in found.predictions
     ]
     data = CaseData(
-        channels=_channels(found, channels),
+        channels=_channels(found, shown.channels),
         reference=found.reference,
         masks=masks,
         spacing=found.spacing,
         letters=AXIS_LETTERS if found.oriented else (),
         notes=tuple(_notes(found, browsed)),
-        ignore=ignore,
+        ignore=shown.ignore,
     )
     try:
         return encode_case(data)
@@ -190,8 +200,9 @@ def _channels(found: CaseVolumes, names: tuple[str, ...]) -> list[Channel]:
 
 
 def _notes(found: CaseVolumes, browsed: BrowsedCase) -> Iterator[str]:
-    if found.problem:
+    if found.problem and not browsed.masks_alone:
         yield _names_only(f"The image cannot be shown: {found.problem}.", browsed)
+    yield from found.notes
     missing = [m.model for i, m in enumerate(browsed.masks) if str(i) not in found.predictions]
     if missing:
         yield f"There is no segmentation file of {listed(dict.fromkeys(missing))}."

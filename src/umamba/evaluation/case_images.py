@@ -1,7 +1,7 @@
 """Images, reference and predictions of one case, turned so that they can be looked at."""
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import permutations
 from math import degrees, prod
@@ -12,10 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from umamba.datasets.checks import Case
-from umamba.evaluation.mask_files import read_all
+from umamba.evaluation.mask_files import LoadedPair, read_all, read_any
 from umamba.images.contents import Geometry, UnreadableFileError
 from umamba.images.file_names import split_ending, visible_files
-from umamba.images.files import read_image
 from umamba.system.path_names import path_below
 
 __all__ = ["AXIS_LETTERS", "CaseVolumes", "find_images", "read_volumes"]
@@ -25,6 +24,7 @@ Array = npt.NDArray[Any]
 # Where the axes z, y, x of an oriented case begin and end: inferior, superior, anterior, ...
 AXIS_LETTERS = (("I", "S"), ("A", "P"), ("R", "L"))
 _STORED = 2  # bytes of a value once it is encoded
+_SKEWED = "The axes of the masks are not at right angles, but are drawn as if they were."
 _CHANNEL = re.compile(r"(.+)_(\d{4})", re.ASCII | re.DOTALL)
 
 
@@ -41,6 +41,7 @@ class CaseVolumes:
         tilt: Largest angle between such an axis and the file's, in degrees.
         steps: Along each axis, one in so many voxels is kept.
         problem: Why there are no channels; "" if there are.
+        notes: Remarks on how the files fit together.
     """
 
     channels: tuple[Array, ...]
@@ -51,6 +52,17 @@ class CaseVolumes:
     tilt: float = 0.0
     steps: tuple[int, ...] = ()
     problem: str = ""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Image:
+    """The image of a case, as it is stored; as in `CaseVolumes`."""
+
+    channels: tuple[Array, ...] = ()
+    geometry: Geometry | None = None
+    problem: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def find_images(folder: Path, cases: Collection[str]) -> dict[str, tuple[Path, ...]]:
@@ -79,7 +91,10 @@ def find_images(folder: Path, cases: Collection[str]) -> dict[str, tuple[Path, .
 
 
 def read_volumes(
-    case: Case, predictions: Mapping[str, Path], most_bytes: int | None = None
+    case: Case,
+    predictions: Mapping[str, Path],
+    most_bytes: int | None = None,
+    spacing: tuple[float, ...] | None = None,
 ) -> CaseVolumes:
     """Read image, reference and predictions, one file after another.
 
@@ -88,6 +103,8 @@ def read_volumes(
         predictions: Files by name; missing files are left out.
         most_bytes: Size of the channels at two bytes per value, above which voxels are left out;
             `None` keeps all.
+        spacing: Distance between voxels along each axis, for references whose format has none; by
+            default 1.
 
     Raises:
         UnreadableFileError: If a mask cannot be read, or grids of masks differ.
@@ -96,55 +113,67 @@ def read_volumes(
         problem = "the case has no reference"
         raise UnreadableFileError(problem, "add one")
     there = {name: path for name, path in predictions.items() if path.is_file()}
-    masks = read_all(case.mask, there)
-    _, reference, spacing = next(masks)
-    channels, geometry, problem = _read_channels(case, reference.shape)
-    if problem:
-        geometry = read_image(case.mask, is_mask=True).geometry
-    grid = _Grid(geometry if reference.ndim == 3 else None, reference.shape, spacing)
-    n_bytes = _STORED * max(sum(c.size for c in channels) // max(reference.size, 1), 1)
+    masks = read_all(case.mask, there, spacing)
+    _, first = next(masks)
+    reference, image = first.reference, _read_channels(case, first)
+    geometry = first.geometry or image.geometry
+    grid = _Grid(geometry if reference.ndim == 3 else None, reference.shape, first.spacing)
+    n_bytes = _STORED * max(sum(c.size for c in image.channels) // max(reference.size, 1), 1)
     steps = grid.steps(n_bytes, most_bytes)
     turn = grid.turning(steps)
     return CaseVolumes(
-        channels=tuple(map(turn, channels)),
+        channels=tuple(map(turn, image.channels)),
         reference=turn(reference),
-        predictions={name: turn(mask) for name, mask, _ in masks if name is not None},
+        predictions={name: turn(pair.prediction) for name, pair in masks if name is not None},
         spacing=tuple(mm * n for mm, n in zip(grid.spacing, steps, strict=True)),
         oriented=grid.geometry is not None,
         tilt=grid.tilt,
         steps=steps,
-        problem=problem,
+        problem=image.problem,
+        notes=(*image.notes, *([_SKEWED] if "skewed axes" in first.notes else [])),
     )
 
 
-def _read_channels(
-    case: Case, shape: tuple[int, ...]
-) -> tuple[tuple[Array, ...], Geometry | None, str]:
+def _read_channels(case: Case, masks: LoadedPair) -> _Image:
     """Read the channels and their geometry; if that fails, say why."""
     if not case.images:
-        return (), None, "there is no image"
+        return _Image(problem="there is no image")
     channels: list[Array] = []
-    geometry = None
+    geometry, notes = None, dict[str, None]()
     try:
         for path in case.images:
-            found, its = _read_file(path, shape, alone=len(case.images) == 1)
+            found, its = _read_file(path, masks.reference.shape, alone=len(case.images) == 1)
             channels.extend(found)
             geometry = geometry or its
+            if its is not None and masks.geometry is not None:
+                notes |= dict.fromkeys(_misfits(its, masks.geometry))
     except UnreadableFileError as error:
-        return (), None, str(error)
-    return tuple(channels), geometry, ""
+        return _Image(problem=str(error))
+    return _Image(tuple(channels), geometry, notes=tuple(notes))
 
 
 def _read_file(
     path: Path, shape: tuple[int, ...], *, alone: bool
 ) -> tuple[list[Array], Geometry | None]:
-    loaded = read_image(path)
+    loaded, _ = read_any(path)
     if loaded.array.shape[1:] != shape:
         problem = f"the image has the shape {loaded.array.shape[1:]}, its reference {shape}"
         raise UnreadableFileError(problem, "replace one of them")
     if len(loaded.array) == 3 and alone and loaded.geometry is None:
         return [np.moveaxis(loaded.array, 0, -1)], None
     return list(loaded.array), loaded.geometry
+
+
+def _misfits(image: Geometry, reference: Geometry) -> Iterator[str]:
+    """Yield what the headers of an image and its reference contradict each other in.
+
+    nnU-Net does not compare them when it trains, so such a case is shown as it was trained on.
+    """
+    for text in image.differences(reference).values():
+        yield (
+            f"The image has the {text} in its reference: they are laid over each other voxel by "
+            "voxel, and one of them may be mirrored or shifted."
+        )
 
 
 class _Grid:

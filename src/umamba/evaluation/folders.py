@@ -82,6 +82,7 @@ class FolderEvaluation:
         unnamed: Values in either mask that belong to no label.
         unused: Files that are not masks.
         notes: Remarks on the files for the user: one line for all of a kind.
+        spacing: Distance between voxels along each axis that was given for formats without one.
     """
 
     labels: Labels | None
@@ -94,6 +95,13 @@ class FolderEvaluation:
     unnamed: tuple[int, ...]
     unused: tuple[str, ...]
     notes: tuple[str, ...]
+    spacing: tuple[float, ...] | None = None
+
+    @property
+    def n_dims(self) -> int | None:
+        """Number of dimensions of all masks; `None` if they differ."""
+        found = {label.objects.n_dims for case in self.cases.values() for label in case.labels}
+        return found.pop() if len(found) == 1 else None
 
 
 @dataclass(frozen=True)
@@ -159,6 +167,7 @@ def evaluate_folders(
         unused=tuple(map(short, found.unused)),
         unnamed=_unnamed(outcomes, labels, settings.ignore),
         notes=(*_notes(outcomes), *_numbering_notes(cases.values(), labels)),
+        spacing=request.spacing,
     )
 
 

@@ -29,6 +29,7 @@ __all__ = [
     "find_pairs",
     "load_pair",
     "read_all",
+    "read_any",
     "read_pair",
     "read_values",
 ]
@@ -151,12 +152,14 @@ class LoadedPair:
         reference: The same for the reference, of the same shape.
         spacing: Distance of voxels along each axis.
         notes: Remarks on the files for the user, by kind.
+        geometry: Place of the reference in space; `None` if its format has none.
     """
 
     prediction: Array
     reference: Array
     spacing: tuple[float, ...]
     notes: Mapping[str, str]
+    geometry: Geometry | None = None
 
 
 def read_pair(
@@ -208,30 +211,30 @@ def _paired(
         problem = f"the prediction has the {text} in the reference"
         fix = "resample it onto the grid of the reference, or correct the header that is wrong"
         raise UnreadableFileError(problem, fix)
-    return LoadedPair(prediction, reference, geometry.spacing[::-1], notes)
+    return LoadedPair(prediction, reference, geometry.spacing[::-1], notes, geometry)
 
 
 def read_all(
-    reference: Path, predictions: Mapping[str, Path]
-) -> Iterator[tuple[str | None, Array, tuple[float, ...]]]:
+    reference: Path, predictions: Mapping[str, Path], spacing: tuple[float, ...] | None = None
+) -> Iterator[tuple[str | None, LoadedPair]]:
     """Read a reference once, and then predictions of it one after another.
 
     Args:
         reference: The file.
         predictions: Files by name.
+        spacing: Distance of voxels along each axis, for references whose format has none; by
+            default 1.
 
     Yields:
-        Name, mask and spacing of each; the first, without a name, is the reference.
+        Name of each prediction, with the reference; first, without a name, the reference twice.
 
     Raises:
         UnreadableFileError: If one cannot be read or is not a mask, or their grids differ.
     """
     referred = _read_mask(reference)
-    pair = _paired(referred, referred)
-    yield None, pair.reference, pair.spacing
+    yield None, _paired(referred, referred, spacing)
     for name, path in predictions.items():
-        pair = _paired(_read_mask(path), referred)
-        yield name, pair.prediction, pair.spacing
+        yield name, _paired(_read_mask(path), referred, spacing)
 
 
 def read_values(path: Path) -> frozenset[int]:
@@ -253,7 +256,7 @@ class _Mask:
 def _read_mask(path: Path) -> _Mask:
     name = short(path)
     try:
-        loaded, notes = _read_any(path)
+        loaded, notes = read_any(path, is_mask=True)
         layer, rounded = rounded_layer(loaded)
     except UnreadableFileError as error:
         problem = f"{name}: {error.problem}"
@@ -270,14 +273,25 @@ def _read_mask(path: Path) -> _Mask:
     return _Mask(layer, loaded.geometry, notes)
 
 
-def _read_any(path: Path) -> tuple[LoadedImage, dict[str, str]]:
-    """Read a mask with SimpleITK or, if its axes are skewed, with nibabel, as nnU-Net may do."""
+def read_any(path: Path, *, is_mask: bool = False) -> tuple[LoadedImage, dict[str, str]]:
+    """Read a file with SimpleITK or, if its axes are skewed, with nibabel, as nnU-Net may do.
+
+    Args:
+        path: The file.
+        is_mask: Whether it is a mask.
+
+    Returns:
+        The file, and remarks for the user, by kind.
+
+    Raises:
+        UnreadableFileError: If it cannot be read.
+    """
     try:
-        return read_image(path, is_mask=True), {}
+        return read_image(path, is_mask=is_mask), {}
     except SkewedAxesError:
         if split_ending(path)[1] not in (".nii", ".nii.gz"):
             raise
-        loaded = read_image(path, is_mask=True, reader="NibabelIO")
+        loaded = read_image(path, is_mask=is_mask, reader="NibabelIO")
     text = (
         f"{short(path)}: its axes are not at right angles; as in nnU-Net's NibabelIO, voxel sizes "
         "are taken along the axes, so distances are not those in space"

@@ -162,4 +162,4 @@ class LoadedImage:
 
 def numbers(values: Sequence[float]) -> str:
     """Show a few numbers as a tuple, without superfluous digits."""
-    return "(" + ", ".join(f"{value:.6g}" for value in values) + ")"
+    return "(" + ", ".join(f"{value + 0.0:.6g}" for value in values) + ")"  # 0 instead of -0
