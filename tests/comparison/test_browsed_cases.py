@@ -114,6 +114,18 @@ def test_pictures_of_an_earlier_page_outlive_their_files(
     browser = browsed_cases(results, paths, page)
     assert dict(browser.cases) == kept
     assert browser.index["notes"] == [module._KEPT]
+    rows = [
+        replace(row, metrics={**row.metrics, "dice": 0.25}) if row.case == first else row
+        for row in results.cases
+    ]
+    again = browsed_cases(replace(results, cases=tuple(rows)), paths, page)
+    for name, data in again.cases:  # scores are those of the results, not of the page
+        header, voxels = decoded(data)
+        before, same = decoded(kept[name])
+        assert voxels == same
+        assert (header == before) == (name != first)
+        dice = {value for mask in header["masks"] for value in mask["dice"].values()}
+        assert (dice == {0.25}) == (name == first)
     fewer = replace(results, cases=tuple(r for r in results.cases if r.model != "nnunet"))
     assert all("problem" in decoded(data)[0] for _, data in browsed_cases(fewer, paths, page).cases)
     page.write_text(page.read_text().replace('"cases"', '"none"'))

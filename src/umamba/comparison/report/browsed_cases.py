@@ -20,7 +20,7 @@ from umamba.evaluation.case_images import find_images
 from umamba.images.file_names import split_ending
 from umamba.nnunet.paths import Paths
 from umamba.nnunet.raw_dataset import open_raw_dataset
-from umamba.reporting.page.case_data import read_header
+from umamba.reporting.page.case_data import read_header, with_dice
 from umamba.reporting.page.content import CaseBrowser
 from umamba.reporting.page.reading import EarlierCases
 
@@ -81,12 +81,16 @@ def _completed(
     browsed: Mapping[str, BrowsedCase],
     before: EarlierCases,
 ) -> Iterator[tuple[str, bytes]]:
-    """Yield the cases, with the data of an earlier page where they show more of the same."""
+    """Yield the cases, with the data of an earlier page where they show more of the same.
+
+    Scores are those of the results, which may have been evaluated again.
+    """
     for name, data in cases:
         kept = before.get(name)
-        wanted = {(mask.model, mask.seed) for mask in browsed[name].masks}
-        if kept and _parts(read_header(data)) < _parts(kept[0]) and _masks(kept[0]) <= wanted:
-            yield name, kept[1]
+        dice = {(mask.model, mask.seed): mask.dice for mask in browsed[name].masks}
+        fits = kept is not None and _masks(kept[0]) <= dice.keys()
+        if kept and fits and _parts(read_header(data)) < _parts(kept[0]):
+            yield name, with_dice(kept[1], dice)
         else:
             yield name, data
 

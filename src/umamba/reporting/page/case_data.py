@@ -9,14 +9,22 @@ import io
 import json
 import math
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["CaseData", "Channel", "Mask", "encode_case", "encode_problem", "read_header"]
+__all__ = [
+    "CaseData",
+    "Channel",
+    "Mask",
+    "encode_case",
+    "encode_problem",
+    "read_header",
+    "with_dice",
+]
 
 Array = npt.NDArray[Any]
 
@@ -142,6 +150,27 @@ def read_header(data: bytes) -> dict[str, Any]:
     return header
 
 
+def with_dice(
+    data: bytes, dice: Mapping[tuple[str, int | None], Mapping[str, float | None]]
+) -> bytes:
+    """Return an encoded case with other Dice, as after another evaluation.
+
+    Args:
+        data: What `encode_case` or `encode_problem` returned.
+        dice: Dice by label of each mask, by its model and seed; other masks keep theirs.
+    """
+    header = read_header(data)
+    masks = [
+        {**mask, "dice": dict(dice.get((mask["model"], mask["seed"]), mask["dice"]))}
+        for mask in header.get("masks", ())
+    ]
+    if masks == header.get("masks", []):
+        return data
+    content = gzip.decompress(data)
+    (length,) = struct.unpack_from("<I", content)
+    return _compressed({**header, "masks": masks}, [content[4 + length :]])
+
+
 def _packed(header: Mapping[str, Any], arrays: Sequence[Array]) -> bytes:
     kinds = [array.dtype.str.lstrip("|<") for array in arrays]
     offsets, at = [], 0
@@ -149,14 +178,17 @@ def _packed(header: Mapping[str, Any], arrays: Sequence[Array]) -> bytes:
         offsets.append(at)
         at += -(-array.nbytes // _ALIGNED) * _ALIGNED
     full = {**header, "arrays": [list(pair) for pair in zip(kinds, offsets, strict=True)]}
-    text = json.dumps(full, allow_nan=False).encode()
+    return _compressed(full, _parts(arrays))
+
+
+def _compressed(header: Mapping[str, Any], parts: Iterable[bytes]) -> bytes:
+    text = json.dumps(header, allow_nan=False).encode()
     text += b" " * (-(len(text) + 4) % _ALIGNED)
-    return gzip.compress(b"".join(_parts(text, arrays)), _LEVEL, mtime=0)
+    whole = b"".join([struct.pack("<I", len(text)), text, *parts])
+    return gzip.compress(whole, _LEVEL, mtime=0)
 
 
-def _parts(text: bytes, arrays: Sequence[Array]) -> Iterator[bytes]:
-    yield struct.pack("<I", len(text))
-    yield text
+def _parts(arrays: Sequence[Array]) -> Iterator[bytes]:
     for array in arrays:
         yield array.tobytes()
         yield b"\0" * (-array.nbytes % _ALIGNED)
