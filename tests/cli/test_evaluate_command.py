@@ -13,6 +13,7 @@ from umamba.cli.main import main
 from umamba.errors import UMambaError
 from umamba.evaluation.metrics import METRICS
 from umamba.reporting.page.case_data import read_header
+from umamba.reporting.page.writing import DATA_BEGIN
 
 
 def square(size, start=2):
@@ -228,6 +229,18 @@ def test_a_report_has_the_scores_and_replaces_nothing_else(folders, capsys):
         assert evaluate(folders, "--report", str(file)) == 2
         assert "is not a report, and would be overwritten; give another" in capsys.readouterr().err
         assert file.read_text() == text
+
+
+def test_a_report_measures_by_the_spacing_that_is_given(folders):
+    file = folders / "p.html"
+    assert evaluate(folders, "--spacing", "5", "0.5", "--report", str(file)) == 0
+    page = file.read_text()
+    shown = re.search(r'type="application/octet-stream" id="case-0">(.*?)</script>', page)
+    assert read_header(base64.b64decode(shown[1]))["spacing"] == [1.0, 5.0, 0.5]
+    data = json.loads(page.partition(DATA_BEGIN)[2].partition("</script>")[0])
+    assert data["scores"]["facts"] == {"reference area (mm^2)": [250.0, 250.0, 0.0]}
+    titles = {metric["name"]: metric["title"] for metric in data["scores"]["metrics"]}
+    assert titles["lesion_false_positive_volume"].endswith(", mm^2")
 
 
 def test_a_report_shows_images_and_credits_the_data(folders, capsys):

@@ -29,6 +29,7 @@ from umamba.comparison.statistics.models import compare_all_pairs
 from umamba.comparison.statistics.ranks import rank_stability
 from umamba.comparison.statistics.scores import CaseScore, ScoreTable
 from umamba.comparison.statistics.verdicts import DICE_POINTS
+from umamba.evaluation.metrics import METRICS
 from umamba.reporting.charts import CASES, THEMES, VEGA_LITE, Chart
 
 HOSTILE = "</script><img src=x onerror=alert(1)>]`\u202e" + "x" * 200
@@ -339,12 +340,15 @@ def test_false_positives_are_drawn_where_every_case_has_its_object(results: Resu
         )
         for row in results.cases
     ]
-    found = analyse(replace(results, cases=tuple(changed)))
+    flat = replace(results.dataset, n_dims=2)
+    found = analyse(replace(results, cases=tuple(changed), dataset=flat))
     chart = comparison_charts(found)["false_alarms_and_misses"]
     plots = chart.spec["hconcat"]
     shown = [{row["model"]: row["mean"] for row in rows_of(plot)} for plot in plots]
     assert shown == [number, {model: 10 * n for model, n in number.items()}]
-    assert "false positive volume, px^3, in 2D px^2, per case: nnunet 20 in 8 cases" in chart.alt
+    assert "false positive volume, px^2, per case: nnunet 20 in 8 cases" in chart.alt
+    title = METRICS["lesion_false_positive_volume"].heading("px")
+    assert title == "false positive volume, px^3, in 2D px^2"
 
 
 def test_more_dots_than_move_smoothly_are_thinned_out_evenly() -> None:

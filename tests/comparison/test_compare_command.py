@@ -109,7 +109,9 @@ def test_results_and_exit_codes(
     assert {training["status"] for training in results["trainings"]} == {"done"}
     assert results["verdicts"]["unetpp"].startswith("unetpp against nnunet")
     assert f"- {results['verdicts']['unetpp']}" in summary.read_text()
-    cost = json.loads((Path(results["output"]) / "results.json").read_text())["cost"]["unetpp"]
+    found = json.loads((Path(results["output"]) / "results.json").read_text())
+    assert found["dataset"]["n_dims"] == 3
+    cost = found["cost"]["unetpp"]
     assert cost["seconds_per_iteration"] > 0
     # The median case is 32 wide, a patch 16: 3 positions per axis, mirrored along 3 axes.
     assert cost["multiply_adds"] > 0

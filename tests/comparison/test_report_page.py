@@ -112,9 +112,10 @@ def test_the_size_of_a_case_is_that_of_its_labels_or_of_its_largest_region(resul
         for label, volume in volumes.items()
     )
     for whole, size in ((1, 40.0), ([1, 2], 30.0)):
-        dataset = replace(results.dataset, labels={"background": 0, "whole": whole, "core": 2})
+        labels = {"background": 0, "whole": whole, "core": 2}
+        dataset = replace(results.dataset, labels=labels, n_dims=2)
         found = comparison_scores(replace(results, cases=cases, dataset=dataset))
-        assert {*found.facts["size"]} == {size}
+        assert {*found.facts["reference area (px^2)"]} == {size}
 
 
 def others(page: Page) -> dict[str, Chart]:

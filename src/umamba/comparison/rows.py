@@ -242,6 +242,8 @@ class ComparedDataset:
         n_cases: Number of validation cases in the compared folds.
         spacing_unit: `mm`, or `px` for images without a spacing.
         credit: Origin and licence of the data; "" if nothing need be said.
+        n_dims: Number of dimensions of the images; `None` if nnU-Net's reader and the configuration
+            do not tell.
     """
 
     name: str
@@ -250,3 +252,4 @@ class ComparedDataset:
     n_cases: int
     spacing_unit: str
     credit: str = ""
+    n_dims: int | None = None

@@ -1,15 +1,16 @@
 """The labels to evaluate: named by a `dataset.json`, or all values that references hold."""
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from umamba.datasets.description import read_labels, reversed_labels
 from umamba.errors import EvaluationError, UMambaError
 from umamba.evaluation.cases import Labels
 from umamba.system.json_files import load_json
 
-__all__ = ["labels_from_dataset_json", "labels_from_values"]
+__all__ = ["labels_from_dataset_json", "labels_from_values", "sizes_of_cases"]
 
 _MANY_LABELS = 256
 
@@ -68,3 +69,22 @@ def labels_from_values(values: Iterable[int]) -> Labels:
         )
         raise EvaluationError(msg)
     return {str(value): value for value in found}
+
+
+def sizes_of_cases(
+    volumes: Mapping[tuple[str, str], float], labels: Mapping[str, Any]
+) -> dict[str, float]:
+    """Return the size of each case's objects: of its labels, or of its largest region.
+
+    Regions overlap: their sum would count a voxel as often as there are regions that hold it.
+
+    Args:
+        volumes: Volume of the reference by case and label.
+        labels: The value, or values, of each label.
+    """
+    regions = any(isinstance(value, list | tuple) and len(value) > 1 for value in labels.values())
+    sizes: dict[str, float] = {}
+    for (case, _), volume in volumes.items():
+        before = sizes.get(case, 0.0)
+        sizes[case] = max(before, volume) if regions else before + volume
+    return sizes

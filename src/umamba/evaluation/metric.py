@@ -8,7 +8,7 @@ from umamba.evaluation.extra_metrics import EXTRA_METRICS
 from umamba.evaluation.label_masks import LabelMasks
 from umamba.evaluation.surfaces import SurfaceDefinition
 
-__all__ = ["Metric"]
+__all__ = ["Metric", "size_title", "volume_unit"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,16 +53,38 @@ class Metric:
         """True if the metric is a length."""
         return self.unit == "length"
 
-    def heading(self, length: str, surface: SurfaceDefinition | None = None) -> str:
+    def heading(
+        self,
+        length: str,
+        n_dims: int | None = None,
+        surface: SurfaceDefinition | None = None,
+    ) -> str:
         """Return the title with the unit and, if the metric depends on it, the surface definition.
 
         Args:
             length: The unit of lengths, such as `mm`.
+            n_dims: Number of dimensions of the masks; `None` if it is not known.
             surface: The definition of surfaces used; `None` if the table states it elsewhere.
         """
-        units = {None: "", "length": f", {length}", "volume": f", {length}^3, in 2D {length}^2"}
+        units = {None: "", "length": f", {length}", "volume": f", {volume_unit(length, n_dims)}"}
         return (
             self.title
             + (f" ({surface})" if surface and self.of_surfaces else "")
             + units[self.unit]
         )
+
+
+def volume_unit(length: str, n_dims: int | None = None) -> str:
+    """Return the unit of volumes, which are areas in 2D.
+
+    Args:
+        length: The unit of lengths, such as `mm`.
+        n_dims: Number of dimensions of the masks; `None`, if it is not known, gives both.
+    """
+    return f"{length}^{n_dims}" if n_dims else f"{length}^3, in 2D {length}^2"
+
+
+def size_title(length: str, n_dims: int | None = None) -> str:
+    """Return what to call the size of the reference's objects in a case; as in `volume_unit`."""
+    kind = {2: "area", 3: "volume"}.get(n_dims or 0, "size")
+    return f"reference {kind} ({volume_unit(length, n_dims)})"

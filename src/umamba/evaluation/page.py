@@ -7,7 +7,8 @@ from typing import Any
 from umamba.errors import EvaluationError
 from umamba.evaluation.browsed_cases import evaluated_cases
 from umamba.evaluation.folders import FolderEvaluation
-from umamba.evaluation.metric import Metric
+from umamba.evaluation.labels import sizes_of_cases
+from umamba.evaluation.metric import Metric, size_title
 from umamba.evaluation.metrics import chosen_metrics
 from umamba.evaluation.summary import evaluation_data
 from umamba.reporting.charts import CASES, Chart, link_params, linked_dots
@@ -26,6 +27,8 @@ __all__ = ["check_page", "evaluation_page"]
 _MISSING = "\N{EN DASH}"
 _MODEL = "predictions"
 _CHARTED = ("dice", "nsd", "hd95")
+
+_Units = tuple[str, int | None]  # of lengths, and the number of dimensions
 
 
 def evaluation_page(
@@ -46,18 +49,17 @@ def evaluation_page(
         credit: Origin and licence of the data; "" if nothing need be said.
     """
     data, metrics = evaluation_data(evaluation), chosen_metrics(evaluation.settings)
+    units = evaluation.unit, evaluation.n_dims
     labels = list(dict.fromkeys(row["label"] for row in data["cases"]))
     charts = [
-        _chart(data["cases"], labels, metrics[name], evaluation.unit)
-        for name in _CHARTED
-        if name in metrics
+        _chart(data["cases"], labels, metrics[name], units) for name in _CHARTED if name in metrics
     ]
-    summary = _summary(data["summary"]["labels"], metrics, evaluation.unit)
+    summary = _summary(data["summary"]["labels"], metrics, units)
     browser = evaluated_cases(evaluation, predictions, references, images)
     sections = [
         Section("labels", "Labels", (summary, ChosenCases(list(metrics)), *charts)),
         Section("objects", "Objects", (_objects(data["summary"]["instances"]),)),
-        Section("cases", "Cases", (browser, _cases(data["cases"], metrics, evaluation.unit))),
+        Section("cases", "Cases", (browser, _cases(data["cases"], metrics, units))),
         Section("notes", "Notes", (Note(items=tuple(_notes(evaluation))),)),
     ]
     return Page(
@@ -65,7 +67,7 @@ def evaluation_page(
         subtitle=f"{len(evaluation.cases):,} cases, lengths in {evaluation.unit}, surfaces as "
         f"defined by {evaluation.settings.surface}.",
         sections=tuple(section for section in sections if any(map(_is_shown, section.blocks))),
-        scores=_scores(data["cases"], labels, metrics, evaluation.unit),
+        scores=_scores(evaluation, data["cases"], metrics),
         credit=credit,
     )
 
@@ -95,9 +97,9 @@ def _number(value: float | None, decimals: int) -> str:
 
 
 def _summary(
-    labels: Sequence[Mapping[str, Any]], metrics: Mapping[str, Metric], unit: str
+    labels: Sequence[Mapping[str, Any]], metrics: Mapping[str, Metric], units: _Units
 ) -> Table:
-    head = ("label", "of cases", *(metric.heading(unit) for metric in metrics.values()))
+    head = ("label", "of cases", *(metric.heading(*units) for metric in metrics.values()))
     rows = []
     for label in labels:
         for statistic in ("mean", "median", "n"):
@@ -126,8 +128,10 @@ def _objects(rows: Sequence[Mapping[str, Any]]) -> Table:
     return Table(head, tuple(body), (0, 1))
 
 
-def _cases(rows: Sequence[Mapping[str, Any]], metrics: Mapping[str, Metric], unit: str) -> Table:
-    head = ("case", "label", *(metric.heading(unit) for metric in metrics.values()), "empty")
+def _cases(
+    rows: Sequence[Mapping[str, Any]], metrics: Mapping[str, Metric], units: _Units
+) -> Table:
+    head = ("case", "label", *(metric.heading(*units) for metric in metrics.values()), "empty")
     body = (
         (
             row["case"],
@@ -150,7 +154,7 @@ def _notes(evaluation: FolderEvaluation) -> list[str]:
 
 
 def _chart(
-    rows: Sequence[Mapping[str, Any]], labels: Sequence[str], metric: Metric, unit: str
+    rows: Sequence[Mapping[str, Any]], labels: Sequence[str], metric: Metric, units: _Units
 ) -> Chart:
     """Return a chart with a dot for each case and label."""
     values = [
@@ -162,7 +166,7 @@ def _chart(
         "x": {
             "field": "value",
             "type": "quantitative",
-            "title": metric.heading(unit),
+            "title": metric.heading(*units),
             "scale": {"zero": False},
         },
         "y": {"field": "label", "type": "nominal", "title": None, "sort": list(labels)},
@@ -180,12 +184,12 @@ def _chart(
 
 
 def _scores(
+    evaluation: FolderEvaluation,
     rows: Sequence[Mapping[str, Any]],
-    labels: Sequence[str],
     metrics: Mapping[str, Metric],
-    unit: str,
 ) -> ScoreCube:
     cases = list(dict.fromkeys(row["case"] for row in rows))
+    labels = list(dict.fromkeys(row["label"] for row in rows))
     found = {(row["case"], row["label"]): row["metrics"] for row in rows}
     values = {
         name: {
@@ -193,8 +197,12 @@ def _scores(
         }
         for name in metrics
     }
+    units = evaluation.unit, evaluation.n_dims
     scored = [
-        ScoredMetric(metric.name, metric.heading(unit), metric.higher_is_better, metric.decimals)
+        ScoredMetric(metric.name, metric.heading(*units), metric.higher_is_better, metric.decimals)
         for metric in metrics.values()
     ]
-    return ScoreCube(cases, [_MODEL], scored, labels, values)
+    volumes = {(row["case"], row["label"]): row["reference_volume"] for row in rows}
+    sizes = sizes_of_cases(volumes, evaluation.labels or {})
+    facts = {size_title(*units): [sizes[case] for case in cases]}
+    return ScoreCube(cases, [_MODEL], scored, labels, values, facts)

@@ -137,7 +137,7 @@ def evaluation_text(evaluation: FolderEvaluation) -> str:
     cases, instances = _rows(evaluation)
     summary = _summarise_labels(cases)
     settings, unit = evaluation.settings, evaluation.unit
-    headings = [m.heading(unit) for m in chosen_metrics(settings).values()]
+    headings = [m.heading(unit, evaluation.n_dims) for m in chosen_metrics(settings).values()]
     parts = [
         f"Surfaces (NSD, HD95, ASSD): {settings.surface}.\n",
         _table(

@@ -23,9 +23,9 @@ def detection_chart(results: Results, styles: ModelStyles) -> Chart | None:
     beside it are then what tells models apart.
     """
     found = {title: _rates(results, kind) for kind, title in _KINDS.items()}
-    unit = results.dataset.spacing_unit
+    units = results.dataset.spacing_unit, results.dataset.n_dims
     for metric in (LESION_FALSE_POSITIVES, LESION_FALSE_POSITIVE_VOLUME):
-        found[f"{metric.heading(unit)}, per case"] = _means(results, metric.name)
+        found[f"{metric.heading(*units)}, per case"] = _means(results, metric.name)
     found = {title: rows for title, rows in found.items() if any(row["mean"] for row in rows)}
     if not found:
         return None

@@ -9,6 +9,8 @@ from umamba.comparison.statistics.analysis import scores_by_metric
 from umamba.comparison.statistics.crossed import crossed_scores
 from umamba.comparison.statistics.scores import CaseScore, ScoreTable
 from umamba.comparison.statistics.verdicts import DICE_POINTS
+from umamba.evaluation.labels import sizes_of_cases
+from umamba.evaluation.metric import size_title
 from umamba.evaluation.metrics import METRICS
 from umamba.reporting.page.content import ScoreCube, ScoredMetric
 
@@ -128,11 +130,11 @@ def _only(results: Results, label: str) -> Results:
 
 
 def _metrics(results: Results) -> list[ScoredMetric]:
-    unit = results.dataset.spacing_unit
+    units = results.dataset.spacing_unit, results.dataset.n_dims
     found = [
         ScoredMetric(
             name=metric.name,
-            title=metric.heading(unit),
+            title=metric.heading(*units),
             higher_is_better=metric.higher_is_better,
             decimals=metric.decimals,
             factor=DICE_POINTS.factor if metric.name == "dice" else 1.0,
@@ -152,32 +154,17 @@ def _facts(results: Results, cases: Sequence[str]) -> dict[str, list[str | int |
     """Return the fold, the subgroup, the cluster and the size of the objects of each case."""
     settings = results.settings.analysis
     folds = {row.case: row.fold for row in results.cases}
-    sizes = _sizes(results)
+    volumes = {(row.case, row.label): row.reference_volume for row in results.cases}
+    sizes = sizes_of_cases(volumes, results.dataset.labels)
+    size = size_title(results.dataset.spacing_unit, results.dataset.n_dims)
     facts: dict[str, Callable[[str], str | int | float | None]] = {
         "fold": folds.get,
         "group": settings.groups.get,
         "cluster": settings.clusters.get,
-        "size": sizes.get,
+        size: sizes.get,
     }
     told = {name: [of(case) for case in cases] for name, of in facts.items()}
     return {name: values for name, values in told.items() if _any_known(values)}
-
-
-def _sizes(results: Results) -> dict[str, float]:
-    """Return the size of each case's objects: of its labels, or of its largest region.
-
-    Regions overlap: their sum would count a voxel as often as there are regions that hold it.
-    """
-    labels = results.dataset.labels
-    regions = {
-        name for name, value in labels.items() if isinstance(value, list | tuple) and len(value) > 1
-    }
-    volumes = {(row.case, row.label): row.reference_volume for row in results.cases}
-    sizes: dict[str, float] = {}
-    for (case, _), volume in volumes.items():
-        before = sizes.get(case, 0.0)
-        sizes[case] = max(before, volume) if regions else before + volume
-    return sizes
 
 
 def _any_known(values: Iterable[object]) -> bool:

@@ -27,6 +27,7 @@ from umamba.comparison.report.summary_cells import (
 from umamba.comparison.results import Results
 from umamba.comparison.statistics.completeness import incomplete_models
 from umamba.comparison.statistics.verdicts import DICE_POINTS, Unit
+from umamba.evaluation.metric import volume_unit
 from umamba.reporting.tables import BoldCell, Note, Table
 
 __all__ = [
@@ -240,10 +241,10 @@ def _interaction(comparison: GroupComparison) -> str:
 
 def metrics_table(results: Results) -> Table:
     """Return the table of the means of all metrics, and counts of empty masks."""
-    unit, surface = results.dataset.spacing_unit, results.settings.evaluation.surface
-    metrics = results.metrics
+    dataset, surface = results.dataset, results.settings.evaluation.surface
+    units, metrics = (dataset.spacing_unit, dataset.n_dims), results.metrics
     means = {name: by_model(results.of(name).summaries) for name in metrics}
-    rows = [["model", *(metric.heading(unit, surface) for metric in metrics.values())]]
+    rows = [["model", *(metric.heading(*units, surface) for metric in metrics.values())]]
     for name in results.model_names:
         cells = [
             _mean(means[key].get(name), metric.decimals, results.dataset.n_cases)
@@ -295,7 +296,7 @@ def _on_empty_masks(results: Results) -> list[Note]:
 
 def volumes_table(results: Results) -> Table:
     """Return the table of the agreement of volumes by label."""
-    unit = results.dataset.spacing_unit
+    unit = volume_unit(results.dataset.spacing_unit, results.dataset.n_dims)
     head = ["label", "model", "cases", "bias [95 % interval]", "SD", "95 % limits of agreement"]
     found = results.of("volume_bias").agreement
     labels = dict.fromkeys(one.label for one in found)
@@ -314,10 +315,9 @@ def volumes_table(results: Results) -> Table:
         if one.label == label and math.isfinite(one.bias)
     ]
     explained = (
-        f"Predicted volume minus the reference's, in {unit}\N{SUPERSCRIPT THREE} (in 2D, areas in "
-        f"{unit}\N{SUPERSCRIPT TWO}), over all cases, each averaged over its trainings. The limits "
-        "contain 95 % of such differences if these are normally distributed (Bland and Altman "
-        "1986)."
+        f"Predicted volume minus the reference's, in {unit}, over all cases, each averaged over "
+        "its trainings. The limits contain 95 % of such differences if these are normally "
+        "distributed (Bland and Altman 1986)."
     )
     return table(rows, (0, 1), notes=[explained])
 

@@ -20,6 +20,7 @@ from umamba.comparison.statistics.analysis import compared_scores
 from umamba.comparison.training_options import training_options
 from umamba.evaluation.summary import as_csv
 from umamba.images.file_names import GEOMETRY_ENDINGS
+from umamba.images.formats import READER_DIMS
 from umamba.system.atomic_files import write_whole
 
 __all__ = ["build_results", "write_results"]
@@ -37,6 +38,10 @@ def build_results(comparison: Comparison) -> Results:
             n_cases=len(frozenset().union(*comparison.cases.values())),
             spacing_unit="mm" if source.file_ending in GEOMETRY_ENDINGS else "px",
             credit=comparison.request.credit or "",
+            n_dims=READER_DIMS.get(
+                str(source.plans.get("image_reader_writer")),
+                3 if source.configuration.startswith("3d") else None,
+            ),
         ),
         settings=_settings(comparison),
         models=tuple(_model(comparison, name) for name in comparison.planned.models),

@@ -17,7 +17,7 @@
   const metric = () => scores?.metrics.find((its) => its.name === page.get("metric")) ?? scores?.metrics[0];
   const valuesOf = () => (scores ? scores.values[metric().name]?.[page.get("label") ?? ""] ?? [] : []);
   const written = (x) => (known(x) ? x.toFixed(metric()?.decimals ?? 3).replace("-", "\u2212") : x === null || x === undefined ? "\u2013" : shown(x));
-  const size = (x) => (known(x) ? String(Number(x.toPrecision(4))) : "\u2013");
+  const fact = (x) => (known(x) ? String(Number(x.toPrecision(4))) : x === null ? "\u2013" : shown(x));
 
   /** Return all columns: key, title, value of a case, and how the value is written. */
   const columns = () => {
@@ -27,7 +27,7 @@
     const few = models.length <= MOST_MODELS ? models : [];
     return [
       { key: "case", title: "case", value: (i) => names[i], text: true },
-      ...facts.map(([fact, all]) => ({ key: `fact ${fact}`, title: fact, value: (i) => all[i] ?? null, write: fact === "size" ? size : (x) => (x === null ? "\u2013" : shown(x)) })),
+      ...facts.map(([title, all]) => ({ key: `fact ${title}`, title, value: (i) => all[i] ?? null, write: fact })),
       ...few.map((model, m) => ({ key: `model ${model}`, title: shown(model), value: (i) => values[m]?.[i] ?? null, write: written })),
       ...(models.length > 1 ? [
         { key: "mean", title: "mean of models", value: (i) => (row(i).length ? row(i).reduce((a, b) => a + b, 0) / row(i).length : null), write: written },
