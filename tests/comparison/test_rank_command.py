@@ -52,7 +52,7 @@ def test_a_folder_with_everything(
     assert "$cost$ against plain: better by 5.0 units of score" in liver
     assert "$cost$ against plain: worse by 5.0 units of score" in spleen
     assert "by a margin of 0.5 units of score: inferior by the margin" in out
-    assert str(output / "summary.md") in out
+    assert out.splitlines()[-2:] == [str(output / n) for n in ("summary.md", "report.html")]
     kinds = FIGURES[:-1]  # there are no subgroups
     figures = {f"{n}_{kind}.{e}" for n in (1, 2) for kind in kinds for e in ("svg", "png")}
     assert {path.name for path in (output / "figures").iterdir()} == figures
@@ -152,6 +152,16 @@ LONG = "case,model,score\nx,a,0.1\ny,a,0.3\nx,b,0.2\ny,b,0.2\n"
         ("case,model,p,q\nx,a,1,2\n", [], "does not say which column holds the scores (p, q)"),
         ("case,model,p,q\nx,a,1,2\n", ["--metric", "r"], "column 'r' does not exist; choose one"),
         ("case,group,a,b\nx,g,1,2\nx,h,1,2\n", [], "case x is of group g elsewhere, and of h"),
+        (
+            "case,task,group,a,b\nx,p,g,1,2\nx,q,h,1,2\n",
+            [],
+            "and of h here; give it one, or, as a case is the same in every task, give cases of",
+        ),
+        (
+            "case,model,hd95,empty\nx,a,1,\nx,b,,prediction\ny,a,,reference\ny,b,,both\n",
+            [],
+            "1 score is missing (1 of an empty prediction): b in x; complete them, or give",
+        ),
         ("case,fold,a,b\nx,0,1,2\nx,1,1,2\n", [], "case x of a has a score in"),
         (WIDE, ["--baseline", "c"], "baseline 'c' does not exist; choose one of a, b"),
         (WIDE, ["--metric", "volume_bias"], "of volume_bias neither higher nor lower is better"),
@@ -240,6 +250,20 @@ def test_missing_scores_are_treated_as_said(
     assert comparison.model_mean == pytest.approx(mean)
 
 
+@pytest.mark.parametrize(("missing", "mean"), [("omit", 2.5), ("worst", 4.0)])
+def test_nothing_is_gained_by_predicting_nothing(missing: str, mean: float, tmp_path: Path) -> None:
+    rows = "w,a,1,\nx,a,2,\ny,a,7,\nz,a,,reference\nw,b,2,\nx,b,3,\ny,b,,prediction\nz,b,,both\n"
+    (tmp_path / "t.csv").write_text(f"case,model,hd95,empty\n{rows}")
+    result = umamba.rank(scores=tmp_path / "t.csv", missing=missing, output=tmp_path / "ranked")
+    (task,) = result.ranking.tasks
+    assert task.n_filled == {"b": 1}
+    means = {summary.model: summary.estimate.mean for summary in task.statistics.summaries}
+    assert means == {"a": pytest.approx(10 / 3), "b": pytest.approx(mean)}
+    done = "left out" if missing == "omit" else "replaced"
+    said = f"Missing scores that were {done}: b 1."
+    assert said in (tmp_path / "ranked" / "summary.md").read_text()
+
+
 def test_a_case_counts_as_the_mean_of_its_labels_unless_one_is_missing(tmp_path: Path) -> None:
     header = "case,label,a,b\n"
     labels = "x,l,0.2,0.4\nx,r,0.4,0.8\ny,l,0.5,0.5\ny,r,0.7,\nz,l,0.1,0.2\n"
@@ -305,6 +329,63 @@ def test_decimals_are_not_those_of_rounding_errors(tmp_path: Path) -> None:
     (pair,) = result.ranking.tasks[0].pairs
     assert 0 < pair.difference.standard_error < 1e-15
     assert "+0.30 [0.30, 0.30]" in str(result)
+
+
+@pytest.mark.parametrize(
+    ("scores", "why"),
+    [
+        (("1,2,", ",1,2"), "fewer than two models have scores in every task"),
+        (
+            ("1,2,", "1,,"),
+            "in at least one of them fewer than two cases, or clusters, have a score",
+        ),
+    ],
+)
+def test_tasks_without_a_common_ranking_are_told_why(
+    scores: tuple[str, str], why: str, tmp_path: Path
+) -> None:
+    first, second = scores
+    rows = [f"one,{n},{first.replace('2', str(n))}" for n in range(4)]
+    rows += [f"two,{n},{second.replace('2', str(n)) if n < 2 else ',1,3'}" for n in range(4)]
+    (tmp_path / "t.csv").write_text("\n".join(["task,case,a,b,c", *rows]))
+    result = umamba.rank(scores=tmp_path / "t.csv", missing="omit", output=tmp_path / "ranked")
+    assert result.ranking.consensus is None
+    said = f"There is no ranking over all tasks, as {why}"
+    assert said in str(result)
+    for name in ("summary.md", "report.html"):
+        assert said in (tmp_path / "ranked" / name).read_text()
+
+
+def summary_of(folder: Path, score: float) -> Path:
+    """Write nnU-Net's summary of four cases."""
+    folder.mkdir(parents=True)
+    cases = [
+        {"prediction_file": f"c{n}.nii.gz", "metrics": {"1": {"Dice": score + n / 100}}}
+        for n in range(4)
+    ]
+    (folder / "summary.json").write_text(json.dumps({"metric_per_case": cases}))
+    return folder / "summary.json"
+
+
+def test_a_training_on_all_cases_is_not_ranked_on_them(tmp_path: Path) -> None:
+    other = summary_of(tmp_path / "other", 0.6)
+    alone = summary_of(tmp_path / "net" / "fold_all" / "validation", 0.9)
+    for scores in (alone, tmp_path / "net"):
+        with pytest.raises(UMambaError, match="scores the cases that its model was trained on"):
+            umamba.rank(scores=[other, scores])
+    summary_of(tmp_path / "net" / "fold_0" / "validation", 0.5)
+    found = umamba.rank(scores=[other, tmp_path / "net"]).ranking.scores
+    assert {row.value for row in found if row.model == "net"} == {0.5, 0.51, 0.52, 0.53}
+
+
+def test_names_of_metrics_may_be_spelled_in_capitals(tmp_path: Path) -> None:
+    file = summary_of(tmp_path / "b", 0.5)
+    rows = [f"c{n},1,0.{n + 1}" for n in range(4)]
+    (tmp_path / "a.csv").write_text("\n".join(["case,label,Dice", *rows]))
+    for metric in (None, "DICE"):
+        result = umamba.rank(scores={"a": tmp_path / "a.csv", "b": file}, metric=metric)
+        assert result.ranking.settings.metric == "Dice"
+        assert result.ranking.settings.unit == "Dice points"
 
 
 def test_without_cases_in_common_there_are_no_ranks(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ one ranking over several tasks.
 
 The cases.csv of a comparison gives the numbers of its summary, unless the comparison left trainings
 out, was given --empty one or zero, or shared seeds between folds: the table does not tell these.
+It leaves out what is undefined for an empty prediction, such as hd95, as --missing omit does here.
 """
 
 _EPILOG = """\
@@ -60,5 +61,5 @@ def run(args: argparse.Namespace) -> int:
         return 0
     sys.stdout.write(str(result))
     if result.output is not None:
-        sys.stdout.write(f"\n{result.output / 'summary.md'}\n")
+        sys.stdout.write(f"\n{result.output / 'summary.md'}\n{result.output / 'report.html'}\n")
     return 0

@@ -1,5 +1,6 @@
 """Records of a ranking of any table of scores, as its `results.json` holds them."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -27,8 +28,8 @@ class ScoreRow:
         label: Name of the label; "" if scores are those of whole cases.
         fold: Fold whose validation set contains the case.
         seed: Seed, or number, of the training; `None` if trainings are not told apart.
-        empty: The empty mask, as `umamba evaluate` writes it, because of which a score is
-            undefined rather than missing; `None` otherwise.
+        empty: The empty mask, as `umamba evaluate` writes it; `None` if neither is, or if the table
+            does not say.
     """
 
     model: str
@@ -39,6 +40,14 @@ class ScoreRow:
     fold: int = 0
     seed: int | None = None
     empty: Literal["reference", "prediction", "both"] | None = None
+
+    @property
+    def is_undefined(self) -> bool:
+        """True if there was nothing to measure: no prediction would have had a score.
+
+        Where only the prediction is empty another one would have, so that the score is missing.
+        """
+        return math.isnan(self.value) and self.empty in ("both", "reference")
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,9 @@ def complete(
     """Treat missing scores, as the argument `na.treat` of challengeR does.
 
     A score is missing if its cell is empty, or if a model has none for a case or label that another
-    model has. It is not if a mask is empty, so that there is nothing to measure.
+    model has: that of an empty prediction, too, if the metric is undefined then, as otherwise a
+    model gains by predicting nothing. It is not if the reference is empty, so that there is nothing
+    to measure.
 
     Args:
         rows: The scores of one task.
@@ -103,7 +105,7 @@ def _missing(rows: Sequence[ScoreRow]) -> Iterator[ScoreRow]:
                     found = there.get((model, case, label, seed))
                     if found is None:
                         yield ScoreRow(model, case, math.nan, rows[0].task, label, fold, seed)
-                    elif math.isnan(found.value) and found.empty is None:
+                    elif math.isnan(found.value) and not found.is_undefined:
                         yield found
 
 
@@ -115,7 +117,9 @@ def _named(missing: Sequence[ScoreRow]) -> str:
     more = f" and {len(missing) - _MOST_NAMED} more" if len(missing) > _MOST_NAMED else ""
     task = f" in task {missing[0].task}" if missing[0].task else ""
     many = "1 score is" if len(missing) == 1 else f"{len(missing)} scores are"
+    n_empty = sum(row.empty == "prediction" for row in missing)
+    because = f" ({n_empty} of an empty prediction)" if n_empty else ""
     return (
-        f"{many} missing{task}: {'; '.join(named)}{more}; complete them, or give missing as omit, "
-        "worst or a number"
+        f"{many} missing{task}{because}: {'; '.join(named)}{more}; complete them, or give missing "
+        "as omit, worst or a number"
     )

@@ -15,17 +15,21 @@ SUMMARY = "summary.json"
 _PER_CASE = "metric_per_case"
 _FILE = "prediction_file"
 _USUAL = "Dice"
+_ALL = "all"  # fold of a training on all cases, which nnU-Net validates on these very cases
 _FOLD = re.compile(r"fold_(\d{1,4}|all)", re.ASCII)
 
 
 def summaries_in(folder: Path) -> list[Path]:
     """Return the summaries of a folder of predictions, or of all folds of a trained model.
 
+    Fold `all` is left out if there are others, as it was trained on all cases.
+
     Raises:
         ComparisonError: If there is none.
     """
     own = folder / SUMMARY
     found = [own] if own.is_file() else sorted(folder.glob(f"fold_*/validation/{SUMMARY}"))
+    found = [file for file in found if name_of(file)[1] != _ALL] or found
     if not found:
         msg = (
             f"{folder} has no {SUMMARY}, nor has a validation folder in it; give a folder with "
@@ -40,12 +44,12 @@ def is_summary(content: Any) -> bool:
     return isinstance(content, dict) and isinstance(content.get(_PER_CASE), list)
 
 
-def name_of(file: Path) -> tuple[str, int | None]:
+def name_of(file: Path) -> tuple[str, str | None]:
     """Return the model that predicted, by the folders' names, and the fold, if there is one."""
     folder = file.absolute().parent
     fold = _FOLD.fullmatch(folder.parent.name)
     if folder.name == "validation" and fold is not None:
-        return folder.parent.parent.name, None if fold[1] == "all" else int(fold[1])
+        return folder.parent.parent.name, fold[1]
     return folder.name, None
 
 
@@ -61,12 +65,18 @@ def read_summary(
         metric: Name of the metric; `None` is Dice.
 
     Raises:
-        ComparisonError: If it lacks the metric, or is damaged.
+        ComparisonError: If it lacks the metric, is damaged, or scores the cases of the training.
     """
     own_name, fold = name_of(file)
+    if fold == _ALL:
+        msg = (
+            f"{file} scores the cases that its model was trained on, as fold all has no others; "
+            "give folds 0 to 4, or scores of other cases"
+        )
+        raise ComparisonError(msg)
     try:
         rows = tuple(
-            _rows(file, content[_PER_CASE], model or own_name, fold or 0, metric or _USUAL)
+            _rows(file, content[_PER_CASE], model or own_name, int(fold or 0), metric or _USUAL)
         )
     except (LookupError, TypeError, AttributeError) as error:
         msg = f"{file} is not a whole summary of nnU-Net ({error!r}); evaluate the folder again"

@@ -8,6 +8,7 @@ from umamba.comparison.charts.differences import for_each_baseline
 from umamba.comparison.ranking.charts import difference_chart
 from umamba.comparison.ranking.ranking import task_scores
 from umamba.comparison.ranking.ranking_tables import (
+    consensus_note,
     consensus_table,
     decimals_of,
     models_table,
@@ -53,11 +54,11 @@ def ranking_page(ranking: Ranking, charts: Mapping[str, Sequence[Chart]]) -> Pag
         ranking: The ranking.
         charts: The charts of each task.
     """
-    consensus = consensus_table(ranking)
+    consensus = consensus_table(ranking) or Note(consensus_note(ranking))
     tasks = [s for t in ranking.tasks for s in _task(ranking, t, charts.get(t.task, ()))]
     limits, settings = Note(items=tuple(limits_items(ranking))), settings_items(ranking)
     sections = [
-        Section("consensus", "All tasks", (consensus,) if consensus else ()),
+        Section("consensus", "All tasks", (consensus,)),
         *tasks,
         Section("settings", "Settings", (Note(items=tuple(settings)),)),
         Section("limits", "What this does not show", (limits,)),
@@ -152,9 +153,14 @@ def _metric_name(ranking: Ranking, task: TaskRanking) -> str:
 def _scores(ranking: Ranking) -> ScoreCube:
     settings = ranking.settings
     cases = sorted({row.case for row in ranking.scores})
-    folds = {row.case: row.fold for row in ranking.scores}
-    facts: dict[str, list[Any]] = {
-        "fold": [folds[case] for case in cases] if len(set(folds.values())) > 1 else [],
+    folds: dict[str, set[int]] = {}
+    for row in ranking.scores:
+        folds.setdefault(row.case, set()).add(row.fold)
+    several = len(set().union(*folds.values())) > 1
+    facts: dict[str, list[Any]] = {  # a case may be of another fold in another task
+        "fold": [min(of) if len(of) == 1 else None for of in map(folds.__getitem__, cases)]
+        if several
+        else [],
         "group": [settings.groups.get(case) for case in cases] if settings.groups else [],
         "cluster": [settings.clusters.get(case) for case in cases] if settings.clusters else [],
     }

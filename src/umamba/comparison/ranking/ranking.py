@@ -164,7 +164,12 @@ def _complete(
     treatment = said if said in TREATMENTS else float(said)
     completed, n_missing = complete(rows, treatment, higher_is_better=settings.higher_is_better)
     scores = mean_over_labels(
-        (Training(row.model, row.fold, row.seed), row.case, _defined(row)) for row in completed
+        (
+            Training(row.model, row.fold, row.seed),
+            row.case,
+            None if row.is_undefined else row.value,
+        )
+        for row in completed
     )
     return scores, n_missing
 
@@ -193,11 +198,6 @@ def _rank_task(
         verdicts=metric_verdicts(statistics, Unit(settings.unit, settings.factor)),
     )
     return ranking, scores
-
-
-def _defined(row: ScoreRow) -> float | None:
-    """Return a score; `None` if there was nothing to measure."""
-    return None if math.isnan(row.value) and row.empty in ("both", "reference") else row.value
 
 
 def _check(scores: Sequence[CaseScore], task: str) -> None:

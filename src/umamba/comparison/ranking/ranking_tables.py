@@ -21,6 +21,7 @@ from umamba.comparison.statistics.verdicts import Outcome, Unit, outcome, outcom
 from umamba.reporting.tables import Table
 
 __all__ = [
+    "consensus_note",
     "consensus_table",
     "decimals_of",
     "model_rows",
@@ -179,6 +180,21 @@ def consensus_table(ranking: Ranking) -> Table | None:
     if consensus.left_out:
         explained += f" Not in every task, and left out: {', '.join(consensus.left_out)}."
     return table(rows, notes=[explained])
+
+
+def consensus_note(ranking: Ranking) -> str:
+    """Return why several tasks have no consensus; "" if they have one, or if there is one task."""
+    if ranking.consensus is not None or len(ranking.tasks) < 2:
+        return ""
+    scored = [by_model(task.statistics.summaries) for task in ranking.tasks]
+    shared = [model for model in ranking.models if all(model in of_task for of_task in scored)]
+    why = (
+        "fewer than two models have scores in every task"
+        if len(shared) < 2
+        else "in at least one of them fewer than two cases, or clusters, have a score of every "
+        "model that is in all tasks"
+    )
+    return f"There is no ranking over all tasks, as {why}."
 
 
 def model_rows(ranking: Ranking) -> list[Mapping[str, Any]]:

@@ -7,7 +7,7 @@ from itertools import count
 from pathlib import Path
 
 from umamba.comparison.ranking.nnunet_summaries import is_summary, read_summary, summaries_in
-from umamba.comparison.ranking.recognition import Source, recognise
+from umamba.comparison.ranking.recognition import Source, one_each, recognise
 from umamba.comparison.ranking.score_tables import WANTED, read_table
 from umamba.comparison.ranking_records import ScoreRow
 from umamba.errors import ComparisonError
@@ -53,16 +53,18 @@ def read_scores(sources: Sequence[str], metric: str | None) -> Scores:
         name, path = _split(source)
         files = summaries_in(path) if path.is_dir() else [path]
         found += [(file, _read(file, name, metric), name is not None) for file in files]
-    names = dict.fromkeys(source.metric for _, source, _ in found if source.metric is not None)
+    told = [source.metric for _, source, _ in found if source.metric is not None]
+    names = {name.lower(): name for name in reversed(told)}  # as the first file spells them
     if len(names) > 1:
-        msg = f"the files hold different scores ({', '.join(names)}); give metric"
+        shown = ", ".join(reversed(names.values()))
+        msg = f"the files hold different scores ({shown}); give metric"
         raise ComparisonError(msg)
     forms = Counter(source.form for _, source, _ in found)
     said = [form if n == 1 else f"{form} ({n} files)" for form, n in forms.items()]
     return Scores(
         title=", ".join(dict.fromkeys(_split(source)[1].name or source for source in sources)),
         recognised="; ".join(said),
-        metric=next(iter(names), "score"),
+        metric=told[0] if told else "score",
         rows=tuple(_joined(_with_folds(found))),
         of_cases=_of_cases(found),
     )
@@ -168,7 +170,7 @@ def _of_cases(found: Sequence[tuple[Path, Source, bool]]) -> dict[str, dict[str,
                 if into.setdefault(case, name) != name:
                     msg = (
                         f"{file}: case {case} is of {column} {into[case]} in an earlier file, and "
-                        f"of {name} here; give it one"
+                        f"of {name} here; {one_each(source.rows)}"
                     )
                     raise ComparisonError(msg)
     return joined

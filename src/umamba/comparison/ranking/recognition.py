@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -12,7 +12,7 @@ from umamba.errors import ComparisonError, quoted, unknown_name
 from umamba.evaluation.metrics import METRICS
 from umamba.system.numerals import whole_number
 
-__all__ = ["Source", "is_missing", "number_in", "recognise"]
+__all__ = ["Source", "is_missing", "number_in", "one_each", "recognise"]
 
 _CASE, _EMPTY = ("case", "case_id"), ("empty",)
 _MODEL = ("model", "algorithm", "alg_name")  # alg_name in the examples of challengeR
@@ -67,16 +67,17 @@ def recognise(table: ScoreTable, model: str | None, metric: str | None) -> Sourc
         msg = f"{table.file} names its models in column {roles['model']}; leave out {model}="
         raise ComparisonError(msg)
     others = [c for c in table.columns if c not in roles.values() and c.lower() not in _OTHERS]
-    of_cases = {name: _of_cases(table, roles, name) for name in _OF_CASES if name in roles}
     if "model" in roles or model is not None:
         column = _score_column(table, others, metric)
         form = "long: a row per case and model" if model is None else "the scores of one model"
         rows = tuple(_long(table, roles, column, model))
+        of_cases = _of_all_cases(table, roles, rows)
         remedy = _remedy([other for other in others if other != column])
         return Source(form, column, rows, of_cases, remedy, "fold" in roles)
     _check_wide(table, roles, others)
     form = f"wide: a row per case, with {len(others)} models"
     rows = tuple(_wide(table, roles, others))
+    of_cases = _of_all_cases(table, roles, rows)
     return Source(form, metric, rows, of_cases, has_folds="fold" in roles)
 
 
@@ -227,7 +228,28 @@ def _parsed(cell: Any) -> float | None:
         return None
 
 
-def _of_cases(table: ScoreTable, roles: Mapping[str, str], role: str) -> dict[str, str]:
+def one_each(rows: Iterable[tuple[str, ScoreRow]]) -> str:
+    """Return what to do if a case is said to be of two clusters or groups, for messages."""
+    several = len({row.task for _, row in rows}) > 1
+    return "give it one" + (
+        ", or, as a case is the same in every task, give cases of different tasks different names"
+        if several
+        else ""
+    )
+
+
+def _of_all_cases(
+    table: ScoreTable, roles: Mapping[str, str], rows: Iterable[tuple[str, ScoreRow]]
+) -> dict[str, dict[str, str]]:
+    return {name: _of_cases(table, roles, name, rows) for name in _OF_CASES if name in roles}
+
+
+def _of_cases(
+    table: ScoreTable,
+    roles: Mapping[str, str],
+    role: str,
+    rows: Iterable[tuple[str, ScoreRow]],
+) -> dict[str, str]:
     """Return the cluster or group of each case."""
     found: dict[str, str] = {}
     for row in table.rows:
@@ -235,7 +257,7 @@ def _of_cases(table: ScoreTable, roles: Mapping[str, str], role: str) -> dict[st
         if found.setdefault(case, name) != name:
             msg = (
                 f"{table.file}, {row[0]}: case {case} is of {role} {found[case]} elsewhere, and of "
-                f"{name} here; give it one"
+                f"{name} here; {one_each(rows)}"
             )
             raise ComparisonError(msg)
     return found

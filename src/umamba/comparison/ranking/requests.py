@@ -88,9 +88,10 @@ class RankRequest(Request):
     missing: str | float = field(
         default="error",
         metadata=option(
-            "missing scores: an error, omit (compare on the cases for which both models have a "
-            "score, and rank on those that all have), worst (the worst score of the task) or a "
-            "number (default: error)",
+            "missing scores, among them what is undefined for an empty prediction, such as hd95: "
+            "an error, omit (compare on the cases for which both models have a score, and rank on "
+            "those that all have), worst (the worst score of the task) or a number (default: "
+            "error)",
             check=_treatment,
             metavar="error|omit|worst|NUMBER",
         ),
@@ -110,8 +111,8 @@ class RankRequest(Request):
     output: Folder | None = field(
         default=None,
         metadata=option(
-            "folder for summary.md, figures and tables, made anew; an earlier one of this command "
-            "is replaced (default: only print)",
+            "folder for summary.md, report.html for the browser, figures and tables, made anew; an "
+            "earlier one of this command is replaced (default: only print)",
             "-o",
             "--output",
             check=folder_or_file,

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from umamba.comparison.ranking.ranking_tables import (
+    consensus_note,
     consensus_table,
     decimals_of,
     models_table,
@@ -42,7 +43,7 @@ def summarize_ranking(ranking: Ranking, charts: Mapping[str, Mapping[str, Chart]
     parts = [
         f"# {len(ranking.models)} models in {plain(one_line(ranking.title))}",
         f"Taken for {plain(one_line(ranking.described))}.",
-        _section("## All tasks", consensus_table(ranking)),
+        _section("## All tasks", consensus_table(ranking) or consensus_note(ranking)),
     ]
     for task in ranking.tasks:
         parts += _task(ranking, task, charts.get(task.task, {}))
@@ -64,8 +65,8 @@ def short_text(ranking: Ranking) -> str:
         said = map(one_line, verdict_sentences(task.verdicts))
         parts.append("\n".join([*title, *said, "", models_table(ranking, task).to_markdown()]))
     consensus = consensus_table(ranking)
-    parts += [consensus.to_markdown()] if consensus else []
-    return "\n\n".join(parts) + "\n"
+    parts.append(consensus.to_markdown() if consensus else consensus_note(ranking))
+    return "\n\n".join(filter(None, parts)) + "\n"
 
 
 def _task(ranking: Ranking, task: TaskRanking, charts: Mapping[str, Chart]) -> list[str]:
@@ -90,8 +91,8 @@ def _task(ranking: Ranking, task: TaskRanking, charts: Mapping[str, Chart]) -> l
     ]
 
 
-def _section(heading: str, body: Table | None) -> str:
-    text = body.to_markdown() if body else ""
+def _section(heading: str, body: Table | str) -> str:
+    text = body if isinstance(body, str) else body.to_markdown()
     return f"{heading}\n\n{text}" if text else ""
 
 
