@@ -71,7 +71,8 @@ def run(args: argparse.Namespace) -> int:
         found = {"trainings": to_plain(result.trainings), "verdicts": dict(result.verdicts)}
         print_json({"output": str(result.output), **found})
     else:
-        lines = [*result.verdicts.values(), str(result.output / "summary.md")]
+        files = [str(result.output / name) for name in ("summary.md", "report.html")]
+        lines = [*result.verdicts.values(), *files]
         sys.stdout.write("\n".join(lines) + "\n")
     return 1 if result.failed else 0
 

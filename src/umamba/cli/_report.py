@@ -12,8 +12,8 @@ __all__ = ["add_parser", "run"]
 _DESCRIPTION = """\
 Write summary.md, the figures and report.html of a comparison or a ranking again, from results.json
 alone: after an update, with another margin, or with clusters or subgroups that were not named
-before. Nothing is trained or evaluated. Images for the cases are taken from nnU-Net's folders; if
-they are not there, the report says so.
+before. Nothing is trained or evaluated. Images and masks of the cases are taken from nnU-Net's
+folders; if these are not there, those of the report that is replaced are kept.
 
 report.html works offline in any browser, and can be sent by mail.
 """
