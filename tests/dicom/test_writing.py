@@ -223,8 +223,9 @@ def test_the_same_again_is_the_same_file_but_for_its_times(series, tmp_path):
     first = content("first", label_map())
     assert content("second", label_map()) == first
     assert content("other", label_map()[:, ::-1]) != first
-    uids = [pydicom.dcmread(tmp_path / f"{n}.rt").SOPInstanceUID for n in ("first", "other")]
-    assert uids[0] != uids[1]
+    write_rtstruct(tmp_path / "named.rt", label_map(), series, segments_of({"spleen": (1,)}), MAKER)
+    files = [tmp_path / f"{name}.rt" for name in ("first", "other", "named")]
+    assert len({pydicom.dcmread(file).SOPInstanceUID for file in files}) == 3
 
 
 def test_regions_may_overlap_in_seg_and_rtstruct(series, tmp_path):

@@ -2,7 +2,7 @@
 
 import hashlib
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from umamba.dicom.library import quiet_pydicom
+from umamba.dicom.segments import Segment
 from umamba.dicom.series import Series, SeriesError
 from umamba.images.contents import Geometry
 
@@ -45,8 +46,14 @@ class Maker:
     settings: str = ""
 
 
-def derived_uid(kind: str, series: Series, maker: Maker, labels: Labels | None = None) -> str:
-    """Return a UID that is the same for the same source, model and labels.
+def derived_uid(
+    kind: str,
+    series: Series,
+    maker: Maker,
+    labels: Labels | None = None,
+    segments: Sequence[Segment] = (),
+) -> str:
+    """Return a UID that is the same for the same source, model, labels and segments.
 
     It is derived from a UUID (DICOM PS3.5 B.2), here one of version 5 (RFC 9562).
 
@@ -55,10 +62,12 @@ def derived_uid(kind: str, series: Series, maker: Maker, labels: Labels | None =
         series: The source.
         maker: The model.
         labels: The label map, for the UID of an instance.
+        segments: Its names, codes and colours, for the same.
     """
     digest = hashlib.sha256()
     slices = [f"{plane.sop_instance_uid} {plane.frame}" for plane in series.planes]
-    for text in (kind, series.head.uid, *slices, maker.name, maker.version, maker.settings):
+    of_maker = (maker.name, maker.version, maker.settings)
+    for text in (kind, series.head.uid, *slices, *of_maker, *map(repr, segments)):
         digest.update(text.encode() + b"\0")
     if labels is not None:
         digest.update(np.ascontiguousarray(labels, "<u2").data)

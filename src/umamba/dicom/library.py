@@ -12,15 +12,16 @@ from umamba.system.shared_contexts import shared_by_threads
 __all__ = ["quiet_pydicom", "require_pydicom"]
 
 
-def require_pydicom() -> None:
-    """Check that DICOM can be read here.
+def require_pydicom(*, for_seg: bool = False) -> None:
+    """Check that DICOM can be read here, and SEG be written if that is wanted.
 
     Raises:
         UMambaError: If the extra is not installed.
     """
-    if find_spec("pydicom") is None:
-        msg = "DICOM needs the package pydicom: pip install 'umamba[dicom]'"
-        raise UMambaError(msg)
+    for package in ("pydicom", "highdicom") if for_seg else ("pydicom",):
+        if find_spec(package) is None:
+            msg = f"DICOM needs the package {package}: pip install 'umamba[dicom]'"
+            raise UMambaError(msg)
 
 
 _TALKERS = ("pydicom", "openjpeg", "highdicom")

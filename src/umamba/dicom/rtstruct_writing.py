@@ -72,7 +72,8 @@ def write_rtstruct(
     check_grid(series, labels, geometry)
     headers = source_headers(series)
     with quiet_pydicom():
-        content = _header(series, headers, maker, derived_uid("rtstruct", series, maker, labels))
+        instance_uid = derived_uid("rtstruct", series, maker, labels, segments)
+        content = _header(series, headers, maker, instance_uid)
         content.StructureSetROISequence = [_roi(s, series, maker) for s in segments]
         content.ROIContourSequence = [_contours(labels, s, series, headers) for s in segments]
         content.RTROIObservationsSequence = [_observation(s, maker) for s in segments]

@@ -117,7 +117,7 @@ def _segmentation(
         segment_descriptions=[_description(segment, maker) for segment in segments],
         series_instance_uid=derived_uid(f"{kind} series", series, maker),
         series_number=_SERIES_NUMBERS[is_label_map],
-        sop_instance_uid=derived_uid(kind, series, maker, labels),
+        sop_instance_uid=derived_uid(kind, series, maker, labels, segments),
         instance_number=1,
         manufacturer=MANUFACTURER,
         manufacturer_model_name="umamba",

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import highdicom
 import numpy as np
@@ -10,11 +11,16 @@ import pytest
 
 from dicom_files import PATIENT, edit, write_series
 from model_factory import write_model
+from plans_factory import DATASET_JSON
 from umamba.cli.main import main
+from umamba.datasets.checks import Case
+from umamba.datasets.inputs import FoundInputs
+from umamba.dicom.finding import find_series
 from umamba.dicom.output_formats import OutputFormats, format_names
 from umamba.errors import UMambaError
 from umamba.images.contents import Geometry
 from umamba.images.files import read_image, write_image
+from umamba.nnunet.prediction.dicom_outputs import DicomOutputs
 
 STORED = np.random.default_rng(2).normal(100, 40, (9, 20, 18)).astype(np.int16)
 AXES = (1, 0, 0, 0, 1, 0, 0, 0, 1)
@@ -121,6 +127,30 @@ def test_images_of_other_formats_have_no_slices_to_refer_to(tmp_path, model, cap
 
     assert predict(tmp_path, model, "--output-format", "rtstruct") == 2
     assert "refers to slices of DICOM, but the images are other files" in capsys.readouterr().err
+
+
+def outputs(tmp_path: Path, codes: dict[str, object] | None) -> DicomOutputs:
+    file = None if codes is None else tmp_path / "codes.json"
+    if file is not None:
+        file.write_text(json.dumps(codes))
+    series = find_series(tmp_path / "in").series
+    inputs = FoundInputs((Case("a", (), None),), {}, (), series={"a": series})
+    predictor = SimpleNamespace(dataset_json=DATASET_JSON)
+    return DicomOutputs(predictor, inputs, OutputFormats(("seg",), file), {})
+
+
+def test_a_missing_highdicom_is_noticed_before_any_prediction(tmp_path, study, monkeypatch):
+    monkeypatch.setattr("umamba.dicom.library.find_spec", lambda name: name != "highdicom" or None)
+    with pytest.raises(UMambaError, match=r"highdicom: pip install 'umamba\[dicom\]'"):
+        outputs(tmp_path, None)
+
+
+def test_other_codes_make_other_files(tmp_path, study):
+    name = list(DATASET_JSON["labels"])[1]
+    red, blue = ({name: {"color": color}} for color in ([255, 0, 0], [0, 0, 255]))
+    settings = [outputs(tmp_path, codes).settings for codes in (None, red, blue, red)]
+    assert settings[0] == {}
+    assert settings[1] == settings[3] != settings[2]
 
 
 def test_a_format_that_does_not_exist_is_refused():

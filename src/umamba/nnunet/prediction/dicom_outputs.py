@@ -1,5 +1,6 @@
 """Segmentations of DICOM series as DICOM: SEG, label map SEG and RTSTRUCT."""
 
+import hashlib
 import json
 import logging
 from collections.abc import Mapping
@@ -8,7 +9,9 @@ from typing import Any
 
 from umamba.datasets.description import read_labels
 from umamba.datasets.inputs import FoundInputs
+from umamba.dicom.library import require_pydicom
 from umamba.dicom.output_formats import OutputFormats
+from umamba.dicom.segments import Segment
 from umamba.dicom.series import Series, SeriesError
 from umamba.errors import UMambaError
 from umamba.images.files import read_image
@@ -50,10 +53,19 @@ class DicomOutputs:
             raise UMambaError(msg)
         self._formats, self._series, self._identity = formats, inputs.series, identity
         self._predictor, self._ending = predictor, predictor.dataset_json["file_ending"]
+        self._segments: tuple[Segment, ...] = ()
         if formats.of_dicom:
+            require_pydicom(for_seg=formats.of_dicom != ("rtstruct",))
             description = Path("dataset.json")
             found = read_labels(predictor.dataset_json, description, for_training=False)
             self._segments = formats.segments(found.regions)
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """The settings on which files of DICOM depend, besides the model: a digest of the codes."""
+        if self._formats.codes is None:
+            return {}
+        return {"codes": hashlib.sha256(repr(self._segments).encode()).hexdigest()}
 
     def check(self, case_id: str) -> None:
         """Check that the formats can refer to the series of a case.

@@ -147,7 +147,7 @@ def _predict_cases(
     endings = options.formats.endings(models[0].dataset_json["file_ending"])
     claim = OutputClaim(
         output,
-        identity,
+        {**identity, **dicom.settings},
         endings=[*endings, ".npz", ".pkl"],
         required=len(endings) + (2 if options.save_probabilities else 0),
         overwrite=options.overwrite,
