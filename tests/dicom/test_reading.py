@@ -168,6 +168,12 @@ def test_irregular_places_are_refused_with_their_numbers(tmp_path, places, text)
     assert text in reason(tmp_path)
 
 
+def test_a_slice_far_from_all_others_is_refused_even_if_it_may_be_resampled(tmp_path):
+    write_series(tmp_path, STORED, positions=at([0, 0.002, 0.004, 0.006, 90000]))
+    text = "a grid of 45000001 x 4 x 6 voxels; remove the slices that lie apart"
+    assert text in reason(tmp_path, resample=True)
+
+
 def test_places_that_are_rounded_are_regular(tmp_path):
     write_series(tmp_path, STORED, positions=at([0, 0.33, 0.67, 1, 1.33]))
     assert only(tmp_path).geometry.spacing[2] == pytest.approx(1.33 / 4)

@@ -1,6 +1,7 @@
 """Cases from DICOM: which series they take, their names and files, and SUV."""
 
 import json
+import shutil
 import stat
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from dicom_files import MR, PATIENT, PET, edit, write_series
+from umamba.dicom.series import SeriesError
 from umamba.dicom.studies import FoundStudies, StudyOptions, find_studies, write_case
 from umamba.errors import DatasetError, UMambaError
 from umamba.images.files import read_image
@@ -151,6 +153,7 @@ def pet(tmp_path: Path, **values: object) -> None:
         ds.Units, ds.DecayCorrection, ds.PatientWeight = "BQML", "START", 74
         ds.SeriesDate = ds.AcquisitionDate = "20190818"
         ds.SeriesTime, ds.AcquisitionTime = "003000", "003100.5"
+        ds.CorrectedImage = ["DECY", "ATTN", "SCAT"]
         ds.RescaleSlope, ds.RescaleIntercept = 50, 0
         for name, value in values.items():
             setattr(ds, name, value)
@@ -180,6 +183,8 @@ def test_suv_is_activity_by_decayed_dose_and_weight(tmp_path, values, factor):
 @pytest.mark.parametrize(
     ("values", "text"),
     [
+        ({"CorrectedImage": "DECY"}, "does not say that attenuation and decay were corrected"),
+        ({"CorrectedImage": None}, "does not say that attenuation and decay were corrected"),
         ({"Units": "CNTS"}, "its values have the units CNTS, not BQML"),
         ({"PatientWeight": None}, "does not state dose, half-life, times and weight"),
         ({"PatientWeight": 0}, "weight and decay correction START do not give SUV"),
@@ -190,11 +195,50 @@ def test_suv_is_activity_by_decayed_dose_and_weight(tmp_path, values, factor):
 def test_suv_without_what_it_needs_is_refused(tmp_path, values, text):
     pet(tmp_path, **values)
     (case,) = study(tmp_path, suv=True).cases
-    with pytest.raises(Exception, match=text):
+    with pytest.raises(SeriesError, match=text):
         write_case(case, tmp_path, ".nii.gz", StudyOptions(suv=True))
 
 
-def test_the_key_may_not_lie_in_what_is_shared(tmp_path):
+def test_suv_without_any_pet_is_refused(tmp_path):
+    pet_and_ct(tmp_path)
+    with pytest.raises(DatasetError, match=r"no series taken from .* is PET; leave --suv out"):
+        study(tmp_path, suv=True, series=("CT",))
+
+
+def test_a_name_stays_when_a_series_that_is_not_used_goes(tmp_path):
+    pet_and_ct(tmp_path)
+    paths = write_series(tmp_path / "in" / "more", STORED, uid=f"{UID}.3")
+    edit(paths[1], Rows=2)
+    options = {"series": ("CT=CT", "PT=PT")}
+    (before,) = study(tmp_path, ("CT", "PT"), **options).cases
+    shutil.rmtree(tmp_path / "in" / "more")
+    (after,) = study(tmp_path, ("CT", "PT"), **options).cases
+    assert before.name == after.name
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (MemoryError(), "it does not fit into memory; use a machine with more"),
+        (RuntimeError("ITK"), "cannot be resampled, or written .*; make room there"),
+    ],
+)
+def test_a_series_that_cannot_be_written_is_an_error_of_its_own(tmp_path, monkeypatch, error, text):
+    def fail(*_: object) -> None:
+        raise error
+
+    write_series(tmp_path / "in", STORED)
+    (case,) = study(tmp_path).cases
+    monkeypatch.setattr("umamba.dicom.studies.write_image", fail)
+    with pytest.raises(SeriesError, match=text):
+        write_case(case, tmp_path, ".nii.gz", StudyOptions())
+
+
+def test_the_key_may_not_lie_in_what_is_shared(tmp_path, monkeypatch):
     with pytest.raises(DatasetError, match="which may be shared"):
         StudyOptions(key=tmp_path / "out" / "key.json").key_beside(tmp_path / "out")
     assert StudyOptions().key_beside(tmp_path / "out") == tmp_path / "out.key.json"
+    monkeypatch.chdir(tmp_path)
+    for given in (".", "sub/.."):
+        beside = tmp_path.with_name(f"{tmp_path.name}.key.json")
+        assert StudyOptions().key_beside(Path(given)) == beside

@@ -14,7 +14,7 @@ from umamba.dicom.studies import FoundStudies, StudyOptions, find_studies, write
 from umamba.errors import DatasetError
 from umamba.images.file_names import GEOMETRY_ENDINGS, is_image, split_ending, visible_files
 from umamba.system.path_names import shown
-from umamba.system.publishing import scratch_folder
+from umamba.system.publishing import full_temporary_folder_explained, scratch_folder
 
 __all__ = ["find_images_or_studies"]
 
@@ -75,7 +75,8 @@ def _find_studies(
     @contextmanager
     def opened(case: Case) -> Iterator[Case]:
         with scratch_folder() as folder:
-            files = write_case(by_name[case.case_id], folder, ending, options)
+            with full_temporary_folder_explained(folder.parent):
+                files = write_case(by_name[case.case_id], folder, ending, options)
             yield Case(case.case_id, files, None)
 
     return FoundInputs(

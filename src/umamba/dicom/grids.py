@@ -20,6 +20,7 @@ _ALONG = 0.02
 _ALONG_MM = 0.006
 _MULTIPLE = 0.05  # of a gap that is a whole number of others
 _SAME_PLACE_MM = 1e-3
+_MOST_TIMES = 10  # as many voxels along an axis as the slices have
 _SAME_AXES = 1e-3  # half a pixel over 500 pixels
 
 Grid = tuple[Geometry, tuple[int, int, int], Resampling | None]
@@ -102,7 +103,19 @@ def grid_of(planes: Sequence[Plane], *, resample: bool = False) -> Grid:
         *(["slices were interpolated between neighbours"] if gaps else []),
     ]
     text = f"resampled, because {' and '.join(reasons)}: {' and '.join(done)}"
-    return _resampled(planes, distances, sideways, text)
+    resampled = _resampled(planes, distances, sideways, text)
+    _check_size(resampled[1], planes, reasons)
+    return resampled
+
+
+def _check_size(
+    shape: tuple[int, int, int], planes: Sequence[Plane], reasons: Sequence[str]
+) -> None:
+    """Check that a grid is not mostly empty, because a few slices lie far apart."""
+    given = (len(planes), *planes[0].shape)
+    if any(wanted > _MOST_TIMES * there for wanted, there in zip(shape, given, strict=True)):
+        problem = f"{' and '.join(reasons)}: a grid of {' x '.join(map(str, shape))} voxels"
+        raise SeriesError(problem, "remove the slices that lie apart, or export the series again")
 
 
 def _places(planes: Sequence[Plane]) -> tuple[Array, Array]:

@@ -14,7 +14,7 @@ from umamba.system.file_lock import waited_lock
 from umamba.system.json_files import load_json
 from umamba.system.path_names import shown
 
-__all__ = ["Identity", "case_names", "known_cases"]
+__all__ = ["Identity", "case_names", "key_beside", "known_cases"]
 
 _FORMAT = 1
 _NAME = re.compile(r"case_[0-9a-f]{8}", re.ASCII)
@@ -49,6 +49,12 @@ class _KeyFile(msgspec.Struct):
     umamba_key: int
     about: str
     cases: dict[str, Identity]
+
+
+def key_beside(folder: Path) -> Path:
+    """Return the key file of a folder of cases, unless another is given."""
+    named = folder if folder.name not in ("", "..") else folder.resolve()
+    return named.parent / f"{named.name}.key.json"
 
 
 def case_names(identities: Sequence[Identity], key: Path) -> list[str]:

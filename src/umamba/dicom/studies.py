@@ -1,5 +1,6 @@
 """Cases from DICOM: the series of each, under a name without the patient, as files of images."""
 
+import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ import numpy.typing as npt
 from umamba.dicom.choosing import ChannelRules, channel_rules
 from umamba.dicom.finding import find_series
 from umamba.dicom.pixels import read_series
-from umamba.dicom.pseudonyms import Identity, case_names
+from umamba.dicom.pseudonyms import Identity, case_names, key_beside
 from umamba.dicom.series import FoundSeries, LeftOut, Series, SeriesError, SeriesHead
 from umamba.dicom.suv import suv_factor
 from umamba.errors import DatasetError
@@ -22,6 +23,8 @@ from umamba.images.files import write_image
 __all__ = ["FoundStudies", "ImagedCase", "StudyOptions", "find_studies", "write_case"]
 
 Array = npt.NDArray[Any]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class StudyOptions:
         Raises:
             DatasetError: If it does.
         """
-        key = self.key or output.with_name(f"{output.name}.key.json")
+        key = self.key or key_beside(output)
         if output.resolve() in key.resolve().parents:
             msg = f"--key {key} lies in {output}, which may be shared; give a place elsewhere"
             raise DatasetError(msg)
@@ -97,6 +100,13 @@ class _Candidate:
     series: dict[str, list[Series]] = field(default_factory=lambda: defaultdict(list))
     failed: dict[str, list[LeftOut]] = field(default_factory=lambda: defaultdict(list))
 
+    @property
+    def heads(self) -> list[SeriesHead]:
+        """The identities of all that it has, whether it can be used or not."""
+        usable = [one.head for several in self.series.values() for one in several]
+        others = [other.head for several in self.failed.values() for other in several]
+        return usable + [head for head in others if head is not None]
+
     def chosen(self, rules: ChannelRules) -> tuple[Series, ...]:
         """Return a series per channel.
 
@@ -120,11 +130,13 @@ class _Candidate:
             raise SeriesError(problem, "add it to the folder, or change --series")
         return tuple(found)
 
-    def identity(self, channels: Sequence[str], folder: Path, *, suv: bool) -> Identity:
-        """Return what the key file tells of it."""
-        heads: list[SeriesHead] = []
-        paths: list[Path] = []
-        for channel in channels:
+    def identity(
+        self, channels: Sequence[str], folder: Path, chosen: Sequence[Series], *, suv: bool
+    ) -> Identity:
+        """Return what the key file tells of it: of the chosen series or, without, of all."""
+        heads = [one.head for one in chosen]
+        paths = [one.folder for one in chosen]
+        for channel in () if chosen else channels:
             for one in self.series[channel]:
                 heads.append(one.head)
                 paths.append(one.folder)
@@ -149,7 +161,7 @@ def find_studies(
         key: The key file of the names.
 
     Raises:
-        DatasetError: If `--series` cannot be understood, or matches nothing.
+        DatasetError: If `--series` cannot be understood, or matches nothing, or `--suv` no PET.
         UMambaError: If the extra is not installed, or the key file cannot be used.
     """
     rules = channel_rules(options.series, channels)
@@ -157,15 +169,18 @@ def find_studies(
     candidates = _candidates(found.series, found.failed, rules)
     if not candidates:
         raise DatasetError(_nothing(folder, found, options))
-    identities = [one.identity(channels, folder, suv=options.suv) for one in candidates]
-    names = case_names(identities, key)
+    _check_suv(candidates, folder, options)
+    outcomes = [_outcome(candidate, rules, options) for candidate in candidates]
+    identities = [
+        one.identity(channels, folder, () if isinstance(what, str) else what, suv=options.suv)
+        for one, what in zip(candidates, outcomes, strict=True)
+    ]
     cases, failed = [], {}
-    for name, candidate in zip(names, candidates, strict=True):
-        case = _case(name, candidate, rules, options)
-        if isinstance(case, str):
-            failed[name] = case
+    for name, outcome in zip(case_names(identities, key), outcomes, strict=True):
+        if isinstance(outcome, str):
+            failed[name] = outcome
         else:
-            cases.append(case)
+            cases.append(ImagedCase(name, outcome))
     return FoundStudies(tuple(cases), failed, found.notes, key)
 
 
@@ -198,17 +213,29 @@ def _candidates(
     return list(groups.values())
 
 
-def _case(
-    name: str, candidate: _Candidate, rules: ChannelRules, options: StudyOptions
-) -> ImagedCase | str:
-    """Return a case, or why there is none."""
+def _check_suv(candidates: Sequence[_Candidate], folder: Path, options: StudyOptions) -> None:
+    """Check that there is PET to become SUV.
+
+    Raises:
+        DatasetError: If there is none.
+    """
+    heads = [head for candidate in candidates for head in candidate.heads]
+    if options.suv and all(head.modality != "PT" for head in heads):
+        msg = f"--suv is for PET, but no series taken from {folder} is PET; leave --suv out"
+        raise DatasetError(msg)
+
+
+def _outcome(
+    candidate: _Candidate, rules: ChannelRules, options: StudyOptions
+) -> tuple[Series, ...] | str:
+    """Return the series of a case, or why there is none."""
     try:
         series = candidate.chosen(rules)
         for channel, one in zip(rules.patterns, series, strict=True):
             _check_grid(channel, one, series[0], resample=options.resample_channels)
     except SeriesError as error:
         return str(error)
-    return ImagedCase(name, series)
+    return series
 
 
 def _check_grid(channel: str, series: Series, first: Series, *, resample: bool) -> None:
@@ -239,8 +266,22 @@ def write_case(
         The files, in the order of the channels, all on the grid of the first.
 
     Raises:
-        SeriesError: If a series cannot be read.
+        SeriesError: If a series cannot be read, or written as an image.
     """
+    try:
+        return _image_files(case, folder, ending, options)
+    except MemoryError as error:
+        problem = "it does not fit into memory"
+        raise SeriesError(problem, "use a machine with more, or crop the series") from error
+    except RuntimeError as error:  # of ITK
+        log.debug("ITK fails: %s", error)
+        problem = "it cannot be resampled, or written to the folder for temporary files"
+        raise SeriesError(problem, "make room there, or use a machine with more memory") from error
+
+
+def _image_files(
+    case: ImagedCase, folder: Path, ending: str, options: StudyOptions
+) -> tuple[Path, ...]:
     files = []
     first = case.series[0]
     for number, series in enumerate(case.series):

@@ -22,7 +22,7 @@ def suv_factor(series: Series) -> float:
 
     where t is the time from injection to that to which the scanner has corrected the decay: the
     start of the series (DecayCorrection START), or the injection itself (ADMIN). Values that are
-    SUV by body weight already (units GML) have the factor 1.
+    SUV by body weight already (units GML) have the factor 1. Attenuation must have been corrected.
 
     Raises:
         SeriesError: If the header does not state what is needed.
@@ -49,6 +49,10 @@ def _factor(header: "Dataset") -> float:
         return 1.0
     if units != "BQML":
         problem = f"its values have the units {units or 'of nothing'}, not BQML, which SUV needs"
+        raise SeriesError(problem, _FIX)
+    corrected = header.get("CorrectedImage") or ()
+    if not {"ATTN", "DECY"} <= set([corrected] if isinstance(corrected, str) else corrected):
+        problem = "its CorrectedImage does not say that attenuation and decay were corrected"
         raise SeriesError(problem, _FIX)
     drug = header.RadiopharmaceuticalInformationSequence[0]
     dose, half_life = float(drug.RadionuclideTotalDose), float(drug.RadionuclideHalfLife)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from umamba.dicom.finding import holds_dicom
 from umamba.dicom.image_grid import ImageGrid
-from umamba.dicom.pseudonyms import known_cases
+from umamba.dicom.pseudonyms import key_beside, known_cases
 from umamba.dicom.roi_rules import RoiRules
 from umamba.dicom.series import SeriesError
 from umamba.dicom.structures import Structures, read_structures
@@ -158,7 +158,7 @@ def _structures(
         for path in visible_files(predictions)
         if split_ending(path)[1] in GEOMETRY_ENDINGS
     }
-    series = known_cases(key or predictions.with_name(f"{predictions.name}.key.json"))
+    series = known_cases(key or key_beside(predictions))
     found: dict[str, _Reference] = {}
     failed: dict[str, str] = {}
     paths = visible_files(references, deep=True)
