@@ -69,6 +69,19 @@ def test_series_become_cases_that_tell_nothing_of_the_patient(
     assert not list((folders / "raw").glob(".umamba*"))
 
 
+def test_remarks_on_a_mask_do_not_tell_its_name(
+    folders: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mask = folders / "masks" / "Mustermann_seg.nii.gz"
+    write_image(mask, np.zeros(STORED.shape, np.uint8), read_image(mask).geometry)
+
+    assert create(folders, "--json") == 0
+
+    captured = capsys.readouterr()
+    assert ": the mask holds no foreground; correct it unless" in captured.out
+    assert secrets_in(captured.out + captured.err, folders / "raw" / "Dataset501_Tumour") == []
+
+
 def test_contours_and_segments_tell_nothing_of_the_patient(
     folders: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+from pydicom.uid import JPEGLSLossless, RLELossless
 
 from dicom_files import edit, write_series
 from umamba.dicom.derived import Maker
@@ -175,6 +176,18 @@ def test_other_files_and_torn_ones(written, series, tmp_path):
     edit(tmp_path / "seg", SegmentationType="FRACTIONAL")
     with pytest.raises(SeriesError, match="export it as BINARY or LABELMAP"):
         read_structures(tmp_path / "seg")
+
+
+@pytest.mark.parametrize(
+    ("syntax", "plugin"), [(RLELossless, "pydicom"), (JPEGLSLossless, "pyjpegls")]
+)
+def test_compressed_segments_are_decoded(written, series, tmp_path, syntax, plugin):
+    def change(content):
+        content.PhotometricInterpretation = "MONOCHROME2"
+        content.compress(syntax, encoding_plugin=plugin, generate_instance_uid=False)
+
+    path = changed(written / "labelmap", tmp_path / "seg", change)
+    assert np.array_equal(read(path, series, RoiRules(LABELS, {}))[0], label_map())
 
 
 def drawn(series, target: Path, source: Path, *boxes: tuple[float, ...]) -> Path:

@@ -1,11 +1,12 @@
 """Pair the series of a folder of DICOM with masks, as cases of a new data set."""
 
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from umamba.datasets.cases import FileNaming, FoundCases
-from umamba.datasets.checks import Case, Problem, short
+from umamba.datasets.checks import Case, Problem
 from umamba.datasets.structured_masks import paired_structures, write_mask
 from umamba.dicom.finding import holds_dicom
 from umamba.dicom.roi_rules import RoiRules
@@ -78,6 +79,8 @@ def paired_series(
         paired, more = _pair(found, images, masks, naming)
     problems += more
     with scratch_folder(".umamba-", target.parent) as folder:
+        (folder / "images").mkdir()
+        (folder / "masks").mkdir()
         cases: list[Case] = []
         for case, mask in progress(paired, "reading"):
             read, more = _written(case, mask, folder, options, rules)
@@ -92,13 +95,25 @@ def _written(
 ) -> tuple[Case | None, list[Problem]]:
     """Write the files of a case; return it, if that worked, and problems."""
     problems: list[Problem] = []
-    path = mask if isinstance(mask, Path) else folder / f"{case.name}{_ENDING}"
     try:
         if isinstance(mask, Structures):
+            path = folder / "masks" / f"{case.name}{_ENDING}"
             problems = write_mask(case, mask, rules, path)
-        return Case(case.name, write_case(case, folder, _ENDING, options), path), problems
+        else:  # its own name may be the patient's
+            path = folder / "masks" / f"{case.name}{split_ending(mask)[1]}"
+            _copy(mask, path)
+        images = write_case(case, folder / "images", _ENDING, options)
+        return Case(case.name, images, path), problems
     except SeriesError as error:
         return None, [*problems, Problem(case.name, None, error.problem, error.fix)]
+
+
+def _copy(mask: Path, path: Path) -> None:
+    try:
+        shutil.copyfile(mask, path)
+    except OSError as error:
+        problem = f"its mask cannot be copied ({error.strerror or 'it is not a plain file'})"
+        raise SeriesError(problem, "make it readable, and check the space on the disk") from error
 
 
 def _notes(found: FoundStudies) -> list[Problem]:
@@ -171,7 +186,7 @@ def _unpaired(mask: Path, fitting: Sequence[ImagedCase]) -> Problem:
 def _not_one(case: ImagedCase, masks: Sequence[Path], key: Path) -> Problem:
     which = f" ({key.name} tells which series it is)"
     if masks:
-        text = f"{len(masks)} masks fit it: {', '.join(map(short, masks))}"
-        return Problem(case.name, masks[0], text, f"keep one{which}")
+        text = f"{len(masks)} masks fit it by their names"
+        return Problem(case.name, None, text, f"keep one{which}")
     fix = f"add a mask named like its folder, or choose other series with --series{which}"
     return Problem(case.name, None, "the series has no mask", fix)

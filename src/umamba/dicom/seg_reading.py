@@ -2,6 +2,7 @@
 
 from collections.abc import Generator, Sequence
 from contextlib import closing
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,7 +66,7 @@ class SegReader:
         """
         number = self._segments[index].SegmentNumber
         if self._content.SOPClassUID != _LABEL_MAP:
-            frames = [n for n in range(len(self._planes)) if self._segment_of(n) == number]
+            frames = [n for n, owner in enumerate(self._owners) if owner == number]
             return self._placed(frames, [1], np.dtype(bool))
         if self._label_map is None:  # decoded once, for all segments
             self._label_map = self._placed(
@@ -74,9 +75,11 @@ class SegReader:
         mask: Array = self._label_map == number
         return mask
 
-    def _segment_of(self, frame: int) -> int:
-        item = self._item(frame, "SegmentIdentificationSequence")
-        return int(item.ReferencedSegmentNumber)
+    @cached_property
+    def _owners(self) -> list[int]:
+        """The number of the segment of each frame."""
+        items = (self._item(n, "SegmentIdentificationSequence") for n in range(len(self._planes)))
+        return [int(item.ReferencedSegmentNumber) for item in items]
 
     def _item(self, frame: int, sequence: str) -> "Dataset":
         """Return the functional group of a frame, or the one that all share."""
