@@ -262,6 +262,12 @@ def test_nothing_is_gained_by_predicting_nothing(missing: str, mean: float, tmp_
     done = "left out" if missing == "omit" else "replaced"
     said = f"Missing scores that were {done}: b 1."
     assert said in (tmp_path / "ranked" / "summary.md").read_text()
+    if missing == "omit":  # as a ranking of an earlier version, which refused nothing of the kind
+        file = tmp_path / "ranked" / "results.json"
+        content = json.loads(file.read_text())
+        content["settings"]["missing"], content["tasks"][0]["n_filled"] = "error", {}
+        file.write_text(json.dumps(content))
+        assert umamba.report(results=tmp_path / "ranked").to_dict() == result.to_dict()
 
 
 def test_a_case_counts_as_the_mean_of_its_labels_unless_one_is_missing(tmp_path: Path) -> None:

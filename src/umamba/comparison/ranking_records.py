@@ -167,6 +167,14 @@ class Ranking:
         return f"{self.recognised}; scores are {self.settings.metric}, of which {better} is better"
 
     @property
+    def lacks_scores_of_empty(self) -> bool:
+        """True if scores are undefined as predictions are empty.
+
+        Earlier versions left these out, whatever `missing` says.
+        """
+        return any(math.isnan(row.value) and row.empty == "prediction" for row in self.scores)
+
+    @property
     def repeated(self) -> bool:
         """True if all models have repeated trainings in all tasks."""
         return all(

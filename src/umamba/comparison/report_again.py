@@ -83,7 +83,7 @@ def _compare_again(request: ReportRequest, output: Path, paths: Paths) -> Result
 def _rank_again(request: ReportRequest, output: Path) -> Ranking:
     ranking = read_ranking(output)
     changed = _changed(request, {row.case for row in ranking.scores})
-    if changed:
+    if changed or ranking.lacks_scores_of_empty:
         ranking = rank_again(ranking, replace(ranking.settings, **changed))
     if request.credit is not None:
         ranking = replace(ranking, credit=request.credit)

@@ -1,6 +1,7 @@
 """The folder of a ranking: written whole, or not at all; and read again."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from umamba.comparison.ranking.charts import FIGURES, ranking_charts
@@ -78,10 +79,13 @@ def read_ranking(path: Path) -> Ranking:
         )
         raise ComparisonError(msg)
     try:
-        return from_plain(content, Ranking)
+        ranking = from_plain(content, Ranking)
     except ValueError as error:
         msg = f"{file} is damaged ({error}); rank the scores again"
         raise ComparisonError(msg) from None
+    if ranking.settings.missing == "error" and ranking.lacks_scores_of_empty:
+        return replace(ranking, settings=replace(ranking.settings, missing="omit"))
+    return ranking
 
 
 def _check_replaceable(output: Path, remedy: str) -> None:
