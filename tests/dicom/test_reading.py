@@ -249,7 +249,7 @@ def test_a_decoder_that_hangs_is_ended(tmp_path, monkeypatch):
     first = series.planes[0].path
     first.unlink()
     os.mkfifo(first)  # opening it waits for ever
-    monkeypatch.setattr("umamba.dicom.decoding._MOST_SECONDS", 0.2)
+    monkeypatch.setattr("umamba.dicom.decoding.MOST_SECONDS", 0.2)
     with ThreadPoolExecutor(1) as pool:
         reading = pool.submit(read_series, series)
         done, _ = wait([reading], timeout=20)

@@ -23,14 +23,14 @@ import numpy.typing as npt
 from umamba.dicom.library import quiet_pydicom
 from umamba.dicom.series import Plane, SeriesError
 
-__all__ = ["decoded"]
+__all__ = ["MOST_SECONDS", "decoded"]
 
 Array = npt.NDArray[Any]
 
 log = logging.getLogger(__name__)
 
 _SIZE_BYTES = 8
-_MOST_SECONDS = 60.0  # for a slice, and for starting the process
+MOST_SECONDS = 60.0  # for a slice, and for starting the process
 
 # One decoder for each transfer syntax: pydicom would try all that are installed, of which gdcm, and
 # for RLE pylibjpeg's, end the process at damage. Lossless JPEG is read by gdcm alone.
@@ -119,7 +119,7 @@ def _decoded_apart(path: Path, frames: Sequence[int], apart: _Apart) -> Iterator
 
 def _answer(apart: _Apart) -> Array:
     """Wait for a slice, and end the process if it takes too long."""
-    watchdog = threading.Timer(_MOST_SECONDS, apart.process.kill)
+    watchdog = threading.Timer(MOST_SECONDS, apart.process.kill)
     watchdog.start()
     try:
         size = int.from_bytes(apart.answers.read(_SIZE_BYTES), "little")
