@@ -52,7 +52,8 @@ def summarize_ranking(ranking: Ranking, charts: Mapping[str, Mapping[str, Chart]
         markdown_list(settings_items(ranking)),
         "## What this does not show",
         markdown_list(limits_items(ranking)),
-        "Files: [results.json](results.json), [models.csv](models.csv), [pairs.csv](pairs.csv).",
+        "Files: [report.html](report.html), [results.json](results.json), "
+        "[models.csv](models.csv), [pairs.csv](pairs.csv).",
     ]
     return "\n\n".join(filter(None, parts)) + "\n"
 
