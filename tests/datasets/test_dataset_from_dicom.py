@@ -23,6 +23,8 @@ STORED = np.random.default_rng(4).integers(-500, 900, (4, 5, 6)).astype(np.int16
 
 @pytest.fixture
 def folders(tmp_path: Path) -> Path:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "viewer.png").touch()  # a picture on a CD is no image
     for number, name in enumerate(("Mustermann", "Doe")):
         write_series(tmp_path / "in" / name / "ct", STORED + number, uid=f"{UID}.{number}")
         geometry = find_series(tmp_path / "in" / name).series[0].geometry

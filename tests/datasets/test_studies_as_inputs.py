@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dicom_files import write_series
+from dicom_files import enhanced, write_series
 from plans_factory import DATASET_JSON
 from umamba.datasets.inputs import FoundInputs
 from umamba.datasets.studies import find_images_or_studies
@@ -33,6 +33,14 @@ def test_a_case_has_files_while_it_is_open(tmp_path: Path) -> None:
     assert not file.exists()
     assert inputs.series[case.case_id][0].shape == (3, 4, 5)
     assert str(tmp_path / "out.key.json") in inputs.notes[0]
+
+
+def test_a_file_of_dicom_is_an_input(tmp_path: Path) -> None:
+    enhanced(tmp_path / "in", STORED, [1, 1, 1], "1.2.3")
+    inputs = found(tmp_path)
+    (case,) = inputs.cases
+    with inputs.opened(case) as opened:
+        assert np.array_equal(read_image(opened.images[0]).array[0], STORED + 1)
 
 
 def test_images_come_before_dicom_below_them(tmp_path: Path) -> None:

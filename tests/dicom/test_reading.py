@@ -12,7 +12,7 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import JPEGLosslessSV1
 
 from dicom_files import ENHANCED_MR, MR, PET, edit, enhanced, write_series
-from umamba.dicom.finding import find_series, holds_dicom
+from umamba.dicom.finding import counts_as_dicom, find_series, holds_dicom
 from umamba.dicom.library import quiet_pydicom
 from umamba.dicom.pixels import read_series
 from umamba.dicom.series import Series, SeriesError
@@ -282,3 +282,24 @@ def test_pydicom_is_quiet_until_the_last_thread_is_done(caplog):
     assert not caplog.records
     with pytest.warns(UserWarning, match="Invalid value"):
         pydicom.Dataset().PatientBirthDate = "1941-02-03"
+
+
+@pytest.mark.parametrize(
+    ("file", "options", "expected"),
+    [
+        ("viewer/logo.png", {"pictures": False}, True),
+        ("viewer/logo.png", {"pictures": True}, False),
+        ("viewer/logo.png", {"pictures": True, "deep": False}, True),
+        ("a.nii.gz", {"pictures": False, "deep": False}, False),
+        ("sub/a.nii.gz", {"pictures": False}, False),
+        ("sub/a.nii.gz", {"pictures": False, "deep": False}, True),
+    ],
+)
+def test_a_folder_counts_as_dicom_unless_it_holds_other_images(tmp_path, file, options, expected):
+    paths = write_series(tmp_path / "study", STORED[:1])
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    (tmp_path / file).touch()
+    assert counts_as_dicom(tmp_path, **options) == expected
+    assert counts_as_dicom(tmp_path, pictures=True, besides=[tmp_path / file])
+    assert counts_as_dicom(paths[0], pictures=True)
+    assert not counts_as_dicom(tmp_path / file, pictures=False)

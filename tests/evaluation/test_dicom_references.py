@@ -182,6 +182,7 @@ def test_options_for_dicom_are_refused_with_masks(study, capsys):
 
 
 def test_overlaps_are_reported(study, capsys):
+    (study.references / "viewer.png").touch()  # a picture on a CD is no mask
     segments = segments_of({"organ": (1, 2), "tumour": (2,)})
     path = study.references / "RS.dcm"
     write_rtstruct(path, study.reference, study.series, segments, Maker("clinician", "1"))

@@ -131,7 +131,8 @@ def _check_shown(args: argparse.Namespace) -> None:
     if args.images is not None and not args.images.expanduser().is_dir():
         msg = f"--images {args.images} is not a folder; give the folder of the images"
         raise UMambaError(msg)
-    if args.report is not None and are_dicom(args.references.expanduser()):
+    folders = args.predictions.expanduser(), args.references.expanduser()
+    if args.report is not None and are_dicom(*folders):
         msg = "--report cannot show references as DICOM; convert them to NIfTI, or leave it out"
         raise UMambaError(msg)
 

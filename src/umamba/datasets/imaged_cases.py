@@ -8,13 +8,13 @@ from pathlib import Path
 from umamba.datasets.cases import FileNaming, FoundCases
 from umamba.datasets.checks import Case, Problem
 from umamba.datasets.structured_masks import paired_structures, write_mask
-from umamba.dicom.finding import holds_dicom
+from umamba.dicom.finding import counts_as_dicom, holds_dicom
 from umamba.dicom.roi_rules import RoiRules
 from umamba.dicom.series import SeriesError
 from umamba.dicom.structures import Structures
 from umamba.dicom.studies import FoundStudies, ImagedCase, StudyOptions, find_studies, write_case
 from umamba.errors import DatasetError
-from umamba.images.file_names import split_ending, visible_files
+from umamba.images.file_names import ENDINGS, GEOMETRY_ENDINGS, split_ending, visible_files
 from umamba.system.progress import ShowProgress
 from umamba.system.publishing import scratch_folder
 
@@ -27,15 +27,19 @@ def are_dicom(images: Path, masks: Path, naming: FileNaming) -> bool:
     """Return whether a folder of images holds DICOM, and nothing else to be read as images."""
     if not images.is_dir():
         return False
-    readable = {path for path in visible_files(images, deep=True) if split_ending(path)[1]}
-    return readable <= set(_masks(masks, naming)) and holds_dicom(images)
+    pictures = bool(_masks(masks, naming, ENDINGS)) and not _masks(masks, naming)
+    if pictures and not naming.mask_suffix:  # they may belong to the viewer on a CD
+        pictures = not holds_dicom(masks)
+    return counts_as_dicom(images, pictures=pictures, besides=_masks(masks, naming, ENDINGS))
 
 
-def _masks(masks: Path, naming: FileNaming) -> list[Path]:
+def _masks(
+    masks: Path, naming: FileNaming, endings: Sequence[str] = GEOMETRY_ENDINGS
+) -> list[Path]:
     return [
         path
         for path in visible_files(masks, deep=True)
-        if split_ending(path)[1] and split_ending(path)[0].endswith(naming.mask_suffix)
+        if split_ending(path)[1] in endings and split_ending(path)[0].endswith(naming.mask_suffix)
     ]
 
 
@@ -136,7 +140,10 @@ def _pair(
 ) -> tuple[list[tuple[ImagedCase, Path]], list[Problem]]:
     files = _masks(masks, naming)
     if not files:
-        msg = f"there is no mask named *{naming.mask_suffix} in {masks}; give another --mask-suffix"
+        msg = (
+            f"there is no mask named *{naming.mask_suffix} in {masks} that has a place in space, "
+            "such as .nii.gz; give another --mask-suffix, or convert the masks"
+        )
         raise DatasetError(msg)
     problems = []
     pairs: dict[str, list[Path]] = {}

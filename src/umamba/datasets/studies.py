@@ -9,10 +9,10 @@ from typing import Any
 from umamba.datasets.checks import Case
 from umamba.datasets.description import channel_names
 from umamba.datasets.inputs import FoundInputs, find_inputs
-from umamba.dicom.finding import holds_dicom
+from umamba.dicom.finding import counts_as_dicom
 from umamba.dicom.studies import FoundStudies, StudyOptions, find_studies, write_case
 from umamba.errors import DatasetError
-from umamba.images.file_names import GEOMETRY_ENDINGS, is_image, split_ending, visible_files
+from umamba.images.file_names import GEOMETRY_ENDINGS
 from umamba.system.path_names import shown
 from umamba.system.publishing import full_temporary_folder_explained, scratch_folder
 
@@ -29,8 +29,8 @@ def find_images_or_studies(
     """Group a folder of images, or of DICOM in any nesting, into cases.
 
     Args:
-        images: The folder; it counts as DICOM if it holds DICOM and none of the files that we
-            read as images.
+        images: The folder; it counts as DICOM if it holds DICOM and no image of another format,
+            which pictures are only for a model that reads pictures. Or a file of DICOM.
         output: The folder for the segmentations.
         dataset_json: The `dataset.json` of the model.
         reader: nnU-Net's reader that the model was trained with, if that is known.
@@ -43,22 +43,13 @@ def find_images_or_studies(
         DatasetError: If there is no image.
         UMambaError: If DICOM cannot be read here.
     """
-    if not _is_dicom_folder(images):
+    pictures = dataset_json["file_ending"] not in GEOMETRY_ENDINGS
+    if not counts_as_dicom(images, pictures=pictures, deep=False):
         if replace(options, key=None) != StudyOptions():
             msg = f"--series, --resample-... and --suv are for DICOM; {images} holds none"
             raise DatasetError(msg)
         return find_inputs(images, dataset_json, reader)
     return _find_studies(images, output, dataset_json, options)
-
-
-def _is_dicom_folder(images: Path) -> bool:
-    if not images.is_dir() or any(map(_is_readable_image, visible_files(images))):
-        return False
-    return holds_dicom(images)
-
-
-def _is_readable_image(path: Path) -> bool:
-    return is_image(path) and bool(split_ending(path)[1])
 
 
 def _find_studies(

@@ -9,9 +9,31 @@ from umamba.dicom.grids import grid_of, in_order
 from umamba.dicom.headers import SourceFile, is_dicom, read_header
 from umamba.dicom.library import require_pydicom
 from umamba.dicom.series import FoundSeries, LeftOut, Plane, Series, SeriesError
-from umamba.images.file_names import visible_files
+from umamba.images.file_names import ENDINGS, GEOMETRY_ENDINGS, split_ending, visible_files
 
-__all__ = ["find_series", "holds_dicom"]
+__all__ = ["counts_as_dicom", "find_series", "holds_dicom"]
+
+
+def counts_as_dicom(
+    folder: Path, *, pictures: bool, deep: bool = True, besides: Iterable[Path] = ()
+) -> bool:
+    """Return whether a folder is read as DICOM: it holds some, and no image of another format.
+
+    Args:
+        folder: The folder, or a file of DICOM.
+        pictures: Whether pictures are images as well; if not, they do not count, such as those
+            that belong to the viewer on a CD.
+        deep: Whether images of other formats count where they lie in subfolders.
+        besides: Images that do not count.
+
+    Raises:
+        OSError: If the folder cannot be read.
+    """
+    if not folder.is_dir():
+        return folder.is_file() and _is_dicom(folder)
+    endings = ENDINGS if pictures else GEOMETRY_ENDINGS
+    files = set(visible_files(folder, deep=deep)) - set(besides)
+    return not any(split_ending(path)[1] in endings for path in files) and holds_dicom(folder)
 
 
 def holds_dicom(folder: Path) -> bool:
@@ -34,7 +56,7 @@ def find_series(folder: Path, *, resample: bool = False) -> FoundSeries:
     """Sort the DICOM files below a folder into volumes; no pixel is read.
 
     Args:
-        folder: Searched with its subfolders, but without links to folders.
+        folder: Searched with its subfolders, but without links to folders; or a file.
         resample: Whether slices that lie on no regular grid are resampled onto one.
 
     Returns:
@@ -48,7 +70,7 @@ def find_series(folder: Path, *, resample: bool = False) -> FoundSeries:
     by_series: dict[str, list[SourceFile]] = defaultdict(list)
     failed: list[LeftOut] = []
     kinds: Counter[str] = Counter()
-    for path in visible_files(folder, deep=True):
+    for path in visible_files(folder, deep=True) if folder.is_dir() else [folder]:
         file = _header(path) if _is_dicom(path) else "file that is not DICOM"
         if isinstance(file, str):
             kinds[file] += 1

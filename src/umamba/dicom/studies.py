@@ -155,7 +155,7 @@ def find_studies(
     """Sort a folder of DICOM into cases: a series each, or a study of a series per channel.
 
     Args:
-        folder: Searched with its subfolders.
+        folder: Searched with its subfolders; or a file.
         channels: The names of the channels, in order.
         options: The options of reading.
         key: The key file of the names.
@@ -170,9 +170,10 @@ def find_studies(
     if not candidates:
         raise DatasetError(_nothing(folder, found, options))
     _check_suv(candidates, folder, options)
+    root = folder if folder.is_dir() else folder.parent
     outcomes = [_outcome(candidate, rules, options) for candidate in candidates]
     identities = [
-        one.identity(channels, folder, () if isinstance(what, str) else what, suv=options.suv)
+        one.identity(channels, root, () if isinstance(what, str) else what, suv=options.suv)
         for one, what in zip(candidates, outcomes, strict=True)
     ]
     cases, failed = [], {}

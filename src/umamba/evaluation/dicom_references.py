@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from umamba.dicom.finding import holds_dicom
+from umamba.dicom.finding import counts_as_dicom
 from umamba.dicom.image_grid import ImageGrid
 from umamba.dicom.pseudonyms import key_beside, known_cases
 from umamba.dicom.roi_rules import RoiRules
@@ -53,12 +53,13 @@ class References:
     notes: tuple[str, ...] = ()
 
 
-def are_dicom(references: Path) -> bool:
-    """Return whether a folder holds DICOM, and no mask that we read."""
+def are_dicom(predictions: Path, references: Path) -> bool:
+    """Return whether references are DICOM, and not masks such as the predictions."""
     if not references.is_dir():
         return False
-    files = visible_files(references, deep=True)
-    return not any(split_ending(path)[1] for path in files) and holds_dicom(references)
+    masks = visible_files(predictions, deep=True) if predictions.is_dir() else []
+    in_space = any(split_ending(path)[1] in GEOMETRY_ENDINGS for path in masks)
+    return counts_as_dicom(references, pictures=not in_space)
 
 
 @contextmanager
@@ -84,7 +85,7 @@ def readable_references(
         EvaluationError: If references are DICOM and labels are missing or overlap, or no
             reference can be used.
     """
-    if not are_dicom(references):
+    if not are_dicom(predictions, references):
         if options != RoiOptions():
             msg = f"--rois, --rois-may-lack and --key are for DICOM; {shown(references)} holds none"
             raise EvaluationError(msg)

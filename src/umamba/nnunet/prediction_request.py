@@ -55,7 +55,7 @@ class PredictionRequest(ExecutorRequest):
     images: Folder = field(
         metadata=option(
             "images, named case_0000.nii.gz, case_0001.nii.gz, ... by channel; a model of one "
-            "channel also takes case.nii.gz; or a folder of DICOM, in any nesting",
+            "channel also takes case.nii.gz; or a folder of DICOM, in any nesting, or a file of it",
             "-i",
             check=folder_or_file,
             metavar="DIR",
