@@ -4,18 +4,16 @@ Sums leave memory once no patch reaches them, and those of many classes wait in 
 """
 
 import math
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain, combinations, product
 from pathlib import Path
-from typing import IO
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from umamba.logit_files import SlabFile
 from umamba.patches import gaussian_weights, window_starts
 
 __all__ = ["DiskSlab", "MemorySlab", "Slab", "averaged_planes", "patch_weights", "sliding_window"]
@@ -58,7 +56,7 @@ class MemorySlab:
 
 
 class DiskSlab:
-    """The same in a file without a name, in half precision; only some rows are in memory.
+    """The same in a `SlabFile`, in half precision.
 
     Args:
         shape: Channels, depth, rows, columns.
@@ -67,54 +65,27 @@ class DiskSlab:
 
     def __init__(self, shape: Sequence[int], folder: Path) -> None:
         self.shape, self.dtype, self.device = tuple(shape), torch.half, torch.device("cpu")
-        self._file: IO[bytes] = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - see `close`
-        self._file.truncate(math.prod(self.shape) * 2)  # zeros that do not take room yet
-        self._front = 0  # the place of the first plane: places are used in turn
+        self._file = SlabFile(shape, folder)
 
     def rows(self, first: int, n_rows: int) -> Tensor:
         """Return some rows of all planes, to be added to in place."""
-        channels, depth, _, columns = self.shape
-        return self._read((channels, depth, n_rows, columns), 0, first)
+        return torch.from_numpy(self._file.rows(first, n_rows))
 
     def keep(self, first: int, rows: Tensor) -> None:
         """Write rows back."""
-        self._write(rows, 0, first)
+        self._file.keep(first, rows.numpy())
 
     def planes(self, first: int, n_planes: int) -> Tensor:
         """Return whole planes."""
-        channels, _, *plane = self.shape
-        return self._read((channels, n_planes, *plane), first, 0)
+        return torch.from_numpy(self._file.planes(first, n_planes))
 
     def advance(self, n_planes: int) -> None:
         """Drop planes in front."""
-        channels, depth, *plane = self.shape
-        zero = torch.zeros((1, 1, *plane), dtype=self.dtype)
-        for number in range(n_planes):
-            for channel in range(channels):
-                self._write(zero, number, 0, channel)
-        self._front = (self._front + n_planes) % depth
+        self._file.advance(n_planes)
 
     def close(self) -> None:
         """Remove the file."""
         self._file.close()
-
-    def _seek(self, channel: int, plane: int, row: int) -> None:
-        _, depth, rows, columns = self.shape
-        place = (self._front + plane) % depth
-        self._file.seek(((channel * depth + place) * rows + row) * columns * 2)
-
-    def _read(self, shape: tuple[int, ...], plane: int, row: int) -> Tensor:
-        content = np.empty(shape, np.float16)
-        for channel, number in product(range(shape[0]), range(shape[1])):
-            self._seek(channel, plane + number, row)
-            self._file.readinto(content[channel, number].data)  # type: ignore[attr-defined]
-        return torch.from_numpy(content)
-
-    def _write(self, values: Tensor, plane: int, row: int, first_channel: int = 0) -> None:
-        content = np.ascontiguousarray(values.numpy())
-        for channel, number in product(range(values.shape[0]), range(values.shape[1])):
-            self._seek(first_channel + channel, plane + number, row)
-            self._file.write(content[channel, number].data)
 
 
 Slab = MemorySlab | DiskSlab

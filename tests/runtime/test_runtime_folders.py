@@ -156,10 +156,10 @@ def test_an_interrupt_keeps_what_is_done(
 
     predict = Predictor.__call__
 
-    def interrupted(predictor: Predictor, *args: Any) -> np.ndarray:
+    def interrupted(predictor: Predictor, *args: Any, **more: Any) -> np.ndarray:
         if list((tmp_path / "out").glob("*.nii.gz")):
             raise KeyboardInterrupt
-        return predict(predictor, *args)
+        return predict(predictor, *args, **more)
 
     with monkeypatch.context() as patched:
         patched.setattr(Predictor, "__call__", interrupted)

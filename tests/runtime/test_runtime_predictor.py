@@ -1,7 +1,9 @@
 """The runtime predicts arrays as stock nnU-Net does with the same networks."""
 
+import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,8 @@ from nnunetv2.postprocessing.remove_connected_components import (
 from exported_models import Exported
 from umamba.errors import DatasetError, UMambaError
 from umamba.runtime import Predictor
+from umamba.runtime.engines import load_network
+from umamba.runtime.sliding_window import predict_logits
 
 REGIONS = {"background": 0, "whole": [1, 2, 3], "core": [2, 3], "enhancing": 3}
 
@@ -138,6 +142,46 @@ def test_largest_components_are_kept_as_stock_nnunet_keeps_them(tmp_path: Path) 
         want = remove_all_but_largest_component_from_segmentation(want, step)
     assert (want != labels).any()
     assert np.array_equal(kept, want)
+
+
+@pytest.mark.parametrize("patch_size", [(8, 8, 6), (8, 6)])
+def test_logits_are_the_same_in_memory_and_in_files(
+    tmp_path: Path, patch_size: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def predicted(*most_in_memory: int) -> np.ndarray:
+        store = predict_logits(
+            networks,
+            image_of(1, 13, 17, 9)[:, :, :, :5],  # narrower than a patch
+            exported.pipeline,
+            tmp_path / "scratch",
+            step_size=0.5,
+            mirroring=False,
+            most_in_memory=most_in_memory,
+        )
+        with closing(store):
+            return store.read(0, 13)
+
+    made: list[str] = []
+    make = tempfile.TemporaryFile
+    monkeypatch.setattr(
+        tempfile, "TemporaryFile", lambda **to: made.append(str(to["dir"])) or make(**to)
+    )
+    spacing = [1.0] * len(patch_size)
+    exported = Exported(
+        tmp_path / "model",
+        patch_size=patch_size,
+        n_folds=2,
+        of_configuration={"spacing": spacing},
+    )
+    (tmp_path / "scratch").mkdir()
+    networks = [
+        load_network(exported.folder / f"fold_{fold}.onnx", "onnxruntime", 1) for fold in (0, 1)
+    ]
+    in_memory = predicted(1 << 30, 1 << 30)
+    assert not made
+    assert np.array_equal(predicted(0, 0), in_memory)
+    assert made == [str(tmp_path / "scratch")] * 3  # the logits, and sums for each fold
+    assert len(np.unique(in_memory)) > 1000
 
 
 def test_postprocessing_is_applied_to_the_folds_that_it_was_chosen_for(tmp_path: Path) -> None:

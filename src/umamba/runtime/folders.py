@@ -140,15 +140,10 @@ def _digest(content: bytes) -> str:
 
 def _predict_case(predictor: Predictor, facts: CaseFacts, output: Path, claim: OutputClaim) -> str:
     """Predict one case; return the reason if it cannot be predicted, or else ""."""
-    try:
-        labels, geometry = _segment(predictor, facts)
-    except (DatasetError, UnreadableFileError) as error:
-        return str(error)
-    except MemoryError:
-        return "there is not enough memory; use a machine with more, or crop the image"
     case_id, ending = facts.case.case_id, predictor.pipeline.file_ending
     try:
         with Workshop(output) as folder:
+            labels, geometry = _segment(predictor, facts, folder)
             target = folder / "outputs" / f"{case_id}{ending}"
             write_with_geometry_of(
                 facts.images[0].path, target, lambda file: _write(file, labels, geometry)
@@ -156,6 +151,10 @@ def _predict_case(predictor: Predictor, facts: CaseFacts, output: Path, claim: O
             claim.stake(case_id, [target.name])
             publish([target], output, replace=claim.may_replace(case_id))
             claim.settle(case_id)
+    except (DatasetError, UnreadableFileError) as error:
+        return str(error)
+    except MemoryError:
+        return "there is not enough memory; use a machine with more, or crop the image"
     except FileExistsError as error:
         return f"{error.filename} appeared while the case was being predicted, and was kept"
     except OSError as error:
@@ -167,11 +166,13 @@ def _predict_case(predictor: Predictor, facts: CaseFacts, output: Path, claim: O
     return ""
 
 
-def _segment(predictor: Predictor, facts: CaseFacts) -> tuple[Array, Geometry | None]:
+def _segment(
+    predictor: Predictor, facts: CaseFacts, scratch: Path
+) -> tuple[Array, Geometry | None]:
     """Return the labels of a case on the grid of its files, and that grid."""
     reader = predictor.pipeline.image_reader
     image, spacing, geometry = _read(facts, reader)
-    labels = predictor(image, spacing)
+    labels = predictor(image, spacing, scratch=scratch)
     if geometry is None or not reader.endswith(_TURNS):
         return labels, geometry
     own = read_image(facts.images[0].path, reader=reader.removesuffix(_TURNS)).geometry or geometry

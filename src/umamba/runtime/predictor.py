@@ -1,7 +1,9 @@
 """Segment arrays with an exported model."""
 
 import logging
+import tempfile
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -97,20 +99,24 @@ class Predictor:
         """Release the networks; nothing can be predicted any more."""
         self._networks = None
 
-    def __call__(self, image: npt.ArrayLike, spacing: Sequence[float]) -> Array:
+    def __call__(
+        self, image: npt.ArrayLike, spacing: Sequence[float], *, scratch: str | Path | None = None
+    ) -> Array:
         """Segment an image.
 
         Args:
             image: Its intensities as its files hold them, (channels, z, y, x), or (channels, y, x)
                 for a single slice. It is not changed.
             spacing: The voxel size in mm, (z, y, x) or (y, x).
+            scratch: An existing folder for files of logits that are too large for memory; by
+                default the system's folder for temporary files.
 
         Returns:
             Labels of the image's shape without channels, uint8 or uint16.
 
         Raises:
             DatasetError: If image or spacing do not fit the model, or its output is not finite.
-            UMambaError: If the predictor was closed.
+            UMambaError: If the predictor was closed, or the disk has no room for logits.
         """
         if self._networks is None:
             msg = "this Predictor was closed; make another one"
@@ -122,10 +128,12 @@ class Predictor:
             self._networks,
             case.image,
             self.pipeline,
+            Path(scratch or tempfile.gettempdir()),
             step_size=self.step_size,
             mirroring=self.mirroring,
         )
-        labels = keep_largest(labels_of(logits, case, self.pipeline), self.keep_largest)
+        with closing(logits):
+            labels = keep_largest(labels_of(logits, case, self.pipeline), self.keep_largest)
         return labels if np.ndim(image) == 4 else labels[0]
 
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from umamba.errors import DatasetError, quoted
+from umamba.logit_files import LOGITS_IN_MEMORY, LogitStore
 from umamba.runtime.normalization import normalize
 from umamba.runtime.pipeline import Pipeline
 from umamba.runtime.resampling import new_shape, resample, thick_axis
@@ -127,7 +128,8 @@ def _check_size(shape: Sequence[int], spacing: Sequence[float], pipeline: Pipeli
     patch = (1, *pipeline.patch_size)[-3:]
     n_voxels = math.prod(max(sizes) for sizes in zip(shape, patch, strict=True))
     # Channels and outputs, and one of them in float64 while it is resampled.
-    n_bytes = n_voxels * (4 * len(pipeline.channels) + 2 * len(pipeline.output_labels) + 8)
+    n_bytes = n_voxels * (4 * len(pipeline.channels) + 8)
+    n_bytes += min(2 * len(pipeline.output_labels) * n_voxels, LOGITS_IN_MEMORY)
     if n_bytes > usable_memory():
         msg = (
             f"with its voxel size of {given} mm the image takes {n_bytes / 2**30:.3g} GiB on the "
@@ -146,7 +148,7 @@ def _box(mask: npt.NDArray[np.bool_]) -> tuple[slice, ...]:
     return tuple(box)
 
 
-def labels_of(logits: Array, case: NetworkInput, pipeline: Pipeline) -> Array:
+def labels_of(logits: LogitStore, case: NetworkInput, pipeline: Pipeline) -> Array:
     """Resample logits class by class, and keep the best label so far.
 
     Args:
@@ -163,8 +165,8 @@ def labels_of(logits: Array, case: NetworkInput, pipeline: Pipeline) -> Array:
     kind = np.uint8 if max(pipeline.output_labels) <= 255 else np.uint16
     labels = np.zeros(shape, kind)
     best: Array | None = None
-    for output, label in zip(logits, pipeline.output_labels, strict=True):
-        resampled = resample(output, shape, axis, how)
+    for output, label in enumerate(pipeline.output_labels):
+        resampled = resample(logits.channel(output)[0], shape, axis, how)
         if pipeline.has_regions:
             labels[resampled > 0] = label  # where the sigmoid is above one half
         elif best is None:

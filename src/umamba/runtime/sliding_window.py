@@ -2,18 +2,21 @@
 
 Source: nnU-Net v2's sliding window (Isensee et al. 2021, doi:10.1038/s41592-020-01008-z,
 Apache-2.0): patches overlap by at least `step_size`, are weighted by a Gaussian, and are summed in
-float16, in nnU-Net's order. Planes that no later patch covers leave the sums at once.
+float16, in nnU-Net's order. Planes leave the sums once no later patch covers them.
 """
 
 import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from umamba.errors import DatasetError, ModelFileError
+from umamba.logit_files import LOGITS_IN_MEMORY, SUMS_IN_MEMORY, LogitStore, SlabFile
+from umamba.patches import gaussian_weights, window_starts
 from umamba.runtime.pipeline import PIPELINE, Pipeline
 
 __all__ = ["Network", "predict_logits"]
@@ -22,41 +25,87 @@ Array = npt.NDArray[Any]
 # Maps (batch, channels, *patch) to (batch, outputs, *patch).
 Network = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
 
-_LARGEST_WEIGHT = 10.0  # far above the smallest float16, so that no weight is zero
+_GROUP_BYTES = 1 << 26  # of planes that are divided at a time
 
 
 def predict_logits(
     networks: Sequence[Network],
     image: npt.NDArray[np.float32],
     pipeline: Pipeline,
+    folder: Path,
     *,
     step_size: float,
     mirroring: bool,
-) -> npt.NDArray[np.float16]:
+    most_in_memory: tuple[int, int] = (LOGITS_IN_MEMORY, SUMS_IN_MEMORY),
+) -> LogitStore:
     """Return the logits of an image, averaged over patches, mirrored patches and networks.
 
     Args:
         networks: One for each fold.
         image: (channels, z, y, x), on the networks' grid.
         pipeline: The patches, and the axes along which they may be mirrored.
+        folder: The folder for large logits.
         step_size: The largest step from patch to patch, as a fraction of the patch.
         mirroring: Whether patches are mirrored.
+        most_in_memory: How many bytes of logits, and of the sums of the planes that patches
+            cover, may stay in memory; what is larger goes to files.
 
     Returns:
-        (outputs, z, y, x).
+        (outputs, z, y, x), to be closed after use.
 
     Raises:
         ModelFileError: If a network's outputs have another shape.
         DatasetError: If one of them is not finite.
+        UMambaError: If the disk has no room for the logits.
     """
-    windows = _Windows(image, pipeline, step_size, pipeline.mirroring_axes if mirroring else ())
-    logits = np.zeros((len(pipeline.output_labels), *image.shape[1:]), np.float16)
-    for network in networks:
-        for first, planes in windows.run(network):
-            logits[:, first : first + planes.shape[1]] += planes
-    if len(networks) > 1:
-        logits /= len(networks)
-    return logits
+    axes = pipeline.mirroring_axes if mirroring else ()
+    windows = _Windows(image, pipeline, step_size, axes, (folder, most_in_memory[1]))
+    shape = (len(pipeline.output_labels), *image.shape[1:])
+    store = LogitStore(shape, folder, most_in_memory[0])
+    try:
+        for number, network in enumerate(networks):
+            for first, planes in windows.run(network):
+                total = planes
+                if number > 0:
+                    total = store.read(first, planes.shape[1])
+                    total += planes
+                if 0 < number == len(networks) - 1:
+                    total /= len(networks)
+                store.write(first, total)
+    except BaseException:
+        store.close()
+        raise
+    return store
+
+
+class _SlabInMemory:
+    """What a `SlabFile` does, in memory."""
+
+    def __init__(self, shape: Sequence[int]) -> None:
+        self._sums = np.zeros(shape, np.float16)
+
+    def rows(self, first: int, n_rows: int) -> Array:
+        return self._sums[:, :, first : first + n_rows]
+
+    def keep(self, first: int, rows: Array) -> None:
+        """Do nothing: `rows` are part of the sums."""
+
+    def planes(self, first: int, n_planes: int) -> Array:
+        return self._sums[:, first : first + n_planes]
+
+    def advance(self, n_planes: int) -> None:
+        _advance(np.moveaxis(self._sums, 1, 0), n_planes)
+
+    def close(self) -> None:
+        """Do nothing: memory is released with the last reference."""
+
+
+def _advance(sums: Array, n_planes: int) -> None:
+    """Move planes to the front in place, and set those behind them to zero."""
+    n_kept = max(len(sums) - n_planes, 0)
+    for place in range(n_kept):  # one by one, so that nothing is copied
+        sums[place] = sums[place + n_planes]
+    sums[n_kept:] = 0
 
 
 class _Windows:
@@ -68,52 +117,66 @@ class _Windows:
         pipeline: Pipeline,
         step_size: float,
         mirroring_axes: Sequence[int],
+        sums: tuple[Path, int],
     ) -> None:
-        self.patch = pipeline.patch_size
+        patch = pipeline.patch_size
         self.n_outputs = len(pipeline.output_labels)
-        self.weights = _gaussian(self.patch, pipeline.gaussian_sigma)
+        self.sums = sums
         self.flips = [
             tuple(axis + 2 for axis in axes)
             for n in range(1, len(mirroring_axes) + 1)
             for axes in itertools.combinations(mirroring_axes, n)
         ]
         shape = image.shape[1:]
-        self.is_flat = len(self.patch) < len(shape)  # a network of slices
-        least = (shape[0], *self.patch) if self.is_flat else self.patch
-        missing = [max(size - n, 0) for n, size in zip(shape, least, strict=True)]
+        self.is_flat = len(patch) < len(shape)  # a network of slices
+        self.patch = (1, *patch) if self.is_flat else patch
+        self.weights = _gaussian(patch, pipeline.gaussian_sigma).reshape(self.patch)
+        missing = [max(size - n, 0) for n, size in zip(shape, self.patch, strict=True)]
         padding = [(n // 2, n - n // 2) for n in missing]
         self.inside = [slice(low, low + n) for (low, _), n in zip(padding, shape, strict=True)]
         self.image = np.pad(image, [(0, 0), *padding])
         padded = self.image.shape[1:]
-        starts = [
-            _starts(n, size, step_size)
-            for n, size in zip(padded[self.is_flat :], self.patch, strict=True)
-        ]
-        planes = [range(padded[0])] if self.is_flat else []
-        self.starts = list(itertools.product(*planes, *starts))
+        starts = window_starts(padded[self.is_flat :], patch, step_size)
+        self.starts = [list(range(padded[0])), *starts] if self.is_flat else starts
 
     def run(self, network: Network) -> Iterator[tuple[int, Array]]:
         """Yield finished planes, without the padding, each with the number of its first one."""
-        depth = 1 if self.is_flat else self.patch[0]
-        logits = np.zeros((self.n_outputs, depth, *self.image.shape[2:]), np.float16)
-        weights = np.zeros(logits.shape[1:], np.float16)
+        depth, height, width = self.patch
+        slab = self._slab()
+        weights = np.zeros((depth, *self.image.shape[2:]), np.float16)
         begin = 0
-        for start in self.starts:
-            if start[0] > begin:
-                n_done = start[0] - begin
-                yield from self._finish(begin, logits[:, :n_done], weights[:n_done])
-                for sums in (np.moveaxis(logits, 1, 0), weights):
-                    sums[: max(depth - n_done, 0)] = sums[n_done:].copy()
-                    sums[max(depth - n_done, 0) :] = 0
-                begin = start[0]
-            plane = self.patch[-2:]
-            cut = [slice(n, n + size) for n, size in zip(start[1:], plane, strict=True)]
-            here = (0 if self.is_flat else slice(None), *cut)
-            first = start[0] if self.is_flat else slice(start[0], start[0] + depth)
-            patch = np.ascontiguousarray(self.image[(slice(None), first, *cut)])[None]
-            logits[(slice(None), *here)] += self._predict(network, patch)[0] * self.weights
-            weights[here] += self.weights
-        yield from self._finish(begin, logits, weights)
+        try:
+            for start in self.starts[0]:
+                if start > begin:
+                    n_done = start - begin
+                    yield from self._finish(begin, slab, weights[:n_done])
+                    slab.advance(n_done)
+                    _advance(weights, n_done)
+                    begin = start
+                for row in self.starts[1]:
+                    band = slab.rows(row, height)
+                    for column in self.starts[2]:
+                        found = self._predict(network, self._patch(start, row, column))
+                        there = slice(column, column + width)
+                        for sums, logits in zip(band, found.reshape(-1, *self.patch), strict=True):
+                            sums[..., there] += logits * self.weights
+                        weights[:, row : row + height, there] += self.weights
+                    slab.keep(row, band)
+            yield from self._finish(begin, slab, weights)
+        finally:
+            slab.close()
+
+    def _slab(self) -> _SlabInMemory | SlabFile:
+        shape = (self.n_outputs, self.patch[0], *self.image.shape[2:])
+        folder, most_in_memory = self.sums
+        if 2 * math.prod(shape) > most_in_memory:
+            return SlabFile(shape, folder)
+        return _SlabInMemory(shape)
+
+    def _patch(self, *start: int) -> npt.NDArray[np.float32]:
+        cut = [slice(n, n + size) for n, size in zip(start, self.patch, strict=True)]
+        first = start[0] if self.is_flat else cut[0]
+        return np.ascontiguousarray(self.image[(slice(None), first, *cut[1:])])[None]
 
     def _predict(self, network: Network, patch: npt.NDArray[np.float32]) -> Array:
         """Average the results for a patch mirrored in all ways."""
@@ -127,48 +190,41 @@ class _Windows:
 
     def _apply(self, network: Network, patch: npt.NDArray[np.float32]) -> Array:
         result = network(patch)
-        if result.shape != (1, self.n_outputs, *self.patch):
+        wanted = (1, self.n_outputs, *patch.shape[2:])
+        if result.shape != wanted:
             msg = (
-                f"the network turns a patch of {self.patch} into {result.shape}, and not into "
-                f"{(1, self.n_outputs, *self.patch)} as {PIPELINE} says; export the model again"
+                f"the network turns a patch of {patch.shape[2:]} into {result.shape}, and not into "
+                f"{wanted} as {PIPELINE} says; export the model again"
             )
             raise ModelFileError(msg)
         return result
 
-    def _finish(self, begin: int, logits: Array, weights: Array) -> Iterator[tuple[int, Array]]:
-        """Divide sums by their weights, and leave the padding out."""
+    def _finish(
+        self, begin: int, slab: _SlabInMemory | SlabFile, weights: Array
+    ) -> Iterator[tuple[int, Array]]:
+        """Divide sums by their weights, a few planes at a time, and leave the padding out."""
         rows, *rest = self.inside
-        low, high = max(begin, rows.start), min(begin + logits.shape[1], rows.stop)
-        if low >= high:
-            return
-        inner = slice(low - begin, high - begin)
-        planes = (logits[:, inner] / weights[inner])[(slice(None), slice(None), *rest)]
-        if not np.isfinite(planes).all():
-            msg = (
-                "the network's output is not finite: its weights are damaged, or the image's "
-                "intensities are far from those it was trained on"
-            )
-            raise DatasetError(msg)
-        yield low - rows.start, planes
+        plane_bytes = 2 * self.n_outputs * weights[0].size
+        group = max(_GROUP_BYTES // plane_bytes, 1)
+        for start in range(0, len(weights), group):
+            size = min(group, len(weights) - start)
+            first = begin + start
+            low, high = max(first, rows.start), min(first + size, rows.stop)
+            if low >= high:
+                continue
+            quotients = slab.planes(start, size) / weights[start : start + size]
+            planes = quotients[(slice(None), slice(low - first, high - first), *rest)]
+            if not np.isfinite(planes).all():
+                msg = (
+                    "the network's output is not finite: its weights are damaged, or the image's "
+                    "intensities are far from those it was trained on"
+                )
+                raise DatasetError(msg)
+            yield low - rows.start, planes
 
 
 def _gaussian(patch: Sequence[int], sigma: float) -> npt.NDArray[np.float16]:
     """Return the weights of a patch's voxels, none of which is zero."""
-    point = np.zeros(patch)
-    point[tuple(size // 2 for size in patch)] = 1
-    spread = ndimage.gaussian_filter(
-        point, [size * sigma for size in patch], 0, mode="constant", cval=0
-    )
-    weights: npt.NDArray[np.float16] = (spread / (spread.max() / _LARGEST_WEIGHT)).astype(
-        np.float16
-    )
+    weights: npt.NDArray[np.float16] = gaussian_weights(patch, sigma).astype(np.float16)
     weights[weights == 0] = weights[weights > 0].min()
     return weights
-
-
-def _starts(n_voxels: int, size: int, step_size: float) -> list[int]:
-    """Return where patches begin along an axis: evenly, the first and last one at its ends."""
-    last = n_voxels - size
-    n_steps = int(np.ceil(last / (size * step_size))) + 1
-    each = last / (n_steps - 1) if n_steps > 1 else 0.0
-    return [round(each * n) for n in range(n_steps)]

@@ -15,6 +15,7 @@ from umamba.datasets.checks import Case, CaseFacts
 from umamba.datasets.inputs import input_files
 from umamba.dicom.series import SeriesError
 from umamba.errors import DatasetError, UMambaError
+from umamba.logit_files import LogitStore
 from umamba.nnunet.postprocessing import PostProcessing
 from umamba.nnunet.prediction.dicom_outputs import DicomOutputs
 from umamba.nnunet.prediction.segmentation_files import (
@@ -24,7 +25,7 @@ from umamba.nnunet.prediction.segmentation_files import (
     write_probabilities,
     write_segmentation,
 )
-from umamba.nnunet.prediction.sliding_window import LogitStore, NetworkInput, predict_logits
+from umamba.nnunet.prediction.sliding_window import NetworkInput, predict_logits
 from umamba.system.limits import usable_memory
 from umamba.system.output_folders import OutputClaim, publish
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 
 from umamba.images.segmentation_files import write_with_geometry_of
-from umamba.nnunet.prediction.sliding_window import LogitStore
+from umamba.logit_files import LogitStore
 
 __all__ = [
     "label_map",
@@ -91,7 +91,7 @@ def mean_probabilities(
     labels, mean = np.empty(0), np.empty(0)
     for model, store, notes in zip(models, logits, properties, strict=True):
         labels, probabilities = convert(
-            store.read(0, store.shape[1]).numpy(),
+            store.read(0, store.shape[1]),
             model.plans_manager,
             model.configuration_manager,
             model.label_manager,

@@ -4,93 +4,26 @@ nnU-Net's predictor keeps the logits of all classes for the whole image. The ari
 the same, voxel for voxel and in the same order, but planes leave memory once no patch covers them.
 """
 
-import io
 import math
-import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from umamba.errors import UMambaError
+from umamba.logit_files import LOGITS_IN_MEMORY, SUMS_IN_MEMORY, LogitStore
 from umamba.nnunet.plans.networks import bare_network
 from umamba.patches import window_starts
 from umamba.windows import DiskSlab, MemorySlab, Slab, averaged_planes, patch_weights
 
-__all__ = ["LogitStore", "NetworkInput", "predict_logits"]
+__all__ = ["NetworkInput", "predict_logits"]
 
-Array = npt.NDArray[Any]
-
-_IN_MEMORY = 1 << 30
-_SLAB_IN_MEMORY = 3 << 29
 _HALF = 2
-
-
-class LogitStore:
-    """Logits of a whole image in half precision: in memory, or in a file without a name.
-
-    Args:
-        shape: Classes first, then the image's.
-        folder: The folder for a file, if one is needed; no crash can leave it there.
-        most_in_memory: How many bytes may stay in memory; what is larger goes to a file.
-
-    Raises:
-        UMambaError: If the disk has no room for it.
-    """
-
-    def __init__(
-        self, shape: Sequence[int], folder: Path, most_in_memory: int = _IN_MEMORY
-    ) -> None:
-        self.shape = tuple(shape)
-        n_bytes = math.prod(self.shape) * _HALF
-        self._file: IO[bytes] = io.BytesIO()
-        if n_bytes > most_in_memory:
-            free = shutil.disk_usage(folder).free
-            if free < n_bytes:
-                msg = (
-                    f"{n_bytes / 2**30:.1f} GiB are needed in -o temporarily, but only "
-                    f"{free / 2**30:.1f} are free; make room, or give another -o"
-                )
-                raise UMambaError(msg)
-            self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed by `close`
-
-    def close(self) -> None:
-        """Release memory and disk."""
-        self._file.close()
-
-    def write(self, first: int, planes: Tensor) -> None:
-        """Set planes along the image's first axis, from `first` on."""
-        for channel, logits in enumerate(planes.numpy()):
-            self._seek(channel, first)
-            self._file.write(np.ascontiguousarray(logits).data)
-
-    def read(self, first: int, n_planes: int) -> Tensor:
-        """Return planes of all channels."""
-        channels = range(self.shape[0])
-        return torch.from_numpy(np.stack([self._read(c, first, n_planes) for c in channels]))
-
-    def channel(self, index: int) -> Array:
-        """Return one channel, with an axis of size one for it."""
-        return self._read(index, 0, self.shape[1])[None]
-
-    def _seek(self, channel: int, plane: int) -> None:
-        plane_voxels = math.prod(self.shape[2:])
-        self._file.seek((channel * self.shape[1] + plane) * plane_voxels * _HALF)
-
-    def _read(self, channel: int, first: int, n_planes: int) -> Array:
-        self._seek(channel, first)
-        content = np.empty((n_planes, *self.shape[2:]), np.float16)
-        self._file.readinto(content.data.cast("B"))  # type: ignore[attr-defined]
-        return content
 
 
 @dataclass(frozen=True)
@@ -114,7 +47,7 @@ def predict_logits(
     case: NetworkInput,
     folder: Path,
     title: str,
-    most_in_memory: tuple[int, int] = (_IN_MEMORY, _SLAB_IN_MEMORY),
+    most_in_memory: tuple[int, int] = (LOGITS_IN_MEMORY, SUMS_IN_MEMORY),
 ) -> LogitStore:
     """Return the logits of a case, averaged over patches, mirrored images and folds.
 
@@ -146,11 +79,11 @@ def predict_logits(
                 for first, planes in windows.run(text):
                     total = planes
                     if fold > 0:
-                        total = store.read(first, planes.shape[1])
+                        total = torch.from_numpy(store.read(first, planes.shape[1]))
                         total += planes
                     if 0 < fold == n_folds - 1:
                         total /= n_folds
-                    store.write(first, total)
+                    store.write(first, total.numpy())
     except BaseException:
         store.close()
         raise
