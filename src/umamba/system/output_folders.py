@@ -33,7 +33,11 @@ __all__ = [
 _STAGING = ".umamba-partial-"
 RECORD = "umamba_prediction.json"
 _LOCK = ".umamba_prediction.lock"
-_OPTIONAL = ("ensemble", "postprocessing", "codes")  # of an identity: what most folders do not have
+_OPTIONAL = (
+    "ensemble",
+    "postprocessing",
+    "codes_sha256",
+)  # of an identity: what most folders do not have
 _LONGEST_WAIT = 60.0  # the lock is held for as long as a small file is written
 _STOCK_RECORD = "predict_from_raw_data_args.json"  # what stock nnU-Net leaves beside predictions
 

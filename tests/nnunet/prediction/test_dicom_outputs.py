@@ -82,6 +82,11 @@ def test_a_format_that_was_not_asked_for_before_is_added(tmp_path, model, study,
     assert (tmp_path / "out" / f"{name}.nii.gz").is_file()
     assert (tmp_path / "out" / f"{name}.seg.dcm").is_file()
 
+    (tmp_path / "codes.json").write_text("{}")
+    codes = ["--codes", str(tmp_path / "codes.json")]
+    assert predict(tmp_path, model, "--output-format", "nifti", "seg", *codes) == 2
+    assert "(codes_sha256 differs); give another -o, or --overwrite" in capsys.readouterr().err
+
 
 def test_a_series_without_a_frame_of_reference_is_left_out_before_it_is_predicted(
     tmp_path, model, study, capsys

@@ -65,7 +65,7 @@ class DicomOutputs:
         """The settings on which files of DICOM depend, besides the model: a digest of the codes."""
         if self._formats.codes is None:
             return {}
-        return {"codes": hashlib.sha256(repr(self._segments).encode()).hexdigest()}
+        return {"codes_sha256": hashlib.sha256(repr(self._segments).encode()).hexdigest()}
 
     def check(self, case_id: str) -> None:
         """Check that the formats can refer to the series of a case.
