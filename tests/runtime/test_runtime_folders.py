@@ -84,7 +84,9 @@ def test_colour_pictures_become_pictures(tmp_path: Path) -> None:
     assert (imread(tmp_path / "out" / "a.png") != want).mean() < 1e-2
 
 
-def test_a_stack_of_tiff_has_the_spacing_beside_it(tmp_path: Path) -> None:
+def test_a_stack_of_tiff_has_the_spacing_beside_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     exported = Exported(
         tmp_path / "model",
         of_configuration={"spacing": [2.0, 1.0, 1.0]},
@@ -93,9 +95,14 @@ def test_a_stack_of_tiff_has_the_spacing_beside_it(tmp_path: Path) -> None:
     )
     (tmp_path / "images").mkdir()
     image = np.random.default_rng(0).normal(size=(6, 18, 14)).astype(np.float32)
-    tifffile.imwrite(tmp_path / "images" / "a_0000.tif", image)
-    (tmp_path / "images" / "a.json").write_text('{"spacing": [4.0, 1.5, 1.0]}')
-    assert main([str(exported.folder), "-i", f"{tmp_path}/images", "-o", f"{tmp_path}/out"]) == 0
+    spacings = {"a": "[4.0, 1.5, 1.0]", "b": "[[1], [1, 2]]", "c": "["}
+    for name, spacing in spacings.items():
+        tifffile.imwrite(tmp_path / "images" / f"{name}_0000.tif", image)
+        (tmp_path / "images" / f"{name}.json").write_text(f'{{"spacing": {spacing}}}')
+    assert main([str(exported.folder), "-i", f"{tmp_path}/images", "-o", f"{tmp_path}/out"]) == 1
+    said = capsys.readouterr().err
+    assert "case b was left out: spacing [[1], [1, 2]] must be 3 positive sizes" in said
+    assert "c.json cannot be read" in said
     want = exported.stock_labels(image[None], (4.0, 1.5, 1.0))
     assert (tifffile.imread(tmp_path / "out" / "a.tif") != want).mean() < 1e-3
 

@@ -189,7 +189,10 @@ def _read(facts: CaseFacts, reader: str) -> tuple[Array, Sequence[float], Geomet
     if image.ndim == 3:
         return image, (1.0, 1.0), None
     companion = files[0].path.with_name(f"{facts.case.case_id}.json")  # of a stack of TIFF
-    described = load_json(companion) if companion.is_file() else {}
+    try:
+        described = load_json(companion) if companion.is_file() else {}
+    except UMambaError as error:
+        raise DatasetError(str(error)) from None
     return image, described.get("spacing", (1.0, 1.0, 1.0)), None
 
 

@@ -65,11 +65,14 @@ def checked_image(
     if array.dtype.kind not in "biuf" or not np.isfinite(array).all():
         msg = f"the image ({array.dtype}) must hold finite real numbers; replace NaN and inf"
         raise DatasetError(msg)
-    sizes = np.asarray(spacing)
-    is_size = sizes.dtype.kind in "iuf" and sizes.shape == (array.ndim - 1,)
-    if not is_size or not ((sizes > 0) & (sizes < np.inf)).all():
+    sizes = np.asarray(spacing, object).ravel().tolist()
+    are_sizes = all(
+        isinstance(size, int | float | np.integer | np.floating) and 0 < size < math.inf
+        for size in sizes
+    )
+    if not are_sizes or len(sizes) != array.ndim - 1:
         msg = (
-            f"spacing {quoted(sizes.tolist())} must be {array.ndim - 1} positive sizes of a voxel "
+            f"spacing {quoted(sizes)} must be {array.ndim - 1} positive sizes of a voxel "
             "in mm, in the order of the image's axes"
         )
         raise DatasetError(msg)
