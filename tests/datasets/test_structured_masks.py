@@ -72,7 +72,7 @@ def test_masks_are_paired_by_the_series_that_they_refer_to(folders, capsys):
         found = read_image(made / "labelsTr" / f"{name}.nii.gz", is_mask=True)
         assert np.array_equal(found.array[0], mask(int(case["path"])))
     captured = capsys.readouterr()
-    assert "1 files, such as masks/RS.9, refer to no series that is taken" in captured.err
+    assert "1 RTSTRUCT or SEG refer to no series that is taken" in captured.err
     assert not [value for value in PATIENT.values() if value in captured.out + captured.err]
 
 
@@ -126,5 +126,5 @@ def test_a_series_needs_one_reference(folders, capsys):
     assert create(folders, "--labels", "tumour=1") == 2
 
     said = capsys.readouterr().err
-    assert "2 files refer to the series: " in said
+    assert "2 RTSTRUCT or SEG refer to the series" in said
     assert "no RTSTRUCT or SEG refers to the series; add one" in said
