@@ -83,3 +83,14 @@ def browser(chromium: Any) -> Iterator[Browser]:
 def wait_a_frame(page: Any) -> None:
     """Wait until the page has told all its parts of a change, and drawn it."""
     page.evaluate("() => new Promise((done) => requestAnimationFrame(() => setTimeout(done, 60)))")
+
+
+def serious_findings(page: Any) -> list[tuple[str, list[str]]]:
+    """Return the serious and critical findings of axe-core, with the beginning of each element."""
+    axe = pytest.importorskip("axe_core_python.sync_playwright", reason="needs axe-core-python")
+    found = axe.Axe().run(page, options={"resultTypes": ["violations"]})["violations"]
+    return [
+        (one["id"], [node["html"][:200] for node in one["nodes"]])
+        for one in found
+        if one["impact"] in ("serious", "critical")
+    ]

@@ -4,12 +4,14 @@ import base64
 import hashlib
 import json
 import math
+import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from umamba.errors import UMambaError
 from umamba.reporting.charts import THEMES, BaselineChart, Chart
@@ -151,8 +153,9 @@ def _opening(number: int) -> str:
 
 def _head(page: Page, folder: str = "", digest: str = "") -> str:
     """Return the beginning of the page, which says where its cases are."""
+    address = quote(os.fsencode(folder))  # as HTML would change some characters of a name
     return f"""{_PAGE_BEGIN}
-<html lang="en" data-files="{escaped(folder)}" data-digest="{digest}">
+<html lang="en" data-files="{address}" data-folder="{escaped(folder)}" data-digest="{digest}">
 <head>
 <meta charset="utf-8">
 {_GENERATOR}

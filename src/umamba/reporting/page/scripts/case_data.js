@@ -20,16 +20,16 @@
 
   const fromFile = (number) =>
     new Promise((resolve, reject) => {
-      const src = `${encodeURIComponent(page.files)}/case_${number}.js`;
+      const src = `${page.files}/case_${number}.js`;
       const script = page.make("script", { src });
       const end = (settle) => (value) => {
         waiting.delete(number);
         script.remove();
         settle(value);
       };
-      const other = new Error(`The folder ${page.files} belongs to another report: write this report again.`);
+      const other = new Error(`The folder ${page.folder} belongs to another report: write this report again.`);
       waiting.set(number, (text) => (text === null ? end(reject)(other) : end(resolve)(text)));
-      const gone = new Error(`Its data is missing: keep the folder ${page.files} next to this page.`);
+      const gone = new Error(`Its data is missing: keep the folder ${page.folder} next to this page.`);
       script.addEventListener("error", () => end(reject)(gone));
       document.body.append(script);
     });

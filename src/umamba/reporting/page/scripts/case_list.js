@@ -39,7 +39,6 @@
   const input = (id, attributes) => make("input", { id, ...attributes, on: { input: () => render() } });
   const choice = (id, change = () => render()) => make("select", { id, on: { change } });
   const name = input("list-name", { type: "search", placeholder: "part of the name" });
-  const fold = choice("list-fold");
   const field = choice("list-field");
   const low = input("list-low", { type: "number", step: "any", class: "viewer-number" });
   const high = input("list-high", { type: "number", step: "any", class: "viewer-number" });
@@ -48,8 +47,11 @@
   const more = make("button", { type: "button", id: "list-all", on: { click: () => { state.all = true; render(); } } });
   const save = make("button", { type: "button", id: "flags-save", on: { click: () => download() } });
   const table = make("table");
-  const folds = [...new Set(scores?.facts.fold ?? [])].filter((x) => x !== null).sort((a, b) => a - b);
-  fold.append(make("option", { value: "" }, "all"), ...folds.map((its) => make("option", { value: its }, shown(its))));
+  const parts = (page.groupings ?? []).map(({ fact, all, values }) => {
+    const list = choice(`list-${fact.replace(" ", "-")}`);
+    list.append(make("option", { value: "" }, "all"), ...values.map((its, n) => make("option", { value: n }, shown(its))));
+    return { fact, list, passes: (i) => list.value === "" || all[i] === values[Number(list.value)] };
+  });
 
   const fillFields = () => {
     const numeric = columns().filter((column) => !column.text && names.some((_, i) => known(column.value(i))) && column.key !== "fact fold");
@@ -71,7 +73,7 @@
     const passes = (i) =>
       (!wanted || wanted.has(names[i])) &&
       names[i].toLowerCase().includes(name.value.toLowerCase()) &&
-      (fold.value === "" || String(scores.facts.fold[i]) === fold.value) &&
+      parts.every((part) => part.passes(i)) &&
       (!filtered || within(filtered.value(i))) &&
       (!flagged.checked || flags.has(names[i]));
     const by = all.find((column) => column.key === state.sort) ?? all[0];
@@ -167,7 +169,7 @@
   const filter = make("span", { class: "list-filter" }, make("label", {}, "Only ", field), make("label", {}, " from ", low), make("label", {}, " to ", high));
   const controls = make("div", { class: "controls" },
     make("label", {}, "Name ", name),
-    ...(folds.length > 1 ? [make("label", {}, "Fold ", fold)] : []),
+    ...parts.map(({ fact, list }) => make("label", {}, `${fact[0].toUpperCase()}${fact.slice(1)} `, list)),
     filter,
     make("label", {}, flagged, " flagged"), count, save);
   mount.append(

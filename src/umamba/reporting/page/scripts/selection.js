@@ -7,6 +7,7 @@
   if (!scores?.cases.length) return;
   const toolbar = document.getElementById("toolbar");
   const position = new Map(scores.cases.map((name, i) => [name, i]));
+  const MOST_CHOICES = 40; // of one fact
   const finite = (x) => typeof x === "number";
   const mean = (values) => (values.length ? values.reduce((a, b) => a + b, 0) / values.length : null);
   const written = (value, decimals, sign) =>
@@ -21,6 +22,7 @@
     if (names.length < 2) return [];
     const select = make("select", { id: key }, ...names.map(([value, text]) => make("option", { value }, text)));
     select.addEventListener("change", () => page.set(key, select.value));
+    page.on(key, (value) => { select.value = value; });
     return [make("label", {}, `${title} `, select)];
   };
   const selections = [
@@ -61,14 +63,19 @@
   };
   page.on("hovered", (name) => { status.textContent = name === null ? "" : said(name); });
 
+  /** The facts that part the cases: the name, the fact of each case, and its values in order. */
+  page.groupings = ["cases of", "fold", "group", "cluster"].map((fact) => {
+    const all = scores.facts[fact] ?? [];
+    const values = [...new Set(all)].filter((x) => x !== null && x !== "").sort((a, b) => (a < b ? -1 : 1));
+    return { fact, all, values };
+  }).filter(({ values }) => values.length > 1);
+
   // Choosing by a fact, for those who cannot brush.
   const choose = make("select", { id: "choose", "aria-label": "Choose cases" }, make("option", { value: "" }, "Choose cases\u2026"));
   const groups = [];
-  for (const fact of ["cases of", "fold", "group", "cluster"]) {
-    const all = scores.facts[fact] ?? [];
-    const values = [...new Set(all)].filter((x) => x !== null && x !== "");
-    if (values.length < 2 || values.length > 40) continue;
-    for (const value of values.sort((a, b) => (a < b ? -1 : 1))) {
+  for (const { fact, all, values } of page.groupings) {
+    if (values.length > MOST_CHOICES) continue;
+    for (const value of values) {
       groups.push(scores.cases.filter((_, i) => all[i] === value));
       choose.append(make("option", { value: groups.length - 1 }, `${fact} ${shown(value)}`));
     }

@@ -50,7 +50,8 @@
 
   window.umambaPage = {
     data: JSON.parse(text),
-    files: document.documentElement.dataset.files, // the folder of the cases; "" if they are here
+    files: document.documentElement.dataset.files, // address of the folder of the cases; "" if they are here
+    folder: document.documentElement.dataset.folder, // its name for readers
     digest: document.documentElement.dataset.digest, // which its files repeat
     get: (key) => values.get(key) ?? null,
     set(key, value) {

@@ -25,12 +25,14 @@
   const viewer = {
     volume: null, cursor: [0, 0, 0], centre: [0, 0, 0], zoom: 1, source: 0, seed: null, axis: 0,
     layout: "planes", mode: "segmentation", style: "contour", opacity: 0.4, outline: true,
-    overlay: true, channel: 0, windows: [], panes: [], stage, pointed, announced,
+    overlay: true, ownLabel: null, channel: 0, windows: [], panes: [], stage, pointed, announced,
   };
   page.viewer = viewer;
 
-  const label = () => page.get("label") ?? "";
+  // That of the page, or one without scores, such as all labels where they have no mean.
+  const label = () => viewer.ownLabel ?? page.get("label") ?? "";
   const labelValues = () => browser.labels.find(([name]) => name === label())?.[1] ?? null;
+  viewer.label = label;
   viewer.labelValues = labelValues;
 
   /** Return the names of a value of a mask. */
@@ -308,7 +310,7 @@
     if (at) viewer.moveCursor(at);
   };
 
-  page.on("label", viewer.draw);
+  page.on("label", () => viewer.change({ ownLabel: null }));
   addEventListener("resize", viewer.draw);
   addEventListener("beforeprint", draw);
 })();

@@ -34,7 +34,7 @@
 
   const source = select("viewer-source", "Show", (value) => viewer.change({ source: Number(value) }));
   const seed = select("viewer-seed", "Seed", (value) => viewer.change({ seed: value }));
-  const label = select("viewer-label", "Label", (value) => page.set("label", value));
+  const label = select("viewer-label", "Label", (value) => chooseLabel(value));
   const mode = select("viewer-mode", "Mode", (value) => viewer.change({ mode: value }));
   const style = select("viewer-style", "Drawn as", (value) => viewer.change({ style: value }));
   const opacity = make("input", { id: "viewer-opacity", type: "range", min: "0.1", max: "1", step: "0.1", on: { input: () => viewer.change({ opacity: Number(opacity.value) }) } });
@@ -67,6 +67,11 @@
   mount.append(whole);
   viewer.flagging = flagging;
 
+  const chooseLabel = (value) => {
+    const scored = page.data.scores?.labels.includes(value) ?? true;
+    if (scored) page.set("label", value);
+    viewer.change({ ownLabel: scored ? null : value });
+  };
   const setWindow = (centre, span) => {
     if (!Number.isFinite(centre) || !(span > 0)) return viewer.draw();
     const windows = [...viewer.windows];
@@ -159,7 +164,7 @@
     const seeds = [...new Set(volume.masks.map((mask) => String(mask.seed)))].map((its) => [its, its === "null" ? "none" : its]);
     fill(seed, seeds, viewer.seed ?? seeds[0]?.[0]);
     fill(mode, [["segmentation", "segmentation"], ["difference", "difference"]], viewer.mode);
-    fill(label, [["", "all"], ...browser.labels.map(([name]) => [name, shown(name)])], page.get("label") ?? "");
+    fill(label, [["", "all"], ...browser.labels.map(([name]) => [name, shown(name)])], viewer.label());
     label.label.hidden = browser.labels.length < 2;
     fill(style, [["contour", "outlines"], ["fill", "areas"]], viewer.style);
     opacityLabel.hidden = viewer.style !== "fill";
