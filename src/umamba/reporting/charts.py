@@ -35,6 +35,10 @@ VEGA_LITE = "6.4"  # the version that draws here, and the one that pages carry
 CASES = "cases"  # name of the data set whose rows stand for cases
 FONT = "Helvetica, Arial, sans-serif"
 
+# A press on a dot opens its case; it begins no box, which would clear the present one. Filters
+# know the mark by `event.item` alone: Vega's interpreter leaves `datum` undefined in them.
+_NO_DOT = "!event.item || !event.item.datum || !event.item.datum.case"
+_BESIDE_DOTS = f"[pointerdown[{_NO_DOT}], window:pointerup] > window:pointermove!"
 _WIDTH = 760  # of the plots of a drawn chart, in pixels
 _BETWEEN = 70  # pixels for axes between plots
 _SCALE = 2.0  # pixels of a PNG for each pixel of a chart
@@ -147,11 +151,12 @@ def linked_dots(
         size: Area of a dot in square pixels.
     """
     data = {"name": CASES}
+    box = {"type": "interval", "encodings": list(brush), "on": _BESIDE_DOTS}
     mark = {"type": "point", "filled": True, "size": size}
     return [
         {
             "data": data,
-            "params": [{"name": "brush", "select": {"type": "interval", "encodings": list(brush)}}],
+            "params": [{"name": "brush", "select": box}],
             "mark": mark | {"opacity": {"expr": "chosen ? 0.12 : 0.55"}},
             "encoding": dict(encoding),
         },

@@ -3,8 +3,9 @@
  *
  * A mark whose row has the field `case` stands for that case. Pointing at it sets `hovered`, a
  * click sets `opened`, and brushing (the selection `brush` of a chart) sets `chosen`. Charts with
- * the parameter `chosen` are told of it. The marks of the hovered case get rings on top of the
- * drawing, as drawing thousands of marks again would take longer than a frame.
+ * the parameter `chosen` are told of it; a box is removed once others than its cases are chosen.
+ * The marks of the hovered case get rings on top of the drawing, as drawing thousands of marks
+ * again would take longer than a frame.
  */
 (() => {
   "use strict";
@@ -95,11 +96,21 @@
 
   const refuse = () => Promise.reject(new Error("this page loads nothing"));
 
+  /** Move the box of a brush below the dots, which could not be pointed at otherwise. */
+  const boxBelow = (group) => {
+    for (const mark of group.marks ?? []) boxBelow(mark);
+    const box = (group.marks ?? []).findIndex((mark) => mark.name === "brush_brush");
+    if (box < 0) return;
+    const [moved] = group.marks.splice(box, 1);
+    group.marks.splice(group.marks.findIndex((mark) => mark.name === "brush_brush_bg") + 1, 0, moved);
+  };
+
   const makeView = (figure, spec, width) => {
     const { config, colours } = page.data.themes[printing ? "light" : page.get("theme")];
     const clear = { ...config, background: "transparent" };
     const options = { config: clear, logger: vega.logger(vega.Error) };
     const compiled = vegaLite.compile(fitted(coloured(spec, colours), width), options).spec;
+    boxBelow(compiled);
     return new vega.View(vega.parse(compiled, undefined, { ast: true }), {
       expr: vega.expressionInterpreter,
       renderer: inlineRows(spec).length > MOST_SVG_ROWS ? "canvas" : "svg",
@@ -126,7 +137,9 @@
     return [...new Set(rows.filter(inside).map((row) => row.case))];
   };
 
-  const listen = (view) => {
+  /** Connect a chart to the state of the page; `own` are the cases in its box, or null without one. */
+  const listen = (chart) => {
+    const { view } = chart;
     view.addEventListener("pointermove", (_, item) => page.set("hovered", caseOf(item)));
     view.addEventListener("pointerout", () => {
       page.set("hovered", null);
@@ -137,9 +150,14 @@
     });
     const signals = view.getState({ signals: () => true, data: () => false }).signals;
     if ("brush" in signals) {
-      view.addSignalListener("brush", (_, brush) => page.set("chosen", brushed(view, brush)));
+      view.addSignalListener("brush", (_, brush) => {
+        const names = brushed(view, brush);
+        if (names === null && chart.own === null) return; // there was no box: others stay chosen
+        page.set("chosen", names);
+        chart.own = page.get("chosen");
+      });
     }
-    return "chosen" in signals;
+    chart.hears = "chosen" in signals;
   };
 
   /** Return the places of the marks of each case in a drawing, in its pixels. */
@@ -181,7 +199,9 @@
     for (let attempt = 0; attempt < 2; attempt += 1) {
       views.get(figure)?.view.finalize();
       const view = makeView(figure, spec, width);
-      views.set(figure, { figure, view, hears: listen(view), places: new Map() });
+      const chart = { figure, view, own: null, places: new Map() };
+      listen(chart);
+      views.set(figure, chart);
       await view.runAsync();
       if (draws.get(figure) !== number) return;
       const taken = plot.querySelector("svg, canvas").getBoundingClientRect().width;
@@ -215,9 +235,14 @@
   for (const figure of figures) observer.observe(figure);
 
   page.on("chosen", (names) => {
-    for (const figure of drawn()) {
-      const { view, hears } = views.get(figure);
-      if (hears) view.signal("chosen", names).runAsync();
+    for (const chart of views.values()) {
+      const { view, own, hears } = chart;
+      if (own !== null && own !== names) {
+        chart.own = null;
+        view.data("brush_store", []);
+      }
+      if (hears) view.signal("chosen", names);
+      view.runAsync();
     }
   });
   page.on("hovered", (name) => {
