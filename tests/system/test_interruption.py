@@ -104,6 +104,26 @@ def test_an_interrupt_that_no_caller_would_hear_of_comes_again(
     assert capsys.readouterr().err == ""
 
 
+def test_an_interrupt_that_was_lost_kills_nobody_who_has_ended() -> None:
+    code = """
+import os, signal, time
+from umamba.system.interruption import StopRequest
+
+class Heard:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.01)
+
+stop = StopRequest()
+with stop.listening():
+    Heard()
+time.sleep(0.3)  # by then it would be repeated
+print(stop.reason())
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stdout) == (0, "SIGTERM\n"), run.stderr
+
+
 def test_a_signal_inside_is_known_outside() -> None:
     outer, inner = StopRequest(), StopRequest()
     with outer.listening():

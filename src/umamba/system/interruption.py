@@ -215,6 +215,8 @@ def _repeat_if_lost(lost: "sys.UnraisableHookArgs") -> None:
 
 def _repeat(number: int) -> None:
     time.sleep(_SECONDS_UNTIL_REPEATED)
+    if not _listeners:  # the work has ended meanwhile, and the process would die of the signal
+        return
     _unwinding.clear()
     if os.name == "nt":  # where `os.kill` ends the process
         _thread.interrupt_main(signal.Signals(number))
