@@ -1,6 +1,8 @@
 """Engines are found without loading them, chosen by what the export found, and refused by name."""
 
 import importlib.util
+import subprocess
+import sys
 from pathlib import Path
 
 import msgspec
@@ -101,3 +103,22 @@ def test_a_network_of_another_shape_is_refused(tmp_path: Path) -> None:
         pytest.raises(ModelFileError, match=r"and not into \(1, 3, 8, 16, 12\) as pipeline"),
     ):
         predictor([[[[1.0] * 12] * 16] * 8], (1.0, 1.0, 1.0))
+
+
+@pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
+def test_a_signal_is_heard_after_networks_of_several_folds(tmp_path: Path, engine: str) -> None:
+    (tmp_path / "fold_0.onnx").write_bytes(onnx_of(convolution(2, 3, 2)))
+    code = """
+import signal, sys
+from pathlib import Path
+from umamba.runtime.engines import load_network
+
+networks = [load_network(Path(sys.argv[1]), sys.argv[2], 1) for _ in range(2)]
+del networks[0]
+del networks[0]
+signal.signal(signal.SIGTERM, lambda *_: print("heard"))
+signal.raise_signal(signal.SIGTERM)
+"""
+    command = [sys.executable, "-c", code, str(tmp_path / "fold_0.onnx"), engine]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stdout) == (0, "heard\n"), run.stderr

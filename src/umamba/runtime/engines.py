@@ -2,8 +2,10 @@
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,10 +22,21 @@ __all__ = ["installed_engines", "is_installed", "load_network", "verified_engine
 Array = npt.NDArray[np.float32]
 
 
-def _load_openvino(content: bytes, threads: int) -> Network:
+@cache
+def _openvino_core() -> Any:
+    """Return the only core of OpenVINO (2026.4) in this process, which stays until it ends.
+
+    Each core gives the thread another stack for signals, and puts the earlier one back when it
+    goes. Of two that do not go in turn, the last puts back one that is gone, and the next signal
+    ends the process.
+    """
     import openvino
 
-    core = openvino.Core()
+    return openvino.Core()
+
+
+def _load_openvino(content: bytes, threads: int) -> Network:
+    core = _openvino_core()
     settings = {
         "INFERENCE_PRECISION_HINT": "f32",  # by itself it takes bfloat16 where the CPU has that
         "PERFORMANCE_HINT": "LATENCY",

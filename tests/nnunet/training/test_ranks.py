@@ -111,7 +111,6 @@ def test_one_that_is_asked_to_stop_stops_all(fold: Path) -> None:
         ranks(script).run(None, fold)
 
 
-@pytest.mark.slow  # an interrupt crashes a process that has loaded OpenVINO
 def test_a_signal_reaches_every_process(fold: Path) -> None:
     """The first one asks its parent to stop, as a scheduler does."""
     script = "if number == 0: os.kill(os.getppid(), signal.SIGTERM)\nsignal.pause()"
@@ -119,7 +118,6 @@ def test_a_signal_reaches_every_process(fold: Path) -> None:
         ranks(script).run(None, fold)
 
 
-@pytest.mark.slow  # an interrupt crashes a process that has loaded OpenVINO
 def test_one_that_hangs_is_not_waited_for(fold: Path) -> None:
     script = "if number == 0: os.kill(os.getppid(), signal.SIGTERM)\nelse: " + HANG
     with pytest.raises(ResumableInterruptError, match=r"^interrupted; --resume$"):
