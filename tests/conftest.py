@@ -5,8 +5,10 @@ import multiprocessing
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from umamba.system.environment import environment, share_cores
 
@@ -66,18 +68,25 @@ def quick_collections() -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def quick_workers() -> Iterator[None]:
+def quick_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Fork nnU-Net's worker processes from one that has imported torch and nnU-Net, only once.
 
-    As with "spawn", which nnU-Net asks for, they have nothing of this process.
+    As with "spawn", which nnU-Net asks for, they have nothing of this process; and nothing of the
+    environment of the test that happens to need the first of them.
     """
+    cache = str(tmp_path_factory.mktemp("cache"))
+    before_tests = {**os.environ, "XDG_CACHE_HOME": cache}
     multiprocessing.set_forkserver_preload(
         ["nnunetv2.inference.predict_from_raw_data", "umamba.nnunet.training.trainers"]
     )
     get_context = multiprocessing.get_context
 
     def get_quick_context(method: str | None = None) -> Any:
-        return get_context("forkserver" if method == "spawn" else method)
+        if method not in ("spawn", "forkserver"):
+            return get_context(method)
+        with mock.patch.dict(os.environ, before_tests, clear=True):
+            forkserver.ensure_running()
+        return get_context("forkserver")
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(multiprocessing, "get_context", get_quick_context)
