@@ -14,6 +14,8 @@ import torch
 from umamba import registry
 from umamba.errors import ModelFileError
 from umamba.nnunet.building import build
+from umamba.nnunet.plans.derivation import PlanOptions, derive_plans
+from umamba.nnunet.plans.example import EXAMPLE_DATASET, example_plans
 from umamba.onnx_export.writing import write_onnx
 from umamba.registry import Architecture
 from umamba.reporting.tables import markdown_table
@@ -23,6 +25,7 @@ __all__ = ["update_page"]
 
 _BEGIN, _END = "<!-- networks -->\n", "<!-- end -->"
 _PLACES = {2: ("2d", (128, 256)), 3: ("3d_fullres", (32, 32, 64))}
+_PATCHES = dict(_PLACES.values())
 _FEATURES = (8, 16, 24)
 _WIDTHS = {"segresnet": 16, "swinunetr": 12}
 _PER_HEAD = 6  # the least that Primus takes
@@ -70,9 +73,9 @@ def _measure(architecture: Architecture, n_axes: int) -> list[str]:
     sys.stderr.write(f"{name}, {configuration}\n")
     torch.manual_seed(0)
     first = [f"`{name}`", f"{n_axes}D", "x".join(map(str, patch_size))]
-    network = build(
-        name, configuration=configuration, patch_size=patch_size, features=_features(architecture)
-    )
+    options = PlanOptions(features=_features(architecture))
+    plans = derive_plans(example_plans(_PATCHES), architecture, options, EXAMPLE_DATASET)
+    network = build(plans, configuration=configuration)
     with TemporaryDirectory() as folder:
         path = Path(folder) / "fold_0.onnx"
         try:

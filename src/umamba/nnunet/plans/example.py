@@ -1,6 +1,7 @@
 """Plans for a typical data set, which need no data: `umamba models` shows them by default."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from umamba.nnunet.plans.derivation import Plans
@@ -14,20 +15,22 @@ EXAMPLE_DATASET = {
     "numTraining": 1,
     "file_ending": ".nii.gz",
 }
+_PATCHES = MappingProxyType({"3d_fullres": (128, 128, 128), "2d": (512, 512)})
+_BATCHES = {2: 12, 3: 2}
 _BASE_FEATURES = 32
 _MOST_FEATURES = {2: 512, 3: 320}
 
 
-def example_plans() -> Plans:
+def example_plans(patches: Mapping[str, Sequence[int]] = _PATCHES) -> Plans:
     """Return nnU-Net's plans for large images of isotropic voxels: patch 128x128x128 and 512x512.
 
     Strides and kernels are computed by nnU-Net; widths, convolutions per stage and batch sizes are
     those that its planner chooses for such images (Isensee et al. 2021, Nature Methods 18).
+
+    Args:
+        patches: Another patch for each configuration, for which stages and strides are planned.
     """
-    configurations = {
-        "3d_fullres": _configuration((128, 128, 128), batch_size=2),
-        "2d": _configuration((512, 512), batch_size=12),
-    }
+    configurations = {name: _configuration(patch) for name, patch in patches.items()}
     return {
         "dataset_name": "Dataset999_Example",
         "plans_name": "nnUNetPlans",
@@ -40,7 +43,7 @@ def example_plans() -> Plans:
     }
 
 
-def _configuration(patch_size: Sequence[int], batch_size: int) -> dict[str, Any]:
+def _configuration(patch_size: Sequence[int]) -> dict[str, Any]:
     from nnunetv2.experiment_planning.experiment_planners.network_topology import (
         get_pool_and_conv_props,
     )
@@ -53,7 +56,7 @@ def _configuration(patch_size: Sequence[int], batch_size: int) -> dict[str, Any]
     return {
         "data_identifier": f"nnUNetPlans_{dim}d",
         "preprocessor_name": "DefaultPreprocessor",
-        "batch_size": batch_size,
+        "batch_size": _BATCHES[dim],
         "patch_size": [int(size) for size in patch],
         "spacing": spacing,
         "normalization_schemes": ["ZScoreNormalization"],
