@@ -15,7 +15,7 @@ import numpy.typing as npt
 from umamba.errors import UMambaError
 from umamba.system.path_names import shown
 
-__all__ = ["LOGITS_IN_MEMORY", "SUMS_IN_MEMORY", "LogitStore", "SlabFile"]
+__all__ = ["LOGITS_IN_MEMORY", "SUMS_IN_MEMORY", "CoarseLogits", "LogitStore", "SlabFile"]
 
 Array = npt.NDArray[Any]
 
@@ -24,6 +24,7 @@ Array = npt.NDArray[Any]
 LOGITS_IN_MEMORY = 1 << 30
 SUMS_IN_MEMORY = 3 << 29
 _HALF = 2
+_CERTAIN = math.log(99)  # the lead of the background where nothing else has 1 % beside it
 
 
 class LogitStore:
@@ -73,15 +74,68 @@ class LogitStore:
         """Return one channel, with an axis of size one for it."""
         return self._read(index, 0, self.shape[1])[None]
 
-    def _seek(self, channel: int, plane: int) -> None:
-        plane_voxels = math.prod(self.shape[2:])
-        self._file.seek((channel * self.shape[1] + plane) * plane_voxels * _HALF)
+    def box(self, box: Sequence[slice]) -> Array:
+        """Return a part of all channels: some planes, and of these some rows and columns."""
+        planes, rows, columns = box
+        n_rows, width = rows.stop - rows.start, self.shape[3]
+        content = np.empty([self.shape[0], *(part.stop - part.start for part in box)], np.float16)
+        for channel, plane in product(range(self.shape[0]), range(planes.start, planes.stop)):
+            self._seek(channel, plane, rows.start)
+            found = np.frombuffer(self._file.read(n_rows * width * _HALF), np.float16)
+            content[channel, plane - planes.start] = found.reshape(n_rows, width)[:, columns]
+        return content
+
+    def _seek(self, channel: int, plane: int, row: int = 0) -> None:
+        n_rows, width = self.shape[2:]
+        place = (channel * self.shape[1] + plane) * n_rows + row
+        self._file.seek(place * width * _HALF)
 
     def _read(self, channel: int, first: int, n_planes: int) -> Array:
         self._seek(channel, first)
         content = np.empty((n_planes, *self.shape[2:]), np.float16)
         self._file.readinto(content.data.cast("B"))  # type: ignore[attr-defined]
         return content
+
+
+class CoarseLogits(LogitStore):
+    """Logits of a coarse first pass over an image, and where they leave background alone.
+
+    A voxel is background if no other class has 1 % of the probability beside it, or no region 1 %.
+
+    Args:
+        shape: Classes or regions first, then the image's.
+        folder: As of `LogitStore`.
+        most_in_memory: As of `LogitStore`.
+        inside: The image without its padding, which counts as background.
+        has_regions: Whether logits are of regions, which have no background.
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        folder: Path,
+        most_in_memory: int,
+        *,
+        inside: Sequence[slice],
+        has_regions: bool,
+    ) -> None:
+        super().__init__(shape, folder, most_in_memory)
+        self._inside, self._has_regions = inside, has_regions
+        self._is_background = np.zeros(self.shape[1:], bool)
+
+    def write(self, first: int, planes: Array) -> None:
+        """Set planes along the image's first axis, from `first` on."""
+        super().write(first, planes)
+        lead = -planes.max(0) if self._has_regions else planes[0] - planes[1:].max(0)
+        self._is_background[first : first + planes.shape[1]] = lead >= _CERTAIN  # not NaN
+
+    def background(self, box: Sequence[slice]) -> Array | None:
+        """Return the logits of a part that is all background; `None` of any other."""
+        within = tuple(
+            slice(max(part.start, image.start), min(part.stop, image.stop))
+            for part, image in zip(box, self._inside, strict=True)
+        )
+        return self.box(box) if self._is_background[within].all() else None
 
 
 class SlabFile:

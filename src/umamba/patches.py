@@ -7,6 +7,7 @@ from typing import Any
 __all__ = [
     "count_windows",
     "describe_misfit",
+    "describe_skipped",
     "describe_small_map",
     "fitting_patch",
     "gaussian_weights",
@@ -161,6 +162,19 @@ def count_windows(shape: Sequence[int], patch_size: Sequence[int]) -> int:
     """
     padded = [max(sizes) for sizes in zip(shape, patch_size, strict=True)]
     return math.prod(map(len, window_starts(padded, patch_size)))
+
+
+def describe_skipped(n_skipped: int, n_patches: int) -> str:
+    """Return what to say about the patches that a prediction was allowed to skip.
+
+    Args:
+        n_skipped: How many were skipped; 0 also where a coarse pass would have taken as long.
+        n_patches: How many there were.
+    """
+    return (
+        f"{n_skipped} of {n_patches} patches were skipped, as a coarse pass found background alone "
+        "in them"
+    )
 
 
 def gaussian_weights(patch_size: Sequence[int], sigma: float = 0.125) -> Any:

@@ -137,6 +137,14 @@ class PredictionRequest(ExecutorRequest):
     disable_tta: bool = field(
         default=False, metadata=option("no mirroring; 4 to 8x faster", "--disable_tta")
     )
+    skip_background_patches: bool = field(
+        default=False,
+        metadata=option(
+            "first predict without overlap and mirroring, and compute again only patches in which "
+            "anything but background had a probability of 0.01 or more: faster, but small objects "
+            "that the first pass misses are lost"
+        ),
+    )
     save_probabilities: bool = field(
         default=False,
         metadata=option(

@@ -25,6 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
             folds=args.folds,
             step_size=args.step_size,
             mirroring=not args.disable_tta,
+            skip_background_patches=args.skip_background_patches,
             postprocessing=args.postprocessing,
         ) as predictor:
             predict_folder(
@@ -83,6 +84,13 @@ def _parser() -> argparse.ArgumentParser:
         help="step from patch to patch as a fraction of the patch (default: the model's)",
     )
     parser.add_argument("--disable_tta", action="store_true", help="no mirroring; 4 to 8x faster")
+    parser.add_argument(
+        "--skip-background-patches",
+        action="store_true",
+        help="first predict without overlap and mirroring, and compute again only patches in which "
+        "anything but background had a probability of 0.01 or more: faster, but small objects "
+        "that the first pass misses are lost",
+    )
     parser.add_argument(
         "--postprocessing",
         action="store_true",

@@ -122,7 +122,7 @@ def _check_any(report: FolderReport, images: Path) -> None:
 
 def _identity(predictor: Predictor) -> dict[str, Any]:
     """Return all that the segmentations depend on; engines differ only in near-ties."""
-    networks = predictor.pipeline.networks
+    networks, skips = predictor.pipeline.networks, predictor.skip_background_patches
     steps = msgspec.structs.replace(predictor.pipeline, networks=(), software={}, keep_largest=None)
     return {
         "weights_sha256": _digest("".join(network.sha256 for network in networks).encode()),
@@ -131,6 +131,7 @@ def _identity(predictor: Predictor) -> dict[str, Any]:
         "step_size": predictor.step_size,
         "postprocessing": predictor.keep_largest,
         "mirroring": list(predictor.pipeline.mirroring_axes) if predictor.mirroring else False,
+        **({"skip_background_patches": True} if skips else {}),
     }
 
 

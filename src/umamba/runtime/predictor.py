@@ -46,6 +46,9 @@ class Predictor:
         step_size: The largest step from patch to patch, as a fraction of the patch; by default the
             model's.
         mirroring: Whether the predictions of mirrored patches are averaged: slower, perhaps better.
+        skip_background_patches: Whether patches in which a coarse first pass, without overlap and
+            mirroring, finds background alone are not computed again: faster, but small objects
+            that it misses are lost.
         postprocessing: Whether the post-processing that nnU-Net chose for these folds together is
             applied.
         threads: How many threads the engine uses; by default one for every core.
@@ -67,6 +70,7 @@ class Predictor:
         folds: Sequence[str | int] = (),
         step_size: float | None = None,
         mirroring: bool = True,
+        skip_background_patches: bool = False,
         postprocessing: bool = False,
         threads: int | None = None,
     ) -> None:
@@ -78,6 +82,7 @@ class Predictor:
             msg = f"step_size is {self.step_size}; give a part of the patch, above 0 and at most 1"
             raise UMambaError(msg)
         self.mirroring = mirroring
+        self.skip_background_patches = skip_background_patches
         self.keep_largest = _chosen_steps(self.pipeline, folder) if postprocessing else ()
         self._networks: list[Network] | None = [
             load_network(folder / network.file, self.engine, threads or available_cores())
@@ -131,6 +136,7 @@ class Predictor:
             Path(scratch or tempfile.gettempdir()),
             step_size=self.step_size,
             mirroring=self.mirroring,
+            skip_background=self.skip_background_patches,
         )
         with closing(logits):
             labels = keep_largest(labels_of(logits, case, self.pipeline), self.keep_largest)

@@ -6,8 +6,10 @@ float16, in nnU-Net's order. Planes leave the sums once no later patch covers th
 """
 
 import itertools
+import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +17,19 @@ import numpy as np
 import numpy.typing as npt
 
 from umamba.errors import DatasetError, ModelFileError
-from umamba.logit_files import LOGITS_IN_MEMORY, SUMS_IN_MEMORY, LogitStore, SlabFile
-from umamba.patches import gaussian_weights, window_starts
+from umamba.logit_files import (
+    LOGITS_IN_MEMORY,
+    SUMS_IN_MEMORY,
+    CoarseLogits,
+    LogitStore,
+    SlabFile,
+)
+from umamba.patches import describe_skipped, gaussian_weights, window_starts
 from umamba.runtime.pipeline import PIPELINE, Pipeline
 
 __all__ = ["Network", "predict_logits"]
+
+log = logging.getLogger(__name__)
 
 Array = npt.NDArray[Any]
 # Maps (batch, channels, *patch) to (batch, outputs, *patch).
@@ -36,6 +46,7 @@ def predict_logits(
     *,
     step_size: float,
     mirroring: bool,
+    skip_background: bool = False,
     most_in_memory: tuple[int, int] = (LOGITS_IN_MEMORY, SUMS_IN_MEMORY),
 ) -> LogitStore:
     """Return the logits of an image, averaged over patches, mirrored patches and networks.
@@ -47,6 +58,8 @@ def predict_logits(
         folder: The folder for large logits.
         step_size: The largest step from patch to patch, as a fraction of the patch.
         mirroring: Whether patches are mirrored.
+        skip_background: Whether patches in which a coarse first pass, without overlap and
+            mirroring, finds background alone keep its logits.
         most_in_memory: How many bytes of logits, and of the sums of the planes that patches
             cover, may stay in memory; what is larger goes to files.
 
@@ -59,7 +72,8 @@ def predict_logits(
         UMambaError: If the disk has no room for the logits.
     """
     axes = pipeline.mirroring_axes if mirroring else ()
-    windows = _Windows(image, pipeline, step_size, axes, (folder, most_in_memory[1]))
+    windows = _Windows(image, pipeline, step_size, axes, (folder, *most_in_memory))
+    windows.skips_background &= skip_background
     shape = (len(pipeline.output_labels), *image.shape[1:])
     store = LogitStore(shape, folder, most_in_memory[0])
     try:
@@ -75,6 +89,8 @@ def predict_logits(
     except BaseException:
         store.close()
         raise
+    if skip_background:
+        log.info("%s", describe_skipped(*windows.counts))
     return store
 
 
@@ -117,11 +133,12 @@ class _Windows:
         pipeline: Pipeline,
         step_size: float,
         mirroring_axes: Sequence[int],
-        sums: tuple[Path, int],
+        files: tuple[Path, int, int],
     ) -> None:
         patch = pipeline.patch_size
         self.n_outputs = len(pipeline.output_labels)
-        self.sums = sums
+        self.has_regions = pipeline.has_regions
+        self.files = files
         self.flips = [
             tuple(axis + 2 for axis in axes)
             for n in range(1, len(mirroring_axes) + 1)
@@ -135,31 +152,85 @@ class _Windows:
         padding = [(n // 2, n - n // 2) for n in missing]
         self.inside = [slice(low, low + n) for (low, _), n in zip(padding, shape, strict=True)]
         self.image = np.pad(image, [(0, 0), *padding])
-        padded = self.image.shape[1:]
-        starts = window_starts(padded[self.is_flat :], patch, step_size)
-        self.starts = [list(range(padded[0])), *starts] if self.is_flat else starts
+        self.starts = self._starts(step_size)
+        self.coarse_starts = self._starts(1.0)
+        n_passes = math.prod(map(len, self.starts)) * (len(self.flips) + 1)
+        self.skips_background = math.prod(map(len, self.coarse_starts)) < n_passes
+        self.counts = (0, 0)  # of patches, those that were skipped and all
+
+    def _starts(self, step_size: float) -> list[list[int]]:
+        """Return where patches start, along each axis of the image."""
+        depth, *_ = shape = self.image.shape[1:]
+        starts = window_starts(shape[self.is_flat :], self.patch[self.is_flat :], step_size)
+        return [list(range(depth)), *starts] if self.is_flat else starts
 
     def run(self, network: Network) -> Iterator[tuple[int, Array]]:
         """Yield finished planes, without the padding, each with the number of its first one."""
+        rows, *rest = self.inside
+        with self._coarse_pass(network) if self.skips_background else nullcontext() as coarse:
+
+            def logits(box: Sequence[slice]) -> Array:
+                found = None if coarse is None else coarse.background(box)
+                n_skipped, n_patches = self.counts
+                self.counts = (n_skipped + (found is not None), n_patches + 1)
+                if found is None:
+                    return self._predict(network, self._patch(box))
+                return found.astype(np.float32)
+
+            for first, planes in self._averaged(self.starts, logits):
+                low, high = max(first, rows.start), min(first + planes.shape[1], rows.stop)
+                if low < high:
+                    inner = planes[(slice(None), slice(low - first, high - first), *rest)]
+                    _check_finite(inner)
+                    yield low - rows.start, inner
+
+    @contextmanager
+    def _coarse_pass(self, network: Network) -> Iterator[CoarseLogits]:
+        """Provide the logits of patches without overlap and mirroring."""
+        folder, most_in_memory, _ = self.files
+        shape = (self.n_outputs, *self.image.shape[1:])
+        store = CoarseLogits(
+            shape, folder, most_in_memory, inside=self.inside, has_regions=self.has_regions
+        )
+        with closing(store) as coarse:
+
+            def logits(box: Sequence[slice]) -> Array:
+                return self._apply(network, self._patch(box))
+
+            for first, planes in self._averaged(self.coarse_starts, logits):
+                coarse.write(first, planes)
+            yield coarse
+
+    def _averaged(
+        self, starts: Sequence[Sequence[int]], logits: Callable[[Sequence[slice]], Array]
+    ) -> Iterator[tuple[int, Array]]:
+        """Yield weighted means of the logits of patches, each with the number of its first plane.
+
+        Args:
+            starts: Where patches start, along each axis of the image.
+            logits: Those of a patch.
+        """
         depth, height, width = self.patch
         slab = self._slab()
         weights = np.zeros((depth, *self.image.shape[2:]), np.float16)
         begin = 0
         try:
-            for start in self.starts[0]:
+            for start in starts[0]:
                 if start > begin:
                     n_done = start - begin
                     yield from self._finish(begin, slab, weights[:n_done])
                     slab.advance(n_done)
                     _advance(weights, n_done)
                     begin = start
-                for row in self.starts[1]:
+                for row in starts[1]:
                     band = slab.rows(row, height)
-                    for column in self.starts[2]:
-                        found = self._predict(network, self._patch(start, row, column))
+                    for column in starts[2]:
                         there = slice(column, column + width)
-                        for sums, logits in zip(band, found.reshape(-1, *self.patch), strict=True):
-                            sums[..., there] += logits * self.weights
+                        found = logits(
+                            [slice(start, start + depth), slice(row, row + height), there]
+                        )
+                        for sums, part in zip(band, found.reshape(-1, *self.patch), strict=True):
+                            sums[..., there] += part * self.weights
                         weights[:, row : row + height, there] += self.weights
                     slab.keep(row, band)
             yield from self._finish(begin, slab, weights)
@@ -168,15 +239,14 @@ class _Windows:
 
     def _slab(self) -> _SlabInMemory | SlabFile:
         shape = (self.n_outputs, self.patch[0], *self.image.shape[2:])
-        folder, most_in_memory = self.sums
+        folder, _, most_in_memory = self.files
         if 2 * math.prod(shape) > most_in_memory:
             return SlabFile(shape, folder)
         return _SlabInMemory(shape)
 
-    def _patch(self, *start: int) -> npt.NDArray[np.float32]:
-        cut = [slice(n, n + size) for n, size in zip(start, self.patch, strict=True)]
-        first = start[0] if self.is_flat else cut[0]
-        return np.ascontiguousarray(self.image[(slice(None), first, *cut[1:])])[None]
+    def _patch(self, box: Sequence[slice]) -> npt.NDArray[np.float32]:
+        first = box[0].start if self.is_flat else box[0]
+        return np.ascontiguousarray(self.image[(slice(None), first, *box[1:])])[None]
 
     def _predict(self, network: Network, patch: npt.NDArray[np.float32]) -> Array:
         """Average the results for a patch mirrored in all ways."""
@@ -202,25 +272,21 @@ class _Windows:
     def _finish(
         self, begin: int, slab: _SlabInMemory | SlabFile, weights: Array
     ) -> Iterator[tuple[int, Array]]:
-        """Divide sums by their weights, a few planes at a time, and leave the padding out."""
-        rows, *rest = self.inside
+        """Divide sums by their weights, a few planes at a time."""
         plane_bytes = 2 * self.n_outputs * weights[0].size
         group = max(_GROUP_BYTES // plane_bytes, 1)
         for start in range(0, len(weights), group):
             size = min(group, len(weights) - start)
-            first = begin + start
-            low, high = max(first, rows.start), min(first + size, rows.stop)
-            if low >= high:
-                continue
-            quotients = slab.planes(start, size) / weights[start : start + size]
-            planes = quotients[(slice(None), slice(low - first, high - first), *rest)]
-            if not np.isfinite(planes).all():
-                msg = (
-                    "the network's output is not finite: its weights are damaged, or the image's "
-                    "intensities are far from those it was trained on"
-                )
-                raise DatasetError(msg)
-            yield low - rows.start, planes
+            yield begin + start, slab.planes(start, size) / weights[start : start + size]
+
+
+def _check_finite(logits: Array) -> None:
+    if not np.isfinite(logits).all():
+        msg = (
+            "the network's output is not finite: its weights are damaged, or the image's "
+            "intensities are far from those it was trained on"
+        )
+        raise DatasetError(msg)
 
 
 def _gaussian(patch: Sequence[int], sigma: float) -> npt.NDArray[np.float16]:

@@ -37,6 +37,7 @@ _OPTIONAL = (
     "ensemble",
     "postprocessing",
     "codes_sha256",
+    "skip_background_patches",
 )  # of an identity: what most folders do not have
 _LONGEST_WAIT = 60.0  # the lock is held for as long as a small file is written
 _STOCK_RECORD = "predict_from_raw_data_args.json"  # what stock nnU-Net leaves beside predictions

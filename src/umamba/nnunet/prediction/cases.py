@@ -84,6 +84,7 @@ class CaseWork:
         previous_stage: Segmentations of the first stage, for a cascade.
         save_probabilities: Whether probabilities are written as well.
         postprocessing: What is done to labels.
+        skip_background: Whether patches that are background in a coarse pass keep its logits.
     """
 
     models: Sequence[Any]
@@ -93,6 +94,7 @@ class CaseWork:
     previous_stage: Path | None = None
     save_probabilities: bool = False
     postprocessing: PostProcessing = field(default_factory=PostProcessing)
+    skip_background: bool = False
 
     def read(self, case: CaseAtWork, facts: CaseFacts) -> CaseAtWork:
         """Read and preprocess a case that fits, once for each model.
@@ -138,7 +140,11 @@ class CaseWork:
             for number, model in enumerate([] if case.refusal else self.models):
                 given = case.inputs[number]
                 title = case.case.case_id
-                case.logits.append(predict_logits(model, given, case.folder, title))
+                case.logits.append(
+                    predict_logits(
+                        model, given, case.folder, title, skip_background=self.skip_background
+                    )
+                )
                 case.inputs[number] = NetworkInput(torch.empty(0), None, given.properties)
         except OSError as error:
             raise self._explained(case, error) from error

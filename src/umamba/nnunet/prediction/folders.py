@@ -142,7 +142,9 @@ def _predict_cases(
 ) -> None:
     cases = inputs.cases
     identities = [model_identity(model, options.previous_stage) for model in models]
-    identity = joint_identity(identities, postprocessing.steps)
+    identity = joint_identity(
+        identities, postprocessing.steps, skips_background=options.skip_background_patches
+    )
     dicom = DicomOutputs(models[0], inputs, options.formats, identity)
     endings = options.formats.endings(models[0].dataset_json["file_ending"])
     claim = OutputClaim(
@@ -167,6 +169,7 @@ def _predict_cases(
         previous_stage=options.previous_stage,
         save_probabilities=options.save_probabilities,
         postprocessing=postprocessing,
+        skip_background=options.skip_background_patches,
     )
     rest = tuple(case for case in cases if case.case_id not in done)
     _work_on(replace(inputs, cases=rest), work, report)

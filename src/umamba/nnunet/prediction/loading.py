@@ -34,6 +34,8 @@ class PredictionOptions:
         prune_to: Depth to which a `unetpp_nested` is computed; `None` means all of it.
         step_size: Step of the sliding window, in patches.
         mirroring: Whether predictions of mirrored images are averaged.
+        skip_background_patches: Whether patches that are background in a coarse pass keep its
+            logits.
         save_probabilities: Whether probabilities are written as well.
         device: `cpu`, `cuda` or `mps`.
         previous_stage: Segmentations of the first stage, for a cascade.
@@ -53,6 +55,7 @@ class PredictionOptions:
     prune_to: int | None = None
     step_size: float = 0.5
     mirroring: bool = True
+    skip_background_patches: bool = False
     save_probabilities: bool = False
     device: str = "cpu"
     previous_stage: Path | None = None

@@ -40,6 +40,7 @@ def predict_with(request: PredictionRequest) -> PredictionReport:
         prune_to=request.prune_to,
         step_size=request.step_size,
         mirroring=not request.disable_tta,
+        skip_background_patches=request.skip_background_patches,
         save_probabilities=request.save_probabilities,
         device=str(request.device),
         previous_stage=None if request.previous_stage is None else Path(request.previous_stage),

@@ -39,6 +39,8 @@ class Predictor:
         engine: What runs the network, as `umamba predict --engine`.
         step_size: Step from patch to patch as a part of the patch.
         mirroring: Whether predictions of mirrored patches are averaged.
+        skip_background_patches: Whether patches that are background in a coarse first pass are not
+            computed again, as by `umamba predict --skip-background-patches`.
         postprocessing: The `postprocessing.json` of nnU-Net that is applied to labels.
         trust_plans: Whether the model may name any code to import.
 
@@ -56,11 +58,13 @@ class Predictor:
         engine: str = "auto",
         step_size: float = 0.5,
         mirroring: bool = True,
+        skip_background_patches: bool = False,
         postprocessing: Folder | None = None,
         trust_plans: bool = False,
     ) -> None:
         self._models: list[Any] = []
         self._network = threading.Lock()
+        self._skips_background = skip_background_patches
         folders = [model] if isinstance(model, str | os.PathLike) else list(model)
         with Paths().in_use(), environment(**patient_threads()), talk_to_stderr():
             from umamba.nnunet.prediction.loading import (
@@ -126,7 +130,15 @@ class Predictor:
             inputs = [preprocess_array(model, array, voxel) for model in self._models]
             for model, given in zip(self._models, inputs, strict=True):
                 with self._network:
-                    stores.append(predict_logits(model, given, Path(tempfile.gettempdir()), ""))
+                    stores.append(
+                        predict_logits(
+                            model,
+                            given,
+                            Path(tempfile.gettempdir()),
+                            "",
+                            skip_background=self._skips_background,
+                        )
+                    )
             labels, found = labels_of(
                 self._models,
                 stores,

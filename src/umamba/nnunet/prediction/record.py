@@ -48,19 +48,25 @@ def model_identity(predictor: Any, previous_stage: Path | None) -> dict[str, Any
 
 
 def joint_identity(
-    identities: Sequence[dict[str, Any]], postprocessing: Sequence[Sequence[int]]
+    identities: Sequence[dict[str, Any]],
+    postprocessing: Sequence[Sequence[int]],
+    *,
+    skips_background: bool = False,
 ) -> dict[str, Any]:
     """Return the identity of what several models predict together, and what is done to it.
 
     Args:
         identities: What `model_identity` returned for each model.
         postprocessing: The labels of each step, of which only the largest component is kept.
+        skips_background: Whether patches that are background in a coarse pass keep its logits.
     """
     joint = dict(identities[0])
     if len(identities) > 1:
         joint["ensemble"] = list(identities[1:])
     if postprocessing:
         joint["postprocessing"] = [list(step) for step in postprocessing]
+    if skips_background:
+        joint["skip_background_patches"] = True
     return joint
 
 
