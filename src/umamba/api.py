@@ -191,7 +191,7 @@ def run_evaluation(
         UMambaError: If nothing can be evaluated, or the settings do not fit.
     """
     from umamba.dicom.roi_rules import roi_patterns
-    from umamba.evaluation.dicom_references import RoiOptions, readable_references
+    from umamba.evaluation.dicom_masks import DicomOptions, readable_masks
     from umamba.evaluation.folders import FolderRequest, evaluate_folders
     from umamba.evaluation.labels import labels_from_dataset_json
     from umamba.evaluation.settings import EvaluationSettings
@@ -216,19 +216,20 @@ def run_evaluation(
         spacing=None if request.spacing is None else tuple(request.spacing),
         n_workers=request.workers or available_cores(),
     )
-    rois = RoiOptions(
+    dicom = DicomOptions(
         patterns=roi_patterns(request.rois),
         may_lack=request.rois_may_lack,
         key=None if request.key is None else Path(request.key),
+        study=None if request.study is None else Path(request.study),
     )
-    with readable_references(
-        folders.predictions, folders.references, folders.labels, rois
-    ) as masks:
-        found = evaluate_folders(replace(folders, references=masks.folder), progress)
+    with readable_masks(folders.predictions, folders.references, folders.labels, dicom) as masks:
+        folders = replace(folders, predictions=masks.predictions, references=masks.references)
+        found = evaluate_folders(folders, progress)
         found = replace(
             found,
             failed={**masks.failed, **found.failed},
-            extra=tuple(case for case in found.extra if case not in masks.failed),
+            missing=tuple(case for case in found.missing if case not in masks.failed),
+            extra=(*masks.extra, *(case for case in found.extra if case not in masks.failed)),
             notes=(*masks.notes, *found.notes),
         )
     return EvaluationResult(found)

@@ -22,7 +22,7 @@ _PROBABILITIES = (".npz", ".pkl")
 
 _DESCRIPTION = """\
 Compare predicted masks with their references: files of the same name in two folders (NIfTI,
-NRRD, MHA, PNG, TIFF). For each case and label or region this gives Dice, IoU, normalised surface
+NRRD, MHA, PNG, TIFF), or RTSTRUCT and SEG, which the series they refer to pairs. For each case and label or region this gives Dice, IoU, normalised surface
 distance (NSD), 95th percentile of the Hausdorff distance (HD95), average symmetric surface
 distance (ASSD), absolute and signed volume error as a share of the reference, sensitivity,
 precision, panoptic quality, the share of lesions found and the number of false ones; and for
@@ -39,6 +39,7 @@ examples:
   umamba evaluate predictions labelsTs --labels liver=1 tumour=2 organ=1,2 --tolerance 2 tumour=1
   umamba evaluate predictions masks --instances --size-cuts 8 16 --csv scores.csv
   umamba evaluate predictions labelsTs --report report.html --images imagesTs
+  umamba evaluate segs contours --study study --labels tumour=1 --rois 'tumour=GTV*'
 
 exit codes: 0 done, 1 some cases failed or have no prediction, 2 the input is at fault
 """
@@ -122,7 +123,7 @@ def _check_shown(args: argparse.Namespace) -> None:
     Raises:
         UMambaError: If there is no page or no folder of images, or it cannot show the references.
     """
-    from umamba.evaluation.dicom_references import are_dicom
+    from umamba.evaluation.dicom_masks import are_dicom
 
     for option, given in (("--images", args.images), ("--credit", args.credit)):
         if given and args.report is None:
@@ -131,9 +132,9 @@ def _check_shown(args: argparse.Namespace) -> None:
     if args.images is not None and not args.images.expanduser().is_dir():
         msg = f"--images {args.images} is not a folder; give the folder of the images"
         raise UMambaError(msg)
-    folders = args.predictions.expanduser(), args.references.expanduser()
-    if args.report is not None and are_dicom(*folders):
-        msg = "--report cannot show references as DICOM; convert them to NIfTI, or leave it out"
+    one, other = args.predictions.expanduser(), args.references.expanduser()
+    if args.report is not None and (are_dicom(one, other) or are_dicom(other, one)):
+        msg = "--report cannot show masks as DICOM; convert them to NIfTI, or leave it out"
         raise UMambaError(msg)
 
 

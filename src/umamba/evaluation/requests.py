@@ -18,7 +18,7 @@ Folder = str | Path
 _METRICS = Section("metrics")
 _LABELS = Section("labels (default: every value in the references)")
 _KIND = OneOf(section=_LABELS)
-_DICOM = Section("references as DICOM (RTSTRUCT, SEG)")
+_DICOM = Section("masks as DICOM (RTSTRUCT, SEG)")
 
 
 def _label_values(given: Any) -> dict[str, int | tuple[int, ...]]:
@@ -273,6 +273,16 @@ class EvaluationRequest(MetricRequest):
             "key file that umamba predict wrote (default: beside the folder of predictions)",
             check=folder_or_file,
             metavar="FILE",
+            section=_DICOM,
+        ),
+    )
+    study: Folder | None = field(
+        default=None,
+        metadata=option(
+            "folder of the series from which predictions were made, if these and the references "
+            "are both DICOM",
+            check=folder_or_file,
+            metavar="DIR",
             section=_DICOM,
         ),
     )

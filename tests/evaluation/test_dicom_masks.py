@@ -1,4 +1,4 @@
-"""Evaluation of predictions with references from RTSTRUCT and SEG."""
+"""Evaluation of RTSTRUCT and SEG: as references, as predictions, and as both."""
 
 import json
 import shutil
@@ -32,11 +32,12 @@ class Study:
         (self.case,) = case_names([identity], folder / "out.key.json")
         self.reference = np.zeros((4, 6, 7), np.uint8)
         self.reference[1, 1:5, 1:5], self.reference[2, 2:4, 2:4] = 1, 2
-        prediction = self.reference.copy()
-        prediction[1, 1, 1:5] = 0  # 12 of 16 voxels: Dice 24 / 28
+        self.prediction = self.reference.copy()
+        self.prediction[1, 1, 1:5] = 0  # 12 of 16 voxels: Dice 24 / 28
         self.predictions.mkdir()
         self.references.mkdir()
-        write_image(self.predictions / f"{self.case}.nii.gz", prediction, self.series.geometry)
+        file = self.predictions / f"{self.case}.nii.gz"
+        write_image(file, self.prediction, self.series.geometry)
 
     def segments(self, **labels: int):
         return segments_of({name: (value,) for name, value in labels.items()})
@@ -46,6 +47,12 @@ class Study:
         path = self.references / name
         path.parent.mkdir(parents=True, exist_ok=True)
         write(path, self.reference, self.series, self.segments(**labels), maker)
+
+    def predict(self, write, ending: str, **labels: int) -> None:
+        """Put the prediction as DICOM in the place of that as NIfTI."""
+        (self.predictions / f"{self.case}.nii.gz").unlink(missing_ok=True)
+        path = self.predictions / f"{self.case}{ending}"
+        write(path, self.prediction, self.series, self.segments(**labels), Maker("model", "1"))
 
     def evaluate(self, capsys: pytest.CaptureFixture[str], *options: str):
         command = ["evaluate", str(self.predictions), str(self.references), "--workers", "1"]
@@ -135,7 +142,7 @@ def test_nothing_of_the_patient_is_in_the_result(study, capsys):
     code, result, said = study.evaluate(capsys, "--labels", "organ=1", "tumour=2")
 
     assert code == 1
-    assert list(result["failed"]) == ["file 2 of 3 by path", "file 3 of 3 by path"]
+    assert sorted(result["failed"]) == ["file 2 of 3 by path", "file 3 of 3 by path"]
     assert result["notes"] == [
         f"{study.case}: 4 voxels lie in both organ and tumour, and become tumour"
     ]
@@ -160,7 +167,7 @@ def test_contours_of_another_frame_of_reference_are_not_evaluated(study, capsys)
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ([], "references as DICOM have names, not values; give --labels"),
+        ([], "masks as DICOM have names, not values; give --labels"),
         (["--labels", "all=1,2"], "regions cannot be read from DICOM"),
         (["--labels", "tumour=1", "--rois", "x=*"], "which is not one of the labels"),
     ],
@@ -201,4 +208,86 @@ def test_a_page_needs_references_that_it_can_show(study, tmp_path, capsys):
     )
 
     assert code == 2
-    assert "--report cannot show references as DICOM" in result["error"]
+    assert "--report cannot show masks as DICOM" in result["error"]
+
+
+LABELS = ("--labels", "tumour=1", "node=2")
+SCORES = {"tumour": pytest.approx(24 / 28), "node": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("write", "ending"), [(write_rtstruct, ".rtstruct.dcm"), (write_seg, ".seg.dcm")]
+)
+def test_predictions_as_dicom_are_compared_with_masks(study, capsys, write, ending):
+    study.predict(write, ending, tumour=1, node=2)
+    file = study.references / f"{study.case}.nii.gz"
+    write_image(file, study.reference, study.series.geometry)
+
+    code, result, _ = study.evaluate(capsys, *LABELS)
+    assert (code, dice(result)) == (0, SCORES)
+
+    file.rename(study.references / "else.nii.gz")
+    code, result, _ = study.evaluate(capsys, *LABELS)
+    assert code == 2
+    assert "no reference has its series (by the key file), its name" in result["error"]
+
+
+def test_predictions_without_a_reference_are_named_and_left_out(study, capsys):
+    study.predict(write_seg, ".seg.dcm", tumour=1, node=2)
+    write_image(study.references / "P1.nii.gz", study.reference, study.series.geometry)
+    shutil.copy(study.predictions / f"{study.case}.seg.dcm", study.predictions / "P1.dcm")
+
+    code, result, _ = study.evaluate(capsys, *LABELS)
+
+    assert code == 0
+    assert result["extra"] == [study.case]
+    assert {row["case"] for row in result["cases"]} == {"P1"}
+
+
+def test_both_as_dicom_are_compared_on_the_slices_of_their_series(study, tmp_path, capsys):
+    """Segments have the names of labels, ROIs those that were given; of two formats one counts."""
+    study.predict(write_seg, ".seg.dcm", tumour=1, node=2)
+    study.predict(write_rtstruct, ".rtstruct.dcm", tumour=1, node=2)
+    study.write(GTV_1=1, node=2)
+    rois = ("--rois", "tumour=gtv*")
+
+    code, result, _ = study.evaluate(capsys, *LABELS, *rois)
+    assert code == 2
+    assert "give the folder of the series with --study" in result["error"]
+
+    code, result, said = study.evaluate(capsys, *LABELS, *rois, "--study", str(tmp_path / "ct"))
+    assert (code, dice(result)) == (0, SCORES)
+    assert {row["case"] for row in result["cases"]} == {study.case}
+    assert [row["metrics"]["hd95"] for row in result["cases"]] == [pytest.approx(0.8), 0.0]
+    assert UID not in said + json.dumps(result)
+
+    (tmp_path / "out.key.json").unlink()
+    _, result, _ = study.evaluate(capsys, *LABELS, *rois, "--study", str(tmp_path / "ct"))
+    assert {row["case"] for row in result["cases"]} == {"file 1 of 2 by path"}
+
+
+def test_a_study_without_the_series_of_the_predictions_is_said(study, tmp_path, capsys):
+    study.predict(write_seg, ".seg.dcm", tumour=1, node=2)
+    study.write(tumour=1, node=2)
+
+    code, result, _ = study.evaluate(capsys, *LABELS, "--study", str(tmp_path / "other"))
+    assert code == 2
+    assert "other does not exist; give the folder of the series" in result["error"]
+
+    (tmp_path / "other").mkdir()
+    code, result, _ = study.evaluate(capsys, *LABELS, "--study", str(tmp_path / "other"))
+    assert code == 2
+    assert "its series is not in the folder of --study; add it there" in result["error"]
+
+    next((tmp_path / "ct").glob("*_1")).unlink()
+    code, result, _ = study.evaluate(capsys, *LABELS, "--study", str(tmp_path / "ct"))
+    assert code == 2
+    assert f"{study.case}: its series: 1 slice is missing (slices 1 and 2 of 3" in result["error"]
+    assert result["error"].endswith("; export the series again")
+
+
+def test_a_study_is_for_two_folders_of_dicom(study, tmp_path, capsys):
+    study.write(tumour=1)
+    code, result, _ = study.evaluate(capsys, *LABELS, "--study", str(tmp_path / "ct"))
+    assert code == 2
+    assert "--study is for predictions and references that are both DICOM" in result["error"]
