@@ -1,19 +1,16 @@
 """Label maps as DICOM SEG and RTSTRUCT, read again by other software."""
 
 import json
-import shutil
-import subprocess
 from pathlib import Path
 
 import highdicom
-import nibabel
 import numpy as np
 import pydicom
 import pytest
 from skimage.draw import polygon2mask
 
 from dicom_files import PATIENT, edit, enhanced, write_series
-from umamba.dicom.derived import Maker
+from dicom_segmentations import LABELS, MAKER, affine, label_map, source
 from umamba.dicom.finding import find_series
 from umamba.dicom.rtstruct_writing import write_rtstruct
 from umamba.dicom.seg_writing import write_seg
@@ -21,49 +18,10 @@ from umamba.dicom.segments import segments_of
 from umamba.dicom.series import SeriesError
 from umamba.errors import UMambaError
 
-MAKER = Maker("Dataset004 3d_fullres", "0123456789ab")
-LABELS = {"liver": (1,), "tumour": (2,), "nothing": (3,)}
-AXES = {
-    "axial": ((1, 0, 0), (0, 1, 0)),
-    "decubitus": ((0, 1, 0), (-1, 0, 0)),
-    "sagittal": ((0, 1, 0), (0, 0, -1)),
-    "oblique": ((0.8, 0.6, 0), (-0.48, 0.64, 0.6)),
-}
-
-
-def label_map() -> np.ndarray:
-    """Return labels with a hole, an island in it, single voxels, and empty slices at both ends."""
-    labels = np.zeros((5, 9, 11), np.uint8)
-    labels[1, 1:8, 1:9] = 1
-    labels[1, 2:7, 2:7] = 0
-    labels[1, 4, 4] = 1
-    labels[1, 0, 10] = labels[2, 8, 0] = labels[3, 3, 3] = labels[3, 4, 4] = 2
-    return labels
-
-
-def source(folder: Path, axes: str = "axial", *, reverse: bool = False, n_slices: int = 5):
-    """Write a series, and return it as it is found."""
-    row, column = np.array(AXES[axes])
-    step = np.cross(row, column) * (-2.5 if reverse else 2.5)
-    positions = [np.array([-10.5, 20.25, 30.125]) + n * step for n in range(n_slices)]
-    stored = np.zeros((n_slices, 9, 11), np.int16)
-    write_series(folder, stored, positions=positions, axes=[*row, *column])
-    (series,) = find_series(folder).series
-    return series
-
 
 @pytest.fixture
 def series(tmp_path):
     return source(tmp_path / "ct")
-
-
-def affine(series) -> np.ndarray:
-    """Return the matrix from (z, y, x) to the patient's coordinates."""
-    geometry = series.geometry
-    matrix = np.eye(4)
-    steps = np.reshape(geometry.direction, (3, 3)) * geometry.spacing
-    matrix[:3, :3], matrix[:3, 3] = steps[:, ::-1], geometry.origin
-    return matrix
 
 
 def read_seg(path: Path, series) -> np.ndarray:
@@ -306,45 +264,3 @@ def test_a_series_that_was_resampled_is_refused(tmp_path):
 def test_a_label_map_on_another_grid_is_refused(series, tmp_path):
     with pytest.raises(SeriesError, match="not on the grid of the series"):
         write_seg(tmp_path / "seg", label_map()[1:], series, segments_of(LABELS), MAKER)
-
-
-def run(*command: object) -> str:
-    """Run software from elsewhere and return what it says."""
-    done = subprocess.run(
-        list(map(str, command)), capture_output=True, text=True, timeout=60, check=False
-    )
-    return done.stdout + done.stderr
-
-
-def needs(program: str, package: str) -> pytest.MarkDecorator:
-    """Skip a test where a program is missing."""
-    return pytest.mark.skipif(shutil.which(program) is None, reason=f"needs {package}")
-
-
-@needs("dciodvfy", "Debian's dicom3tools")
-@pytest.mark.parametrize("labels", [label_map(), np.zeros((5, 9, 11), np.uint8)])
-def test_dciodvfy_finds_no_error(series, tmp_path, labels):
-    write_seg(tmp_path / "seg", labels, series, segments_of(LABELS), MAKER)
-    write_rtstruct(tmp_path / "rt", labels, series, segments_of(LABELS), MAKER)
-
-    for name in ("seg", "rt"):
-        lines = run("dciodvfy", "-new", tmp_path / name).splitlines()
-        assert lines
-        assert not [line for line in lines if line.startswith("Error")]
-
-
-@needs("plastimatch", "Debian's plastimatch")
-def test_plastimatch_reads_the_labels_from_the_contours(series, tmp_path):
-    write_rtstruct(tmp_path / "rt", label_map(), series, segments_of(LABELS), MAKER)
-    lps_to_ras = np.diag([-1, -1, 1, 1])
-    grid = nibabel.Nifti1Image(
-        np.zeros(series.shape[::-1], np.float32), lps_to_ras @ affine(series)[:, [2, 1, 0, 3]]
-    )
-    nibabel.save(grid, tmp_path / "grid.nii")
-
-    options = ("--fixed", tmp_path / "grid.nii", "--prefix-format", "nii")
-    run("plastimatch", "convert", "--input", tmp_path / "rt", *options, "--output-prefix", tmp_path)
-
-    for number, name in enumerate(("liver", "tumour"), start=1):
-        read = np.asarray(nibabel.load(tmp_path / f"{name}.nii").dataobj).T > 0
-        assert np.array_equal(read, label_map() == number)

@@ -22,12 +22,12 @@ _PROBABILITIES = (".npz", ".pkl")
 
 _DESCRIPTION = """\
 Compare predicted masks with their references: files of the same name in two folders (NIfTI,
-NRRD, MHA, PNG, TIFF), or RTSTRUCT and SEG, which the series they refer to pairs. For each case and label or region this gives Dice, IoU, normalised surface
-distance (NSD), 95th percentile of the Hausdorff distance (HD95), average symmetric surface
-distance (ASSD), absolute and signed volume error as a share of the reference, sensitivity,
-precision, panoptic quality, the share of lesions found and the number of false ones; and for
-single objects (connected components, or objects numbered in the masks) F1 by object size and the
-Dice of those found.
+NRRD, MHA, PNG, TIFF), or RTSTRUCT and SEG, paired by the series that they refer to. For each
+case and label or region this gives Dice, IoU, normalised surface distance (NSD), 95th percentile of
+the Hausdorff distance (HD95), average symmetric surface distance (ASSD), absolute and signed
+volume error as a share of the reference, sensitivity, precision, panoptic quality, the share
+of lesions found and the number of false ones; and for single objects (connected components, or
+objects numbered in the masks) F1 by object size and the Dice of those found.
 
 Lengths are in mm, or in pixels for files without a voxel size. Values that are undefined because
 a mask is empty are counted and left out of averages.

@@ -127,6 +127,7 @@ def _segmentation(
         content_description=f"Segmentation by {maker.name}"[:64],
         series_description=f"Segmentation by {maker.name}"[:64],
     )
+    seg.ContentCreatorName = ""  # no person; the attribute itself is required (PS3.3 table 10-12)
     _fix_dimensions(seg, derived_uid(f"{kind} dimensions", series, maker))
     return seg
 
