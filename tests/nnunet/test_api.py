@@ -21,6 +21,7 @@ import umamba
 from reference_cases import REPOSITORY
 from toy import PLANS, read_json, write_toy_images
 from umamba import api
+from umamba.cli.functions_page import functions_as_markdown
 from umamba.cli.main import main
 from umamba.errors import ResumableInterruptError
 from umamba.nnunet.checkpoints.files import read_checkpoint
@@ -63,6 +64,14 @@ def state() -> tuple[Any, ...]:
     handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     threads = torch.get_num_threads(), torch.backends.cudnn.benchmark
     return dict(os.environ), handlers, threads
+
+
+def test_the_page_of_functions_is_current() -> None:
+    page = (PAGE.parent / "python-functions.md").read_text(encoding="utf-8")
+    assert page == functions_as_markdown(), (
+        "run python -m umamba.cli.functions_page > docs/reference/python-functions.md"
+    )
+    assert all(f"## umamba.{name}\n" in page for name in umamba.__all__ if name != "__version__")
 
 
 def test_the_examples_leave_nothing_changed(names: dict[str, Any]) -> None:

@@ -130,7 +130,7 @@ def add_path_arguments(parser: argparse.ArgumentParser, *names: str) -> None:
 
 def path_options(*names: str) -> Mapping[str, Compound]:
     """Return the metadata of a field `paths`: the options of `add_path_arguments`."""
-    text = "nnU-Net's folders (default: those of its environment variables)"
+    text = "folders of nnU-Net (default: those of its environment variables)"
     return {
         OPTION: Compound(
             text,
