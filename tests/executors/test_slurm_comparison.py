@@ -1,4 +1,4 @@
-"""A comparison on Slurm is the same as one on this machine, by the commands of the how-to page."""
+"""A comparison on Slurm is the same as one on this machine, by the commands of the tutorial."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from umamba.nnunet.checkpoints.files import read_checkpoint
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow, pytest.mark.nnunet]
 
-PAGE = (REPOSITORY / "docs" / "how-to" / "cluster.md").read_text(encoding="utf-8")
+PAGE = (REPOSITORY / "docs" / "tutorials" / "cluster.md").read_text(encoding="utf-8")
 SITE = """
 partition = "low"
 memory = "1500M"
@@ -31,7 +31,7 @@ ASKED += "--no-controls --features 4,8 --patch-size 8 16 16 --batch-size 2"
 
 def six_commands() -> list[str]:
     """The commands of the page, for a toy data set."""
-    block = re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL)[0]
+    block = re.findall(r"```bash\n(compare\(\).*?)```", PAGE, re.DOTALL)[0]
     block = block.replace("umamba", f"{sys.executable} -m umamba.cli.main")
     block = re.sub(r"compare 4 --models.*?epochs:100", f"compare 901 {ASKED}", block)
     block = block.replace("check 4 ", "check 901 ")

@@ -61,7 +61,7 @@ class ExecutorRequest(Request):
         default=None,
         metadata=option(
             "what jobs need on this cluster: partition, account, modules to load and the like; "
-            "docs/how-to/cluster.md shows one (default: as Slurm and the models need)",
+            "docs/tutorials/cluster.md shows one (default: as Slurm and the models need)",
             check=folder_or_file,
             metavar="FILE.toml",
             section=JOBS,
