@@ -12,10 +12,11 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import JPEGLosslessSV1
 
 from dicom_files import ENHANCED_MR, MR, PET, edit, enhanced, write_series
-from umamba.dicom.finding import counts_as_dicom, find_series, holds_dicom
+from umamba.dicom.finding import find_series
 from umamba.dicom.library import quiet_pydicom
 from umamba.dicom.pixels import read_series
 from umamba.dicom.series import Series, SeriesError
+from umamba.images.dicom_files import counts_as_dicom, holds_dicom
 
 STORED = np.random.default_rng(3).integers(-900, 2000, (5, 4, 6)).astype(np.int16)
 

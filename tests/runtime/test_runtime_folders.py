@@ -11,6 +11,7 @@ import tifffile
 from nnunetv2.imageio.reader_writer_registry import recursive_find_reader_writer_by_name
 from skimage.io import imread, imsave
 
+from dicom_files import write_series
 from exported_models import Exported
 from umamba.runtime import Predictor
 from umamba.runtime.__main__ import main
@@ -136,6 +137,11 @@ def test_broken_cases_are_left_out_and_finished_ones_stay(
     [
         ("images", "images", "is also the folder of -i"),
         ("nowhere", "out", "does not exist"),
+        (
+            "study",
+            "out",
+            "holds DICOM, which the runtime does not read: convert it to NIfTI, or use",
+        ),
     ],
 )
 def test_what_cannot_be_done_is_said_at_once(
@@ -147,6 +153,7 @@ def test_what_cannot_be_done_is_said_at_once(
 ) -> None:
     exported = Exported(tmp_path / "model")
     save(tmp_path / "images", "a")
+    write_series(tmp_path / "study" / "ct", np.zeros((2, 3, 3), np.int16))
     folders = [f"{tmp_path}/{images}", f"{tmp_path}/{output}"]
     assert main([str(exported.folder), "-i", folders[0], "-o", folders[1]]) == 2
     assert message in capsys.readouterr().err

@@ -8,12 +8,12 @@ from pathlib import Path
 from umamba.datasets.cases import FileNaming, FoundCases
 from umamba.datasets.checks import Case, Problem
 from umamba.datasets.structured_masks import paired_structures, write_mask
-from umamba.dicom.finding import counts_as_dicom, holds_dicom
 from umamba.dicom.roi_rules import RoiRules
 from umamba.dicom.series import SeriesError
 from umamba.dicom.structures import Structures
 from umamba.dicom.studies import FoundStudies, ImagedCase, StudyOptions, find_studies, write_case
 from umamba.errors import DatasetError
+from umamba.images.dicom_files import counts_as_dicom, holds_dicom
 from umamba.images.file_names import ENDINGS, GEOMETRY_ENDINGS, split_ending, visible_files
 from umamba.system.progress import ShowProgress
 from umamba.system.publishing import scratch_folder

@@ -9,9 +9,9 @@ from typing import Any
 from umamba.datasets.checks import Case
 from umamba.datasets.description import channel_names
 from umamba.datasets.inputs import FoundInputs, find_inputs
-from umamba.dicom.finding import counts_as_dicom
 from umamba.dicom.studies import FoundStudies, StudyOptions, find_studies, write_case
 from umamba.errors import DatasetError
+from umamba.images.dicom_files import counts_as_dicom
 from umamba.images.file_names import GEOMETRY_ENDINGS
 from umamba.system.path_names import shown
 from umamba.system.publishing import full_temporary_folder_explained, scratch_folder

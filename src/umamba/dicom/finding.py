@@ -6,50 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from umamba.dicom.grids import grid_of, in_order
-from umamba.dicom.headers import SourceFile, is_dicom, read_header
+from umamba.dicom.headers import SourceFile, read_header
 from umamba.dicom.library import require_pydicom
 from umamba.dicom.series import FoundSeries, LeftOut, Plane, Series, SeriesError
-from umamba.images.file_names import ENDINGS, GEOMETRY_ENDINGS, split_ending, visible_files
+from umamba.images.dicom_files import seems_dicom
+from umamba.images.file_names import visible_files
 
-__all__ = ["counts_as_dicom", "find_series", "holds_dicom"]
-
-
-def counts_as_dicom(
-    folder: Path, *, pictures: bool, deep: bool = True, besides: Iterable[Path] = ()
-) -> bool:
-    """Return whether a folder is read as DICOM: it holds some, and no image of another format.
-
-    Args:
-        folder: The folder, or a file of DICOM.
-        pictures: Whether pictures are images as well; if not, they do not count, such as those
-            that belong to the viewer on a CD.
-        deep: Whether images of other formats count where they lie in subfolders.
-        besides: Images that do not count.
-
-    Raises:
-        OSError: If the folder cannot be read.
-    """
-    if not folder.is_dir():
-        return folder.is_file() and _is_dicom(folder)
-    endings = ENDINGS if pictures else GEOMETRY_ENDINGS
-    files = set(visible_files(folder, deep=deep)) - set(besides)
-    return not any(split_ending(path)[1] in endings for path in files) and holds_dicom(folder)
-
-
-def holds_dicom(folder: Path) -> bool:
-    """Return whether there is a DICOM file in a folder, or below it.
-
-    Raises:
-        OSError: If the folder cannot be read.
-    """
-    return any(_is_dicom(path) for path in visible_files(folder, deep=True))
-
-
-def _is_dicom(path: Path) -> bool:
-    try:
-        return is_dicom(path)
-    except OSError:  # a link to nowhere, or no permission: reading it says so
-        return path.name.lower().endswith(".dcm")
+__all__ = ["find_series"]
 
 
 def find_series(folder: Path, *, resample: bool = False) -> FoundSeries:
@@ -71,7 +34,7 @@ def find_series(folder: Path, *, resample: bool = False) -> FoundSeries:
     failed: list[LeftOut] = []
     kinds: Counter[str] = Counter()
     for path in visible_files(folder, deep=True) if folder.is_dir() else [folder]:
-        file = _header(path) if _is_dicom(path) else "file that is not DICOM"
+        file = _header(path) if seems_dicom(path) else "file that is not DICOM"
         if isinstance(file, str):
             kinds[file] += 1
         elif isinstance(file, LeftOut):

@@ -11,17 +11,14 @@ import numpy as np
 
 from umamba.dicom.library import quiet_pydicom
 from umamba.dicom.series import Plane, SeriesError, SeriesHead
-from umamba.system.path_names import no_plain_file
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-__all__ = ["SourceFile", "is_dicom", "planes_of", "read_header"]
+__all__ = ["SourceFile", "planes_of", "read_header"]
 
 log = logging.getLogger(__name__)
 
-_PREAMBLE = 128  # bytes before the letters DICM
-_ENDINGS = (".dcm", ".dicom", ".ima")
 _FARTHEST_MM = 1e5
 _LEAST_MM = 1e-6
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
@@ -56,19 +53,6 @@ class SourceFile:
     planes: tuple[Plane, ...] = ()
     problem: str = ""
     fix: str = ""
-
-
-def is_dicom(path: Path) -> bool:
-    """Return whether a file is DICOM by its first bytes, or by its name if these are missing.
-
-    Raises:
-        OSError: If it cannot be opened.
-    """
-    if no_plain_file(path):
-        return False
-    with path.open("rb") as file:
-        head = file.read(_PREAMBLE + 4)
-    return head[_PREAMBLE:] == b"DICM" or path.name.lower().endswith(_ENDINGS)
 
 
 def read_header(path: Path) -> SourceFile | None:

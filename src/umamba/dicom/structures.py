@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from umamba.dicom.headers import is_dicom
 from umamba.dicom.image_grid import ImageGrid
 from umamba.dicom.library import quiet_pydicom, require_pydicom
 from umamba.dicom.rtstruct_reading import roi_mask, roi_name
 from umamba.dicom.seg_reading import SegReader, segments_in
 from umamba.dicom.series import SeriesError
+from umamba.images.dicom_files import is_dicom
 
 if TYPE_CHECKING:
     from pydicom import Dataset

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from umamba.dicom.finding import counts_as_dicom, find_series
+from umamba.dicom.finding import find_series
 from umamba.dicom.image_grid import ImageGrid
 from umamba.dicom.output_formats import DICOM_ENDINGS
 from umamba.dicom.pseudonyms import key_beside, known_cases
@@ -15,6 +15,7 @@ from umamba.dicom.structures import Structures, read_structures
 from umamba.errors import EvaluationError
 from umamba.evaluation.probabilities import Labels
 from umamba.images.contents import UnreadableFileError
+from umamba.images.dicom_files import counts_as_dicom
 from umamba.images.file_names import ENDINGS, GEOMETRY_ENDINGS, split_ending, visible_files
 from umamba.images.files import read_image, write_image
 from umamba.system.path_names import listed, shown

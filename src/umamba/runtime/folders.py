@@ -15,6 +15,7 @@ from umamba.datasets.checks import CaseFacts
 from umamba.datasets.inputs import check_case, find_inputs
 from umamba.errors import DatasetError, UMambaError
 from umamba.images.contents import Geometry, UnreadableFileError
+from umamba.images.dicom_files import counts_as_dicom
 from umamba.images.files import read_image, write_image
 from umamba.images.segmentation_files import write_with_geometry_of
 from umamba.images.volumes import turned
@@ -65,8 +66,8 @@ def predict_folder(
         report: Filled on the way, for whoever interrupts.
 
     Raises:
-        UMambaError: If no case can be predicted, or outputs cannot be written, would overwrite
-            inputs, or exist and are another model's.
+        UMambaError: If no case can be predicted, as of DICOM, or outputs cannot be written, would
+            overwrite inputs, or exist and are another model's.
     """
     report = FolderReport() if report is None else report
     pipeline = predictor.pipeline
@@ -110,6 +111,12 @@ def _check_folders(images: Path, output: Path) -> None:
         raise UMambaError(msg)
     check_utf8(images, "-i")
     check_writable(output, "-o")
+    if counts_as_dicom(images, pictures=True, deep=False):
+        msg = (
+            f"{images} holds DICOM, which the runtime does not read: convert it to NIfTI, or use "
+            "umamba predict, which does (pip install 'umamba[dicom]')"
+        )
+        raise DatasetError(msg)
 
 
 def _check_any(report: FolderReport, images: Path) -> None:
