@@ -1,6 +1,8 @@
 """What models cost: counted, measured in turn, and kept."""
 
+import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +87,30 @@ def test_costs_that_cannot_be_read_are_measured_anew(tmp_path: Path, text: str) 
     for _ in range(2):
         assert measure_costs(planned_models("unetpp"), "cpu", 1, cache, measure=measure) == found
     assert measured == ["unetpp", "cpu"]
+
+
+def test_costs_by_another_recipe_are_measured_anew(tmp_path: Path) -> None:
+    planned, cache = planned_models("unetpp"), tmp_path / "cost.json"
+    measured: list[str] = []
+
+    def measure(by: Planned, *_: object) -> dict[str, Cost]:
+        measured.append(by.recipe_of("unetpp").name)
+        return {"unetpp": Cost(1, 2, by.recipe_of("unetpp").moments)}
+
+    for recipe in ("nnunet", "adamw", "adamw", "nnunet"):
+        by = replace(planned, recipe=recipe)
+        found = measure_costs(by, "cpu", 1, cache, measure=measure)["unetpp"]
+        assert found.memory_bytes == by.recipe_of("unetpp").moments
+    assert measured == ["nnunet", "adamw", "nnunet"]
+
+
+def test_costs_of_older_versions_are_those_by_the_recipe_of_nnunet(tmp_path: Path) -> None:
+    planned, cache = planned_models("unetpp"), tmp_path / "cost.json"
+    kept = measure_costs(planned, "cpu", 1, cache, measure=lambda *_: {"unetpp": Cost(1, 2, 3)})
+    content = json.loads(cache.read_text())
+    del content["key"]["recipes"]
+    cache.write_text(json.dumps(content))
+    assert measure_costs(planned, "cpu", 1, cache, measure=lambda *_: {}) == kept
 
 
 def test_memory_of_the_gpu_is_given_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -45,10 +45,12 @@ class _Key:
     Attributes:
         networks: Configuration of each model in its plans.
         machine: Description of the machine.
+        recipes: Name of each model's recipe; older versions had only nnU-Net's.
     """
 
     networks: dict[str, Any]
     machine: dict[str, Any]
+    recipes: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -177,14 +179,19 @@ def _recall(cache: Path, key: _Key) -> dict[str, Cost]:
     return {
         model: kept.costs[model]
         for model, network in key.networks.items()
-        if model in kept.costs and kept.key.networks.get(model) == network
+        if model in kept.costs
+        and kept.key.networks.get(model) == network
+        and kept.key.recipes.get(model, "nnunet") == key.recipes[model]
     }
 
 
 def _key(planned: Planned, plans: Mapping[str, Plans], device: str, n_threads: int | None) -> _Key:
     networks = {m: resolve(p, planned.source.configuration) for m, p in plans.items()}
     machine = describe_machine(device) | {"threads": n_threads}
-    return from_plain(to_plain(_Key(networks, machine)), _Key)  # as it comes back from JSON
+    recipes = {model: planned.recipe_of(model).name for model in plans}
+    return from_plain(
+        to_plain(_Key(networks, machine, recipes)), _Key
+    )  # as it comes back from JSON
 
 
 def _measure(planned: Planned, plans: Mapping[str, Plans], device: str) -> dict[str, Cost]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from multiprocessing import active_children
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -38,6 +38,7 @@ from umamba.nnunet.training.state import (
     restore_random_states,
     state_of_process,
 )
+from umamba.recipes import RECIPES, Recipe
 from umamba.system.fencing import check_claims
 from umamba.system.interruption import STOP_FILE, StopRequest, how_to_go_on, resumable
 from umamba.system.processes import kill_children
@@ -59,11 +60,13 @@ class CrashSafeTrainer(DistributedTrainer):
     save. Checkpoints hold the steps of an unfinished epoch and the states of the random generators.
 
     Attributes:
+        recipe: The recipe that it trains by; its optimiser's state is in the checkpoints.
         stop: The source of requests to stop; `None` means signals, and a file `stop` in the fold's
             folder.
         epoch_at_hand: The steps of the epoch that is being trained; `None` between epochs.
     """
 
+    recipe: ClassVar[Recipe] = RECIPES["nnunet"]
     stop: StopRequest | None = None
     epoch_at_hand: UnfinishedEpoch | None = None
     _finite_steps: FiniteSteps
@@ -113,7 +116,7 @@ class CrashSafeTrainer(DistributedTrainer):
             self.initialize()
         if self.local_rank == 0:
             remove_partial(Path(self.output_folder))
-            check_space(self.network, Path(self.output_folder))
+            check_space(self.network, Path(self.output_folder), self.recipe.moments)
         self.on_train_start()
         if self._random_states is not None:
             restore_random_states(self._random_states)

@@ -13,24 +13,24 @@ from umamba.errors import CheckpointError, UMambaError
 __all__ = ["check_space", "full_disk_explained"]
 
 _FILES = 4  # latest, its predecessor, best, and the one that is being written
-_TENSORS = 2  # weights and momentum
 _MARGIN_BYTES = 50 * 2**20  # logs, plots, the segmentations of the validation cases
 _MIB = 2**20
 
 
-def check_space(network: nn.Module, folder: Path) -> None:
+def check_space(network: nn.Module, folder: Path, moments: int) -> None:
     """Check that there is room for all checkpoints of a training.
 
     Args:
         network: The network that is trained.
         folder: Where its checkpoints go, and perhaps are already.
+        moments: Numbers that the optimiser keeps per weight; see `Recipe`.
 
     Raises:
         UMambaError: If there is not.
     """
     # A tensor under several names, as PlainConvUNet has many, is written once.
     sizes = {t.data_ptr(): t.nbytes for t in network.state_dict().values()}
-    wanted = _FILES * _TENSORS * sum(sizes.values()) + _MARGIN_BYTES
+    wanted = _FILES * (1 + moments) * sum(sizes.values()) + _MARGIN_BYTES
     there = sum(path.stat().st_size for path in folder.glob("checkpoint_*.pth"))
     free = shutil.disk_usage(folder).free
     if free + there >= wanted:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
@@ -21,7 +21,7 @@ from umamba.nnunet.training.seed_streams import INDEPENDENT, SHARED, batch_strea
 from umamba.nnunet.training.seeded_batches import augmenter, seed_everything, unseeded_augmenter
 from umamba.nnunet.training.state import UnfinishedEpoch
 from umamba.nnunet.training.tensorboard_log import TensorBoardLog
-from umamba.recipes import RECIPES, Recipe
+from umamba.recipes import RECIPES
 from umamba.system.environment import environment
 
 __all__ = [
@@ -51,7 +51,6 @@ class nnUNetTrainerUMamba(CrashSafeTrainer):
     - It can be stopped or killed at any moment; see `CrashSafeTrainer`.
     """
 
-    recipe: ClassVar[Recipe] = RECIPES["nnunet"]
     seed: int | None = None
     seeds = INDEPENDENT
     tensorboard = False
