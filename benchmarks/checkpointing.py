@@ -116,7 +116,7 @@ def _measure(model: str, edge: int, rounds: int) -> list[dict[str, Any]]:
             "model": model,
             "setting": setting,
             "saved_bytes": saved,
-            "estimated_bytes": estimate_training_memory(*counted).peak_bytes,
+            "estimated_bytes": estimate_training_memory(*counted, device="cpu").peak_bytes,
             "peak_bytes": peak_memory(step),
             "patch": list(patch_size),
             "threads": torch.get_num_threads(),

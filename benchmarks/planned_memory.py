@@ -65,7 +65,8 @@ def main() -> None:
 def _measure(model: str, setting: str, edge: int) -> dict[str, Any]:
     torch.set_num_threads(1)
     plans = planned_step(model, setting, edge)
-    estimate = estimate_training_memory(*build_network(plans, EXAMPLE_DATASET, "3d_fullres"))
+    network = build_network(plans, EXAMPLE_DATASET, "3d_fullres")
+    estimate = estimate_training_memory(*network, device="cpu")
     step = _step(plans)
     step()  # load and compile everything that is not part of the peak
     return {
@@ -73,7 +74,7 @@ def _measure(model: str, setting: str, edge: int) -> dict[str, Any]:
         "setting": setting,
         "edge": edge,
         "estimated_bytes": estimate.peak_bytes,
-        "allocator_bytes": _allocator_peak(step),
+        "allocator_bytes": allocator_peak(step),
         "resident_bytes": peak_memory(step),
     } | environment()
 
@@ -95,7 +96,7 @@ def _step(plans: dict[str, Any]) -> Callable[[], None]:
     return step
 
 
-def _allocator_peak(step: Callable[[], None]) -> int:
+def allocator_peak(step: Callable[[], None]) -> int:
     """Return the most bytes that tensors of a step had at a time, by torch's profiler."""
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
         step()

@@ -77,7 +77,7 @@ def test_what_a_step_keeps_is_what_cudas_autocast_keeps(name: str) -> None:
         pytest.skip("monai is not installed")
     with torch.device("meta"):
         network = CASES[name]()
-    estimate = estimate_training_memory(network, 2, PATCH, 2, half=True)
+    estimate = estimate_training_memory(network, 2, PATCH, 2, device="cuda")
     with FakeTensorMode(allow_non_fake_inputs=True):
         on_cuda(network)
         image = torch.empty(2, 2, *PATCH, device="cuda")

@@ -19,6 +19,7 @@ from torch import Tensor
 from umamba.layers.token_norm import Statistics, normalise, normalise_backward
 from umamba.ops.backends import resolve_backend
 from umamba.ops.causal_conv import conv_silu, conv_silu_backward
+from umamba.ops.counted_device import device_type_of
 from umamba.ops.operator import refuse_second_derivatives, scan, scan_backward
 from umamba.ops.precision import full_precision
 from umamba.ops.scan_backend import ScanTensors
@@ -150,8 +151,9 @@ def lean_mixer(
     # Inside the function, autograd does not tell whether there will be a backward.
     given = [x for x in (hidden, *p) if x is not None]
     trains = torch.is_grad_enabled() and any(x.requires_grad for x in given)
-    chosen = resolve_backend(backend, hidden.device.type)
-    usual = _ON_CPU if hidden.device.type == "cpu" else _ELSEWHERE
+    device = device_type_of(hidden)
+    chosen = resolve_backend(backend, device)
+    usual = _ON_CPU if device == "cpu" else _ELSEWHERE
     settings = _Settings(chosen, eps, residual, trains, products, piece_size or usual)
     mixed: Tensor = _LeanMixer.apply(hidden, settings, *p)
     return mixed

@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from umamba.errors import PlansError
 from umamba.layers.undecayed import UndecayedParameters
 from umamba.ops.causal_conv import conv_silu
+from umamba.ops.counted_device import device_type_of
 from umamba.ops.exported import exported_duality
 from umamba.ops.state_space_duality import CHUNK, state_space_duality
 
@@ -181,7 +182,7 @@ class Mamba2(UndecayedParameters):
 
     def _piece_length(self, tokens: Tensor) -> int:
         """Return how many tokens are mixed together: whole chunks."""
-        budget = CPU_NUMBERS if tokens.device.type == "cpu" else GPU_NUMBERS
+        budget = CPU_NUMBERS if device_type_of(tokens) == "cpu" else GPU_NUMBERS
         widest = max(self.in_proj.out_features, self.nheads * CHUNK)
         return max(1, budget // (tokens.shape[0] * widest * CHUNK)) * CHUNK
 

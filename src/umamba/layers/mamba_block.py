@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from umamba.layers.lean_mixer import MixerParameters, for_products, lean_mixer, scan_inputs
 from umamba.layers.undecayed import UndecayedParameters
 from umamba.ops.backends import check_backend, resolve_backend
+from umamba.ops.counted_device import device_type_of
 from umamba.ops.dispatch import selective_scan
 
 __all__ = ["Mamba"]
@@ -176,7 +177,7 @@ class Mamba(UndecayedParameters):
             and (device == "meta" or not torch.is_autocast_enabled(device))
             and hidden_states.dtype == self.D.dtype
             and self.D.dtype.itemsize >= 4
-            and resolve_backend(self.backend, device) != "reference"
+            and resolve_backend(self.backend, device_type_of(hidden_states)) != "reference"
         )
 
 

@@ -11,6 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from umamba.ops.counted_device import device_type_of
+
 __all__ = ["Statistics", "normalise", "normalise_backward"]
 
 
@@ -78,4 +80,4 @@ def normalise_backward(
 
 
 def _in_planes(x: Tensor) -> bool:
-    return x.device.type == "cpu" and x.stride(-1) != 1
+    return device_type_of(x) == "cpu" and x.stride(-1) != 1

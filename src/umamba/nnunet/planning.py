@@ -60,9 +60,9 @@ def plan(request: PlanRequest) -> WrittenPlans:
     dataset = find_dataset(str(request.dataset), paths)
     folder = paths.require("preprocessed") / dataset
     dataset_json, source, plans = _derive(request, architecture, dataset, folder)
-    half = request.gpu_memory is not None or pick_device(None) == "cuda"
+    device = pick_device(None) if request.gpu_memory is None else "cuda"
     memory = compare_memory(
-        source, plans, dataset_json, _command(request), half=half, recipe=architecture.recipe
+        source, plans, dataset_json, _command(request), device=device, recipe=architecture.recipe
     )
     names = _options(request).configurations or tuple(memory)
     warnings = check_attention(plans, dataset_json, memory, names)

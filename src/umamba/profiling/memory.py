@@ -17,6 +17,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from umamba.layers.recomputation import emulated_autocast, observed_saving
+from umamba.ops.counted_device import meta_stands_for
+from umamba.profiling.cpu_convolutions import convolution_workspace
 from umamba.profiling.mixed_precision import MixedPrecision, in_mixed_precision
 
 __all__ = [
@@ -25,6 +27,9 @@ __all__ = [
     "peak_memory",
     "saved_bytes",
 ]
+
+# Returns the bytes of an operation besides arguments and results, given it and both.
+_Workspace = Callable[[Any, tuple[Any, ...], Any], int]
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,7 @@ def estimate_training_memory(
     patch_size: Sequence[int],
     batch_size: int,
     *,
-    half: bool = False,
+    device: str | None = None,
     moments: int = 1,
 ) -> TrainingMemory:
     """Count the memory of one training step, without computing it.
@@ -71,7 +76,9 @@ def estimate_training_memory(
         input_channels: Channels of the image.
         patch_size: Spatial shape of a patch.
         batch_size: Patches in a batch.
-        half: Whether it is under autocast on a GPU, where feature maps are in half precision.
+        device: Type of the device that it is counted for: `cuda`, where feature maps are in half
+            precision under autocast; `cpu`, where layers work in smaller pieces and convolutions
+            make copies; any other is float32 without what only some devices do.
         moments: Numbers that the optimiser keeps per weight; see `Recipe`.
 
     Returns:
@@ -79,18 +86,24 @@ def estimate_training_memory(
     """
     image = torch.empty(batch_size, input_channels, *patch_size, device="meta")
     n_parameters = sum(p.numel() for p in network.parameters())
+    half, on_cpu = device == "cuda", device == "cpu"
     measured, n_halved = in_mixed_precision(network) if half else (network, 0)
-    with emulated_autocast(MixedPrecision) if half else nullcontext():
+    with (
+        emulated_autocast(MixedPrecision) if half else nullcontext(),
+        meta_stands_for("cpu") if on_cpu else nullcontext(),
+    ):
         saved = saved_bytes(lambda: measured(image), measured.parameters())
-        peak = _step_peak(measured, image)
+        has_workspace = on_cpu and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+        peak = _step_peak(measured, image, convolution_workspace if has_workspace else None)
     # Autocast's weights in half precision are copies, and gradients are in float32 nevertheless.
     peak += 2 * 2 * n_halved
     return TrainingMemory(n_parameters, saved, peak, moments)
 
 
-def _step_peak(network: nn.Module, image: Tensor) -> int:
+def _step_peak(network: nn.Module, image: Tensor, workspace: _Workspace | None) -> int:
     """Return the bytes of all tensors of a training step when most of them exist."""
-    with _LiveMemory([*network.parameters(), *network.buffers(), image]) as live:
+    there = [*network.parameters(), *network.buffers(), image]
+    with _LiveMemory(there, workspace) as live:
         _segmentation_loss(network(image)).backward()  # type: ignore[no-untyped-call]
     for parameter in network.parameters():
         parameter.grad = None
@@ -111,10 +124,11 @@ def _segmentation_loss(outputs: Tensor | Sequence[Tensor]) -> Tensor:
 class _LiveMemory(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Count the bytes of the tensors that operations make, for as long as these exist."""
 
-    def __init__(self, there: Iterable[Tensor]) -> None:
+    def __init__(self, there: Iterable[Tensor], workspace: _Workspace | None) -> None:
         """Take tensors that exist before, which operations may return anew."""
         super().__init__()  # type: ignore[no-untyped-call]
         self.now = self.peak = 0
+        self._workspace = workspace
         self._known = {tensor.untyped_storage()._cdata for tensor in there}
 
     def __torch_dispatch__(
@@ -124,6 +138,8 @@ class _LiveMemory(TorchDispatchMode):  # type: ignore[no-untyped-call]
         for tensor in tree_leaves(made):
             if isinstance(tensor, Tensor):
                 self._add(tensor.untyped_storage())
+        if self._workspace is not None:
+            self.peak = max(self.peak, self.now + self._workspace(func, args, made))
         return made
 
     def _add(self, storage: torch.UntypedStorage) -> None:

@@ -412,11 +412,11 @@ def test_memory_is_compared_and_advice_fits() -> None:
 def test_mixed_precision_halves_feature_maps_but_not_weights() -> None:
     source = stock_plans()
     derived = derive(source)
-    full, half = (compared(source, derived, half=half)["2d"].derived for half in (False, True))
+    full, half = (compared(source, derived, device=d)["2d"].derived for d in ("mps", "cuda"))
     assert full.n_parameters == half.n_parameters
     assert 0.45 < half.saved_bytes / full.saved_bytes < 0.6
     assert half.total_bytes > 8 * half.n_parameters
-    table = memory_table(compared(source, derived, half=True))
+    table = memory_table(compared(source, derived, device="cuda"))
     assert "mixed precision" in table
     assert "`export nnUNet_compile=f` trains without it" in table
 
@@ -444,7 +444,7 @@ def test_patch_and_batch_are_planned_for_a_gpu() -> None:
     plans = derive_plans(fitted, architecture, options, dataset_json)
     for name in ("3d_fullres",):
         needed = [
-            estimate_training_memory(*network._replace(batch_size=batch), half=True).total_bytes
+            estimate_training_memory(*network._replace(batch_size=batch), device="cuda").total_bytes
             for network in [build_network(plans, dataset_json, name)]
             for batch in (network.batch_size, network.batch_size + 1)
         ]

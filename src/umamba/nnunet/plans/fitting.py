@@ -177,7 +177,7 @@ class _Search:
         alone["configurations"][self.name].pop("inherits_from", None)
         derived = derive_plans(alone, self.architecture, options, self.dataset_json)
         recipe = self.architecture.recipe
-        memory = planned_memory(derived, self.dataset_json, self.name, half=True, recipe=recipe)
+        memory = planned_memory(derived, self.dataset_json, self.name, device="cuda", recipe=recipe)
         return memory.total_bytes
 
     def _largest_batch(self) -> int:

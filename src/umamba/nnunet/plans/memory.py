@@ -57,7 +57,7 @@ def planned_memory(
     dataset_json: Mapping[str, Any],
     name: str,
     *,
-    half: bool = False,
+    device: str = "cpu",
     recipe: str = "nnunet",
 ) -> TrainingMemory:
     """Estimate the memory of a training step; asked again, the same number comes at once.
@@ -66,7 +66,7 @@ def planned_memory(
         plans: The plans.
         dataset_json: The data set's `dataset.json`.
         name: The configuration.
-        half: Whether training is in mixed precision, as on a GPU.
+        device: Type of the device; training on `cuda` is in mixed precision.
         recipe: The recipe of training, whose optimiser keeps something per weight.
 
     Raises:
@@ -75,14 +75,14 @@ def planned_memory(
     alone = resolve(plans, name)
     alone.pop("inherits_from", None)
     whole = {**plans, "configurations": {name: alone}}
-    memory = _estimated(json.dumps([whole, dict(dataset_json)]), name, half)
+    memory = _estimated(json.dumps([whole, dict(dataset_json)]), name, device)
     return replace(memory, moments=RECIPES[recipe].moments)
 
 
 @lru_cache(maxsize=512)
-def _estimated(plans_and_dataset: str, name: str, half: bool) -> TrainingMemory:  # noqa: FBT001 - a key
+def _estimated(plans_and_dataset: str, name: str, device: str) -> TrainingMemory:
     plans, dataset_json = json.loads(plans_and_dataset)
-    return estimate_training_memory(*build_network(plans, dataset_json, name), half=half)
+    return estimate_training_memory(*build_network(plans, dataset_json, name), device=device)
 
 
 def compare_memory(
@@ -91,7 +91,7 @@ def compare_memory(
     dataset_json: Mapping[str, Any],
     command: str,
     *,
-    half: bool = False,
+    device: str = "cpu",
     recipe: str = "nnunet",
 ) -> dict[str, MemoryComparison]:
     """Estimate the memory of a training step of every configuration, before and after.
@@ -102,22 +102,22 @@ def compare_memory(
         dataset_json: The data set's `dataset.json`.
         command: The command that derives such plans, without patch, batch and activation
             checkpointing, for advice; "" for none.
-        half: Whether training is in mixed precision, as on a GPU.
+        device: Type of the device; training on `cuda` is in mixed precision.
         recipe: The recipe of training the derived plans; that of the source is nnU-Net's.
 
     Returns:
         Estimates by name of the configuration.
     """
     return {
-        name: _compare(source, _Trial(derived, name, dataset_json, half, recipe), command)
+        name: _compare(source, _Trial(derived, name, dataset_json, device, recipe), command)
         for name in derived["configurations"]
     }
 
 
 def _compare(source: Plans, trial: "_Trial", command: str) -> MemoryComparison:
-    name, half = trial.name, trial.half
+    name, device = trial.name, trial.device
     before, after = resolve(source, name), trial.resolved
-    memory_before = planned_memory(source, trial.dataset_json, name, half=half)
+    memory_before = planned_memory(source, trial.dataset_json, name, device=device)
     memory_after = trial.memory()
     limit = memory_before.total_bytes
     advice = ""
@@ -136,7 +136,7 @@ def _compare(source: Plans, trial: "_Trial", command: str) -> MemoryComparison:
         source=memory_before,
         derived=memory_after,
         advice=advice,
-        half=half,
+        half=device == "cuda",
         recipe=trial.recipe,
     )
 
@@ -148,7 +148,7 @@ class _Trial:
     plans: Plans
     name: str
     dataset_json: Mapping[str, Any]
-    half: bool
+    device: str
     recipe: str
 
     @property
@@ -180,7 +180,7 @@ class _Trial:
                 keywords["input_size"] = list(patch)
         plans = self.plans | {"configurations": {self.name: changed}}
         return planned_memory(
-            plans, self.dataset_json, self.name, half=self.half, recipe=self.recipe
+            plans, self.dataset_json, self.name, device=self.device, recipe=self.recipe
         )
 
 
