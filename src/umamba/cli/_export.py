@@ -60,6 +60,16 @@ class _Request(Request):
             "--onnx",
         ),
     )
+    check_image: Sequence[str] = field(
+        default=(),
+        metadata=option(
+            "an image, a file for each channel, whose labels the ONNX files must find (default: "
+            "the smallest case of the data set that is at hand, or else random numbers)",
+            nargs="+",
+            check=texts,
+            metavar="FILE",
+        ),
+    )
     pt2: bool = field(
         default=False,
         metadata=option("write every fold as a program of torch.export, too, compared with torch"),
@@ -100,6 +110,7 @@ def run(args: argparse.Namespace) -> int:
         trust_plans=asked.trust_plans,
         for_hub=asked.hub_card,
         onnx=asked.onnx,
+        check_image=tuple(map(Path, asked.check_image)),
         pt2=asked.pt2,
     )
     manifest = export_model(request, output, asked.paths)

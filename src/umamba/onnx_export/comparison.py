@@ -15,8 +15,9 @@ from umamba.errors import ModelFileError
 from umamba.onnx_export import TOLERANCE
 from umamba.runtime.engines import installed_engines, load_network
 from umamba.runtime.pipeline import EngineCheck
+from umamba.runtime.sliding_window import Network
 
-__all__ = ["Array", "compare_engines", "difference", "too_different"]
+__all__ = ["Array", "compare_engines", "difference", "too_different", "torch_run"]
 
 log = logging.getLogger(__name__)
 
@@ -40,15 +41,9 @@ def compare_engines(
     Raises:
         UMambaError: If an engine cannot run the file, or none is within `TOLERANCE`.
     """
-
-    def run_torch(given: Array) -> Array:
-        with torch.no_grad():
-            logits: Array = network(torch.from_numpy(given)).numpy()
-        return logits
-
     engines = installed_engines()
     runs = {name: load_network(path, name, torch.get_num_threads()) for name in engines}
-    runs = {"torch": run_torch} | runs
+    runs = {"torch": torch_run(network)} | runs
     worst = dict.fromkeys(runs, 0.0)
     seconds = dict.fromkeys(runs, float("inf"))
     for image in images:
@@ -70,6 +65,21 @@ def compare_engines(
         name: EngineCheck(largest_difference=worst[name], seconds=seconds[name])
         for name in ("torch", *exact)
     }
+
+
+def torch_run(network: nn.Module) -> Network:
+    """Return torch's network as a function of arrays, as those of engines are.
+
+    Args:
+        network: The network, in evaluation mode.
+    """
+
+    def run(patch: Array) -> Array:
+        with torch.no_grad():
+            logits: Array = network(torch.from_numpy(patch)).numpy()
+        return logits
+
+    return run
 
 
 def too_different(engine: str, found: float) -> str:

@@ -26,7 +26,7 @@ from umamba.system.path_names import check_utf8, check_writable, listed
 from umamba.system.progress import CaseProgress
 from umamba.system.terminal import one_line
 
-__all__ = ["FolderReport", "predict_folder"]
+__all__ = ["FolderReport", "predict_folder", "read_case"]
 
 log = logging.getLogger(__name__)
 
@@ -179,7 +179,7 @@ def _segment(
 ) -> tuple[Array, Geometry | None]:
     """Return the labels of a case on the grid of its files, and that grid."""
     reader = predictor.pipeline.image_reader
-    image, spacing, geometry = _read(facts, reader)
+    image, spacing, geometry = read_case(facts, reader)
     labels = predictor(image, spacing, scratch=scratch)
     if geometry is None or not reader.endswith(_TURNS):
         return labels, geometry
@@ -187,8 +187,17 @@ def _segment(
     return turned(labels, geometry, own), own
 
 
-def _read(facts: CaseFacts, reader: str) -> tuple[Array, Sequence[float], Geometry | None]:
-    """Return channels, voxel size in the array's order, and geometry, as nnU-Net reads them."""
+def read_case(facts: CaseFacts, reader: str) -> tuple[Array, Sequence[float], Geometry | None]:
+    """Return channels, voxel size in the array's order, and geometry, as nnU-Net reads them.
+
+    Args:
+        facts: A case that fits the model.
+        reader: nnU-Net's name for the reader of images.
+
+    Raises:
+        DatasetError: If the file with the voxel size of a TIFF stack is damaged.
+        UnreadableFileError: If a file cannot be read any more.
+    """
     files = [read_image(file.path, reader=reader) for file in facts.images]
     image = np.concatenate([file.array for file in files])
     geometry = files[0].geometry

@@ -22,6 +22,7 @@ __all__ = [
     "FORMAT_VERSION",
     "PIPELINE",
     "Channel",
+    "ComparedCase",
     "EngineCheck",
     "Fingerprint",
     "NetworkFile",
@@ -116,10 +117,25 @@ class EngineCheck(_Part, frozen=True, kw_only=True):
     Attributes:
         largest_difference: Of two logits, relative to the largest one.
         seconds: That a patch took.
+        differing_voxels: How many voxels of the network's `case` have other labels than torch
+            finds; `None` if that was not compared.
     """
 
     largest_difference: Annotated[float, Meta(ge=0)]
     seconds: Annotated[float, Meta(gt=0)]
+    differing_voxels: Annotated[int, Meta(ge=0)] | None = None
+
+
+class ComparedCase(_Part, frozen=True, kw_only=True):
+    """The whole case whose labels were compared, without overlap of patches and mirroring.
+
+    Attributes:
+        origin: What it is.
+        voxels: How many labels it has.
+    """
+
+    origin: Literal["an image", "a training case", "random numbers"]
+    voxels: Annotated[int, Meta(gt=0)]
 
 
 class NetworkFile(_Part, frozen=True, kw_only=True):
@@ -134,6 +150,7 @@ class NetworkFile(_Part, frozen=True, kw_only=True):
         checks: The engines that were found to give torch's logits, `torch` itself for its time.
         other_patch: A patch of another size, of which two at once gave torch's logits, too; empty
             if the file takes the pipeline's patch alone.
+        case: The case whose labels were compared; `None` if none was.
     """
 
     fold: Annotated[str, Meta(pattern=r"^(all|[0-9]{1,4})\Z")]
@@ -143,6 +160,7 @@ class NetworkFile(_Part, frozen=True, kw_only=True):
     weights: Annotated[str, Meta(pattern=r"^([0-9a-f]{64})?\Z")] = ""
     checks: dict[str, EngineCheck] = {}
     other_patch: Annotated[tuple[Size, ...], Meta(max_length=3)] = ()
+    case: ComparedCase | None = None
 
 
 class Pipeline(_Part, frozen=True, kw_only=True):
@@ -246,6 +264,7 @@ def describe_network_file(
     checks: dict[str, EngineCheck] | None = None,
     weights: str = "",
     other_patch: tuple[int, ...] = (),
+    case: ComparedCase | None = None,
 ) -> NetworkFile:
     """Return the record of a finished ONNX file.
 
@@ -255,6 +274,7 @@ def describe_network_file(
         checks: By engine, the result of comparing it with torch.
         weights: The checksum of the weights that it was made of.
         other_patch: The other patch that was compared, if it takes any.
+        case: The case whose labels were compared, if one was.
     """
     return NetworkFile(
         fold=fold,
@@ -264,6 +284,7 @@ def describe_network_file(
         weights=weights,
         checks=checks or {},
         other_patch=other_patch,
+        case=case,
     )
 
 

@@ -16,7 +16,7 @@ from toy import read_json, voxels
 from umamba.cli.main import main
 from umamba.nnunet.postprocessing import chosen_for
 from umamba.runtime import Predictor, read_pipeline
-from umamba.runtime.engines import load_network
+from umamba.runtime.engines import ENGINES, load_network
 
 pytestmark = pytest.mark.nnunet
 DATASET = "Dataset901_Toy"
@@ -60,6 +60,9 @@ def test_the_onnx_file_is_listed_described_and_checked(exported: Path) -> None:
     card = (exported / "README.md").read_text()
     assert "| `fold_0.onnx` | openvino" in card
     assert "at most\n0.0001 was allowed" in card
+    assert network["case"] == {"origin": "random numbers", "voxels": 8 * 8 * 12}
+    assert "counts voxels of random numbers (768 voxels;" in card
+    assert all(network["checks"][name]["differing_voxels"] < 8 for name in ENGINES)
     other = network["other_patch"]
     assert len(other) == 3
     assert other != [8, 8, 8]
@@ -125,6 +128,15 @@ def test_a_case_of_the_training_data_is_compared(
     assert export(results, tmp_path / "model", *preprocessed) == 2
     assert "differs from torch by nan of the largest logit" in capsys.readouterr().err
     assert not (tmp_path / "model").exists()
+
+
+def test_an_image_to_compare_needs_onnx_files(
+    results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["export", "901", "3d_fullres", "-p", "nnUNetPlans", "-tr", "nnUNetTrainer"]
+    command += ["-o", str(tmp_path / "model"), "--results", str(results), "--check-image", "a.nii"]
+    assert main(command) == 2
+    assert "--check-image is compared with what ONNX files predict" in capsys.readouterr().err
 
 
 def test_a_missing_library_is_named_before_anything_is_written(

@@ -21,6 +21,7 @@ from umamba.nnunet.model_loading import find_folds, read_model
 from umamba.nnunet.paths import Paths
 from umamba.nnunet.postprocessing import copy_postprocessing
 from umamba.nnunet.preparation import find_dataset
+from umamba.nnunet.sharing.compared_cases import CaseSources
 from umamba.nnunet.sharing.fold_facts import count_cases, count_iterations
 from umamba.nnunet.sharing.hub_metadata import check_for_hub, validate
 from umamba.nnunet.sharing.manifest import CARD, MANIFEST, FoldRecord, Manifest
@@ -63,6 +64,8 @@ class ExportRequest:
         trust_plans: Whether plans may name unknown code.
         for_hub: Whether the card must have what people look for on the Hugging Face hub.
         onnx: Whether the networks are written as ONNX files, too.
+        check_image: The files of an image, by channel, whose labels ONNX engines must find; empty
+            for a case of the data set.
         pt2: Whether they are written as programs of `torch.export`, too.
     """
 
@@ -75,6 +78,7 @@ class ExportRequest:
     trust_plans: bool = False
     for_hub: bool = False
     onnx: bool = False
+    check_image: tuple[Path, ...] = ()
     pt2: bool = False
 
 
@@ -95,18 +99,25 @@ def export_model(request: ExportRequest, output: Path, paths: Paths) -> Manifest
     """
     if request.onnx:
         require_onnx()
+    elif request.check_image:
+        msg = "--check-image is compared with what ONNX files predict; give --onnx, too"
+        raise ModelFileError(msg)
     dataset = find_dataset(request.dataset, paths)
     name = f"{request.trainer}__{request.plans_name}__{request.configuration}"
     model = paths.require("results") / dataset / name
     if not model.is_dir():
         msg = f"model folder {model} does not exist; train first, or check -p, -tr and the names"
         raise ModelFileError(msg)
-    preprocessed = paths.preprocessed and paths.preprocessed / dataset
+    sources = CaseSources(
+        request.check_image,
+        paths.preprocessed and paths.preprocessed / dataset,
+        paths.raw and paths.raw / dataset,
+    )
     with publication(output, "nothing is overwritten: give another -o") as work:
         is_zip = output.suffix.lower() == ".zip"
         folder = work.workspace / "model" if is_zip else work.new
         folder.mkdir()
-        manifest = _write_folder(request, dataset, model, folder, preprocessed)
+        manifest = _write_folder(request, dataset, model, folder, sources)
         if is_zip:
             _zip(folder, work.new)
         work.publish()
@@ -126,7 +137,7 @@ def _finished_folds(request: ExportRequest, model: Path) -> list[str]:
 
 
 def _write_folder(
-    request: ExportRequest, dataset: str, model: Path, folder: Path, preprocessed: Path | None
+    request: ExportRequest, dataset: str, model: Path, folder: Path, sources: CaseSources
 ) -> Manifest:
     dataset_json, plans = _shareable(model, trusted=request.trust_plans)
     trained = read_model(  # as whoever installs it will
@@ -140,7 +151,7 @@ def _write_folder(
         (folder / name).write_text(json.dumps(content, indent=4) + "\n", encoding="utf-8")
     folds, summaries = {}, {}
     finished = _finished_folds(request, model)
-    splits = preprocessed and preprocessed / "splits_final.json"
+    splits = sources.preprocessed and sources.preprocessed / "splits_final.json"
     for fold in finished:
         sys.stderr.write(f"exporting fold {fold}\n")
         source = fold_folder(model, fold)
@@ -156,7 +167,7 @@ def _write_folder(
     labels = trained.plans.get_label_manager(trained.dataset_json).foreground_labels
     chosen = copy_postprocessing(model, finished, folder, list(map(int, labels)))
     if request.pt2:
-        write_programs(trained, finished, folder, preprocessed)
+        write_programs(trained, finished, folder, sources)
     networks: Sequence[NetworkFile] = ()
     if request.onnx:
         networks = write_networks(
@@ -165,7 +176,7 @@ def _write_folder(
             (dataset_json, plans),
             request.configuration,
             folder,
-            preprocessed,
+            sources,
             chosen,
         )
     manifest = Manifest(

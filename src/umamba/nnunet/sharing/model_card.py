@@ -173,21 +173,34 @@ def _networks(networks: Sequence[NetworkFile]) -> str:
             engine,
             "-" if engine == "torch" else f"{check.largest_difference:.1e}",
             f"{check.seconds:.2g}",
+            "-" if check.differing_voxels is None else f"{check.differing_voxels:,}",
         ]
         for network in networks
         for engine, check in network.checks.items()
     ]
-    head = ["file", "engine", "largest difference", "seconds per patch"]
+    head = ["file", "engine", "largest difference", "seconds per patch", "voxels that differ"]
     return f"""
 ## ONNX
 
 Compared with torch on a patch of random numbers, and one of the training data where they were at
 hand: the largest difference of two logits, relative to the largest logit of the patch; at most
 {TOLERANCE:g} was allowed. Labels can differ only where two logits are closer than twice that.
-{_other_patches(networks)}
+{_whole_case(networks)}{_other_patches(networks)}
 
 {chr(10).join(markdown_table([head, *rows], texts=(0, 1)))}
 """
+
+
+def _whole_case(networks: Sequence[NetworkFile]) -> str:
+    """Return how labels were compared; nothing if they were not."""
+    case = networks[0].case
+    if case is None:
+        return ""
+    return (
+        f"The last column counts voxels of {case.origin} ({case.voxels:,} voxels; patches did not "
+        "overlap,\nnor were they mirrored) with another label than by torch; there two classes "
+        "nearly tie.\n"
+    )
 
 
 def _other_patches(networks: Sequence[NetworkFile]) -> str:

@@ -1,0 +1,86 @@
+"""The case that an export compares: the user's image, the smallest of the data set, or numbers."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from exported_models import Exported
+from model_factory import write_image
+from toy import voxels
+from umamba.errors import DatasetError
+from umamba.nnunet.sharing.compared_cases import CaseSources, compared_case, middle_patch
+from umamba.runtime.preprocessing import prepare
+
+pytestmark = pytest.mark.nnunet
+IDENTIFIER = "nnUNetPlans_3d_fullres"
+
+
+@pytest.fixture
+def exported(tmp_path: Path) -> Exported:
+    return Exported(tmp_path / "model")
+
+
+def raw_cases(folder: Path) -> Path:
+    for number, shape in enumerate([(12, 20, 16), (6, 10, 8), (12, 20, 16)]):
+        write_image(folder / "imagesTr" / f"case{number}_0000.nii.gz", shape, seed=number)
+    return folder
+
+
+def test_an_image_that_is_given_comes_first(tmp_path: Path, exported: Exported) -> None:
+    image = write_image(tmp_path / "own" / "mine.nii.gz", (7, 9, 11), (1.0, 2.0, 3.0))
+    sources = CaseSources((image,), raw=raw_cases(tmp_path / "raw"))
+    case, record = compared_case(sources, exported.pipeline, exported.dataset_json, IDENTIFIER)
+    array = voxels(image)[None].astype(np.float32)
+    assert np.array_equal(case.image, prepare(array, (3.0, 2.0, 1.0), exported.pipeline).image)
+    assert (record.origin, record.voxels) == ("an image", 7 * 9 * 11)
+    two = CaseSources((image, image))
+    with pytest.raises(
+        DatasetError, match=r"mine\.nii\.gz cannot be compared: the channels must be"
+    ):
+        compared_case(two, exported.pipeline, exported.dataset_json, IDENTIFIER)
+
+
+def test_of_raw_cases_the_smallest_is_taken(tmp_path: Path, exported: Exported) -> None:
+    sources = CaseSources(preprocessed=tmp_path / "none", raw=raw_cases(tmp_path / "raw"))
+    _, record = compared_case(sources, exported.pipeline, exported.dataset_json, IDENTIFIER)
+    assert (record.origin, record.voxels) == ("a training case", 6 * 10 * 8)
+
+
+def test_of_preprocessed_cases_the_smallest_is_taken(tmp_path: Path, exported: Exported) -> None:
+    from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
+
+    folder = tmp_path / "preprocessed" / IDENTIFIER
+    folder.mkdir(parents=True)
+    images = {}
+    for name, size in (("a", 24), ("b", 6), ("c", 24)):
+        image = np.random.default_rng(size).normal(size=(1, 5, 20, size)).astype(np.float32)
+        sizes, labels = [image.shape] * 2, np.zeros(image.shape, np.int16)
+        nnUNetDatasetBlosc2.save_case(image, labels, {}, str(folder / name), *sizes, *sizes)
+        images[name] = image
+    sources = CaseSources(preprocessed=folder.parent, raw=raw_cases(tmp_path / "raw"))
+    case, record = compared_case(sources, exported.pipeline, exported.dataset_json, IDENTIFIER)
+    assert np.array_equal(case.image, images["b"])
+    assert (record.origin, record.voxels) == ("a training case", 600)
+
+
+def test_without_any_case_it_is_random_numbers_of_more_than_a_patch(
+    tmp_path: Path, exported: Exported, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raw = tmp_path / "raw"
+    write_image(raw / "imagesTr" / "a_0000.nii.gz", (4, 4, 4)).write_bytes(b"torn")
+    case, record = compared_case(
+        CaseSources(raw=raw), exported.pipeline, exported.dataset_json, IDENTIFIER
+    )
+    assert record.origin == "random numbers"
+    assert case.image.shape == (1, 8, 16, 18)
+    assert "imagesTr is compared: " in capsys.readouterr().err
+
+
+def test_the_middle_of_an_image_fills_a_patch() -> None:
+    image = np.arange(5 * 6 * 3, dtype=np.float32).reshape(1, 5, 6, 3)
+    patch = middle_patch(image, (3, 6, 4))
+    assert torch.equal(patch[..., :3], torch.from_numpy(image[:, 1:4]))
+    assert not patch[..., 3].any()
+    assert torch.equal(middle_patch(image, (2, 3)), torch.from_numpy(image[:, 2, 2:4]))
