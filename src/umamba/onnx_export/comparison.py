@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from time import perf_counter
 
@@ -25,7 +25,10 @@ Array = npt.NDArray[np.float32]
 
 
 def compare_engines(
-    network: nn.Module, path: Path, images: Iterable[Tensor]
+    network: nn.Module,
+    path: Path,
+    images: Iterable[Tensor],
+    clock: Callable[[], float] = perf_counter,
 ) -> dict[str, EngineCheck]:
     """Compare the logits of images in every engine that is installed with torch's.
 
@@ -33,6 +36,7 @@ def compare_engines(
         network: The network, in evaluation mode.
         path: The ONNX file.
         images: `(batch, channels, *patch)`.
+        clock: Returns seconds.
 
     Returns:
         The worst difference and the shortest time of each engine; torch's own, for its time. An
@@ -49,9 +53,9 @@ def compare_engines(
     for image in images:
         expected: Array | None = None
         for name, run in runs.items():
-            started = perf_counter()
+            started = clock()
             logits = run(image.numpy())
-            seconds[name] = min(seconds[name], perf_counter() - started)
+            seconds[name] = min(seconds[name], clock() - started)
             expected = logits if expected is None else expected  # torch is the first
             worst[name] = max(worst[name], difference(name, logits, expected))
     exact = [name for name in engines if worst[name] <= TOLERANCE]

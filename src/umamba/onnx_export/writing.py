@@ -1,10 +1,11 @@
 """Write a network as an ONNX file, after a comparison with torch in every engine that is here."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import torch
@@ -56,6 +57,7 @@ def write_onnx(
     *,
     any_patch: bool = True,
     other_patch: Sequence[int] = (),
+    clock: Callable[[], float] = perf_counter,
 ) -> WrittenNetwork:
     """Write a network for any batch, and for other patches where they turn out to be right.
 
@@ -68,6 +70,7 @@ def write_onnx(
         patches: Images `(channels, *patch)` to compare, besides one of random numbers.
         any_patch: Whether the network takes other patches; not if its weights depend on the patch.
         other_patch: Such a patch, which is compared in a batch of two; empty for none.
+        clock: Returns seconds, for the times of engines.
 
     Raises:
         UMambaError: If a library is missing, the network cannot be exported, or every engine
@@ -78,10 +81,10 @@ def write_onnx(
     try:
         if any_patch:
             try:
-                return _written(network, example, path, patches, other_patch)
+                return _written(network, example, path, patches, other_patch, clock)
             except _OtherPatchError as error:
                 log.info("note: %s takes its own patch alone: %s", path.name, error)
-        return _written(network, example, path, patches, None)
+        return _written(network, example, path, patches, None, clock)
     except BaseException:
         path.unlink(missing_ok=True)
         raise
@@ -97,13 +100,14 @@ def _written(
     path: Path,
     patches: Sequence[Tensor],
     other_patch: Sequence[int] | None,
+    clock: Callable[[], float],
 ) -> WrittenNetwork:
     """Write a file and compare it; it takes its own patch alone where `other_patch` is `None`."""
     content, free_axes = _onnx_of(network, tuple(example), any_patch=other_patch is not None)
     path.write_bytes(content)
     # What runs first is slow, as kernels are compiled and memory is taken.
     images = [random_patch(example).unsqueeze(0)] * 2 + [patch.unsqueeze(0) for patch in patches]
-    checks = compare_engines(network, path, images)
+    checks = compare_engines(network, path, images, clock)
     compared = tuple(
         other if axis in free_axes else own
         for axis, (own, other) in enumerate(zip(example[1:], other_patch or (), strict=False), 2)
