@@ -17,7 +17,7 @@ TUTORIALS = tuple(
 )
 
 _BLOCK = re.compile(
-    r"(?:<!-- (?P<note>[^>]*?) -->\n)?```(?P<kind>\w*)\n(?P<text>.*?)```", re.DOTALL
+    r"(?:<!-- (?P<note>[^>]*?) -->\n)?```(?P<kind>\w*)[^\n]*\n(?P<text>.*?)```", re.DOTALL
 )
 _IS = re.compile(r"`([^`]+)` is `([^`]*)`")
 _FUNCTION = re.compile(r'^(\w+)\(\) \{ (.*?) "\$@"; \}$', re.MULTILINE)

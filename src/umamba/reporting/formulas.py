@@ -1,0 +1,17 @@
+"""Formulas of the documentation as MathML, which browsers draw themselves, without a network."""
+
+from typing import Any
+
+__all__ = ["to_mathml"]
+
+
+def to_mathml(source: str, *_: Any, **__: Any) -> str:
+    """Return the HTML of a block of LaTeX; the builder of the site calls this for `math` blocks.
+
+    Args:
+        source: The formula, as GitHub draws it in a block of the same name.
+    """
+    from latex2mathml.converter import convert
+
+    # A formula wider than the page is scrolled by itself.
+    return f'<div style="overflow-x: auto">{convert(source.strip(), display="block")}</div>'
