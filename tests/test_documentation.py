@@ -50,6 +50,21 @@ def test_links_lead_to_files_and_headings(page: Path) -> None:
             assert anchor in map(slug, headings), target
 
 
+def test_scripts_are_taken_apart_as_a_shell_does() -> None:
+    script = """go() { umamba plan 4 --from 'a b' "$@"; }
+pip install . && A=1 umamba doctor; umamba models \\
+    4 | head   # not --this
+go --model umamba_bot
+"""
+    assert list(commands_of(script)) == [
+        ["pip", "install", "."],
+        ["umamba", "doctor"],
+        ["umamba", "models", "4"],
+        ["head"],
+        ["umamba", "plan", "4", "--from", "a b", "--model", "umamba_bot"],
+    ]
+
+
 @pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(REPOSITORY)))
 def test_commands_of_snippets_are_understood(
     page: Path, capsys: pytest.CaptureFixture[str]

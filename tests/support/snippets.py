@@ -4,6 +4,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import dropwhile
 from pathlib import Path
 
 from reference_cases import REPOSITORY
@@ -20,6 +21,7 @@ _BLOCK = re.compile(
     r"(?:<!-- (?P<note>[^>]*?) -->\n)?```(?P<kind>\w*)[^\n]*\n(?P<text>.*?)```", re.DOTALL
 )
 _IS = re.compile(r"`([^`]+)` is `([^`]*)`")
+_ASSIGNMENT = re.compile(r"[A-Za-z_]+=")
 _FUNCTION = re.compile(r'^(\w+)\(\) \{ (.*?) "\$@"; \}$', re.MULTILINE)
 
 
@@ -74,10 +76,7 @@ def commands_of(text: str) -> Iterator[list[str]]:
         words: list[str] = []
         for word in [*lexer, ";"]:
             if set(word) <= set(";&|"):
-                assignments = [w for w in words if re.match(r"[A-Za-z_]+=", w)]
-                words = (
-                    words[len(assignments) :] if words[: len(assignments)] == assignments else words
-                )
+                words = list(dropwhile(_ASSIGNMENT.match, words))
                 if words:
                     yield words
                 words = []
