@@ -1,7 +1,8 @@
 """Whole predictions beside stock `nnUNetv2_predict`, with the same untrained weights.
 
 Each prediction is a process of its own, and both take turns. The peak is that of the whole tree of
-processes, as stock has workers, and sampled; memory that processes share is not counted.
+processes, as stock has workers, and sampled; what they share is divided among them (PSS), as
+stock's workers are forked.
 """
 
 import argparse
@@ -32,6 +33,7 @@ _NAME = "Dataset999_Benchmark"
 _PLANS = "nnUNetBenchmarkPlans"
 _UMAMBA = "import sys; from umamba.cli.main import main; sys.exit(main(sys.argv[1:]))"
 _STOCK = "from nnunetv2.inference.predict_from_raw_data import predict_entry_point as main; main()"
+_PROGRAMS = ("umamba", "umamba-openvino", "umamba-onnxruntime", "stock")
 _SAMPLE_SECONDS = 0.2
 
 
@@ -45,6 +47,7 @@ def main() -> None:
     parser.add_argument("--spacing", type=float, nargs=3, help="of the image (default: the plan's)")
     parser.add_argument("--cases", type=int, default=1)
     parser.add_argument("--mirroring", nargs="+", choices=["off", "on"], default=["off", "on"])
+    parser.add_argument("--programs", nargs="+", choices=_PROGRAMS, default=_PROGRAMS)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--workers", type=int, default=2, help="stock's -npp and -nps")
@@ -72,17 +75,19 @@ def _measure_model(root: Path, model: str, args: argparse.Namespace) -> None:
             "threads": args.threads,
         }
         for number in range(args.rounds):
-            for program in ("umamba", "stock"):
+            for program in args.programs:
                 row = asked | {"program": program, "round": number}
                 if program == "stock":
                     row["workers"] = args.workers
                 if not _is_there(args.output, row):
                     found = _run(root, program, mirroring == "on", args)
                     _add(args.output, row | found | environment())
-        labels = [_labels(root / name) for name in ("umamba", "stock")]
-        if all(labels):
-            differing = sum(int((a != b).sum()) for a, b in zip(*labels, strict=True))
-            sys.stderr.write(f"{model}, mirroring {mirroring}: {differing} voxels differ\n")
+        stock = _labels(root / "stock")
+        for name in args.programs:
+            ours = _labels(root / name)
+            if name != "stock" and stock and ours:
+                differing = sum(int((a != b).sum()) for a, b in zip(ours, stock, strict=True))
+                sys.stderr.write(f"{model}, {name}, mirroring {mirroring}: {differing} differ\n")
 
 
 def _is_there(file: Path, row: dict[str, object]) -> bool:
@@ -100,25 +105,37 @@ def _add(file: Path, row: dict[str, object]) -> None:
 def _run(root: Path, program: str, mirroring: bool, args: argparse.Namespace) -> dict[str, float]:  # noqa: FBT001
     output = root / program
     shutil.rmtree(output, ignore_errors=True)
-    options = ["-i", str(root / "images"), "-o", str(output), "-device", "cpu", "-f", "0"]
-    options += ["-d", _NAME, "-c", "3d_fullres", "-p", _PLANS, "-tr", "nnUNetTrainer"]
+    variables = {f"nnUNet_{kind}": str(root / kind) for kind in ("raw", "preprocessed", "results")}
+    variables |= {"OMP_NUM_THREADS": str(args.threads), "nnUNet_def_n_proc": str(args.threads)}
+    variables = {**os.environ, **variables}
+    model = ["-d", _NAME, "-c", "3d_fullres", "-p", _PLANS, "-tr", "nnUNetTrainer"]
+    _, _, engine = program.partition("-")
+    if engine:
+        model = ["-m", str(_exported(root, variables)), "--engine", engine]
+    options = ["-i", str(root / "images"), "-o", str(output), "-device", "cpu", "-f", "0", *model]
     options += [] if mirroring else ["--disable_tta"]
     if program == "stock":
         workers = str(args.workers)
         command = [_STOCK, *options, "--disable_progress_bar", "-npp", workers, "-nps", workers]
     else:
         command = [_UMAMBA, "predict", *options]
-    variables = {f"nnUNet_{kind}": str(root / kind) for kind in ("raw", "preprocessed", "results")}
-    variables |= {"OMP_NUM_THREADS": str(args.threads), "nnUNet_def_n_proc": str(args.threads)}
     start = time.perf_counter()
-    process = subprocess.Popen(
-        [sys.executable, "-c", *command], env={**os.environ, **variables}, stdout=sys.stderr
-    )
+    process = subprocess.Popen([sys.executable, "-c", *command], env=variables, stdout=sys.stderr)
     peak = _peak_gib(process)
     if process.returncode:
         msg = f"{program} failed with exit code {process.returncode}"
         raise RuntimeError(msg)
     return {"seconds": round(time.perf_counter() - start, 1), "peak_gib": round(peak, 2)}
+
+
+def _exported(root: Path, variables: dict[str, str]) -> Path:
+    """Return the model as exported with networks in ONNX, which is not part of the time."""
+    folder = root / "exported"
+    if not folder.is_dir():
+        options = ["-p", _PLANS, "-tr", "nnUNetTrainer", "-f", "0", "--onnx", "-o", str(folder)]
+        command = [sys.executable, "-c", _UMAMBA, "export", _NAME, "3d_fullres", *options]
+        subprocess.run(command, env=variables, check=True, stdout=sys.stderr)
+    return folder
 
 
 def _peak_gib(process: "subprocess.Popen[bytes]") -> float:
@@ -139,12 +156,12 @@ def _peak_gib(process: "subprocess.Popen[bytes]") -> float:
 
 
 def _memory(pid: int) -> float:
-    """Return the memory that a process and its descendants have each for themselves."""
+    """Return the memory of a process and its descendants; what they share counts once."""
     total = 0.0
     try:
         root = psutil.Process(pid)
         for process in [root, *root.children(recursive=True)]:
-            total += process.memory_full_info().uss
+            total += process.memory_full_info().pss
     except psutil.Error:  # it ended meanwhile
         pass
     return total
