@@ -3,14 +3,11 @@
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 import umamba
 from umamba.cli.main import COMMANDS, build_parser, main
-
-REPOSITORY = Path(__file__).parents[2]
 
 
 def run_python(code: str) -> str:
@@ -80,14 +77,6 @@ def test_predict_needs_a_model(capsys: pytest.CaptureFixture[str]) -> None:
     assert "name the model by its folder (-m), or by -d, -c" in capsys.readouterr().err
     assert main(["predict", "-i", "in", "-o", "out", "-m", "/no/such/model"]) == 2
     assert "model folder /no/such/model does not exist" in capsys.readouterr().err
-
-
-def test_python_of_the_network_alone_runs(unchecked: None) -> None:
-    page = REPOSITORY / "docs" / "how-to" / "network.md"
-    (block,) = re.findall(r"```python\n(.*?)```", page.read_text(), re.S)
-    scope: dict[str, object] = {}
-    exec(block, scope)
-    assert tuple(scope["logits"].shape) == (2, 3, 64, 64, 64)
 
 
 def test_the_command_itself_is_no_worker() -> None:
