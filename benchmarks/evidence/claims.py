@@ -1,0 +1,278 @@
+"""The article's claims, each with its number and its verdict."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.evidence.effects import patch_halved
+from benchmarks.evidence.measured import (
+    Measured,
+    memory_ratio,
+    memory_with_everything_kept,
+    time_exponent,
+)
+from benchmarks.evidence.questions import BOT, ENC, TRANSFORMER, U_NET, WITHOUT, Answer
+from benchmarks.evidence.rules import RATIO, Verdict, about, at_least, greater, in_some, not_in_all
+from umamba.comparison.records import Interval
+from umamba.comparison.results import Results
+
+__all__ = ["NOT_MEASURED", "Claim", "Evidence", "effect_text", "judge_claims", "signed"]
+
+NOT_MEASURED = "not measured yet"
+_RUN = "`python -m benchmarks.evidence.run`"
+_PATCHES = "`python -m benchmarks.evidence.run nuclei-half-patch nuclei-full-patch`"
+_MINUS = "\N{MINUS SIGN}"
+_OURS = ((BOT, "Bot"), (ENC, "Enc"))
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that the claims are judged by.
+
+    Attributes:
+        answers: The answers to the questions.
+        results: The comparison of each data set.
+        patches: Those of the full and the half patch; `None` until there are both.
+        measured: The folder of the measurements of costs.
+    """
+
+    answers: Mapping[str, Answer]
+    results: Mapping[str, Results]
+    patches: tuple[Results, Results] | None
+    measured: Path
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim with what was found.
+
+    Attributes:
+        claim: What is claimed.
+        tested: How it was tested.
+        on: Data or machine.
+        number: The number with its interval.
+        verdict: A verdict of `rules`, or that nothing has been measured.
+        command: The command that repeats it.
+    """
+
+    claim: str
+    tested: str
+    on: str
+    number: str = ""
+    verdict: str = NOT_MEASURED
+    command: str = _RUN
+
+
+def signed(value: float, digits: int = 2) -> str:
+    """Return a number with its sign, and a true minus."""
+    return f"{value:+.{digits}f}".replace("-", _MINUS)
+
+
+def effect_text(estimate: float, interval: Interval, digits: int = 2) -> str:
+    """Return a difference with its interval, signed."""
+    mean, low, high = (signed(x, digits) for x in (estimate, interval.low, interval.high))
+    return f"{mean} ({low} to {high})"
+
+
+def judge_claims(evidence: Evidence) -> list[Claim]:
+    """Judge every claim, in the article's order."""
+    answers = evidence.answers
+    enc_bot = answers[f"dice:{ENC}-{BOT}"]
+    return [
+        *_pairs(answers, "dice", U_NET, "More accurate than a U-Net", "Dice, {} less U-Net"),
+        *_pairs(
+            answers,
+            "dice",
+            TRANSFORMER,
+            "More accurate than transformers",
+            "Dice, {} less UNETR++",
+        ),
+        *(
+            _over_each(
+                "But not on all tasks",
+                f"Dice in each data set, {name} less U-Net",
+                answers[f"dice:{model}-{U_NET}"],
+                not_in_all,
+            )
+            for model, name in _OURS
+        ),
+        *_pairs(
+            answers,
+            "dice",
+            WITHOUT,
+            "Mamba makes the difference (our question)",
+            "Dice, {} less the same network without Mamba",
+        ),
+        *_pairs(
+            answers,
+            "contrast",
+            U_NET,
+            "Exceptionally good on very small objects",
+            "what {} is ahead of the U-Net on small objects, less that on others",
+        ),
+        *_pairs(
+            answers,
+            "early",
+            U_NET,
+            "Good segmentation earlier in training",
+            "pseudo Dice of the first quarter of the epochs, {} less U-Net",
+        ),
+        *_pairs(
+            answers,
+            "jumps",
+            U_NET,
+            "Stable segmentation in training",
+            "jumps of pseudo Dice between epochs, {} less U-Net (fewer are better)",
+            sign=-1,
+        ),
+        _small_patch(evidence.patches),
+        *_memory(evidence),
+        _doubling(evidence.measured / "scaling.json"),
+        _over_each(
+            "Bot slightly worse than Enc on some tasks",
+            "Dice in each data set, Enc less Bot",
+            enc_bot,
+            in_some,
+        ),
+        _whole_image(),
+    ]
+
+
+def _pairs(
+    answers: Mapping[str, Answer], kind: str, baseline: str, claim: str, how: str, sign: int = 1
+) -> list[Claim]:
+    return [
+        _over_all(claim, how.format(name), answers[f"{kind}:{model}-{baseline}"], sign)
+        for model, name in _OURS
+    ]
+
+
+def _over_all(claim: str, how: str, answered: Answer, sign: int) -> Claim:
+    """Judge a difference over all data sets; with `sign` -1, less is better."""
+    found = answered.combined
+    if found is None:
+        return Claim(claim, how, "data sets")
+    ends = sorted((sign * found.interval.low, sign * found.interval.high))
+    verdict = _of_one(greater(Interval(*ends)), found.k, "data set")
+    number = f"{effect_text(found.estimate, found.interval)} points"
+    return Claim(claim, how, _count(found.k, "data set"), number, verdict)
+
+
+def _of_one(verdict: Verdict, n: int, noun: str) -> str:
+    """Say that a verdict is about a single one."""
+    return f"{verdict} (one {noun})" if n == 1 and verdict != "not shown" else verdict
+
+
+def _over_each(
+    claim: str, how: str, answered: Answer, rule: Callable[[Sequence[Interval]], Verdict]
+) -> Claim:
+    """Judge the differences in single data sets, corrected for their number (Bonferroni)."""
+    effects = answered.effects
+    if not effects:
+        return Claim(claim, how, "data sets")
+    confidence = 1 - 0.05 / len(effects)
+    intervals = {name: effect.interval_at(confidence) for name, effect in effects.items()}
+    told = (f"{name} {effect_text(effects[name].estimate, i, 1)}" for name, i in intervals.items())
+    number = f"{'; '.join(told)} points, corrected for {len(effects)}"
+    verdict = _of_one(rule(list(intervals.values())), len(effects), "data set")
+    return Claim(claim, how, _count(len(effects), "data set"), number, verdict)
+
+
+def _small_patch(patches: tuple[Results, Results] | None) -> Claim:
+    claim = "Needs no massive patches"
+    how = "Dice with half the patch's edge less that with the full one, Bot less U-Net"
+    on = "nuclei, 256 and 128 pixels"
+    effect = patch_halved(*patches, BOT, U_NET) if patches else None
+    if effect is None:
+        return Claim(claim, how, on, command=_PATCHES)
+    number = f"{effect_text(effect.estimate, effect.interval)} points"
+    verdict = _of_one(greater(effect.interval), 1, "data set")
+    return Claim(claim, how, on, number, verdict, _PATCHES)
+
+
+def _memory(evidence: Evidence) -> list[Claim]:
+    rows = (
+        ("About twice the memory", BOT, U_NET, "Bot / U-Net", _twice),
+        ("About twice the memory", ENC, U_NET, "Enc / U-Net", _twice),
+        ("Bot needs much less than Enc", ENC, BOT, f"Enc / Bot, {RATIO} or more", _much),
+        (
+            "Mamba is what needs it (our question)",
+            BOT,
+            WITHOUT,
+            f"Bot / without, {RATIO} or more",
+            _much,
+        ),
+        (
+            "Mamba is what needs it (our question)",
+            ENC,
+            WITHOUT,
+            f"Enc / without, {RATIO} or more",
+            _much,
+        ),
+    )
+    claims = []
+    for claim, model, baseline, said, rule in rows:
+        how = f"peak memory of a training step, {said}"
+        found = memory_ratio(evidence.results, model, baseline)
+        claims.append(_ratio(claim, how, found, rule, "networks of the data sets, on a CPU"))
+        kept = memory_with_everything_kept(
+            evidence.measured / "checkpointing.jsonl", model, baseline
+        )
+        if kept is not None:
+            how = f"{how}, no activation computed again"
+            on = f"network with a patch of {kept[1]} cubed, on a CPU"
+            command = "`python -m benchmarks.checkpointing`"
+            claims.append(_ratio(claim, how, kept[0], rule, on, command))
+    return claims
+
+
+def _twice(interval: Interval) -> Verdict:
+    return about(interval, 2.0)
+
+
+def _much(interval: Interval) -> Verdict:
+    return at_least(interval, RATIO)
+
+
+def _ratio(
+    claim: str,
+    how: str,
+    found: Measured | None,
+    rule: Callable[[Interval], Verdict],
+    on: str,
+    command: str = _RUN,
+) -> Claim:
+    if found is None:
+        return Claim(claim, how, on, command=command)
+    verdict = _of_one(rule(found.interval_or_value), found.n, "network")
+    return Claim(claim, how, f"{found.n} {on}", _measured_text(found), verdict, command)
+
+
+def _doubling(scaling: Path) -> Claim:
+    claim = "Doubling the input doubles the cost"
+    how = "factor of the time of a Mamba layer when its sequence doubles"
+    command = "`umamba benchmark scaling --threads 2 --budget 150`"
+    found, attention = (time_exponent(scaling, layer) for layer in ("mamba", "attention"))
+    verdict = about(found.doubled.interval, 2.0)
+    told = f"{_measured_text(found.doubled)}; self-attention {_measured_text(attention.doubled)}"
+    return Claim(claim, how, f"one layer, {found.n} lengths, on a CPU", told, verdict, command)
+
+
+def _whole_image() -> Claim:
+    return Claim(
+        "It looks across the whole image",
+        "effective receptive field, and tasks that need long range",
+        "networks before and after training",
+        command="`umamba benchmark receptive-field --all`, `umamba benchmark long-range`",
+    )
+
+
+def _measured_text(found: Measured) -> str:
+    if math.isnan(found.interval.low):
+        return f"{found.value:.2f}"
+    return f"{found.value:.2f} ({found.interval.low:.2f} to {found.interval.high:.2f})"
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}{'s' * (n != 1)}"

@@ -1,0 +1,36 @@
+"""Run the comparisons of the evidence, one after another; what is finished is not repeated."""
+
+import argparse
+import shlex
+import subprocess
+import sys
+
+from benchmarks.evidence.sets import PATCHES, SETS
+
+_OURS = (
+    "-c",
+    "from umamba.cli.main import main; import sys; sys.exit(main(sys.argv[1:]))",
+)
+
+
+def main() -> None:
+    """Run `umamba compare` for each, in the current folder; stop where one does not end well."""
+    known = SETS | PATCHES
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"{', '.join(known)} (default: all)"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="print the commands only")
+    args = parser.parse_args()
+    if unknown := [name for name in args.names if name not in known]:
+        parser.error(f"unknown: {', '.join(unknown)}; known are {', '.join(known)}")
+    for name in args.names or known:
+        command = known[name].command(name)
+        sys.stdout.write(f"{shlex.join(command)}\n")
+        sys.stdout.flush()
+        if not args.dry_run and (code := subprocess.call([sys.executable, *_OURS, *command[1:]])):
+            sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

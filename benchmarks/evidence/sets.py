@@ -1,0 +1,84 @@
+"""The comparisons that are the evidence: data sets, sizes, budgets, and the commands."""
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["EVIDENCE", "PATCHES", "SETS", "Comparison"]
+
+EVIDENCE = Path("docs/evidence")  # from the root of the repository
+_MODELS = "nnunet,unetpp,attention_unet,unetrpp,umamba_bot,umamba_enc"
+_SMALL, _TINY = "8,16,32,64", "4,8,16,32"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A comparison of the evidence.
+
+    Attributes:
+        title: Name of the data set in tables.
+        dataset: Name of the data set for nnU-Net.
+        options: Options of `umamba compare`, but for the output.
+        models: Names of the models.
+        credit: Origin and licence of the data.
+    """
+
+    title: str
+    dataset: str
+    options: str
+    credit: str
+    models: str = _MODELS
+
+    def command(self, name: str) -> list[str]:
+        """Return the command that trains and compares, resumes, or does nothing if all is done.
+
+        Args:
+            name: Name of the comparison, and of the folder of its results.
+        """
+        given = f"compare {self.dataset} --models {self.models} {self.options}"
+        shared = f"--seeds 2 --validation-tta off -device cpu --credit '{self.credit}' -o {name}"
+        return shlex.split(f"umamba {given} {shared}")
+
+
+_NUCLEI = "Microscopy: BBBC038, Data Science Bowl 2018 (Caicedo et al. 2019), CC0 1.0"
+_PET = "PET: Soft-tissue-Sarcoma, TCIA, prepared by IBSI (Vallieres et al. 2015), CC BY 3.0"
+_AXONS = "SEM: data_axondeepseg_sem (Zaimi et al. 2018, doi:10.5281/zenodo.5498378), MIT"
+_MRI = "MRI: Medical Segmentation Decathlon, Task04 (Antonelli et al. 2022), CC BY-SA 4.0"
+_PATCHED = f"--no-controls --folds 0-1 --features {_SMALL} --budget iterations:800"
+
+SETS: dict[str, Comparison] = {
+    "nuclei": Comparison(
+        "Nuclei, 2D",
+        "Dataset018_Nuclei",
+        f"--folds 0-2 --features {_SMALL} --patch-size 128 128 --batch-size 4 "
+        "--budget iterations:800",
+        _NUCLEI,
+    ),
+    "pet": Comparison(
+        "Tumours in PET, 3D",
+        "Dataset041_TumourPET",
+        f"--folds 0-1 --features {_TINY} --batch-size 2 --budget iterations:800",
+        _PET,
+    ),
+    "axons": Comparison(
+        "Axons, 2D",
+        "Dataset042_Axons",
+        f"--folds 0-1 --features {_SMALL} --patch-size 256 256 --batch-size 2 "
+        "--budget iterations:500 --clusters axons_clusters.csv",
+        _AXONS,
+    ),
+    "hippocampus": Comparison(
+        "Hippocampus, 3D",
+        "Dataset004_Hippocampus",
+        f"--folds 0-2 --features {_TINY} --batch-size 2 --budget iterations:1500",
+        _MRI,
+    ),
+}
+# The half patch has the settings of the nuclei above, whose trainings it takes as they are.
+PATCHES: dict[str, Comparison] = {
+    name: Comparison("Nuclei, 2D", "Dataset018_Nuclei", options, _NUCLEI, "nnunet,umamba_bot")
+    for name, options in (
+        ("nuclei-half-patch", f"{_PATCHED} --patch-size 128 128 --batch-size 4"),
+        ("nuclei-full-patch", f"{_PATCHED} --patch-size 256 256 --batch-size 1"),
+    )
+}

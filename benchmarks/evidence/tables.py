@@ -1,0 +1,92 @@
+"""The tables of `docs/verdict.md`, in Markdown."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+
+from benchmarks.evidence.claims import Claim, effect_text, signed
+from benchmarks.evidence.effects import gain_at_end
+from benchmarks.evidence.questions import U_NET, Answer
+from benchmarks.evidence.sets import PATCHES, SETS
+from umamba.comparison.results import Results
+from umamba.reporting.tables import markdown_table
+
+__all__ = ["claims_table", "each_set_table", "effects_table", "sets_table"]
+
+_FIRST = "first less second model"
+
+
+def claims_table(claims: Sequence[Claim]) -> str:
+    """Return the table of claims and verdicts."""
+    head = ("claim", "tested by", "on", "number (95 % interval)", "verdict", "command")
+    rows = [(c.claim, c.tested, c.on, c.number, f"**{c.verdict}**", c.command) for c in claims]
+    return _table([head, *rows])
+
+
+def effects_table(answers: Mapping[str, Answer]) -> str:
+    """Return the table of the effects over all data sets."""
+    head = (_FIRST, "k", "difference (95 %)", "tau", "in another such data set (95 %)")
+    return _table([head, *map(_effect_row, answers.values())])
+
+
+def _effect_row(answered: Answer) -> tuple[str, ...]:
+    found, title = answered.combined, answered.question.title
+    if found is None:
+        return title, "0", "", "", ""
+    new = f"{signed(found.prediction.low)} to {signed(found.prediction.high)}"
+    mean = effect_text(found.estimate, found.interval)
+    tau = f"{found.tau:.2f}" if found.k > 1 else ""
+    return title, str(found.k), mean, tau, new if found.k > 2 else ""
+
+
+def each_set_table(answers: Mapping[str, Answer]) -> str:
+    """Return the table of the effects in each data set."""
+    head = (_FIRST, *(of_set.title for of_set in SETS.values()))
+    rows = []
+    for answered in answers.values():
+        effects = (answered.effects.get(name) for name in SETS)
+        told = (effect_text(e.estimate, e.interval, 1) if e else "" for e in effects)
+        rows.append((answered.question.title, *told))
+    return _table([head, *rows])
+
+
+def sets_table(results: Mapping[str, Results]) -> str:
+    """Return the table of the data sets, with what the U-Net still gains at the end."""
+    head = (
+        "data set",
+        "cases",
+        "folds x seeds",
+        "trainings",
+        "budget",
+        "patch",
+        "Dice of the U-Net",
+        "gain of its last tenth (95 %)",
+    )
+    return _table([head, *(_set_row(name, results.get(name)) for name in SETS)])
+
+
+def _set_row(name: str, found: Results | None) -> tuple[str, ...]:
+    if found is None:
+        return SETS[name].title, "not trained yet", "", "", "", "", "", ""
+    settings, gain = found.settings, gain_at_end(found, U_NET)
+    means = {summary.model: summary.estimate.mean for summary in found.dice.summaries}
+    ((kind, length),) = settings.budget.items()
+    return (
+        SETS[name].title,
+        str(found.dataset.n_cases),
+        f"{len(settings.folds)} x {len(settings.seeds)}",
+        f"{len(found.compared)} of {len(found.trainings)}",
+        f"{length:g} {kind}",
+        " x ".join(map(str, settings.patch_size)) if settings.patch_size else "as planned",
+        f"{means[U_NET] * 100:.1f}" if U_NET in means else "",
+        effect_text(gain.estimate, gain.interval) if gain else "",
+    )
+
+
+def commands_list() -> str:
+    """Return the command of each comparison, in a block of its own."""
+    commands = (shlex.join(c.command(name)) for name, c in (SETS | PATCHES).items())
+    return "\n\n".join(f"```bash\n{command}\n```" for command in commands)
+
+
+def _table(rows: Sequence[tuple[str, ...]]) -> str:
+    return "\n".join(markdown_table(rows, range(len(rows[0]))))

@@ -1,0 +1,113 @@
+"""Write the generated parts of `docs/verdict.md`, and its figure, from the evidence.
+
+Run it again whenever a comparison has been finished: what is there counts, and what is missing is
+said to be missing.
+"""
+
+import argparse
+import sys
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+from benchmarks.evidence.claims import Evidence, judge_claims
+from benchmarks.evidence.forest import forest_chart
+from benchmarks.evidence.published import published_tables
+from benchmarks.evidence.questions import answer
+from benchmarks.evidence.sets import EVIDENCE, PATCHES, SETS
+from benchmarks.evidence.tables import (
+    claims_table,
+    commands_list,
+    each_set_table,
+    effects_table,
+    sets_table,
+)
+from umamba.comparison.results import Results, read_results
+from umamba.errors import ComparisonError
+from umamba.reporting.charts import save_chart
+
+__all__ = ["fill", "main", "read_evidence", "write_page"]
+
+PAGE = Path("docs/verdict.md")
+_MEASURED = Path("benchmarks/results")
+
+
+def main() -> None:
+    """Read the evidence, and write page and figure."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--root", type=Path, default=Path(), help="the repository (default: here)")
+    root = parser.parse_args().root
+    evidence = read_evidence(root)
+    write_page(root, evidence)
+    sys.stderr.write(f"{root / PAGE}: {len(evidence.results)} of {len(SETS)} data sets\n")
+
+
+def read_evidence(root: Path) -> Evidence:
+    """Read what there is.
+
+    Args:
+        root: The repository.
+
+    Raises:
+        ComparisonError: If results are damaged.
+    """
+    results, patches = (_ended(root / EVIDENCE, names) for names in (SETS, PATCHES))
+    full, half = (patches.get(f"nuclei-{size}-patch") for size in ("full", "half"))
+    both = (full, half) if full and half else None
+    return Evidence(answer(results), results, both, root / _MEASURED)
+
+
+def _ended(folder: Path, names: Collection[str]) -> dict[str, Results]:
+    """Return the comparisons that have ended, or been interrupted, with what they have so far."""
+    there = [name for name in names if (folder / name / "results.json").is_file()]
+    found = {name: read_results(folder / name) for name in there}
+    return {name: results for name, results in found.items() if results.statistics}
+
+
+def write_page(root: Path, evidence: Evidence) -> None:
+    """Write the generated parts of the pages, and the forest plot.
+
+    Args:
+        root: The repository.
+        evidence: What the claims are judged by.
+
+    Raises:
+        ComparisonError: If a page lacks the place of a part.
+    """
+    chart = forest_chart(evidence.answers)
+    if chart is not None:
+        save_chart(chart, root / EVIDENCE)
+    parts = {
+        "claims": claims_table(judge_claims(evidence)),
+        "figure": chart.to_markdown(EVIDENCE.name) if chart else "There is no comparison yet.",
+        "effects": effects_table(evidence.answers),
+        "each": each_set_table(evidence.answers),
+        "sets": sets_table(evidence.results),
+        "published": published_tables(),
+    }
+    pages = {PAGE: parts, EVIDENCE / "README.md": {"commands": commands_list()}}
+    for page, filled in pages.items():
+        (root / page).write_text(fill((root / page).read_text(), filled))
+
+
+def fill(page: str, parts: Mapping[str, str]) -> str:
+    """Replace the generated parts of a page, which stand between `<!-- NAME -->` and `<!-- / -->`.
+
+    Args:
+        page: The page.
+        parts: The parts by their names.
+
+    Raises:
+        ComparisonError: If the page lacks the place of a part.
+    """
+    for name, text in parts.items():
+        before, mark, rest = page.partition(f"<!-- {name} -->\n")
+        _, end, after = rest.partition("<!-- / -->")
+        if not end:
+            msg = f"the page has no place for {name}; add <!-- {name} --> and <!-- / --> to it"
+            raise ComparisonError(msg)
+        page = f"{before}{mark}\n{text}\n\n{end}{after}"
+    return page
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,212 @@
+"""The rule that makes verdicts, the page that shows them, and the data sets behind it."""
+
+import json
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from skimage.io import imread, imsave
+
+from benchmarks.evidence.claims import NOT_MEASURED, Claim, judge_claims
+from benchmarks.evidence.measured import memory_ratio, time_exponent
+from benchmarks.evidence.prepare import SourceError, prepare
+from benchmarks.evidence.rules import about, at_least, greater, in_some, not_in_all
+from benchmarks.evidence.sets import EVIDENCE, PATCHES, SETS
+from benchmarks.evidence.verdict import PAGE, fill, read_evidence, write_page
+from reference_cases import REPOSITORY
+from small_results import finished, results_of, scored
+from umamba.cli.main import build_parser
+from umamba.comparison.records import Interval, MetricStatistics
+from umamba.comparison.results import Results, save_results
+from umamba.comparison.rows import Cost, Training
+from umamba.errors import ComparisonError
+
+MODELS = ("nnunet", "umamba_bot", "umamba_bot_nomamba")
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [
+        (0.1, 3.0, "holds"),
+        (0.1, 0.9, "holds, by less than the margin"),
+        (-3.0, 0.9, "does not hold"),
+        (-3.0, 1.0, "not shown"),
+        (0.0, 3.0, "not shown"),
+        (float("nan"), float("nan"), "not shown"),
+    ],
+)
+def test_verdict_on_a_difference(low: float, high: float, verdict: str) -> None:
+    assert greater(Interval(low, high), margin=1.0) == verdict
+
+
+def test_verdicts_on_some_and_on_all_data_sets() -> None:
+    ahead, behind, open_ = Interval(1, 3), Interval(-3, 0.5), Interval(-1, 3)
+    assert in_some([open_, ahead]) == "holds"
+    assert in_some([behind, behind]) == "does not hold"
+    assert in_some([open_, behind]) == "not shown"
+    assert not_in_all([ahead, behind]) == "holds"
+    assert not_in_all([ahead, ahead]) == "does not hold"
+    assert not_in_all([ahead, open_]) == not_in_all([]) == in_some([]) == "not shown"
+
+
+def test_verdicts_on_ratios() -> None:
+    assert about(Interval(1.7, 2.4), 2.0) == "holds"
+    assert about(Interval(1.0, 1.5), 2.0) == about(Interval(2.6, 3.0), 2.0) == "does not hold"
+    assert about(Interval(1.5, 1.7), 2.0) == "not shown"
+    assert at_least(Interval(1.3, 2.0), 1.25) == "holds"
+    assert at_least(Interval(1.0, 1.2), 1.25) == "does not hold"
+    assert at_least(Interval(1.2, 1.3), 1.25) == "not shown"
+
+
+def compared(number: int = 0) -> Results:
+    """Return results in which Bot is ahead of the U-Net, and its control as well."""
+    rng = np.random.default_rng(number)
+    trainings = [Training(m, f, s) for m in MODELS for f in range(2) for s in range(2)]
+    ahead = 0.03 + 0.001 * number
+    mean = {model: 0.8 + ahead * (model != "nnunet") for model in MODELS}
+    cases = [
+        scored(t, f"case_{n}", "cell", dice=mean[t.model] + rng.normal(0, 0.004))
+        for t in trainings
+        for n in range(t.fold, 12, 2)
+    ]
+    peaks = dict(zip(MODELS, (100, 180 + 10 * number, 178 + 10 * number), strict=True))
+    cost = {model: Cost(1, 1, 1, peak_memory_bytes=peak) for model, peak in peaks.items()}
+    return results_of([finished(t) for t in trainings], cases, cost=cost)
+
+
+def save(root: Path, name: str, results: Results) -> None:
+    (root / EVIDENCE / name).mkdir(exist_ok=True)
+    save_results(root / EVIDENCE / name / "results.json", results)
+
+
+def write_root(root: Path) -> Path:
+    """Write a repository with the pages and no evidence."""
+    for file in (PAGE, EVIDENCE / "README.md"):
+        (root / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(REPOSITORY / file, root / file)
+    (root / "benchmarks").mkdir()
+    (root / "benchmarks" / "results").symlink_to(REPOSITORY / "benchmarks" / "results")
+    return root
+
+
+def claim_of(claims: list[Claim], text: str, tested: str) -> Claim:
+    (found,) = (c for c in claims if c.claim.startswith(text) and c.tested.endswith(tested))
+    return found
+
+
+def test_without_evidence_the_page_says_so(tmp_path: Path) -> None:
+    save(write_root(tmp_path), "pet", compared())  # without statistics, as while models train
+    evidence = read_evidence(tmp_path)
+    write_page(tmp_path, evidence)
+    page = (tmp_path / PAGE).read_text()
+    assert "There is no comparison yet." in page
+    assert page.count("not trained yet") == len(SETS)
+    measured = {c.claim for c in judge_claims(evidence) if c.verdict != NOT_MEASURED}
+    assert "Doubling the input doubles the cost" in measured
+    assert "More accurate than a U-Net" not in measured
+
+
+def test_page_follows_the_evidence(tmp_path: Path) -> None:
+    root, known = write_root(tmp_path), {"dice": MetricStatistics()}
+    for number, name in enumerate(SETS | PATCHES):
+        save(root, name, replace(compared(number), statistics=known))
+    evidence = read_evidence(root)
+    write_page(root, evidence)
+    claims = judge_claims(evidence)
+    better = claim_of(claims, "More accurate than a U-Net", "Bot less U-Net")
+    assert (better.verdict, better.on) == ("holds", "4 data sets")
+    assert claim_of(claims, "Mamba makes", "Bot less the same network without Mamba").verdict == (
+        "does not hold"
+    )
+    assert claim_of(claims, "But not on all", "Bot less U-Net").verdict == "does not hold"
+    assert claim_of(claims, "More accurate than a", "Enc less U-Net").verdict == NOT_MEASURED
+    assert claim_of(claims, "About twice", "Bot / U-Net").verdict == "holds"
+    small = claim_of(claims, "Needs no massive patches", "Bot less U-Net")
+    assert small.verdict == "does not hold (one data set)"
+    page = (root / PAGE).read_text()
+    assert better.number in page
+    assert "(evidence/forest.png)" in page
+    assert (root / EVIDENCE / "forest.svg").read_text().count("Nuclei, 2D") >= 2
+    write_page(root, evidence)
+    assert (root / PAGE).read_text() == page, "writing it again changes nothing"
+
+
+def test_page_without_a_place_is_refused() -> None:
+    page = fill("before\n<!-- a -->\nold\n<!-- / -->\nafter", {"a": r"new \1"})
+    assert page == "before\n<!-- a -->\n\nnew \\1\n\n<!-- / -->\nafter"
+    with pytest.raises(ComparisonError, match=r"no place for b; add <!-- b -->"):
+        fill(page, {"b": ""})
+
+
+def test_ratios_are_measured_ones() -> None:
+    both = {"a": compared(), "b": compared(3)}
+    found = memory_ratio(both, "umamba_bot", "nnunet")
+    assert found is not None
+    assert found.value == pytest.approx((1.8 * 2.1) ** 0.5)
+    assert found.interval.low < 1.8
+    scaling = REPOSITORY / "benchmarks" / "results" / "scaling.json"
+    layers = {layer["name"]: layer for layer in json.loads(scaling.read_text())["layers"]}
+    for name in ("mamba", "attention"):
+        exponent = time_exponent(scaling, name)
+        assert exponent.value == pytest.approx(layers[name]["time_exponent"])
+        assert exponent.interval.low < exponent.value < exponent.interval.high
+
+
+@pytest.mark.parametrize("name", SETS | PATCHES)
+def test_commands_can_be_parsed_and_stand_in_the_page(name: str) -> None:
+    command = (SETS | PATCHES)[name].command(name)
+    args = build_parser().parse_args(command[1:])
+    assert (args.seeds, args.validation_tta) == (2, "off")
+    page = (REPOSITORY / EVIDENCE / "README.md").read_text()
+    assert re.sub("'", "", " ".join(command)) in page.replace("'", "")
+
+
+def write_axons(source: Path) -> None:
+    """Two rats; one image has an alpha channel, and its masks have stray values."""
+    for rat, alpha in (("sub-rat1", False), ("sub-rat2", True)):
+        for number in range(2):
+            name = f"{rat}_sample-{number}_SEM"
+            image = np.full((20, 24), 90, np.uint8)
+            image[5:9] = 120 + number
+            axon, myelin = np.zeros_like(image), np.zeros_like(image)
+            myelin[4:12, 4:12], axon[6:10, 6:10], axon[0, 0] = 255, 255, 130
+            labels = source / "derivatives" / "labels" / rat / "micr"
+            for folder in (labels, source / rat / "micr"):
+                folder.mkdir(parents=True, exist_ok=True)
+            whole = np.stack([image, np.full_like(image, 255)], -1) if alpha else image
+            imsave(source / rat / "micr" / f"{name}.png", whole, check_contrast=False)
+            for kind, mask in (("axon", axon), ("myelin", myelin)):
+                imsave(labels / f"{name}_seg-{kind}-manual.png", mask, check_contrast=False)
+
+
+def test_a_download_becomes_a_data_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_axons(tmp_path / "source")
+    raw, preprocessed = tmp_path / "raw", tmp_path / "preprocessed"
+    assert prepare("axons", tmp_path / "source", raw, preprocessed) == 0
+    folder = raw / "Dataset042_Axons"
+    mask = imread(folder / "labelsTr" / "sub-rat2_sample-1.png")
+    assert [int((mask == value).sum()) for value in range(3)] == [416, 16, 48]
+    assert json.loads((folder / "dataset.json").read_text())["labels"] == {
+        "background": 0, "axon": 1, "myelin": 2,
+    }  # fmt: skip
+    splits = json.loads((preprocessed / folder.name / "splits_final.json").read_text())
+    first = ["sub-rat1_sample-0", "sub-rat1_sample-1"]
+    assert [splits[0]["val"], splits[1]["train"]] == [first, first]
+    assert (tmp_path / "axons_clusters.csv").read_text().splitlines()[-1] == (
+        "sub-rat2_sample-1,sub-rat2"
+    )
+    with pytest.raises(SourceError, match=r"STS_001/PET_image.nii.gz.*it should hold ibsi_1"):
+        prepare("pet", tmp_path / "source", raw, preprocessed)
+
+
+@pytest.mark.slow
+def test_the_committed_page_is_the_generated_one(tmp_path: Path) -> None:
+    for folder in ("docs", "benchmarks/results"):
+        shutil.copytree(REPOSITORY / folder, tmp_path / folder)
+    write_page(tmp_path, read_evidence(tmp_path))
+    for page in (PAGE, EVIDENCE / "README.md"):
+        assert (tmp_path / page).read_text() == (REPOSITORY / page).read_text()
