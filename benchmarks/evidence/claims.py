@@ -264,7 +264,7 @@ def _whole_image() -> Claim:
         "It looks across the whole image",
         "effective receptive field, and tasks that need long range",
         "networks before and after training",
-        command="`umamba benchmark receptive-field --all`, `umamba benchmark long-range`",
+        command="`umamba benchmark receptive-field`, `umamba benchmark long-range`",
     )
 
 

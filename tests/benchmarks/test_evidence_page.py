@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,6 @@ from benchmarks.evidence.sets import EVIDENCE, PATCHES, SETS
 from benchmarks.evidence.verdict import PAGE, fill, read_evidence, write_page
 from reference_cases import REPOSITORY
 from small_results import finished, results_of, scored
-from umamba.cli.main import build_parser
 from umamba.comparison.records import Interval, MetricStatistics
 from umamba.comparison.results import Results, save_results
 from umamba.comparison.rows import Cost, Training
@@ -155,13 +155,10 @@ def test_ratios_are_measured_ones() -> None:
         assert exponent.interval.low < exponent.value < exponent.interval.high
 
 
-@pytest.mark.parametrize("name", SETS | PATCHES)
-def test_commands_can_be_parsed_and_stand_in_the_page(name: str) -> None:
-    command = (SETS | PATCHES)[name].command(name)
-    args = build_parser().parse_args(command[1:])
-    assert (args.seeds, args.validation_tta) == (2, "off")
+def test_commands_stand_in_the_page() -> None:
     page = (REPOSITORY / EVIDENCE / "README.md").read_text()
-    assert re.sub("'", "", " ".join(command)) in page.replace("'", "")
+    written = [shlex.split(line) for line in re.findall(r"^umamba compare .*$", page, re.MULTILINE)]
+    assert written == [c.command(name) for name, c in (SETS | PATCHES).items()]
 
 
 def write_axons(source: Path) -> None:
