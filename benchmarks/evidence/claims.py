@@ -7,7 +7,9 @@ from pathlib import Path
 
 from benchmarks.evidence.effects import patch_halved
 from benchmarks.evidence.measured import (
+    SEEN,
     Measured,
+    far_dice,
     memory_ratio,
     memory_with_everything_kept,
     time_exponent,
@@ -135,7 +137,7 @@ def judge_claims(evidence: Evidence) -> list[Claim]:
             enc_bot,
             in_some,
         ),
-        _whole_image(),
+        *_whole_image(evidence.measured / "long-range.json"),
     ]
 
 
@@ -259,13 +261,22 @@ def _doubling(scaling: Path) -> Claim:
     return Claim(claim, how, f"one layer, {found.n} lengths, on a CPU", told, verdict, command)
 
 
-def _whole_image() -> Claim:
-    return Claim(
-        "It looks across the whole image",
-        "effective receptive field, and tasks that need long range",
-        "networks before and after training",
-        command="`umamba benchmark receptive-field`, `umamba benchmark long-range`",
-    )
+def _whole_image(file: Path) -> list[Claim]:
+    """Judge whether networks solve a task that needs to look as far as it asks them to."""
+    without = far_dice(file, WITHOUT)
+    beside = f"; without Mamba {_measured_text(without)}" if without else ""
+    claims = []
+    for model, name in _OURS:
+        how = f"Dice where markers far away decide, {name}, {SEEN} or more"
+        claim, found = "It looks across the whole image", far_dice(file, model)
+        command = "`umamba benchmark long-range`"
+        if found is None:
+            claims.append(Claim(claim, how, "drawn pictures, 2D and 3D", command=command))
+            continue
+        verdict = _of_one(at_least(found.interval_or_value, SEEN), found.n, "training")
+        on = f"drawn pictures, {_count(found.n, 'training')} in 2D and 3D"
+        claims.append(Claim(claim, how, on, _measured_text(found) + beside, verdict, command))
+    return claims
 
 
 def _measured_text(found: Measured) -> str:

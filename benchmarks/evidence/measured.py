@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,16 @@ from scipy import stats
 from umamba.comparison.records import Interval
 from umamba.comparison.results import Results
 
-__all__ = ["Measured", "memory_ratio", "memory_with_everything_kept", "time_exponent"]
+__all__ = [
+    "SEEN",
+    "Measured",
+    "far_dice",
+    "memory_ratio",
+    "memory_with_everything_kept",
+    "time_exponent",
+]
+
+SEEN = 0.75  # Dice half-way between labels by chance and all right
 
 
 @dataclass(frozen=True)
@@ -55,15 +64,22 @@ def memory_ratio(results: Mapping[str, Results], model: str, baseline: str) -> M
     """
     costs = [(r.cost.get(model), r.cost.get(baseline)) for r in results.values()]
     peaks = [(a.peak_memory_bytes, b.peak_memory_bytes) for a, b in costs if a and b]
-    logs = np.log([a / b for a, b in peaks if a and b])
-    if not len(logs):
+    found = _mean([math.log(a / b) for a, b in peaks if a and b])
+    if found is None:
         return None
-    mean, arm = float(logs.mean()), math.nan
-    if len(logs) > 1:
-        error = float(logs.std(ddof=1)) / math.sqrt(len(logs))
-        arm = error * float(stats.t.ppf(0.975, len(logs) - 1))
-    ends = Interval(math.exp(mean - arm), math.exp(mean + arm))
-    return Measured(math.exp(mean), ends, len(logs))
+    ends = Interval(math.exp(found.interval.low), math.exp(found.interval.high))
+    return Measured(math.exp(found.value), ends, found.n)
+
+
+def _mean(values: Sequence[float]) -> Measured | None:
+    """Return a mean with Student's interval."""
+    if not values:
+        return None
+    mean, arm = float(np.mean(values)), math.nan
+    if len(values) > 1:
+        error = float(np.std(values, ddof=1)) / math.sqrt(len(values))
+        arm = error * float(stats.t.ppf(0.975, len(values) - 1))
+    return Measured(mean, Interval(mean - arm, mean + arm), len(values))
 
 
 def memory_with_everything_kept(
@@ -110,3 +126,18 @@ def time_exponent(scaling: Path, layer: str) -> Measured:
     fit = stats.linregress(lengths, times)
     arm = float(fit.stderr * stats.t.ppf(0.975, len(points) - 2))
     return Measured(float(fit.slope), Interval(fit.slope - arm, fit.slope + arm), len(points))
+
+
+def far_dice(file: Path, model: str) -> Measured | None:
+    """Return the Dice of objects whose label depends on markers at the largest distance.
+
+    Args:
+        file: The `long-range.json` of `umamba benchmark long-range`.
+        model: Name of the model.
+
+    Returns:
+        The mean over trainings in 2D and 3D, with Student's interval; `None` if there are none.
+    """
+    trials = json.loads(file.read_text())["trials"] if file.is_file() else []
+    of_model = [trial["dice"] for trial in trials if trial["model"] == model]
+    return _mean([dice[max(dice, key=int)] for dice in of_model])

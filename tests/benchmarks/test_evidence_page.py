@@ -12,7 +12,7 @@ import pytest
 from skimage.io import imread, imsave
 
 from benchmarks.evidence.claims import NOT_MEASURED, Claim, judge_claims
-from benchmarks.evidence.measured import memory_ratio, time_exponent
+from benchmarks.evidence.measured import far_dice, memory_ratio, time_exponent
 from benchmarks.evidence.prepare import SourceError, prepare
 from benchmarks.evidence.rules import about, at_least, greater, in_some, not_in_all
 from benchmarks.evidence.sets import EVIDENCE, PATCHES, SETS
@@ -132,6 +132,19 @@ def test_page_follows_the_evidence(tmp_path: Path) -> None:
     assert (root / EVIDENCE / "forest.svg").read_text().count("Nuclei, 2D") >= 2
     write_page(root, evidence)
     assert (root / PAGE).read_text() == page, "writing it again changes nothing"
+
+
+def test_far_markers_are_the_farthest_of_each_training(tmp_path: Path) -> None:
+    file = tmp_path / "long-range.json"
+    assert far_dice(file, "umamba_bot") is None
+    dice = ({"8": 1.0, "48": 0.9}, {"8": 1.0, "12": 0.8}, {"8": 1.0, "48": 0.5})
+    named = zip(("umamba_bot", "umamba_bot", "nnunet"), dice, strict=True)
+    trials = [{"model": model, "dice": of_model} for model, of_model in named]
+    file.write_text(json.dumps({"trials": trials}))
+    found = far_dice(file, "umamba_bot")
+    assert found is not None
+    assert (found.value, found.n) == (pytest.approx(0.85), 2)
+    assert found.interval.high == pytest.approx(0.85 + 0.05 * 12.706, abs=1e-3)
 
 
 def test_page_without_a_place_is_refused() -> None:
