@@ -325,3 +325,17 @@ def test_wilcoxon_of_few_cases_is_exact() -> None:
     assert wilcoxon(np.arange(1.0, 7.0)) == pytest.approx(2 / 2**6)
     assert wilcoxon(np.zeros(5)) == 1.0
     assert np.isnan(wilcoxon(np.ones(1)))
+
+
+@pytest.mark.parametrize(
+    "differences",
+    [
+        (0.1, 0.1, 0.2),
+        (0.0, 0.3, -0.2, 0.4, 0.5),
+        (0.0, 0.0, 0.1, 0.1, 0.2, -0.3, 0.3),
+        (-1.0, -1.0, -2.0, -2.0, -2.0, 0.0),
+    ],
+)
+def test_ties_and_zeros_get_the_p_value_of_scipys_signs(differences: tuple[float, ...]) -> None:
+    want = stats.wilcoxon(differences, zero_method="pratt").pvalue
+    assert wilcoxon(np.array(differences)) == want

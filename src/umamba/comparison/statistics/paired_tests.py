@@ -12,6 +12,9 @@ from umamba.comparison.statistics.bootstrap import CONFIDENCE
 __all__ = ["cohen_d_z", "fold_test", "holm", "holm_steps", "rank_biserial", "t_test"]
 __all__ += ["wilcoxon"]
 
+# Of so many tied differences `stats.wilcoxon` tries all signs, too, but one after the other.
+_MOST_SIGNS = 13
+
 
 def t_test(difference: MeanEstimate) -> float:
     """Return the two-sided p value for a mean difference of zero, from its standard error."""
@@ -46,7 +49,22 @@ def wilcoxon(differences: Float[np.ndarray, " cases"]) -> float:
         return float("nan")
     if not differences.any():
         return 1.0
+    sizes = np.abs(differences)
+    tied = np.unique(sizes).size < sizes.size or not sizes.all()
+    if tied and differences.size <= _MOST_SIGNS:
+        permuted = stats.permutation_test(
+            (differences,), _positive_ranks, permutation_type="samples", vectorized=True
+        )
+        return float(permuted.pvalue)
     return float(stats.wilcoxon(differences, zero_method="pratt").pvalue)
+
+
+def _positive_ranks(
+    differences: Float[np.ndarray, "... cases"], axis: int
+) -> Float[np.ndarray, "..."]:
+    """Return the sum of the ranks of the positive differences."""
+    ranks = stats.rankdata(np.abs(differences), axis=axis)
+    return np.asarray((ranks * (differences > 0)).sum(axis=axis))
 
 
 def rank_biserial(differences: Float[np.ndarray, " cases"]) -> float:
