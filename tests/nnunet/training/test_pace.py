@@ -1,8 +1,15 @@
 """A training that takes days says so after its first iterations, once."""
 
+from collections.abc import Iterator
+
 import pytest
 
-from umamba.nnunet.training.pace import Pace, describe_days, estimate_seconds
+from umamba.nnunet.training.pace import (
+    Pace,
+    describe_days,
+    estimate_seconds,
+    seconds_per_multiply_add,
+)
 
 
 def run(
@@ -51,9 +58,18 @@ def test_hours_are_not_told(
     assert describe_days(86_401.0) == "about 1 day"
 
 
-def test_the_time_of_multiply_adds_is_that_of_the_convolution_that_was_timed(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.fixture
+def untimed() -> Iterator[None]:
+    seconds_per_multiply_add.cache_clear()
+    yield
+    seconds_per_multiply_add.cache_clear()
+
+
+def test_the_time_of_multiply_adds_is_that_of_the_convolution_that_was_timed_once(
+    untimed: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ticks = iter([0.0, 0.1, 0.4, 0.5])  # two steps, of which the second ends after the limit
     monkeypatch.setattr("umamba.nnunet.training.pace.time.monotonic", lambda: next(ticks))
-    assert estimate_seconds(32 * 32 * 27 * 16 * 48 * 48) == pytest.approx(0.5 / 2)
+    for n_patches in (1, 3):
+        wanted = pytest.approx(n_patches * 0.5 / 2)
+        assert estimate_seconds(n_patches * 32 * 32 * 27 * 16 * 48 * 48) == wanted

@@ -3,11 +3,19 @@
 import math
 import sys
 import time
+from functools import cache
 
 import torch
 from torch import nn
 
-__all__ = ["Pace", "describe_days", "estimate_seconds", "remedy", "with_validation"]
+__all__ = [
+    "Pace",
+    "describe_days",
+    "estimate_seconds",
+    "remedy",
+    "seconds_per_multiply_add",
+    "with_validation",
+]
 
 _DAY = 86400.0
 _STEPS = 5
@@ -35,12 +43,17 @@ def remedy(device_type: str) -> str:
 def estimate_seconds(multiply_adds: int) -> float:
     """Return roughly how long training steps of so many multiply-adds would take on this CPU.
 
-    A convolution's forward and backward are timed for a moment; those of a network are assumed to
-    run as fast.
+    A network's forward and backward are assumed to run as fast as a convolution's.
 
     Args:
         multiply_adds: Of the forward; the backward takes twice as many.
     """
+    return multiply_adds * seconds_per_multiply_add()
+
+
+@cache
+def seconds_per_multiply_add() -> float:
+    """Return what a convolution's forward and backward take, timed once in a process."""
     channels, shape = 32, (16, 48, 48)
     convolution = nn.Conv3d(channels, channels, 3, padding=1)
     image = torch.randn(1, channels, *shape, requires_grad=True)
@@ -50,7 +63,7 @@ def estimate_seconds(multiply_adds: int) -> float:
         convolution(image).sum().backward()
         done += 1
     passed = time.monotonic() - began
-    return multiply_adds * passed / (done * channels**2 * 27 * math.prod(shape))
+    return passed / (done * channels**2 * 27 * math.prod(shape))
 
 
 def with_validation(seconds: float) -> float:
