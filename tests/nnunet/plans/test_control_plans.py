@@ -110,7 +110,10 @@ def test_mixer_and_scan_choose_the_plans(folder: Path) -> None:
             "not for mixer 'none', which has no Mamba layers",
         ),
         (
-            ("umamba_enc_attention", "--patch-size", "128", "128", "128"),
+            (
+                *("umamba_enc_attention", "--patch-size", "128", "128", "128"),
+                *("--configurations", "3d_lowres"),
+            ),
             "a training step of configuration '3d_lowres' with self-attention, patch_size "
             "[128, 128, 128] and batch_size 2 needs an estimated ",
         ),
@@ -133,7 +136,8 @@ def test_without_a_gpu_the_largest_common_one_counts(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     source = stock_plans()
     plans = derive_plans(source, registry.find_architecture("umamba_enc_attention"), PlanOptions())
-    memory = compare_memory(source, plans, DATASET_JSON, "umamba plan")["3d_fullres"]
+    alone = plans | {"configurations": {"3d_fullres": plans["configurations"]["3d_fullres"]}}
+    memory = compare_memory(source, alone, DATASET_JSON, "")["3d_fullres"]
     check = partial(attention_cost.check_attention, plans, DATASET_JSON, names=["3d_fullres"])
     assert check({"3d_fullres": memory})
     large = replace(memory, derived=TrainingMemory(0, 0, 80 * 2**30 + 1))
