@@ -1,6 +1,7 @@
 """Fixtures that all tests share: seeds, caches, quick worker processes, the real data."""
 
 import gc
+import itertools
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator
@@ -51,10 +52,23 @@ def seeded() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture(scope="session")
+def new_cache(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
+    """Return what makes an empty folder; a thousand calls of `mktemp` look at each other's."""
+    caches, numbers = tmp_path_factory.mktemp("caches"), itertools.count()
+
+    def make() -> Path:
+        cache = caches / str(next(numbers))
+        cache.mkdir()
+        return cache
+
+    return make
+
+
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+def own_cache(new_cache: Callable[[], Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep what commands remember out of the user's cache, and out of other tests."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(new_cache()))
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -4,10 +4,8 @@ import json
 import os
 from pathlib import Path
 
-import nbformat
 import pytest
 import SimpleITK
-from nbclient import NotebookClient
 
 from reference_cases import REPOSITORY
 from umamba.system.environment import environment
@@ -19,6 +17,9 @@ HIPPOCAMPI = Path(os.environ.get("UMAMBA_TEST_DATA", "")) / "hippocampus_msd"
 @pytest.mark.slow
 def test_twelve_hippocampi_are_planned_trained_predicted_and_compared(tmp_path: Path) -> None:
     """The real ones where they are at hand, else those that the notebook draws."""
+    import nbformat
+    from nbclient import NotebookClient
+
     variables = {"nnUNet_def_n_proc": "1", "nnUNet_n_proc_DA": "0"}
     if HIPPOCAMPI.is_dir():
         (tmp_path / "source").mkdir()

@@ -2,7 +2,6 @@
 
 import math
 
-import monai.metrics
 import numpy as np
 import pytest
 import SimpleITK
@@ -20,6 +19,8 @@ def components(mask):
 
 @pytest.mark.parametrize(("seed", "shape"), [(0, (30, 32)), (1, (30, 32)), (2, (14, 15, 16))])
 def test_objects_are_those_of_monai_and_of_sets(seed, shape):
+    import monai.metrics  # takes seconds
+
     prediction, reference = blobs(seed, shape)
     ours = measured(prediction, reference, (1.0,) * len(shape))
     predicted, referred = components(prediction), components(reference)

@@ -1,6 +1,5 @@
 """Surfaces and their distances, by hand and beside DeepMind's surface-distance."""
 
-import monai.metrics
 import numpy as np
 import pytest
 import surface_distance
@@ -106,6 +105,8 @@ def by_voxels(prediction, reference, spacing, tolerance=1.0):
 @pytest.mark.parametrize("spacing", SPACINGS)
 @pytest.mark.parametrize("seed", range(2))
 def test_border_voxels_have_the_numbers_of_monai_and_of_distance_maps(spacing, seed):
+    import monai.metrics  # takes seconds
+
     masks = blobs(seed, spacing), blobs(seed + 10, spacing)
     ours = by_voxels(*masks, spacing, 2.5)
     one_hot = [torch.from_numpy(mask)[None, None] for mask in masks]
