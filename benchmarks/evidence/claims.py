@@ -19,11 +19,30 @@ from benchmarks.evidence.rules import RATIO, Verdict, about, at_least, greater, 
 from umamba.comparison.records import Interval
 from umamba.comparison.results import Results
 
-__all__ = ["NOT_MEASURED", "Claim", "Evidence", "effect_text", "judge_claims", "signed"]
+__all__ = [
+    "COMMANDS",
+    "NOT_MEASURED",
+    "Claim",
+    "Evidence",
+    "effect_text",
+    "judge_claims",
+    "signed",
+]
 
 NOT_MEASURED = "not measured yet"
-_RUN = "`python -m benchmarks.evidence.run`"
-_PATCHES = "`python -m benchmarks.evidence.run nuclei-half-patch nuclei-full-patch`"
+_RUN = "python -m benchmarks.evidence.run"
+_PATCHES = "python -m benchmarks.evidence.run nuclei-half-patch nuclei-full-patch"
+_CHECKPOINTING = "python -m benchmarks.checkpointing"
+_SCALING = "umamba benchmark scaling --threads 2 --budget 150"
+_LONG_RANGE = "umamba benchmark long-range"
+# What they take, by the command.
+COMMANDS = {
+    _RUN: "hours to days; it resumes",
+    _PATCHES: "about an hour more",
+    _CHECKPOINTING: "hours; it resumes",
+    _SCALING: "three minutes",
+    _LONG_RANGE: "minutes; it resumes",
+}
 _MINUS = "\N{MINUS SIGN}"
 _OURS = ((BOT, "Bot"), (ENC, "Enc"))
 
@@ -55,7 +74,7 @@ class Claim:
         on: Data or machine.
         number: The number with its interval.
         verdict: A verdict of `rules`, or that nothing has been measured.
-        command: The command that repeats it.
+        command: The one of `COMMANDS` that repeats it.
     """
 
     claim: str
@@ -224,8 +243,7 @@ def _memory(evidence: Evidence) -> list[Claim]:
         if kept is not None:
             how = f"{how}, no activation computed again"
             on = f"network with a patch of {kept[1]} cubed, on a CPU"
-            command = "`python -m benchmarks.checkpointing`"
-            claims.append(_ratio(claim, how, kept[0], rule, on, command))
+            claims.append(_ratio(claim, how, kept[0], rule, on, _CHECKPOINTING))
     return claims
 
 
@@ -254,11 +272,10 @@ def _ratio(
 def _doubling(scaling: Path) -> Claim:
     claim = "Doubling the input doubles the cost"
     how = "factor of the time of a Mamba layer when its sequence doubles"
-    command = "`umamba benchmark scaling --threads 2 --budget 150`"
     found, attention = (time_exponent(scaling, layer) for layer in ("mamba", "attention"))
     verdict = about(found.doubled.interval, 2.0)
     told = f"{_measured_text(found.doubled)}; self-attention {_measured_text(attention.doubled)}"
-    return Claim(claim, how, f"one layer, {found.n} lengths, on a CPU", told, verdict, command)
+    return Claim(claim, how, f"one layer, {found.n} lengths, on a CPU", told, verdict, _SCALING)
 
 
 def _whole_image(file: Path) -> list[Claim]:
@@ -269,13 +286,12 @@ def _whole_image(file: Path) -> list[Claim]:
     for model, name in _OURS:
         how = f"Dice where markers far away decide, {name}, {SEEN} or more"
         claim, found = "It looks across the whole image", far_dice(file, model)
-        command = "`umamba benchmark long-range`"
         if found is None:
-            claims.append(Claim(claim, how, "drawn pictures, 2D and 3D", command=command))
+            claims.append(Claim(claim, how, "drawn pictures, 2D and 3D", command=_LONG_RANGE))
             continue
         verdict = _of_one(at_least(found.interval_or_value, SEEN), found.n, "training")
         on = f"drawn pictures, {_count(found.n, 'training')} in 2D and 3D"
-        claims.append(Claim(claim, how, on, _measured_text(found) + beside, verdict, command))
+        claims.append(Claim(claim, how, on, _measured_text(found) + beside, verdict, _LONG_RANGE))
     return claims
 
 

@@ -95,8 +95,13 @@ _DICE_PAIRS = (
     ("unetpp", U_NET, False),
     ("attention_unet", U_NET, False),
 )
-_OTHER_PAIRS = ((BOT, U_NET, True), (ENC, U_NET, True))
-_NOT_DRAWN = tuple((model, baseline, False) for model, baseline, _ in _OTHER_PAIRS)
+_OTHER_PAIRS = (
+    (BOT, U_NET, True),
+    (ENC, U_NET, True),
+    (BOT, WITHOUT, False),
+    (ENC, WITHOUT, False),
+)
+_NOT_DRAWN = tuple((model, baseline, False) for model, baseline, _ in _OTHER_PAIRS[:2])
 
 QUESTIONS: tuple[Question, ...] = (
     *_ask(dice_difference, "dice", "Dice", _DICE_PAIRS),

@@ -3,23 +3,47 @@
 import shlex
 from collections.abc import Mapping, Sequence
 
-from benchmarks.evidence.claims import Claim, effect_text, signed
+from benchmarks.evidence.claims import COMMANDS, Claim, effect_text, signed
 from benchmarks.evidence.effects import gain_at_end
 from benchmarks.evidence.questions import U_NET, Answer
 from benchmarks.evidence.sets import PATCHES, SETS
 from umamba.comparison.results import Results
 from umamba.reporting.tables import markdown_table
 
-__all__ = ["claims_table", "each_set_table", "effects_table", "sets_table"]
+__all__ = [
+    "claims_table",
+    "commands_list",
+    "each_set_table",
+    "effects_table",
+    "repeat_list",
+    "sets_table",
+]
 
 _FIRST = "first less second model"
 
 
 def claims_table(claims: Sequence[Claim]) -> str:
     """Return the table of claims and verdicts."""
-    head = ("claim", "tested by", "on", "number (95 % interval)", "verdict", "command")
-    rows = [(c.claim, c.tested, c.on, c.number, f"**{c.verdict}**", c.command) for c in claims]
+    head = ("claim", "verdict", "number (95 % interval)", "tested by", "on", "command")
+    numbers = {command: number for number, command in enumerate(COMMANDS, start=1)}
+    rows = [
+        (
+            c.claim,
+            f"**{c.verdict}**",
+            c.number,
+            c.tested,
+            c.on,
+            f"[{numbers[c.command]}](#do-it-again)",
+        )
+        for c in claims
+    ]
     return _table([head, *rows])
+
+
+def repeat_list() -> str:
+    """Return the commands that repeat the claims, numbered as in their table."""
+    told = enumerate(COMMANDS.items(), start=1)
+    return "\n".join(f"{number}. `{command}`: {takes}" for number, (command, takes) in told)
 
 
 def effects_table(answers: Mapping[str, Answer]) -> str:

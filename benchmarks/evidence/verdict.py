@@ -19,6 +19,7 @@ from benchmarks.evidence.tables import (
     commands_list,
     each_set_table,
     effects_table,
+    repeat_list,
     sets_table,
 )
 from umamba.comparison.results import Results, read_results
@@ -83,6 +84,7 @@ def write_page(root: Path, evidence: Evidence) -> None:
         "each": each_set_table(evidence.answers),
         "sets": sets_table(evidence.results),
         "published": published_tables(),
+        "repeat": repeat_list(),
     }
     pages = {PAGE: parts, EVIDENCE / "README.md": {"commands": commands_list()}}
     for page, filled in pages.items():
