@@ -191,6 +191,7 @@ def test_places_that_are_rounded_are_regular(tmp_path):
         ({"PatientID": "other"}, "its files name several patients"),
         ({"RescaleSlope": 0}, "RescaleSlope 0 and RescaleIntercept 0 give no true values"),
         ({"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB"}, "colours (RGB)"),
+        ({"PhotometricInterpretation": "PALETTE COLOR"}, "colours (PALETTE COLOR)"),
         ({"NumberOfFrames": 7}, "it has 7 frames without a place for each"),
     ],
 )

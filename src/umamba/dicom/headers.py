@@ -134,8 +134,9 @@ def planes_of(path: Path, header: "Dataset") -> tuple[Plane, ...]:
     Raises:
         SeriesError: If they have no place, or no values of their own.
     """
-    if int(header.get("SamplesPerPixel") or 1) != 1:
-        problem = f"its pixels are colours ({_text(header, 'PhotometricInterpretation')})"
+    kind = _text(header, "PhotometricInterpretation")
+    if int(header.get("SamplesPerPixel") or 1) != 1 or kind == "PALETTE COLOR":
+        problem = f"its pixels are colours ({kind})"
         raise SeriesError(problem, "export the series of measured values that it was made from")
     if "MOSAIC" in _texts(header, "ImageType"):
         problem = "its slices are tiles of one picture (a mosaic)"
