@@ -4,6 +4,7 @@ import json
 import shutil
 import stat
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -231,6 +232,15 @@ def test_a_series_that_cannot_be_written_is_an_error_of_its_own(tmp_path, monkey
     (case,) = study(tmp_path).cases
     monkeypatch.setattr("umamba.dicom.studies.write_image", fail)
     with pytest.raises(SeriesError, match=text):
+        write_case(case, tmp_path, ".nii.gz", StudyOptions())
+
+
+def test_an_image_on_a_full_disk_is_not_used(tmp_path, monkeypatch):
+    """ITK cuts it off without an error, and its readers would blame the file."""
+    write_series(tmp_path / "in", STORED)
+    (case,) = study(tmp_path).cases
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=4096))
+    with pytest.raises(SeriesError, match="the disk of the folder for temporary files is full"):
         write_case(case, tmp_path, ".nii.gz", StudyOptions())
 
 

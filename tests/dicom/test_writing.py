@@ -1,5 +1,6 @@
 """Label maps as DICOM SEG and RTSTRUCT, read again by other software."""
 
+import errno
 import json
 from pathlib import Path
 
@@ -196,6 +197,16 @@ def test_regions_may_overlap_in_seg_and_rtstruct(series, tmp_path):
     assert voxels.tolist() == [(label_map() > 0).sum(), (label_map() == 2).sum()]
     rois = pydicom.dcmread(tmp_path / "rt").ROIContourSequence
     assert [len(roi.ContourSequence) for roi in rois] == [6, 4]
+
+
+def test_a_full_disk_is_an_error_of_the_system_and_not_of_a_tag(series, tmp_path, monkeypatch):
+    def write(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("pydicom.filewriter.write_data_element", write)
+    with pytest.raises(OSError, match=r"^\[Errno 28\] No space left on device$") as caught:
+        write_rtstruct(tmp_path / "full", label_map(), series, segments_of(LABELS), MAKER)
+    assert caught.value.strerror == "No space left on device"
 
 
 def test_numbers_have_at_most_16_characters(tmp_path):

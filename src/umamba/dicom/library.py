@@ -5,11 +5,16 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from umamba.errors import UMambaError
 from umamba.system.shared_contexts import shared_by_threads
 
-__all__ = ["quiet_pydicom", "require_pydicom"]
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+__all__ = ["quiet_pydicom", "require_pydicom", "save_dicom"]
 
 
 def require_pydicom(*, for_seg: bool = False) -> None:
@@ -48,3 +53,20 @@ def quiet_pydicom() -> Iterator[None]:
         config.settings.reading_validation_mode = mode
         for log, level in zip(logs, levels, strict=True):
             log.setLevel(level)
+
+
+def save_dicom(content: "Dataset", path: Path) -> None:
+    """Save a file of DICOM.
+
+    Raises:
+        OSError: If it cannot be written: the error of the system, which pydicom wraps in its
+            traceback.
+    """
+    try:
+        with quiet_pydicom():
+            content.save_as(path, enforce_file_format=True)
+    except OSError as error:
+        first: BaseException = error
+        while first.__cause__ is not None:
+            first = first.__cause__
+        raise first from None

@@ -16,7 +16,7 @@ from umamba.dicom.derived import (
     derived_uid,
     source_headers,
 )
-from umamba.dicom.library import quiet_pydicom
+from umamba.dicom.library import quiet_pydicom, save_dicom
 from umamba.dicom.outlines import outlines
 from umamba.dicom.segments import Segment
 from umamba.dicom.series import Plane, Series
@@ -77,7 +77,7 @@ def write_rtstruct(
         content.StructureSetROISequence = [_roi(s, series, maker) for s in segments]
         content.ROIContourSequence = [_contours(labels, s, series, headers) for s in segments]
         content.RTROIObservationsSequence = [_observation(s, maker) for s in segments]
-        content.save_as(path, enforce_file_format=True)
+    save_dicom(content, path)
 
 
 def _header(

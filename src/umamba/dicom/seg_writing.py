@@ -15,7 +15,7 @@ from umamba.dicom.derived import (
     derived_uid,
     source_headers,
 )
-from umamba.dicom.library import quiet_pydicom
+from umamba.dicom.library import quiet_pydicom, save_dicom
 from umamba.dicom.segments import Code, Segment
 from umamba.dicom.series import Series, SeriesError
 from umamba.images.contents import Geometry
@@ -69,7 +69,7 @@ def write_seg(
     kind = "labelmap-seg" if as_label_map else "seg"
     with quiet_pydicom():
         seg = _segmentation(kind, pixels, headers, segments, maker, series, labels)
-        seg.save_as(path)
+    save_dicom(seg, path)
 
 
 def _stacked(labels: Labels, segments: Sequence[Segment]) -> Labels:

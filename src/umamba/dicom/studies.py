@@ -1,6 +1,7 @@
 """Cases from DICOM: the series of each, under a name without the patient, as files of images."""
 
 import logging
+import shutil
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +26,8 @@ __all__ = ["FoundStudies", "ImagedCase", "StudyOptions", "find_studies", "write_
 Array = npt.NDArray[Any]
 
 log = logging.getLogger(__name__)
+
+_LEAST_ROOM = 1 << 16  # bytes; ITK cuts a file off where the disk is full, and does not say so
 
 
 @dataclass(frozen=True)
@@ -293,6 +296,9 @@ def _image_files(
             voxels = _onto(voxels, series.geometry, first)
         files.append(folder / f"{case.name}_{number:04d}{ending}")
         write_image(files[-1], voxels, first.geometry)
+        if shutil.disk_usage(folder).free < _LEAST_ROOM:
+            problem = "the disk of the folder for temporary files is full"
+            raise SeriesError(problem, "make room there, or set TMPDIR to another folder")
     return tuple(files)
 
 
