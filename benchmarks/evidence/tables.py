@@ -83,7 +83,7 @@ def sets_table(results: Mapping[str, Results]) -> str:
         "budget",
         "patch",
         "Dice of the U-Net",
-        "gain of its last tenth (95 %)",
+        "gain per tenth at the end (95 %)",
     )
     return _table([head, *(_set_row(name, results.get(name)) for name in SETS)])
 
