@@ -34,14 +34,15 @@ def _diagonal_recurrence(
     u: Tensor, log_real: Tensor, log_imag: Tensor, weight_real: Tensor, weight_imag: Tensor
 ) -> Tensor:
     log_decay, weight = torch.complex(log_real, log_imag), torch.complex(weight_real, weight_imag)
-    return causal_convolution(u, kernel_of_decays(log_decay, weight, u.shape[-1]))
+    return causal_convolution(u, kernel_of_decays(log_decay, weight, u.shape[-1])).contiguous()
 
 
 def _duality(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
-    return state_space_duality(x, dt, A, B, C)[0]
+    return state_space_duality(x, dt, A, B, C)[0].contiguous()
 
 
 def _like_the_first(first: Tensor, *_: Tensor) -> Tensor:
+    """Say what the operators return; compiled code relies on the order in memory."""
     return first.new_empty(first.shape)
 
 
