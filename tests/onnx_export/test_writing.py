@@ -1,5 +1,6 @@
 """Networks as ONNX files: what engines compute, and what is refused."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from reference_cases import relative_max
 from umamba.errors import ModelFileError
 from umamba.layers.mixer_layer import MixerLayer
 from umamba.onnx_export import TOLERANCE, comparison
+from umamba.onnx_export.programs import write_compiled
 from umamba.onnx_export.writing import WrittenNetwork, write_onnx
 from umamba.runtime.engines import ENGINES, load_network
 from umamba.runtime.sliding_window import Network
@@ -67,6 +69,19 @@ def test_the_file_is_of_standard_operators_without_an_unrolled_loop_or_a_path(
     loops = (1 if network.mixer == "mamba2" else 3) * (2 if network.scan == "bidirectional" else 1)
     assert [node.op_type for node in model.graph.node].count("Scan") == loops
     assert len(model.graph.node) < 200
+
+
+@pytest.mark.slow  # compiles
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
+@pytest.mark.parametrize("mixer", ["mamba", "lti", "mamba2"])
+def test_a_recurrence_is_compiled_for_any_batch_and_length(tmp_path: Path, mixer: str) -> None:
+    torch.manual_seed(0)
+    network, path = MixerLayer(4, mixer=mixer), tmp_path / "fold_0.aotinductor.pt2"
+    write_compiled(network, EXAMPLE, path)
+    compiled = torch._inductor.aoti_load_package(str(path))
+    for shape in OTHERS:
+        image = torch.randn(shape)
+        assert relative_max(compiled(image), network(image).detach()) < 1e-5
 
 
 class Eigenvalues(nn.Module):

@@ -51,6 +51,9 @@ def test_an_engine_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> 
     assert installed_engines() == ["onnxruntime"]
     with pytest.raises(UMambaError, match="engine openvino is not installed here; `pip install op"):
         installed_engines("openvino")
+    without(monkeypatch, "onnx")  # which checks files before an engine sees them
+    with pytest.raises(UMambaError, match=r"openvino is not .*; `pip install openvino onnx`"):
+        installed_engines("openvino")
     without(monkeypatch, "openvino", "onnxruntime")
     with pytest.raises(UMambaError, match="`pip install openvino` or `pip install onnxruntime`"):
         installed_engines()

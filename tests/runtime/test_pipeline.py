@@ -104,6 +104,11 @@ def test_damaged_or_missing_networks_are_refused(tmp_path: Path) -> None:
 
 
 def test_other_files_are_no_pipeline(tmp_path: Path) -> None:
+    (tmp_path / "model.zip").write_bytes(b"PK")
+    with pytest.raises(
+        ModelFileError, match=r"model\.zip is a file; unpack it if it is a zip file"
+    ):
+        read_pipeline(tmp_path / "model.zip")
     with pytest.raises(ModelFileError, match="does not exist; give a folder that `umamba export"):
         read_pipeline(tmp_path)
     (tmp_path / PIPELINE).write_text("[")

@@ -74,6 +74,13 @@ class _Request(Request):
         default=False,
         metadata=option("write every fold as a program of torch.export, too, compared with torch"),
     )
+    aotinductor: bool = field(
+        default=False,
+        metadata=option(
+            "compile every fold with AOTInductor, too, compared with torch: machine code for "
+            "processors like this one, which names folders of this machine; needs a C++ compiler"
+        ),
+    )
     trust_plans: bool = field(default=False, metadata=TRUST)
     paths: Paths = field(default=Paths(), metadata=path_options())
 
@@ -112,6 +119,7 @@ def run(args: argparse.Namespace) -> int:
         onnx=asked.onnx,
         check_image=tuple(map(Path, asked.check_image)),
         pt2=asked.pt2,
+        aotinductor=asked.aotinductor,
     )
     manifest = export_model(request, output, asked.paths)
     if args.json:

@@ -58,7 +58,7 @@ def _load_onnxruntime(content: bytes, threads: int) -> Network:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    options.log_severity_level = 3  # its warnings are about its own optimisations
+    options.log_severity_level = 4  # warnings are about its own optimisations, errors are raised
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
 
@@ -75,8 +75,8 @@ _LOADERS: Mapping[str, Callable[[bytes, int], Network]] = {
 
 
 def is_installed(engine: str) -> bool:
-    """Return whether an engine could be imported; it is not."""
-    return find_spec(engine) is not None
+    """Return whether an engine, and what checks its files, could be imported; they are not."""
+    return find_spec(engine) is not None and find_spec("onnx") is not None
 
 
 def installed_engines(engine: str = "auto") -> list[str]:
@@ -94,7 +94,8 @@ def installed_engines(engine: str = "auto") -> list[str]:
     found = [name for name in wanted if is_installed(name)]
     if not found:
         what = "no engine is" if engine == "auto" else f"the engine {engine} is not"
-        ways = " or ".join(f"`pip install {name}`" for name in wanted)
+        checker = " onnx" if find_spec("onnx") is None else ""  # it checks their files
+        ways = " or ".join(f"`pip install {name}{checker}`" for name in wanted)
         msg = f"{what} installed here; {ways}"
         raise UMambaError(msg)
     return found

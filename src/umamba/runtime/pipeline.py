@@ -313,6 +313,9 @@ def read_pipeline(folder: Path, folds: Sequence[str] = ()) -> Pipeline:
         ModelFileError: If it is of another version, says something that is not known, lacks a
             fold, or a file is missing or damaged.
     """
+    if folder.is_file():
+        msg = f"{shown(folder)} is a file; unpack it if it is a zip file, and give the folder"
+        raise ModelFileError(msg)
     pipeline = _decode(folder / PIPELINE)
     there = {network.fold: network for network in pipeline.networks}
     unknown = sorted(set(folds) - set(there))

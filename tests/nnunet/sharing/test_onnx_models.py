@@ -1,5 +1,6 @@
 """A trained model is exported with its networks as ONNX files, and predicts without torch."""
 
+import hashlib
 import json
 import shutil
 import sys
@@ -7,6 +8,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
@@ -95,6 +97,56 @@ def test_a_damaged_file_is_neither_installed_nor_run(
     assert "'fold_0.onnx' is not what was exported: its checksum" in capsys.readouterr().err
 
 
+def list_again(model: Path) -> None:
+    """Give the files of an exported model the checksums that it lists."""
+    pipeline, manifest = (read_json(model / name) for name in ("pipeline.json", "manifest.json"))
+    content = (model / "fold_0.onnx").read_bytes()
+    digest = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    pipeline["networks"][0] |= digest
+    (model / "pipeline.json").write_text(json.dumps(pipeline))
+    for name in manifest["files"]:
+        content = (model / name).read_bytes()
+        digest = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+        manifest["files"][name] = digest
+    (model / "manifest.json").write_text(json.dumps(manifest))
+
+
+def test_a_hostile_file_with_right_checksums_is_neither_installed_nor_run(
+    exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hostile = shutil.copytree(exported, tmp_path / "hostile")
+    model = onnx.load(hostile / "fold_0.onnx")
+    node = onnx.helper.make_node("ReadFile", ["image"], ["text"], domain="ai.onnx.contrib")
+    model.graph.node.append(node)
+    onnx.save_model(model, hostile / "fold_0.onnx")
+    list_again(hostile)
+    images = write_image(tmp_path / "images" / "case_0000.nii.gz").parent
+    predict = ["predict", "-m", str(hostile), "-i", str(images), "-o", str(tmp_path / "out")]
+    for command in (["install", str(hostile), "--results", str(tmp_path / "results")], predict):
+        assert main(command) == 2
+        said = capsys.readouterr().err.splitlines()
+        assert f"{hostile / 'fold_0.onnx'} has the operator 'ai.onnx.contrib.ReadFile'" in said[-1]
+    assert not (tmp_path / "out").exists()
+    assert not list((tmp_path / "results").rglob("*.onnx"))
+
+
+def test_messages_on_an_exported_model_name_it_as_the_user_does(
+    exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    without = shutil.copytree(exported, tmp_path / "without")
+    manifest = read_json(without / "manifest.json")
+    for name in ("pipeline.json", "fold_0.onnx"):
+        (without / name).unlink()
+        del manifest["files"][name]
+    (without / "manifest.json").write_text(json.dumps(manifest))
+    images = write_image(tmp_path / "images" / "case_0000.nii.gz").parent
+    command = ["predict", "-m", str(without), "-i", str(images), "-o", str(tmp_path / "out")]
+    assert main([*command, "-device", "cpu", "--engine", "openvino"]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert f"--engine openvino cannot be used: {without} has no pipeline.json" in said[-1]
+    assert not any("perform_everything_on_device" in line for line in said)
+
+
 def test_an_installed_model_keeps_its_networks(exported: Path, tmp_path: Path) -> None:
     assert main(["install", str(exported), "--results", str(tmp_path / "results")]) == 0
     installed = tmp_path / "results" / MODEL
@@ -148,4 +200,35 @@ def test_a_missing_library_is_named_before_anything_is_written(
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     assert export(results, tmp_path / "model") == 2
     assert "--onnx needs onnxscript: pip install 'umamba[onnx]'" in capsys.readouterr().err
+    assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.slow  # compiles
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
+def test_the_compiled_program_computes_what_the_onnx_file_does(
+    results: Path, exported: Path, tmp_path: Path
+) -> None:
+    command = ["export", "901", "3d_fullres", "-p", "nnUNetPlans", "-tr", "nnUNetTrainer"]
+    command += ["-o", str(tmp_path / "model"), "--results", str(results), "--aotinductor"]
+    assert main(command) == 0
+    package = tmp_path / "model" / "fold_0.aotinductor.pt2"
+    compiled = torch._inductor.aoti_load_package(str(package))
+    image = torch.randn(3, 1, 8, 16, 8)
+    logits = load_network(exported / "fold_0.onnx", "onnxruntime", 1)(image.numpy())
+    assert relative_max(compiled(image), torch.from_numpy(logits)) < 1e-5
+
+
+def test_without_a_compiler_nothing_is_compiled(
+    results: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from torch._inductor import config
+
+    monkeypatch.setattr(config.cpp, "cxx", ("no-such-compiler",))
+    command = ["export", "901", "3d_fullres", "-p", "nnUNetPlans", "-tr", "nnUNetTrainer"]
+    command += ["-o", str(tmp_path / "model"), "--results", str(results), "--aotinductor"]
+    assert main(command) == 2
+    assert "--aotinductor needs a C++ compiler: install g++" in capsys.readouterr().err
     assert not (tmp_path / "model").exists()

@@ -1,8 +1,9 @@
 """Load the models that predict: one, or several whose probabilities are averaged."""
 
+import io
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -95,13 +96,14 @@ def load_model(model_folder: Path, options: PredictionOptions) -> Any:
     if options.prune_to is not None:
         _prune(network, options.prune_to)
     device = torch.device(options.device)
-    predictor = nnUNetPredictor(
-        tile_step_size=options.step_size,
-        use_mirroring=options.mirroring,
-        perform_everything_on_device=device.type == "cuda",
-        device=device,
-        allow_tqdm=sys.stderr.isatty(),
-    )
+    with redirect_stdout(io.StringIO()):  # on a CPU it says that this is no GPU
+        predictor = nnUNetPredictor(
+            tile_step_size=options.step_size,
+            use_mirroring=options.mirroring,
+            perform_everything_on_device=device.type == "cuda",
+            device=device,
+            allow_tqdm=sys.stderr.isatty(),
+        )
     predictor.manual_initialization(
         network,
         model.plans,

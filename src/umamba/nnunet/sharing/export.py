@@ -30,6 +30,7 @@ from umamba.nnunet.sharing.network_files import write_networks, write_programs
 from umamba.nnunet.sharing.shareable import Sieve
 from umamba.nnunet.sharing.weight_files import write_weights
 from umamba.nnunet.trust import read_model_description
+from umamba.onnx_export.programs import require_compiler
 from umamba.onnx_export.writing import require_onnx
 from umamba.runtime.pipeline import NetworkFile
 from umamba.system.checksums import sha256
@@ -67,6 +68,7 @@ class ExportRequest:
         check_image: The files of an image, by channel, whose labels ONNX engines must find; empty
             for a case of the data set.
         pt2: Whether they are written as programs of `torch.export`, too.
+        aotinductor: Whether they are compiled by AOTInductor, too.
     """
 
     dataset: str
@@ -80,6 +82,7 @@ class ExportRequest:
     onnx: bool = False
     check_image: tuple[Path, ...] = ()
     pt2: bool = False
+    aotinductor: bool = False
 
 
 def export_model(request: ExportRequest, output: Path, paths: Paths) -> Manifest:
@@ -97,6 +100,8 @@ def export_model(request: ExportRequest, output: Path, paths: Paths) -> Manifest
         UMambaError: If the model does not exist or cannot be shared, or the output cannot be
             written; nothing is left there.
     """
+    if request.aotinductor:
+        require_compiler()
     if request.onnx:
         require_onnx()
     elif request.check_image:
@@ -168,6 +173,8 @@ def _write_folder(
     chosen = copy_postprocessing(model, finished, folder, list(map(int, labels)))
     if request.pt2:
         write_programs(trained, finished, folder, sources)
+    if request.aotinductor:
+        write_programs(trained, finished, folder, sources, compiled=True)
     networks: Sequence[NetworkFile] = ()
     if request.onnx:
         networks = write_networks(

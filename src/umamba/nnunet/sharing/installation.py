@@ -8,6 +8,7 @@ import sys
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from umamba.nnunet.postprocessing import chosen_for
 from umamba.nnunet.sharing.manifest import CARD, MANIFEST, verify_folder
 from umamba.nnunet.sharing.slicer_layout import check_slicer_folder, fit_for_slicer
 from umamba.nnunet.sharing.weight_files import read_weights
+from umamba.runtime.onnx_files import checked_onnx
 from umamba.runtime.pipeline import PIPELINE, read_pipeline
 from umamba.system.archives import list_members, unpack
 from umamba.system.atomic_files import take_name
@@ -121,7 +123,13 @@ def opened_model(source: Path, *, trust_plans: bool = False) -> Iterator[Path]:
     with scratch_folder() as work:
         with full_temporary_folder_explained(work.parent):
             models = _prepare(source, work, trust_plans=trust_plans)
-        yield _only(models, source).folder
+        folder = _only(models, source).folder
+        try:
+            yield folder
+        except UMambaError as error:  # the user knows the file, not where it was unpacked
+            if str(folder) not in str(error):
+                raise
+            raise type(error)(str(error).replace(str(folder), str(source))) from None
 
 
 def _prepare(source: Path, work: Path, *, trust_plans: bool) -> list[_Model]:
@@ -196,8 +204,19 @@ def _build_exported(folder: Path, source: Path, models: Path) -> _Model:
         fold_folder(model, fold).mkdir()
         _write(checkpoint, fold_folder(model, fold) / _FINAL)
     if PIPELINE in exported:
-        read_pipeline(model)
+        _check_networks(folder)
     return _Model(model, manifest.dataset, manifest.folder_name)
+
+
+def _check_networks(folder: Path) -> None:
+    """Check `pipeline.json` and the ONNX files that it names, as far as they can be read here.
+
+    Raises:
+        ModelFileError: If one is not what it should be.
+    """
+    for network in read_pipeline(folder).networks:
+        if find_spec("onnx") is not None:  # without it no engine will load them
+            checked_onnx(folder / network.file)
 
 
 def _build_stock(source: Path, members: list[zipfile.ZipInfo], folder: Path) -> list[_Model]:

@@ -19,7 +19,7 @@ from umamba.nnunet.sharing.compared_cases import (
     middle_patch,
     preprocessed_case,
 )
-from umamba.onnx_export.programs import write_program
+from umamba.onnx_export.programs import write_compiled, write_program
 from umamba.onnx_export.whole_cases import compare_labels
 from umamba.onnx_export.writing import write_onnx
 from umamba.patches import other_patch, total_stride
@@ -99,7 +99,12 @@ def write_networks(
 
 
 def write_programs(
-    model: TrainedModel, folds: Sequence[str], folder: Path, sources: CaseSources
+    model: TrainedModel,
+    folds: Sequence[str],
+    folder: Path,
+    sources: CaseSources,
+    *,
+    compiled: bool = False,
 ) -> None:
     """Write `fold_*.pt2`, after a comparison of every fold with the network itself.
 
@@ -108,6 +113,7 @@ def write_programs(
         folds: The names of its folds, in the order of its weights.
         folder: Where to write.
         sources: Where to look for a preprocessed case, of which a patch is compared.
+        compiled: Whether AOTInductor compiles them, `fold_*.aotinductor.pt2`.
 
     Raises:
         UMambaError: If a network cannot be exported, or differs when it is loaded.
@@ -118,8 +124,10 @@ def write_programs(
     patches = [] if image is None else [middle_patch(image, patch_size)]
     any_patch = "input_size" not in configuration.network_arch_init_kwargs
     for fold, weights in zip(folds, model.weights, strict=True):
-        sys.stderr.write(f"writing fold {fold} as a program of torch.export\n")
+        how = "compiling fold {} with AOTInductor" if compiled else "writing fold {} as a program"
+        sys.stderr.write(f"{how.format(fold)}\n")
         network.load_state_dict(weights)
         example = (len(channel_names(model.dataset_json)), *patch_size)
-        path = folder / f"fold_{fold}.pt2"
-        write_program(network, example, path, patches, any_patch=any_patch)
+        path = folder / f"fold_{fold}{'.aotinductor' if compiled else ''}.pt2"
+        write = write_compiled if compiled else write_program
+        write(network, example, path, patches, any_patch=any_patch)
