@@ -14,4 +14,4 @@ def to_mathml(source: str, *_: Any, **__: Any) -> str:
     from latex2mathml.converter import convert
 
     # A formula wider than the page is scrolled by itself.
-    return f'<div style="overflow-x: auto">{convert(source.strip(), display="block")}</div>'
+    return f'<div style="margin: 1em 0; overflow-x: auto">{convert(source.strip(), display="block")}</div>'
