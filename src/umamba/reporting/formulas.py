@@ -13,5 +13,6 @@ def to_mathml(source: str, *_: Any, **__: Any) -> str:
     """
     from latex2mathml.converter import convert
 
-    # A formula wider than the page is scrolled by itself.
-    return f'<div style="margin: 1em 0; overflow-x: auto">{convert(source.strip(), display="block")}</div>'
+    formula = convert(source.strip(), display="block")
+    # One that is wider than the page is scrolled by itself.
+    return f'<div style="margin: 1em 0; overflow-x: auto">{formula}</div>'
