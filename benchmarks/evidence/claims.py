@@ -85,6 +85,50 @@ class Claim:
     command: str = _RUN
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """A claim on both of our models over all data sets: question, and 1 if more is better."""
+
+    claim: str
+    kind: str
+    baseline: str
+    how: str
+    sign: int = 1
+
+
+_U_NET = _Asked("More accurate than a U-Net", "dice", U_NET, "Dice, {} less U-Net")
+_TRANSFORMERS = _Asked(
+    "More accurate than transformers", "dice", TRANSFORMER, "Dice, {} less UNETR++"
+)
+_MAMBA = _Asked(
+    "Mamba makes the difference (our question)",
+    "dice",
+    WITHOUT,
+    "Dice, {} less the same network without Mamba",
+)
+_OTHERS = (
+    _Asked(
+        "Exceptionally good on very small objects",
+        "contrast",
+        U_NET,
+        "what {} is ahead of the U-Net on small objects, less that on others",
+    ),
+    _Asked(
+        "Good segmentation earlier in training",
+        "early",
+        U_NET,
+        "pseudo Dice of the first quarter of the epochs, {} less U-Net",
+    ),
+    _Asked(
+        "Stable segmentation in training",
+        "jumps",
+        U_NET,
+        "jumps of pseudo Dice between epochs, {} less U-Net (fewer are better)",
+        sign=-1,
+    ),
+)
+
+
 def signed(value: float, digits: int = 2) -> str:
     """Return a number with its sign, and a true minus."""
     return f"{value:+.{digits}f}".replace("-", _MINUS)
@@ -99,72 +143,45 @@ def effect_text(estimate: float, interval: Interval, digits: int = 2) -> str:
 def judge_claims(evidence: Evidence) -> list[Claim]:
     """Judge every claim, in the article's order."""
     answers = evidence.answers
-    enc_bot = answers[f"dice:{ENC}-{BOT}"]
     return [
-        *_pairs(answers, "dice", U_NET, "More accurate than a U-Net", "Dice, {} less U-Net"),
-        *_pairs(
-            answers,
-            "dice",
-            TRANSFORMER,
-            "More accurate than transformers",
-            "Dice, {} less UNETR++",
-        ),
-        *(
-            _over_each(
-                "But not on all tasks",
-                f"Dice in each data set, {name} less U-Net",
-                answers[f"dice:{model}-{U_NET}"],
-                not_in_all,
-            )
-            for model, name in _OURS
-        ),
-        *_pairs(
-            answers,
-            "dice",
-            WITHOUT,
-            "Mamba makes the difference (our question)",
-            "Dice, {} less the same network without Mamba",
-        ),
-        *_pairs(
-            answers,
-            "contrast",
-            U_NET,
-            "Exceptionally good on very small objects",
-            "what {} is ahead of the U-Net on small objects, less that on others",
-        ),
-        *_pairs(
-            answers,
-            "early",
-            U_NET,
-            "Good segmentation earlier in training",
-            "pseudo Dice of the first quarter of the epochs, {} less U-Net",
-        ),
-        *_pairs(
-            answers,
-            "jumps",
-            U_NET,
-            "Stable segmentation in training",
-            "jumps of pseudo Dice between epochs, {} less U-Net (fewer are better)",
-            sign=-1,
-        ),
+        *_pairs(answers, _U_NET),
+        *_pairs(answers, _TRANSFORMERS),
+        *_not_on_all_tasks(answers),
+        *_pairs(answers, _MAMBA),
+        *(claim for asked in _OTHERS for claim in _pairs(answers, asked)),
         _small_patch(evidence.patches),
         *_memory(evidence),
         _doubling(evidence.measured / "scaling.json"),
         _over_each(
             "Bot slightly worse than Enc on some tasks",
             "Dice in each data set, Enc less Bot",
-            enc_bot,
+            answers[f"dice:{ENC}-{BOT}"],
             in_some,
         ),
         *_whole_image(evidence.measured / "long-range.json"),
     ]
 
 
-def _pairs(
-    answers: Mapping[str, Answer], kind: str, baseline: str, claim: str, how: str, sign: int = 1
-) -> list[Claim]:
+def _not_on_all_tasks(answers: Mapping[str, Answer]) -> list[Claim]:
     return [
-        _over_all(claim, how.format(name), answers[f"{kind}:{model}-{baseline}"], sign)
+        _over_each(
+            "But not on all tasks",
+            f"Dice in each data set, {name} less U-Net",
+            answers[f"dice:{model}-{U_NET}"],
+            not_in_all,
+        )
+        for model, name in _OURS
+    ]
+
+
+def _pairs(answers: Mapping[str, Answer], asked: _Asked) -> list[Claim]:
+    return [
+        _over_all(
+            asked.claim,
+            asked.how.format(name),
+            answers[f"{asked.kind}:{model}-{asked.baseline}"],
+            asked.sign,
+        )
         for model, name in _OURS
     ]
 

@@ -12,6 +12,8 @@ from umamba.comparison.records import Interval
 
 __all__ = ["Combined", "combine"]
 
+_UNKNOWN = Interval(math.nan, math.nan)
+
 
 @dataclass(frozen=True)
 class Combined:
@@ -54,34 +56,22 @@ def combine(effects: Mapping[str, Effect]) -> Combined:
     Returns:
         The estimate over data sets.
     """
-    names, found = list(effects), list(effects.values())
-    nan = Interval(math.nan, math.nan)
-    if len(found) == 1:
-        only = found[0]
-        interval = only.interval
-        return Combined(
-            1, only.estimate, only.standard_error, interval, math.nan, nan, {names[0]: 1.0}
-        )
+    if len(effects) == 1:
+        ((name, only),) = effects.items()
+        error, weights = only.standard_error, {name: 1.0}
+        return Combined(1, only.estimate, error, only.interval, math.nan, _UNKNOWN, weights)
     from statsmodels.stats.meta_analysis import combine_effects
 
-    k = len(found)
-    estimates = np.array([effect.estimate for effect in found])
-    variances = np.array([effect.standard_error**2 for effect in found])
+    k = len(effects)
+    estimates = np.array([effect.estimate for effect in effects.values()])
+    variances = np.array([effect.standard_error**2 for effect in effects.values()])
     fitted = combine_effects(estimates, variances, method_re="pm")
-    mean, error = (
-        float(fitted.mean_effect_re),
-        float(max(fitted.sd_eff_w_re_hksj, fitted.sd_eff_w_re)),
-    )
+    mean = float(fitted.mean_effect_re)
+    error = float(max(fitted.sd_eff_w_re_hksj, fitted.sd_eff_w_re))
     tau = math.sqrt(max(float(fitted.tau2), 0.0))
-    return Combined(
-        k,
-        mean,
-        error,
-        _around(mean, error, k - 1),
-        tau,
-        _around(mean, math.hypot(error, tau), k - 2) if k > 2 else nan,
-        dict(zip(names, map(float, fitted.weights_rel_re), strict=True)),
-    )
+    new = _around(mean, math.hypot(error, tau), k - 2) if k > 2 else _UNKNOWN
+    weights = dict(zip(effects, map(float, fitted.weights_rel_re), strict=True))
+    return Combined(k, mean, error, _around(mean, error, k - 1), tau, new, weights)
 
 
 def _around(mean: float, error: float, degrees_of_freedom: int) -> Interval:

@@ -87,17 +87,23 @@ def prepare(name: str, source: Path, raw: Path, preprocessed: Path) -> int:
         command = ["dataset", dataset, "--raw", str(raw), "--images", str(images)]
         command += ["--masks", str(masks), "--channels", *of_set.channels, "--labels", *labels]
         code = subprocess.call([sys.executable, *_OURS, *command])
-    if code == 0 and name in _FOLDS:
-        (preprocessed / dataset).mkdir(parents=True, exist_ok=True)
+    if code == 0:
+        _write_folds(name, sorted(cases), preprocessed / dataset)
+    return code
+
+
+def _write_folds(name: str, cases: Sequence[str], preprocessed: Path) -> None:
+    """Write the folds that nnU-Net would not choose itself, and which rat each axon is of."""
+    if name in _FOLDS:
+        preprocessed.mkdir(parents=True, exist_ok=True)
         splits = [
             {"train": sorted(set(cases) - set(fold)), "val": sorted(fold)}
-            for fold in _FOLDS[name](sorted(cases))
+            for fold in _FOLDS[name](cases)
         ]
-        (preprocessed / dataset / "splits_final.json").write_text(json.dumps(splits, indent=1))
-    if code == 0 and name == "axons":
-        rows = "".join(f"{case},{_rat(case)}\n" for case in sorted(cases))
+        (preprocessed / "splits_final.json").write_text(json.dumps(splits, indent=1))
+    if name == "axons":
+        rows = "".join(f"{case},{_rat(case)}\n" for case in cases)
         Path("axons_clusters.csv").write_text(f"case,cluster\n{rows}")
-    return code
 
 
 def _found(name: str, source: Path, *patterns: str) -> Path:
