@@ -88,7 +88,7 @@ def test_labels_are_those_of_stock(
     model: dict[str, Any], image: dict[str, Any], tmp_path: Path
 ) -> None:
     folder = write_model(tmp_path / "model", **model)
-    write_image(tmp_path / "in" / "a_0000.nii.gz", **image)
+    write_image(tmp_path / "in" / "a_0000.nii.gz", **{"shape": (9, 24, 30)} | image)
     mirroring = "mirror_axes" in model
     ours, stock = both(tmp_path, folder, mirroring=mirroring, folds=model.get("folds", 1))
     assert ours.dtype == stock.dtype
