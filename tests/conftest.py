@@ -40,6 +40,9 @@ LONGEST = (
     "comparison/test_statistics_simulated.py",
 )
 
+# The folders whose tests are of shapes; so are those of files beside them.
+SHAPED = ("comparison", "layers", "networks", "ops", "support")
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     first = {Path(__file__).parent / name: place for place, name in enumerate(LONGEST)}
@@ -156,12 +159,27 @@ def preprocessed_toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@contextmanager
+def _shapes(*, checked: bool) -> Iterator[None]:
+    before = jaxtyping.config.jaxtyping_disable
+    jaxtyping.config.update("jaxtyping_disable", not checked)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", before)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def checked_where_they_are(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Check shape annotations in tests of the rooms that have them; it takes a fifth of others."""
+    room = request.path.relative_to(Path(__file__).parent).parts[0]
+    with _shapes(checked=room in SHAPED or room == request.path.name):
+        yield
+
+
 @pytest.fixture
 def unchecked() -> Iterator[None]:
     """Switch the shape annotations off: for our own messages, and for torch.compile."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
+    with _shapes(checked=False):
+        yield
 
 
 @pytest.fixture(scope="session")

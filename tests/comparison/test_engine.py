@@ -37,6 +37,8 @@ from umamba.executors.jobs import Event, Job, why_it_failed
 from umamba.nnunet.checkpoints.files import write_checkpoint
 from umamba.nnunet.paths import Paths
 
+pytestmark = pytest.mark.usefixtures("unchecked")  # other files test the statistics
+
 
 @pytest.fixture(autouse=True)
 def known_costs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,6 +25,8 @@ from umamba.errors import UMambaError
 from umamba.nnunet.paths import Paths
 from umamba.system import atomic_files as whole_files
 
+pytestmark = pytest.mark.usefixtures("unchecked")  # other files test the statistics
+
 MODELS = ("nnunet", "unetpp")
 
 

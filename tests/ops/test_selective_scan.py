@@ -2,6 +2,7 @@
 
 from typing import cast
 
+import jaxtyping
 import pytest
 import torch
 from hypothesis import given, settings
@@ -251,3 +252,8 @@ def test_wrong_shapes_are_named(change: dict[str, Tensor], message: str, uncheck
     inputs = scan_inputs(dtype=torch.float32) | change
     with pytest.raises(ValueError, match=message):
         selective_scan(**inputs)
+
+
+def test_shapes_are_checked_here() -> None:
+    with pytest.raises(jaxtyping.TypeCheckError, match="initial_state"):
+        selective_scan(**scan_inputs(dtype=torch.float32) | {"initial_state": torch.zeros(2, 3, 4)})
