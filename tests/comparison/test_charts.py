@@ -32,6 +32,8 @@ from umamba.comparison.statistics.verdicts import DICE_POINTS
 from umamba.evaluation.metrics import METRICS
 from umamba.reporting.charts import CASES, THEMES, VEGA_LITE, Chart
 
+pytestmark = pytest.mark.usefixtures("unchecked")  # other files test the statistics
+
 HOSTILE = "</script><img src=x onerror=alert(1)>]`\u202e" + "x" * 200
 
 

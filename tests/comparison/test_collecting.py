@@ -23,6 +23,8 @@ from umamba.executors.jobs import Event, Job
 from umamba.nnunet.paths import Paths
 from umamba.system.interruption import StopRequest
 
+pytestmark = pytest.mark.usefixtures("unchecked")  # other files test the statistics
+
 
 @pytest.fixture(autouse=True)
 def known_costs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,6 +31,8 @@ from umamba.comparison.runs.cells import read_cell
 from umamba.nnunet import places
 from umamba.nnunet.paths import Paths
 
+pytestmark = pytest.mark.usefixtures("unchecked")  # other files test the statistics
+
 SMALL = ["--features", "4,8", "--patch-size", "16", "16", "16", "--batch-size", "2"]
 
 

@@ -39,6 +39,8 @@ from umamba.comparison.runs.requests import CompareRequest
 from umamba.errors import ComparisonError, ResumableInterruptError, UMambaError
 from umamba.nnunet.paths import Paths
 
+pytestmark = pytest.mark.usefixtures("unchecked")  # other files test the statistics
+
 TEST_CASES = [f"other_{number}" for number in range(4)]
 
 

@@ -15,6 +15,8 @@ from umamba.comparison.statistics.analysis import analyse
 from umamba.errors import UMambaError
 from umamba.nnunet.paths import Paths
 
+pytestmark = pytest.mark.usefixtures("unchecked")  # other files test the statistics
+
 # What results without a margin, subgroups or empty masks always have.
 DRAWN = (
     "verdicts",

@@ -12,6 +12,8 @@ from umamba.cli.main import main
 from umamba.comparison.report.gallery import choose_cases
 from umamba.comparison.results import read_results
 
+pytestmark = pytest.mark.usefixtures("unchecked")  # other files test the statistics
+
 CREDIT = "Us 2019, CC BY-SA 4.0"
 RESULTS = Path("tests/golden/comparison_v1.json")
 SCORES = "case,plain,new\n" + "".join(
