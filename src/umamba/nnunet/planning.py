@@ -4,6 +4,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -61,11 +62,12 @@ def plan(request: PlanRequest) -> WrittenPlans:
     folder = paths.require("preprocessed") / dataset
     dataset_json, source, plans = _derive(request, architecture, dataset, folder)
     device = pick_device(None) if request.gpu_memory is None else "cuda"
-    memory = compare_memory(
-        source, plans, dataset_json, _command(request), device=device, recipe=architecture.recipe
+    compare = partial(
+        compare_memory, source, plans, dataset_json, device=device, recipe=architecture.recipe
     )
-    names = _options(request).configurations or tuple(memory)
-    warnings = check_attention(plans, dataset_json, memory, names)
+    names = _options(request).configurations or tuple(plans["configurations"])
+    warnings = check_attention(plans, dataset_json, compare(command=""), names)
+    memory = compare(command=_command(request))  # looks for advice, which takes longest
     for warning in [*warnings, *_small_maps(plans, architecture, names)]:
         sys.stderr.write(f"warning: {warning}\n")
     path = write_plans(folder, plans, overwrite=request.overwrite)
