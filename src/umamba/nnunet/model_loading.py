@@ -52,15 +52,22 @@ class TrainedModel:
     mirroring_axes: tuple[int, ...] | None
     weights: Sequence[Mapping[str, Tensor]]
 
-    def build(self) -> nn.Module:
-        """Return the network as its trainer builds it for prediction, without the weights."""
+    @property
+    def input_channels(self) -> int:
+        """The channels that the network takes: those of images, and in a cascade of labels."""
         from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
 
-        channels = determine_num_input_channels(self.plans, self.configuration, self.dataset_json)
+        channels: int = determine_num_input_channels(
+            self.plans, self.configuration, self.dataset_json
+        )
+        return channels
+
+    def build(self) -> nn.Module:
+        """Return the network as its trainer builds it for prediction, with initial weights."""
         network: nn.Module = find_trainer(self.trainer).build_network_architecture(
             self.plans,
             self.configuration,
-            channels,
+            self.input_channels,
             self.plans.get_label_manager(self.dataset_json).num_segmentation_heads,
             enable_deep_supervision=False,
         )

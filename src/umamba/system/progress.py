@@ -17,10 +17,11 @@ class CaseProgress:
 
     Args:
         total: How many cases there are.
+        noun: The word for one of them.
     """
 
-    def __init__(self, total: int) -> None:
-        self._total = total
+    def __init__(self, total: int, noun: str = "case") -> None:
+        self._total, self._noun = total, noun
         self._began = time.monotonic()
 
     def at(self, number: int, *, done: int, left: int) -> str:
@@ -31,7 +32,7 @@ class CaseProgress:
             done: How many cases were worked on until now.
             left: How many still have to be worked on.
         """
-        text = f"case {number} of {self._total}"
+        text = f"{self._noun} {number} of {self._total}"
         if not done or not left:
             return text
         each = (time.monotonic() - self._began) / done

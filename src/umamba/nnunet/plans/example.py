@@ -21,7 +21,9 @@ _BASE_FEATURES = 32
 _MOST_FEATURES = {2: 512, 3: 320}
 
 
-def example_plans(patches: Mapping[str, Sequence[int]] = _PATCHES) -> Plans:
+def example_plans(
+    patches: Mapping[str, Sequence[int]] = _PATCHES, *, most_stages: int | None = None
+) -> Plans:
     """Return nnU-Net's plans for large images of isotropic voxels: patch 128x128x128 and 512x512.
 
     Strides and kernels are computed by nnU-Net; widths, convolutions per stage and batch sizes are
@@ -29,8 +31,9 @@ def example_plans(patches: Mapping[str, Sequence[int]] = _PATCHES) -> Plans:
 
     Args:
         patches: Another patch for each configuration, for which stages and strides are planned.
+        most_stages: Number of stages, the deeper ones left out; `None` leaves all.
     """
-    configurations = {name: _configuration(patch) for name, patch in patches.items()}
+    configurations = {name: _configuration(patch, most_stages) for name, patch in patches.items()}
     return {
         "dataset_name": "Dataset999_Example",
         "plans_name": "nnUNetPlans",
@@ -43,7 +46,7 @@ def example_plans(patches: Mapping[str, Sequence[int]] = _PATCHES) -> Plans:
     }
 
 
-def _configuration(patch_size: Sequence[int]) -> dict[str, Any]:
+def _configuration(patch_size: Sequence[int], most_stages: int | None) -> dict[str, Any]:
     from nnunetv2.experiment_planning.experiment_planners.network_topology import (
         get_pool_and_conv_props,
     )
@@ -51,6 +54,7 @@ def _configuration(patch_size: Sequence[int]) -> dict[str, Any]:
     dim = len(patch_size)
     spacing = [1.0] * dim
     _, strides, kernels, patch, _ = get_pool_and_conv_props(spacing, patch_size, 4, 999999)
+    strides, kernels = strides[:most_stages], kernels[:most_stages]
     n_stages = len(strides)
     widths = [min(_BASE_FEATURES * 2**stage, _MOST_FEATURES[dim]) for stage in range(n_stages)]
     return {

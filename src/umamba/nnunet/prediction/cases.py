@@ -29,7 +29,14 @@ from umamba.nnunet.prediction.sliding_window import NetworkInput, predict_logits
 from umamba.system.limits import usable_memory
 from umamba.system.output_folders import OutputClaim, publish
 
-__all__ = ["CaseAtWork", "CaseError", "CaseWork", "labels_of", "preprocess_array"]
+__all__ = [
+    "CaseAtWork",
+    "CaseError",
+    "CaseWork",
+    "labels_of",
+    "preprocess_array",
+    "preprocess_files",
+]
 
 _SMALL = 1 << 28  # bytes of images and logits
 
@@ -116,7 +123,7 @@ class CaseWork:
                 is_second = len(self.models) == 1 or model.configuration_manager.previous_stage_name
                 there = self.previous_stage if is_second else None
                 case.inputs.append(
-                    _preprocess(model, case.images, there and there / f"{stem}{ending}")
+                    preprocess_files(model, case.images, there and there / f"{stem}{ending}")
                 )
         except CaseError as error:
             case.refusal = str(error)
@@ -275,8 +282,19 @@ def _check_grid(predictor: Any, facts: CaseFacts) -> None:
         raise CaseError(msg)
 
 
-def _preprocess(predictor: Any, files: Sequence[Path], first_stage: Path | None) -> NetworkInput:
-    """Read and preprocess a case as nnU-Net does."""
+def preprocess_files(
+    predictor: Any, files: Sequence[Path], first_stage: Path | None = None
+) -> NetworkInput:
+    """Read and preprocess a case as nnU-Net does.
+
+    Args:
+        predictor: nnU-Net's predictor.
+        files: The image, a file for each channel.
+        first_stage: The first stage's labels, in a cascade.
+
+    Raises:
+        CaseError: If nnU-Net cannot do it.
+    """
     paths = [str(file) for file in files]
     return _preprocessed(
         predictor, "run_case", paths, None if first_stage is None else str(first_stage)
