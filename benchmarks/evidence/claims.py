@@ -38,7 +38,7 @@ _LONG_RANGE = "umamba benchmark long-range"
 # What they take, by the command.
 COMMANDS = {
     _RUN: "hours to days; it resumes",
-    _PATCHES: "about an hour more",
+    _PATCHES: "two hours or so; it resumes",
     _CHECKPOINTING: "hours; it resumes",
     _SCALING: "three minutes",
     _LONG_RANGE: "minutes; it resumes",

@@ -44,37 +44,37 @@ _NUCLEI = "Microscopy: BBBC038, Data Science Bowl 2018 (Caicedo et al. 2019), CC
 _PET = "PET: Soft-tissue-Sarcoma, TCIA, prepared by IBSI (Vallieres et al. 2015), CC BY 3.0"
 _AXONS = "SEM: data_axondeepseg_sem (Zaimi et al. 2018, doi:10.5281/zenodo.5498378), MIT"
 _MRI = "MRI: Medical Segmentation Decathlon, Task04 (Antonelli et al. 2022), CC BY-SA 4.0"
-_PATCHED = f"--no-controls --folds 0-1 --features {_SMALL} --budget iterations:800"
+_PATCHED = f"--no-controls --folds 0-1 --features {_SMALL} --budget iterations:400"
 
 SETS: dict[str, Comparison] = {
     "nuclei": Comparison(
         "Nuclei, 2D",
         "Dataset018_Nuclei",
-        f"--folds 0-2 --features {_SMALL} --patch-size 128 128 --batch-size 4 "
-        "--budget iterations:800",
+        f"--folds 0-2 --features {_SMALL} --patch-size 128 128 --batch-size 2 "
+        "--budget iterations:400",
         _NUCLEI,
     ),
     "pet": Comparison(
         "Tumours in PET, 3D",
         "Dataset041_TumourPET",
-        f"--folds 0-1 --features {_TINY} --batch-size 2 --budget iterations:800",
+        f"--folds 0-1 --features {_TINY} --batch-size 2 --budget iterations:500",
         _PET,
     ),
     "axons": Comparison(
         "Axons, 2D",
         "Dataset042_Axons",
-        f"--folds 0-1 --features {_SMALL} --patch-size 256 256 --batch-size 2 "
-        "--budget iterations:500 --clusters axons_clusters.csv",
+        f"--folds 0-1 --features {_SMALL} --patch-size 256 256 --batch-size 1 "
+        "--budget iterations:400 --clusters axons_clusters.csv",
         _AXONS,
     ),
     "hippocampus": Comparison(
         "Hippocampus, 3D",
         "Dataset004_Hippocampus",
-        f"--folds 0-2 --features {_TINY} --batch-size 2 --budget iterations:1500",
+        f"--folds 0-2 --features {_TINY} --batch-size 2 --budget iterations:600",
         _MRI,
     ),
 }
-# The half patch has the settings of the nuclei above, whose trainings it takes as they are.
+# Both have the same number of steps and of pixels in each.
 PATCHES: dict[str, Comparison] = {
     name: Comparison("Nuclei, 2D", "Dataset018_Nuclei", options, _NUCLEI, "nnunet,umamba_bot")
     for name, options in (

@@ -19,10 +19,13 @@ from benchmarks.evidence.sets import EVIDENCE, PATCHES, SETS
 from benchmarks.evidence.verdict import PAGE, fill, read_evidence, write_page
 from reference_cases import REPOSITORY
 from small_results import finished, results_of, scored
+from umamba.cli.main import build_parser
 from umamba.comparison.records import Interval, MetricStatistics
-from umamba.comparison.results import Results, save_results
+from umamba.comparison.results import Results, read_results, save_results
 from umamba.comparison.rows import Cost, Training
+from umamba.comparison.runs.requests import CompareRequest
 from umamba.errors import ComparisonError
+from umamba.options import from_namespace
 
 MODELS = ("nnunet", "umamba_bot", "umamba_bot_nomamba")
 
@@ -220,3 +223,18 @@ def test_the_committed_page_is_the_generated_one(tmp_path: Path) -> None:
     write_page(tmp_path, read_evidence(tmp_path))
     for page in (PAGE, EVIDENCE / "README.md"):
         assert (tmp_path / page).read_text() == (REPOSITORY / page).read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SETS | PATCHES)
+def test_committed_results_are_those_of_the_command(name: str) -> None:
+    folder = REPOSITORY / EVIDENCE / name
+    if not folder.is_dir():
+        pytest.skip(f"{name} has not been trained yet")
+    settings = read_results(folder).settings
+    asked = from_namespace(
+        CompareRequest, build_parser().parse_args((SETS | PATCHES)[name].command(name)[1:])
+    )
+    for option in ("features", "patch_size", "batch_size", "folds", "validation_tta"):
+        assert getattr(settings, option) == getattr(asked, option), option
+    assert settings.budget == {asked.budget.kind: asked.budget.amount}
