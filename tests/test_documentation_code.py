@@ -12,6 +12,7 @@ from typing import NamedTuple
 import pytest
 
 from reference_cases import REPOSITORY
+from umamba.u_mamba_forms import U_MAMBA_FORMS
 
 # Pages whose blocks need data, by the test that runs them on such data.
 RUN_BY = {"docs/reference/python-api.md": "nnunet/test_api.py"}
@@ -114,3 +115,8 @@ def test_formulas_become_mathml() -> None:
         assert drawn.count("<math") == drawn.count("</math>") == 1
         assert "\\" not in drawn, formula  # as of a command that is not known
     assert "<msub><mi>h</mi><mi>t</mi></msub>" in to_mathml("h_t\n")
+
+
+def test_the_page_of_u_mamba_names_every_form_of_it() -> None:
+    page = PAGES["docs/explanation/u-mamba.md"]
+    assert [suffix for suffix in U_MAMBA_FORMS if suffix and f"`...{suffix}`" not in page] == []
