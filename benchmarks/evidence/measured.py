@@ -21,7 +21,7 @@ __all__ = [
     "time_exponent",
 ]
 
-SEEN = 0.75  # Dice half-way between labels by chance and all right
+SEEN = 0.75  # Dice half-way between labels by chance and all right, as `umamba.reach` has it
 
 
 @dataclass(frozen=True)
