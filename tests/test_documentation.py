@@ -3,6 +3,7 @@
 import argparse
 import re
 from functools import cache
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from umamba.system.interruption import EXIT_INTERRUPTED
 DOCS = REPOSITORY / "docs"
 SOURCES = REPOSITORY / "src" / "umamba"
 # Programs of others that snippets may call, besides those of nnU-Net.
-OTHERS = {".", "cd", "cp", "curl", "export", "mkdir", "mv", "tar"}
+OTHERS = {".", "cd", "cp", "curl", "export", "mkdir", "mv", "tar", "test"}
 OTHERS |= {"lint-imports", "mypy", "pip", "pytest", "ruff", "zensical"}
 # Options of others that pages mention.
 FOREIGN = {"--gpus", "--gres", "--no-deps", "--nv"}
@@ -69,17 +70,17 @@ go --model umamba_bot
 def test_commands_of_snippets_are_understood(
     page: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for snippet in snippets_of(page):
-        for program, *arguments in commands_of(snippet.text):
-            if program == "umamba":
-                try:
-                    commands().parse_args(arguments)
-                except SystemExit as stopped:
-                    assert stopped.code == 0, (arguments, capsys.readouterr().err)  # noqa: PT017
-            elif program in ("python", "python3"):
-                assert is_module(arguments), arguments
-            else:
-                assert program in OTHERS or program.startswith("nnUNetv2_"), program
+    texts = [text for s in snippets_of(page) for text in (s.text, s.as_tested)]
+    for program, *arguments in chain.from_iterable(map(commands_of, texts)):
+        if program == "umamba":
+            try:
+                commands().parse_args(arguments)
+            except SystemExit as stopped:
+                assert stopped.code == 0, (arguments, capsys.readouterr().err)  # noqa: PT017
+        elif program in ("python", "python3"):
+            assert is_module(arguments), arguments
+        else:
+            assert program in OTHERS or program.startswith("nnUNetv2_"), program
 
 
 def is_module(arguments: list[str]) -> bool:
