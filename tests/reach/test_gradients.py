@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from umamba.errors import UMambaError
+from umamba.reach.constant_norms import ConstantNorms
 from umamba.reach.gradients import field_sizes, gradient_map, mass_within
 
 
@@ -79,6 +80,24 @@ def test_logits_do_not_cancel_and_count_by_their_squares() -> None:
     ratio = math.sqrt(3**2 + 3**2)
     assert float(shares[0, 1]) == pytest.approx(ratio / (1 + ratio), abs=0.03)
     assert float(shares[0, 6]) == pytest.approx(1 / (1 + ratio), abs=0.03)
+
+
+@pytest.mark.parametrize("norm", [nn.InstanceNorm2d(4, affine=True), nn.GroupNorm(2, 4)])
+def test_constant_norms_leave_the_convolution_only(norm: nn.Module) -> None:
+    network = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), norm, nn.Conv2d(4, 2, 3, padding=1))
+    for weight in norm.parameters():
+        nn.init.normal_(weight)
+    given = images(9, 9)
+    full, reached = (
+        gradient_map(network, given, constant_norms=constant) for constant in (False, True)
+    )
+    inside = np.zeros((9, 9), dtype=bool)
+    inside[2:7, 2:7] = True
+    assert (full > 0).all()
+    assert np.array_equal(reached > 0, inside)
+    with ConstantNorms():
+        values = network(given[0])
+    torch.testing.assert_close(values, network(given[0]))
 
 
 def test_the_network_is_left_as_it_was() -> None:

@@ -129,7 +129,7 @@ def test_the_table_tells_means_and_the_reach_of_the_worst_seed() -> None:
     assert lines[0].startswith("2D, pictures of 32 x 128 voxels: Dice of objects")
     assert lines[0].endswith("(mean of 2 seeds):")
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[4:6]]
-    assert cells[0] == ["nnunet, 3 stages", "0.90", "0.70", "0.65", "8", "0.93", "90.0", "90.0"]
+    assert cells[0] == ["nnunet, 3 stages", "0.90", "0.70", "0.65", "8", "0.93", "50.0", "50.0"]
     assert cells[1][:5] == ["umamba_bot, 3 stages", "0.90", "0.90", "0.85", "32"]
 
 

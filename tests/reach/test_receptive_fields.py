@@ -58,13 +58,13 @@ def test_stages_are_left_out_from_below() -> None:
 
 
 def test_all_leaves_out_what_cannot_be_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    some = ("nnunet", "umamba_enc_nomamba", "segresnet", "unetpp", "primus_v2_s")
+    some = ("nnunet", "umamba_enc_nomamba", "segresnet", "resenc_m", "resenc_l", "primus_v2_s")
     monkeypatch.setattr(
         "umamba.reach.receptive_fields.architectures", lambda: [*map(find_architecture, some)]
     )
     result = measure_receptive_fields(request(all=True))
-    assert [field.name for field in result.fields] == ["nnunet", "unetpp"]
-    # umamba_enc_nomamba is the same network as another one, and primus_v2_s is for 3D.
+    assert [field.name for field in result.fields] == ["nnunet", "resenc_m"]
+    # umamba_enc_nomamba and resenc_l are the same networks as others, and primus_v2_s is for 3D.
     assert set(result.left_out) == {"segresnet"}
     assert f"segresnet was left out: {result.left_out['segresnet']}" in result.to_markdown()
 
@@ -132,7 +132,7 @@ def test_table_json_and_figures(tmp_path: Path) -> None:
     assert read.to_markdown() == result.to_markdown()
     shown = result.to_markdown()
     assert "| whole patch | 16 x 24 |" in shown
-    assert "Mean over 1 patches of normal noise; seed 0." in shown
+    assert "Mean over 1 patch of normal noise; means and variances of norms are part of" in shown
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         files = draw_fields(result, tmp_path / name)

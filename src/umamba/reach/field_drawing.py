@@ -18,6 +18,7 @@ _OTHER = "#666666"  # the colour of networks of no known family
 _SIZES = {50: 9.0, 90: 6.5, 99: 4.0}  # of dots, in points
 _ROW, _HEAD = 0.27, 1.5  # inches
 _COLUMNS = 6
+_MOST_PIXELS = 64
 _DECADES = 5  # below the maximum, that a map shows
 
 
@@ -66,8 +67,9 @@ def _radii(result: ReceptiveFieldResult) -> Any:
     axes.spines[["top", "right", "left"]].set_visible(False)
     title = "Radius that holds 50 (filled), 90 and 99 % (smallest dot) of the gradient"
     figure.text(0.02, 1 - 0.35 / height, title, fontsize=13, weight="bold")
-    caption = f"{result.n_patches} patches of {result.patches}. " + (
-        "Dashed: the same, if all voxels of the patch counted equally."
+    caption = (
+        f"Patches of {result.patches}; {result.norms}. "
+        "Dashed: if all voxels of the patch counted equally."
     )
     figure.text(0.02, 0.15 / height, caption, fontsize=9)
     return figure
@@ -129,7 +131,18 @@ def draw_map(axes: Any, values: Any) -> None:
         axes: Axes of matplotlib.
         values: The plane.
     """
-    least = 10.0**-_DECADES
-    relative = np.maximum(values / max(float(values.max()), np.finfo(float).tiny), least)
-    axes.imshow(np.log10(relative), cmap="magma", vmin=-_DECADES, vmax=0, interpolation="nearest")
+    from matplotlib import colormaps
+
+    coarse = _coarse(values)
+    relative = np.maximum(coarse / max(float(coarse.max()), np.finfo(float).tiny), 10.0**-_DECADES)
+    colours = colormaps["magma"].resampled(2 * _DECADES)  # half a decade each, and smaller files
+    axes.imshow(np.log10(relative), cmap=colours, vmin=-_DECADES, vmax=0, interpolation="nearest")
     axes.set_axis_off()
+
+
+def _coarse(values: Any) -> Any:
+    """Return means over squares of voxels, so that no axis has more than so many of them."""
+    step = -(-max(values.shape) // _MOST_PIXELS)
+    height, width = (size // step for size in values.shape)
+    inside = values[: height * step, : width * step]
+    return inside.reshape(height, step, width, step).mean(axis=(1, 3))

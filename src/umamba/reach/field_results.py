@@ -91,6 +91,7 @@ class ReceptiveFieldResult:
         patches: What they were looked through with, in words.
         n_patches: Their number.
         seed: The seed.
+        constant_norms: Whether the statistics of norms were constants.
     """
 
     fields: tuple[ReceptiveField, ...]
@@ -99,6 +100,7 @@ class ReceptiveFieldResult:
     patches: str
     n_patches: int
     seed: int
+    constant_norms: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Return a form that JSON can hold, without the maps."""
@@ -109,12 +111,13 @@ class ReceptiveFieldResult:
             "patches": self.patches,
             "n_patches": self.n_patches,
             "seed": self.seed,
+            "constant_norms": self.constant_norms,
         }
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> "ReceptiveFieldResult":
         """Read the output of `to_dict`."""
-        rest = {name: content[name] for name in ("left_out", "patches", "n_patches", "seed")}
+        rest = {name: content[name] for name in _SETTINGS}
         return cls(
             tuple(map(ReceptiveField.from_dict, content["fields"])),
             tuple(map(ReceptiveField.from_dict, content["whole_patch"])),
@@ -130,10 +133,19 @@ class ReceptiveFieldResult:
         parts = ["\n".join(markdown_table(rows, texts=(0, 1))), *_EXPLAINED, self._conditions()]
         return "\n\n".join(filter(None, [*parts, markdown_list(notes)])) + "\n"
 
+    @property
+    def norms(self) -> str:
+        """How norms took part, in words."""
+        constant = "constants" if self.constant_norms else "part of the gradient"
+        return f"means and variances of norms are {constant}"
+
     def _conditions(self) -> str:
-        return f"Mean over {self.n_patches} patches of {self.patches}; seed {self.seed}."
+        patches = "patch" if self.n_patches == 1 else "patches"
+        looked = f"Mean over {self.n_patches} {patches} of {self.patches}"
+        return f"{looked}; {self.norms}; seed {self.seed}."
 
 
+_SETTINGS = ("left_out", "patches", "n_patches", "seed", "constant_norms")
 _EXPLAINED = (
     "Radius in voxels of the smallest ball around the central voxel that holds so many per cent of "
     "the absolute gradient of its logits over the input; and per axis, half the width of the "

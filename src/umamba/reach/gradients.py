@@ -1,13 +1,14 @@
 """The effective receptive field of a network: where in its input the gradient of a voxel lies."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from umamba.errors import UMambaError
+from umamba.reach.constant_norms import ConstantNorms
 
 __all__ = ["SHARES", "FieldSize", "centre_of", "field_sizes", "gradient_map", "mass_within"]
 
@@ -34,7 +35,9 @@ def centre_of(shape: Sequence[int]) -> tuple[int, ...]:
     return tuple(size // 2 for size in shape)
 
 
-def gradient_map(network: nn.Module, images: Iterable[Tensor], seed: int = 0) -> Tensor:
+def gradient_map(
+    network: nn.Module, images: Iterable[Tensor], seed: int = 0, *, constant_norms: bool = False
+) -> Tensor:
     """Return the share of every input voxel in the gradient of the central output voxel.
 
     The gradients of all logits of that voxel are needed, which cancel where they are added up. They
@@ -46,6 +49,7 @@ def gradient_map(network: nn.Module, images: Iterable[Tensor], seed: int = 0) ->
             returns, the first is taken. It is in evaluation mode meanwhile.
         images: Inputs of that shape, which the result is averaged over.
         seed: Seed of the weights of the logits.
+        constant_norms: Whether the statistics of instance and group norms are constants.
 
     Returns:
         Shares that add up to 1, of shape (*patch), in float64: absolute gradients, summed over the
@@ -60,7 +64,7 @@ def gradient_map(network: nn.Module, images: Iterable[Tensor], seed: int = 0) ->
     """
     generator = torch.Generator().manual_seed(seed)
     total = torch.zeros(())
-    with _frozen(network):
+    with _frozen(network), ConstantNorms() if constant_norms else nullcontext():
         for image in images:
             total = total + _gradient(network, image, generator)
     mass = float(total.sum())

@@ -8,7 +8,7 @@ import numpy as np
 
 from umamba.reach.field_drawing import draw_map
 from umamba.reach.gradients import centre_of
-from umamba.reach.long_range_results import SEEN, Group, LongRangeResult
+from umamba.reach.long_range_results import SEEN, SHARE, Group, LongRangeResult
 from umamba.reach.pictures import CONTROL, N_CLASSES, OBJECTS, LongRangeTask, draw_picture
 from umamba.registry import family_colours, family_of
 from umamba.reporting.figures import TEXT, house_style, save_figure
@@ -138,7 +138,7 @@ def _maps(result: LongRangeResult) -> Any:
         before.text(
             -0.03,
             0.5,
-            f"{trial.dim}D {group.title}\n90 %: {radii} voxels",
+            f"{trial.dim}D {group.title}\n{SHARE} %: {radii} voxels",
             transform=before.transAxes,
             ha="right",
             va="center",

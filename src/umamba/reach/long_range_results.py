@@ -12,10 +12,10 @@ from umamba.reach.field_results import size_as_dict, size_from_dict
 from umamba.reach.gradients import FieldSize
 from umamba.reporting.tables import markdown_table
 
-__all__ = ["SEEN", "Group", "LongRangeResult", "Trial"]
+__all__ = ["SEEN", "SHARE", "Group", "LongRangeResult", "Trial"]
 
 SEEN = 0.75  # half-way between labels by chance, 0.5, and all right, 1
-_SHARE = 90  # the receptive field in the table
+SHARE = 50  # per cent of the gradient, whose radius is in the table: more is mostly the norms'
 
 Maps = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 
@@ -122,9 +122,9 @@ class Group:
 
     @property
     def radii(self) -> tuple[float, float]:
-        """The mean radius that holds 90 % of the gradient, before and after training."""
+        """The mean radii that hold `SHARE` per cent of the gradient before and after training."""
         before, after = (
-            fmean(sizes[_SHARE].radius for sizes in fields)
+            fmean(sizes[SHARE].radius for sizes in fields)
             for fields in zip(*((trial.before, trial.after) for trial in self.trials), strict=True)
         )
         return before, after
@@ -184,7 +184,8 @@ class LongRangeResult:
     def _of_dim(self, dim: int) -> list[str]:
         groups, settings = self.groups(dim), self.settings[dim]
         distances = list(groups[0].dice)
-        header = ["network", *map(str, distances), "reach", "control", "90 % before", "90 % after"]
+        header = ["network", *map(str, distances), "reach", "control"]
+        header += [f"{SHARE} % before", f"{SHARE} % after"]
         rows = [header, *map(_row, groups)]
         patch = " x ".join(map(str, settings["shape"]))
         seeds = len({trial.seed for trial in self.trials if trial.dim == dim})
@@ -199,8 +200,8 @@ _EXPLAINED = (
     "With labels by chance, Dice is 0.5 if half of the objects get either label, and 0.33 if all "
     "get the same. Reach is the largest distance up to which every seed has a Dice of at least "
     f"{SEEN}. Control is the lowest Dice of the markers at any distance.",
-    "The last columns are radii in voxels that hold 90 % of the gradient of an object's centre "
-    "over the picture, before and after training.",
+    f"The last columns are radii in voxels that hold {SHARE} % of the gradient of an object's "
+    "centre over the picture, before and after training.",
 )
 
 

@@ -57,6 +57,7 @@ def measure_receptive_fields(request: ReceptiveFieldRequest) -> ReceptiveFieldRe
         "normal noise" if request.images is None else "real images",
         request.number,
         request.seed,
+        request.constant_norms,
     )
 
 
@@ -64,18 +65,27 @@ def _works(request: ReceptiveFieldRequest) -> Iterator[tuple[str, _Measure]]:
     """Yield the name of each model, and the function that measures it."""
     models = request.chosen_models
     if request.all:
-        fitting = [a for a in architectures() if len(request.patch_size) in a.dims]
-        models = tuple(a.name for a in fitting if a.same_as is None)
+        models = _different(len(request.patch_size))
     for model in models:
         yield model, lambda model=model: [_measure_initial(model, request)]  # type: ignore[misc]
     for folder in map(Path, request.trained):
         yield folder.name, lambda folder=folder: _measure_trained(folder, request)  # type: ignore[misc]
 
 
+def _different(dim: int) -> tuple[str, ...]:
+    """Return the names of all networks for so many axes that differ in one and the same plan."""
+    found: dict[str, str] = {}
+    for a in architectures():
+        if dim in a.dims and a.same_as is None:
+            key = repr((a.class_path, a.topology, a.keywords, a.parameters_of))
+            found.setdefault(key, a.name)
+    return tuple(found.values())
+
+
 def _measure_initial(model: str, request: ReceptiveFieldRequest) -> ReceptiveField:
     built = initial_network(model, request.patch_size, features=request.features, seed=request.seed)
     patches = noise_patches(request.number, 1, built.patch_size, request.seed)
-    return _measure(model, "initial", built.network, patches, request.seed)
+    return _measure(model, "initial", built.network, patches, request)
 
 
 def _measure_trained(folder: Path, request: ReceptiveFieldRequest) -> list[ReceptiveField]:
@@ -91,15 +101,21 @@ def _measure_trained(folder: Path, request: ReceptiveFieldRequest) -> list[Recep
     )
     name = folder.absolute().name.removesuffix(".zip")
     return [
-        _measure(name, state, network, read.patches, request.seed)
+        _measure(name, state, network, read.patches, request)
         for state, network in (("initial", read.initial), ("trained", read.trained))
     ]
 
 
 def _measure(
-    name: str, state: str, network: nn.Module, patches: Sequence[Tensor], seed: int
+    name: str,
+    state: str,
+    network: nn.Module,
+    patches: Sequence[Tensor],
+    request: ReceptiveFieldRequest,
 ) -> ReceptiveField:
-    return _field(name, state, gradient_map(network, patches, seed))
+    constant = request.constant_norms
+    shares = gradient_map(network, patches, request.seed, constant_norms=constant)
+    return _field(name, state, shares)
 
 
 def _field(name: str, state: str, shares: Tensor) -> ReceptiveField:

@@ -170,6 +170,13 @@ class ReceptiveFieldRequest(Request):
             metavar="8,16,...",
         ),
     )
+    constant_norms: bool = field(
+        default=False,
+        metadata=option(
+            "leave out what reaches a voxel through mean and variance of instance and group norms, "
+            "which are those of the whole patch: what convolutions and mixers alone see"
+        ),
+    )
     seed: int = field(
         default=0,
         metadata=option(
