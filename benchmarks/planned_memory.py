@@ -2,8 +2,9 @@
 
 Each plan is measured in a process of its own: a step of nnU-Net's loss, forward and backward, with
 gradients, without the optimiser. The allocator's peak counts tensors, as `torch.cuda` does on a
-GPU; the resident peak also has the workspaces of oneDNN, which copies the maps that a convolution
-takes and gives. glibc is told to give large blocks back to the system as soon as they are free.
+GPU, and the copies that oneDNN makes of the maps that a convolution takes and gives; the resident
+peak is that of the process. glibc is told to give large blocks back to the system as soon as they
+are free.
 """
 
 import argparse
@@ -114,8 +115,8 @@ def _to_markdown(rows: list[dict[str, Any]]) -> str:
     conditions = (
         f"Patch of {first['edge']} cubed, batch 1, features {', '.join(map(str, FEATURES))}, "
         f"float32; 1 thread, {first['cpu']}, torch {first['torch']}, umamba {first['umamba']}, "
-        f"{first['date']}. Without weights and optimiser. Tensors: the peak of torch's allocator. "
-        "Resident: that of the process, with the workspaces of oneDNN."
+        f"{first['date']}. Without weights and optimiser. Tensors: the peak of torch's allocator, "
+        "with oneDNN's copies of feature maps. Resident: that of the process."
     )
     head = ["model", "setting", "estimated MiB", "tensors MiB", "resident MiB", "estimated/tensors"]
     body = [head]
