@@ -178,7 +178,7 @@ def test_a_case_of_the_training_data_is_compared(
     nnUNetDatasetBlosc2.save_case(image, labels, {}, str(folder / "case"), *sizes, *sizes)
     preprocessed = ["--preprocessed", str(tmp_path / "preprocessed")]
     assert export(results, tmp_path / "model", *preprocessed) == 2
-    assert "differs from torch by nan of the largest logit" in capsys.readouterr().err
+    assert "differs from torch by inf of the largest logit" in capsys.readouterr().err
     assert not (tmp_path / "model").exists()
 
 
