@@ -1,16 +1,21 @@
 """Every format in the table reads what it writes, and nnU-Net reads it with the readers named."""
 
+import resource
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK
 
 from umamba.images.contents import Geometry
 from umamba.images.file_names import ENDINGS, is_image, split_ending
 from umamba.images.files import UnreadableFileError, read_image, write_image
 from umamba.images.formats import FORMATS, READER_DIMS, READERS
+from umamba.images.segmentation_files import write_with_geometry_of
 
 GEOMETRY = Geometry(
     (0.5, 0.75, 2.0), (1.0, -2.0, 3.0), (0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, -1.0)
@@ -83,6 +88,41 @@ def test_readers_by_ending() -> None:
     assert READERS["NibabelIO"] == (".nii.gz", ".nii")
     assert READERS["NaturalImage2DIO"] == (".png", ".tiff", ".tif")
     assert ENDINGS[:2] == (".nii.gz", ".nii")
+
+
+@contextmanager
+def no_room_beyond(n_bytes: int) -> Iterator[None]:
+    """Let no file grow larger, as a full disk does; writing fails in the same way."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("ending", sorted({*FORMATS} - {".png"}))  # imageio reports it by itself
+@pytest.mark.parametrize("room", [0, 100, 2**14])
+def test_what_a_full_disk_cuts_off_is_an_error(ending: str, room: int, tmp_path: Path) -> None:
+    voxels = np.random.default_rng(0).integers(0, 255, (20, 50, 50), np.uint8)  # hardly shrinks
+    with no_room_beyond(room), pytest.raises((OSError, RuntimeError)):
+        write_image(tmp_path / f"a{ending}", voxels)
+
+
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz", ".nrrd", ".mha"])
+def test_no_segmentation_is_cut_off(ending: str, tmp_path: Path) -> None:
+    labels = np.zeros((20, 50, 50), np.uint8)  # of which almost nothing is left once it is packed
+    write_image(tmp_path / f"image{ending}", labels)
+
+    def write(path: Path) -> None:
+        image = SimpleITK.GetImageFromArray(labels)
+        SimpleITK.WriteImage(image, str(path))
+
+    target = tmp_path / f"labels{ending}"
+    with no_room_beyond(2**14), pytest.raises((OSError, RuntimeError)):
+        write_with_geometry_of(tmp_path / f"image{ending}", target, write)
+    write_with_geometry_of(tmp_path / f"image{ending}", target, write)
+    np.testing.assert_array_equal(read_image(target).array[0], labels)
 
 
 def test_names_of_files_need_no_library() -> None:

@@ -1,7 +1,10 @@
 """Unpack a NIfTI file, and make sure that all of it is there."""
 
+import errno
 import gzip
 import math
+import os
+import shutil
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,14 +14,23 @@ import numpy as np
 import numpy.typing as npt
 
 from umamba.images.contents import UnreadableFileError, check_size
+from umamba.system.atomic_files import take_name
 from umamba.system.limits import usable_memory
 
-__all__ = ["NOT_COMPRESSED_NOTE", "NiftiFile", "has_false_claim", "nifti_header"]
+__all__ = [
+    "NOT_COMPRESSED_NOTE",
+    "NiftiFile",
+    "check_complete",
+    "has_false_claim",
+    "nifti_header",
+    "pack",
+]
 
 Array = npt.NDArray[Any]
 
 NOT_COMPRESSED_NOTE = "it is not compressed, though its name ends in .nii.gz"
 _GZIP = b"\x1f\x8b"
+_SMALLEST_HEADER = 348  # of NIfTI-1
 _LARGEST_HEADER = 540  # of NIfTI-2
 _PACKED_HEADER = 4096  # bytes that certainly hold it
 _MOST_RATIO = 1032  # to which deflate can shrink anything
@@ -109,6 +121,39 @@ class NiftiFile:
         spacing = tuple(map(float, self.header["pixdim"][1 : n_spatial + 1]))
         fits = [0 < size < math.inf or n == 1 for size, n in zip(spacing, shape, strict=False)]
         return None if all(fits) else spacing
+
+
+def check_complete(path: Path) -> None:
+    """Check that a NIfTI file that is not compressed was written to its end.
+
+    ITK cuts off what a full disk does not take, and does not say so.
+
+    Args:
+        path: The new file.
+
+    Raises:
+        OSError: If voxels are missing.
+    """
+    size = path.stat().st_size
+    if size < _SMALLEST_HEADER or size < _claimed_bytes(nifti_header(path)):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+
+def pack(plain: Path, path: Path) -> None:
+    """Turn a complete `.nii` file into the file of another name, packed where that ends in `.gz`.
+
+    The same voxels give the same bytes.
+    """
+    if not path.name.lower().endswith(".gz"):
+        take_name(plain, path)
+        return
+    with (
+        plain.open("rb") as source,
+        path.open("wb") as target,
+        gzip.GzipFile("", "wb", compresslevel=6, fileobj=target, mtime=0) as compressed,
+    ):
+        shutil.copyfileobj(source, compressed, 1 << 20)
+    plain.unlink()
 
 
 def _claimed_bytes(header: Any) -> int:

@@ -1,14 +1,11 @@
 """Give the file of a segmentation exactly the geometry of the image that was segmented."""
 
-import gzip
-import shutil
 from collections.abc import Callable
 from itertools import takewhile
 from pathlib import Path
 
 from umamba.images.file_names import split_ending
-from umamba.images.nifti import nifti_header
-from umamba.system.atomic_files import take_name
+from umamba.images.nifti import check_complete, nifti_header, pack
 
 __all__ = ["write_with_geometry_of"]
 
@@ -30,24 +27,19 @@ def write_with_geometry_of(image: Path, path: Path, write: Callable[[Path], None
         image: The file that was segmented.
         path: The new file.
         write: Writes the labels into the file that it is given.
+
+    Raises:
+        OSError: If the disk is full.
     """
     ending, given = split_ending(path)[1], split_ending(image)[1]
     nifti = (".nii", ".nii.gz")
     if ending in nifti:
         plain = path.with_name(".segmentation.nii")
         write(plain)
+        check_complete(plain)
         if given in nifti:
             _copy_nifti_geometry(image, plain)
-        if ending == ".nii":
-            take_name(plain, path)
-            return
-        with (
-            plain.open("rb") as source,
-            path.open("wb") as target,
-            gzip.GzipFile("", "wb", compresslevel=6, fileobj=target, mtime=0) as compressed,
-        ):
-            shutil.copyfileobj(source, compressed, 1 << 20)
-        plain.unlink()
+        pack(plain, path)
         return
     write(path)
     if ending == given == ".nrrd":

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 
@@ -21,9 +22,9 @@ from umamba.images.contents import (
     UnreadableFileError,
     check_size,
 )
-from umamba.images.file_names import plain_ending
+from umamba.images.file_names import plain_ending, split_ending
 from umamba.images.headers import nifti_conflicts, ras_geometry, text_conflicts
-from umamba.images.nifti import NiftiFile
+from umamba.images.nifti import NiftiFile, check_complete, pack
 from umamba.system.shared_contexts import shared_by_threads
 
 __all__ = ["read", "silent_libraries", "turned", "write"]
@@ -318,7 +319,14 @@ def write(path: Path, array: Array, geometry: Geometry | None) -> None:
     import SimpleITK
 
     array = array.astype(np.float32) if array.dtype == "f2" else array
-    SimpleITK.WriteImage(_itk_image(array, geometry), str(path), useCompression=True)
+    image = _itk_image(array, geometry)
+    if split_ending(path)[1] not in (".nii", ".nii.gz"):
+        SimpleITK.WriteImage(image, str(path), useCompression=True)
+        return
+    plain = path.with_name(f".{uuid4().hex}.nii")  # of a second ending, ITK drops the last one
+    SimpleITK.WriteImage(image, str(plain))
+    check_complete(plain)
+    pack(plain, path)
 
 
 def _itk_image(array: Array, geometry: Geometry | None) -> Any:
