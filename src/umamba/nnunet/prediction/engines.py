@@ -33,15 +33,23 @@ class _EngineNetwork(nn.Module):
 
     Args:
         replaced: The network, of which only the depth is kept, by which outputs are told apart.
-        networks: For the weights of every fold, what computes the same as the network with them.
     """
 
-    def __init__(self, replaced: nn.Module, networks: Sequence[tuple[Weights, Network]]) -> None:
+    def __init__(self, replaced: nn.Module) -> None:
         super().__init__()
         depth = getattr(getattr(replaced, "decoder", None), "depth", None)
         self.decoder = SimpleNamespace(depth=depth)
-        self._networks = networks
-        self._run = networks[0][1]
+        self._networks: list[tuple[Weights, Network]] = []
+
+    def add(self, weights: Weights, network: Network) -> None:
+        """Add what computes the same as the network with some fold's weights.
+
+        Args:
+            weights: What nnU-Net's predictor has in place of these weights.
+            network: It computes the same.
+        """
+        self._networks.append((weights, network))
+        self._run = self._networks[0][1]
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.from_numpy(self._run(x.contiguous().numpy()))
@@ -105,9 +113,11 @@ def _fastest(files: Sequence[NetworkFile]) -> str:
 
 def _replace(predictor: Any, folder: Path, files: Sequence[NetworkFile], engine: str) -> None:
     threads = torch.get_num_threads()
-    networks = [load_network(folder / file.file, engine, threads) for file in files]
-    pairs = list(zip(predictor.list_of_parameters, networks, strict=True))
-    predictor.network = _EngineNetwork(predictor.network, pairs)
+    replacement = _EngineNetwork(predictor.network)
+    predictor.network = replacement  # torch's weights leave memory before the engine reads its own
+    predictor.list_of_parameters = [{} for _ in files]
+    for stand_in, file in zip(predictor.list_of_parameters, files, strict=True):
+        replacement.add(stand_in, load_network(folder / file.file, engine, threads))
     predictor.device = torch.device("cpu")
     predictor.perform_everything_on_device = False
     log.info("%s runs the network", engine)

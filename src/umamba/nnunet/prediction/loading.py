@@ -85,6 +85,12 @@ def load_model(model_folder: Path, options: PredictionOptions) -> Any:
     Raises:
         UMambaError: If the folder is not a model, or its parts do not fit together.
     """
+    predictor = _torch_predictor(model_folder, options)
+    use_engine(predictor, model_folder, options.engine, is_pruned=options.prune_to is not None)
+    return predictor
+
+
+def _torch_predictor(model_folder: Path, options: PredictionOptions) -> Any:
     from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
     model = read_model(
@@ -113,7 +119,6 @@ def load_model(model_folder: Path, options: PredictionOptions) -> Any:
         model.trainer,
         model.mirroring_axes,
     )
-    use_engine(predictor, model_folder, options.engine, is_pruned=options.prune_to is not None)
     return predictor
 
 
