@@ -49,12 +49,12 @@ def _tables(result: LongRangeResult) -> Any:
 
     groups = {dim: result.groups(dim) for dim in result.dims}
     columns = max(len(found[0].dice) for found in groups.values()) + 1
-    heights = [_ROW * len(found) + 0.75 for found in groups.values()]
-    width, height = _LEFT + _CELL * columns + 0.5, sum(heights) + _PICTURES + 1.05
+    heights = [_ROW * len(found) + 0.7 for found in groups.values()]
+    width, height = _LEFT + _CELL * columns + 0.5, sum(heights) + _PICTURES + 0.85
     figure = Figure(figsize=(width, height), facecolor="white")
     title = "Up to which distance does a network see?"
     figure.text(0.02, 1 - 0.33 / height, title, fontsize=13, weight="bold")
-    top = height - 0.55 - _PICTURES
+    top = height - 0.4 - _PICTURES
     _draw_example(figure, result, (top + 0.15) / height, (_PICTURES - 0.3) / height)
     for (dim, found), tall in zip(groups.items(), heights, strict=True):
         n_columns = len(found[0].dice) + 1
@@ -107,7 +107,7 @@ def _draw_table(axes: Any, groups: Sequence[Group], title: str) -> None:
             if all(trial.dice[distance] >= SEEN for trial in group.trials):
                 corner = (column - 0.47, row - 0.46)
                 axes.add_patch(Rectangle(corner, 0.94, 0.92, fill=False, ec="#E69F00", lw=1.6))
-    axes.axvline(len(distances) - 0.5, color="white", lw=5)
+    axes.axvline(len(distances) - 0.5, color="white", lw=3, zorder=0.5)
     axes.set_xticks(range(len(distances) + 1), [*map(str, distances), "control"])
     axes.set_yticks(range(len(groups)), [group.title for group in groups])
     colours = family_colours()
