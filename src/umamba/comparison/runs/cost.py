@@ -181,7 +181,7 @@ def _recall(cache: Path, key: _Key) -> dict[str, Cost]:
         for model, network in key.networks.items()
         if model in kept.costs
         and kept.key.networks.get(model) == network
-        and kept.key.recipes.get(model, "nnunet") == key.recipes[model]
+        and kept.key.recipes.get(model, "nnunet") == key.recipes.get(model, "nnunet")
     }
 
 
