@@ -41,7 +41,7 @@ COMMANDS = {
     _PATCHES: "two hours or so; it resumes",
     _CHECKPOINTING: "hours; it resumes",
     _SCALING: "three minutes",
-    _LONG_RANGE: "minutes; it resumes",
+    _LONG_RANGE: "half an hour or so; it resumes",
 }
 _MINUS = "\N{MINUS SIGN}"
 _OURS = ((BOT, "Bot"), (ENC, "Enc"))
@@ -304,10 +304,10 @@ def _whole_image(file: Path) -> list[Claim]:
         how = f"Dice where markers far away decide, {name}, {SEEN} or more"
         claim, found = "It looks across the whole image", far_dice(file, model)
         if found is None:
-            claims.append(Claim(claim, how, "drawn pictures, 2D and 3D", command=_LONG_RANGE))
+            claims.append(Claim(claim, how, "drawn pictures", command=_LONG_RANGE))
             continue
         verdict = _of_one(at_least(found.interval_or_value, SEEN), found.n, "training")
-        on = f"drawn pictures, {_count(found.n, 'training')} in 2D and 3D"
+        on = f"drawn pictures, {_count(found.n, 'training')}"
         claims.append(Claim(claim, how, on, _measured_text(found) + beside, verdict, _LONG_RANGE))
     return claims
 

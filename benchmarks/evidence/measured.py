@@ -137,7 +137,9 @@ def far_dice(file: Path, model: str) -> Measured | None:
 
     Returns:
         The mean over trainings in 2D and 3D, with Student's interval; `None` if there are none.
+        Trainings that fail even with the nearest markers say nothing about range, and are left out.
     """
     trials = json.loads(file.read_text())["trials"] if file.is_file() else []
     of_model = [trial["dice"] for trial in trials if trial["model"] == model]
-    return _mean([dice[max(dice, key=int)] for dice in of_model])
+    learned = [dice for dice in of_model if dice[min(dice, key=int)] >= SEEN]
+    return _mean([dice[max(dice, key=int)] for dice in learned])

@@ -140,8 +140,8 @@ def test_page_follows_the_evidence(tmp_path: Path) -> None:
 def test_far_markers_are_the_farthest_of_each_training(tmp_path: Path) -> None:
     file = tmp_path / "long-range.json"
     assert far_dice(file, "umamba_bot") is None
-    dice = ({"8": 1.0, "48": 0.9}, {"8": 1.0, "12": 0.8}, {"8": 1.0, "48": 0.5})
-    named = zip(("umamba_bot", "umamba_bot", "nnunet"), dice, strict=True)
+    dice = ({"8": 1.0, "48": 0.9}, {"8": 1.0, "12": 0.8}, {"8": 0.5, "48": 0.4}, {"8": 1.0})
+    named = zip((*["umamba_bot"] * 3, "nnunet"), dice, strict=True)
     trials = [{"model": model, "dice": of_model} for model, of_model in named]
     file.write_text(json.dumps({"trials": trials}))
     found = far_dice(file, "umamba_bot")

@@ -446,7 +446,7 @@ def test_the_page_does_what_it_shows(
 ) -> None:
     page = (REPOSITORY / "docs" / "how-to" / "rank.md").read_text()
     table, command, example = (
-        re.findall(rf"```{kind}\n(.*?)```", page, re.DOTALL)[0]
+        re.findall(rf"```{kind}[^\n]*\n(.*?)```", page, re.DOTALL)[0]
         for kind in ("csv", "bash", "python")
     )
     assert all(f"{m.name}`" in page for m in METRICS.values() if m.is_overlap)
