@@ -1,5 +1,6 @@
 """Evaluation of RTSTRUCT and SEG: as references, as predictions, and as both."""
 
+import copy
 import json
 import shutil
 from pathlib import Path
@@ -262,8 +263,10 @@ def test_both_as_dicom_are_compared_on_the_slices_of_their_series(study, tmp_pat
     assert UID not in said + json.dumps(result)
 
     (tmp_path / "out.key.json").unlink()
+    (study.references / "RS.0.dcm").write_bytes(next(study.references.iterdir()).read_bytes()[:900])
     _, result, _ = study.evaluate(capsys, *LABELS, *rois, "--study", str(tmp_path / "ct"))
-    assert {row["case"] for row in result["cases"]} == {"file 1 of 2 by path"}
+    assert {row["case"] for row in result["cases"]} == {"prediction file 1 of 2 by path"}
+    assert list(result["failed"]) == ["reference file 1 of 2 by path"]
 
 
 def test_a_study_without_the_series_of_the_predictions_is_said(study, tmp_path, capsys):
@@ -291,3 +294,35 @@ def test_a_study_is_for_two_folders_of_dicom(study, tmp_path, capsys):
     code, result, _ = study.evaluate(capsys, *LABELS, "--study", str(tmp_path / "ct"))
     assert code == 2
     assert "--study is for predictions and references that are both DICOM" in result["error"]
+
+
+def test_a_reference_of_two_series_says_that_it_belongs_to_several_cases(study, tmp_path, capsys):
+    write_series(tmp_path / "ct" / "other", np.zeros((4, 6, 7), np.int16), uid=f"{UID}.2")
+    study.predict(write_seg, ".seg.dcm", tumour=1, node=2)
+    study.series = next(s for s in find_series(tmp_path / "ct").series if s.head.uid == f"{UID}.2")
+    study.write("../out/b.seg.dcm", write_seg, tumour=1, node=2)
+    study.write(tumour=1, node=2)
+    path = study.references / "RS.1.2.3.dcm"
+    content = pydicom.dcmread(path)
+    referred = content.ReferencedFrameOfReferenceSequence[0].RTReferencedStudySequence[0]
+    both = referred.RTReferencedSeriesSequence
+    both.append(copy.deepcopy(both[0]))
+    both[1].SeriesInstanceUID = f"{UID}.1"
+    content.save_as(path)
+
+    code, result, _ = study.evaluate(capsys, *LABELS, "--study", str(tmp_path / "ct"))
+
+    assert code == 2
+    assert "reference file 1 of 1 by path: it belongs to several cases (" in result["error"]
+    assert "; keep the series of one, or give each its own file" in result["error"]
+
+
+def test_predictions_without_any_mask_are_named_by_their_folder(study, tmp_path, capsys):
+    write_image(study.references / "P1.nii.gz", study.reference, study.series.geometry)
+    shutil.rmtree(study.predictions)
+    (tmp_path / "ct").rename(study.predictions)
+
+    code, result, _ = study.evaluate(capsys, *LABELS)
+
+    assert code == 2
+    assert result["error"].endswith("out can be used: it holds no RTSTRUCT or SEG")

@@ -99,7 +99,8 @@ def readable_masks(
         return
     rules = RoiRules(_values(labels), options.patterns, options.may_lack)
     known = known_cases(options.key or key_beside(predictions))
-    predicted = _Files.below(predictions) if sides[0] else None
+    names = ("prediction file", "reference file") if all(sides) else ("file", "file")
+    predicted = _Files.below(predictions, names[0]) if sides[0] else None
     if predicted is not None and options.study is not None:
         cases = _cases_of_series(options.study, predicted, known)
     else:
@@ -109,7 +110,7 @@ def readable_masks(
         if predicted is not None:
             predictions = reading.write(predicted, folder, "prediction")
         if sides[1]:
-            references = reading.write(_Files.below(references), folder, "reference")
+            references = reading.write(_Files.below(references, names[1]), folder, "reference")
         yield MaskFolders(
             predictions,
             references,
@@ -171,12 +172,12 @@ class _Files:
     failed: Mapping[str, str]
 
     @classmethod
-    def below(cls, folder: Path) -> "_Files":
-        """Read the names in all of them."""
+    def below(cls, folder: Path, what: str) -> "_Files":
+        """Read the names in all of them; `what` is the kind of file, for messages."""
         structures, failed = {}, {}
         paths = visible_files(folder, deep=True)
         for number, path in enumerate(paths, start=1):
-            file = f"file {number} of {len(paths)} by path"
+            file = f"{what} {number} of {len(paths)} by path"
             try:
                 found = read_structures(path)
             except SeriesError as error:
@@ -246,6 +247,11 @@ class _Cases:
         path = structures.path
         names = {path.name.partition(".")[0], *path.relative_to(folder).parts[:-1]}
         return sorted({*names, *self.named(structures)} & self.by_name.keys())
+
+    def why_several(self, names: Sequence[str]) -> str:
+        """Return why a file that fits several cases cannot be used."""
+        remedy = "rename it" if self.unusable is None else "keep the series of one"
+        return f"it belongs to several cases ({listed(names)}); {remedy}, or give each its own file"
 
     def why_none(self, structures: Structures, kind: str) -> str:
         """Return why a file belongs to no case."""
@@ -328,9 +334,11 @@ class _Reading:
         paired = self._paired(files, kind)
         for case, structures in paired.items():
             self._read(case, structures, kind, target / f"{case}.nii.gz")
-        reasons = {**self.failed, **self.strangers}
-        if reasons and not any(target.iterdir()):
+        if not any(target.iterdir()):
+            reasons = {**self.failed, **self.strangers}
             lines = "".join(f"\n  {name}: {reason}" for name, reason in reasons.items())
+            if not (files.structures or files.failed):
+                lines = " it holds no RTSTRUCT or SEG"
             msg = f"no {kind} in {shown(files.folder)} can be used:{lines}"
             raise EvaluationError(msg)
         return target
@@ -346,8 +354,10 @@ class _Reading:
                 self.strangers[name] = self._cases.why_none(structures, kind)
             elif len(fitting) == 1 and fitting[0] not in found:
                 found[fitting[0]] = structures
-            elif len(fitting) > 1 or not _are_one(structures.path, found[fitting[0]].path):
-                self.failed[file] = f"{listed(fitting)}: several {kind}s of a case; keep one"
+            elif len(fitting) > 1:
+                self.failed[file] = self._cases.why_several(fitting)
+            elif not _are_one(structures.path, found[fitting[0]].path):
+                self.failed[file] = f"{fitting[0]}: several {kind}s of a case; keep one"
         return found
 
     def _read(self, case: str, structures: Structures, kind: str, path: Path) -> None:
