@@ -41,7 +41,7 @@ LONGEST = (
 )
 
 # The folders whose tests are of shapes; so are those of files beside them.
-SHAPED = ("comparison", "layers", "networks", "ops", "support")
+SHAPED = ("comparison", "costs", "layers", "networks", "ops", "support")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -24,7 +24,7 @@ Array = npt.NDArray[Any]
 LOGITS_IN_MEMORY = 1 << 30
 SUMS_IN_MEMORY = 3 << 29
 _HALF = 2
-_CERTAIN = math.log(99)  # the lead of the background where nothing else has 1 % beside it
+_CERTAIN = math.log(99)  # the background's lead where all else together has 1 %
 
 
 class LogitStore:
@@ -100,7 +100,8 @@ class LogitStore:
 class CoarseLogits(LogitStore):
     """Logits of a coarse first pass over an image, and where they leave background alone.
 
-    A voxel is background if no other class has 1 % of the probability beside it, or no region 1 %.
+    A voxel is background if all other classes together, or any region, have less than 1 % of the
+    probability.
 
     Args:
         shape: Classes or regions first, then the image's.
@@ -126,7 +127,12 @@ class CoarseLogits(LogitStore):
     def write(self, first: int, planes: Array) -> None:
         """Set planes along the image's first axis, from `first` on."""
         super().write(first, planes)
-        lead = -planes.max(0) if self._has_regions else planes[0] - planes[1:].max(0)
+        if self._has_regions:
+            lead = -planes.max(0)
+        else:
+            with np.errstate(invalid="ignore"):  # of NaN, which is not background
+                others = np.logaddexp.reduce(planes[1:].astype(np.float32), axis=0)
+            lead = planes[0] - others
         self._is_background[first : first + planes.shape[1]] = lead >= _CERTAIN  # not NaN
 
     def background(self, box: Sequence[slice]) -> Array | None:

@@ -4,12 +4,12 @@ import json
 import shutil
 import stat
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from dicom_files import MR, PATIENT, PET, edit, write_series
+from full_disks import no_room_beyond
 from umamba.dicom.series import SeriesError
 from umamba.dicom.studies import FoundStudies, StudyOptions, find_studies, write_case
 from umamba.errors import DatasetError, UMambaError
@@ -235,12 +235,12 @@ def test_a_series_that_cannot_be_written_is_an_error_of_its_own(tmp_path, monkey
         write_case(case, tmp_path, ".nii.gz", StudyOptions())
 
 
-def test_an_image_on_a_full_disk_is_not_used(tmp_path, monkeypatch):
+def test_an_image_on_a_full_disk_is_not_used(tmp_path):
     """ITK cuts it off without an error, and its readers would blame the file."""
     write_series(tmp_path / "in", STORED)
     (case,) = study(tmp_path).cases
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=4096))
-    with pytest.raises(SeriesError, match="the disk of the folder for temporary files is full"):
+    message = "the disk of the folder for temporary files is full"
+    with no_room_beyond(200), pytest.raises(SeriesError, match=message):
         write_case(case, tmp_path, ".nii.gz", StudyOptions())
 
 

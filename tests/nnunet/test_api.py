@@ -74,6 +74,7 @@ def test_the_page_of_functions_is_current() -> None:
     assert all(f"## umamba.{name}\n" in page for name in umamba.__all__ if name != "__version__")
 
 
+@pytest.mark.slow
 def test_the_examples_leave_nothing_changed(names: dict[str, Any]) -> None:
     assert names["after"] == names["before"]
     assert names["trained"].folder.is_relative_to(names["root"] / "data" / "nnUNet_results")

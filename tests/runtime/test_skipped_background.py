@@ -147,8 +147,8 @@ def test_background_is_where_nothing_else_has_one_percent(
 ) -> None:
     shape = (3, 4, 5, 6)
     logits = np.zeros(shape, np.float16)
-    logits[0] = np.log(99) + 0.01
-    logits[2, 3, 4, 5] = 0.02
+    logits[0] = np.log(2 * 99) + 0.01  # of two other classes together
+    logits[2, 3, 4, 5] = 0.1
     box = (slice(1, 3), slice(2, 4), slice(3, 6))
     inside = [slice(0, 4), slice(0, 5), slice(0, 6)]
     how = {"folder": tmp_path, "most_in_memory": most_in_memory, "has_regions": False}

@@ -1,7 +1,7 @@
 """Cases from DICOM: the series of each, under a name without the patient, as files of images."""
 
+import errno
 import logging
-import shutil
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,8 +26,6 @@ __all__ = ["FoundStudies", "ImagedCase", "StudyOptions", "find_studies", "write_
 Array = npt.NDArray[Any]
 
 log = logging.getLogger(__name__)
-
-_LEAST_ROOM = 1 << 16  # bytes; ITK cuts a file off where the disk is full, and does not say so
 
 
 @dataclass(frozen=True)
@@ -295,10 +293,14 @@ def _image_files(
         if series.shape != first.shape or series.geometry.differences(first.geometry):
             voxels = _onto(voxels, series.geometry, first)
         files.append(folder / f"{case.name}_{number:04d}{ending}")
-        write_image(files[-1], voxels, first.geometry)
-        if shutil.disk_usage(folder).free < _LEAST_ROOM:
+        try:
+            write_image(files[-1], voxels, first.geometry)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
             problem = "the disk of the folder for temporary files is full"
-            raise SeriesError(problem, "make room there, or set TMPDIR to another folder")
+            fix = "make room there, or set TMPDIR to another folder"
+            raise SeriesError(problem, fix) from error
     return tuple(files)
 
 

@@ -140,20 +140,23 @@ def check_complete(path: Path) -> None:
 
 
 def pack(plain: Path, path: Path) -> None:
-    """Turn a complete `.nii` file into the file of another name, packed where that ends in `.gz`.
+    """Make the file of a name from a complete `.nii` file, packed where the name ends in `.gz`.
 
     The same voxels give the same bytes.
     """
     if not path.name.lower().endswith(".gz"):
         take_name(plain, path)
         return
-    with (
-        plain.open("rb") as source,
-        path.open("wb") as target,
-        gzip.GzipFile("", "wb", compresslevel=6, fileobj=target, mtime=0) as compressed,
-    ):
-        shutil.copyfileobj(source, compressed, 1 << 20)
-    plain.unlink()
+    try:
+        with (
+            plain.open("rb") as source,
+            path.open("wb") as target,
+            gzip.GzipFile("", "wb", compresslevel=6, fileobj=target, mtime=0) as compressed,
+        ):
+            shutil.copyfileobj(source, compressed, 1 << 20)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def _claimed_bytes(header: Any) -> int:

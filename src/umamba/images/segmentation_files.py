@@ -35,11 +35,14 @@ def write_with_geometry_of(image: Path, path: Path, write: Callable[[Path], None
     nifti = (".nii", ".nii.gz")
     if ending in nifti:
         plain = path.with_name(".segmentation.nii")
-        write(plain)
-        check_complete(plain)
-        if given in nifti:
-            _copy_nifti_geometry(image, plain)
-        pack(plain, path)
+        try:
+            write(plain)
+            check_complete(plain)
+            if given in nifti:
+                _copy_nifti_geometry(image, plain)
+            pack(plain, path)
+        finally:
+            plain.unlink(missing_ok=True)
         return
     write(path)
     if ending == given == ".nrrd":

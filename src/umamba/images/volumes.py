@@ -324,9 +324,12 @@ def write(path: Path, array: Array, geometry: Geometry | None) -> None:
         SimpleITK.WriteImage(image, str(path), useCompression=True)
         return
     plain = path.with_name(f".{uuid4().hex}.nii")  # of a second ending, ITK drops the last one
-    SimpleITK.WriteImage(image, str(plain))
-    check_complete(plain)
-    pack(plain, path)
+    try:
+        SimpleITK.WriteImage(image, str(plain))
+        check_complete(plain)
+        pack(plain, path)
+    finally:
+        plain.unlink(missing_ok=True)
 
 
 def _itk_image(array: Array, geometry: Geometry | None) -> Any:

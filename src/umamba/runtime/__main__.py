@@ -34,6 +34,10 @@ def main(arguments: list[str] | None = None) -> int:
     except UMambaError as error:
         sys.stderr.write(f"error: {error}\n")
         return error.EXIT_CODE
+    except OSError as error:
+        reason = error.strerror or str(error)
+        sys.stderr.write(one_line(f"error: {error.filename or args.images}: {reason}") + "\n")
+        return UMambaError.EXIT_CODE
     except KeyboardInterrupt:
         sys.stderr.write(
             f"interrupted, {len(report.predicted)} predicted; run the same command to predict the "

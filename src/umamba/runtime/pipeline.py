@@ -237,6 +237,7 @@ class Pipeline(_Part, frozen=True, kw_only=True):
             "mirroring_axes": len(set(self.mirroring_axes)) < len(self.mirroring_axes)
             or max(self.mirroring_axes, default=0) >= n_axes,
             "file_ending": self.file_ending.lower() not in FORMATS,
+            "output_labels": not self.has_regions and len(self.output_labels) < 2,
             "image_reader": self.image_reader not in READERS,
             "networks": len({network.file for network in self.networks}) < len(self.networks)
             or len({network.fold for network in self.networks}) < len(self.networks),

@@ -16,6 +16,7 @@ from umamba.nnunet.checkpoints.contents import weights_digest
 from umamba.nnunet.plans.pipeline import pipeline_of
 from umamba.nnunet.prediction.folders import predict
 from umamba.nnunet.prediction.loading import PredictionOptions, load_model
+from umamba.nnunet.prediction.record import model_identity
 from umamba.runtime.pipeline import (
     EngineCheck,
     describe_network_file,
@@ -65,6 +66,8 @@ def test_an_engine_runs_the_file_of_every_fold(tmp_path: Path, engine: str) -> N
     for weights, conv in zip(predictor.list_of_parameters, convolutions, strict=True):
         predictor.network.load_state_dict(weights)
         assert torch.allclose(predictor.network(patch), conv(patch), atol=1e-5)
+    by_torch = load_model(tmp_path / "model", options("torch"))
+    assert model_identity(predictor, None) == model_identity(by_torch, None)
 
 
 def test_predictions_are_the_engine_s(tmp_path: Path) -> None:

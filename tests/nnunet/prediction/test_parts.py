@@ -117,6 +117,7 @@ def test_what_does_not_fit_is_refused(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_jobs_make_what_one_process_makes(
     images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

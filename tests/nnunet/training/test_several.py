@@ -186,6 +186,7 @@ def test_a_job_that_gets_no_further_is_not_started_for_ever(
         several.continue_fold(request)
 
 
+@pytest.mark.slow
 @pytest.mark.nnunet
 def test_folds_in_jobs_are_those_of_one_process(
     preprocessed_toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

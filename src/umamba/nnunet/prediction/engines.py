@@ -76,8 +76,7 @@ def use_engine(predictor: Any, folder: Path, engine: str, *, is_pruned: bool) ->
     if engine == "torch":
         return
     is_asked_for = engine != "auto"
-    weights = predictor.list_of_parameters
-    files, reason = _fitting_files(folder, weights)
+    files, reason = _fitting_files(folder, predictor.list_of_parameters)
     if is_pruned:
         reason = "the ONNX files are of the whole network, and --prune-to computes a part"
     if is_asked_for:
@@ -113,6 +112,7 @@ def _fastest(files: Sequence[NetworkFile]) -> str:
 
 def _replace(predictor: Any, folder: Path, files: Sequence[NetworkFile], engine: str) -> None:
     threads = torch.get_num_threads()
+    predictor.weights_sha256 = weights_digest(predictor.list_of_parameters)  # for the record
     replacement = _EngineNetwork(predictor.network)
     predictor.network = replacement  # torch's weights leave memory before the engine reads its own
     predictor.list_of_parameters = [{} for _ in files]

@@ -34,7 +34,9 @@ def model_identity(predictor: Any, previous_stage: Path | None) -> dict[str, Any
         previous_stage: Segmentations of the first stage, for a cascade.
     """
     return {
-        "weights_sha256": weights_digest(predictor.list_of_parameters),
+        # An ONNX engine has taken the place of the weights.
+        "weights_sha256": getattr(predictor, "weights_sha256", None)
+        or weights_digest(predictor.list_of_parameters),
         "models": len(predictor.list_of_parameters),
         "plans_sha256": _plans_digest(predictor),
         "step_size": predictor.tile_step_size,
