@@ -33,6 +33,7 @@ _PLANS = (
     ("umamba_bot", "norms"),
     ("umamba_bot", "none"),
     ("umamba_enc", "norms"),
+    ("umamba_enc", "none"),
     ("umamba_enc_lean", "blocks"),
     ("mednext_s", "norms"),
     ("unetpp", "norms"),
