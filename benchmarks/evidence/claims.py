@@ -7,7 +7,8 @@ from pathlib import Path
 
 from benchmarks.evidence.effects import patch_halved
 from benchmarks.evidence.measured import (
-    SEEN,
+    FAR,
+    FarDice,
     Measured,
     far_dice,
     memory_ratio,
@@ -15,9 +16,19 @@ from benchmarks.evidence.measured import (
     time_exponent,
 )
 from benchmarks.evidence.questions import BOT, ENC, TRANSFORMER, U_NET, WITHOUT, Answer
-from benchmarks.evidence.rules import RATIO, Verdict, about, at_least, greater, in_some, not_in_all
+from benchmarks.evidence.rules import (
+    MARGIN,
+    RATIO,
+    Verdict,
+    about,
+    at_least,
+    greater,
+    in_some,
+    not_in_all,
+)
 from umamba.comparison.records import Interval
 from umamba.comparison.results import Results
+from umamba.reach.long_range_results import SEEN
 
 __all__ = [
     "COMMANDS",
@@ -32,14 +43,14 @@ __all__ = [
 NOT_MEASURED = "not measured yet"
 _RUN = "python -m benchmarks.evidence.run"
 _PATCHES = "python -m benchmarks.evidence.run nuclei-half-patch nuclei-full-patch"
-_CHECKPOINTING = "python -m benchmarks.checkpointing"
+_KEPT = "python -m benchmarks.planned_memory"
 _SCALING = "umamba benchmark scaling --threads 2 --budget 150"
 _LONG_RANGE = "umamba benchmark long-range"
 # What they take, by the command.
 COMMANDS = {
     _RUN: "hours to days; it resumes",
     _PATCHES: "two hours or so; it resumes",
-    _CHECKPOINTING: "hours; it resumes",
+    _KEPT: "a minute or two; it resumes",
     _SCALING: "three minutes",
     _LONG_RANGE: "half an hour or so; it resumes",
 }
@@ -53,13 +64,15 @@ class Evidence:
 
     Attributes:
         answers: The answers to the questions.
-        results: The comparison of each data set.
+        results: The comparison of each data set that has ended.
+        unfinished: Those that have begun and not ended, which count nowhere.
         patches: Those of the full and the half patch; `None` until there are both.
         measured: The folder of the measurements of costs.
     """
 
     answers: Mapping[str, Answer]
     results: Mapping[str, Results]
+    unfinished: Mapping[str, Results]
     patches: tuple[Results, Results] | None
     measured: Path
 
@@ -87,13 +100,23 @@ class Claim:
 
 @dataclass(frozen=True)
 class _Asked:
-    """A claim on both of our models over all data sets: question, and 1 if more is better."""
+    """A claim on both of our models over all data sets.
+
+    Attributes:
+        claim: What is claimed.
+        kind: The measure of the question.
+        baseline: Name of what they are compared with.
+        how: How it is tested.
+        sign: 1 if more is better, -1 if less is.
+        margin: The smallest difference that matters; 0 where only the sign counts.
+    """
 
     claim: str
     kind: str
     baseline: str
     how: str
     sign: int = 1
+    margin: float = MARGIN
 
 
 _U_NET = _Asked("More accurate than a U-Net", "dice", U_NET, "Dice, {} less U-Net")
@@ -111,7 +134,9 @@ _OTHERS = (
         "Exceptionally good on very small objects",
         "contrast",
         U_NET,
-        "what {} is ahead of the U-Net on small objects, less that on others",
+        "{}'s lead over the U-Net on small objects, the smallest third, minus its lead on "
+        "larger ones",
+        margin=0.0,
     ),
     _Asked(
         "Good segmentation earlier in training",
@@ -125,6 +150,7 @@ _OTHERS = (
         U_NET,
         "jumps of pseudo Dice between epochs, {} less U-Net (fewer are better)",
         sign=-1,
+        margin=0.0,
     ),
 )
 
@@ -158,7 +184,7 @@ def judge_claims(evidence: Evidence) -> list[Claim]:
             answers[f"dice:{ENC}-{BOT}"],
             in_some,
         ),
-        *_whole_image(evidence.measured / "long-range.json"),
+        *_far(evidence.measured / "long-range.json"),
     ]
 
 
@@ -177,29 +203,33 @@ def _not_on_all_tasks(answers: Mapping[str, Answer]) -> list[Claim]:
 def _pairs(answers: Mapping[str, Answer], asked: _Asked) -> list[Claim]:
     return [
         _over_all(
-            asked.claim,
+            asked,
             asked.how.format(name),
             answers[f"{asked.kind}:{model}-{asked.baseline}"],
-            asked.sign,
         )
         for model, name in _OURS
     ]
 
 
-def _over_all(claim: str, how: str, answered: Answer, sign: int) -> Claim:
-    """Judge a difference over all data sets; with `sign` -1, less is better."""
-    found = answered.combined
+def _over_all(asked: _Asked, how: str, answered: Answer) -> Claim:
+    """Judge a difference over all data sets."""
+    found, claim = answered.combined, asked.claim
     if found is None:
         return Claim(claim, how, "data sets")
-    ends = sorted((sign * found.interval.low, sign * found.interval.high))
-    verdict = _of_one(greater(Interval(*ends)), found.k, "data set")
+    ends = sorted((asked.sign * found.interval.low, asked.sign * found.interval.high))
+    verdict = _of_one_set(greater(Interval(*ends), asked.margin), found.k)
     number = f"{effect_text(found.estimate, found.interval)} points"
     return Claim(claim, how, _count(found.k, "data set"), number, verdict)
 
 
-def _of_one(verdict: Verdict, n: int, noun: str) -> str:
-    """Say that a verdict is about a single one."""
-    return f"{verdict} (one {noun})" if n == 1 and verdict != "not shown" else verdict
+def _of_one_set(verdict: Verdict, n: int) -> str:
+    """Say that a verdict is about a single data set."""
+    return f"{verdict} (one data set)" if n == 1 and verdict != "not shown" else verdict
+
+
+def _judged(found: Measured, rule: Callable[[Interval], Verdict], noun: str) -> str:
+    """Judge a measured number; one from a single network or training has no interval."""
+    return rule(found.interval) if found.n > 1 else f"one {noun} only, not judged"
 
 
 def _over_each(
@@ -213,7 +243,7 @@ def _over_each(
     intervals = {name: effect.interval_at(confidence) for name, effect in effects.items()}
     told = (f"{name} {effect_text(effects[name].estimate, i, 1)}" for name, i in intervals.items())
     number = f"{'; '.join(told)} points, corrected for {len(effects)}"
-    verdict = _of_one(rule(list(intervals.values())), len(effects), "data set")
+    verdict = _of_one_set(rule(list(intervals.values())), len(effects))
     return Claim(claim, how, _count(len(effects), "data set"), number, verdict)
 
 
@@ -225,7 +255,7 @@ def _small_patch(patches: tuple[Results, Results] | None) -> Claim:
     if effect is None:
         return Claim(claim, how, on, command=_PATCHES)
     number = f"{effect_text(effect.estimate, effect.interval)} points"
-    verdict = _of_one(greater(effect.interval), 1, "data set")
+    verdict = _of_one_set(greater(effect.interval), 1)
     return Claim(claim, how, on, number, verdict, _PATCHES)
 
 
@@ -255,12 +285,12 @@ def _memory(evidence: Evidence) -> list[Claim]:
         found = memory_ratio(evidence.results, model, baseline)
         claims.append(_ratio(claim, how, found, rule, "networks of the data sets, on a CPU"))
         kept = memory_with_everything_kept(
-            evidence.measured / "checkpointing.jsonl", model, baseline
+            evidence.measured / "planned-memory.jsonl", model, baseline
         )
         if kept is not None:
-            how = f"{how}, no activation computed again"
+            how = f"{how}, tensors alone, no activation computed again"
             on = f"network with a patch of {kept[1]} cubed, on a CPU"
-            claims.append(_ratio(claim, how, kept[0], rule, on, _CHECKPOINTING))
+            claims.append(_ratio(claim, how, kept[0], rule, on, _KEPT))
     return claims
 
 
@@ -282,7 +312,7 @@ def _ratio(
 ) -> Claim:
     if found is None:
         return Claim(claim, how, on, command=command)
-    verdict = _of_one(rule(found.interval_or_value), found.n, "network")
+    verdict = _judged(found, rule, "network")
     return Claim(claim, how, f"{found.n} {on}", _measured_text(found), verdict, command)
 
 
@@ -295,21 +325,44 @@ def _doubling(scaling: Path) -> Claim:
     return Claim(claim, how, f"one layer, {found.n} lengths, on a CPU", told, verdict, _SCALING)
 
 
-def _whole_image(file: Path) -> list[Claim]:
+def _far(file: Path) -> list[Claim]:
     """Judge whether networks solve a task that needs to look as far as it asks them to."""
-    without = far_dice(file, WITHOUT)
-    beside = f"; without Mamba {_measured_text(without)}" if without else ""
+    others = (
+        ("without Mamba", far_dice(file, WITHOUT)),
+        ("U-Net of 5 stages", far_dice(file, U_NET, 5)),
+    )
+    beside = [f"{name} {_far_text(far)} [{_trainings(far)}]" for name, far in others if far]
     claims = []
     for model, name in _OURS:
-        how = f"Dice where markers far away decide, {name}, {SEEN} or more"
-        claim, found = "It looks across the whole image", far_dice(file, model)
-        if found is None:
+        how = f"Dice where markers {FAR} voxels away in the same row decide, {name}, {SEEN} or more"
+        claim, far = f"It looks {FAR} voxels far, along a row", far_dice(file, model)
+        if far is None:
             claims.append(Claim(claim, how, "drawn pictures", command=_LONG_RANGE))
             continue
-        verdict = _of_one(at_least(found.interval_or_value, SEEN), found.n, "training")
-        on = f"drawn pictures, {_count(found.n, 'training')}"
-        claims.append(Claim(claim, how, on, _measured_text(found) + beside, verdict, _LONG_RANGE))
+        verdict = _judged(far.found, lambda interval: at_least(interval, SEEN), "training")
+        told = "; ".join([_far_text(far), *beside])
+        on = f"drawn pictures, {_trainings(far)}"
+        claims.append(Claim(claim, how, on, told, verdict, _LONG_RANGE))
     return claims
+
+
+def _far_text(far: FarDice) -> str:
+    """Return the mean with its interval or, of two trainings, with both of them."""
+    found = far.found
+    if found.n > 2:
+        return _measured_text(found)
+    both = f" ({found.interval.low:.2f} and {found.interval.high:.2f})" if found.n == 2 else ""
+    return f"{found.value:.2f}{both}"
+
+
+def _trainings(far: FarDice) -> str:
+    """Say how many trainings count, and how many do not, by number of image axes."""
+    parts = []
+    for dim in sorted(far.counted | far.left_out):
+        n, left_out = far.counted.get(dim), far.left_out.get(dim)
+        said = f" ({left_out} did not learn the nearest: left out)" if left_out else ""
+        parts.append(f"{dim}D: {_count(n, 'training') if n else 'none'}{said}")
+    return ", ".join(parts)
 
 
 def _measured_text(found: Measured) -> str:

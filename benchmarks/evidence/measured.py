@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,17 +12,20 @@ from scipy import stats
 
 from umamba.comparison.records import Interval
 from umamba.comparison.results import Results
+from umamba.reach.long_range_results import SEEN, LongRangeResult
 
 __all__ = [
-    "SEEN",
+    "FAR",
+    "FarDice",
     "Measured",
     "far_dice",
+    "mean_of",
     "memory_ratio",
     "memory_with_everything_kept",
     "time_exponent",
 ]
 
-SEEN = 0.75  # Dice half-way between labels by chance and all right, as `umamba.reach` has it
+FAR = 48  # voxels between an object and its markers, the largest distance of the tasks
 
 
 @dataclass(frozen=True)
@@ -37,11 +41,6 @@ class Measured:
     value: float
     interval: Interval
     n: int
-
-    @property
-    def interval_or_value(self) -> Interval:
-        """Return the interval or, of a single measurement, the value as one."""
-        return Interval(self.value, self.value) if self.n == 1 else self.interval
 
     @property
     def doubled(self) -> "Measured":
@@ -64,17 +63,16 @@ def memory_ratio(results: Mapping[str, Results], model: str, baseline: str) -> M
     """
     costs = [(r.cost.get(model), r.cost.get(baseline)) for r in results.values()]
     peaks = [(a.peak_memory_bytes, b.peak_memory_bytes) for a, b in costs if a and b]
-    found = _mean([math.log(a / b) for a, b in peaks if a and b])
-    if found is None:
+    logarithms = [math.log(a / b) for a, b in peaks if a and b]
+    if not logarithms:
         return None
+    found = mean_of(logarithms)
     ends = Interval(math.exp(found.interval.low), math.exp(found.interval.high))
     return Measured(math.exp(found.value), ends, found.n)
 
 
-def _mean(values: Sequence[float]) -> Measured | None:
-    """Return a mean with Student's interval."""
-    if not values:
-        return None
+def mean_of(values: Sequence[float]) -> Measured:
+    """Return the mean of at least one value, with Student's interval."""
     mean, arm = float(np.mean(values)), math.nan
     if len(values) > 1:
         error = float(np.std(values, ddof=1)) / math.sqrt(len(values))
@@ -88,7 +86,7 @@ def memory_with_everything_kept(
     """Return the same ratio with no activation computed again, as in the authors' code.
 
     Args:
-        file: What `benchmarks.checkpointing` wrote.
+        file: What `benchmarks.planned_memory` wrote.
         model: Name of the model.
         baseline: Name of the other model.
 
@@ -98,7 +96,7 @@ def memory_with_everything_kept(
     """
     lines = file.read_text().splitlines() if file.is_file() else []
     peaks = {
-        (row["edge"], row["model"]): row["peak_bytes"]
+        (row["edge"], row["model"]): row["allocator_bytes"]
         for row in map(json.loads, lines)
         if row["setting"] == "none"
     }
@@ -128,18 +126,47 @@ def time_exponent(scaling: Path, layer: str) -> Measured:
     return Measured(float(fit.slope), Interval(fit.slope - arm, fit.slope + arm), len(points))
 
 
-def far_dice(file: Path, model: str) -> Measured | None:
-    """Return the Dice of objects whose label depends on markers at the largest distance.
+@dataclass(frozen=True)
+class FarDice:
+    """The Dice of objects that markers at the largest distance decide, of one network.
+
+    Attributes:
+        found: The mean over the trainings that count, with an interval: Student's, between 0 and 1,
+            or the least and the most with fewer than three trainings.
+        counted: Number of trainings that count, by number of image axes.
+        left_out: Number of the others, which did not learn the task of the nearest markers.
+    """
+
+    found: Measured
+    counted: dict[int, int]
+    left_out: dict[int, int]
+
+
+def far_dice(file: Path, model: str, n_stages: int = 3) -> FarDice | None:
+    """Return the Dice of objects whose label depends on markers `FAR` voxels away.
 
     Args:
         file: The `long-range.json` of `umamba benchmark long-range`.
         model: Name of the model.
+        n_stages: Its stages.
 
     Returns:
-        The mean over trainings in 2D and 3D, with Student's interval; `None` if there are none.
-        Trainings that fail even with the nearest markers say nothing about range, and are left out.
+        That of the trainings in 2D and 3D that reach `SEEN` with the nearest markers: the others
+        say nothing about range. `None` if there are none.
     """
-    trials = json.loads(file.read_text())["trials"] if file.is_file() else []
-    of_model = [trial["dice"] for trial in trials if trial["model"] == model]
-    learned = [dice for dice in of_model if dice[min(dice, key=int)] >= SEEN]
-    return _mean([dice[max(dice, key=int)] for dice in learned])
+    if not file.is_file():
+        return None
+    trials = LongRangeResult.from_dict(json.loads(file.read_text())).trials
+    of_network = [t for t in trials if (t.model, t.n_stages) == (model, n_stages) and FAR in t.dice]
+    learned = [t for t in of_network if t.dice[min(t.dice)] >= SEEN]
+    dice = [t.dice[FAR] for t in learned]
+    if not dice:
+        return None
+    found = mean_of(dice)
+    low, high = found.interval.low, found.interval.high
+    ends = (
+        Interval(max(low, 0.0), min(high, 1.0)) if found.n > 2 else Interval(min(dice), max(dice))
+    )
+    counted = Counter(t.dim for t in learned)
+    left_out = Counter(t.dim for t in of_network) - counted
+    return FarDice(Measured(found.value, ends, found.n), dict(counted), dict(left_out))

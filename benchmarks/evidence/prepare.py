@@ -16,9 +16,8 @@ from pathlib import Path
 import numpy as np
 from skimage.io import imread, imsave
 
-from benchmarks.evidence.sets import SETS
+from benchmarks.evidence.sets import SETS, UMAMBA
 
-_OURS = ("-c", "from umamba.cli.main import main; import sys; sys.exit(main(sys.argv[1:]))")
 _CASES = Path(__file__).parent / "cases.json"
 _WHITE = 200  # a few masks of axons have stray values of 130 to 233
 _FIRST_RATS = {"sub-rat1", "sub-rat3", "sub-rat5"}
@@ -86,7 +85,7 @@ def prepare(name: str, source: Path, raw: Path, preprocessed: Path) -> int:
         labels = [f"{label}={value}" for value, label in enumerate(of_set.labels)]
         command = ["dataset", dataset, "--raw", str(raw), "--images", str(images)]
         command += ["--masks", str(masks), "--channels", *of_set.channels, "--labels", *labels]
-        code = subprocess.call([sys.executable, *_OURS, *command])
+        code = subprocess.call([sys.executable, *UMAMBA, *command])
     if code == 0:
         _write_folds(name, sorted(cases), preprocessed / dataset)
     return code

@@ -1,11 +1,10 @@
 """Published Dice of others, and what it says over their data sets."""
 
-from collections.abc import Sequence
 from itertools import starmap
 
 import numpy as np
-from scipy import stats
 
+from benchmarks.evidence.measured import mean_of
 from umamba.reporting.tables import Table
 
 __all__ = ["REVISITED", "U_MAMBA", "published_tables"]
@@ -55,14 +54,6 @@ def published_tables() -> str:
 
 
 def _difference(model: str, baseline: str) -> tuple[str, str, str]:
-    low, mean, high = _over_sets(np.subtract(REVISITED[model], REVISITED[baseline]))
-    ends = f"{low:+.2f} to {high:+.2f}".replace("-", _MINUS)
-    return f"{model} {_MINUS} {baseline}", f"{mean:+.2f}".replace("-", _MINUS), ends
-
-
-def _over_sets(differences: Sequence[float]) -> tuple[float, float, float]:
-    """Return the mean of differences, between the ends of its interval."""
-    values = np.asarray(differences)
-    error = values.std(ddof=1) / np.sqrt(len(values))
-    arm = float(stats.t.ppf(0.975, len(values) - 1) * error)
-    return float(values.mean()) - arm, float(values.mean()), float(values.mean()) + arm
+    found = mean_of(np.subtract(REVISITED[model], REVISITED[baseline]).tolist())
+    ends = f"{found.interval.low:+.2f} to {found.interval.high:+.2f}".replace("-", _MINUS)
+    return f"{model} {_MINUS} {baseline}", f"{found.value:+.2f}".replace("-", _MINUS), ends

@@ -18,7 +18,7 @@ def greater(interval: Interval, margin: float = MARGIN) -> Verdict:
 
     Args:
         interval: Interval of the difference at 95 %.
-        margin: The smallest difference that matters.
+        margin: The smallest difference that matters; 0 where only the sign counts.
 
     Returns:
         `holds` if the interval lies above 0, `does not hold` if it lies below the margin, so that a

@@ -5,12 +5,7 @@ import shlex
 import subprocess
 import sys
 
-from benchmarks.evidence.sets import PATCHES, SETS
-
-_OURS = (
-    "-c",
-    "from umamba.cli.main import main; import sys; sys.exit(main(sys.argv[1:]))",
-)
+from benchmarks.evidence.sets import PATCHES, SETS, UMAMBA
 
 
 def main() -> None:
@@ -28,7 +23,7 @@ def main() -> None:
         command = known[name].command(name)
         sys.stdout.write(f"{shlex.join(command)}\n")
         sys.stdout.flush()
-        if not args.dry_run and (code := subprocess.call([sys.executable, *_OURS, *command[1:]])):
+        if not args.dry_run and (code := subprocess.call([sys.executable, *UMAMBA, *command[1:]])):
             sys.exit(code)
 
 

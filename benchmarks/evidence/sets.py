@@ -4,9 +4,11 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["EVIDENCE", "PATCHES", "SETS", "Comparison"]
+__all__ = ["EVIDENCE", "PATCHES", "SETS", "UMAMBA", "Comparison"]
 
 EVIDENCE = Path("docs/evidence")  # from the root of the repository
+# Options of Python that run `umamba`.
+UMAMBA = ("-c", "from umamba.cli.main import main; import sys; sys.exit(main(sys.argv[1:]))")
 _MODELS = "nnunet,unetpp,attention_unet,unetrpp,umamba_bot,umamba_enc"
 _SMALL, _TINY = "8,16,32,64", "4,8,16,32"
 
@@ -19,8 +21,10 @@ class Comparison:
         title: Name of the data set in tables.
         dataset: Name of the data set for nnU-Net.
         options: Options of `umamba compare`, but for the output.
-        models: Names of the models.
         credit: Origin and licence of the data.
+        models: Names of the models.
+        deepest: Voxels of the deepest map along each axis: the patch by the strides that nnU-Net
+            plans for it. Each is a token of Bot's Mamba.
     """
 
     title: str
@@ -28,6 +32,7 @@ class Comparison:
     options: str
     credit: str
     models: str = _MODELS
+    deepest: tuple[int, ...] = ()
 
     def command(self, name: str) -> list[str]:
         """Return the command that trains and compares, resumes, or does nothing if all is done.
@@ -53,12 +58,14 @@ SETS: dict[str, Comparison] = {
         f"--folds 0-2 --features {_SMALL} --patch-size 128 128 --batch-size 2 "
         "--budget iterations:400",
         _NUCLEI,
+        deepest=(2, 2),
     ),
     "pet": Comparison(
         "Tumours in PET, 3D",
         "Dataset041_TumourPET",
         f"--folds 0-1 --features {_TINY} --batch-size 2 --budget iterations:500",
         _PET,
+        deepest=(5, 9, 5),
     ),
     "axons": Comparison(
         "Axons, 2D",
@@ -66,12 +73,14 @@ SETS: dict[str, Comparison] = {
         f"--folds 0-1 --features {_SMALL} --patch-size 256 256 --batch-size 1 "
         "--budget iterations:400 --clusters axons_clusters.csv",
         _AXONS,
+        deepest=(2, 2),
     ),
     "hippocampus": Comparison(
         "Hippocampus, 3D",
         "Dataset004_Hippocampus",
         f"--folds 0-2 --features {_TINY} --batch-size 2 --budget iterations:600",
         _MRI,
+        deepest=(5, 7, 5),
     ),
 }
 # Both have the same number of steps and of pixels in each.

@@ -16,7 +16,7 @@ __all__ = ["coverage", "main", "simulation_table"]
 TRUTH = 0.5
 _ERRORS = (0.4, 0.8, 1.5, 1.0)  # true standard errors of the data sets, in points
 _DESIGNS = ((4, 0.0), (4, 0.5), (4, 2.0), (3, 0.5), (2, 0.5))
-_DEGREES = (4, 30)
+_DEGREES = (3, 30)
 
 
 def main() -> None:
@@ -27,16 +27,27 @@ def main() -> None:
 
 
 def simulation_table(repetitions: int) -> str:
-    """Return how often intervals hold, for every design, as a table in Markdown."""
+    """Return how often intervals hold, for every design, as a table in Markdown and a sentence."""
     head = ("data sets", "tau", "degrees of freedom", "interval holds the truth",
             "prediction holds a new data set")  # fmt: skip
     rows: list[Sequence[str]] = [head]
+    means, news = [], []
     for k, tau in _DESIGNS:
         for degrees in _DEGREES:
             mean, new = coverage(k, tau, degrees, repetitions)
+            means.append(mean)
+            news += [new] if k > 2 else []
             told = f"{new:.1%}" if k > 2 else ""
             rows.append((str(k), f"{tau:.1f}", str(degrees), f"{mean:.1%}", told))
-    return "\n".join(markdown_table(rows))
+    said = (
+        f"The intervals of the mean hold in {_range(means)}, those of a new data set in "
+        f"{_range(news)}."
+    )
+    return "\n".join([*markdown_table(rows), "", said])
+
+
+def _range(shares: Sequence[float]) -> str:
+    return f"{min(shares) * 100:.0f} to {max(shares) * 100:.0f} %"
 
 
 def coverage(k: int, tau: float, degrees: int, repetitions: int) -> tuple[float, float]:

@@ -1,5 +1,6 @@
 """The tables of `docs/verdict.md`, in Markdown."""
 
+import math
 import shlex
 from collections.abc import Mapping, Sequence
 
@@ -73,8 +74,13 @@ def each_set_table(answers: Mapping[str, Answer]) -> str:
     return _table([head, *rows])
 
 
-def sets_table(results: Mapping[str, Results]) -> str:
-    """Return the table of the data sets, with what the U-Net still gains at the end."""
+def sets_table(results: Mapping[str, Results], unfinished: Mapping[str, Results]) -> str:
+    """Return the table of the data sets, with what the U-Net still gained at the end.
+
+    Args:
+        results: The comparisons that have ended.
+        unfinished: Those that have only begun.
+    """
     head = (
         "data set",
         "cases",
@@ -82,15 +88,31 @@ def sets_table(results: Mapping[str, Results]) -> str:
         "trainings",
         "budget",
         "patch",
+        "tokens in the deepest stage",
         "Dice of the U-Net",
         "gain per tenth at the end (95 %)",
     )
-    return _table([head, *(_set_row(name, results.get(name)) for name in SETS)])
+    return _table(
+        [
+            head,
+            *(
+                _set_row(name, results[name])
+                if name in results
+                else (SETS[name].title, _not_yet(unfinished.get(name)), *[""] * (len(head) - 2))
+                for name in SETS
+            ),
+        ]
+    )
 
 
-def _set_row(name: str, found: Results | None) -> tuple[str, ...]:
-    if found is None:
-        return SETS[name].title, "not trained yet", "", "", "", "", "", ""
+def _not_yet(begun: Results | None) -> str:
+    if begun is None:
+        return "not trained yet"
+    done = sum(training.status == "done" for training in begun.trainings)
+    return f"not finished: {done} of {len(begun.trainings)} trainings"
+
+
+def _set_row(name: str, found: Results) -> tuple[str, ...]:
     settings, gain = found.settings, gain_at_end(found, U_NET)
     means = {summary.model: summary.estimate.mean for summary in found.dice.summaries}
     ((kind, length),) = settings.budget.items()
@@ -101,6 +123,7 @@ def _set_row(name: str, found: Results | None) -> tuple[str, ...]:
         f"{len(found.compared)} of {len(found.trainings)}",
         f"{length:g} {kind}",
         " x ".join(map(str, settings.patch_size)) if settings.patch_size else "as planned",
+        f"{' x '.join(map(str, SETS[name].deepest))} = {math.prod(SETS[name].deepest)}",
         f"{means[U_NET] * 100:.1f}" if U_NET in means else "",
         effect_text(gain.estimate, gain.interval) if gain else "",
     )

@@ -1,6 +1,6 @@
 """Write the generated parts of `docs/verdict.md`, and its figure, from the evidence.
 
-Run it again whenever a comparison has been finished: what is there counts, and what is missing is
+Run it again whenever a comparison has been finished: finished ones count, and what is missing is
 said to be missing.
 """
 
@@ -51,17 +51,24 @@ def read_evidence(root: Path) -> Evidence:
     Raises:
         ComparisonError: If results are damaged.
     """
-    results, patches = (_ended(root / EVIDENCE, names) for names in (SETS, PATCHES))
-    full, half = (patches.get(f"nuclei-{size}-patch") for size in ("full", "half"))
+    begun = _begun(root / EVIDENCE, SETS | PATCHES)
+    ended = {name: results for name, results in begun.items() if _has_ended(results)}
+    results = {name: ended[name] for name in SETS if name in ended}
+    unfinished = {name: begun[name] for name in SETS if name in begun and name not in ended}
+    full, half = (ended.get(f"nuclei-{size}-patch") for size in ("full", "half"))
     both = (full, half) if full and half else None
-    return Evidence(answer(results), results, both, root / _MEASURED)
+    return Evidence(answer(results), results, unfinished, both, root / _MEASURED)
 
 
-def _ended(folder: Path, names: Collection[str]) -> dict[str, Results]:
-    """Return the comparisons that have ended, or been interrupted, with what they have so far."""
+def _begun(folder: Path, names: Collection[str]) -> dict[str, Results]:
     there = [name for name in names if (folder / name / "results.json").is_file()]
-    found = {name: read_results(folder / name) for name in there}
-    return {name: results for name, results in found.items() if results.statistics}
+    return {name: read_results(folder / name) for name in there}
+
+
+def _has_ended(results: Results) -> bool:
+    """Return whether no training is still to be done, and statistics have been made."""
+    ended = all(training.status in {"done", "failed"} for training in results.trainings)
+    return ended and bool(results.statistics)
 
 
 def write_page(root: Path, evidence: Evidence) -> None:
@@ -82,7 +89,7 @@ def write_page(root: Path, evidence: Evidence) -> None:
         "figure": chart.to_markdown(EVIDENCE.name) if chart else "There is no comparison yet.",
         "effects": effects_table(evidence.answers),
         "each": each_set_table(evidence.answers),
-        "sets": sets_table(evidence.results),
+        "sets": sets_table(evidence.results, evidence.unfinished),
         "published": published_tables(),
         "repeat": repeat_list(),
     }

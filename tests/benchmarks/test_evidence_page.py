@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from skimage.io import imread, imsave
 
-from benchmarks.evidence.claims import NOT_MEASURED, Claim, judge_claims
-from benchmarks.evidence.measured import far_dice, memory_ratio, time_exponent
+from benchmarks.evidence.claims import NOT_MEASURED, Claim, Evidence, judge_claims
+from benchmarks.evidence.measured import FAR, Measured, far_dice, memory_ratio, time_exponent
 from benchmarks.evidence.prepare import SourceError, prepare
+from benchmarks.evidence.questions import answer
 from benchmarks.evidence.rules import about, at_least, greater, in_some, not_in_all
 from benchmarks.evidence.sets import EVIDENCE, PATCHES, SETS
 from benchmarks.evidence.verdict import PAGE, fill, read_evidence, write_page
@@ -26,6 +27,7 @@ from umamba.comparison.rows import Cost, Training
 from umamba.comparison.runs.requests import CompareRequest
 from umamba.errors import ComparisonError
 from umamba.options import from_namespace
+from umamba.reach.long_range_results import LongRangeResult, Trial
 
 MODELS = ("nnunet", "umamba_bot", "umamba_bot_nomamba")
 
@@ -43,6 +45,12 @@ MODELS = ("nnunet", "umamba_bot", "umamba_bot_nomamba")
 )
 def test_verdict_on_a_difference(low: float, high: float, verdict: str) -> None:
     assert greater(Interval(low, high), margin=1.0) == verdict
+
+
+def test_without_a_margin_the_sign_counts() -> None:
+    ends = ((0.1, 0.2), (-0.1, 0.2), (-0.2, -0.1))
+    told = [greater(Interval(*pair), margin=0.0) for pair in ends]
+    assert told == ["holds", "not shown", "does not hold"]
 
 
 def test_verdicts_on_some_and_on_all_data_sets() -> None:
@@ -101,7 +109,7 @@ def claim_of(claims: list[Claim], text: str, tested: str) -> Claim:
 
 
 def test_without_evidence_the_page_says_so(tmp_path: Path) -> None:
-    save(write_root(tmp_path), "pet", compared())  # without statistics, as while models train
+    write_root(tmp_path)
     evidence = read_evidence(tmp_path)
     write_page(tmp_path, evidence)
     page = (tmp_path / PAGE).read_text()
@@ -110,6 +118,21 @@ def test_without_evidence_the_page_says_so(tmp_path: Path) -> None:
     measured = {c.claim for c in judge_claims(evidence) if c.verdict != NOT_MEASURED}
     assert "Doubling the input doubles the cost" in measured
     assert "More accurate than a U-Net" not in measured
+
+
+def test_a_comparison_that_has_not_ended_is_not_judged(tmp_path: Path) -> None:
+    found = replace(compared(), statistics={"dice": MetricStatistics()})
+    pending = replace(found.trainings[-1], status="pending", compared=False)
+    begun = replace(found, trainings=(*found.trainings[:-1], pending))
+    save(write_root(tmp_path), "pet", begun)
+    save(tmp_path, "axons", compared())  # without statistics, as while models train
+    evidence = read_evidence(tmp_path)
+    write_page(tmp_path, evidence)
+    page = (tmp_path / PAGE).read_text()
+    assert "not finished: 11 of 12 trainings" in page
+    assert "not finished: 12 of 12 trainings" in page
+    better = claim_of(judge_claims(evidence), "More accurate than a U-Net", "Bot less U-Net")
+    assert better.verdict == NOT_MEASURED
 
 
 def test_page_follows_the_evidence(tmp_path: Path) -> None:
@@ -130,6 +153,7 @@ def test_page_follows_the_evidence(tmp_path: Path) -> None:
     small = claim_of(claims, "Needs no massive patches", "Bot less U-Net")
     assert small.verdict == "does not hold (one data set)"
     page = (root / PAGE).read_text()
+    assert "5 x 9 x 5 = 225" in page
     assert better.number in page
     assert "(evidence/forest.png)" in page
     assert (root / EVIDENCE / "forest.svg").read_text().count("Nuclei, 2D") >= 2
@@ -137,17 +161,47 @@ def test_page_follows_the_evidence(tmp_path: Path) -> None:
     assert (root / PAGE).read_text() == page, "writing it again changes nothing"
 
 
-def test_far_markers_are_the_farthest_of_each_training(tmp_path: Path) -> None:
-    file = tmp_path / "long-range.json"
-    assert far_dice(file, "umamba_bot") is None
-    dice = ({"8": 1.0, "48": 0.9}, {"8": 1.0, "12": 0.8}, {"8": 0.5, "48": 0.4}, {"8": 1.0})
-    named = zip((*["umamba_bot"] * 3, "nnunet"), dice, strict=True)
-    trials = [{"model": model, "dice": of_model} for model, of_model in named]
-    file.write_text(json.dumps({"trials": trials}))
-    found = far_dice(file, "umamba_bot")
-    assert found is not None
-    assert (found.value, found.n) == (pytest.approx(0.85), 2)
-    assert found.interval.high == pytest.approx(0.85 + 0.05 * 12.706, abs=1e-3)
+def far_file(folder: Path, dice: list[tuple[int, int, float, float]]) -> Path:
+    """Write trainings of Bot: axes, stages, Dice with the nearest and with the farthest markers."""
+    trials = [
+        Trial("umamba_bot", stages, dim, 0, 1, 0.1, 1.0, {8: near, FAR: far}, {8: 1.0}, {}, {})
+        for dim, stages, near, far in dice
+    ]
+    file = folder / "long-range.json"
+    file.write_text(json.dumps(LongRangeResult(tuple(trials), {}).to_dict()))
+    return file
+
+
+def test_far_markers_are_told_by_the_trainings_that_learned(tmp_path: Path) -> None:
+    assert far_dice(tmp_path / "long-range.json", "umamba_bot") is None
+    two = [(2, 3, 1.0, 0.9), (3, 3, 1.0, 0.8)]
+    file = far_file(tmp_path, [*two, (3, 3, 0.5, 0.4), (2, 5, 1.0, 0.1)])
+    far = far_dice(file, "umamba_bot")
+    assert far is not None
+    assert (far.counted, far.left_out) == ({2: 1, 3: 1}, {3: 1})
+    assert far.found == Measured(pytest.approx(0.85), Interval(0.8, 0.9), 2)
+    three = far_dice(far_file(tmp_path, [*two, (2, 3, 1.0, 1.0)]), "umamba_bot")
+    assert three is not None
+    assert three.found.interval.low == pytest.approx(0.9 - 0.1 / 3**0.5 * 4.3027, abs=1e-3)
+    assert three.found.interval.high == 1.0
+    assert far_dice(file, "nnunet") is None
+
+
+def test_a_single_training_or_network_is_not_judged(tmp_path: Path) -> None:
+    far_file(tmp_path, [(2, 3, 1.0, 0.99)])
+    rows = [
+        {"edge": 64, "setting": "none", "model": model, "allocator_bytes": size}
+        for model, size in (("nnunet", 100), ("umamba_bot", 190))
+    ]
+    (tmp_path / "planned-memory.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    shutil.copy(REPOSITORY / "benchmarks" / "results" / "scaling.json", tmp_path)
+    claims = judge_claims(Evidence(answer({}), {}, {}, None, tmp_path))
+    far = claim_of(claims, "It looks", "Bot, 0.75 or more")
+    assert (far.number, far.verdict) == ("0.99", "one training only, not judged")
+    memory = claim_of(
+        claims, "About twice", "Bot / U-Net, tensors alone, no activation computed again"
+    )
+    assert (memory.number, memory.verdict) == ("1.90", "one network only, not judged")
 
 
 def test_page_without_a_place_is_refused() -> None:

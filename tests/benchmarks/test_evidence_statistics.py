@@ -20,6 +20,8 @@ from benchmarks.evidence.effects import (
 from benchmarks.evidence.meta_analysis import combine
 from benchmarks.evidence.published import REVISITED, published_tables
 from benchmarks.evidence.simulation import coverage, simulation_table
+from benchmarks.evidence.verdict import PAGE
+from reference_cases import REPOSITORY
 from small_results import finished, results_of, scored
 from umamba.comparison.records import Interval
 from umamba.comparison.results import Results
@@ -194,8 +196,13 @@ def test_intervals_over_four_data_sets_hold(tau: float) -> None:
 
 def test_simulations_are_told_in_a_table() -> None:
     table = simulation_table(2).splitlines()
-    assert len(table) == 12
-    assert table[-1].rstrip().endswith("|")
+    assert len(table) == 14
+    assert table[11].rstrip().endswith("|")
+
+
+@pytest.mark.slow
+def test_the_simulations_in_the_page_are_those_of_the_command() -> None:
+    assert simulation_table(1000) in (REPOSITORY / PAGE).read_text()
 
 
 def test_published_differences_are_those_of_the_table() -> None:
