@@ -23,10 +23,15 @@ from umamba.nnunet.plans.architectures import check_patch
 from umamba.nnunet.plans.derivation import PlanOptions, Plans, derive_plans
 from umamba.nnunet.plans.files import keep_existing, read_plans, write_plans
 from umamba.nnunet.plans.fitting import fit_to_memory, gpu_memory
-from umamba.nnunet.plans.memory import MemoryComparison, compare_memory, memory_table
+from umamba.nnunet.plans.memory import (
+    MemoryComparison,
+    compare_memory,
+    memory_table,
+    planned_memory,
+)
 from umamba.nnunet.plans.networks import build_network
 from umamba.patches import describe_small_map
-from umamba.profiling import estimate_training_memory
+from umamba.profiling import TrainingMemory, estimate_training_memory
 from umamba.registry import find_architecture
 from umamba.topologies import MedNeXtBlocks
 
@@ -612,3 +617,13 @@ def test_days_on_a_cpu_are_told_when_planning(
         said = capsys.readouterr().err
         assert answer in said
         assert ("fewer --epochs (such as 50)" in said) == bool(answer)
+
+
+def test_planned_memory_is_counted_anew_for_another_number_of_threads(monkeypatch):
+    def estimate(*_: Any, **__: Any) -> TrainingMemory:
+        return TrainingMemory(1, 1, torch.get_num_threads())
+
+    monkeypatch.setattr("umamba.nnunet.plans.memory.estimate_training_memory", estimate)
+    for n_threads in (101, 102):  # with which no other test counts
+        monkeypatch.setattr(torch, "get_num_threads", lambda n=n_threads: n)
+        assert planned_memory(stock_plans(), DATASET_JSON, "2d").peak_bytes == n_threads

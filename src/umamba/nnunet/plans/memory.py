@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import Any
 
+import torch
+
 from umamba.errors import PlansError
 from umamba.nnunet.plans.derivation import Plans, resolve
 from umamba.nnunet.plans.networks import build_network
@@ -75,12 +77,18 @@ def planned_memory(
     alone = resolve(plans, name)
     alone.pop("inherits_from", None)
     whole = {**plans, "configurations": {name: alone}}
-    memory = _estimated(json.dumps([whole, dict(dataset_json)]), name, device)
+    known = json.dumps([whole, dict(dataset_json)])
+    memory = _estimated(known, name, device, torch.get_num_threads())
     return replace(memory, moments=RECIPES[recipe].moments)
 
 
 @lru_cache(maxsize=512)
-def _estimated(plans_and_dataset: str, name: str, device: str) -> TrainingMemory:
+def _estimated(
+    plans_and_dataset: str,
+    name: str,
+    device: str,
+    _n_threads: int,  # on which the workspaces of convolutions on a CPU depend
+) -> TrainingMemory:
     plans, dataset_json = json.loads(plans_and_dataset)
     return estimate_training_memory(*build_network(plans, dataset_json, name), device=device)
 
