@@ -19,6 +19,8 @@ from safetensors.torch import load_file
 from toy import NAME, read_json, voxels, write_toy_images
 from toy_model import MODEL, toy_plans, write_toy_model
 from umamba.cli.main import main
+from umamba.errors import UMambaError
+from umamba.nnunet.sharing.installation import opened_model
 from umamba.nnunet.sharing.weight_files import read_weights, write_weights
 
 pytestmark = pytest.mark.nnunet
@@ -364,3 +366,19 @@ def test_what_systems_hide_in_folders_and_zips_stays_out(exported: Path, tmp_pat
         assert main(["install", str(source), "--results", str(results)]) == 0
         hidden = (".DS_Store", "._plans.json", "Thumbs.db", "desktop.ini", "__MACOSX")
         assert not [path for path in results.rglob("*") if path.name in hidden]
+
+
+def test_an_error_about_an_unpacked_model_names_the_file_whatever_its_arguments(
+    exported: Path,
+) -> None:
+    class TwoPartError(UMambaError):
+        def __init__(self, folder: Path, problem: str) -> None:
+            super().__init__(f"{folder} {problem}")
+
+    def use_it() -> None:
+        with opened_model(exported) as folder:
+            assert folder != exported
+            raise TwoPartError(folder, "is too large")
+
+    with pytest.raises(TwoPartError, match=rf"^{re.escape(str(exported))} is too large$"):
+        use_it()

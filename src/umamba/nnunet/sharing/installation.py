@@ -127,9 +127,8 @@ def opened_model(source: Path, *, trust_plans: bool = False) -> Iterator[Path]:
         try:
             yield folder
         except UMambaError as error:  # the user knows the file, not where it was unpacked
-            if str(folder) not in str(error):
-                raise
-            raise type(error)(str(error).replace(str(folder), str(source))) from None
+            error.args = (str(error).replace(str(folder), str(source)),)
+            raise
 
 
 def _prepare(source: Path, work: Path, *, trust_plans: bool) -> list[_Model]:
@@ -143,7 +142,8 @@ def _prepare(source: Path, work: Path, *, trust_plans: bool) -> list[_Model]:
             _check_loads(model.folder, trust_plans=trust_plans)
     except UMambaError as error:  # the user knows the file, not where it was unpacked
         inside = rf"{re.escape(str(work))}[/\\]\w+"
-        raise type(error)(re.sub(inside, lambda _: str(source), str(error))) from None
+        error.args = (re.sub(inside, lambda _: str(source), str(error)),)
+        raise
     return models
 
 
