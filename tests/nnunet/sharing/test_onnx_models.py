@@ -191,6 +191,17 @@ def test_an_image_to_compare_needs_onnx_files(
     assert "--check-image is compared with what ONNX files predict" in capsys.readouterr().err
 
 
+def test_an_image_that_does_not_fit_is_refused_before_anything_is_compiled(
+    results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = write_image(tmp_path / "a.nii.gz", (4, 4, 4))
+    image.write_bytes(b"torn")
+    assert export(results, tmp_path / "model", "--pt2", "--check-image", str(image)) == 2
+    said = capsys.readouterr().err
+    assert "a.nii.gz cannot be compared: " in said
+    assert "as a program" not in said
+
+
 def test_a_missing_library_is_named_before_anything_is_written(
     results: Path,
     tmp_path: Path,

@@ -171,10 +171,6 @@ def _write_folder(
         check_for_hub(licence_of(dataset_json), validation)
     labels = trained.plans.get_label_manager(trained.dataset_json).foreground_labels
     chosen = copy_postprocessing(model, finished, folder, list(map(int, labels)))
-    if request.pt2:
-        write_programs(trained, finished, folder, sources)
-    if request.aotinductor:
-        write_programs(trained, finished, folder, sources, compiled=True)
     networks: Sequence[NetworkFile] = ()
     if request.onnx:
         networks = write_networks(
@@ -186,6 +182,11 @@ def _write_folder(
             sources,
             chosen,
         )
+    # Compiling takes minutes; by now an image to check that does not fit has been refused.
+    if request.pt2:
+        write_programs(trained, finished, folder, sources)
+    if request.aotinductor:
+        write_programs(trained, finished, folder, sources, compiled=True)
     manifest = Manifest(
         dataset=dataset,
         trainer=request.trainer,
