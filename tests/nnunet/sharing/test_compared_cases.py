@@ -10,7 +10,12 @@ from exported_models import Exported
 from model_factory import write_image
 from toy import voxels
 from umamba.errors import DatasetError
-from umamba.nnunet.sharing.compared_cases import CaseSources, compared_case, middle_patch
+from umamba.nnunet.sharing.compared_cases import (
+    CaseSources,
+    compared_case,
+    middle_patch,
+    preprocessed_case,
+)
 from umamba.runtime.preprocessing import prepare
 
 pytestmark = pytest.mark.nnunet
@@ -63,6 +68,57 @@ def test_of_preprocessed_cases_the_smallest_is_taken(tmp_path: Path, exported: E
     case, record = compared_case(sources, exported.pipeline, exported.dataset_json, IDENTIFIER)
     assert np.array_equal(case.image, images["b"])
     assert (record.origin, record.voxels) == ("a training case", 600)
+
+
+def test_of_preprocessed_cases_those_that_cannot_be_read_are_noted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
+
+    folder = tmp_path / IDENTIFIER
+    folder.mkdir()
+    images = {}
+    for name, size in (("dot.1", 24), ("less", 12), ("torn", 6), ("lone", 6)):
+        image = np.random.default_rng(size).normal(size=(1, 5, 20, size)).astype(np.float32)
+        sizes, labels = [image.shape] * 2, np.zeros(image.shape, np.int16)
+        nnUNetDatasetBlosc2.save_case(image, labels, {}, str(folder / name), *sizes, *sizes)
+        images[name] = image
+    torn = folder / "torn.b2nd"
+    torn.write_bytes(torn.read_bytes()[: torn.stat().st_size // 2])
+    (folder / "lone.pkl").unlink()
+    sources = CaseSources(preprocessed=tmp_path)
+
+    assert np.array_equal(preprocessed_case(sources, IDENTIFIER), images["less"])
+    said = capsys.readouterr().err
+    assert [line.partition(" in ")[0] for line in said.splitlines()] == ["note: torn", "note: lone"]
+    assert f" in {folder} is not compared: " in said
+
+    for path in folder.glob("*.b2nd"):
+        if not path.name.endswith("_seg.b2nd"):
+            path.unlink()
+    assert preprocessed_case(sources, IDENTIFIER) is None
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # numpy's, of the torn file
+def test_a_torn_npz_is_noted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetNumpy
+
+    folder = tmp_path / IDENTIFIER
+    folder.mkdir()
+    image = np.ones((1, 2, 3, 4), np.float32)
+    nnUNetDatasetNumpy.save_case(image, image, {}, str(folder / "a"))
+    (folder / "a.npz").write_bytes((folder / "a.npz").read_bytes()[:99])
+    assert preprocessed_case(CaseSources(preprocessed=tmp_path), IDENTIFIER) is None
+    assert f"note: a in {folder} is not compared: " in capsys.readouterr().err
+
+
+def test_raw_cases_that_do_not_fit_the_model_are_said(
+    tmp_path: Path, exported: Exported, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "imagesTr").mkdir()
+    (tmp_path / "imagesTr" / "a_0000.png").touch()  # the model reads another format
+    compared_case(CaseSources(raw=tmp_path), exported.pipeline, exported.dataset_json, IDENTIFIER)
+    assert "is compared: none of its images fits the model" in capsys.readouterr().err
 
 
 def test_without_any_case_it_is_random_numbers_of_more_than_a_patch(

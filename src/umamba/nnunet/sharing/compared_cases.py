@@ -1,9 +1,13 @@
 """The case whose labels an export compares: an image of the user, or one of the data set."""
 
 import math
+import pickle
 import sys
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +25,18 @@ from umamba.runtime.pipeline import ComparedCase, Pipeline
 from umamba.runtime.preprocessing import NetworkInput, checked_image, prepare
 
 __all__ = ["CaseSources", "compared_case", "middle_patch", "preprocessed_case"]
+
+# What readers of arrays and properties raise for files that are missing or torn.
+_TORN = (
+    OSError,
+    ValueError,
+    RuntimeError,
+    EOFError,
+    KeyError,
+    zipfile.BadZipFile,
+    zlib.error,
+    pickle.UnpicklingError,
+)
 
 
 @dataclass(frozen=True)
@@ -74,6 +90,9 @@ def _raw_case(
         return None
     try:
         cases = find_inputs(folder, dataset_json, pipeline.image_reader).cases
+        if not cases:
+            msg = "none of its images fits the model"
+            raise DatasetError(msg)
         smallest = min(cases, key=lambda case: sum(_size(path) for path in case.images))
         return _read(smallest, pipeline, dataset_json)
     except (UMambaError, OSError, ValueError) as error:
@@ -108,7 +127,9 @@ def _on_the_grid(image: npt.NDArray[np.float32]) -> NetworkInput:
 
 
 def preprocessed_case(sources: CaseSources, identifier: str) -> npt.NDArray[np.float32] | None:
-    """Return the smallest preprocessed case, (channels, z, y, x); `None` if there is none.
+    """Return the smallest preprocessed case that can be read, (channels, z, y, x), or `None`.
+
+    Those that cannot be read, such as the rest of an interrupted preprocessing, are noted.
 
     Args:
         sources: Where to look.
@@ -120,13 +141,22 @@ def preprocessed_case(sources: CaseSources, identifier: str) -> npt.NDArray[np.f
     if folder is None or not (any(folder.glob("*.b2nd")) or any(folder.glob("*.npz"))):
         return None
     kind = infer_dataset_class(str(folder))
-    sizes = dict.fromkeys(kind.get_identifiers(str(folder)), 0)
-    for path in folder.iterdir():
-        if path.name.split(".")[0] in sizes:
-            sizes[path.name.split(".")[0]] += _size(path)
-    smallest = min(sizes, key=lambda case: sizes[case])
-    image = kind(str(folder), [smallest]).load_case(smallest)[0][:]
-    return np.asarray(image, np.float32)
+    sizes = {
+        case: sum(map(_size, folder.glob(f"{escape(case)}.*")))
+        for case in kind.get_identifiers(str(folder))
+    }
+    in_order = sorted(sizes, key=lambda case: (sizes[case], case))
+    images = (_preprocessed(kind, folder, case) for case in in_order)
+    return next((image for image in images if image is not None), None)
+
+
+def _preprocessed(kind: Any, folder: Path, case: str) -> npt.NDArray[np.float32] | None:
+    """Return a preprocessed case; `None`, with a note, if it cannot be read."""
+    try:
+        return np.asarray(kind(str(folder), [case]).load_case(case)[0][:], np.float32)
+    except _TORN as error:
+        sys.stderr.write(f"note: {case} in {folder} is not compared: {error}\n")
+        return None
 
 
 def middle_patch(image: npt.NDArray[np.float32], patch_size: Sequence[int]) -> Tensor:
