@@ -4,9 +4,7 @@ import re
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
-from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
-from io import StringIO
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -23,6 +21,7 @@ from umamba.nnunet.plans.networks import building
 from umamba.nnunet.plans.values import check_configuration_values
 from umamba.nnunet.training.folds import find_trainer, our_trainers
 from umamba.nnunet.trust import check_resampling_options, check_trainer, read_model_description
+from umamba.system.terminal import hidden_stdout
 
 __all__ = ["TrainedModel", "find_folds", "read_model"]
 
@@ -225,7 +224,7 @@ def _build_without_memory(model: TrainedModel, folder: Path) -> nn.Module:
     with (
         building(folder / "plans.json", most),
         warnings.catch_warnings(),
-        redirect_stdout(StringIO()),
+        hidden_stdout(),
         torch.device("meta"),
     ):
         warnings.simplefilter("ignore")  # about weights without memory

@@ -8,7 +8,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
-__all__ = ["filter_streams", "filtered_streams", "one_line", "talk_to_stderr", "write_control"]
+from umamba.system.shared_contexts import shared_by_threads
+
+__all__ = [
+    "filter_streams",
+    "filtered_streams",
+    "hidden_stdout",
+    "one_line",
+    "talk_to_stderr",
+    "write_control",
+]
 
 _KEPT = "\n\t"
 
@@ -138,10 +147,19 @@ class _FilteredStream:
         return bool(ups) and not ups.replace("\x1b[A", "") and self._shows_bar()
 
 
+@shared_by_threads
 @contextmanager
 def talk_to_stderr() -> Iterator[None]:
     """Send what nnU-Net prints to stderr; stdout is for results."""
     with redirect_stdout(sys.stderr):
+        yield
+
+
+@shared_by_threads
+@contextmanager
+def hidden_stdout() -> Iterator[None]:
+    """Drop what is printed; threads that overlap use it inside `talk_to_stderr`."""
+    with redirect_stdout(io.StringIO()):
         yield
 
 

@@ -1,9 +1,8 @@
 """Load the models that predict: one, or several whose probabilities are averaged."""
 
-import io
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack, redirect_stdout
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from umamba.nnunet.plans.networks import building
 from umamba.nnunet.postprocessing import PostProcessing, read_postprocessing
 from umamba.nnunet.prediction.engines import use_engine
 from umamba.nnunet.sharing.installation import opened_model
+from umamba.system.terminal import hidden_stdout
 
 __all__ = ["PredictionOptions", "image_reader", "load_model", "load_models", "postprocessing_of"]
 
@@ -102,7 +102,7 @@ def _torch_predictor(model_folder: Path, options: PredictionOptions) -> Any:
     if options.prune_to is not None:
         _prune(network, options.prune_to)
     device = torch.device(options.device)
-    with redirect_stdout(io.StringIO()):  # on a CPU it says that this is no GPU
+    with hidden_stdout():  # on a CPU it says that this is no GPU
         predictor = nnUNetPredictor(
             tile_step_size=options.step_size,
             use_mirroring=options.mirroring,
