@@ -1,6 +1,7 @@
 """Receptive fields of the registry and of trained models: measured, tabled, drawn."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +70,38 @@ def test_all_leaves_out_what_cannot_be_measured(monkeypatch: pytest.MonkeyPatch)
     assert f"segresnet was left out: {result.left_out['segresnet']}" in result.to_markdown()
 
 
+def test_all_needs_a_network_that_can_be_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "umamba.reach.receptive_fields.architectures", lambda: [find_architecture("segresnet")]
+    )
+    with pytest.raises(
+        UMambaError, match="no network can be measured: segresnet: --features takes"
+    ):
+        measure_receptive_fields(request(all=True))
+    monkeypatch.setattr("umamba.reach.receptive_fields.architectures", list)
+    with pytest.raises(UMambaError, match="no network can be measured: none is for such"):
+        measure_receptive_fields(request(all=True))
+
+
+def test_a_model_folder_beside_all_must_be_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "umamba.reach.receptive_fields.architectures", lambda: [find_architecture("nnunet")]
+    )
+    with pytest.raises(UMambaError, match="missing"):
+        measure_receptive_fields(request(all=True, trained=(tmp_path / "missing",)))
+
+
+def test_models_of_the_same_name_are_told_apart(tmp_path: Path) -> None:
+    first = write_model(tmp_path / "one" / "model")
+    second = tmp_path / "two" / "model"
+    shutil.copytree(first, second)
+    result = measure_receptive_fields(request(trained=(first, second, first)))
+    titles = ["one/model", "one/model, trained", "two/model", "two/model, trained"]
+    assert [field.title for field in result.fields] == titles
+
+
 def test_a_trained_model_before_and_after(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "trained_here", folds=2)  # with weights of seeds 0 and 1
     result = measure_receptive_fields(request(trained=(folder,), fold=1))
@@ -77,6 +110,16 @@ def test_a_trained_model_before_and_after(tmp_path: Path) -> None:
     assert before.patch_size == after.patch_size == (8, 16, 16)
     assert not np.array_equal(before.shares, after.shares)
     assert result.patches == "normal noise"
+
+
+def test_no_more_images_are_read_than_patches_are_cut(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_image(tmp_path / "images" / "a_0000.nii.gz", (9, 20, 12))
+    (tmp_path / "images" / "b_0000.nii.gz").write_bytes(b"no image")
+    folder = write_model(tmp_path / "model")
+    measure_receptive_fields(request(trained=(folder,), images=tmp_path / "images", number=1))
+    assert capsys.readouterr().err == ""
 
 
 def test_patches_come_from_images(tmp_path: Path) -> None:

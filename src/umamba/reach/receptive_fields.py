@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -32,16 +33,16 @@ def measure_receptive_fields(request: ReceptiveFieldRequest) -> ReceptiveFieldRe
         The fields with their maps; with `all`, reasons why some networks could not be measured.
 
     Raises:
-        UMambaError: If a network that is named, or all, cannot be measured.
+        UMambaError: If a network that is named, or every network, cannot be measured.
     """
     fields: list[ReceptiveField] = []
     left_out: dict[str, str] = {}
     works = list(_works(request))
-    for number, (name, measure) in enumerate(works, start=1):
+    for number, (name, named, measure) in enumerate(works, start=1):
         try:
             found = measure()
         except UMambaError as error:
-            if not request.all or len(works) == 1:
+            if named:
                 raise
             left_out[name] = str(error)
             log.info("%d of %d, %s: left out: %s", number, len(works), name, error)
@@ -49,6 +50,10 @@ def measure_receptive_fields(request: ReceptiveFieldRequest) -> ReceptiveFieldRe
         fields += found
         for one in found:
             log.info("%d of %d, %s: %s", number, len(works), one.title, _summary(one))
+    if not fields:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
+        msg = f"no network can be measured: {reasons or 'none is for such patches'}"
+        raise UMambaError(msg)
     sizes = dict.fromkeys(field.patch_size for field in fields)
     return ReceptiveFieldResult(
         tuple(fields),
@@ -61,15 +66,26 @@ def measure_receptive_fields(request: ReceptiveFieldRequest) -> ReceptiveFieldRe
     )
 
 
-def _works(request: ReceptiveFieldRequest) -> Iterator[tuple[str, _Measure]]:
-    """Yield the name of each model, and the function that measures it."""
+def _works(request: ReceptiveFieldRequest) -> Iterator[tuple[str, bool, _Measure]]:
+    """Yield each model's name, whether the user named it, and what measures it."""
     models = request.chosen_models
     if request.all:
         models = _different(len(request.patch_size))
     for model in models:
-        yield model, lambda model=model: [_measure_initial(model, request)]  # type: ignore[misc]
-    for folder in map(Path, request.trained):
-        yield folder.name, lambda folder=folder: _measure_trained(folder, request)  # type: ignore[misc]
+        yield model, not request.all, partial(_measure_initial, model, request)
+    for name, folder in _trained_names(request.trained).items():
+        yield name, True, partial(_measure_trained, name, folder, request)
+
+
+def _trained_names(folders: Sequence[str | Path]) -> dict[str, Path]:
+    """Return trained models by as many of the last parts of their paths as tell them apart."""
+    paths = list(dict.fromkeys(Path(folder).absolute() for folder in folders))
+    names = {path.name.removesuffix(".zip"): path for path in paths}
+    n_parts = 1
+    while len(names) < len(paths):
+        n_parts += 1
+        names = {"/".join(path.parts[-n_parts:]): path for path in paths}
+    return names
 
 
 def _different(dim: int) -> tuple[str, ...]:
@@ -82,13 +98,15 @@ def _different(dim: int) -> tuple[str, ...]:
     return tuple(found.values())
 
 
-def _measure_initial(model: str, request: ReceptiveFieldRequest) -> ReceptiveField:
+def _measure_initial(model: str, request: ReceptiveFieldRequest) -> list[ReceptiveField]:
     built = initial_network(model, request.patch_size, features=request.features, seed=request.seed)
     patches = noise_patches(request.number, 1, built.patch_size, request.seed)
-    return _measure(model, "initial", built.network, patches, request)
+    return [_measure(model, "initial", built.network, patches, request)]
 
 
-def _measure_trained(folder: Path, request: ReceptiveFieldRequest) -> list[ReceptiveField]:
+def _measure_trained(
+    name: str, folder: Path, request: ReceptiveFieldRequest
+) -> list[ReceptiveField]:
     """Measure a model before and after training, on the same patches."""
     read = trained_network(
         folder,
@@ -99,7 +117,6 @@ def _measure_trained(folder: Path, request: ReceptiveFieldRequest) -> list[Recep
         request.seed,
         trust_plans=request.trust_plans,
     )
-    name = folder.absolute().name.removesuffix(".zip")
     return [
         _measure(name, state, network, read.patches, request)
         for state, network in (("initial", read.initial), ("trained", read.trained))

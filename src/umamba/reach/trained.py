@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -108,7 +109,7 @@ def _image_patches(
         raise UMambaError(msg)
     generator = torch.Generator().manual_seed(seed)
     # As many images as there are patches at most: the others would not be looked at.
-    volumes = [image for image, _ in zip(_preprocessed(predictor, images), range(n_patches))]  # noqa: B905
+    volumes = list(islice(_preprocessed(predictor, images), n_patches))
     if not volumes:
         msg = f"no image in {images} can be used; see the reasons above"
         raise DatasetError(msg)
