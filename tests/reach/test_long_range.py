@@ -53,8 +53,12 @@ def test_a_training_depends_on_its_seed_only(tmp_path: Path) -> None:
     assert first | {"seconds": 0} == again | {"seconds": 0}
 
 
-def test_distances_that_do_not_fit_are_left_out(tmp_path: Path) -> None:
-    result = measure_long_range(request(tmp_path, distances=(5, 4, 99)), TINY)
+def test_distances_that_do_not_fit_are_named_and_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = measure_long_range(request(tmp_path, distances=(5, 99, 4, 7)), TINY)
+    told = capsys.readouterr().err
+    assert told == "2D pictures of 8 x 16 voxels leave out distances of more than 6: 7, 99\n"
     assert list(result.trials[0].dice) == [4, 5]
     assert result.settings[2]["distances"] == [4, 5]
 
@@ -135,6 +139,10 @@ def test_the_table_tells_means_and_the_reach_of_the_worst_seed() -> None:
 
 def test_a_network_that_sees_nothing_has_no_reach() -> None:
     assert known_trial("nnunet", 0, (0.7, 0.9, 0.9)).reach == 0
+
+
+def test_it_is_for_2d_unless_3d_is_asked_for() -> None:
+    assert LongRangeRequest().dims == (2,)
 
 
 def test_json_gives_the_same_result() -> None:

@@ -41,9 +41,10 @@ _LONG_RANGE = """\
 Train small networks on synthetic pictures, in which the label of an object depends on a marker at
 some distance from it and on nothing nearer, and show up to which distance each network finds it.
 Markers have labels, too, which need no range: the control. The receptive fields before and after
-training are measured. Nothing is downloaded. The table is printed; long-range.json, .md, .png and
-.svg in the output folder are replaced, and finished trainings are kept there, so that the same
-command continues after an interruption (exit code 75), or adds models, seeds and axes.
+training are measured. Nothing is downloaded. The table is printed. long-range.json, .md, .png and
+.svg and long-range-maps.png in the output folder are replaced, and hold what this command names
+only. Finished trainings are kept there, so that the same command continues after an interruption
+(exit code 75), and one that names more models, seeds or axes trains only these.
 """
 
 
@@ -84,7 +85,7 @@ def _add_reach_parsers(kinds: "argparse._SubParsersAction[argparse.ArgumentParse
         "long-range",
         help="how far networks look, by training them on tasks that need it",
         description=_LONG_RANGE,
-        epilog="example: umamba benchmark long-range nnunet nnunet:5 umamba_bot --dims 2",
+        epilog="example: umamba benchmark long-range nnunet nnunet:5 umamba_bot --dims 2 3",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_options(long_range, LongRangeRequest)

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -140,10 +141,16 @@ def _cells(request: LongRangeRequest, sizes: Mapping[int, Size]) -> list[_Cell]:
 
 
 def _task(distances: Sequence[int], size: Size) -> LongRangeTask:
-    """Return pictures of the distances that fit, at least of the shortest."""
+    """Return pictures of the distances that fit, at least of the shortest; tell of the others."""
     shortest, *further = sorted(set(distances))
     task = LongRangeTask(size.shape, (shortest,), size.lanes, size.radius)
     fitting = [distance for distance in further if distance <= task.largest_distance]
+    if too_far := further[len(fitting) :]:
+        shape = " x ".join(map(str, size.shape))
+        sys.stderr.write(
+            f"{len(size.shape)}D pictures of {shape} voxels leave out distances of more than "
+            f"{task.largest_distance}: {', '.join(map(str, too_far))}\n"
+        )
     return LongRangeTask(size.shape, (shortest, *fitting), size.lanes, size.radius)
 
 

@@ -229,9 +229,9 @@ class LongRangeRequest(Request):
         ),
     )
     dims: Sequence[int] = field(
-        default=(2, 3),
+        default=(2,),
         metadata=option(
-            "numbers of axes of the pictures (default: 2 3)",
+            "numbers of axes of the pictures; 3D takes four times as long as 2D (default: 2)",
             nargs="+",
             check=_image_axes,
             metavar="N",
@@ -254,8 +254,8 @@ class LongRangeRequest(Request):
     distances: Sequence[int] = field(
         default=(8, 12, 16, 24, 32, 48),
         metadata=option(
-            "voxels between an object and its markers; 3D pictures are narrower and leave out what "
-            "does not fit (default: 8 12 16 24 32 48)",
+            "voxels between an object and its markers; those that do not fit into the pictures are "
+            "named and left out (default: 8 12 16 24 32 48)",
             nargs="+",
             check=number_list,
             metavar="N",
