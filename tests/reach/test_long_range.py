@@ -58,7 +58,7 @@ def test_distances_that_do_not_fit_are_named_and_left_out(
 ) -> None:
     result = measure_long_range(request(tmp_path, distances=(5, 99, 4, 7)), TINY)
     told = capsys.readouterr().err
-    assert told == "2D pictures of 8 x 16 voxels leave out distances of more than 6: 7, 99\n"
+    assert "2D pictures of 8 x 16 voxels leave out distances of more than 6: 7, 99\n" in told
     assert list(result.trials[0].dice) == [4, 5]
     assert result.settings[2]["distances"] == [4, 5]
 
