@@ -42,14 +42,14 @@ __all__ = [
 
 NOT_MEASURED = "not measured yet"
 _RUN = "python -m benchmarks.evidence.run"
-_PATCHES = "python -m benchmarks.evidence.run nuclei-half-patch nuclei-full-patch"
+_PATCHES = "python -m benchmarks.evidence.run nuclei nuclei-half-patch"
 _KEPT = "python -m benchmarks.planned_memory"
 _SCALING = "umamba benchmark scaling --threads 2 --budget 150"
 _LONG_RANGE = "umamba benchmark long-range --dims 2 3"
 # What they take, by the command.
 COMMANDS = {
     _RUN: "hours to days; it resumes",
-    _PATCHES: "two hours or so; it resumes",
+    _PATCHES: "hours; it resumes",
     _KEPT: "a minute or two; it resumes",
     _SCALING: "three minutes",
     _LONG_RANGE: "an hour or so; it resumes",

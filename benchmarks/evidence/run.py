@@ -9,7 +9,7 @@ from benchmarks.evidence.sets import PATCHES, SETS, UMAMBA
 
 
 def main() -> None:
-    """Run `umamba compare` for each, in the current folder; stop where one does not end well."""
+    """Run the commands of each, in the current folder; stop where one does not end well."""
     known = SETS | PATCHES
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
@@ -20,11 +20,12 @@ def main() -> None:
     if unknown := [name for name in args.names if name not in known]:
         parser.error(f"unknown: {', '.join(unknown)}; known are {', '.join(known)}")
     for name in args.names or known:
-        command = known[name].command(name)
-        sys.stdout.write(f"{shlex.join(command)}\n")
-        sys.stdout.flush()
-        if not args.dry_run and (code := subprocess.call([sys.executable, *UMAMBA, *command[1:]])):
-            sys.exit(code)
+        for command in known[name].commands(name):
+            sys.stdout.write(f"{shlex.join(command)}\n")
+            sys.stdout.flush()
+            called = [sys.executable, *UMAMBA, *command[1:]]
+            if not args.dry_run and (code := subprocess.call(called)):
+                sys.exit(code)
 
 
 if __name__ == "__main__":

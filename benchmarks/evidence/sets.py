@@ -25,6 +25,7 @@ class Comparison:
         models: Names of the models.
         deepest: Voxels of the deepest map along each axis: the patch by the strides that nnU-Net
             plans for it. Each is a token of Bot's Mamba.
+        planned: Options of `umamba plan`, where the plans are not those of nnU-Net's planner.
     """
 
     title: str
@@ -33,6 +34,16 @@ class Comparison:
     credit: str
     models: str = _MODELS
     deepest: tuple[int, ...] = ()
+    planned: str = ""
+
+    def commands(self, name: str) -> list[list[str]]:
+        """Return the commands of the comparison, to be run one after another.
+
+        Args:
+            name: Name of the comparison, and of the folder of its results.
+        """
+        plan = shlex.split(f"umamba plan {self.dataset} {self.planned}")
+        return [plan, self.command(name)] if self.planned else [self.command(name)]
 
     def command(self, name: str) -> list[str]:
         """Return the command that trains and compares, resumes, or does nothing if all is done.
@@ -49,45 +60,49 @@ _NUCLEI = "Microscopy: BBBC038, Data Science Bowl 2018 (Caicedo et al. 2019), CC
 _PET = "PET: Soft-tissue-Sarcoma, TCIA, prepared by IBSI (Vallieres et al. 2015), CC BY 3.0"
 _AXONS = "SEM: data_axondeepseg_sem (Zaimi et al. 2018, doi:10.5281/zenodo.5498378), MIT"
 _MRI = "MRI: Medical Segmentation Decathlon, Task04 (Antonelli et al. 2022), CC BY-SA 4.0"
-_PATCHED = f"--no-controls --folds 0-1 --features {_SMALL} --budget iterations:400"
+_WHOLE = f"--folds 0-2 --features {_SMALL} --budget iterations:300"
+_PLANS = "nnUNet1GiBPlans"
 
 SETS: dict[str, Comparison] = {
     "nuclei": Comparison(
         "Nuclei, 2D",
         "Dataset018_Nuclei",
-        f"--folds 0-2 --features {_SMALL} --patch-size 128 128 --batch-size 2 "
-        "--budget iterations:400",
+        f"{_WHOLE} --patch-size 256 256 --batch-size 1",
         _NUCLEI,
-        deepest=(2, 2),
+        deepest=(4, 4),
     ),
     "pet": Comparison(
         "Tumours in PET, 3D",
         "Dataset041_TumourPET",
-        f"--folds 0-1 --features {_TINY} --batch-size 2 --budget iterations:500",
+        f"--folds 0-1 --features {_TINY} --batch-size 2 --budget iterations:300",
         _PET,
         deepest=(5, 9, 5),
     ),
     "axons": Comparison(
         "Axons, 2D",
         "Dataset042_Axons",
-        f"--folds 0-1 --features {_SMALL} --patch-size 256 256 --batch-size 1 "
-        "--budget iterations:400 --clusters axons_clusters.csv",
+        f"--from {_PLANS} --folds 0-1 --features {_SMALL} --budget iterations:300 "
+        "--clusters axons_clusters.csv",
         _AXONS,
-        deepest=(2, 2),
+        deepest=(5, 8),
+        # nnU-Net plans 896 x 1280 for these, which takes a CPU days.
+        planned=f"--model nnunet --gpu-memory 1 --plans-name {_PLANS}",
     ),
     "hippocampus": Comparison(
         "Hippocampus, 3D",
         "Dataset004_Hippocampus",
-        f"--folds 0-2 --features {_TINY} --batch-size 2 --budget iterations:600",
+        f"--folds 0-2 --features {_TINY} --batch-size 2 --budget iterations:250",
         _MRI,
         deepest=(5, 7, 5),
     ),
 }
-# Both have the same number of steps and of pixels in each.
+# What is compared with `nuclei`: half the patch's edge, as many pixels in a step and as many steps.
 PATCHES: dict[str, Comparison] = {
-    name: Comparison("Nuclei, 2D", "Dataset018_Nuclei", options, _NUCLEI, "nnunet,umamba_bot")
-    for name, options in (
-        ("nuclei-half-patch", f"{_PATCHED} --patch-size 128 128 --batch-size 4"),
-        ("nuclei-full-patch", f"{_PATCHED} --patch-size 256 256 --batch-size 1"),
+    "nuclei-half-patch": Comparison(
+        "Nuclei, 2D",
+        "Dataset018_Nuclei",
+        f"--no-controls {_WHOLE} --patch-size 128 128 --batch-size 4",
+        _NUCLEI,
+        "nnunet,umamba_bot",
     )
 }

@@ -131,8 +131,11 @@ def _set_row(name: str, found: Results) -> tuple[str, ...]:
 
 def commands_list() -> str:
     """Return the command of each comparison, in a block of its own."""
-    commands = (shlex.join(c.command(name)) for name, c in (SETS | PATCHES).items())
-    return "\n\n".join(f"```bash\n{command}\n```" for command in commands)
+    of_each = (
+        "\n".join(shlex.join(command) for command in comparison.commands(name))
+        for name, comparison in (SETS | PATCHES).items()
+    )
+    return "\n\n".join(f"```bash\n{commands}\n```" for commands in of_each)
 
 
 def _table(rows: Sequence[tuple[str, ...]]) -> str:

@@ -55,7 +55,7 @@ def read_evidence(root: Path) -> Evidence:
     ended = {name: results for name, results in begun.items() if _has_ended(results)}
     results = {name: ended[name] for name in SETS if name in ended}
     unfinished = {name: begun[name] for name in SETS if name in begun and name not in ended}
-    full, half = (ended.get(f"nuclei-{size}-patch") for size in ("full", "half"))
+    full, half = ended.get("nuclei"), ended.get("nuclei-half-patch")
     both = (full, half) if full and half else None
     return Evidence(answer(results), results, unfinished, both, root / _MEASURED)
 
