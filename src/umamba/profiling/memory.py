@@ -92,22 +92,28 @@ def estimate_training_memory(
         emulated_autocast(MixedPrecision) if half else nullcontext(),
         meta_stands_for("cpu") if on_cpu else nullcontext(),
     ):
-        saved = saved_bytes(lambda: measured(image), measured.parameters())
         has_workspace = on_cpu and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-        peak = _step_peak(measured, image, convolution_workspace if has_workspace else None)
+        workspace = convolution_workspace if has_workspace else None
+        saved, peak = _step_memory(measured, image, workspace)
     # Autocast's weights in half precision are copies, and gradients are in float32 nevertheless.
     peak += 2 * 2 * n_halved
     return TrainingMemory(n_parameters, saved, peak, moments)
 
 
-def _step_peak(network: nn.Module, image: Tensor, workspace: _Workspace | None) -> int:
-    """Return the bytes of all tensors of a training step when most of them exist."""
+def _step_memory(
+    network: nn.Module, image: Tensor, workspace: _Workspace | None
+) -> tuple[int, int]:
+    """Return the bytes that the backward needs, and those of all tensors at their peak."""
     there = [*network.parameters(), *network.buffers(), image]
     with _LiveMemory(there, workspace) as live:
-        _segmentation_loss(network(image)).backward()  # type: ignore[no-untyped-call]
+        with _record_saved(network.parameters()) as saved:
+            outputs = network(image)
+        loss = _segmentation_loss(outputs)
+        del outputs
+        loss.backward()  # type: ignore[no-untyped-call]
     for parameter in network.parameters():
         parameter.grad = None
-    return int(live.peak)
+    return saved.total, int(live.peak)
 
 
 def _segmentation_loss(outputs: Tensor | Sequence[Tensor]) -> Tensor:
@@ -169,25 +175,38 @@ def saved_bytes(function: Callable[[], object], parameters: Iterable[Tensor]) ->
     """
     with _record_saved(parameters) as saved:
         function()
-    return sum(storage.nbytes() for storage in saved.values())
+    return saved.total
+
+
+class _Saved:
+    """Count the bytes of storages, each once; none is kept alive."""
+
+    def __init__(self, parameters: Iterable[Tensor]) -> None:
+        """Take tensors that do not count."""
+        self.total = 0
+        self._known = {p.untyped_storage()._cdata for p in parameters}
+
+    def add(self, tensor: Tensor) -> Tensor:
+        """Count a tensor's storage, and return the tensor."""
+        storage = tensor.untyped_storage()
+        key = storage._cdata
+        if key not in self._known:
+            self._known.add(key)
+            self.total += storage.nbytes()
+            # Its address may be that of another storage afterwards.
+            weakref.finalize(storage, self._known.discard, key).atexit = False
+        return tensor
 
 
 @contextmanager
-def _record_saved(parameters: Iterable[Tensor]) -> Iterator[dict[int, torch.UntypedStorage]]:
-    """Collect the storages that autograd saves, except those of the parameters."""
-    own_keys = {p.untyped_storage()._cdata for p in parameters}
-    saved: dict[int, torch.UntypedStorage] = {}  # held, so that no address is used twice
-
-    def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage._cdata not in own_keys:
-            saved[storage._cdata] = storage
-        return tensor
+def _record_saved(parameters: Iterable[Tensor]) -> Iterator[_Saved]:
+    """Count the storages that autograd saves, except those of the parameters."""
+    saved = _Saved(parameters)
 
     def unpack(tensor: Any) -> Any:
         return tensor
 
-    with observed_saving(pack), torch.autograd.graph.saved_tensors_hooks(pack, unpack):
+    with observed_saving(saved.add), torch.autograd.graph.saved_tensors_hooks(saved.add, unpack):
         yield saved
 
 
