@@ -480,6 +480,8 @@ def test_a_larger_gpu_gets_a_larger_patch_and_what_cannot_fit_is_refused(
     assert voxels[0] < voxels[1]
     with pytest.raises(PlansError, match=r"does not fit: even patch_size .* use fewer channels"):
         fit_to_memory(source, architecture, only, dataset_json, 0.6001)
+    with pytest.raises(PlansError, match=r"--gpu-memory 0\.5 leaves nothing: the driver alone"):
+        fit_to_memory(source, architecture, only, dataset_json, 0.5)
     cascade = PlanOptions(plans_name="other", configurations=("3d_cascade_fullres",))
     with pytest.raises(PlansError, match="3d_cascade_fullres has no patch of its own"):
         fit_to_memory(source, architecture, cascade, dataset_json, 8.0)

@@ -76,6 +76,12 @@ def fit_to_memory(
     """
     fitted = deepcopy(source)
     limit = _USABLE * (gib * _GIB - _CONTEXT)
+    if limit <= 0:
+        msg = (
+            f"--gpu-memory {gib:g} leaves nothing: the driver alone takes {_CONTEXT / _GIB:g} GiB; "
+            "give all memory that the GPU has, in GiB, such as --gpu-memory 24"
+        )
+        raise PlansError(msg)
     configurations = source["configurations"]
     own = [
         name
