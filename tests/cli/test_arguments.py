@@ -1,6 +1,8 @@
 """Arguments that several commands take."""
 
 import argparse
+import ast
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -8,11 +10,12 @@ from typing import Any
 
 import pytest
 
+from reference_cases import REPOSITORY
 from umamba.cli.main import build_parser
 from umamba.errors import UMambaError
 from umamba.nnunet.requests import PlanRequest, TrainingRequest
 from umamba.option_checks import natural, positive
-from umamba.options import as_arguments, from_namespace
+from umamba.options import Request, as_arguments, flags_of, from_namespace
 
 
 @pytest.mark.parametrize("given", [["32", "40", "24"], ["32,40,24"], ["32,40", "24"]])
@@ -66,6 +69,77 @@ def test_every_option_says_what_it_is_and_its_default() -> None:
             shown = f"{default:g}" if isinstance(default, float) else str(default)
             assert shown in said, (command, action.option_strings)
     assert not unsaid
+
+
+# Keywords that are those of plans and networks, too, or of Python alone.
+_NOT_ONLY_OPTIONS = {"patch_size", "batch_size", "activation_checkpointing", "step_size"}
+
+
+def _keywords() -> set[str]:
+    """Return the keywords of all requests that are options and nothing else."""
+    build_parser()
+    requests, found = [Request], set()
+    for request in requests:
+        requests += request.__subclasses__()
+        found |= flags_of(request).keys() if request is not Request else set()
+    return found - _NOT_ONLY_OPTIONS
+
+
+def _messages(file: Path) -> Iterator[str]:
+    """Yield the texts that are raised, or named `msg`; `{}` stands for what is filled in."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        is_message = isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "msg"
+        if is_message or isinstance(node, ast.Raise):
+            yield from _texts(node)
+
+
+def _texts(node: ast.AST) -> Iterator[str]:
+    if isinstance(node, ast.JoinedStr):
+        yield "".join(str(v.value) if isinstance(v, ast.Constant) else "{}" for v in node.values)
+    elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+        yield node.value
+    else:
+        for child in ast.iter_child_nodes(node):
+            yield from _texts(child)
+
+
+def _named_by_keyword(message: str, keywords: set[str]) -> list[str]:
+    """Return the options that a message names as Python does."""
+    names = "|".join(sorted(keywords - {"all"}, key=len, reverse=True))
+    of_python = "|".join(name for name in keywords if "_" in name)
+    asked = re.findall(
+        rf"\b(?:give|leave)(?: another)? ({names})(?= as well| out|[;,.]|$)", message
+    )
+    return asked + re.findall(rf"(?<![\w-])({of_python})(?![\w-])", message)
+
+
+@pytest.mark.parametrize(
+    ("message", "count"),
+    [
+        ("the files hold different scores ({}); give metric", 1),
+        ("lower_is_better: higher {} is better; leave it out", 1),
+        ("parts are jobs of an executor; give executor as well", 1),
+        ("attention maps show one model; leave attention_maps out, or the ensemble", 2),
+        ("the files hold different scores ({}); give --metric", 0),
+        ("there is no fold {}: the splits have {}; give folds 0 to 4", 0),
+        ("plan with a smaller patch_size", 0),
+    ],
+)
+def test_an_option_that_is_named_as_a_keyword_is_found(message: str, count: int) -> None:
+    assert len(_named_by_keyword(message, _keywords())) == count
+
+
+def test_messages_name_options_as_the_command_line_does() -> None:
+    """Commands and functions share their messages; those of functions alone name keywords."""
+    keywords, of_python = _keywords(), {"nnunet/building.py", "windows.py"}
+    sources = REPOSITORY / "src" / "umamba"
+    found = {
+        (path.relative_to(sources).as_posix(), message)
+        for path in sources.rglob("*.py")
+        for message in _messages(path)
+        if _named_by_keyword(message, keywords)
+    }
+    assert {one for one in found if one[0] not in of_python} == set()
 
 
 @pytest.mark.parametrize("text", ["0", "-0.5", "1.5", "nan", "x"])

@@ -234,10 +234,10 @@ def test_a_real_comparison_is_interrupted_and_goes_on(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--max-jobs", "3"], "max_jobs is for executor slurm or ray; give that as well"),
+        (["--max-jobs", "3"], "--max-jobs is for --executor slurm or ray; give that as well"),
         (
             ["--executor", "slurm", "--workers", "2"],
-            "workers is for executor local; give that as well",
+            "--workers is for --executor local; give that as well",
         ),
         (["--detach"], "only jobs of Slurm go on without this process; give"),
         (["--executor", "slurm", "--slurm", "no.toml"], "--slurm: no.toml cannot be read: No such"),

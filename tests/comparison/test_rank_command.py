@@ -149,7 +149,7 @@ LONG = "case,model,score\nx,a,0.1\ny,a,0.3\nx,b,0.2\ny,b,0.2\n"
         ("case,seed,a,b\nx,0.5,1,2\n", [], "seed is '0.5', which is not a whole number"),
         ("case,seed,a,b\nx,one,1,2\n", [], "seed is 'one', which is not a whole number"),
         ("case,label,dice,hd95\nx,1,1,2\n", [], "of a model that it does not name; give it as"),
-        ("case,model,p,q\nx,a,1,2\n", [], "does not say which column holds the scores (p, q)"),
+        ("case,model,p,q\nx,a,1,2\n", [], "which column holds the scores (p, q); give --metric"),
         ("case,model,p,q\nx,a,1,2\n", ["--metric", "r"], "column 'r' does not exist; choose one"),
         ("case,group,a,b\nx,g,1,2\nx,h,1,2\n", [], "case x is of group g elsewhere, and of h"),
         (
@@ -164,10 +164,18 @@ LONG = "case,model,score\nx,a,0.1\ny,a,0.3\nx,b,0.2\ny,b,0.2\n"
         ),
         ("case,fold,a,b\nx,0,1,2\nx,1,1,2\n", [], "case x of a has a score in"),
         (WIDE, ["--baseline", "c"], "baseline 'c' does not exist; choose one of a, b"),
-        (WIDE, ["--metric", "volume_bias"], "of volume_bias neither higher nor lower is better"),
+        (
+            WIDE,
+            ["--metric", "volume_bias"],
+            "neither higher nor lower is better; give another --metric",
+        ),
         (WIDE.replace("0.4", "40"), ["--metric", "dice"], "that of a in z is 40; give fractions"),
         (WIDE.replace("0.1", "-1"), ["--metric", "IoU"], "iou lies between 0 and 1, but that of a"),
-        (WIDE, ["--metric", "dice", "--lower-is-better"], "higher dice is better; leave it out"),
+        (
+            WIDE,
+            ["--metric", "dice", "--lower-is-better"],
+            "--lower-is-better: higher dice is better; leave it",
+        ),
         (WIDE, ["--missing", "ignore"], "treatment 'ignore' does not exist; choose one of error"),
         (WIDE, ["--margin", "0"], "'0' is not a positive number"),
         (WIDE, ["--groups", "no.csv"], "no.csv cannot be read: No such file"),
@@ -175,8 +183,9 @@ LONG = "case,model,score\nx,a,0.1\ny,a,0.3\nx,b,0.2\ny,b,0.2\n"
         (
             "case,cluster,a,b\nx,p,1,2\ny,p,3,1\n",
             ["--clusters", "c.csv"],
-            "clusters: t.csv has a column cluster already; leave one of them out",
+            "--clusters: t.csv has a column cluster already; leave one of them out",
         ),
+        (WIDE, ["d=d.csv", "e=e.csv"], "hold different scores (dice, hd95); give --metric"),
         (WIDE, ["-o", "c.csv"], "c.csv exists already; it is not the folder of a ranking"),
     ],
 )
@@ -192,6 +201,7 @@ def test_a_table_that_cannot_be_ranked_is_told_in_one_line_and_nothing_is_left(
     Path("t.csv").write_text(text)
     Path("c.csv").write_text("case,cluster\nx,1\ny,1\n")
     Path("d.csv").write_text("case,dice\nx,0.5\n")
+    Path("e.csv").write_text("case,hd95\nx,0.5\n")
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
     output = [] if "-o" in options else ["-o", "ranked"]
     try:

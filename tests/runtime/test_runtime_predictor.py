@@ -130,6 +130,8 @@ def test_step_and_mirroring_change_what_is_averaged(tmp_path: Path) -> None:
     wide = Predictor(exported.folder, step_size=1.0)(image, (1.0, 1.0, 1.0))
     assert (usual != plain).any()
     assert (usual != wide).any()
+    with pytest.raises(UMambaError, match=r"--step-size 1\.5: give a part of the patch"):
+        Predictor(exported.folder, step_size=1.5)
 
 
 def test_largest_components_are_kept_as_stock_nnunet_keeps_them(tmp_path: Path) -> None:

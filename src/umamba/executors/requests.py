@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from umamba.errors import UMambaError
 from umamba.option_checks import folder_or_file, positive
-from umamba.options import Option, Request, Section, option
+from umamba.options import Option, Request, Section, flags_of, option
 
 __all__ = ["DEVICE", "JOBS", "ExecutorRequest", "executor_option"]
 
@@ -102,5 +102,6 @@ class ExecutorRequest(Request):
         for name in _OF_EXECUTORS:
             fitting = " or ".join(where for where, names in _OWN_OPTIONS.items() if name in names)
             if getattr(self, name) is not None and name not in own:
-                msg = f"{name} is for executor {fitting}; give that as well, or leave {name} out"
+                flag = flags_of(type(self))[name]
+                msg = f"{flag} is for --executor {fitting}; give that as well, or leave {flag} out"
                 raise UMambaError(msg)

@@ -298,15 +298,15 @@ class PredictionRequest(ExecutorRequest):
         super().__post_init__()
         if self.parts is not None and self.executor is None:
             msg = (
-                "parts are jobs of an executor; give executor as well, or num_parts and part_id to "
-                "predict one part here"
+                "--parts is for jobs of an executor; give --executor as well, or -num_parts and "
+                "-part_id to predict one part here"
             )
             raise UMambaError(msg)
         if self.attention_maps is not None and self.ensemble:
-            msg = "attention maps show one model; leave attention_maps out, or the ensemble"
+            msg = "--attention-maps shows one model; leave it out, or --ensemble"
             raise UMambaError(msg)
         if self.executor is not None and self.num_parts > 1:
-            msg = "num_parts is for one part, predicted here; give parts for jobs of an executor"
+            msg = "-num_parts is for one part, predicted here; give --parts for jobs of an executor"
             raise UMambaError(msg)
 
     @property

@@ -135,7 +135,7 @@ def load_network(path: Path, engine: str, threads: int) -> Network:
         run = _LOADERS[engine](content, threads)
     except Exception as error:
         msg = (
-            f"{engine} cannot load {shown(path)} ({_reason(error)}); give another engine, or "
+            f"{engine} cannot load {shown(path)} ({_reason(error)}); give another --engine, or "
             "export again"
         )
         raise ModelFileError(msg) from error
@@ -149,7 +149,7 @@ def load_network(path: Path, engine: str, threads: int) -> Network:
             size = " x ".join(map(str, patch.shape[2:]))
             msg = (
                 f"{engine} failed on a patch of {size} voxels ({_reason(error)}); give another "
-                "engine, or use a machine with more memory"
+                "--engine, or use a machine with more memory"
             )
             raise DatasetError(msg) from error
 

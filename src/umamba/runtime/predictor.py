@@ -79,7 +79,7 @@ class Predictor:
         self.engine = _choose(engine, self.pipeline.networks)
         self.step_size = self.pipeline.step_size if step_size is None else step_size
         if not 0 < self.step_size <= 1:
-            msg = f"step_size is {self.step_size}; give a part of the patch, above 0 and at most 1"
+            msg = f"--step-size {self.step_size:g}: give a part of the patch, above 0 and at most 1"
             raise UMambaError(msg)
         self.mirroring = mirroring
         self.skip_background_patches = skip_background_patches

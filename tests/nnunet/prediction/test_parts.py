@@ -94,8 +94,9 @@ def test_parts_are_jobs_whose_reports_become_one(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--parts", "2"], "parts are jobs of an executor; give executor as well"),
-        (["--executor", "ray", "-num_parts", "2"], "give parts for jobs of an executor"),
+        (["--parts", "2"], "--parts is for jobs of an executor; give --executor as well"),
+        (["--executor", "ray", "-num_parts", "2"], "-num_parts is for one part"),
+        (["--attention-maps", "a", "--ensemble", "b"], "leave it out, or --ensemble"),
         (["--executor", "ray", "-m", "nowhere"], "there is no model nowhere"),
         (["--executor", "ray", "-i", "nowhere"], "-i nowhere is not a folder"),
         (["--status"], "only jobs of Slurm go on without this process"),

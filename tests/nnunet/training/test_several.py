@@ -154,7 +154,7 @@ def test_folds_go_on_from_where_they_are(
         ("0,1", ["--iterations", "9"], "iterations_per_epoch 3, not 9; leave --iterations out"),
         ("0,1", ["--seed", "3"], "holds a training with seed 0, not 3"),
         ("0", ["--executor", "ray", "--status"], "only jobs of Slurm go on without this process"),
-        ("0", ["--max-jobs", "2"], "max_jobs is for executor slurm or ray"),
+        ("0", ["--max-jobs", "2"], "--max-jobs is for --executor slurm or ray"),
     ],
 )
 def test_what_does_not_fit_is_refused_before_anything_begins(

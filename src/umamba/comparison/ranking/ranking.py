@@ -91,10 +91,10 @@ def _settings(request: RankRequest, scores: Scores, models: Sequence[str]) -> Ra
     metric = METRICS.get(scores.metric.lower())
     if metric is not None:
         if metric.higher_is_better is None:
-            msg = f"of {metric.name} neither higher nor lower is better; give another metric"
+            msg = f"of {metric.name} neither higher nor lower is better; give another --metric"
             raise ComparisonError(msg)
         if metric.higher_is_better and request.lower_is_better:
-            msg = f"lower_is_better: higher {metric.name} is better; leave it out"
+            msg = f"--lower-is-better: higher {metric.name} is better; leave it out"
             raise ComparisonError(msg)
         higher = metric.higher_is_better
         if metric.is_overlap:
@@ -144,7 +144,7 @@ def _of_cases(option: str, file: str | Path | None, scores: Scores) -> dict[str,
     if file is None:
         return dict(scores.of_cases.get(column, {}))
     if column in scores.of_cases:
-        msg = f"{option}: {scores.title} has a column {column} already; leave one of them out"
+        msg = f"--{option}: {scores.title} has a column {column} already; leave one of them out"
         raise ComparisonError(msg)
     table, cases = read_case_table(Path(file), column), {row.case for row in scores.rows}
     check_cases(f"--{option}", table, cases, cases | table.keys())

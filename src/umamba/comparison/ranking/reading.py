@@ -57,7 +57,7 @@ def read_scores(sources: Sequence[str], metric: str | None) -> Scores:
     names = {name.lower(): name for name in reversed(told)}  # as the first file spells them
     if len(names) > 1:
         shown = ", ".join(reversed(names.values()))
-        msg = f"the files hold different scores ({shown}); give metric"
+        msg = f"the files hold different scores ({shown}); give --metric"
         raise ComparisonError(msg)
     forms = Counter(source.form for _, source, _ in found)
     said = [form if n == 1 else f"{form} ({n} files)" for form, n in forms.items()]

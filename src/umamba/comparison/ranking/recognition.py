@@ -118,7 +118,7 @@ def _score_column(table: ScoreTable, others: list[str], metric: str | None) -> s
     if usual or len(others) == 1:
         return [*usual, *others][0]
     names = ", ".join(others) or "none"
-    msg = f"{table.file} does not say which column holds the scores ({names}); give metric"
+    msg = f"{table.file} does not say which column holds the scores ({names}); give --metric"
     raise ComparisonError(msg)
 
 
