@@ -1,4 +1,4 @@
-"""What a measurement depends on beside the code: versions, processor, date."""
+"""The environment that a measurement depends on: versions, processor, date."""
 
 import datetime
 import platform

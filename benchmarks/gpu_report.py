@@ -1,4 +1,4 @@
-"""What was measured on a GPU, as Markdown."""
+"""Tables, in Markdown, of what was measured on a GPU."""
 
 import math
 from typing import Any

@@ -20,7 +20,7 @@ class Shape(NamedTuple):
 
     @property
     def states(self) -> int:
-        """How many numbers all states of the sequence are."""
+        """Return the number of values in the states of all steps, channels and sequences."""
         return self.batch * self.d_inner * self.length * D_STATE
 
     @classmethod

@@ -1,4 +1,4 @@
-"""What the kernels shall reach, and whether measurements show it."""
+"""Targets of the kernels, and whether measurements show that they are reached."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

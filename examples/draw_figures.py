@@ -123,7 +123,7 @@ def _draw_chain(axes: Any) -> None:
 
 
 def draw_scans() -> Any:
-    """How a tournament and a chunked scan reach all states."""
+    """Draw how a tournament and a chunked scan reach all states."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
     for axes in (left, right):
         axes.axis("off")
@@ -244,7 +244,7 @@ def _draw_level(net: Any, level: int) -> None:
 
 
 def _draw_layer(axes: Any) -> None:
-    """What M stands for."""
+    """Draw the parts of the Mamba layer that M stands for."""
     axes.text(0, 0.6, "M, a Mamba layer", ha="center")
     parts = (
         ("voxels as tokens", _PURPLE),

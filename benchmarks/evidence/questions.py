@@ -51,7 +51,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Answer:
-    """What all data sets say.
+    """The answer of all data sets to a question.
 
     Attributes:
         question: The question.

@@ -108,7 +108,7 @@ class _PlannedStages:
 
 @dataclass(frozen=True)
 class PlainConvolutions(_PlannedStages):
-    """As many plain convolutions as nnU-Net's plain U-Net has.
+    """Stages with as many plain convolutions as nnU-Net's plain U-Net has.
 
     A plan with residual blocks does not say how many, so there are two, as is usual in nnU-Net.
     """
@@ -176,7 +176,7 @@ class EmbeddedPatches(ResidualBlocks):
 
 @dataclass(frozen=True)
 class ResidualEncoderBlocks(_PlannedStages):
-    """As many residual blocks as nnU-Net's planners give `ResidualEncoderUNet`."""
+    """Stages with as many residual blocks as nnU-Net's planners give `ResidualEncoderUNet`."""
 
     def blocks(self, planned: PlannedUNet, n_stages: int) -> _Keywords:
         """Return the blocks per stage of the encoder, and convolutions of the decoder."""

@@ -56,7 +56,7 @@ class MemorySlab:
 
 
 class DiskSlab:
-    """The same in a `SlabFile`, in half precision.
+    """The sums of a `MemorySlab` in a `SlabFile` on the disk, in half precision.
 
     Args:
         shape: Channels, depth, rows, columns.

@@ -162,7 +162,7 @@ class Ranking:
 
     @property
     def described(self) -> str:
-        """What the files were taken for, with the name and the direction of the scores."""
+        """Say what the files were taken for, with the name and the direction of the scores."""
         better = "higher" if self.settings.higher_is_better else "lower"
         return f"{self.recognised}; scores are {self.settings.metric}, of which {better} is better"
 

@@ -23,7 +23,7 @@ def find_series(folder: Path, *, resample: bool = False) -> FoundSeries:
         resample: Whether slices that lie on no regular grid are resampled onto one.
 
     Returns:
-        The volumes, what cannot be used and why, and what is no volume.
+        The volumes, what cannot be used and why, and what is not a volume.
 
     Raises:
         UMambaError: If the extra `dicom` is not installed.
@@ -51,7 +51,7 @@ def find_series(folder: Path, *, resample: bool = False) -> FoundSeries:
 
 
 def _header(path: Path) -> SourceFile | LeftOut | str | None:
-    """Return a header, or why it cannot be read, or the kind of file that is no volume."""
+    """Return a header, or why it cannot be read, or the kind of a file that is not a volume."""
     try:
         file = read_header(path)
     except SeriesError as error:

@@ -41,7 +41,7 @@ class SourceFile:
     """The header of one file.
 
     Attributes:
-        kind: What it is, if it is no slice of a volume, such as "localizer"; else "".
+        kind: What it is if it is not a slice of a volume, such as "localizer"; else "".
         planes: Its slices.
         problem: Why it has none, though it should; else "".
         fix: What to do about that.

@@ -22,7 +22,7 @@ _NAME = re.compile(r"case_[0-9a-f]{8}", re.ASCII)
 
 @dataclass(frozen=True)
 class Identity:
-    """What the key file tells of a case.
+    """The entry of a case in the key file: whose it is.
 
     Args:
         patient_id: The PatientID.
@@ -40,7 +40,7 @@ class Identity:
 
     @property
     def same(self) -> tuple[str, ...]:
-        """What is the same wherever the files lie: UIDs, or the path of an unreadable file."""
+        """Return what identifies the case in any folder: UIDs, or an unreadable file's path."""
         uids = (self.study_uid, *self.series_uids) if self.series_uids else (self.path,)
         return (*uids, str(self.suv))
 

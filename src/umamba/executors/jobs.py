@@ -22,7 +22,7 @@ _BASE_GIB = 8.0
 
 @dataclass(frozen=True)
 class Resources:
-    """What a job needs; `None` leaves it to the executor.
+    """Needs of a job; `None` leaves one to the executor.
 
     Attributes:
         memory_gib: Memory of the machine, not of its GPU.

@@ -44,7 +44,7 @@ def executor_option(default: str) -> Mapping[str, Option]:
 
 @dataclass(frozen=True, kw_only=True)
 class ExecutorRequest(Request):
-    """What runs jobs, where, and how many at a time."""
+    """Options that say what runs the jobs of a command, where, and how many at a time."""
 
     device: str | None = field(default=None, metadata=DEVICE)
     executor: str | None = field(default=None, metadata=executor_option("none, but this process"))

@@ -250,7 +250,7 @@ def recomputing(network: nn.Module, *, enabled: bool) -> AbstractContextManager[
 
 
 class _Traced:
-    """Whether the compiler traces a network whose results of `derive` are computed again."""
+    """The switch that lets `derive` compute again in a network that torch.compile traces."""
 
     enabled = False
 

@@ -26,7 +26,7 @@ _INTERPOLATION = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 @dataclass(frozen=True)
 class _Parts:
-    """What encoder and decoder are made of, by level; 0 is full resolution."""
+    """Parts of encoder and decoder, by level; 0 is full resolution."""
 
     topology: Topology
     conv_op: type[nn.Module]
@@ -228,7 +228,7 @@ class UMambaMedNeXt(PlannedNetwork):
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
     ) -> None:
-        if f"{prefix}stem.weight" in state_dict:  # in the authors' files it is no part of another
+        if f"{prefix}stem.weight" in state_dict:  # only the authors' files have it here
             theirs = [key for key in state_dict if key.startswith(prefix)]
             for key in theirs:
                 weight = state_dict.pop(key)

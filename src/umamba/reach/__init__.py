@@ -1,1 +1,1 @@
-"""How far networks look: the gradient over their input, and tasks that need a long range."""
+"""The range of networks: their gradient over the input, and tasks that need a long range."""

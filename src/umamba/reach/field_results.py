@@ -135,7 +135,7 @@ class ReceptiveFieldResult:
 
     @property
     def norms(self) -> str:
-        """How norms took part, in words."""
+        """Say how norms took part."""
         constant = "constants" if self.constant_norms else "part of the gradient"
         return f"means and variances of norms are {constant}"
 

@@ -254,7 +254,7 @@ class Pipeline(_Part, frozen=True, kw_only=True):
 
 
 class _Version(Struct):
-    """What is read first: all versions of the file have it."""
+    """The part of the file that is read first, as all versions have it."""
 
     format_version: int
 

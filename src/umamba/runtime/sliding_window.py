@@ -95,7 +95,7 @@ def predict_logits(
 
 
 class _SlabInMemory:
-    """What a `SlabFile` does, in memory."""
+    """A `SlabFile` that is in memory."""
 
     def __init__(self, shape: Sequence[int]) -> None:
         self._sums = np.zeros(shape, np.float16)

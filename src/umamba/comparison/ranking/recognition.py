@@ -1,4 +1,4 @@
-"""What a table of scores is: wide, long or of one model, by the names of its columns."""
+"""Recognise a table of scores by its columns: wide, long, or of one model."""
 
 import math
 import re

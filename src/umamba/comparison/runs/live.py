@@ -1,4 +1,4 @@
-"""How far the trainings of a comparison are: their epochs, last pseudo Dice and time left."""
+"""Progress of the trainings of a comparison: epochs, last pseudo Dice and time left."""
 
 import re
 from collections.abc import Sequence

@@ -51,10 +51,10 @@ class TrainingState:
 
 @dataclass(frozen=True)
 class Validated:
-    """How the validation cases of a fold are predicted.
+    """The validation that a finished training must have.
 
     Attributes:
-        mirroring: Whether with mirroring.
+        mirroring: Whether its cases are predicted with mirroring.
         exactly: Whether a prediction of other cases means that the fold was another one: true if
             all of its validation cases are wanted, and not only some of them.
     """

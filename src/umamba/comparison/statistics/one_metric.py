@@ -30,7 +30,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked of the scores of one metric.
+    """A question to the scores of one metric.
 
     Attributes:
         models: Names of the models, in their order; those without scores are left out.

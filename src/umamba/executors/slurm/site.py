@@ -32,7 +32,7 @@ _WORDS = ("partition", "account", "qos", "gres", "memory", "time")
 
 
 class Site(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What jobs need on a cluster; each default leaves it to Slurm, or to the job.
+    """Needs of jobs on a cluster; each default leaves one to Slurm, or to the job.
 
     Attributes:
         partition: Partition, or several with commas.
