@@ -50,7 +50,9 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
         before, here = state(), Path.cwd()
         os.chdir(root)
         try:
-            for example in re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL):
+            for example in re.findall(
+                r"(?<!-->\n)```python\n(.*?)```", PAGE.read_text(), re.DOTALL
+            ):
                 exec(example, names)
         finally:
             os.chdir(here)

@@ -135,9 +135,11 @@ class ModelTables:
             "Multiply-adds (MACs, half the FLOPs; G is 10^9) are those for predicting one patch: "
             "convolutions, matrix products, attention, Fourier transforms and the selective scan. "
             "Norms, activations and sums are not counted. Saved is the memory that training keeps "
-            "for the backward pass of one batch, in float32, with the heads of deep supervision; "
-            "weights, gradients and momentum take another 12 bytes per parameter, or 16 where "
-            "AdamW trains. All models use the plans above, including resenc_m, resenc_l and "
+            "for the backward pass of one batch, in float32, with the heads of deep supervision. "
+            "Our networks compute norms, activations and mixers again by default, without which "
+            "they would keep more (`--activation-checkpointing none`). Weights, gradients and "
+            "momentum take another 12 bytes per parameter, or 16 where AdamW trains. All models "
+            "use the plans above, including resenc_m, resenc_l and "
             "resenc_xl, although nnU-Net's planners choose other patches and batches (`--from "
             "nnUNetResEncUNetLPlans`).",
         ]
