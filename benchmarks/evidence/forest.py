@@ -1,6 +1,6 @@
 """The forest plot: every question's effect in each data set, and over all of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from benchmarks.evidence.claims import signed
@@ -14,7 +14,7 @@ from umamba.reporting.charts import Chart, Layer
 __all__ = ["forest_chart"]
 
 _X = "Points of 100; right of 0 the first model has more"
-_WIDEST = 12.0  # points to each side; longer intervals are cut there
+_WIDEST = 12.0  # points to each side; what lies beyond is cut there, and has an arrow
 _COLOURS = {"set": "#4477aa", "all": "#882255"}
 
 
@@ -32,8 +32,8 @@ def forest_chart(answers: Mapping[str, Answer]) -> Chart | None:
         alt=f"Forest plot. Over all data sets, in points: {told}.",
         caption="Points are data sets, larger where they weigh more, with intervals at 95 %; "
         "diamonds are the mean over data sets (random effects, Hartung and Knapp), and the thin "
-        "lines where the effect in another such data set would be. What lies beyond "
-        f"{_WIDEST:.0f} points is cut.",
+        "lines where the effect in another such data set would be. Arrows point to what lies "
+        f"beyond {_WIDEST:.0f} points.",
         spec={"height": {"step": 19}, "layer": _layers(rows)},
     )
 
@@ -59,7 +59,7 @@ def _row(title: str, name: str, estimate: float, interval: Interval) -> dict[str
 
 
 def _cut(interval: Interval) -> tuple[float | None, float | None]:
-    low, high = max(interval.low, -_WIDEST), min(interval.high, _WIDEST)
+    low, high = (min(max(end, -_WIDEST), _WIDEST) for end in (interval.low, interval.high))
     return rounded(low), rounded(high)
 
 
@@ -87,7 +87,28 @@ def _layers(rows: Sequence[dict[str, Any]]) -> list[Layer]:
                 "size": size,
             },
         },
+        *_arrows(data, place, look),
     ]
+
+
+def _arrows(
+    rows: Sequence[dict[str, Any]], place: Mapping[str, Any], look: Mapping[str, Any]
+) -> Iterator[Layer]:
+    """Yield the arrows at each edge, where an interval or a mean goes beyond it."""
+    for edge, shape, ends in (
+        (-_WIDEST, "triangle-left", ("low", "new_low")),
+        (_WIDEST, "triangle-right", ("high", "new_high")),
+    ):
+        beyond = [
+            {"row": row["row"], "kind": row["kind"], "edge": edge}
+            for row in rows
+            if edge in [row.get(end) for end in ends] or row["mean"] / edge > 1
+        ]
+        yield {
+            "data": {"values": beyond},
+            "mark": {"type": "point", "shape": shape, "filled": True, "opacity": 1, "size": 60},
+            "encoding": {**place, "x": quantity("edge", _X), "color": look},
+        }
 
 
 def _lines(

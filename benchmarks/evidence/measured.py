@@ -1,6 +1,5 @@
 """Measured ratios: memory of the compared networks, and how cost grows with length."""
 
-import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,7 @@ from scipy import stats
 from umamba.comparison.records import Interval
 from umamba.comparison.results import Results
 from umamba.reach.long_range_results import SEEN, LongRangeResult
+from umamba.system.json_files import load_json
 
 __all__ = [
     "FAR",
@@ -63,10 +63,14 @@ def memory_ratio(results: Mapping[str, Results], model: str, baseline: str) -> M
     """
     costs = [(r.cost.get(model), r.cost.get(baseline)) for r in results.values()]
     peaks = [(a.peak_memory_bytes, b.peak_memory_bytes) for a, b in costs if a and b]
-    logarithms = [math.log(a / b) for a, b in peaks if a and b]
-    if not logarithms:
+    return _mean_ratio([a / b for a, b in peaks if a and b])
+
+
+def _mean_ratio(ratios: Sequence[float]) -> Measured | None:
+    """Return the geometric mean, with Student's interval of the logarithms; `None` of none."""
+    if not ratios:
         return None
-    found = mean_of(logarithms)
+    found = mean_of([math.log(ratio) for ratio in ratios])
     ends = Interval(math.exp(found.interval.low), math.exp(found.interval.high))
     return Measured(math.exp(found.value), ends, found.n)
 
@@ -80,35 +84,28 @@ def mean_of(values: Sequence[float]) -> Measured:
     return Measured(mean, Interval(mean - arm, mean + arm), len(values))
 
 
-def memory_with_everything_kept(
-    file: Path, model: str, baseline: str
-) -> tuple[Measured, int] | None:
+def memory_with_everything_kept(file: Path, model: str, baseline: str) -> Measured | None:
     """Return the same ratio with no activation computed again, as in the authors' code.
 
     Args:
-        file: What `benchmarks.planned_memory` wrote.
+        file: What `benchmarks.evidence.memory` wrote.
         model: Name of the model.
         baseline: Name of the other model.
 
     Returns:
-        The ratio on the largest patch that both were measured with, and its edge in voxels; `None`
-        if there is none.
+        The geometric mean over the networks of the data sets, with Student's interval of the
+        logarithms; `None` if there is no such file.
+
+    Raises:
+        UMambaError: If the file is damaged.
     """
-    lines = file.read_text().splitlines() if file.is_file() else []
-    peaks = {
-        (row["edge"], row["model"]): row["allocator_bytes"]
-        for row in map(json.loads, lines)
-        if row["setting"] == "none"
-    }
-    edges = [edge for edge, name in peaks if name == model and (edge, baseline) in peaks]
-    if not edges:
+    if not file.is_file():
         return None
-    edge = max(edges)
-    nan = Interval(math.nan, math.nan)
-    return Measured(peaks[edge, model] / peaks[edge, baseline], nan, 1), edge
+    peaks = load_json(file)["peak_bytes"].values()
+    return _mean_ratio([of_set[model] / of_set[baseline] for of_set in peaks])
 
 
-def time_exponent(scaling: Path, layer: str) -> Measured:
+def time_exponent(scaling: Path, layer: str) -> Measured | None:
     """Return the exponent with which a layer's time grows, over the upper half of the lengths.
 
     Args:
@@ -116,9 +113,15 @@ def time_exponent(scaling: Path, layer: str) -> Measured:
         layer: Name of the layer, such as `mamba`.
 
     Returns:
-        The slope of the logarithms by least squares, with Student's interval.
+        The slope of the logarithms by least squares, with Student's interval; `None` if there is no
+        such file.
+
+    Raises:
+        UMambaError: If the file is damaged.
     """
-    (found,) = (row for row in json.loads(scaling.read_text())["layers"] if row["name"] == layer)
+    if not scaling.is_file():
+        return None
+    (found,) = (row for row in load_json(scaling)["layers"] if row["name"] == layer)
     points = found["points"][len(found["points"]) // 2 :]
     lengths, times = (np.log([p[key] for p in points]) for key in ("length", "median_ms"))
     fit = stats.linregress(lengths, times)
@@ -153,10 +156,13 @@ def far_dice(file: Path, model: str, n_stages: int = 3) -> FarDice | None:
     Returns:
         That of the trainings in 2D and 3D that reach `SEEN` with the nearest markers: the others
         say nothing about range. `None` if there are none.
+
+    Raises:
+        UMambaError: If the file is damaged.
     """
     if not file.is_file():
         return None
-    trials = LongRangeResult.from_dict(json.loads(file.read_text())).trials
+    trials = LongRangeResult.from_dict(load_json(file)).trials
     of_network = [t for t in trials if (t.model, t.n_stages) == (model, n_stages) and FAR in t.dice]
     learned = [t for t in of_network if t.dice[min(t.dice)] >= SEEN]
     dice = [t.dice[FAR] for t in learned]

@@ -17,6 +17,8 @@ import numpy as np
 from skimage.io import imread, imsave
 
 from benchmarks.evidence.sets import SETS, UMAMBA
+from umamba.errors import UMambaError
+from umamba.system.atomic_files import write_whole
 
 _CASES = Path(__file__).parent / "cases.json"
 _WHITE = 200  # a few masks of axons have stray values of 130 to 233
@@ -29,7 +31,7 @@ class SourceError(Exception):
 
 @dataclass(frozen=True)
 class Source:
-    """How a download becomes a data set.
+    """A download, and the way in which it becomes a data set.
 
     Attributes:
         needs: Contents of the folder.
@@ -55,7 +57,7 @@ def main() -> None:
     args = parser.parse_args()
     try:
         sys.exit(prepare(args.name, args.source, args.raw, args.preprocessed))
-    except SourceError as error:
+    except (SourceError, UMambaError) as error:
         parser.error(str(error))
 
 
@@ -73,6 +75,7 @@ def prepare(name: str, source: Path, raw: Path, preprocessed: Path) -> int:
 
     Raises:
         SourceError: If the download lacks a case.
+        UMambaError: If the folds cannot be written.
     """
     of_set, dataset = SOURCES[name], SETS[name].dataset
     cases = json.loads(_CASES.read_text()).get(name) or _axon_cases(source)
@@ -85,10 +88,8 @@ def prepare(name: str, source: Path, raw: Path, preprocessed: Path) -> int:
         labels = [f"{label}={value}" for value, label in enumerate(of_set.labels)]
         command = ["dataset", dataset, "--raw", str(raw), "--images", str(images)]
         command += ["--masks", str(masks), "--channels", *of_set.channels, "--labels", *labels]
-        code = subprocess.call([sys.executable, *UMAMBA, *command])
-    if code == 0:
-        _write_folds(name, sorted(cases), preprocessed / dataset)
-    return code
+        _write_folds(name, sorted(cases), preprocessed / dataset)  # first: no data without folds
+        return subprocess.call([sys.executable, *UMAMBA, *command])
 
 
 def _write_folds(name: str, cases: Sequence[str], preprocessed: Path) -> None:
@@ -99,10 +100,10 @@ def _write_folds(name: str, cases: Sequence[str], preprocessed: Path) -> None:
             {"train": sorted(set(cases) - set(fold)), "val": sorted(fold)}
             for fold in _FOLDS[name](cases)
         ]
-        (preprocessed / "splits_final.json").write_text(json.dumps(splits, indent=1))
+        write_whole(preprocessed / "splits_final.json", json.dumps(splits, indent=1))
     if name == "axons":
         rows = "".join(f"{case},{_rat(case)}\n" for case in cases)
-        Path("axons_clusters.csv").write_text(f"case,cluster\n{rows}")
+        write_whole(Path("axons_clusters.csv"), f"case,cluster\n{rows}")
 
 
 def _found(name: str, source: Path, *patterns: str) -> Path:

@@ -4,6 +4,8 @@ import argparse
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
+from contextlib import suppress
 
 from benchmarks.evidence.sets import PATCHES, SETS, UMAMBA
 
@@ -23,9 +25,16 @@ def main() -> None:
         for command in known[name].commands(name):
             sys.stdout.write(f"{shlex.join(command)}\n")
             sys.stdout.flush()
-            called = [sys.executable, *UMAMBA, *command[1:]]
-            if not args.dry_run and (code := subprocess.call(called)):
+            if not args.dry_run and (code := _call([sys.executable, *UMAMBA, *command[1:]])):
                 sys.exit(code)
+
+
+def _call(command: Sequence[str]) -> int:
+    """Run a command to its end, and return its exit code; Ctrl-C reaches it, too, and it saves."""
+    with subprocess.Popen(command) as process:
+        while True:
+            with suppress(KeyboardInterrupt):
+                return process.wait()
 
 
 if __name__ == "__main__":

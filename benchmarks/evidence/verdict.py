@@ -23,7 +23,7 @@ from benchmarks.evidence.tables import (
     sets_table,
 )
 from umamba.comparison.results import Results, read_results
-from umamba.errors import ComparisonError
+from umamba.errors import ComparisonError, UMambaError
 from umamba.reporting.charts import save_chart
 
 __all__ = ["fill", "main", "read_evidence", "write_page"]
@@ -36,17 +36,29 @@ def main() -> None:
     """Read the evidence, and write page and figure."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--root", type=Path, default=Path(), help="the repository (default: here)")
-    root = parser.parse_args().root
-    evidence = read_evidence(root)
-    write_page(root, evidence)
+    parser.add_argument(
+        "--measured",
+        type=Path,
+        metavar="DIR",
+        help="costs and ranges that the commands of the page have measured again (default: ours, "
+        f"{_MEASURED})",
+    )
+    args = parser.parse_args()
+    root = args.root
+    try:
+        evidence = read_evidence(root, args.measured)
+        write_page(root, evidence)
+    except UMambaError as error:
+        parser.exit(2, f"{error}\n")
     sys.stderr.write(f"{root / PAGE}: {len(evidence.results)} of {len(SETS)} data sets\n")
 
 
-def read_evidence(root: Path) -> Evidence:
+def read_evidence(root: Path, measured: Path | None = None) -> Evidence:
     """Read what there is.
 
     Args:
         root: The repository.
+        measured: The folder of the measurements of costs; `None` is that of the repository.
 
     Raises:
         ComparisonError: If results are damaged.
@@ -57,7 +69,7 @@ def read_evidence(root: Path) -> Evidence:
     unfinished = {name: begun[name] for name in SETS if name in begun and name not in ended}
     full, half = ended.get("nuclei"), ended.get("nuclei-half-patch")
     both = (full, half) if full and half else None
-    return Evidence(answer(results), results, unfinished, both, root / _MEASURED)
+    return Evidence(answer(results), results, unfinished, both, measured or root / _MEASURED)
 
 
 def _begun(folder: Path, names: Collection[str]) -> dict[str, Results]:
@@ -80,6 +92,7 @@ def write_page(root: Path, evidence: Evidence) -> None:
 
     Raises:
         ComparisonError: If a page lacks the place of a part.
+        UMambaError: If a file of measurements is damaged.
     """
     chart = forest_chart(evidence.answers)
     if chart is not None:

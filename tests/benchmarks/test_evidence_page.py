@@ -1,9 +1,15 @@
 """The rule that makes verdicts, the page that shows them, and the data sets behind it."""
 
 import json
+import math
+import os
 import re
 import shlex
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,12 +18,24 @@ import pytest
 from skimage.io import imread, imsave
 
 from benchmarks.evidence.claims import NOT_MEASURED, Claim, Evidence, judge_claims
-from benchmarks.evidence.measured import FAR, Measured, far_dice, memory_ratio, time_exponent
+from benchmarks.evidence.effects import Effect
+from benchmarks.evidence.forest import forest_chart
+from benchmarks.evidence.measured import (
+    FAR,
+    Measured,
+    far_dice,
+    memory_ratio,
+    memory_with_everything_kept,
+    time_exponent,
+)
+from benchmarks.evidence.memory import FILE as MEMORY
+from benchmarks.evidence.memory import built
+from benchmarks.evidence.meta_analysis import combine
 from benchmarks.evidence.prepare import SourceError, prepare
-from benchmarks.evidence.questions import answer
+from benchmarks.evidence.questions import Answer, Question, answer
 from benchmarks.evidence.rules import about, at_least, greater, in_some, not_in_all
 from benchmarks.evidence.sets import EVIDENCE, PATCHES, SETS
-from benchmarks.evidence.verdict import PAGE, fill, read_evidence, write_page
+from benchmarks.evidence.verdict import PAGE, fill, main, read_evidence, write_page
 from reference_cases import REPOSITORY
 from small_results import finished, results_of, scored
 from umamba.cli.main import build_parser
@@ -28,8 +46,11 @@ from umamba.comparison.runs.requests import CompareRequest
 from umamba.errors import ComparisonError
 from umamba.options import from_namespace
 from umamba.reach.long_range_results import LongRangeResult, Trial
+from umamba.system.environment import child_environment
 
 MODELS = ("nnunet", "umamba_bot", "umamba_bot_nomamba")
+CONTROL = MODELS[-1]
+AGAIN = " computed again, our default"
 
 
 @pytest.mark.parametrize(
@@ -151,7 +172,19 @@ def test_page_follows_the_evidence(tmp_path: Path) -> None:
     )
     assert claim_of(claims, "But not on all", "Bot less U-Net").verdict == "does not hold"
     assert claim_of(claims, "More accurate than a", "Enc less U-Net").verdict == NOT_MEASURED
-    assert claim_of(claims, "About twice", "Bot / U-Net").verdict == "holds"
+    memory = claim_of(
+        claims, "About twice", "Bot / U-Net, with norms, activations and mixers" + AGAIN
+    )
+    assert (memory.verdict, memory.on) == (
+        "not as in the article, not judged",
+        "4 networks, on a CPU",
+    )
+    memory = claim_of(
+        claims,
+        "Mamba is",
+        "Bot / without, 1.25 or more, with norms, activations and mixers" + AGAIN,
+    )
+    assert memory.verdict == "does not hold"
     small = claim_of(claims, "Needs no massive patches", "Bot less U-Net")
     assert small.verdict == "does not hold (one data set)"
     page = (root / PAGE).read_text()
@@ -191,11 +224,8 @@ def test_far_markers_are_told_by_the_trainings_that_learned(tmp_path: Path) -> N
 
 def test_a_single_training_or_network_is_not_judged(tmp_path: Path) -> None:
     far_file(tmp_path, [(2, 3, 1.0, 0.99)])
-    rows = [
-        {"edge": 64, "setting": "none", "model": model, "allocator_bytes": size}
-        for model, size in (("nnunet", 100), ("umamba_bot", 190))
-    ]
-    (tmp_path / "planned-memory.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    peaks = {"pet": {"nnunet": 100, "umamba_bot": 190, "umamba_enc": 190, CONTROL: 100}}
+    (tmp_path / MEMORY).write_text(json.dumps({"peak_bytes": peaks}))
     shutil.copy(REPOSITORY / "benchmarks" / "results" / "scaling.json", tmp_path)
     claims = judge_claims(Evidence(answer({}), {}, {}, None, tmp_path))
     far = claim_of(claims, "It looks", "Bot, 0.75 or more")
@@ -204,6 +234,110 @@ def test_a_single_training_or_network_is_not_judged(tmp_path: Path) -> None:
         claims, "About twice", "Bot / U-Net, tensors alone, no activation computed again"
     )
     assert (memory.number, memory.verdict) == ("1.90", "one network only, not judged")
+
+
+def test_networks_as_published_are_judged_over_all_sizes(tmp_path: Path) -> None:
+    file = tmp_path / MEMORY
+    assert memory_with_everything_kept(file, "umamba_bot", "nnunet") is None
+    pet = {"nnunet": 100, "umamba_bot": 180, "umamba_enc": 210, CONTROL: 100}
+    axons = {"nnunet": 100, "umamba_bot": 220, "umamba_enc": 250, CONTROL: 100}
+    file.write_text(json.dumps({"peak_bytes": {"pet": pet, "axons": axons}}))
+    found = memory_with_everything_kept(file, "umamba_bot", "nnunet")
+    assert found is not None
+    assert (found.value, found.n) == (pytest.approx((1.8 * 2.2) ** 0.5), 2)
+    assert found.interval.low < 1.8 < 2.2 < found.interval.high
+    claims = judge_claims(Evidence(answer({}), {}, {}, None, tmp_path))
+    kept = claim_of(
+        claims, "About twice", "Bot / U-Net, tensors alone, no activation computed again"
+    )
+    assert (kept.verdict, kept.on) == ("not shown", "2 networks, on a CPU")
+
+
+def test_what_cannot_be_read_is_one_line_and_what_is_missing_is_not_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, none = write_root(tmp_path), tmp_path / "none"
+    monkeypatch.setattr("sys.argv", ["verdict", "--root", str(root), "--measured", str(none)])
+    main()
+    doubled = claim_of(judge_claims(read_evidence(root, none)), "Doubling", "sequence doubles")
+    assert doubled.verdict == NOT_MEASURED
+    capsys.readouterr()
+    (root / EVIDENCE / "pet").mkdir()
+    (root / EVIDENCE / "pet" / "results.json").write_text("{")
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 2
+    (told,) = capsys.readouterr().err.splitlines()
+    assert "results.json" in told
+
+
+STOPPED = """
+import sys
+from benchmarks.evidence import run
+
+run.UMAMBA = ("-c", '''
+import signal, sys, time
+from pathlib import Path
+
+asked = []
+signal.signal(signal.SIGINT, lambda *_: asked.append(1))
+Path("ready").touch()
+while not asked:
+    time.sleep(0.01)
+time.sleep(1)  # as if a checkpoint were written
+Path("saved").touch()
+sys.exit(75)
+''')
+sys.argv = ["run", "nuclei"]
+run.main()
+"""
+
+
+def test_what_lies_beyond_the_forest_plot_has_an_arrow() -> None:
+    effects = {
+        "nuclei": Effect(17.0, 1.0, Interval(15.0, 19.0), 9, 9.0),
+        "pet": Effect(-3.0, 5.0, Interval(-13.0, 7.0), 9, 9.0),
+    }
+    question = Question("key", "Dice", lambda _: None, in_figure=True)
+    chart = forest_chart({"key": Answer(question, effects, combine(effects))})
+    assert chart is not None
+    layers = [(layer["mark"], layer["data"]["values"]) for layer in chart.spec["layer"][1:]]
+    (intervals,) = (values for mark, values in layers if mark.get("strokeWidth") == 2.5)
+    assert [(row["low"], row["high"]) for row in intervals[:2]] == [(12.0, 12.0), (-12.0, 7.0)]
+    left, right = (
+        {row["row"].partition("|")[2] for row in values}
+        for mark, values in layers
+        if "triangle" in str(mark.get("shape"))
+    )
+    assert ("Tumours in PET, 3D" in left, "Tumours in PET, 3D" in right) == (True, False)
+    assert ("Nuclei, 2D" in left, "Nuclei, 2D" in right) == (False, True)
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_networks_whose_memory_is_measured_are_those_of_the_comparisons(name: str) -> None:
+    network, _, patch, _ = built(name, "nnunet")
+    strides = [math.prod(along) for along in zip(*network.encoder.strides, strict=True)]
+    assert tuple(n // s for n, s in zip(patch, strides, strict=True)) == SETS[name].deepest
+    features = ",".join(map(str, dict.fromkeys(network.encoder.output_channels)))
+    assert features in shlex.split(SETS[name].options)
+
+
+def test_ctrl_c_waits_until_the_comparison_has_saved(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", STOPPED],
+        cwd=tmp_path,
+        env=child_environment(PYTHONPATH=os.pathsep.join([str(REPOSITORY), *sys.path])),
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    while not (tmp_path / "ready").exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert (process.returncode, told) == (75, "")
+    assert (tmp_path / "saved").exists()
 
 
 def test_page_without_a_place_is_refused() -> None:
@@ -223,6 +357,7 @@ def test_ratios_are_measured_ones() -> None:
     layers = {layer["name"]: layer for layer in json.loads(scaling.read_text())["layers"]}
     for name in ("mamba", "attention"):
         exponent = time_exponent(scaling, name)
+        assert exponent is not None
         assert exponent.value == pytest.approx(layers[name]["time_exponent"])
         assert exponent.interval.low < exponent.value < exponent.interval.high
 
@@ -272,6 +407,22 @@ def test_a_download_becomes_a_data_set(tmp_path: Path, monkeypatch: pytest.Monke
     )
     with pytest.raises(SourceError, match=r"STS_001/PET_image.nii.gz.*it should hold ibsi_1"):
         prepare("pet", tmp_path / "source", raw, preprocessed)
+
+
+def test_folds_are_there_before_the_data_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_axons(tmp_path / "source")
+
+    def killed(_: list[str]) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(subprocess, "call", killed)
+    with pytest.raises(KeyboardInterrupt):
+        prepare("axons", tmp_path / "source", tmp_path / "raw", tmp_path / "preprocessed")
+    assert list(tmp_path.glob("preprocessed/*/splits_final.json"))
+    assert (tmp_path / "axons_clusters.csv").exists()
 
 
 @pytest.mark.slow
