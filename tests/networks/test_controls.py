@@ -120,7 +120,7 @@ def test_stages_before_the_first_with_a_mixer_have_none() -> None:
         ({"mixer": "lti", "backend": "torch"}, "backend 'torch' is for mixer mamba, not for 'lti'"),
         (
             {"mixer": "none", "activation_checkpointing": "mamba"},
-            "not for mixer 'none', which has no Mamba layers; choose none or blocks",
+            "not for mixer 'none', which has no Mamba layers; choose none, norms or blocks",
         ),
         (
             {"variant": "official", "mixer": "none", "input_size": (6, 12)},

@@ -57,7 +57,8 @@ class _UMamba(PlannedNetwork):
         mixer_from_stage: First encoder stage with a mixer; for `paper` `UMambaEnc`.
         backend: Backend of `umamba.selective_scan`.
         activation_checkpointing: `none`, `norms`, `mamba` (or what stands there), or `blocks`, the
-            residual ones and those layers.
+            residual ones and those layers. What lies outside these keeps its norms: computed
+            again, they would lessen what is kept, but not the peak of the `paper` networks.
 
     Raises:
         PlansError: If the keywords do not fit together.
@@ -347,6 +348,6 @@ def _check_mixer(
     if activation_checkpointing == "mamba" and mixer == "none":
         msg = (
             "activation_checkpointing 'mamba' is not for mixer 'none', which has no Mamba layers; "
-            "choose none or blocks"
+            "choose none, norms or blocks"
         )
         raise PlansError(msg)

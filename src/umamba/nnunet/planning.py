@@ -67,7 +67,8 @@ def plan(request: PlanRequest) -> WrittenPlans:
     )
     names = _options(request).configurations or tuple(plans["configurations"])
     warnings = check_attention(plans, dataset_json, compare(command=""), names)
-    memory = compare(command=_command(request))  # looks for advice, which takes longest
+    # Looks for advice, which takes longest. Its command would change what was not asked for.
+    memory = compare(command=_command(request), advised=names)
     for warning in [*warnings, *_small_maps(plans, architecture, names)]:
         sys.stderr.write(f"warning: {warning}\n")
     path = write_plans(folder, plans, overwrite=request.overwrite)
@@ -118,7 +119,7 @@ def _derive(
     if options.configurations is not None:
         plans = keep_others(folder, plans, options.configurations)
         check_plans(plans, folder / f"{plans['plans_name']}.json", trusted=request.trust_plans)
-    if request.activation_checkpointing is None:
+    if request.activation_checkpointing is None and request.gpu_memory is None:
         plans = keep_existing(folder, plans)
     return dataset_json, source, plans
 

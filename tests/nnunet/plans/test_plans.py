@@ -20,7 +20,7 @@ from umamba import registry
 from umamba.cli.main import main
 from umamba.errors import PlansError, UMambaError
 from umamba.nnunet.plans.architectures import check_patch
-from umamba.nnunet.plans.derivation import PlanOptions, Plans, derive_plans
+from umamba.nnunet.plans.derivation import PlanOptions, Plans, derive_plans, resolve
 from umamba.nnunet.plans.files import keep_existing, read_plans, write_plans
 from umamba.nnunet.plans.fitting import fit_to_memory, gpu_memory
 from umamba.nnunet.plans.memory import (
@@ -513,6 +513,58 @@ def test_advice_is_followed_for_one_configuration_after_the_other(tmp_path: Path
     assert sizes == {"2d": 5, "3d_lowres": 2, "3d_fullres": 3, "3d_cascade_fullres": None}
     assert main([*command, "--overwrite"]) == 0  # without --configurations all begin anew
     assert read_plans(folder, "nnUNetUMambaBotPlans") == derive(stock_plans())
+
+
+def test_advice_is_only_for_the_configurations_that_are_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def twice_of_ours(plans: Plans, _: Any, name: str, **__: Any) -> TrainingMemory:
+        times = 2 if plans["plans_name"] == "nnUNetUMambaBotPlans" else 1
+        return TrainingMemory(1, 1, times * 2**20 * resolve(plans, name)["batch_size"])
+
+    folder = tmp_path / "preprocessed" / "Dataset901_Toy"
+    folder.mkdir(parents=True)
+    source = stock_plans()
+    for name in ("2d", "3d_fullres"):
+        source["configurations"][name]["batch_size"] = 8
+    (folder / "nnUNetPlans.json").write_text(json.dumps(source))
+    (folder / "dataset.json").write_text(json.dumps(DATASET_JSON))
+    monkeypatch.setattr("umamba.nnunet.plans.memory.planned_memory", twice_of_ours)
+    command = ["plan", "901", "--model", "umamba_bot", "--preprocessed", str(folder.parent)]
+    assert main([*command, "--features", "4,8", "--configurations", "2d"]) == 0
+    advice = re.findall(r"more than its source: (.*) needs no more", capsys.readouterr().out)
+    assert len(advice) == 1
+    assert "--features 4,8" in advice[0]
+    assert "--configurations 2d " in advice[0]
+
+
+@pytest.mark.usefixtures("uncounted_memory")
+def test_plans_for_a_gpu_are_those_that_were_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "preprocessed" / "Dataset901_Toy"
+    folder.mkdir(parents=True)
+    (folder / "nnUNetPlans.json").write_text(json.dumps(stock_plans()))
+    (folder / "dataset.json").write_text(json.dumps(DATASET_JSON | {"numTraining": 100}))
+    little = TrainingMemory(1, 1, 1)
+    monkeypatch.setattr("umamba.nnunet.plans.fitting.planned_memory", lambda *_, **__: little)
+    command = ["plan", "901", "--model", "umamba_bot", "--preprocessed", str(folder.parent)]
+    command += ["--gpu-memory", "24"]
+    assert main([*command, "--activation-checkpointing", "none"]) == 0
+    assert main(command) == 2  # as they are not the plans that are there
+    assert main([*command, "--overwrite"]) == 0
+    written = read_plans(folder, "nnUNetUMambaBotPlans")["configurations"]["3d_fullres"]
+    assert written["architecture"]["arch_kwargs"]["activation_checkpointing"] == "norms"
+
+
+@pytest.mark.usefixtures("uncounted_memory")
+def test_the_table_shows_another_patch_or_batch_of_the_source() -> None:
+    source = stock_plans()
+    assert "its source" not in memory_table(compared(source, derive(source)))
+    smaller = derive(source, configurations=("2d",), patch_size=(16, 24), batch_size=5)
+    table = memory_table(compared(source, smaller))
+    assert re.search(r"2d +16x24 +5 ", table)
+    assert "its source has patch 32x32 and batch 2" in table
 
 
 @pytest.mark.usefixtures("uncounted_memory")
