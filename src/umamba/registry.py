@@ -43,7 +43,7 @@ _TABLE = [
         f"umamba.networks.UMamba{place}",
         f"nnUNetUMamba{place}Plans{suffix}",
         form.paper,
-        form.purpose.format(place=where),
+        form.purpose.format(place=where + (but if form.lean else "")),
         _LEAN if form.lean else ResidualBlocks(),
         {"variant": "paper", "mixer": "mamba", "scan": "forward"}
         | (_LEAN_PLACES[place] if form.lean else {})
@@ -58,9 +58,9 @@ _TABLE = [
         activation_checkpointing="norms",
         parameters_of=f"{family}{form.control_of}" if form.matched else None,
     )
-    for family, colour, place, where in (
-        ("umamba_bot", "#D55E00", "Bot", "at the bottleneck"),
-        ("umamba_enc", "#E69F00", "Enc", "in every encoder stage"),
+    for family, colour, place, where, but in (
+        ("umamba_bot", "#D55E00", "Bot", "at the bottleneck", ""),
+        ("umamba_enc", "#E69F00", "Enc", "in every encoder stage", " but the first"),
     )
     for suffix, form in U_MAMBA_FORMS.items()
 ]

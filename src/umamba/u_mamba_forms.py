@@ -70,9 +70,7 @@ U_MAMBA_FORMS = {
         _S4,
         "control: as `_lti`, along every axis in both directions",
     ),
-    "_lean": Form(
-        {}, _U_MAMBA, "long range {place}, at about the cost of nnU-Net's U-Net", lean=True
-    ),
+    "_lean": Form({}, _U_MAMBA, "long range {place}, with fewer residual blocks", lean=True),
     "_lean_nomamba": Form(
         {"mixer": "none"},
         _NO_MAMBA,
