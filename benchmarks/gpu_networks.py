@@ -4,6 +4,7 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import accumulate
 from operator import mul
 from typing import Any
@@ -58,10 +59,14 @@ def measure_networks(
             1.3,
             lambda: _beside_twin(plans, device, backend, rounds),
         ),
-        (
-            "UMambaBot paper, blocks: peak memory of a training step / PlainConvUNet",
-            1.1,
-            lambda: _beside_plain_network(plans, device),
+        *(
+            (
+                f"{network} paper, {setting}: peak memory of a training step / PlainConvUNet",
+                1.1,
+                partial(_beside_plain_network, plans, device, model, setting),
+            )
+            for network, model in (("UMambaBot", "umamba_bot"), ("UMambaEnc", "umamba_enc"))
+            for setting in ("norms", "blocks")
         ),
     )
     for what, most, measure in targets:
@@ -86,14 +91,15 @@ def _beside_twin(plans: Plans, device: str, backend: str | None, rounds: int) ->
     }
 
 
-def _beside_plain_network(plans: Plans, device: str) -> Row:
+def _beside_plain_network(plans: Plans, device: str, model: str, setting: str) -> Row:
     """Compare what eager steps need above weights and momentum, in bytes."""
     peaks = {}
-    for model, recomputed in (("umamba_bot", "blocks"), ("nnunet", None)):
-        step = _training_step(plans, model, device, recomputed=recomputed)
+    for name, recomputed in ((model, setting), ("nnunet", None)):
+        step = _training_step(plans, name, device, recomputed=recomputed)
         step()  # compiles kernels, chooses algorithms, and makes the momentum
-        peaks[model] = peak_memory(step, device)
-    return {"measured": peaks["umamba_bot"] / peaks["nnunet"], "bytes": peaks}
+        peaks[name] = peak_memory(step, device)
+        del step  # and with it the network
+    return {"measured": peaks[model] / peaks["nnunet"], "bytes": peaks}
 
 
 def _training_step(

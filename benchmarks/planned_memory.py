@@ -1,10 +1,10 @@
-"""The memory of a training step as `umamba plan` estimates it, beside what it needs on a CPU.
+"""The memory of a training step as `umamba plan` estimates it, beside what it needs.
 
 Each plan is measured in a process of its own: a step of nnU-Net's loss, forward and backward, with
 gradients, without the optimiser. The allocator's peak counts tensors, as `torch.cuda` does on a
 GPU, and the copies that oneDNN makes of the maps that a convolution takes and gives; the resident
 peak is that of the process. glibc is told to give large blocks back to the system as soon as they
-are free.
+are free. On a GPU the step is under autocast and not compiled.
 """
 
 import argparse
@@ -45,17 +45,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--edge", type=int, default=64, help="voxels along each axis of the patch")
     parser.add_argument("--one", nargs=2, metavar=("MODEL", "SETTING"), help=argparse.SUPPRESS)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument(
         "--output", type=Path, default=Path("benchmarks/results/planned-memory.jsonl")
     )
     args = parser.parse_args()
     if args.one:
-        sys.stdout.write(json.dumps(_measure(*args.one, args.edge)) + "\n")
+        sys.stdout.write(json.dumps(measure(*args.one, args.edge, args.device)) + "\n")
         return
     done = {(row["model"], row["setting"]) for row in read_rows(args.output)}
     for plan in _PLANS:
         if plan not in done:
-            options = ["--edge", str(args.edge), "--one", *plan]
+            options = ["--edge", str(args.edge), "--device", args.device, "--one", *plan]
             measured = in_own_process("benchmarks.planned_memory", *options)
             with args.output.open("a") as file:
                 file.write(measured)
@@ -64,34 +65,36 @@ def main() -> None:
     sys.stdout.write(table)
 
 
-def _measure(model: str, setting: str, edge: int) -> dict[str, Any]:
+def measure(model: str, setting: str, edge: int, device: str) -> dict[str, Any]:
+    """Return what is estimated for a step on a device, and what it needs there."""
     torch.set_num_threads(1)
     plans = planned_step(model, setting, edge)
     network = build_network(plans, EXAMPLE_DATASET, "3d_fullres")
-    estimate = estimate_training_memory(*network, device="cpu")
-    step = _step(plans)
+    estimate = estimate_training_memory(*network, device=device)
+    step = _step(plans, device)
     step()  # load and compile everything that is not part of the peak
     return {
         "model": model,
         "setting": setting,
         "edge": edge,
         "estimated_bytes": estimate.peak_bytes,
-        "allocator_bytes": allocator_peak(step),
-        "resident_bytes": peak_memory(step),
+        "allocator_bytes": peak_memory(step, "cuda") if device == "cuda" else allocator_peak(step),
+        "resident_bytes": None if device == "cuda" else peak_memory(step),
     } | environment()
 
 
-def _step(plans: dict[str, Any]) -> Callable[[], None]:
+def _step(plans: dict[str, Any], device: str) -> Callable[[], None]:
     """Return a training step of nnU-Net's loss, whose gradients are dropped at the end."""
-    network, channels, patch, batch = build_network(plans, EXAMPLE_DATASET, "3d_fullres", "cpu")
+    network, channels, patch, batch = build_network(plans, EXAMPLE_DATASET, "3d_fullres", device)
     options = {"batch_dice": True, "smooth": 1e-5, "do_bg": False, "ddp": False}
     criterion = DC_and_CE_loss(options, {}, dice_class=MemoryEfficientSoftDiceLoss)
-    images = torch.randn(batch, channels, *patch)
+    images = torch.randn(batch, channels, *patch, device=device)
 
     def step() -> None:
-        losses: list[Tensor] = [
-            criterion(logits, torch.zeros_like(logits[:, :1])) for logits in network(images)
-        ]
+        with torch.autocast(device, enabled=device == "cuda"):
+            losses: list[Tensor] = [
+                criterion(logits, torch.zeros_like(logits[:, :1])) for logits in network(images)
+            ]
         torch.stack(losses).sum().backward()
         network.zero_grad(set_to_none=True)
 
@@ -113,20 +116,22 @@ def allocator_peak(step: Callable[[], None]) -> int:
 
 def _to_markdown(rows: list[dict[str, Any]]) -> str:
     first = rows[0]
+    on_gpu = first["resident_bytes"] is None
+    where = f"mixed precision; {first['gpu']}" if on_gpu else f"float32; 1 thread, {first['cpu']}"
+    copies = "" if on_gpu else ", with oneDNN's copies of feature maps"
     conditions = (
         f"Patch of {first['edge']} cubed, batch 1, features {', '.join(map(str, FEATURES))}, "
-        f"float32; 1 thread, {first['cpu']}, torch {first['torch']}, umamba {first['umamba']}, "
-        f"{first['date']}. Without weights and optimiser. Tensors: the peak of torch's allocator, "
-        "with oneDNN's copies of feature maps. Resident: that of the process."
+        f"{where}, torch {first['torch']}, umamba {first['umamba']}, "
+        f"{first['date']}. Without weights and optimiser. Tensors: the peak of torch's allocator"
+        f"{copies}. Resident: that of the process."
     )
     head = ["model", "setting", "estimated MiB", "tensors MiB", "resident MiB", "estimated/tensors"]
     body = [head]
     for row in rows:
         sizes = [row[f"{key}_bytes"] for key in ("estimated", "allocator", "resident")]
         ratio = f"{sizes[0] / sizes[1]:.2f}"
-        body.append(
-            [row["model"], row["setting"], *(f"{size / _MIB:.0f}" for size in sizes), ratio]
-        )
+        cells = ["-" if size is None else f"{size / _MIB:.0f}" for size in sizes]
+        body.append([row["model"], row["setting"], *cells, ratio])
     lines = ["# Planned memory", "", conditions, "", *markdown_table(body, [0, 1])]
     return "\n".join(lines) + "\n"
 

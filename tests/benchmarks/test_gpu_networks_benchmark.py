@@ -20,7 +20,7 @@ def tiny_plans() -> dict[str, Any]:
 @pytest.mark.parametrize("backend", [None, pytest.param("aot_eager", marks=pytest.mark.slow)])
 def test_every_target_gets_a_measurement(backend: str | None, unchecked: None) -> None:
     rows = list(gpu_networks.measure_networks(tiny_plans(), "cpu", backend, rounds=1))
-    assert [row["at_most"] for row in rows] == [1.3, 1.1]
+    assert [row["at_most"] for row in rows] == [1.3, 1.1, 1.1, 1.1, 1.1]
     assert all("skipped" not in row for row in rows), rows
     times = rows[0]
     assert times["measured"] > 0
@@ -28,7 +28,12 @@ def test_every_target_gets_a_measurement(backend: str | None, unchecked: None) -
     assert with_mamba["groups"]["scan"] > 0 == without["groups"]["scan"]
     assert min(with_mamba["groups"]["convolutions"], without["groups"]["norms"]) > 0
     assert sum(with_mamba["groups"].values()) == pytest.approx(with_mamba["total"])
-    assert rows[1]["bytes"].keys() == {"umamba_bot", "nnunet"}
+    peaks = {row["what"].partition(":")[0]: set(row["bytes"]) for row in rows[1:]}
+    assert peaks == {
+        f"{network} paper, {setting}": {model, "nnunet"}
+        for network, model in (("UMambaBot", "umamba_bot"), ("UMambaEnc", "umamba_enc"))
+        for setting in ("norms", "blocks")
+    }
     said = to_markdown(
         {"machine": {"gpu": "none", "driver": "1.2"}, "results": [], "networks": rows}
     )
@@ -43,7 +48,7 @@ def test_what_fails_says_why_and_the_rest_is_measured(
         msg = "CUDA out of memory\nmore"
         raise RuntimeError(msg)
 
-    peaks = iter([12, 10])
+    peaks = iter([12, 10] * 4)
     monkeypatch.setattr(gpu_networks, "time_interleaved", fail)
     monkeypatch.setattr(gpu_networks, "peak_memory", lambda *_: next(peaks))
     rows = list(gpu_networks.measure_networks(tiny_plans(), "cpu", None))

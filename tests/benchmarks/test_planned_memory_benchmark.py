@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from benchmarks.planned_memory import allocator_peak
+from benchmarks.planned_memory import allocator_peak, measure
 from umamba.layers.mixer_layer import MixerLayer
 from umamba.profiling import estimate_training_memory
 from umamba.profiling.cpu_convolutions import convolution_workspace
@@ -63,6 +63,11 @@ def test_a_convolution_needs_what_is_counted(name: str) -> None:
     with _Counted() as counted:
         torch.autograd.grad(layer(x), inputs, grad)
     assert counted.bytes == [pytest.approx(size, rel=0.03) for size in (forward, backward)]
+
+
+def test_a_step_needs_what_is_estimated() -> None:
+    row = measure("umamba_bot", "norms", 24, "cpu")
+    assert row["estimated_bytes"] == pytest.approx(row["allocator_bytes"], rel=0.05)
 
 
 def test_a_mamba_layer_is_counted_in_the_pieces_of_a_cpu() -> None:
