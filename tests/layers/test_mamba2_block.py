@@ -1,5 +1,7 @@
 """The Mamba-2 block against its definition; names and shapes of the weights."""
 
+from copy import deepcopy
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -9,6 +11,7 @@ from reference_cases import relative_l2
 from umamba.errors import PlansError
 from umamba.layers import mamba2_block
 from umamba.layers.mamba2_block import Mamba2
+from umamba.layers.mixer_layer import MixerLayer
 from umamba.layers.undecayed import spares_decay
 from umamba.ops.state_space_duality import state_space_recurrence
 from umamba.profiling import count_multiply_adds, saved_bytes
@@ -114,6 +117,50 @@ def test_compiles_as_one_graph(unchecked: None) -> None:
     assert relative_l2(y, block(x)) < 1e-6
     wanted = torch.autograd.grad(block(x).sum(), list(block.parameters()))
     assert all(relative_l2(g, w) < 1e-5 for g, w in zip(grads, wanted, strict=True))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_products_of_a_layer_follow_bfloat16_autocast_and_not_float16(dtype: torch.dtype) -> None:
+    layer = MixerLayer(8, mixer="mamba2", residual=True)
+    x = torch.randn(2, 8, 10, 15)  # three chunks
+    names = ["x", *(name for name, _ in layer.named_parameters())]
+
+    def run(given: MixerLayer, *, enabled: bool) -> dict[str, Tensor]:
+        own = x.to(given.norm.weight.dtype).requires_grad_()
+        with torch.autocast("cpu", dtype, enabled=enabled):
+            y = given(own)
+        grads = torch.autograd.grad(y.square().sum(), [own, *given.parameters()])
+        return {"y": y} | dict(zip(names, grads, strict=True))
+
+    want, plain = run(deepcopy(layer).double(), enabled=False), run(layer, enabled=False)
+    got = run(layer, enabled=True)
+    assert all(x.dtype == torch.float32 for x in got.values())
+    if dtype == torch.float16:
+        assert all(torch.equal(got[name], plain[name]) for name in got)
+        return
+    errors = {name: relative_l2(got[name], want[name]) for name in want}
+    assert all(1e-5 < error < 2 * torch.finfo(dtype).eps for error in errors.values()), errors
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_a_compiled_layer_is_close_and_finite_under_autocast(
+    dtype: torch.dtype, unchecked: None
+) -> None:
+    layer, x = MixerLayer(6, mixer="mamba2"), torch.randn(1, 6, 8, 10)
+    compiled = torch.compile(layer, backend="aot_eager", fullgraph=True)
+    with torch.autocast("cpu", dtype):
+        y = compiled(x)
+    y.square().sum().backward()
+    assert 1e-5 < relative_l2(y, layer(x)) <= 2 * torch.finfo(dtype).eps
+    assert all(p.grad.isfinite().all() for p in layer.parameters())
+
+
+def test_products_within_chunks_stay_where_float16_would_overflow() -> None:
+    block, x = Mamba2(8, 4), torch.randn(1, 100, 8)
+    with torch.no_grad():
+        block.in_proj.weight.mul_(1e3)  # their results leave its range, but not the projection's
+    want, got = block(x), block(x, products=torch.float16)
+    assert relative_l2(got, want) < 4 * torch.finfo(torch.float16).eps
 
 
 def test_heads_that_do_not_fit_are_named() -> None:

@@ -131,6 +131,7 @@ class Mamba2(UndecayedParameters):
         *,
         norm: nn.LayerNorm | None = None,
         residual: bool = False,
+        products: torch.dtype | None = None,
     ) -> Float[Tensor, "batch length d_model"]:
         """Mix the tokens; every token sees itself and all earlier ones.
 
@@ -138,17 +139,22 @@ class Mamba2(UndecayedParameters):
             hidden_states: The tokens.
             norm: The norm that is applied to them first.
             residual: Whether they are added to the result, as they were before `norm`.
+            products: Type of the matrix products, for callers that switched autocast off; those
+                within chunks are not in float16, whose range their results may exceed. The result
+                has the type of the tokens.
         """
         batch = hidden_states.shape[0]
         shape = batch, self.d_state, self.nheads, self.headdim
         state = hidden_states.new_zeros(shape)
         lookback = hidden_states.new_zeros(batch, self.d_conv - 1, self.conv1d.in_channels)
         if torch.compiler.is_exporting():  # whose sequence may have any length
-            return self._mix(hidden_states, state, lookback, norm, residual)[0]
+            return self._mix(hidden_states, state, lookback, norm, residual, products)[0]
 
         mixed = []
         for tokens in torch.split(hidden_states, self._piece_length(hidden_states), 1):
-            piece, state, lookback = _recomputed(self._mix, tokens, state, lookback, norm, residual)
+            piece, state, lookback = _recomputed(
+                self._mix, tokens, state, lookback, norm, residual, products
+            )
             mixed.append(piece)
         return torch.cat(mixed, 1)
 
@@ -159,11 +165,12 @@ class Mamba2(UndecayedParameters):
         lookback: Float[Tensor, "batch earlier channels"],
         norm: nn.LayerNorm | None,
         residual: bool,  # noqa: FBT001 - torch's checkpoint passes it on by its place
+        products: torch.dtype | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Mix one piece; return it, the state after it, and its last inputs of the convolution."""
         tokens = hidden_states if norm is None else norm(hidden_states)
         sizes = [self.d_inner, self.conv1d.in_channels, self.nheads]
-        z, xBC, dt = torch.split(self.in_proj(tokens), sizes, -1)
+        z, xBC, dt = torch.split(_project(tokens, self.in_proj, products), sizes, -1)
         steps = torch.cat([lookback, xBC], 1)
         convolved = conv_silu(steps.mT, self.conv1d.weight[:, 0], self.conv1d.bias).mT
         inputs = [self.d_inner, self.d_state, self.d_state]
@@ -174,9 +181,10 @@ class Mamba2(UndecayedParameters):
         if torch.compiler.is_exporting():
             y = exported_duality(x, dt, A, B, C)
         else:
-            y, state = state_space_duality(x, dt, A, B, C, state)
+            in_chunks = None if products == torch.float16 else products
+            y, state = state_space_duality(x, dt, A, B, C, state, products=in_chunks)
         y = (y + self.D[:, None] * x).flatten(2)
-        mixed: Tensor = self.out_proj(self.norm(y, z))
+        mixed = _project(self.norm(y, z), self.out_proj, products)
         last = steps[:, steps.shape[1] - lookback.shape[1] :].clone()  # without the other steps
         return hidden_states + mixed if residual else mixed, state, last
 
@@ -185,6 +193,13 @@ class Mamba2(UndecayedParameters):
         budget = CPU_NUMBERS if device_type_of(tokens) == "cpu" else GPU_NUMBERS
         widest = max(self.in_proj.out_features, self.nheads * CHUNK)
         return max(1, budget // (tokens.shape[0] * widest * CHUNK)) * CHUNK
+
+
+def _project(x: Tensor, layer: nn.Linear, dtype: torch.dtype | None) -> Tensor:
+    """Apply a layer without bias in a type; the result has that of `x`."""
+    if dtype is None:
+        return cast("Tensor", layer(x))
+    return F.linear(x.to(dtype), layer.weight.to(dtype)).to(x.dtype)
 
 
 def _recomputed(mix: Callable[..., object], *inputs: object) -> tuple[Tensor, Tensor, Tensor]:

@@ -38,10 +38,11 @@ class MixerLayer(nn.Module):
     much for the backward.
 
     All but self-attention compute in float32 outside autocast: in float16 the recurrence of U-Mamba
-    overflows in training (state-spaces/mamba issue 72, by U-Mamba's author). Of Mamba, the matrix
-    products are in bfloat16 where autocast is, as in mamba_ssm's block; bfloat16 has the range of
-    float32. Where torch.compile takes the backward's products in float16, they are in float16, too,
-    but for the one after the recurrence. Norm, convolution, recurrence and results stay in float32.
+    overflows in training (state-spaces/mamba issue 72, by U-Mamba's author). Of Mamba and Mamba-2,
+    the matrix products are in bfloat16 where autocast is, as in mamba_ssm's blocks; bfloat16 has
+    the range of float32. Where torch.compile takes the backward's products in float16, they are in
+    float16, too, but for Mamba's after the recurrence and Mamba-2's within it. Norm, convolution,
+    recurrence and results stay in float32.
     Self-attention follows autocast, since torch's fastest kernels take half precision only.
 
     Args:
@@ -126,7 +127,7 @@ class MixerLayer(nn.Module):
         tokens = tokens.flip(1) if backward else tokens
         mixer = getattr(self, self.mixer)
         # Weights in double precision are there to be exact.
-        lower = self.mixer == "mamba" and tokens.dtype == torch.float32
+        lower = self.mixer in ("mamba", "mamba2") and tokens.dtype == torch.float32
         kwargs = {"products": products} if lower else {}
         mixed: Tensor = mixer(tokens, norm=self.norm, residual=self.residual, **kwargs)
         mixed = mixed.flip(1) if backward else mixed

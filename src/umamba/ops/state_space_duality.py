@@ -65,6 +65,7 @@ def state_space_duality(
     initial_state: Float[Tensor, "batch d_state heads headdim"] | None = None,
     *,
     chunk: int = CHUNK,
+    products: torch.dtype | None = None,
 ) -> tuple[
     Float[Tensor, "batch length heads headdim"], Float[Tensor, "batch d_state heads headdim"]
 ]:
@@ -81,9 +82,11 @@ def state_space_duality(
         C: Output projection, that of all heads.
         initial_state: State before the first step; `None` means zero.
         chunk: Steps per chunk.
+        products: Type of the matrix products within chunks, into states and out of them; `None`
+            is that of the arguments. Decays, and the carry between chunks, stay in that one.
 
     Returns:
-        The outputs and the last state.
+        The outputs and the last state, in the type of the arguments.
 
     Source:
         Dao and Gu 2024, arXiv:2405.21060, section 6.
@@ -93,17 +96,24 @@ def state_space_duality(
     # Steps of size zero keep the state and add nothing.
     u, steps, B, C = (_cut(given, chunk) for given in (dt[..., None] * x, dt, B, C))
     total = torch.cumsum(steps * A, 2)  # (batch, chunks, chunk, heads): logarithms of decays
-    scores = torch.matmul(C, B.mT)[:, :, None] * _decays(total.transpose(2, 3))
-    y = torch.matmul(scores, u.transpose(2, 3)).transpose(2, 3)
+    scores = _multiply(C, B.mT, products)[:, :, None] * _decays(total.transpose(2, 3))
+    y = _multiply(scores, u.transpose(2, 3), products).transpose(2, 3)
 
     to_end = torch.exp(total[:, :, -1:] - total)[..., None]
-    added = torch.matmul(B.mT, (to_end * u).flatten(3))
+    added = _multiply(B.mT, (to_end * u).flatten(3), products)
     added = added.view(*added.shape[:3], heads, headdim)
     first = added.new_zeros(added[:, 0].shape) if initial_state is None else initial_state
     states = _carry(added, total[:, :, -1], first)
-    earlier = torch.matmul(C, states[:, :-1].flatten(3)).view(y.shape)
+    earlier = _multiply(C, states[:, :-1].flatten(3), products).view(y.shape)
     y = y + torch.exp(total)[..., None] * earlier
     return y.flatten(1, 2)[:, :length], states[:, -1].clone()  # without those of all chunks
+
+
+def _multiply(one: Tensor, other: Tensor, dtype: torch.dtype | None) -> Tensor:
+    """Return the matrix product in a type; the result has that of the factors."""
+    if dtype is None:
+        return torch.matmul(one, other)
+    return torch.matmul(one.to(dtype), other.to(dtype)).to(one.dtype)
 
 
 def _cut(
