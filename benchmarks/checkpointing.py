@@ -4,6 +4,7 @@ All networks are derived from one plan. Each is measured in a process of its own
 PlainConvUNet, the yardstick: steps are taken in turn, and the ratio is the median over the turns.
 The clock counts the time of the processor in user mode, and memory is the resident peak above what
 was in use before; glibc is told to give large blocks back to the system as soon as they are free.
+With `--counted`, what autograd keeps and the peak are only counted, for a CPU and for a GPU.
 """
 
 import argparse
@@ -37,6 +38,8 @@ from umamba.system.environment import child_environment
 _MIB = 2**20
 _YARDSTICK = "nnunet"
 _SETTINGS = ("none", "norms", "blocks")
+_COUNTED = ("saved_bytes", "estimated_bytes")
+_DEVICES = {"cpu": "CPU", "cuda": "GPU"}
 FEATURES = (16, 32, 64, 128)
 _GIVE_BACK = {"MALLOC_MMAP_THRESHOLD_": "1000000", "MALLOC_TRIM_THRESHOLD_": "1000000"}
 
@@ -47,9 +50,12 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=_different_networks())
     parser.add_argument("--edge", type=int, default=48, help="voxels along each axis of the patch")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--counted", action="store_true", help="count memory, and measure nothing")
     parser.add_argument("--one", metavar="MODEL", help=argparse.SUPPRESS)
     parser.add_argument(
-        "--output", type=Path, default=Path("benchmarks/results/checkpointing.jsonl")
+        "--output",
+        type=Path,
+        help="default: benchmarks/results/checkpointing.jsonl, or checkpointing-counted.jsonl",
     )
     args = parser.parse_args()
     if args.one:
@@ -57,15 +63,22 @@ def main() -> None:
         for row in _measure(args.one, args.edge, args.rounds):
             sys.stdout.write(json.dumps(row) + "\n")
         return
-    done = {row["model"] for row in read_rows(args.output)}
+    name = "checkpointing-counted" if args.counted else "checkpointing"
+    output = args.output or Path(f"benchmarks/results/{name}.jsonl")
+    done = {row["model"] for row in read_rows(output)}
     for model in args.models:
-        if model not in done:
+        if model in done:
+            continue
+        if args.counted:
+            torch.set_num_threads(1)  # on which oneDNN's copies depend
+            rows = "".join(json.dumps(row) + "\n" for row in count(model, args.edge))
+        else:
             options = ["--edge", str(args.edge), "--rounds", str(args.rounds), "--one", model]
-            measured = in_own_process("benchmarks.checkpointing", *options)
-            with args.output.open("a") as file:
-                file.write(measured)
-    table = _to_markdown(read_rows(args.output))
-    args.output.with_suffix(".md").write_text(table)
+            rows = in_own_process("benchmarks.checkpointing", *options)
+        with output.open("a") as file:
+            file.write(rows)
+    table = (counted_table if args.counted else _to_markdown)(read_rows(output))
+    output.with_suffix(".md").write_text(table)
     sys.stdout.write(table)
 
 
@@ -94,6 +107,31 @@ def in_own_process(module: str, *options: str) -> str:
         text=True,
         env=child_environment(**_GIVE_BACK),
     ).stdout
+
+
+def count(model: str, edge: int) -> list[dict[str, Any]]:
+    """Return a row per device and setting that the network has, without computing anything."""
+    rows = []
+    for setting in _SETTINGS[:1] if model == _YARDSTICK else _SETTINGS:
+        try:
+            network = _built(model, setting, edge, "meta")
+        except PlansError as error:
+            sys.stderr.write(f"{model} {setting}: {error}\n")
+            continue
+        for device in ("cpu", "cuda"):
+            counted = estimate_training_memory(*network, device=device)
+            rows.append(
+                {
+                    "model": model,
+                    "setting": setting,
+                    "device": device,
+                    "saved_bytes": counted.saved_bytes,
+                    "estimated_bytes": counted.peak_bytes,
+                    "patch": list(network.patch_size),
+                }
+                | environment()
+            )
+    return rows
 
 
 def _measure(model: str, edge: int, rounds: int) -> list[dict[str, Any]]:
@@ -185,6 +223,36 @@ def _to_markdown(rows: list[dict[str, Any]]) -> str:
     rounded = {row["model"]: row["patch"] for row in rows if row["patch"] != yardstick["patch"]}
     notes = [f"- {model}: patch of {' x '.join(map(str, p))}" for model, p in rounded.items()]
     return "\n".join([*lines, *([""] if notes else []), *notes]) + "\n"
+
+
+def counted_table(rows: list[dict[str, Any]]) -> str:
+    """Return the counted rows as Markdown, those of a network beside nnunet's on the device."""
+    yardsticks = {row["device"]: row for row in rows if row["model"] == _YARDSTICK}
+    first = yardsticks["cpu"]
+    conditions = (
+        f"Patch of {' x '.join(map(str, first['patch']))} where the network takes it, batch 1, "
+        f"features {', '.join(map(str, FEATURES))} where the network has no channels of its own; "
+        f"torch {first['torch']}, umamba {first['umamba']}, {first['date']}. Counted, not "
+        "measured: what autograd keeps, and the peak of activations and gradients, without weights "
+        "and optimiser; on a CPU in float32, on a GPU in mixed precision, not compiled."
+    )
+    head = [
+        "model",
+        "setting",
+        "device",
+        "saved MiB",
+        "peak MiB",
+        "saved / nnunet",
+        "peak / nnunet",
+    ]
+    body = [head]
+    for row in rows:
+        sizes = [(row[key], yardsticks[row["device"]][key]) for key in _COUNTED]
+        cells = [f"{size / _MIB:.0f}" for size, _ in sizes]
+        ratios = [f"{size / usual:.2f}" for size, usual in sizes]
+        body.append([row["model"], row["setting"], _DEVICES[row["device"]], *cells, *ratios])
+    title = "# Activation checkpointing, counted"
+    return "\n".join([title, "", conditions, "", *markdown_table(body, [0, 1, 2])]) + "\n"
 
 
 def _cells(row: Mapping[str, Any], yardstick: Mapping[str, Any]) -> list[str]:

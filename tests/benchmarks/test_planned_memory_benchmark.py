@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from benchmarks.checkpointing import count, counted_table
 from benchmarks.planned_memory import allocator_peak, measure
 from umamba.layers.mixer_layer import MixerLayer
 from umamba.profiling import estimate_training_memory
@@ -68,6 +69,17 @@ def test_a_convolution_needs_what_is_counted(name: str) -> None:
 def test_a_step_needs_what_is_estimated() -> None:
     row = measure("umamba_bot", "norms", 24, "cpu")
     assert row["estimated_bytes"] == pytest.approx(row["allocator_bytes"], rel=0.05)
+
+
+def test_memory_is_counted_for_every_setting_and_both_devices() -> None:
+    rows = [row for model in ("nnunet", "attention_unet") for row in count(model, 16)]
+    kept = {(row["setting"], row["device"]): row["saved_bytes"] for row in rows[2:]}
+    assert {device for _, device in kept} == {"cpu", "cuda"}
+    for device in ("cpu", "cuda"):
+        assert kept["norms", device] < kept["none", device] > kept["blocks", device]
+    table = counted_table(rows)
+    assert table.count("| attention_unet |") == 6
+    assert table.count(" 1.00 |") >= 4  # of nnunet itself
 
 
 def test_a_mamba_layer_is_counted_in_the_pieces_of_a_cpu() -> None:
