@@ -14,8 +14,9 @@ from nnunetv2.postprocessing.remove_connected_components import (
 
 from exported_models import Exported
 from umamba.errors import DatasetError, UMambaError
-from umamba.runtime import Predictor
+from umamba.runtime import Predictor, predictor
 from umamba.runtime.engines import load_network
+from umamba.runtime.pipeline import EngineCheck
 from umamba.runtime.sliding_window import predict_logits
 
 REGIONS = {"background": 0, "whole": [1, 2, 3], "core": [2, 3], "enhancing": 3}
@@ -225,6 +226,31 @@ def test_colours_out_of_range_are_refused(tmp_path: Path) -> None:
     exported = Exported(tmp_path / "model", channels=["RGBTo01Normalization"])
     with pytest.raises(DatasetError, match="outside of 0 to 255"):
         Predictor(exported.folder)(np.full((1, 8, 16, 12), 300.0), (1.0, 1.0, 1.0))
+
+
+def test_an_engine_that_was_not_found_right_is_taken_only_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(predictor, "installed_engines", lambda _: ["openvino"])
+    unchecked = Exported(tmp_path / "unchecked").folder
+    assert Predictor(unchecked).engine == "openvino"
+    assert "openvino was not compared with torch when this model was exported" in caplog.text
+    check = EngineCheck(largest_difference=1e-6, seconds=1)
+    right = {"torch": check, "onnxruntime": check}
+    checked = Exported(tmp_path / "checked", checks=right).folder
+    message = (
+        r"installed here \(openvino\) none was found to give torch's logits when this model was "
+        "exported; `pip install onnxruntime`, or name an engine"
+    )
+    with pytest.raises(UMambaError, match=message):
+        Predictor(checked)
+    caplog.clear()
+    assert Predictor(checked, engine="openvino").engine == "openvino"
+    assert "openvino was not found to give torch's logits" in caplog.text
+    monkeypatch.undo()
+    caplog.clear()
+    assert Predictor(checked).engine == "onnxruntime"
+    assert not caplog.messages
 
 
 def test_a_closed_predictor_says_so(tmp_path: Path) -> None:

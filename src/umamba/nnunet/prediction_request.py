@@ -197,8 +197,9 @@ class PredictionRequest(ExecutorRequest):
         metadata=option(
             "what runs the network: torch, or, for a model that `umamba export --onnx` wrote, "
             "openvino or onnxruntime, on the CPU; auto takes what was fastest on the CPU when the "
-            "model was exported, of what is installed and gave torch's logits then; labels differ "
-            "only where two classes nearly tie (default: auto)",
+            "model was exported, of what is installed and gave torch's logits then, so that labels "
+            "differ only where two classes nearly tie; one that did not is taken only by its name, "
+            "with a warning (default: auto)",
             choices=("auto", "torch", *ENGINES),
         ),
     )

@@ -76,7 +76,8 @@ def _parser() -> argparse.ArgumentParser:
         "--engine",
         choices=("auto", *ENGINES),
         default="auto",
-        help="default: of those installed, the fastest that was compared with torch",
+        help="default: of those installed, the fastest that gave torch's logits when the model was "
+        "exported; one that did not is taken only by its name, with a warning",
     )
     parser.add_argument(
         *("-f", "--folds"), nargs="+", default=(), metavar="FOLD", help="default: all"

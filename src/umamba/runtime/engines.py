@@ -1,5 +1,6 @@
 """The engines that run ONNX files: one function each, all on the CPU and in float32."""
 
+import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
@@ -17,7 +18,15 @@ from umamba.runtime.pipeline import NetworkFile
 from umamba.runtime.sliding_window import Network
 from umamba.system.path_names import shown
 
-__all__ = ["installed_engines", "is_installed", "load_network", "verified_engines"]
+__all__ = [
+    "installed_engines",
+    "is_installed",
+    "load_network",
+    "verified_engines",
+    "warn_if_unverified",
+]
+
+log = logging.getLogger(__name__)
 
 Array = npt.NDArray[np.float32]
 
@@ -112,6 +121,21 @@ def verified_engines(networks: Sequence[NetworkFile]) -> list[str]:
     """
     common = set.intersection(*(set(network.checks) for network in networks))
     return sorted(common, key=lambda name: sum(n.checks[name].seconds for n in networks))
+
+
+def warn_if_unverified(engine: str, networks: Sequence[NetworkFile]) -> None:
+    """Warn of an engine that was not found to give torch's logits when networks were exported.
+
+    Args:
+        engine: The engine that is taken all the same.
+        networks: The networks, with what their export found.
+    """
+    if engine not in verified_engines(networks):
+        is_known = any(network.checks for network in networks)
+        what = "found to give torch's logits" if is_known else "compared with torch"
+        log.warning(
+            "note: %s was not %s when this model was exported; labels may differ", engine, what
+        )
 
 
 def load_network(path: Path, engine: str, threads: int) -> Network:

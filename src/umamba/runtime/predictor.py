@@ -1,6 +1,5 @@
 """Segment arrays with an exported model."""
 
-import logging
 import tempfile
 from collections.abc import Sequence
 from contextlib import closing
@@ -12,10 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from umamba.errors import UMambaError
+from umamba.runtime.engine_names import ENGINES
 from umamba.runtime.engines import (
     installed_engines,
     load_network,
     verified_engines,
+    warn_if_unverified,
 )
 from umamba.runtime.pipeline import NetworkFile, Pipeline, read_pipeline
 from umamba.runtime.postprocessing import keep_largest
@@ -25,8 +26,6 @@ from umamba.system.limits import available_cores
 from umamba.system.path_names import shown
 
 __all__ = ["Predictor"]
-
-log = logging.getLogger(__name__)
 
 Array = npt.NDArray[Any]
 
@@ -40,8 +39,8 @@ class Predictor:
     Args:
         model: The folder that `umamba export --onnx` wrote.
         engine: `openvino`, `onnxruntime`, or `auto`: of those that are installed, and were found
-            to give torch's logits when the model was exported, the fastest one then; if none was
-            checked, the first that is installed.
+            to give torch's logits when the model was exported, the fastest one then; if the export
+            compared none, the first that is installed. Another one is taken only by its name.
         folds: The folds whose logits are averaged; empty means all.
         step_size: The largest step from patch to patch, as a fraction of the patch; by default the
             model's.
@@ -58,8 +57,8 @@ class Predictor:
         engine: The name of the engine.
 
     Raises:
-        UMambaError: If a file is missing, damaged, or of another version, no engine is there, or
-            nnU-Net chose no post-processing and it is asked for.
+        UMambaError: If a file is missing, damaged, or of another version, no engine is there that
+            may be taken, or nnU-Net chose no post-processing and it is asked for.
     """
 
     def __init__(
@@ -156,7 +155,16 @@ def _chosen_steps(pipeline: Pipeline, folder: Path) -> tuple[tuple[int, ...], ..
 
 def _choose(engine: str, networks: Sequence[NetworkFile]) -> str:
     installed = installed_engines(engine)
-    verified = [name for name in verified_engines(networks) if name in installed]
-    if not verified:
-        log.info("note: %s was not compared with torch when this model was exported", installed[0])
-    return (verified or installed)[0]
+    verified = [name for name in verified_engines(networks) if name in ENGINES]
+    there = [name for name in verified if name in installed]
+    if not there and engine == "auto" and any(network.checks for network in networks):
+        found = " or ".join(f"`pip install {name}`" for name in verified)
+        msg = (
+            f"of the engines installed here ({', '.join(installed)}) none was found to give "
+            f"torch's logits when this model was exported; {found or 'export it again'}, or name "
+            "an engine to take it all the same"
+        )
+        raise UMambaError(msg)
+    taken = (there or installed)[0]
+    warn_if_unverified(taken, networks)
+    return taken

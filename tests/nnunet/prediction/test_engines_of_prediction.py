@@ -97,6 +97,16 @@ def test_auto_takes_the_fastest_that_was_verified(
     assert said == ([f"{taken} runs the network"] if taken else [])
 
 
+def test_an_engine_that_was_not_found_right_is_taken_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_exported(tmp_path / "model", torch=2.0, onnxruntime=1.0)
+    load_model(tmp_path / "model", options("onnxruntime"))
+    assert "note:" not in caplog.text
+    load_model(tmp_path / "model", options("openvino"))
+    assert "note: openvino was not found to give torch's logits when this model was" in caplog.text
+
+
 def test_models_without_onnx_files_are_left_to_torch(tmp_path: Path) -> None:
     write_model(tmp_path / "model", "umamba_bot_nomamba")
     load_model(tmp_path / "model", options("auto"))

@@ -17,6 +17,7 @@ from umamba.runtime.engines import (
     is_installed,
     load_network,
     verified_engines,
+    warn_if_unverified,
 )
 from umamba.runtime.pipeline import PIPELINE, NetworkFile, read_pipeline
 from umamba.runtime.sliding_window import Network
@@ -67,7 +68,8 @@ def use_engine(predictor: Any, folder: Path, engine: str, *, is_pruned: bool) ->
         folder: The model's folder.
         engine: `torch` leaves all as it is; `auto` takes what was fastest when the model was
             exported, of what is installed and gave torch's logits then, torch included, and leaves
-            a prediction on a GPU to torch. Others are taken in any case, and run on the CPU.
+            a prediction on a GPU to torch. Others are taken in any case, with a warning if they
+            did not give torch's logits, and run on the CPU.
         is_pruned: Whether the network computes less than it was exported for.
 
     Raises:
@@ -83,7 +85,9 @@ def use_engine(predictor: Any, folder: Path, engine: str, *, is_pruned: bool) ->
         if reason:
             msg = f"--engine {engine} cannot be used: {reason}; leave it out, or give torch"
             raise UMambaError(msg)
-        _replace(predictor, folder, files, *installed_engines(engine))
+        (named,) = installed_engines(engine)
+        warn_if_unverified(named, files)
+        _replace(predictor, folder, files, named)
         return
     if not (folder / PIPELINE).is_file() or predictor.device.type != "cpu":
         return
