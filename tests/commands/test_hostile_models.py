@@ -1,5 +1,6 @@
 """Hostile models: each is refused with one clear error, runs nothing and leaves nothing."""
 
+import hashlib
 import json
 import os
 import pickle
@@ -295,6 +296,56 @@ def test_links_in_a_folder(
         (model / name).unlink(missing_ok=True)
         (model / name).symlink_to(exported if name == "fold_1" else exported / "plans.json")
         refused(model, tmp_path, capsys, f"'{name}' is a link")
+
+
+def hub_cache(exported: Path, root: Path) -> Path:
+    """Return a model as the cache of the Hugging Face hub has it: files are links into `blobs`."""
+    snapshot, blobs = root / "snapshots" / "0f1e", root / "blobs"
+    shutil.copytree(exported, snapshot)
+    blobs.mkdir()
+    for path in [path for path in snapshot.rglob("*") if path.is_file()]:
+        blob = blobs / hashlib.sha256(path.read_bytes()).hexdigest()
+        path.rename(blob)
+        path.symlink_to(os.path.relpath(blob, path.parent))
+    return snapshot
+
+
+def test_the_cache_of_the_hugging_face_hub_is_read(exported: Path, tmp_path: Path) -> None:
+    model = hub_cache(exported, tmp_path / "models--somebody--organs")
+    results = tmp_path / "results"
+    assert main(["install", str(model), "--results", str(results)]) == 0
+    assert not [path for path in results.rglob("*") if path.is_symlink()]
+    weights = next((model / "fold_0").iterdir())
+    weights.resolve().write_bytes(b"torn")
+    assert main(["install", str(model), "--results", str(tmp_path / "others")]) == 2
+
+
+@pytest.mark.parametrize("target", ["file", "folder", "pipe", "loop", "process", "blobs"])
+def test_a_hub_cache_leads_nowhere_else(
+    target: str, exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cache = tmp_path / "models--somebody--organs"
+    model, card = hub_cache(exported, cache), "README.md"  # which has no checksum
+    (tmp_path / "private").mkdir()
+    (tmp_path / "private" / "secret").write_text("secret")
+    (model / card).unlink()
+    blob = cache / "blobs" / "0"
+    if target == "file":
+        blob.symlink_to(tmp_path / "private" / "secret")
+    elif target == "folder":
+        blob.mkdir()
+    elif target == "pipe":
+        os.mkfifo(blob)
+    elif target == "loop":
+        blob.symlink_to(blob)
+    elif target == "process":
+        blob.symlink_to("/proc/self/environ")
+    else:
+        (cache / "blobs").rename(tmp_path / "elsewhere")
+        (cache / "blobs").symlink_to(tmp_path / "elsewhere")
+        blob = tmp_path / "private" / "secret"
+    (model / card).symlink_to(blob)
+    refused(model, tmp_path, capsys, "is a link")
 
 
 def test_zip_bombs(exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

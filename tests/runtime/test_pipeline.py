@@ -103,6 +103,17 @@ def test_damaged_or_missing_networks_are_refused(tmp_path: Path) -> None:
         Predictor(folder)
 
 
+def test_the_cache_of_the_hugging_face_hub_is_read(tmp_path: Path) -> None:
+    cache = tmp_path / "models--somebody--organs"
+    (cache / "snapshots").mkdir(parents=True)
+    (cache / "blobs").mkdir()
+    folder = Exported(cache / "snapshots" / "0f1e").folder
+    for number, path in enumerate(sorted(folder.iterdir())):
+        path.rename(cache / "blobs" / str(number))
+        path.symlink_to(f"../../blobs/{number}")
+    assert len(read_pipeline(folder).networks) == 1
+
+
 def test_other_files_are_no_pipeline(tmp_path: Path) -> None:
     (tmp_path / "model.zip").write_bytes(b"PK")
     with pytest.raises(

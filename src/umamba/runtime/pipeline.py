@@ -15,7 +15,7 @@ from umamba.errors import OTHER_COPY, ModelFileError
 from umamba.images.formats import FORMATS, READERS
 from umamba.system.archives import check_member_name
 from umamba.system.checksums import sha256
-from umamba.system.path_names import no_plain_file, shown
+from umamba.system.path_names import is_foreign_link, no_plain_file, shown
 from umamba.system.terminal import one_line
 
 __all__ = [
@@ -359,7 +359,7 @@ def _decode(path: Path) -> Pipeline:
 def _verify(folder: Path, network: NetworkFile) -> None:
     check_member_name(network.file, folder)
     path = folder / network.file
-    if path.is_symlink() or not path.is_file():
+    if is_foreign_link(path, folder) or not path.is_file():
         msg = f"{shown(path)}, which {PIPELINE} names, is missing or a link; {OTHER_COPY}"
         raise ModelFileError(msg)
     if path.stat().st_size != network.bytes or sha256(path) != network.sha256:

@@ -12,6 +12,7 @@ from umamba.system.terminal import one_line
 __all__ = [
     "check_utf8",
     "check_writable",
+    "is_foreign_link",
     "is_hidden",
     "is_hidden_below",
     "is_utf8",
@@ -51,6 +52,25 @@ def no_plain_file(path: Path) -> str:
     if stat.S_ISREG(mode):
         return ""
     return "it is a folder, not a file" if stat.S_ISDIR(mode) else "it is a device or a pipe"
+
+
+def is_foreign_link(path: Path, folder: Path) -> bool:
+    """Return whether something in a model's folder is a link that must not be followed.
+
+    The cache of the Hugging Face hub keeps files in `blobs`, and links to them in a folder below
+    `snapshots` beside it. Only these are followed, and only to a file: any other link would let
+    somebody else's model read, or show again, what lies elsewhere on this machine.
+
+    Args:
+        path: A file or folder below `folder`.
+        folder: The model's folder.
+    """
+    if not path.is_symlink():
+        return False
+    target, place = Path(os.path.realpath(path)), Path(os.path.realpath(folder))
+    revisions = [part for part in (place, *place.parents) if part.parent.name == "snapshots"]
+    blobs = [revision.parent.parent / "blobs" for revision in revisions]
+    return target.parent not in blobs or not target.is_file()
 
 
 def is_utf8(name: object) -> bool:

@@ -12,7 +12,7 @@ from umamba.nnunet.trust import check_file_name
 from umamba.system.archives import check_member_name
 from umamba.system.checksums import sha256
 from umamba.system.json_files import load_json
-from umamba.system.path_names import is_hidden_below
+from umamba.system.path_names import is_foreign_link, is_hidden_below
 
 __all__ = ["CARD", "MANIFEST", "FoldRecord", "Manifest", "verify_folder"]
 
@@ -94,14 +94,18 @@ def verify_folder(folder: Path, shown: Path) -> Manifest:
         The manifest.
 
     Raises:
-        ModelFileError: If a file is missing, unlisted, a link, or changed.
+        ModelFileError: If a file is missing, unlisted, changed, or a link other than those of the
+            Hugging Face hub's cache.
     """
     manifest = _read(folder, shown)
     there = set()
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
-        if path.is_symlink() or not (path.is_dir() or path.is_file()):
-            msg = f"{shown}: {name!r} is a link or a special file; an exported model has neither"
+        if is_foreign_link(path, folder) or not (path.is_dir() or path.is_file()):
+            msg = (
+                f"{shown}: {name!r} is a link or a special file; an exported model has neither, so "
+                f"{OTHER_COPY}"
+            )
             raise ModelFileError(msg)
         if path.is_file() and not is_hidden_below(name):
             there.add(name)
@@ -125,7 +129,7 @@ def verify_folder(folder: Path, shown: Path) -> Manifest:
 
 def _read(folder: Path, shown: Path) -> Manifest:
     path = folder / MANIFEST
-    if path.is_symlink() or (path.is_file() and path.stat().st_size > _MOST_JSON_BYTES):
+    if is_foreign_link(path, folder) or (path.is_file() and path.stat().st_size > _MOST_JSON_BYTES):
         msg = f"{shown}: {MANIFEST} is a link, or far too large; {OTHER_COPY}"
         raise ModelFileError(msg)
     content = load_json(path)
