@@ -88,7 +88,8 @@ def test_names_are_text_in_the_front_matter_and_what_is_unknown_is_left_out() ->
     hostile = 'ours: "x"\n---\nlibrary_name: other'
     front = metadata(card({}, licence=hostile))
     assert front["license"] == "other"
-    assert front["license_name"].startswith('ours: "x"')
+    assert front["license_name"] == "ours-x-n-nlibrary-name-other"
+    assert "license_link" not in front
     bare = metadata(card({}, licence=None))
     assert not {"license", "license_name", "model-index"} & bare.keys()
     assert validate({"0": {"metric_per_case": [{"prediction_file": "x"}]}}) is None
@@ -99,6 +100,24 @@ def test_names_are_text_in_the_front_matter_and_what_is_unknown_is_left_out() ->
         check_for_hub(None, one)
     with pytest.raises(ModelFileError, match="needs the Dice of a validation"):
         check_for_hub("MIT", None)
+
+
+def test_a_licence_that_the_hub_does_not_know_has_an_id_and_an_address(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    licence = "Data Use Agreement 1.5 (https://physionet.org/about/dua)"
+    front = metadata(card({}, licence=licence))
+    assert front["license"] == "other"
+    assert front["license_name"] == "data-use-agreement-1.5"
+    assert front["license_link"] == "https://physionet.org/about/dua"
+    assert licence in card({}, licence=licence).split("## Licence")[1]
+    assert metadata(card({}, licence="§§"))["license_name"] == "other"
+    one = validate({"0": {"metric_per_case": [{"metrics": {"1": {"Dice": 0.5}}}]}})
+    check_for_hub("MIT", one)
+    check_for_hub(licence, one)
+    assert not caplog.messages
+    check_for_hub("ours", one)
+    assert "the hub does not know the licence 'ours'; add its address as license" in caplog.text
 
 
 def test_the_recipe_is_that_of_the_trainer() -> None:

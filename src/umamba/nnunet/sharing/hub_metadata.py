@@ -1,6 +1,7 @@
 """The front matter of a model card, as the Hugging Face hub reads it: licence, task and results."""
 
 import json
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,10 +9,12 @@ from math import isfinite, nan
 from statistics import fmean, stdev
 from typing import Any
 
-from umamba.errors import ModelFileError
+from umamba.errors import ModelFileError, quoted
 from umamba.nnunet.sharing.manifest import Manifest
 
 __all__ = ["Validation", "check_for_hub", "front_matter", "validate"]
+
+log = logging.getLogger(__name__)
 
 # Of the licences that the hub knows by a name, those of data sets and of models like ours.
 _LICENCES = (
@@ -21,6 +24,7 @@ _LICENCES = (
     *("cc-by-nc-2.0", "cc-by-nc-3.0", "cc-by-nc-4.0", "cc-by-nd-4.0", "cc-by-nc-nd-3.0"),
     *("cc-by-nc-nd-4.0", "cc-by-nc-sa-2.0", "cc-by-nc-sa-3.0", "cc-by-nc-sa-4.0"),
 )
+_LONGEST_ID = 64  # of a licence's name
 
 
 @dataclass(frozen=True)
@@ -100,8 +104,17 @@ def front_matter(
 def _licence(licence: str | None) -> dict[str, str]:
     if not licence:
         return {}
-    name = re.sub(r"[\s_-]+", "-", licence.strip().lower())
-    return {"license": name} if name in _LICENCES else {"license": "other", "license_name": licence}
+    if (known := _id(licence)) in _LICENCES:
+        return {"license": known}
+    address = re.search(r"https://[^\s<>\"')]+", licence)
+    without = licence.replace(address[0], "") if address else licence
+    link = {"license_link": address[0]} if address else {}
+    return {"license": "other", "license_name": _id(without) or "other", **link}
+
+
+def _id(licence: str) -> str:
+    """Return the name of a licence as the hub has them: `cc-by-4.0`."""
+    return re.sub(r"[^a-z0-9.]+", "-", licence.lower()).strip("-.")[:_LONGEST_ID]
 
 
 def _results(manifest: Manifest, validation: Validation) -> dict[str, Any]:
@@ -130,6 +143,11 @@ def _results(manifest: Manifest, validation: Validation) -> dict[str, Any]:
 def check_for_hub(licence: str | None, validation: Validation | None) -> None:
     """Check that a card has what people look for on the hub.
 
+    Args:
+        licence: The licence of the data, as `dataset.json` names it; `None` if it names none. One
+            that the hub does not know by name, and that has no address, is noted.
+        validation: Dice on the validation cases; `None` if there was no validation.
+
     Raises:
         ModelFileError: If it has no licence, or no validation.
     """
@@ -145,3 +163,10 @@ def check_for_hub(licence: str | None, validation: Validation | None) -> None:
             "validate one, as `nnUNetv2_train ... --val` does, or leave out --hub-card"
         )
         raise ModelFileError(msg)
+    found = _licence(licence)
+    if found["license"] == "other" and "license_link" not in found:
+        log.warning(
+            "note: the hub does not know the licence %s; add its address as license_link to the "
+            "card, or behind its name in dataset.json",
+            quoted(licence),
+        )
