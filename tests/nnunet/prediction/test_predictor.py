@@ -1,6 +1,11 @@
 """Arrays in Python, beside files on the command line."""
 
+import errno
+import os
+import tempfile
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +16,7 @@ import SimpleITK
 import umamba
 from model_factory import write_image, write_model
 from toy import voxels
+from umamba.nnunet.prediction import sliding_window
 from umamba.nnunet.prediction.folders import predict
 from umamba.nnunet.prediction.loading import PredictionOptions
 
@@ -62,6 +68,43 @@ def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
         for image, spacing, message in wrong:
             with pytest.raises(umamba.UMambaError, match=message):
                 predictor(image, spacing)
+
+
+class ClosedMeanwhile:
+    """An image whose predictor another thread closes when a call reads it."""
+
+    ndim = 4
+
+    def __init__(self, array: Any, predictor: umamba.Predictor) -> None:
+        self.array, self.predictor = array, predictor
+
+    def __array__(self, *_: Any, **__: Any) -> Any:
+        thread = threading.Thread(target=self.predictor.close)
+        thread.start()
+        thread.join()
+        return self.array
+
+
+def test_a_call_ends_as_usual_if_another_thread_closes(tmp_path: Path) -> None:
+    predictor = umamba.Predictor(write_model(tmp_path / "model"), device="cpu", mirroring=False)
+    image = np.random.default_rng(0).normal(size=(1, 8, 16, 16)).astype(np.float32)
+    want = predictor(image, (1.0, 1.0, 1.0))
+    got = predictor(ClosedMeanwhile(image, predictor), (1.0, 1.0, 1.0))
+    assert np.array_equal(got, want)
+    with pytest.raises(umamba.UMambaError, match="this predictor is closed"):
+        predictor(image, (1.0, 1.0, 1.0))
+
+
+def test_a_full_disk_is_said_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(**_: Any) -> Any:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with umamba.Predictor(write_model(tmp_path / "model"), device="cpu") as predictor:
+        in_files = partial(sliding_window.predict_logits, most_in_memory=(0, 0))
+        monkeypatch.setattr(sliding_window, "predict_logits", in_files)
+        monkeypatch.setattr(tempfile, "TemporaryFile", full)
+        with pytest.raises(umamba.UMambaError, match="cannot be predicted: No space left on dev"):
+            predictor(np.ones((1, 8, 16, 16)), (1.0, 1.0, 1.0))
 
 
 def test_a_model_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -120,15 +120,16 @@ class Predictor:
         from umamba.nnunet.prediction.cases import CaseError, labels_of, preprocess_array
         from umamba.nnunet.prediction.sliding_window import predict_logits
 
-        if not self._models:
+        models = self._models  # held until this call ends, even if another thread closes
+        if not models:
             msg = "this predictor is closed; make another one"
             raise UMambaError(msg)
-        channels = channel_names(self._models[0].dataset_json)
+        channels = channel_names(models[0].dataset_json)
         array, voxel = checked_image(image, spacing, channels)
         stores: list[Any] = []
         try:
-            inputs = [preprocess_array(model, array, voxel) for model in self._models]
-            for model, given in zip(self._models, inputs, strict=True):
+            inputs = [preprocess_array(model, array, voxel) for model in models]
+            for model, given in zip(models, inputs, strict=True):
                 with self._network:
                     stores.append(
                         predict_logits(
@@ -140,14 +141,15 @@ class Predictor:
                         )
                     )
             labels, found = labels_of(
-                self._models,
+                models,
                 stores,
                 [given.properties for given in inputs],
                 self._postprocessing,
                 with_probabilities=probabilities,
             )
-        except (CaseError, RuntimeError, MemoryError) as error:
-            msg = f"the image cannot be predicted: {error or type(error).__name__}"
+        except (CaseError, RuntimeError, MemoryError, OSError) as error:
+            what = getattr(error, "strerror", None) or error or type(error).__name__
+            msg = f"the image cannot be predicted: {what}"
             raise UMambaError(msg) from error
         finally:
             for store in stores:
@@ -157,7 +159,7 @@ class Predictor:
         return (labels, found) if probabilities else labels
 
     def close(self) -> None:
-        """Let the model go; the predictor cannot be used afterwards."""
+        """Let the model go after calls of other threads; the predictor takes no further ones."""
         self._models = []
 
     def __enter__(self) -> "Predictor":
