@@ -33,6 +33,7 @@ _NAME = "Dataset999_Benchmark"
 _PLANS = "nnUNetBenchmarkPlans"
 _UMAMBA = "import sys; from umamba.cli.main import main; sys.exit(main(sys.argv[1:]))"
 _STOCK = "from nnunetv2.inference.predict_from_raw_data import predict_entry_point as main; main()"
+_MODELS = ("nnunet", "umamba_bot", "umamba_bot_nomamba")  # the last for stock: see the targets
 _PROGRAMS = ("umamba", "umamba-openvino", "umamba-onnxruntime", "stock")
 _SAMPLE_SECONDS = 0.2
 
@@ -40,7 +41,7 @@ _SAMPLE_SECONDS = 0.2
 def main() -> None:
     """Measure what the command line asks for and a file lacks; each measurement adds a line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--models", nargs="+", default=["nnunet", "umamba_bot"])
+    parser.add_argument("--models", nargs="+", default=_MODELS)
     parser.add_argument("--shape", type=int, nargs=3, default=(80, 200, 200))
     parser.add_argument("--patch", type=int, nargs=3, default=(64, 192, 160))
     parser.add_argument("--features", type=int, nargs="+", help="per stage (default: the plan's)")
