@@ -14,6 +14,7 @@ from umamba.cli.commands_page import commands_as_markdown
 from umamba.cli.failures import EXIT_BROKEN_PIPE
 from umamba.cli.main import build_parser
 from umamba.errors import ResumableInterruptError, SupersededError, UMambaError
+from umamba.runtime.__main__ import build_parser as build_runtime_parser
 from umamba.system.interruption import EXIT_INTERRUPTED
 
 DOCS = REPOSITORY / "docs"
@@ -117,7 +118,7 @@ def options_of(parser: argparse.ArgumentParser) -> set[str]:
 def test_options_in_the_text_exist(page: Path) -> None:
     spans = " ".join(re.findall(r"`([^`\n]+)`", prose_of(page)))
     named = set(re.findall(r"(?<![\w-])--[a-z][\w-]*(?!\.\.)\b", spans))
-    assert named <= options_of(commands()) | FOREIGN
+    assert named <= options_of(commands()) | options_of(build_runtime_parser()) | FOREIGN
 
 
 def test_the_page_of_commands_is_current() -> None:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 
 from umamba.cli.main import build_parser
+from umamba.runtime.__main__ import build_parser as build_runtime_parser
 
 __all__ = ["commands_as_markdown"]
 
@@ -28,8 +29,9 @@ _CODE = re.compile(r"(`[^`]*`)|(?<!\w)(--?[a-z][\w-]*(?:=\S*\w)?|\$\w+)")
 def commands_as_markdown() -> str:
     """Return the page."""
     parser = build_parser()
-    commands = _subcommands(parser)
-    about = _summaries(parser)
+    runtime = build_runtime_parser()
+    commands = _subcommands(parser) | {"runtime": runtime}
+    about = _summaries(parser) | {"runtime": _text(runtime.description)}
     rows = [f"| [`{p.prog}`](#{_anchor(p.prog)}) | {about[n]} |" for n, p in commands.items()]
     index = "\n".join(["| command | purpose |", "|---|---|", *rows])
     sections = [part for p in commands.values() for part in _section(p, level=2)]
@@ -118,7 +120,7 @@ def _text(text: str | None) -> str:
 
 
 def _anchor(heading: str) -> str:
-    return heading.replace(" ", "-")
+    return re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", heading))
 
 
 if __name__ == "__main__":

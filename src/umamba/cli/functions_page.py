@@ -10,13 +10,15 @@ from collections.abc import Iterator
 from typing import Any
 
 import umamba
+from umamba import runtime
 
 __all__ = ["functions_as_markdown"]
 
 _INTRODUCTION = """\
 # Functions and classes
 
-Everything in `umamba.__all__`, made from the docstrings, which `help(umamba.train)` shows as well.
+Everything in `umamba.__all__`, and in `umamba.runtime`, which needs neither torch nor nnU-Net; made
+from the docstrings, which `help(umamba.train)` shows as well.
 The [Python API](python-api.md) shows how they are used together.
 """
 _SECTION = re.compile(r"^(Args|Attributes|Returns|Raises|Source):\n", re.MULTILINE)
@@ -26,7 +28,9 @@ _ENTRY = re.compile(r"^(\w+): (.*(?:\n +.*)*)", re.MULTILINE)
 def functions_as_markdown() -> str:
     """Return the page."""
     names = sorted((name for name in umamba.__all__ if name != "__version__"), key=_order)
-    parts = [part for name in names for part in _describe(name, getattr(umamba, name))]
+    things = {name: getattr(umamba, name) for name in names}
+    things |= {f"runtime.{name}": getattr(runtime, name) for name in sorted(runtime.__all__)}
+    parts = [part for name, thing in things.items() for part in _describe(name, thing)]
     return "\n\n".join([_INTRODUCTION.strip(), *parts]) + "\n"
 
 

@@ -16,7 +16,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Predict the cases of a folder, and return the exit code."""
     filter_streams()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    args = _parser().parse_args(arguments)
+    args = build_parser().parse_args(arguments)
     report = FolderReport()
     try:
         with Predictor(
@@ -51,7 +51,8 @@ def main(arguments: list[str] | None = None) -> int:
     return 1 if report.failed else 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of `python -m umamba.runtime`."""
     parser = argparse.ArgumentParser(
         prog="python -m umamba.runtime",
         description="Segment a folder of images with an exported model, without torch.",
