@@ -13,7 +13,7 @@ from reference_cases import relative_max
 from umamba.errors import ModelFileError
 from umamba.layers.mixer_layer import MixerLayer
 from umamba.onnx_export import TOLERANCE, comparison
-from umamba.onnx_export.programs import write_compiled
+from umamba.onnx_export.programs import write_compiled, write_program
 from umamba.onnx_export.writing import WrittenNetwork, write_onnx
 from umamba.runtime.engines import ENGINES, load_network
 from umamba.runtime.sliding_window import Network
@@ -107,11 +107,89 @@ def test_what_cannot_be_exported_is_named_and_leaves_no_file(tmp_path: Path) -> 
     assert not path.exists()
 
 
+class Raising(nn.Module):
+    """A network of somebody's own that cannot be traced."""
+
+    def __init__(self, error: type[BaseException]) -> None:
+        super().__init__()
+        self.error = error
+
+    def forward(self, x: Tensor) -> Tensor:
+        if torch.compiler.is_exporting():
+            msg = "no tracing"
+            raise self.error(msg)
+        return x
+
+
+@pytest.mark.parametrize("error", [ValueError, TypeError, AssertionError, KeyError])
+def test_whatever_a_network_raises_while_it_is_traced_is_named(
+    tmp_path: Path, error: type[Exception]
+) -> None:
+    path = tmp_path / "fold_0"
+    with pytest.raises(ModelFileError, match=r"Raising cannot be exported as ONNX: '?no tracing"):
+        write_onnx(Raising(error), (1, 4, 4), path)
+    with pytest.raises(ModelFileError, match=r"as a program of torch\.export: '?no tracing"):
+        write_program(Raising(error), (1, 4, 4), path)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("error", [MemoryError, KeyboardInterrupt])
+def test_memory_and_signals_are_no_fault_of_the_network(
+    tmp_path: Path, error: type[BaseException]
+) -> None:
+    with pytest.raises(error):
+        write_onnx(Raising(error), (1, 4, 4), tmp_path / "fold_0.onnx")
+
+
+class Batchwise(nn.Module):
+    """A network that computes something else of two patches at once."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x if torch.compiler.is_exporting() else x * (1 + 2 * TOLERANCE * (len(x) - 1))
+
+
+def test_two_patches_at_once_are_compared_where_no_other_patch_is_allowed(tmp_path: Path) -> None:
+    path = tmp_path / "fold_0"
+    for write in (write_onnx, write_program):
+        with pytest.raises(ModelFileError, match=r"differs from torch by 2\.0e-04"):
+            write(Batchwise(), (1, 4, 4), path, any_patch=False)
+        assert not path.exists()
+
+
 class Narrow(nn.Module):
     """A network that computes something else where a patch has not four columns."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x * torch.sym_float(x.shape[-1]) if torch.compiler.is_exporting() else x * 4
+
+
+class Square(nn.Module):
+    """A network that says what it takes."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[-1] != 4:
+            msg = "give four columns"
+            raise ValueError(msg)
+        return x * 2
+
+
+class Untraceable(nn.Module):
+    """A network that can be traced for a known patch only."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert type(x.shape[-1]) is int, "give four columns"
+        return x * 2
+
+
+@pytest.mark.parametrize("network", [Square(), Untraceable()])
+def test_a_network_that_refuses_another_patch_keeps_its_own(
+    network: nn.Module, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO"):
+        written = write_onnx(network, (1, 4, 4), tmp_path / "fold_0.onnx", other_patch=(6, 8))
+    assert (written.other_patch, written.free_axes) == ((), (0,))
+    assert "takes its own patch alone: " in caplog.text
+    assert "give four columns" in caplog.text
 
 
 class Doubled(nn.Module):

@@ -46,6 +46,7 @@ def exporting(network: nn.Module, form: str) -> Iterator[None]:
 
     Raises:
         ModelFileError: If it cannot be exported.
+        OSError: If its file cannot be written.
     """
     loggers = [logging.getLogger(name) for name in ("onnxscript", "onnx_ir", "torch.onnx")]
     levels = [logger.level for logger in loggers]
@@ -55,7 +56,9 @@ def exporting(network: nn.Module, form: str) -> Iterator[None]:
             for logger in loggers:
                 logger.setLevel(logging.CRITICAL)
             yield
-    except RuntimeError as error:
+    except (MemoryError, OSError, UMambaError):
+        raise
+    except Exception as error:  # a network of the user's own may raise anything while it is traced
         msg = f"{type(network).__name__} cannot be exported as {form}: {_reason(error)}"
         raise ModelFileError(msg) from error
     finally:

@@ -35,7 +35,8 @@ def write_program(
         network: A network in float32 that returns one tensor; it is put into evaluation mode.
         example: Channels and patch of its input.
         path: The file.
-        patches: Images `(channels, *patch)` to compare, besides one of random numbers.
+        patches: Images `(channels, *patch)` to compare, besides one of random numbers, and a batch
+            of two.
         any_patch: Whether the network takes other patches; not if its weights depend on the patch.
 
     Raises:
@@ -48,8 +49,7 @@ def write_program(
         loaded: Callable[[Tensor], Tensor] = torch.export.load(path).module()
         return loaded
 
-    images = [random_patch(example), *patches]
-    _write(network, "torch.export", path, images, write, any_patch=any_patch)
+    _write(network, "torch.export", path, example, patches, write, any_patch=any_patch)
 
 
 def write_compiled(
@@ -83,8 +83,7 @@ def write_compiled(
         loaded: Callable[[Tensor], Tensor] = inductor.aoti_load_package(str(path))
         return loaded
 
-    images = [random_patch(example), *patches]
-    _write(network, "AOTInductor", path, images, write, any_patch=any_patch)
+    _write(network, "AOTInductor", path, example, patches, write, any_patch=any_patch)
 
 
 def require_compiler() -> None:
@@ -102,21 +101,22 @@ def _write(
     network: nn.Module,
     form: str,
     path: Path,
-    images: Sequence[Tensor],
+    example: Sequence[int],
+    patches: Sequence[Tensor],
     write: Callable[[torch.export.ExportedProgram], Callable[[Tensor], Tensor]],
     *,
     any_patch: bool,
 ) -> None:
     """Write a file, load it, and compare its logits; no file is left if they differ."""
     network.eval()
+    alone = [patch.unsqueeze(0) for patch in (random_patch(example), *patches)]
     try:
         with exporting(network, f"a program of {form}"):
-            program = captured(network, images[0].shape, any_patch=any_patch)
+            program = captured(network, example, any_patch=any_patch)
             for node in program.graph.nodes:  # it names the folders of this machine
                 node.meta.pop("stack_trace", None)
             loaded = write(program)
-            for image in images:
-                batch = image.unsqueeze(0)
+            for batch in (*alone, random_patch((2, *example))):
                 _check(form, difference(form, loaded(batch).numpy(), network(batch).numpy()))
     except BaseException:
         path.unlink(missing_ok=True)

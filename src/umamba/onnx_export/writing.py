@@ -69,7 +69,7 @@ def write_onnx(
         path: The file.
         patches: Images `(channels, *patch)` to compare, besides one of random numbers.
         any_patch: Whether the network takes other patches; not if its weights depend on the patch.
-        other_patch: Such a patch, which is compared in a batch of two; empty for none.
+        other_patch: Such a patch, which is compared in a batch of two; empty for the network's own.
         clock: Returns seconds, for the times of engines.
 
     Raises:
@@ -78,20 +78,24 @@ def write_onnx(
     """
     require_onnx()
     network.eval()
+    reason = ""
     try:
         if any_patch:
             try:
                 return _written(network, example, path, patches, other_patch, clock)
             except _OtherPatchError as error:
-                log.info("note: %s takes its own patch alone: %s", path.name, error)
-        return _written(network, example, path, patches, None, clock)
+                reason = str(error)
+        written = _written(network, example, path, patches, None, clock)
     except BaseException:
         path.unlink(missing_ok=True)
         raise
+    if reason:
+        log.info("note: %s takes its own patch alone: %s", path.name, reason)
+    return written
 
 
 class _OtherPatchError(Exception):
-    """The error of a file that is right for its own patch, and not for another."""
+    """The error of a network or file that may be right for its own patch, and not for another."""
 
 
 def _written(
@@ -103,24 +107,35 @@ def _written(
     clock: Callable[[], float],
 ) -> WrittenNetwork:
     """Write a file and compare it; it takes its own patch alone where `other_patch` is `None`."""
-    content, free_axes = _onnx_of(network, tuple(example), any_patch=other_patch is not None)
+    any_patch = other_patch is not None
+    try:
+        content, free_axes = _onnx_of(network, tuple(example), any_patch=any_patch)
+    except UMambaError as error:
+        if any_patch:
+            raise _OtherPatchError(str(error)) from error
+        raise
     path.write_bytes(content)
     # What runs first is slow, as kernels are compiled and memory is taken.
     images = [random_patch(example).unsqueeze(0)] * 2 + [patch.unsqueeze(0) for patch in patches]
+    if not any_patch:
+        checks = compare_engines(network, path, [*images, random_patch((2, *example))], clock)
+        return WrittenNetwork(free_axes, checks)
     checks = compare_engines(network, path, images, clock)
+    own = tuple(example[1:])
     compared = tuple(
-        other if axis in free_axes else own
-        for axis, (own, other) in enumerate(zip(example[1:], other_patch or (), strict=False), 2)
+        other if axis in free_axes else size
+        for axis, (size, other) in enumerate(zip(own, other_patch or own, strict=True), 2)
     )
-    if compared:
-        try:
-            there = compare_engines(network, path, [random_patch((2, example[0], *compared))])
-        except (UMambaError, RuntimeError) as error:  # torch's own is a RuntimeError
-            raise _OtherPatchError(str(error)) from error
-        if lost := sorted(set(checks) - set(there)):
-            msg = f"{' and '.join(lost)} differs on another one"
-            raise _OtherPatchError(msg)
-    return WrittenNetwork(free_axes, checks, compared if compared != tuple(example[1:]) else ())
+    try:
+        there = compare_engines(network, path, [random_patch((2, example[0], *compared))])
+    except MemoryError:
+        raise
+    except Exception as error:  # a network of the user's own may raise anything
+        raise _OtherPatchError(str(error)) from error
+    if lost := sorted(set(checks) - set(there)):
+        msg = f"{' and '.join(lost)} differs on another one"
+        raise _OtherPatchError(msg)
+    return WrittenNetwork(free_axes, checks, compared if compared != own else ())
 
 
 def _onnx_of(

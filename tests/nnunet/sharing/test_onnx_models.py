@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from torch import Tensor, nn
 
 from model_factory import write_image, write_model
 from reference_cases import relative_max
@@ -180,6 +181,40 @@ def test_a_case_of_the_training_data_is_compared(
     assert export(results, tmp_path / "model", *preprocessed) == 2
     assert "differs from torch by inf of the largest logit" in capsys.readouterr().err
     assert not (tmp_path / "model").exists()
+
+
+class Pointwise(nn.Module):
+    """A network of somebody's own, whose keywords do not have strides."""
+
+    def __init__(self, input_channels: int, num_classes: int, **_: object) -> None:
+        super().__init__()
+        self.convolution = nn.Conv3d(input_channels, num_classes, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.convolution(x)
+        return logits
+
+
+def test_a_network_without_strides_takes_its_own_patch_alone(results: Path, tmp_path: Path) -> None:
+    own = tmp_path / "results"
+    shutil.copytree(results, own)
+    plans = read_json(own / MODEL / "plans.json")
+    plans["configurations"]["3d_fullres"]["architecture"] = {
+        "network_class_name": f"{__name__}.{Pointwise.__name__}",
+        "arch_kwargs": {},
+        "_kw_requires_import": [],
+    }
+    (own / MODEL / "plans.json").write_text(json.dumps(plans))
+    checkpoint = {
+        "network_weights": Pointwise(1, 3).state_dict(),
+        "trainer_name": "nnUNetTrainer",
+        "init_args": {"configuration": "3d_fullres"},
+        "inference_allowed_mirroring_axes": None,
+    }
+    torch.save(checkpoint, own / MODEL / "fold_0" / "checkpoint_final.pth")
+    assert export(own, tmp_path / "model", "--trust-plans") == 0
+    (network,) = read_pipeline(tmp_path / "model").networks
+    assert network.other_patch == ()
 
 
 def test_an_image_to_compare_needs_onnx_files(

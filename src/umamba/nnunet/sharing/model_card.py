@@ -206,7 +206,10 @@ def _whole_case(networks: Sequence[NetworkFile]) -> str:
 def _other_patches(networks: Sequence[NetworkFile]) -> str:
     sizes = {_by_axis(network.other_patch) for network in networks if network.other_patch}
     if not sizes or not all(network.other_patch for network in networks):
-        return "The files take batches of any size, of patches of the size above alone."
+        return (
+            "The files take batches of any size, of patches of the size above alone; two at once "
+            "were compared, too."
+        )
     tried = " and ".join(sorted(sizes))
     return (
         "They take batches and patches of any size that the strides divide; two patches at once of "

@@ -70,8 +70,9 @@ def write_networks(
     is_real = record.origin != "random numbers"
     patches = [middle_patch(case.image, pipeline.patch_size)] if is_real else []
     network = model.build()
-    keywords = model.configuration.network_arch_init_kwargs
-    other = other_patch(pipeline.patch_size, total_stride(keywords["strides"]))
+    any_patch = _takes_any_patch(model)
+    strides = model.configuration.network_arch_init_kwargs["strides"] if any_patch else ()
+    other = other_patch(pipeline.patch_size, total_stride(strides)) if any_patch else ()
     networks = []
     for fold, weights in zip(folds, model.weights, strict=True):
         sys.stderr.write(
@@ -85,7 +86,7 @@ def write_networks(
             example,
             path,
             patches,
-            any_patch="input_size" not in keywords,
+            any_patch=any_patch,
             other_patch=other,
         )
         checks = compare_labels(network, path, written.checks, case, pipeline)
@@ -122,7 +123,7 @@ def write_programs(
     patch_size = tuple(configuration.patch_size)
     image = preprocessed_case(sources, configuration.data_identifier)
     patches = [] if image is None else [middle_patch(image, patch_size)]
-    any_patch = "input_size" not in configuration.network_arch_init_kwargs
+    any_patch = _takes_any_patch(model)
     for fold, weights in zip(folds, model.weights, strict=True):
         how = "compiling fold {} with AOTInductor" if compiled else "writing fold {} as a program"
         sys.stderr.write(f"{how.format(fold)}\n")
@@ -131,3 +132,9 @@ def write_programs(
         path = folder / f"fold_{fold}{'.aotinductor' if compiled else ''}.pt2"
         write = write_compiled if compiled else write_program
         write(network, example, path, patches, any_patch=any_patch)
+
+
+def _takes_any_patch(model: TrainedModel) -> bool:
+    """Return whether a network may take other patches: those that its strides divide."""
+    keywords = model.configuration.network_arch_init_kwargs
+    return "input_size" not in keywords and "strides" in keywords
