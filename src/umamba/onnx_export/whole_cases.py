@@ -15,7 +15,7 @@ from torch import nn
 
 from umamba.errors import ModelFileError
 from umamba.logit_files import LogitStore
-from umamba.onnx_export import TOLERANCE
+from umamba.onnx_export import NEAR_TIE
 from umamba.onnx_export.comparison import torch_run
 from umamba.runtime.engines import load_network
 from umamba.runtime.pipeline import EngineCheck, Pipeline
@@ -26,7 +26,6 @@ __all__ = ["compare_labels"]
 
 log = logging.getLogger(__name__)
 
-_ROUNDING = 2.0**-10  # of sums of logits in half precision
 _PLANES = 8  # that are compared at a time
 
 
@@ -48,7 +47,7 @@ def compare_labels(
 
     Returns:
         The checks, with the number of voxels whose labels differ. An engine with another label
-        where two logits are not close is named and left out.
+        where two logits are more than `NEAR_TIE` apart is named and left out.
 
     Raises:
         UMambaError: If an engine cannot run the case, or none is left.
@@ -93,7 +92,7 @@ def _are_ties(expected: LogitStore, found: LogitStore, *, has_regions: bool) -> 
         ours, theirs = (store.read(first, size).astype(np.float32) for store in (expected, found))
         largest = max(largest, float(np.abs(ours).max()))
         widest = max(widest, float(_gaps(ours, theirs, has_regions=has_regions).max()))
-    return widest <= 2 * (TOLERANCE + _ROUNDING) * largest
+    return widest <= NEAR_TIE * largest
 
 
 def _gaps(

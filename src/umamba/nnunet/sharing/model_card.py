@@ -8,7 +8,7 @@ from umamba.images.file_names import GEOMETRY_ENDINGS
 from umamba.nnunet.plans.derivation import Plans, resolve
 from umamba.nnunet.sharing.hub_metadata import Validation, front_matter
 from umamba.nnunet.sharing.manifest import Manifest
-from umamba.onnx_export import TOLERANCE
+from umamba.onnx_export import NEAR_TIE, TOLERANCE
 from umamba.recipes import RECIPES
 from umamba.reporting.tables import markdown_table
 from umamba.runtime.pipeline import NetworkFile
@@ -184,7 +184,8 @@ def _networks(networks: Sequence[NetworkFile]) -> str:
 
 Compared with torch on a patch of random numbers, and one of the training data where they were at
 hand: the largest difference of two logits, relative to the largest logit of the patch; at most
-{TOLERANCE:g} was allowed. Labels can differ only where two logits are closer than twice that.
+{TOLERANCE:g} was allowed. Labels of a patch can differ only where two logits are closer than twice
+that.
 {_whole_case(networks)}{_other_patches(networks)}
 
 {chr(10).join(markdown_table([head, *rows], texts=(0, 1)))}
@@ -198,8 +199,8 @@ def _whole_case(networks: Sequence[NetworkFile]) -> str:
         return ""
     return (
         f"The last column counts voxels of {case.origin} ({case.voxels:,} voxels; patches did not "
-        "overlap,\nnor were they mirrored) with another label than by torch; there two classes "
-        "nearly tie.\n"
+        "overlap,\nnor were they mirrored) with another label than by torch; there two logits are "
+        f"closer than {NEAR_TIE:.2g} of\nthe largest, as they are kept in half precision.\n"
     )
 
 
