@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 import yaml
@@ -17,6 +18,7 @@ from umamba.nnunet.sharing.fold_facts import count_cases, count_iterations
 from umamba.nnunet.sharing.hub_metadata import check_for_hub, validate
 from umamba.nnunet.sharing.manifest import FoldRecord, Manifest
 from umamba.nnunet.sharing.model_card import model_card
+from umamba.runtime.pipeline import ComparedCase, EngineCheck, NetworkFile
 
 
 def card(
@@ -36,7 +38,8 @@ def card(
         files={},
     )
     plans, validation = toy_plans() | changes.pop("plans", {}), changes.pop("validation", None)
-    text = model_card(manifest, DATASET_JSON | changes, plans, validation)
+    networks = changes.pop("networks", ())
+    text = model_card(manifest, DATASET_JSON | changes, plans, validation, networks)
     return re.sub(" +", " ", text)  # cells without their alignment
 
 
@@ -118,6 +121,24 @@ def test_a_licence_that_the_hub_does_not_know_has_an_id_and_an_address(
     assert not caplog.messages
     check_for_hub("ours", one)
     assert "the hub does not know the licence 'ours'; add its address as license" in caplog.text
+
+
+def test_onnx_files_are_described_with_what_was_compared() -> None:
+    check = EngineCheck(largest_difference=1e-6, seconds=0.5, differing_voxels=7)
+    network = NetworkFile(
+        fold="0",
+        file="fold_0.onnx",
+        sha256="0" * 64,
+        bytes=1,
+        checks={"openvino": check},
+        case=ComparedCase(origin="an image", voxels=4096),
+    )
+    text = card({}, networks=[network])
+    assert "| `fold_0.onnx` | openvino | 1.0e-06 | 0.5 | 7 |" in text
+    assert "than by torch; there two logits are closer than 0.0022 of\nthe largest" in text
+    assert "of the size above alone; two at once were compared, too." in text
+    other = msgspec.structs.replace(network, other_patch=(6, 8, 8))
+    assert "two patches at once of 6 x 8 x 8 voxels" in card({}, networks=[other])
 
 
 def test_the_recipe_is_that_of_the_trainer() -> None:
