@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,6 @@ import numpy as np
 from scipy import stats
 
 from umamba.comparison.records import Interval
-from umamba.comparison.results import Results
 from umamba.reach.long_range_results import SEEN, LongRangeResult
 from umamba.system.json_files import load_json
 
@@ -20,7 +19,6 @@ __all__ = [
     "Measured",
     "far_dice",
     "mean_of",
-    "memory_ratio",
     "memory_with_everything_kept",
     "time_exponent",
 ]
@@ -47,23 +45,6 @@ class Measured:
         """Return the factor that this exponent makes of twice the length."""
         ends = Interval(2**self.interval.low, 2**self.interval.high)
         return Measured(2**self.value, ends, self.n)
-
-
-def memory_ratio(results: Mapping[str, Results], model: str, baseline: str) -> Measured | None:
-    """Return how much memory a training step of a model needs, in units of that of another.
-
-    Args:
-        results: The comparison of each data set, which measured the peak with its patch and batch.
-        model: Name of the model.
-        baseline: Name of the other model.
-
-    Returns:
-        The geometric mean over data sets, with Student's interval of the logarithms; `None` if no
-        comparison has measured both.
-    """
-    costs = [(r.cost.get(model), r.cost.get(baseline)) for r in results.values()]
-    peaks = [(a.peak_memory_bytes, b.peak_memory_bytes) for a, b in costs if a and b]
-    return _mean_ratio([a / b for a, b in peaks if a and b])
 
 
 def _mean_ratio(ratios: Sequence[float]) -> Measured | None:

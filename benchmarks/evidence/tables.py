@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from benchmarks.evidence.claims import COMMANDS, Claim, effect_text, signed
 from benchmarks.evidence.effects import gain_at_end
 from benchmarks.evidence.questions import U_NET, Answer
-from benchmarks.evidence.sets import PATCHES, SETS
+from benchmarks.evidence.sets import EVIDENCE, PATCHES, SETS
 from umamba.comparison.results import Results
 from umamba.reporting.tables import markdown_table
 
@@ -116,8 +116,9 @@ def _set_row(name: str, found: Results) -> tuple[str, ...]:
     settings, gain = found.settings, gain_at_end(found, U_NET)
     means = {summary.model: summary.estimate.mean for summary in found.dice.summaries}
     ((kind, length),) = settings.budget.items()
+    folder = f"{EVIDENCE.name}/{name}"
     return (
-        SETS[name].title,
+        f"[{SETS[name].title}]({folder}/summary.md) ([report]({folder}/report.html))",
         str(found.dataset.n_cases),
         f"{len(settings.folds)} x {len(settings.seeds)}",
         f"{len(found.compared)} of {len(found.trainings)}",
