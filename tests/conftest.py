@@ -17,6 +17,7 @@ share_cores()  # before torch is imported, as the command line does
 # Every pool of nnU-Net, which reads it only when it is imported, has 8 processes otherwise.
 os.environ.setdefault("nnUNet_def_n_proc", "2")
 
+import filelock  # noqa: E402
 import hypothesis  # noqa: E402
 import jaxtyping  # noqa: E402
 import pytest  # noqa: E402
@@ -146,11 +147,19 @@ def uncounted_memory() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def preprocessed_toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """nnU-Net's folders with a data set, plans and preprocessed images; for copies to train on."""
+    own = tmp_path_factory.getbasetemp()
+    root = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "toy"
+    with filelock.FileLock(f"{root}.lock"):  # the first worker makes it for all
+        if not root.exists():
+            _prepare(tmp_path_factory.mktemp("toy")).rename(root)
+    return root
+
+
+def _prepare(root: Path) -> Path:
     from toy import NAME, PLANS, prepare_toy
     from umamba.nnunet.paths import Paths
     from umamba.nnunet.preparation import ensure_preprocessed
 
-    root = tmp_path_factory.mktemp("toy")
     paths = Paths(root / "raw", root / "preprocessed", root / "results")
     folders = {f"nnUNet_{name}": str(folder) for name, folder in vars(paths).items()}
     with environment(nnUNet_def_n_proc="2", **folders), _uncounted():
