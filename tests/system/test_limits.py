@@ -9,6 +9,7 @@ from umamba.system import limits
 from umamba.system.limits import (
     available_cores,
     available_memory,
+    computing_threads,
     measure_limits,
     usable_memory,
 )
@@ -103,6 +104,15 @@ def test_affinity_may_be_narrower_than_the_quota(
     monkeypatch.delenv("UMAMBA_CORES")
     monkeypatch.setenv("SLURM_CPUS_PER_TASK", "many")
     assert available_cores(root) == 2
+
+
+def test_fewer_threads_than_cores_are_taken_if_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "available_cores", lambda: 4)
+    expected = {"": (4, 2), "3": (3, 2), "1": (1, 1), "9": (4, 2), "many": (4, 2), "0": (4, 2)}
+    for text, threads in expected.items():
+        monkeypatch.setenv("OMP_NUM_THREADS", text)
+        assert (computing_threads(), computing_threads(2)) == threads, text
+    assert computing_threads(8) == 1
 
 
 def test_a_system_that_tells_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ from umamba.runtime.pipeline import NetworkFile, Pipeline, read_pipeline
 from umamba.runtime.postprocessing import keep_largest
 from umamba.runtime.preprocessing import checked_image, labels_of, prepare
 from umamba.runtime.sliding_window import Network, predict_logits
-from umamba.system.limits import available_cores
+from umamba.system.limits import computing_threads
 from umamba.system.path_names import shown
 
 __all__ = ["Predictor"]
@@ -50,7 +50,8 @@ class Predictor:
             that it misses are lost.
         postprocessing: Whether the post-processing that nnU-Net chose for these folds together is
             applied.
-        threads: How many threads the engine uses; by default one for every core.
+        threads: How many threads the engine uses; by default one for every core, or
+            `OMP_NUM_THREADS`, if that is fewer.
 
     Attributes:
         pipeline: What `pipeline.json` says.
@@ -84,7 +85,7 @@ class Predictor:
         self.skip_background_patches = skip_background_patches
         self.keep_largest = _chosen_steps(self.pipeline, folder) if postprocessing else ()
         self._networks: list[Network] | None = [
-            load_network(folder / network.file, self.engine, threads or available_cores())
+            load_network(folder / network.file, self.engine, threads or computing_threads())
             for network in self.pipeline.networks
         ]
 

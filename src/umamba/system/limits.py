@@ -21,6 +21,7 @@ __all__ = [
     "Limits",
     "available_cores",
     "available_memory",
+    "computing_threads",
     "measure_limits",
     "usable_memory",
 ]
@@ -90,6 +91,15 @@ def available_cores(root: Path = _ROOT) -> int:
     own = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     granted = whole_number(setting(CORES_VARIABLE) or setting("SLURM_CPUS_PER_TASK") or "")
     return min(n for n in (own or 1, _core_quota(root), granted) if n)
+
+
+def computing_threads(processes: int = 1) -> int:
+    """Return how many threads each of several processes should compute with: its share of the cores.
+
+    `OMP_NUM_THREADS` asks for fewer, as where other programs are at work, too.
+    """
+    share = max(1, available_cores() // processes)
+    return min(share, whole_number(setting("OMP_NUM_THREADS") or "") or share)
 
 
 def usable_memory(root: Path = _ROOT) -> int:

@@ -21,7 +21,7 @@ from umamba.nnunet.training.state import CHECKPOINTS, newest_checkpoint
 from umamba.system.atomic_files import make_folder, write_whole
 from umamba.system.interruption import STOP_FILE, StopRequest, how_to_go_on, resumable
 from umamba.system.json_files import load_json
-from umamba.system.limits import available_cores
+from umamba.system.limits import computing_threads
 from umamba.system.run_lock import only_training
 from umamba.system.terminal import talk_to_stderr
 
@@ -152,7 +152,7 @@ def _load(trainer: Any, request: TrainingRequest, folder: Path) -> None:
 def _build_trainer(training: CheckedTraining, trainer_class: Any, rank: Rank) -> Any:
     request, device = training.request, str(training.request.device)
     if device == "cpu":
-        torch.set_num_threads(max(1, available_cores() // rank.size))
+        torch.set_num_threads(computing_threads(rank.size))
     elif device == "cuda":
         torch.set_num_threads(1)
         torch.backends.cudnn.benchmark = request.seed is None
