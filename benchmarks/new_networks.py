@@ -32,8 +32,8 @@ class _Setting(NamedTuple):
 
 
 _SETTINGS = {
-    4: _Setting("hippocampus", "3d_fullres", (32, 40, 32), 2, (4, 8, 16, 32)),
-    18: _Setting("nuclei", "2d", (128, 128), 4, (8, 16, 32, 64)),
+    4: _Setting("hippocampus", "3d_fullres", (24, 32, 24), 2, (8, 16, 32, 64)),
+    18: _Setting("nuclei", "2d", (128, 128), 2, (8, 16, 32, 64)),
 }
 _NETWORKS = (
     ("nnunet", "nnunet"),
@@ -53,7 +53,7 @@ _TRANSFORMERS = (
     ("primus_v3_s_identity", "adamw"),
 )
 _WIDTH = (72,)
-_ITERATIONS, _EPOCHS, _VALIDATION_CASES = 200, 10, 6
+_ITERATIONS, _EPOCHS, _VALIDATION_CASES = 600, 10, 8
 
 
 def main() -> None:

@@ -67,6 +67,7 @@ class Evidence:
         answers: The answers to the questions.
         results: The comparison of each data set that has ended.
         unfinished: Those that have begun and not ended, which count nowhere.
+        longer: The U-Net's trainings with twice the iterations, by the name of the data set.
         patches: Those of the full and the half patch; `None` until there are both.
         measured: The folder of the measurements of costs.
     """
@@ -74,6 +75,7 @@ class Evidence:
     answers: Mapping[str, Answer]
     results: Mapping[str, Results]
     unfinished: Mapping[str, Results]
+    longer: Mapping[str, Results]
     patches: tuple[Results, Results] | None
     measured: Path
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import stats
@@ -24,6 +24,7 @@ __all__ = [
     "dice_difference",
     "early_dice",
     "gain_at_end",
+    "gain_of_longer",
     "on_small_objects",
     "patch_halved",
     "small_object_contrast",
@@ -68,9 +69,15 @@ def _difference(
     scores: Sequence[CaseScore], results: Results, model: str, baseline: str
 ) -> Effect | None:
     """Compare two models as a verdict of `umamba compare` does, before its correction."""
+    return _compare(scores, _structure(results), model, baseline)
+
+
+def _compare(
+    scores: Sequence[CaseScore], structure: Structure, model: str, baseline: str
+) -> Effect | None:
     if not {model, baseline} <= {score.model for score in scores}:
         return None
-    (found,) = compare_with_controls(scores, {model: [baseline]}, _structure(results))
+    (found,) = compare_with_controls(scores, {model: [baseline]}, structure)
     return _in_points(found.difference, found.n_cases)
 
 
@@ -150,6 +157,29 @@ def gain_at_end(results: Results, model: str) -> Effect | None:
     """
     gains = [_gain(curve) for curve in _curves(results, model).values()]
     return _of_trainings(gains)
+
+
+def gain_of_longer(results: Results, longer: Results, model: str) -> Effect | None:
+    """Return how much more Dice a model has when it trains longer.
+
+    Args:
+        results: Comparison that has the model.
+        longer: Comparison of the same cases and folds, with more iterations.
+        model: Name of the model.
+
+    Returns:
+        The mean difference over the cases. Trainings are taken as independent, although those of
+        a fold share its training data: the same seed brings other batches once the schedules differ.
+    """
+    times = {"longer": longer, "shorter": results}
+    scores = [
+        replace(score, model=time)
+        for time, found in times.items()
+        for score in compared_scores(found, "dice")
+        if score.model == model
+    ]
+    independent = replace(_structure(results), shared_seeds=frozenset())
+    return _compare(scores, independent, "longer", "shorter")
 
 
 def _early(curve: LearningCurve) -> float:

@@ -1,10 +1,10 @@
 """The comparisons that are the evidence: data sets, sizes, budgets, and the commands."""
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-__all__ = ["EVIDENCE", "PATCHES", "SETS", "UMAMBA", "Comparison"]
+__all__ = ["ALL", "EVIDENCE", "LONGER", "PATCHES", "SETS", "UMAMBA", "Comparison"]
 
 EVIDENCE = Path("docs/evidence")  # from the root of the repository
 # Options of Python that run `umamba`.
@@ -20,7 +20,8 @@ class Comparison:
     Attributes:
         title: Name of the data set in tables.
         dataset: Name of the data set for nnU-Net.
-        options: Options of `umamba compare`, but for the output.
+        iterations: Iterations of each training.
+        options: Further options of `umamba compare`, but for the output.
         credit: Origin and licence of the data.
         models: Names of the models.
         deepest: Voxels of the deepest map along each axis: the patch by the strides that nnU-Net
@@ -30,6 +31,7 @@ class Comparison:
 
     title: str
     dataset: str
+    iterations: int
     options: str
     credit: str
     models: str = _MODELS
@@ -53,20 +55,30 @@ class Comparison:
         """
         given = f"compare {self.dataset} --models {self.models} {self.options}"
         shared = f"--seeds 2 --validation-tta off -device cpu --credit '{self.credit}' -o {name}"
-        return shlex.split(f"umamba {given} {shared}")
+        return shlex.split(f"umamba {given} --budget iterations:{self.iterations} {shared}")
+
+    def longer(self) -> "Comparison":
+        """Return the trainings of the U-Net alone with twice the iterations."""
+        return replace(
+            self,
+            models="nnunet",
+            options=f"--no-controls {self.options}",
+            iterations=2 * self.iterations,
+        )
 
 
 _NUCLEI = "Microscopy: BBBC038, Data Science Bowl 2018 (Caicedo et al. 2019), CC0 1.0"
 _PET = "PET: Soft-tissue-Sarcoma, TCIA, prepared by IBSI (Vallieres et al. 2015), CC BY 3.0"
 _AXONS = "SEM: data_axondeepseg_sem (Zaimi et al. 2018, doi:10.5281/zenodo.5498378), MIT"
 _MRI = "MRI: Medical Segmentation Decathlon, Task04 (Antonelli et al. 2022), CC BY-SA 4.0"
-_WHOLE = f"--folds 0-2 --features {_SMALL} --budget iterations:300"
+_WHOLE = f"--folds 0-2 --features {_SMALL}"
 _PLANS = "nnUNet1GiBPlans"
 
 SETS: dict[str, Comparison] = {
     "nuclei": Comparison(
         "Nuclei, 2D",
         "Dataset018_Nuclei",
+        300,
         f"{_WHOLE} --patch-size 256 256 --batch-size 1",
         _NUCLEI,
         deepest=(4, 4),
@@ -74,14 +86,16 @@ SETS: dict[str, Comparison] = {
     "pet": Comparison(
         "Tumours in PET, 3D",
         "Dataset041_TumourPET",
-        f"--folds 0-1 --features {_TINY} --batch-size 2 --budget iterations:300",
+        400,
+        f"--folds 0-1 --features {_TINY} --patch-size 32 48 32 --batch-size 2",
         _PET,
-        deepest=(5, 9, 5),
+        deepest=(4, 6, 4),
     ),
     "axons": Comparison(
         "Axons, 2D",
         "Dataset042_Axons",
-        f"--from {_PLANS} --folds 0-1 --features {_SMALL} --budget iterations:300 "
+        300,
+        f"--from {_PLANS} --folds 0-1 --features {_SMALL} "
         "--clusters axons_clusters.csv",
         _AXONS,
         deepest=(5, 8),
@@ -91,9 +105,10 @@ SETS: dict[str, Comparison] = {
     "hippocampus": Comparison(
         "Hippocampus, 3D",
         "Dataset004_Hippocampus",
-        f"--folds 0-2 --features {_TINY} --batch-size 2 --budget iterations:250",
+        1000,
+        f"--folds 0-2 --features {_SMALL} --patch-size 24 32 24 --batch-size 2",
         _MRI,
-        deepest=(5, 7, 5),
+        deepest=(3, 4, 3),
     ),
 }
 # What is compared with `nuclei`: half the patch's edge, as many pixels in a step and as many steps.
@@ -101,8 +116,12 @@ PATCHES: dict[str, Comparison] = {
     "nuclei-half-patch": Comparison(
         "Nuclei, 2D",
         "Dataset018_Nuclei",
+        300,
         f"--no-controls {_WHOLE} --patch-size 128 128 --batch-size 4",
         _NUCLEI,
         "nnunet,umamba_bot",
     )
 }
+# What is the U-Net alone with twice the iterations? More accurate, if it has not converged.
+LONGER = {f"{name}-longer": comparison.longer() for name, comparison in SETS.items()}
+ALL = SETS | PATCHES | LONGER

@@ -4,11 +4,10 @@ import math
 import shlex
 from collections.abc import Mapping, Sequence
 
-from benchmarks.evidence.claims import COMMANDS, Claim, effect_text, signed
-from benchmarks.evidence.effects import gain_at_end
+from benchmarks.evidence.claims import COMMANDS, Claim, Evidence, effect_text, signed
+from benchmarks.evidence.effects import Effect, gain_at_end, gain_of_longer
 from benchmarks.evidence.questions import U_NET, Answer
-from benchmarks.evidence.sets import EVIDENCE, PATCHES, SETS
-from umamba.comparison.results import Results
+from benchmarks.evidence.sets import ALL, EVIDENCE, SETS
 from umamba.reporting.tables import markdown_table
 
 __all__ = [
@@ -74,13 +73,8 @@ def each_set_table(answers: Mapping[str, Answer]) -> str:
     return _table([head, *rows])
 
 
-def sets_table(results: Mapping[str, Results], unfinished: Mapping[str, Results]) -> str:
-    """Return the table of the data sets, with what the U-Net still gained at the end.
-
-    Args:
-        results: The comparisons that have ended.
-        unfinished: Those that have only begun.
-    """
+def sets_table(evidence: Evidence) -> str:
+    """Return the table of the data sets, with what longer training would give the U-Net."""
     head = (
         "data set",
         "cases",
@@ -91,29 +85,31 @@ def sets_table(results: Mapping[str, Results], unfinished: Mapping[str, Results]
         "tokens in the deepest stage",
         "Dice of the U-Net",
         "gain per tenth at the end (95 %)",
+        "gain from twice the iterations (95 %)",
     )
     return _table(
         [
             head,
             *(
-                _set_row(name, results[name])
-                if name in results
-                else (SETS[name].title, _not_yet(unfinished.get(name)), *[""] * (len(head) - 2))
+                _set_row(name, evidence)
+                if name in evidence.results
+                else (SETS[name].title, _not_yet(evidence, name), *[""] * (len(head) - 2))
                 for name in SETS
             ),
         ]
     )
 
 
-def _not_yet(begun: Results | None) -> str:
-    if begun is None:
+def _not_yet(evidence: Evidence, name: str) -> str:
+    if (begun := evidence.unfinished.get(name)) is None:
         return "not trained yet"
     done = sum(training.status == "done" for training in begun.trainings)
     return f"not finished: {done} of {len(begun.trainings)} trainings"
 
 
-def _set_row(name: str, found: Results) -> tuple[str, ...]:
-    settings, gain = found.settings, gain_at_end(found, U_NET)
+def _set_row(name: str, evidence: Evidence) -> tuple[str, ...]:
+    found, longer = evidence.results[name], evidence.longer.get(name)
+    settings = found.settings
     means = {summary.model: summary.estimate.mean for summary in found.dice.summaries}
     ((kind, length),) = settings.budget.items()
     folder = f"{EVIDENCE.name}/{name}"
@@ -126,15 +122,20 @@ def _set_row(name: str, found: Results) -> tuple[str, ...]:
         " x ".join(map(str, settings.patch_size)) if settings.patch_size else "as planned",
         f"{' x '.join(map(str, SETS[name].deepest))} = {math.prod(SETS[name].deepest)}",
         f"{means[U_NET] * 100:.1f}" if U_NET in means else "",
-        effect_text(gain.estimate, gain.interval) if gain else "",
+        _gain_text(gain_at_end(found, U_NET)),
+        _gain_text(gain_of_longer(found, longer, U_NET)) if longer else "not trained yet",
     )
+
+
+def _gain_text(gain: Effect | None) -> str:
+    return effect_text(gain.estimate, gain.interval) if gain else ""
 
 
 def commands_list() -> str:
     """Return the command of each comparison, in a block of its own."""
     of_each = (
         "\n".join(shlex.join(command) for command in comparison.commands(name))
-        for name, comparison in (SETS | PATCHES).items()
+        for name, comparison in ALL.items()
     )
     return "\n\n".join(f"```bash\n{commands}\n```" for commands in of_each)
 

@@ -13,7 +13,7 @@ from benchmarks.evidence.claims import Evidence, judge_claims
 from benchmarks.evidence.forest import forest_chart
 from benchmarks.evidence.published import published_tables
 from benchmarks.evidence.questions import answer
-from benchmarks.evidence.sets import EVIDENCE, PATCHES, SETS
+from benchmarks.evidence.sets import ALL, EVIDENCE, SETS
 from benchmarks.evidence.tables import (
     claims_table,
     commands_list,
@@ -63,13 +63,15 @@ def read_evidence(root: Path, measured: Path | None = None) -> Evidence:
     Raises:
         ComparisonError: If results are damaged.
     """
-    begun = _begun(root / EVIDENCE, SETS | PATCHES)
+    begun = _begun(root / EVIDENCE, ALL)
     ended = {name: results for name, results in begun.items() if _has_ended(results)}
     results = {name: ended[name] for name in SETS if name in ended}
     unfinished = {name: begun[name] for name in SETS if name in begun and name not in ended}
+    longer = {name: ended[f"{name}-longer"] for name in SETS if f"{name}-longer" in ended}
     full, half = ended.get("nuclei"), ended.get("nuclei-half-patch")
     both = (full, half) if full and half else None
-    return Evidence(answer(results), results, unfinished, both, measured or root / _MEASURED)
+    costs = measured or root / _MEASURED
+    return Evidence(answer(results), results, unfinished, longer, both, costs)
 
 
 def _begun(folder: Path, names: Collection[str]) -> dict[str, Results]:
@@ -102,7 +104,7 @@ def write_page(root: Path, evidence: Evidence) -> None:
         "figure": chart.to_markdown(EVIDENCE.name) if chart else "There is no comparison yet.",
         "effects": effects_table(evidence.answers),
         "each": each_set_table(evidence.answers),
-        "sets": sets_table(evidence.results, evidence.unfinished),
+        "sets": sets_table(evidence),
         "published": published_tables(),
         "repeat": repeat_list(),
     }

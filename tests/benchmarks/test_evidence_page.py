@@ -33,7 +33,7 @@ from benchmarks.evidence.meta_analysis import combine
 from benchmarks.evidence.prepare import SourceError, prepare
 from benchmarks.evidence.questions import Answer, Question, answer
 from benchmarks.evidence.rules import about, at_least, greater, in_some, not_in_all
-from benchmarks.evidence.sets import EVIDENCE, PATCHES, SETS
+from benchmarks.evidence.sets import ALL, EVIDENCE, PATCHES, SETS
 from benchmarks.evidence.verdict import PAGE, fill, main, read_evidence, write_page
 from reference_cases import REPOSITORY
 from small_results import finished, results_of, scored
@@ -158,6 +158,8 @@ def test_page_follows_the_evidence(tmp_path: Path) -> None:
         save(root, name, replace(compared(number), statistics=known))
     (half,) = PATCHES
     save(root, half, replace(compared(-15), statistics=known))
+    alone = tuple(case for case in compared(9).cases if case.model == "nnunet")
+    save(root, "pet-longer", replace(compared(9), statistics=known, cases=alone))
     evidence = read_evidence(root)
     write_page(root, evidence)
     claims = judge_claims(evidence)
@@ -171,7 +173,11 @@ def test_page_follows_the_evidence(tmp_path: Path) -> None:
     small = claim_of(claims, "Needs no massive patches", "Bot less U-Net")
     assert small.verdict == "does not hold (one data set)"
     page = (root / PAGE).read_text()
-    assert "5 x 9 x 5 = 225" in page
+    assert "4 x 6 x 4 = 96" in page
+    rows = {name: next(r for r in page.splitlines() if f"{c.title}](" in r) for name, c in SETS.items()}
+    gains = {name: row.rpartition("|")[0].rpartition("|")[2].strip() for name, row in rows.items()}
+    assert gains.pop("pet").endswith(")")
+    assert set(gains.values()) == {"not trained yet"}
     assert better.number in page
     assert "(evidence/forest.png)" in page
     assert (root / EVIDENCE / "forest.svg").read_text().count("Nuclei, 2D") >= 2
@@ -210,7 +216,7 @@ def test_a_single_training_or_network_is_not_judged(tmp_path: Path) -> None:
     peaks = {"pet": {"nnunet": 100, "umamba_bot": 190, "umamba_enc": 190, CONTROL: 100}}
     (tmp_path / MEMORY).write_text(json.dumps({"peak_bytes": peaks}))
     shutil.copy(REPOSITORY / "benchmarks" / "results" / "scaling.json", tmp_path)
-    claims = judge_claims(Evidence(answer({}), {}, {}, None, tmp_path))
+    claims = judge_claims(Evidence(answer({}), {}, {}, {}, None, tmp_path))
     far = claim_of(claims, "It looks", "Bot, 0.75 or more")
     assert (far.number, far.verdict) == ("0.99", "one training only, not judged")
     memory = claim_of(
@@ -229,7 +235,7 @@ def test_networks_as_published_are_judged_over_all_sizes(tmp_path: Path) -> None
     assert found is not None
     assert (found.value, found.n) == (pytest.approx((1.8 * 2.2) ** 0.5), 2)
     assert found.interval.low < 1.8 < 2.2 < found.interval.high
-    claims = judge_claims(Evidence(answer({}), {}, {}, None, tmp_path))
+    claims = judge_claims(Evidence(answer({}), {}, {}, {}, None, tmp_path))
     kept = claim_of(
         claims, "About twice", "Bot / U-Net, tensors alone, no activation computed again"
     )
@@ -344,7 +350,7 @@ def test_commands_stand_in_the_page() -> None:
     page = (REPOSITORY / EVIDENCE / "README.md").read_text()
     written = [shlex.split(line) for line in re.findall(r"^umamba \w+ .*$", page, re.MULTILINE)]
     assert written == [
-        command for name, c in (SETS | PATCHES).items() for command in c.commands(name)
+        command for name, comparison in ALL.items() for command in comparison.commands(name)
     ]
 
 
@@ -413,14 +419,14 @@ def test_the_committed_page_is_the_generated_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", SETS | PATCHES)
+@pytest.mark.parametrize("name", ALL)
 def test_committed_results_are_those_of_the_command(name: str) -> None:
     folder = REPOSITORY / EVIDENCE / name
     if not folder.is_dir():
         pytest.skip(f"{name} has not been trained yet")
     settings = read_results(folder).settings
     asked = from_namespace(
-        CompareRequest, build_parser().parse_args((SETS | PATCHES)[name].command(name)[1:])
+        CompareRequest, build_parser().parse_args(ALL[name].command(name)[1:])
     )
     for option in ("features", "patch_size", "batch_size", "folds", "validation_tta"):
         assert getattr(settings, option) == getattr(asked, option), option

@@ -12,6 +12,7 @@ from benchmarks.evidence.effects import (
     dice_difference,
     early_dice,
     gain_at_end,
+    gain_of_longer,
     on_small_objects,
     patch_halved,
     small_object_contrast,
@@ -141,6 +142,17 @@ def test_half_the_patch_is_a_difference_of_differences() -> None:
     elsewhere = tuple(replace(case, case=f"other_{case.case}") for case in half.cases)
     with pytest.raises(ComparisonError, match="share no training and case"):
         patch_halved(full, replace(half, cases=elsewhere), "new", "net")
+
+
+def test_what_longer_training_gains() -> None:
+    shorter, longer = compared(ahead=0.02, seed=1), compared(ahead=0.05, seed=2)
+    alone = tuple(case for case in longer.cases if case.model == "new")
+    effect = gain_of_longer(shorter, replace(longer, cases=alone), "new")
+    assert effect is not None
+    assert effect.interval.low < 3.0 < effect.interval.high
+    assert effect.estimate == pytest.approx(3.0, abs=0.3)
+    assert effect.n == 24
+    assert gain_of_longer(shorter, replace(longer, cases=alone), "net") is None
 
 
 def effects_of(estimates: list[float], errors: list[float]) -> dict[str, Effect]:
