@@ -50,7 +50,6 @@ _TRANSFORMERS = (
     ("primus_v2_s", "nnunet"),
     ("primus_v2_s_identity", "adamw"),
     ("primus_v3_s", "adamw"),
-    ("primus_v3_s_identity", "adamw"),
 )
 _WIDTH = (72,)
 _ITERATIONS, _EPOCHS, _VALIDATION_CASES = 600, 10, 8

@@ -168,8 +168,8 @@ def gain_of_longer(results: Results, longer: Results, model: str) -> Effect | No
         model: Name of the model.
 
     Returns:
-        The mean difference over the cases. Trainings are taken as independent, although those of
-        a fold share its training data: the same seed brings other batches once the schedules differ.
+        The mean difference over the cases. Trainings are taken as independent: the same seed
+        brings other weights once the learning rates differ.
     """
     times = {"longer": longer, "shorter": results}
     scores = [

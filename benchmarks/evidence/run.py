@@ -13,9 +13,7 @@ from benchmarks.evidence.sets import ALL, UMAMBA
 def main() -> None:
     """Run the commands of each, in the current folder; stop where one does not end well."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "names", nargs="*", metavar="NAME", help=f"{', '.join(ALL)} (default: all)"
-    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(ALL)} (default: all)")
     parser.add_argument("--dry-run", action="store_true", help="print the commands only")
     args = parser.parse_args()
     if unknown := [name for name in args.names if name not in ALL]:

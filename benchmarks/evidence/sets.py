@@ -95,8 +95,7 @@ SETS: dict[str, Comparison] = {
         "Axons, 2D",
         "Dataset042_Axons",
         300,
-        f"--from {_PLANS} --folds 0-1 --features {_SMALL} "
-        "--clusters axons_clusters.csv",
+        f"--from {_PLANS} --folds 0-1 --features {_SMALL} --clusters axons_clusters.csv",
         _AXONS,
         deepest=(5, 8),
         # nnU-Net plans 896 x 1280 for these, which takes a CPU days.

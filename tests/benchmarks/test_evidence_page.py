@@ -174,7 +174,9 @@ def test_page_follows_the_evidence(tmp_path: Path) -> None:
     assert small.verdict == "does not hold (one data set)"
     page = (root / PAGE).read_text()
     assert "4 x 6 x 4 = 96" in page
-    rows = {name: next(r for r in page.splitlines() if f"{c.title}](" in r) for name, c in SETS.items()}
+    rows = {
+        name: next(r for r in page.splitlines() if f"{c.title}](" in r) for name, c in SETS.items()
+    }
     gains = {name: row.rpartition("|")[0].rpartition("|")[2].strip() for name, row in rows.items()}
     assert gains.pop("pet").endswith(")")
     assert set(gains.values()) == {"not trained yet"}
@@ -425,9 +427,7 @@ def test_committed_results_are_those_of_the_command(name: str) -> None:
     if not folder.is_dir():
         pytest.skip(f"{name} has not been trained yet")
     settings = read_results(folder).settings
-    asked = from_namespace(
-        CompareRequest, build_parser().parse_args(ALL[name].command(name)[1:])
-    )
+    asked = from_namespace(CompareRequest, build_parser().parse_args(ALL[name].command(name)[1:]))
     for option in ("features", "patch_size", "batch_size", "folds", "validation_tta"):
         assert getattr(settings, option) == getattr(asked, option), option
     assert settings.budget == {asked.budget.kind: asked.budget.amount}

@@ -102,6 +102,17 @@ def test_models_of_the_same_name_are_told_apart(tmp_path: Path) -> None:
     assert [field.title for field in result.fields] == titles
 
 
+def test_names_leave_out_what_all_models_share(tmp_path: Path) -> None:
+    first = write_model(tmp_path / "Trainer__PlansBot_features8_s0__2d")
+    folders = [first]
+    for plans in ("Plans", "PlansBot_nomamba"):
+        folders.append(tmp_path / f"Trainer__{plans}_features8_s0__2d")
+        shutil.copytree(first, folders[-1])
+    result = measure_receptive_fields(request(trained=folders, number=1))
+    names = ["PlansBot", "Plans", "PlansBot_nomamba"]
+    assert list(dict.fromkeys(field.name for field in result.fields)) == names
+
+
 def test_a_trained_model_before_and_after(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "trained_here", folds=2)  # with weights of seeds 0 and 1
     result = measure_receptive_fields(request(trained=(folder,), fold=1))

@@ -1,6 +1,7 @@
 """The plots of receptive fields: radii of all networks, and a map of each."""
 
 import math
+import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ _OTHER = "#666666"  # the colour of networks of no known family
 _SIZES = {50: 9.0, 90: 6.5, 99: 4.0}  # of dots, in points
 _ROW, _HEAD = 0.27, 1.5  # inches
 _COLUMNS = 6
+_LETTER = 0.095  # inches
+_LINE = 26  # letters above a map
 _MOST_PIXELS = 64
 _DECADES = 5  # below the maximum, that a map shows
 
@@ -46,8 +49,10 @@ def _radii(result: ReceptiveFieldResult) -> Any:
 
     rows = len(result.fields)
     height = _HEAD + _ROW * rows
-    figure = Figure(figsize=(8.6, height), facecolor="white")
-    axes = figure.add_axes((0.3, 0.75 / height, 0.67, _ROW * rows / height))
+    names = max(2.6, _LETTER * max(len(field.title) for field in result.fields))
+    width = names + 6.0
+    figure = Figure(figsize=(width, height), facecolor="white")
+    axes = figure.add_axes((names / width, 0.75 / height, 5.76 / width, _ROW * rows / height))
     colours = family_colours()
     for row, field in enumerate(result.fields):
         colour = colours.get(field.family or "", _OTHER)
@@ -89,20 +94,26 @@ def _limits(axes: Any, result: ReceptiveFieldResult, rows: int) -> float:
 def _maps(result: ReceptiveFieldResult) -> Any:
     from matplotlib.figure import Figure
 
-    shown = list(_slices(result.fields))
+    shown = [(textwrap.fill(title, _LINE), values) for title, values in _slices(result.fields)]
     columns = min(_COLUMNS, len(shown))
     rows = math.ceil(len(shown) / columns)
-    height = 2.05 * rows + 0.6
+    lines = 1 + max(title.count("\n") for title, _ in shown)
+    height = (1.9 + 0.15 * lines) * rows + 0.6
     figure = Figure(figsize=(max(1.75 * columns, 7), height), facecolor="white")
     grid = figure.subplots(rows, columns, squeeze=False)
     figure.subplots_adjust(
-        left=0.01, right=0.99, top=1 - 0.25 / height, bottom=0.45 / height, wspace=0.06, hspace=0.22
+        left=0.01,
+        right=0.99,
+        top=1 - (0.1 + 0.15 * lines) / height,
+        bottom=0.45 / height,
+        wspace=0.06,
+        hspace=0.12 + 0.1 * lines,
     )
     for axes in grid.flat:
         axes.set_axis_off()
     for axes, (title, values) in zip(grid.flat, shown, strict=False):
         draw_map(axes, values)
-        axes.set_title(title, fontsize=7.5, pad=3)
+        axes.set_title(title, fontsize=7, pad=3)
     caption = (
         "Share of each voxel in the gradient, on a logarithmic scale: from the maximum (light) "
         f"down to {10.0**-_DECADES:g} of it."

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 
 import torch
@@ -78,14 +79,30 @@ def _works(request: ReceptiveFieldRequest) -> Iterator[tuple[str, bool, _Measure
 
 
 def _trained_names(folders: Sequence[str | Path]) -> dict[str, Path]:
-    """Return trained models by as many of the last parts of their paths as tell them apart."""
+    """Return trained models by what tells their names apart, or else the ends of their paths."""
     paths = list(dict.fromkeys(Path(folder).absolute() for folder in folders))
     names = {path.name.removesuffix(".zip"): path for path in paths}
     n_parts = 1
     while len(names) < len(paths):
         n_parts += 1
         names = {"/".join(path.parts[-n_parts:]): path for path in paths}
-    return names
+    return dict(zip(_distinct_parts(list(names)), names.values(), strict=True))
+
+
+def _distinct_parts(names: Sequence[str]) -> list[str]:
+    """Leave out the parts between underscores that all names begin or end with."""
+    parts = [name.split("_") for name in names]
+    shortest = min(map(len, parts), default=1)
+    if len(names) == 1 or shortest == 1:
+        return list(names)
+    first = min(_n_shared(parts), shortest - 1)
+    last = _n_shared([of_name[:first:-1] for of_name in parts])
+    return ["_".join(of_name[first : len(of_name) - last]) for of_name in parts]
+
+
+def _n_shared(parts: Sequence[Sequence[str]]) -> int:
+    """Return with how many of the same parts all begin."""
+    return len(list(takewhile(lambda same: len(set(same)) == 1, zip(*parts, strict=False))))
 
 
 def _different(dim: int) -> tuple[str, ...]:

@@ -94,7 +94,7 @@ def available_cores(root: Path = _ROOT) -> int:
 
 
 def computing_threads(processes: int = 1) -> int:
-    """Return how many threads each of several processes should compute with: its share of the cores.
+    """Return how many threads each of several processes should have: its share of the cores.
 
     `OMP_NUM_THREADS` asks for fewer, as where other programs are at work, too.
     """
