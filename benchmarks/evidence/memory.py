@@ -1,8 +1,9 @@
 """Peak memory of training steps of the evidence's networks, with nothing computed again.
 
 The article's networks keep all activations for the backward; those of the comparisons compute
-norms, activations and mixers again, by our default. The sizes are the same. Counted are the bytes
-of tensors on a CPU, in float32, without weights and optimiser.
+norms, activations and mixers again, by our default. Patches are nnU-Net's own, of which some
+comparisons take a part. Counted are the bytes of tensors on a CPU, in float32, without weights and
+optimiser.
 """
 
 import argparse
@@ -36,21 +37,19 @@ class _Size(NamedTuple):
         patch: Voxels along each axis.
         batch: Patches in a step.
         features: Channels of each stage.
-        planned: nnU-Net's own patch, for which it chose the stages, where that is another one.
     """
 
     patch: tuple[int, ...]
     batch: int
     features: tuple[int, ...]
-    planned: tuple[int, ...] = ()
 
 
-# As `umamba compare` plans them by the options of `sets`.
+# Features and batch by the options of `sets`, and the patch that nnU-Net plans.
 _SIZES = {
     "nuclei": _Size((256, 256), 1, (8, 16, 32, 64, 64, 64, 64)),
-    "pet": _Size((32, 48, 32), 2, (4, 8, 16, 32), (40, 72, 40)),
+    "pet": _Size((40, 72, 40), 2, (4, 8, 16, 32)),
     "axons": _Size((160, 256), 2, (8, 16, 32, 64, 64, 64)),
-    "hippocampus": _Size((24, 32, 24), 2, (8, 16, 32, 64), (40, 56, 40)),
+    "hippocampus": _Size((40, 56, 40), 2, (8, 16, 32, 64)),
 }
 
 
@@ -88,10 +87,9 @@ def built(name: str, model: str, device: str = "meta") -> BuiltNetwork:
     """
     size, source = _SIZES[name], SOURCES[name]
     configuration = "2d" if len(size.patch) == 2 else "3d_fullres"
-    patch = size.planned or size.patch
-    plans = example_plans({configuration: patch}, most_stages=len(size.features))
+    plans = example_plans({configuration: size.patch}, most_stages=len(size.features))
     planned = plans["configurations"][configuration]
-    planned |= {"patch_size": list(size.patch), "batch_size": size.batch}
+    planned["batch_size"] = size.batch
     planned["architecture"]["arch_kwargs"]["features_per_stage"] = list(size.features)
     dataset: dict[str, Any] = EXAMPLE_DATASET | {
         "channel_names": {str(n): channel for n, channel in enumerate(source.channels)},

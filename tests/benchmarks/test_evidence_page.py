@@ -110,6 +110,10 @@ def save(root: Path, name: str, results: Results) -> None:
     save_results(root / EVIDENCE / name / "results.json", results)
 
 
+def asked_of(name: str) -> CompareRequest:
+    return from_namespace(CompareRequest, build_parser().parse_args(ALL[name].command(name)[1:]))
+
+
 def write_root(root: Path) -> Path:
     """Write a repository with the pages and no evidence."""
     for file in (PAGE, EVIDENCE / "README.md"):
@@ -308,7 +312,10 @@ def test_what_lies_beyond_the_forest_plot_has_an_arrow() -> None:
 def test_networks_whose_memory_is_measured_are_those_of_the_comparisons(name: str) -> None:
     network, _, patch, _ = built(name, "nnunet")
     strides = [math.prod(along) for along in zip(*network.encoder.strides, strict=True)]
-    assert tuple(n // s for n, s in zip(patch, strides, strict=True)) == SETS[name].deepest
+    compared_patch = asked_of(name).patch_size or patch
+    assert all(part <= whole for part, whole in zip(compared_patch, patch, strict=True))
+    deepest = tuple(n // stride for n, stride in zip(compared_patch, strides, strict=True))
+    assert deepest == SETS[name].deepest
     features = ",".join(map(str, dict.fromkeys(network.encoder.output_channels)))
     assert features in shlex.split(SETS[name].options)
 
@@ -427,7 +434,7 @@ def test_committed_results_are_those_of_the_command(name: str) -> None:
     if not folder.is_dir():
         pytest.skip(f"{name} has not been trained yet")
     settings = read_results(folder).settings
-    asked = from_namespace(CompareRequest, build_parser().parse_args(ALL[name].command(name)[1:]))
+    asked = asked_of(name)
     for option in ("features", "patch_size", "batch_size", "folds", "validation_tta"):
         assert getattr(settings, option) == getattr(asked, option), option
     assert settings.budget == {asked.budget.kind: asked.budget.amount}

@@ -26,7 +26,7 @@ __all__ = ["update_page"]
 
 _BEGIN, _END = "<!-- networks -->\n", "<!-- end -->"
 _PLACES = {2: ("2d", (128, 256)), 3: ("3d_fullres", (32, 32, 64))}
-_SMALLER = {("umamba_enc_attention", 3): (16, 16, 32)}  # attention over all voxels, in tens of GB
+_SMALLER = {("umamba_enc_attention", 3): (16, 16, 16)}  # attention over all voxels, in tens of GB
 _FEATURES = (8, 16, 24)
 _WIDTHS = {"segresnet": 16, "swinunetr": 12}
 _PER_HEAD = 6  # the least that Primus takes
