@@ -231,3 +231,17 @@ def test_an_engine_that_is_less_exact_than_others_is_left_out(
     checks = write_onnx(nn.Conv2d(1, 2, 3, padding=1), (1, 4, 4), tmp_path / "fold_0.onnx").checks
     assert set(checks) == {"torch", "onnxruntime"}
     assert "openvino differs from torch by 1.0e-02 of the largest logit" in caplog.text
+
+
+class Windowed(Doubled):
+    """A network that takes any patch, but whose graph for any would never be ready."""
+
+    traced_for_one_patch = True
+
+
+def test_a_network_that_cannot_be_traced_for_any_patch_is_not(tmp_path: Path) -> None:
+    path = tmp_path / "fold_0.onnx"
+    written = write_onnx(Windowed(), (1, 4, 4), path, other_patch=(6, 8))
+    assert (written.other_patch, written.free_axes) == ((), (0,))
+    sizes = onnx.load(path).graph.input[0].type.tensor_type.shape.dim
+    assert [size.dim_value for size in sizes[2:]] == [4, 4]

@@ -63,6 +63,7 @@ class LibraryNetwork(PlannedNetwork):
     reduction: ClassVar[int]  # of the deepest feature map, on every axis
     can_checkpoint: ClassVar[bool]
     dims: ClassVar[tuple[int, ...]] = (2, 3)
+    traced_for_one_patch: ClassVar[bool] = False  # as torch cannot trace it for any
     network: nn.Module
 
     def __init__(

@@ -62,6 +62,8 @@ class UMambaSwinUNETR(LibraryNetwork):
     reduction = 32
     can_checkpoint = True
     normalises_instances = True
+    # Its windows are padded: the terms of sizes that torch would prove equal grow without end.
+    traced_for_one_patch = True
 
     def __init__(self, *, input_channels: int, num_classes: int, **plan: Any) -> None:
         super().__init__(input_channels=input_channels, num_classes=num_classes, **plan)

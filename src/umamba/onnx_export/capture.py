@@ -23,10 +23,12 @@ def captured(
     Args:
         network: A network in evaluation mode.
         example: Channels and patch of its input.
-        any_patch: Whether it takes other patches; not if its weights depend on the patch.
+        any_patch: Whether it takes other patches; not if its weights depend on the patch. A network
+            whose class is `traced_for_one_patch` is captured for its own all the same.
     """
     image = torch.zeros(2, *example)  # of a batch of one, torch makes a network for one image
-    free = [0, *range(2, image.dim())] if any_patch else [0]
+    one_patch = not any_patch or getattr(network, "traced_for_one_patch", False)
+    free = [0] if one_patch else [0, *range(2, image.dim())]
     axes = dict.fromkeys(free, torch.export.Dim.AUTO)
     return torch.export.export(network, (image,), dynamic_shapes=(axes,), strict=False)
 
