@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from umamba.system.environment import environment, share_cores
+from umamba.system.environment import environment, set_up_torch
 
-share_cores()  # before torch is imported, as the command line does
+set_up_torch()  # before torch is imported, as the command line does
 # Every pool of nnU-Net, which reads it only when it is imported, has 8 processes otherwise.
 os.environ.setdefault("nnUNet_def_n_proc", "2")
 

@@ -34,7 +34,7 @@ from umamba.results import (
     RankResult,
     TrainingResult,
 )
-from umamba.system.environment import environment, patient_threads
+from umamba.system.environment import environment, torch_settings
 from umamba.system.limits import available_cores
 from umamba.system.progress import ShowProgress
 
@@ -86,7 +86,7 @@ def _function(
 @contextmanager
 def at_work(paths: Paths) -> Iterator[Paths]:
     """Set what nnU-Net and torch read from the environment for the duration of a call."""
-    with paths.in_use() as completed, environment(**patient_threads()):
+    with paths.in_use() as completed, environment(**torch_settings()):
         import torch
 
         n_threads, benchmark = torch.get_num_threads(), torch.backends.cudnn.benchmark

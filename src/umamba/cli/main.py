@@ -16,7 +16,7 @@ from umamba.cli.failures import (
 )
 from umamba.cli.parser import CommandParser
 from umamba.errors import ResumableInterruptError, SupersededError, UMambaError
-from umamba.system.environment import share_cores
+from umamba.system.environment import set_up_torch
 from umamba.system.interruption import StopRequest, resumable
 from umamba.system.processes import become_pool_worker
 from umamba.system.terminal import filter_streams, filtered_streams
@@ -85,7 +85,7 @@ def _run(argv: Sequence[str] | None, commands: Sequence[str]) -> int:
         args = build_parser(commands).parse_args(argv)
         command = args.command
         log_to_stderr()
-        share_cores()
+        set_up_torch()
         stop = StopRequest(ends_process=True, until_exit=argv is None)
         with stop.listening(), resumable(lambda: args.go_on):
             code: int = args.run(args)

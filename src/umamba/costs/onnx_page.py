@@ -76,7 +76,9 @@ def _measure(architecture: Architecture, n_axes: int) -> list[str]:
     torch.manual_seed(0)
     first = [f"`{name}`", f"{n_axes}D", "x".join(map(str, patch_size))]
     options = PlanOptions(features=_features(architecture), plans_name="table")
-    plans = derive_plans(example_plans({configuration: patch_size}), architecture, options, EXAMPLE_DATASET)
+    plans = derive_plans(
+        example_plans({configuration: patch_size}), architecture, options, EXAMPLE_DATASET
+    )
     network = build(plans, configuration=configuration)
     with TemporaryDirectory() as folder:
         path = Path(folder) / "fold_0.onnx"

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from umamba.errors import UMambaError
 from umamba.nnunet.paths import Paths
 from umamba.runtime.preprocessing import checked_image
-from umamba.system.environment import environment, patient_threads
+from umamba.system.environment import environment, torch_settings
 from umamba.system.terminal import talk_to_stderr
 
 __all__ = ["Predictor"]
@@ -66,7 +66,7 @@ class Predictor:
         self._network = threading.Lock()
         self._skips_background = skip_background_patches
         folders = [model] if isinstance(model, str | os.PathLike) else list(model)
-        with Paths().in_use(), environment(**patient_threads()), talk_to_stderr():
+        with Paths().in_use(), environment(**torch_settings()), talk_to_stderr():
             from umamba.nnunet.prediction.loading import (
                 PredictionOptions,
                 load_models,
