@@ -12,8 +12,6 @@ from umamba.onnx_export import TOLERANCE
 
 PAGE = REPOSITORY / "docs" / "reference" / "onnx.md"
 
-INEXACT = {"umamba_enc_official"}  # untrained
-
 
 def rows(page: Path) -> dict[tuple[str, str], list[str]]:
     lines = [line for line in page.read_text().splitlines() if line.startswith("| `")]
@@ -25,9 +23,8 @@ def test_networks_agree_with_torch_in_every_engine() -> None:
     found = rows(PAGE)
     wanted = {(a.name, f"{n}D") for a in registry.architectures() for n in a.dims}
     assert set(found) == wanted
-    assert {name for (name, _), row in found.items() if row[-1]} <= INEXACT
-    differences = [float(cell) for row in found.values() for cell in row[4:6] if cell != "-"]
-    assert max(differences) < TOLERANCE
+    assert not any(row[-1] for row in found.values())
+    assert max(float(cell) for row in found.values() for cell in row[4:6]) < TOLERANCE
 
 
 @pytest.mark.slow  # measures

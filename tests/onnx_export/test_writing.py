@@ -1,5 +1,6 @@
 """Networks as ONNX files: what engines compute, and what is refused."""
 
+import copy
 import shutil
 from pathlib import Path
 
@@ -82,6 +83,35 @@ def test_a_recurrence_is_compiled_for_any_batch_and_length(tmp_path: Path, mixer
     for shape in OTHERS:
         image = torch.randn(shape)
         assert relative_max(compiled(image), network(image).detach()) < 1e-5
+
+
+NORMS = [
+    (nn.InstanceNorm2d(2, affine=True), (2, 1024, 1024)),
+    (nn.InstanceNorm3d(2), (2, 64, 128, 128)),
+    (nn.InstanceNorm2d(2, affine=True, track_running_stats=True), (2, 1024, 1024)),
+    (nn.GroupNorm(2, 4), (4, 512, 512)),
+    (nn.GroupNorm(1, 2, affine=False), (2, 64, 64, 64)),
+]
+
+
+@pytest.mark.parametrize(("norm", "example"), NORMS, ids=lambda value: str(value).split("(")[0])
+def test_engines_normalise_a_million_voxels_as_exactly_as_float32_can(
+    tmp_path: Path, norm: nn.Module, example: tuple[int, ...]
+) -> None:
+    torch.manual_seed(0)
+    for values in (*norm.parameters(), *norm.buffers()):
+        if values.is_floating_point():
+            nn.init.uniform_(values, 0.5, 1.5)
+    path = tmp_path / "fold_0.onnx"
+    write_onnx(norm, example, path)
+    smaller = (2, example[0], *(size - 1 for size in example[1:]))
+    for shape in ((1, *example), smaller):
+        image = torch.rand(shape, generator=torch.Generator().manual_seed(0)) + 3
+        with torch.no_grad():
+            expected = copy.deepcopy(norm).double()(image.double())
+        for engine in ENGINES:
+            computed = torch.from_numpy(load_network(path, engine, 1)(image.numpy()))
+            assert relative_max(computed, expected) < 5e-6, engine
 
 
 class Eigenvalues(nn.Module):

@@ -274,6 +274,7 @@ class UMambaEnc(_UMamba):
     """
 
     fixed_patch: tuple[int, ...] | None = None
+    enlarges_rounding = False  # so that engines must compute norms more exactly than they do
 
     def _place_mixers(
         self, input_size: Sequence[int] | None, build: Callable[..., MixerLayer] | None
@@ -282,6 +283,9 @@ class UMambaEnc(_UMamba):
         if self.variant == "official" and build is not None:
             sizes = feature_map_sizes(self.topology, input_size)
             layers = official_mamba_layers(self.topology, sizes, build)
+            # No residual connection is around Mamba, whose outputs are about 0.04 before training:
+            # the next norm enlarges them to 1, and their rounding with them.
+            self.enlarges_rounding = True
             if any(isinstance(layer, MixerLayer) and layer.channel_tokens for layer in layers):
                 self.fixed_patch = tuple(input_size or ())
             return layers

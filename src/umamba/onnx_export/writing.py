@@ -1,6 +1,7 @@
 """Write a network as an ONNX file, after a comparison with torch in every engine that is here."""
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -23,6 +24,7 @@ __all__ = ["WrittenNetwork", "require_onnx", "write_onnx"]
 log = logging.getLogger(__name__)
 
 _OPSET = 18
+_LARGE = 2**17  # voxels of a patch; over so many OpenVINO's own norms are wrong by about 1e-5
 _NEEDED = ("onnx", "onnxscript", "onnxruntime")
 
 
@@ -144,6 +146,7 @@ def _onnx_of(
     """Return the contents of the file, and the axes of any size."""
     import onnx_ir.passes.common
 
+    exact = math.prod(example[1:]) > _LARGE or getattr(network, "enlarges_rounding", False)
     with exporting(network, "ONNX"):
         program = captured(network, example, any_patch=any_patch)
         exported: Any = torch.onnx.export(
@@ -152,7 +155,7 @@ def _onnx_of(
             output_names=["logits"],
             opset_version=_OPSET,
             verbose=False,
-            custom_translation_table=_translations(),
+            custom_translation_table=_translations(exact_norms=exact),
         )
     # Torch notes where the code of every operator lies on this machine.
     onnx_ir.passes.common.ClearMetadataAndDocStringPass()(exported.model)
@@ -165,14 +168,19 @@ def _onnx_of(
     return content, free_axes
 
 
-def _translations() -> dict[Any, Any]:
-    """Return what our operators are in ONNX."""
+def _translations(*, exact_norms: bool) -> dict[Any, Any]:
+    """Return what our operators are in ONNX, and norms if the engines' own are not to be taken."""
+    from umamba.onnx_export import normalisation
     from umamba.onnx_export.diagonal_recurrence import translate_diagonal_recurrence
     from umamba.onnx_export.selective_scan import translate_selective_scan
     from umamba.onnx_export.state_space_duality import translate_state_space_duality
 
+    norms = {
+        torch.ops.aten.instance_norm.default: normalisation.translate_instance_norm,
+        torch.ops.aten.group_norm.default: normalisation.translate_group_norm,
+    }
     return {
         scan: translate_selective_scan,
         diagonal_recurrence: translate_diagonal_recurrence,
         duality: translate_state_space_duality,
-    }
+    } | (norms if exact_norms else {})
