@@ -94,10 +94,11 @@ SETS: dict[str, Comparison] = {
     "axons": Comparison(
         "Axons, 2D",
         "Dataset042_Axons",
-        300,
-        f"--from {_PLANS} --folds 0-1 --features {_SMALL} --clusters axons_clusters.csv",
+        600,
+        f"--from {_PLANS} --folds 0-1 --features {_SMALL} --patch-size 128 192"
+        " --clusters axons_clusters.csv",
         _AXONS,
-        deepest=(5, 8),
+        deepest=(4, 6),
         # nnU-Net plans 896 x 1280 for these, which takes a CPU days.
         planned=f"--model nnunet --gpu-memory 1 --plans-name {_PLANS}",
     ),
