@@ -137,7 +137,7 @@ def test_a_page_of_many_trainings_takes_a_moment(tmp_path: Path) -> None:
     comparison.states |= {Training("nnunet", 0, seed): state for seed in range(2, 300)}
     began = time.process_time()
     status_page(comparison, "running", 1)
-    assert time.process_time() - began < 1
+    assert time.process_time() - began < 3
 
 
 def test_the_command_tells_of_trainings_here(

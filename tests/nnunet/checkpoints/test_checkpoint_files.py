@@ -136,6 +136,12 @@ def laughs(levels: int) -> bytes:
     return b"(]q\x00" + b"".join(steps) + b"t"
 
 
+def ladder(steps: int) -> bytes:
+    """Tuples that hold the one before: none is deep when it is looked at."""
+    rungs = (f"h{chr(i)}\x85q{chr(i + 1)}".encode("latin1") for i in range(steps))
+    return b"(]q\x00" + b"".join(rungs) + b"t"
+
+
 HOSTILE: dict[str, tuple[bytes, str]] = {
     "punycode": (
         b"c_codecs\nencode\n" + text("ü" * 100_000) + text("punycode") + b"\x86R",
@@ -178,6 +184,7 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
         "tensors are far larger than the file",
     ),
     "lists of lists": (laughs(60), "nested too deeply, or too many"),
+    "a ladder of tuples": (ladder(105), "nested too deeply, or too many"),
     "a list in itself": (b"]q\x00h\x00a", "nested too deeply, or too many"),
     "deep nesting": (b"]" * 50_000 + b"a" * 49_999, "nested too deeply, or too many"),
     "a deeply nested key": (b"}" + b")" + b"\x85" * 50_000 + b"Ns", "a key that is a tuple"),
@@ -206,6 +213,13 @@ def test_hostile_pickles_are_refused_at_no_cost(name: str, tmp_path: Path) -> No
         assert "\n" not in str(refused.value)
     assert time.process_time() - used < 5
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory < 500 * 1024  # KiB
+
+
+def test_what_many_hold_is_counted_for_each_of_them_and_no_more(tmp_path: Path) -> None:
+    program(tmp_path / "a.pth", WEIGHTS + ladder(95) + END)
+    assert len(read_checkpoint(tmp_path / "a.pth")["x"]) == 96
+    program(tmp_path / "b.pth", WEIGHTS + laughs(15) + END)
+    assert len(read_checkpoint(tmp_path / "b.pth")["x"]) == 16
 
 
 def test_what_is_packed_otherwise_than_by_torch_is_refused(tmp_path: Path) -> None:

@@ -240,17 +240,38 @@ def check_plain(content: Any, leaves: tuple[type, ...] = ()) -> None:
     Raises:
         ForeignContentError: If not, or if values are nested too deeply.
     """
-    plain: tuple[type, ...] = (*_LEAVES, *leaves)
-    waiting = [(content, 0)]
-    seen = 0
-    while waiting:
-        value, depth = waiting.pop()
-        if isinstance(value, plain):
-            continue
+    _Extents((*_LEAVES, *leaves)).measure(content, 0)
+
+
+class _Extents:
+    """Values within values, counted as often as they are held, though each is looked at once."""
+
+    def __init__(self, plain: tuple[type, ...]) -> None:
+        self.plain = plain
+        self.known: dict[int, tuple[int, int]] = {}  # by the id of what holds them
+
+    def measure(self, value: Any, depth: int) -> tuple[int, int]:
+        """Return how many values are in a value, and how deeply they are nested.
+
+        Args:
+            value: The value.
+            depth: How many others it is in.
+
+        Raises:
+            ForeignContentError: If these are too many or too deep, or one is not plain.
+        """
+        if isinstance(value, self.plain):
+            return 0, 0
         if not isinstance(value, (dict, list, tuple, set)):
             refuse(f"it has a {type(value).__name__}")
-        seen += len(value)
-        if seen > _MOST_VALUES or depth > _MOST_NESTED:
+        extent = self.known.get(id(value), (0, 0))
+        if id(value) not in self.known and depth <= _MOST_NESTED:
+            self.known[id(value)] = _MOST_VALUES + 1, 0  # until it is known: it may hold itself
+            count, nested = len(value), 0
+            for inner in value.values() if isinstance(value, dict) else value:
+                more, below = self.measure(inner, depth + 1)
+                count, nested = count + more, max(nested, below + 1)
+            extent = self.known[id(value)] = count, nested
+        if extent[0] > _MOST_VALUES or depth + extent[1] > _MOST_NESTED:
             refuse("its values are nested too deeply, or too many")
-        inside = value.values() if isinstance(value, dict) else value
-        waiting += ((inner, depth + 1) for inner in inside)
+        return extent
