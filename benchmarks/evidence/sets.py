@@ -10,7 +10,7 @@ EVIDENCE = Path("docs/evidence")  # from the root of the repository
 # Options of Python that run `umamba`.
 UMAMBA = ("-c", "from umamba.cli.main import main; import sys; sys.exit(main(sys.argv[1:]))")
 _MODELS = "nnunet,unetpp,attention_unet,unetrpp,umamba_bot,umamba_enc"
-_SMALL, _TINY = "8,16,32,64", "4,8,16,32"
+_MEDIUM, _SMALL, _TINY = "16,32,64,128", "8,16,32,64", "4,8,16,32"
 
 
 @dataclass(frozen=True)
@@ -105,8 +105,8 @@ SETS: dict[str, Comparison] = {
     "hippocampus": Comparison(
         "Hippocampus, 3D",
         "Dataset004_Hippocampus",
-        1000,
-        f"--folds 0-2 --features {_SMALL} --patch-size 24 32 24 --batch-size 2",
+        800,
+        f"--folds 0-2 --features {_MEDIUM} --patch-size 24 32 24 --batch-size 2",
         _MRI,
         deepest=(3, 4, 3),
     ),
