@@ -47,6 +47,8 @@ def test_links_lead_to_files_and_headings(page: Path) -> None:
         name, _, anchor = target.partition("#")
         file = page.parent / name if name else page
         assert file.exists(), target
+        if DOCS in page.parents:
+            assert DOCS in file.resolve().parents, f"{target} is not on the site"
         if anchor:
             headings = re.findall(r"^#+ (.*)$", prose_of(file), re.MULTILINE)
             assert anchor in map(slug, headings), target

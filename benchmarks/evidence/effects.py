@@ -25,6 +25,8 @@ __all__ = [
     "early_dice",
     "gain_at_end",
     "gain_of_longer",
+    "mean_dice",
+    "object_f1",
     "on_small_objects",
     "patch_halved",
     "small_object_contrast",
@@ -58,6 +60,11 @@ class Effect:
         """Return the interval at another confidence, by Student's distribution."""
         arm = self.standard_error * stats.t.ppf((1 + confidence) / 2, self.degrees_of_freedom)
         return Interval(self.estimate - float(arm), self.estimate + float(arm))
+
+
+def mean_dice(results: Results) -> dict[str, float]:
+    """Return the mean Dice over the cases by model, in points."""
+    return {s.model: s.estimate.mean * _POINTS for s in results.dice.summaries}
 
 
 def dice_difference(results: Results, model: str, baseline: str) -> Effect | None:
@@ -100,8 +107,25 @@ def _in_points(found: MeanEstimate, n: int) -> Effect | None:
     )
 
 
+def object_f1(results: Results, model: str, baseline: str, size: str) -> Effect | None:
+    """Return the mean difference in the F1 of objects, which false ones lower, over the cases.
+
+    Args:
+        results: Comparison of the models.
+        model: Name of the model.
+        baseline: Name of what it is compared with.
+        size: Size of the objects: `small`, or `all` of them. A false object has its own size.
+    """
+    rows = (row for row in results.instances if row.stratum == size)
+    compared = ((r.training, r.case, r.f1) for r in rows if r.training in results.compared)
+    return _difference(mean_over_labels(compared), results, model, baseline)
+
+
 def on_small_objects(results: Results, model: str, baseline: str) -> Effect | None:
-    """Return the mean difference in `_object_scores` over the cases that have small objects."""
+    """Return the mean difference in `_object_scores` over the cases that have small objects.
+
+    Objects that are not there and were found nevertheless do not count; see `object_f1`.
+    """
     small = [(row, value) for row, stratum, value in _object_scores(results) if stratum == "small"]
     scores = mean_over_labels(((row.training, row.case, value)) for row, value in small)
     return _difference(scores, results, model, baseline)

@@ -115,8 +115,7 @@ class FarDice:
     """The Dice of objects that markers at the largest distance decide, of one network.
 
     Attributes:
-        found: The mean over the trainings that count, with an interval: Student's, between 0 and 1,
-            or the least and the most with fewer than three trainings.
+        found: The mean over the trainings that count, with Student's interval, between 0 and 1.
         counted: Number of trainings that count, by number of image axes.
         left_out: Number of the others, which did not learn the task of the nearest markers.
     """
@@ -151,9 +150,7 @@ def far_dice(file: Path, model: str, n_stages: int = 3) -> FarDice | None:
         return None
     found = mean_of(dice)
     low, high = found.interval.low, found.interval.high
-    ends = (
-        Interval(max(low, 0.0), min(high, 1.0)) if found.n > 2 else Interval(min(dice), max(dice))
-    )
+    ends = found.interval if math.isnan(low) else Interval(max(low, 0.0), min(high, 1.0))
     counted = Counter(t.dim for t in learned)
     left_out = Counter(t.dim for t in of_network) - counted
     return FarDice(Measured(found.value, ends, found.n), dict(counted), dict(left_out))

@@ -8,6 +8,7 @@ from benchmarks.evidence.effects import (
     Effect,
     dice_difference,
     early_dice,
+    object_f1,
     on_small_objects,
     small_object_contrast,
     unsteadiness,
@@ -15,11 +16,11 @@ from benchmarks.evidence.effects import (
 from benchmarks.evidence.meta_analysis import Combined, combine
 from umamba.comparison.results import Results
 
-__all__ = ["QUESTIONS", "Answer", "Question", "answer"]
+__all__ = ["NAMES", "QUESTIONS", "Answer", "Question", "answer"]
 
 BOT, ENC, U_NET, TRANSFORMER = "umamba_bot", "umamba_enc", "nnunet", "unetrpp"
 WITHOUT, MATCHED = "umamba_bot_nomamba", "{}_matched"
-_NAMES = {
+NAMES = {
     BOT: "Bot",
     ENC: "Enc",
     U_NET: "U-Net",
@@ -73,7 +74,7 @@ def _ask(
     return tuple(
         Question(
             f"{kind}:{model}-{baseline}",
-            f"{said}, {_NAMES[model]} \N{MINUS SIGN} {_NAMES[baseline]}",
+            f"{said}, {NAMES[model]} \N{MINUS SIGN} {NAMES[baseline]}",
             partial(measure, model=model, baseline=baseline),
             in_figure,
         )
@@ -101,12 +102,15 @@ _OTHER_PAIRS = (
     (BOT, WITHOUT, False),
     (ENC, WITHOUT, False),
 )
+_F1_PAIRS = tuple((model, baseline, False) for model, baseline, _ in _OTHER_PAIRS)
 _NOT_DRAWN = tuple((model, baseline, False) for model, baseline, _ in _OTHER_PAIRS[:2])
 
 QUESTIONS: tuple[Question, ...] = (
     *_ask(dice_difference, "dice", "Dice", _DICE_PAIRS),
     *_ask(small_object_contrast, "contrast", "Small objects less others", _OTHER_PAIRS),
     *_ask(on_small_objects, "small", "Dice of small objects", _NOT_DRAWN),
+    *_ask(partial(object_f1, size="small"), "small_f1", "F1 of small objects", _OTHER_PAIRS),
+    *_ask(partial(object_f1, size="all"), "f1", "F1 of all objects", _F1_PAIRS),
     *_ask(early_dice, "early", "Pseudo Dice of the first quarter", _OTHER_PAIRS),
     *_ask(unsteadiness, "jumps", "Jumps of pseudo Dice between epochs", _NOT_DRAWN),
 )

@@ -27,6 +27,7 @@ class Comparison:
         deepest: Voxels of the deepest map along each axis: the patch by the strides that nnU-Net
             plans for it. Each is a token of Bot's Mamba.
         planned: Options of `umamba plan`, where the plans are not those of nnU-Net's planner.
+        longer_models: Names of the models that are trained again with twice the iterations.
     """
 
     title: str
@@ -37,6 +38,7 @@ class Comparison:
     models: str = _MODELS
     deepest: tuple[int, ...] = ()
     planned: str = ""
+    longer_models: str = "nnunet"
 
     def commands(self, name: str) -> list[list[str]]:
         """Return the commands of the comparison, to be run one after another.
@@ -58,10 +60,10 @@ class Comparison:
         return shlex.split(f"umamba {given} --budget iterations:{self.iterations} {shared}")
 
     def longer(self) -> "Comparison":
-        """Return the trainings of the U-Net alone with twice the iterations."""
+        """Return the trainings of the U-Net, and maybe others, with twice the iterations."""
         return replace(
             self,
-            models="nnunet",
+            models=self.longer_models,
             options=f"--no-controls {self.options}",
             iterations=2 * self.iterations,
         )
@@ -82,6 +84,8 @@ SETS: dict[str, Comparison] = {
         f"{_WHOLE} --patch-size 256 256 --batch-size 1",
         _NUCLEI,
         deepest=(4, 4),
+        # The U-Net has not converged here: would it catch up?
+        longer_models="nnunet,umamba_bot",
     ),
     "pet": Comparison(
         "Tumours in PET, 3D",
@@ -122,6 +126,6 @@ PATCHES: dict[str, Comparison] = {
         "nnunet,umamba_bot",
     )
 }
-# What is the U-Net alone with twice the iterations? More accurate, if it has not converged.
+# What is the U-Net with twice the iterations? More accurate, if it has not converged.
 LONGER = {f"{name}-longer": comparison.longer() for name, comparison in SETS.items()}
 ALL = SETS | PATCHES | LONGER

@@ -5,20 +5,34 @@ import shlex
 from collections.abc import Mapping, Sequence
 
 from benchmarks.evidence.claims import COMMANDS, Claim, Evidence, effect_text, signed
-from benchmarks.evidence.effects import Effect, gain_at_end, gain_of_longer
-from benchmarks.evidence.questions import U_NET, Answer
+from benchmarks.evidence.effects import Effect, gain_at_end, gain_of_longer, mean_dice
+from benchmarks.evidence.questions import (
+    BOT,
+    ENC,
+    NAMES,
+    TRANSFORMER,
+    U_NET,
+    WITHOUT,
+    Answer,
+)
 from benchmarks.evidence.sets import ALL, EVIDENCE, SETS
+from umamba.comparison.results import Results
+from umamba.evaluation.instances import ALL_SIZES
 from umamba.reporting.tables import markdown_table
 
 __all__ = [
     "claims_table",
     "commands_list",
+    "convergence_table",
     "each_set_table",
     "effects_table",
+    "objects_table",
     "repeat_list",
     "sets_table",
 ]
 
+_MOST_GAIN = 0.5  # points per tenth of the epochs that a converged network still gains
+_COUNTED = ("small ones found", "small false ones per case", "false ones per case")
 _FIRST = "first less second model"
 
 
@@ -74,7 +88,7 @@ def each_set_table(answers: Mapping[str, Answer]) -> str:
 
 
 def sets_table(evidence: Evidence) -> str:
-    """Return the table of the data sets, with what longer training would give the U-Net."""
+    """Return the table of the data sets."""
     head = (
         "data set",
         "cases",
@@ -84,8 +98,6 @@ def sets_table(evidence: Evidence) -> str:
         "patch",
         "tokens in the deepest stage",
         "Dice of the U-Net",
-        "gain per tenth at the end (95 %)",
-        "gain from twice the iterations (95 %)",
     )
     return _table(
         [
@@ -108,9 +120,8 @@ def _not_yet(evidence: Evidence, name: str) -> str:
 
 
 def _set_row(name: str, evidence: Evidence) -> tuple[str, ...]:
-    found, longer = evidence.results[name], evidence.longer.get(name)
+    found, means = evidence.results[name], mean_dice(evidence.results[name])
     settings = found.settings
-    means = {summary.model: summary.estimate.mean for summary in found.dice.summaries}
     ((kind, length),) = settings.budget.items()
     folder = f"{EVIDENCE.name}/{name}"
     return (
@@ -121,14 +132,74 @@ def _set_row(name: str, evidence: Evidence) -> tuple[str, ...]:
         f"{length:g} {kind}",
         " x ".join(map(str, settings.patch_size)) if settings.patch_size else "as planned",
         f"{' x '.join(map(str, SETS[name].deepest))} = {math.prod(SETS[name].deepest)}",
-        f"{means[U_NET] * 100:.1f}" if U_NET in means else "",
-        _gain_text(gain_at_end(found, U_NET)),
-        _gain_text(gain_of_longer(found, longer, U_NET)) if longer else "not trained yet",
+        f"{means[U_NET]:.1f}" if U_NET in means else "",
     )
+
+
+def convergence_table(evidence: Evidence) -> str:
+    """Return the table of what networks gain at the end, and by longer trainings."""
+    head = (
+        "data set",
+        "network",
+        "gain per tenth at the end (95 %)",
+        "converged",
+        "gain from twice the iterations (95 %)",
+    )
+    rows = [
+        (SETS[name].title, NAMES[model], *_convergence(evidence, name, model))
+        for name in evidence.results
+        for model in (U_NET, BOT, ENC)
+    ]
+    return _table([head, *rows])
+
+
+def _convergence(evidence: Evidence, name: str, model: str) -> tuple[str, str, str]:
+    found, longer = evidence.results[name], evidence.longer.get(name)
+    gain = gain_at_end(found, model)
+    more = gain_of_longer(found, longer, model) if longer else None
+    asked = model in SETS[name].longer_models.split(",")
+    return _gain_text(gain), _converged(gain), _gain_text(more) or "not trained yet" * asked
+
+
+def _converged(gain: Effect | None) -> str:
+    if gain is None or gain.interval.low <= _MOST_GAIN <= gain.interval.high:
+        return "not known"
+    return "no" if gain.interval.low > _MOST_GAIN else "yes"
 
 
 def _gain_text(gain: Effect | None) -> str:
     return effect_text(gain.estimate, gain.interval) if gain else ""
+
+
+def objects_table(evidence: Evidence) -> str:
+    """Return the table of small objects, and of objects found that are not there."""
+    head = ("data set", "label", "small, up to", "network", *_COUNTED)
+    rows = [
+        (SETS[name].title, label, _up_to(found, label), NAMES[model], *_counts(found, label, model))
+        for name, found in evidence.results.items()
+        for label in found.settings.evaluation.size_cut_points
+        for model in (U_NET, WITHOUT, BOT, ENC, TRANSFORMER)
+        if any((row.model, row.label) == (model, label) for row in found.instances)
+    ]
+    return _table([head, *rows])
+
+
+def _up_to(found: Results, label: str) -> str:
+    return f"{found.settings.evaluation.size_cut_points[label][0]:.0f} {found.dataset.spacing_unit}"
+
+
+def _counts(found: Results, label: str, model: str) -> tuple[str, ...]:
+    """Count objects in a label over all trainings of a model."""
+    rows = [
+        row
+        for row in found.instances
+        if (row.model, row.label) == (model, label) and row.training in found.compared
+    ]
+    small, every = ([row for row in rows if row.stratum == size] for size in ("small", ALL_SIZES))
+    there = sum(row.n_reference for row in small)
+    share = sum(row.n_matched for row in small) / there if there else math.nan
+    false = (sum(r.n_prediction - r.n_matched for r in of) / len(of) for of in (small, every))
+    return (f"{share:.0%}", *(f"{n:.1f}" for n in false))
 
 
 def commands_list() -> str:

@@ -17,8 +17,10 @@ from benchmarks.evidence.sets import ALL, EVIDENCE, SETS
 from benchmarks.evidence.tables import (
     claims_table,
     commands_list,
+    convergence_table,
     each_set_table,
     effects_table,
+    objects_table,
     repeat_list,
     sets_table,
 )
@@ -105,6 +107,8 @@ def write_page(root: Path, evidence: Evidence) -> None:
         "effects": effects_table(evidence.answers),
         "each": each_set_table(evidence.answers),
         "sets": sets_table(evidence),
+        "convergence": convergence_table(evidence),
+        "objects": objects_table(evidence),
         "published": published_tables(),
         "repeat": repeat_list(),
     }

@@ -13,6 +13,7 @@ from benchmarks.evidence.effects import (
     early_dice,
     gain_at_end,
     gain_of_longer,
+    object_f1,
     on_small_objects,
     patch_halved,
     small_object_contrast,
@@ -112,6 +113,20 @@ def test_a_missed_object_counts_as_nothing(results: Results) -> None:
     small = on_small_objects(replace(results, instances=missed), "new", "net")
     assert small is not None
     assert small.estimate == pytest.approx(-80, abs=1)
+
+
+def test_f1_counts_objects_that_are_not_there(results: Results) -> None:
+    rng = np.random.default_rng(3)
+    rows = tuple(
+        replace(r, f1=0.5 - 0.1 * (r.model == "new") * (r.stratum == "small") + rng.normal(0, 0.01))
+        for r in results.instances
+    )
+    found = replace(results, instances=rows)
+    effect = object_f1(found, "new", "net", "small")
+    assert effect is not None
+    assert effect.estimate == pytest.approx(-10, abs=0.5)
+    assert effect.n == 24
+    assert object_f1(found, "new", "net", "all") is None, "there are none"
 
 
 def test_early_and_steady_are_read_from_the_curves(results: Results) -> None:
