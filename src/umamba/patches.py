@@ -138,7 +138,8 @@ def window_starts(
 ) -> list[list[int]]:
     """Return, for each axis, the places at which the patches of a sliding window start.
 
-    As in nnU-Net (`compute_steps_for_sliding_window`), steps are as long as they may be, and even.
+    As in nnU-Net (`compute_steps_for_sliding_window`), steps are as long as they may be, and even;
+    but none is shorter than a voxel.
 
     Args:
         shape: Spatial shape of the image, nowhere smaller than a patch.
@@ -147,7 +148,7 @@ def window_starts(
     """
     starts = []
     for size, patch in zip(shape, patch_size, strict=True):
-        n_steps = math.ceil((size - patch) / (patch * step_size))
+        n_steps = math.ceil(min((size - patch) / (patch * step_size), size - patch))
         step = (size - patch) / max(n_steps, 1)
         starts.append([round(step * i) for i in range(n_steps + 1)])
     return starts

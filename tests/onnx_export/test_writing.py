@@ -2,7 +2,9 @@
 
 import copy
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -11,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from reference_cases import relative_max
-from umamba.errors import ModelFileError
+from umamba.errors import DatasetError, ModelFileError
 from umamba.layers.mixer_layer import MixerLayer
 from umamba.onnx_export import TOLERANCE, comparison
 from umamba.onnx_export.programs import write_compiled, write_program
@@ -261,6 +263,36 @@ def test_an_engine_that_is_less_exact_than_others_is_left_out(
     checks = write_onnx(nn.Conv2d(1, 2, 3, padding=1), (1, 4, 4), tmp_path / "fold_0.onnx").checks
     assert set(checks) == {"torch", "onnxruntime"}
     assert "openvino differs from torch by 1.0e-02 of the largest logit" in caplog.text
+
+
+def broken_load(*_: Any) -> Network:
+    msg = "openvino cannot load fold_0.onnx (no such CPU)"
+    raise ModelFileError(msg)
+
+
+def broken_run(_: Any) -> Any:
+    msg = "openvino failed on a patch of 4 x 4 voxels"
+    raise DatasetError(msg)
+
+
+@pytest.mark.parametrize("broken", [broken_load, lambda *_: broken_run], ids=["load", "run"])
+def test_an_engine_that_fails_is_left_out(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    broken: Callable[..., Network],
+) -> None:
+    def load(path: Path, engine: str, threads: int) -> Network:
+        return (load_network if engine == "onnxruntime" else broken)(path, engine, threads)
+
+    monkeypatch.setattr(comparison, "load_network", load)
+    network, path = nn.Conv2d(1, 2, 3, padding=1), tmp_path / "fold_0.onnx"
+    monkeypatch.setattr(comparison, "installed_engines", lambda: ["openvino", "onnxruntime"])
+    assert set(write_onnx(network, (1, 4, 4), path).checks) == {"torch", "onnxruntime"}
+    assert "note: openvino " in caplog.text
+    monkeypatch.setattr(comparison, "installed_engines", lambda: ["openvino"])
+    with pytest.raises(ModelFileError, match=r"openvino .*; the network is not exported"):
+        write_onnx(network, (1, 4, 4), path)
 
 
 class Windowed(Doubled):

@@ -3,6 +3,8 @@
 import importlib.util
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -12,7 +14,7 @@ import pytest
 
 from exported_models import Exported, convolution, onnx_of
 from umamba.errors import DatasetError, ModelFileError, UMambaError
-from umamba.runtime import Predictor
+from umamba.runtime import Predictor, engines
 from umamba.runtime.engines import installed_engines, load_network, verified_engines
 from umamba.runtime.pipeline import EngineCheck, describe_network_file, write_pipeline
 
@@ -59,6 +61,28 @@ def test_an_engine_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> 
         installed_engines()
     with pytest.raises(UMambaError, match="'tensorrt' does not exist; choose one of auto"):
         installed_engines("tensorrt")
+
+
+def test_threads_that_come_at_once_share_openvino_s_core(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import openvino
+
+    made = []
+
+    def slow() -> object:
+        time.sleep(0.05)  # as importing it does
+        made.append(core())
+        return made[-1]
+
+    path, core = tmp_path / "fold_0.onnx", openvino.Core
+    path.write_bytes(onnx_of(convolution(2, 3, 2)))
+    engines._openvino_core.cache_clear()
+    with monkeypatch.context() as patched:
+        patched.setattr(openvino, "Core", slow)
+        with ThreadPoolExecutor(4) as threads:
+            list(threads.map(lambda _: load_network(path, "openvino", 1), range(4)))
+    assert len(made) == 1
 
 
 @pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])

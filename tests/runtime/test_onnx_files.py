@@ -9,6 +9,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from umamba.errors import ModelFileError
+from umamba.runtime.engine_names import ENGINES
+from umamba.runtime.engines import load_network
 from umamba.runtime.onnx_files import checked_onnx
 
 
@@ -54,6 +56,15 @@ FUNCTION = helper.make_function(
 def test_a_whole_file_is_returned_as_it_is(tmp_path: Path) -> None:
     content = model().SerializeToString()
     assert checked_onnx(written(tmp_path, content)) == content
+
+
+def test_bytes_in_another_format_of_an_engine_are_read_as_onnx(tmp_path: Path) -> None:
+    """ONNX Runtime takes what has `ORTM` at this place for its own format, which is not checked."""
+    made = model(producer_name="ORTM" + 14 * "x").SerializeToString()
+    assert made[4:8] == b"ORTM"
+    ones = np.ones(2, np.float32)
+    for engine in ENGINES:
+        np.testing.assert_array_equal(load_network(written(tmp_path, made), engine, 1)(ones), 2)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from umamba.errors import ModelFileError, PlansError
 from umamba.nnunet.plans.pipeline import pipeline_of
 from umamba.runtime import Predictor, read_pipeline
 from umamba.runtime.pipeline import PIPELINE, EngineCheck
+from umamba.runtime.resampling import thick_axis
 
 
 def changed(folder: Path, change: Callable[[dict[str, Any]], Any]) -> Path:
@@ -74,7 +75,10 @@ BROKEN: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     ),
     "no network": (lambda c: c.update(networks=[]), "has no fold; it has none"),
     "ending": (lambda c: c.update(file_ending=".exe"), "file_ending cannot be"),
-    "steps": (lambda c: c.update(step_size=0), "Expected `float` > 0"),
+    "steps": (lambda c: c.update(step_size=1e-300), "Expected `float` >= 0.01"),
+    "weights": (lambda c: c.update(gaussian_sigma=1e5), "Expected `float` <= 10.0"),
+    "spacing": (lambda c: c.update(spacing=[1e-320, 1, 1]), "Expected `float` >= 1e-06"),
+    "components": (lambda c: c.update(keep_largest=[[1]] * 9), "keep_largest cannot be"),
     "missing": (lambda c: c.pop("labels"), "missing required field `labels`"),
 }
 
@@ -157,6 +161,21 @@ def test_folds_that_were_not_exported_are_named(tmp_path: Path) -> None:
             "3d_fullres",
             r"Expected `int` <= 1 - at `\$.resampling_image.order_z`",
         ),
+        (
+            {"resampling_fn_data_kwargs": {"is_seg": True}},
+            "3d_fullres",
+            "resampling_fn_data_kwargs has is_seg = True, which a pipeline.json cannot describe",
+        ),
+        (
+            {"resampling_fn_probabilities_kwargs": {"memefficient": 1}},
+            "3d_fullres",
+            "resampling_fn_probabilities_kwargs has memefficient = 1",
+        ),
+        (
+            {"resampling_fn_data_kwargs": {"separate_z_anisotropy_threshold": 10}},
+            "3d_fullres",
+            "resample images by the separate_z_anisotropy_threshold 10, and probabilities by 3",
+        ),
     ],
 )
 def test_steps_that_only_nnunet_knows_are_named(
@@ -167,3 +186,20 @@ def test_steps_that_only_nnunet_knows_are_named(
     plans["foreground_intensity_properties_per_channel"] = {"0": {}}
     with pytest.raises(PlansError, match=message):
         pipeline_of(plans, DATASET_JSON, configuration)
+
+
+def test_the_threshold_of_thick_slices_is_that_of_the_plans() -> None:
+    """It decides whether slices are resampled apart: 5 mm is thick by 3, and not by 10."""
+    from nnunetv2.preprocessing.resampling.default_resampling import determine_do_sep_z_and_axis
+
+    plans = stock_plans()
+    keywords = {"order": 3, "force_separate_z": None, "separate_z_anisotropy_threshold": 10}
+    for kind in ("data", "probabilities"):
+        plans["configurations"]["3d_fullres"][f"resampling_fn_{kind}_kwargs"] = keywords
+    plans["foreground_intensity_properties_per_channel"] = {"0": {}}
+    pipeline = pipeline_of(plans, DATASET_JSON, "3d_fullres")
+    both = (5.0, 1.0, 1.0), (2.5, 1.0, 1.0)
+    threshold = pipeline.anisotropy_threshold
+    ours = thick_axis(*both, pipeline.resampling_image, threshold)
+    assert (ours is not None, ours) == determine_do_sep_z_and_axis(None, *both, 10)
+    assert thick_axis(*both, pipeline.resampling_image, 3.0) == 0

@@ -160,6 +160,21 @@ def test_what_cannot_be_done_is_said_at_once(
     assert not (tmp_path / "out").exists()
 
 
+def test_an_image_that_is_a_link_to_an_output_is_not_overwritten(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    exported = Exported(tmp_path / "model")
+    save(tmp_path / "out", "a")
+    (tmp_path / "out" / "a_0000.nii.gz").rename(tmp_path / "out" / "a.nii.gz")
+    image = (tmp_path / "out" / "a.nii.gz").read_bytes()
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.nii.gz").symlink_to(tmp_path / "out" / "a.nii.gz")
+    command = [str(exported.folder), "-i", f"{tmp_path}/images", "-o", f"{tmp_path}/out"]
+    assert main([*command, "--overwrite"]) == 2
+    assert "which would be overwritten; give another -o" in capsys.readouterr().err
+    assert (tmp_path / "out" / "a.nii.gz").read_bytes() == image
+
+
 def test_an_interrupt_keeps_what_is_done(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,10 +1,12 @@
 """The runtime predicts arrays as stock nnU-Net does with the same networks."""
 
+import errno
 import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from umamba.errors import DatasetError, UMambaError
 from umamba.runtime import Predictor, predictor
 from umamba.runtime.engines import load_network
 from umamba.runtime.pipeline import EngineCheck
+from umamba.runtime.preprocessing import prepare
 from umamba.runtime.sliding_window import predict_logits
 
 REGIONS = {"background": 0, "whole": [1, 2, 3], "core": [2, 3], "enhancing": 3}
@@ -211,6 +214,8 @@ def test_postprocessing_is_applied_to_the_folds_that_it_was_chosen_for(tmp_path:
         (np.ones((1, 4, 4, 4)), ("1", "1", "1"), r"spacing \['1', '1', '1'\] must be 3 positive"),
         (np.full((1, 4, 4, 4), np.nan), (1.0, 1.0, 1.0), "must hold finite real numbers"),
         (np.ones((1, 4, 4, 4)), (1.0, 1e-4, 1.0), "1 x 0.0001 x 1 mm the image is smaller than"),
+        (np.ones((1, 4, 4, 4)), (1e308, 1.0, 1.0), r"1e\+308, 1.0, 1.0\] must be .* to 1e\+06"),
+        (np.ones((1, 4, 4, 4)), (1e-300, 1.0, 1.0), "must be .* each from 1e-06"),
         (np.ones((1, 4, 4, 4)), (1e4, 1e4, 1.0), r"the image takes .* GiB on the network's grid"),
     ],
 )
@@ -258,6 +263,42 @@ def test_a_closed_predictor_says_so(tmp_path: Path) -> None:
         pass
     with pytest.raises(UMambaError, match="was closed"):
         predictor(np.ones((1, 8, 16, 12)), (1.0, 1.0, 1.0))
+
+
+def test_a_call_ends_as_usual_if_another_thread_closes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = np.random.default_rng(0).normal(size=(1, 8, 16, 12))
+    model = Predictor(Exported(tmp_path / "model").folder)
+    want = model(image, (1.0, 1.0, 1.0))
+
+    def closed_meanwhile(*given: Any) -> Any:
+        model.close()
+        return prepare(*given)
+
+    monkeypatch.setattr(predictor, "prepare", closed_meanwhile)
+    np.testing.assert_array_equal(model(image, (1.0, 1.0, 1.0)), want)
+    with pytest.raises(UMambaError, match="was closed"):
+        model(image, (1.0, 1.0, 1.0))
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (OSError(errno.ENOSPC, "No space left"), r"kept in .* \(No space left\); make room"),
+        (MemoryError(), "there is not enough memory; use a machine with more"),
+    ],
+)
+def test_what_the_machine_lacks_is_said_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, message: str
+) -> None:
+    def lacking(*_: Any, **__: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(predictor, "predict_logits", lacking)
+    model = Predictor(Exported(tmp_path / "model").folder)
+    with model, pytest.raises(UMambaError, match=message):
+        model(np.ones((1, 8, 16, 12)), (1.0, 1.0, 1.0))
 
 
 def test_logits_that_are_not_finite_are_noticed(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from umamba.datasets.checks import Case, CaseFacts, errors_of, inspect_case
 from umamba.datasets.description import channel_names
-from umamba.errors import DatasetError
+from umamba.errors import DatasetError, UMambaError
 from umamba.images.checked_files import Reading
 from umamba.images.file_names import (
     ENDINGS,
@@ -27,7 +27,7 @@ from umamba.system.path_names import listed, shown
 if TYPE_CHECKING:
     from umamba.dicom.series import Series
 
-__all__ = ["FoundInputs", "check_case", "find_inputs", "input_files"]
+__all__ = ["FoundInputs", "check_case", "check_targets", "find_inputs", "input_files"]
 
 # One file of these may hold several channels.
 _COLOUR_ENDINGS = (".png", ".bmp", ".tif", ".tiff", ".jpg")
@@ -206,6 +206,26 @@ def _check_content(facts: CaseFacts, channels: Sequence[str], ending: str) -> li
             "or leave it out"
         ]
     return []
+
+
+def check_targets(cases: Sequence[Case], output: Path, ending: str) -> None:
+    """Check that no segmentation would overwrite an image that the input folder links to.
+
+    Args:
+        cases: The cases to segment.
+        output: The folder for their segmentations.
+        ending: How the names of these end.
+
+    Raises:
+        UMambaError: If one would.
+    """
+    targets = {output.resolve() / f"{case.case_id}{ending}" for case in cases}
+    for path in (path for case in cases for path in case.images):
+        if path.resolve() in targets:
+            msg = (
+                f"{path} is a link to {path.resolve()}, which would be overwritten; give another -o"
+            )
+            raise UMambaError(msg)
 
 
 def input_files(facts: CaseFacts, folder: Path, ending: str) -> list[Path]:

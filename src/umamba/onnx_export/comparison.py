@@ -2,7 +2,8 @@
 
 import logging
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
 
@@ -11,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from umamba.errors import ModelFileError
+from umamba.errors import DatasetError, ModelFileError
 from umamba.onnx_export import TOLERANCE
 from umamba.runtime.engines import installed_engines, load_network
 from umamba.runtime.pipeline import EngineCheck
@@ -40,35 +41,48 @@ def compare_engines(
 
     Returns:
         The worst difference and the shortest time of each engine; torch's own, for its time. An
-        engine that differs by more than `TOLERANCE` is named and left out.
+        engine that fails, or differs by more than `TOLERANCE`, is named and left out.
 
     Raises:
-        UMambaError: If an engine cannot run the file, or none is within `TOLERANCE`.
+        ModelFileError: If no engine is within `TOLERANCE`.
+        UMambaError: If none is installed.
     """
-    engines = installed_engines()
-    runs = {name: load_network(path, name, torch.get_num_threads()) for name in engines}
-    runs = {"torch": torch_run(network)} | runs
+    runs, problems = {"torch": torch_run(network)}, dict[str, str]()
+    for name in installed_engines():
+        with _noted(problems, name):
+            runs[name] = load_network(path, name, torch.get_num_threads())
     worst = dict.fromkeys(runs, 0.0)
     seconds = dict.fromkeys(runs, float("inf"))
     for image in images:
         expected: Array | None = None
-        for name, run in runs.items():
-            started = clock()
-            logits = run(image.numpy())
-            seconds[name] = min(seconds[name], clock() - started)
-            expected = logits if expected is None else expected  # torch is the first
-            worst[name] = max(worst[name], difference(name, logits, expected))
-    exact = [name for name in engines if worst[name] <= TOLERANCE]
-    said = "; ".join(too_different(name, worst[name]) for name in engines if name not in exact)
-    if not exact:
+        for name in [name for name in runs if name not in problems]:
+            with _noted(problems, name):
+                started = clock()
+                logits = runs[name](image.numpy())
+                seconds[name] = min(seconds[name], clock() - started)
+                expected = logits if expected is None else expected  # torch is the first
+                worst[name] = max(worst[name], difference(name, logits, expected))
+    differing = {name: too_different(name, w) for name, w in worst.items() if w > TOLERANCE}
+    problems = differing | problems
+    exact = [name for name in runs if name not in problems]
+    said = "; ".join(problems.values())
+    if not {*exact} - {"torch"}:
         msg = f"{said}; the network is not exported"
         raise ModelFileError(msg)
     if said:
         log.warning("note: %s; predictions do not take it by themselves", said)
     return {
-        name: EngineCheck(largest_difference=worst[name], seconds=seconds[name])
-        for name in ("torch", *exact)
+        name: EngineCheck(largest_difference=worst[name], seconds=seconds[name]) for name in exact
     }
+
+
+@contextmanager
+def _noted(problems: dict[str, str], engine: str) -> Iterator[None]:
+    """Note why an engine cannot load or run the file, in place of raising it."""
+    try:
+        yield
+    except (DatasetError, ModelFileError) as error:
+        problems[engine] = str(error)
 
 
 def torch_run(network: nn.Module) -> Network:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from umamba.errors import ModelFileError
+from umamba.errors import DatasetError, ModelFileError
 from umamba.logit_files import LogitStore
 from umamba.onnx_export import NEAR_TIE
 from umamba.onnx_export.comparison import torch_run
@@ -46,11 +46,12 @@ def compare_labels(
         pipeline: How patches become labels.
 
     Returns:
-        The checks, with the number of voxels whose labels differ. An engine with another label
-        where two logits are more than `NEAR_TIE` apart is named and left out.
+        The checks, with the number of voxels whose labels differ. An engine that cannot run the
+        case, or has another label where two logits are more than `NEAR_TIE` apart, is named and
+        left out.
 
     Raises:
-        UMambaError: If an engine cannot run the case, or none is left.
+        UMambaError: If none is left, or the disk has no room for logits.
     """
     scratch = Path(tempfile.gettempdir())
     with ExitStack() as stores:
@@ -65,7 +66,11 @@ def compare_labels(
         expected, labels = predicted(torch_run(network))
         found = {"torch": checks["torch"]}
         for engine in [name for name in checks if name != "torch"]:
-            store, others = predicted(load_network(path, engine, torch.get_num_threads()))
+            try:
+                store, others = predicted(load_network(path, engine, torch.get_num_threads()))
+            except (DatasetError, ModelFileError) as error:
+                log.warning("note: %s; predictions do not take %s by themselves", error, engine)
+                continue
             if _are_ties(expected, store, has_regions=pipeline.has_regions):
                 n_differing = int(np.count_nonzero(others != labels))
                 found[engine] = msgspec.structs.replace(

@@ -122,13 +122,13 @@ def _written(
     if not any_patch:
         checks = compare_engines(network, path, [*images, random_patch((2, *example))], clock)
         return WrittenNetwork(free_axes, checks)
-    checks = compare_engines(network, path, images, clock)
     own = tuple(example[1:])
     compared = tuple(
         other if axis in free_axes else size
         for axis, (size, other) in enumerate(zip(own, other_patch or own, strict=True), 2)
     )
     try:
+        checks = compare_engines(network, path, images, clock)
         there = compare_engines(network, path, [random_patch((2, example[0], *compared))])
     except MemoryError:
         raise

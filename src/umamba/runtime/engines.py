@@ -31,6 +31,9 @@ log = logging.getLogger(__name__)
 Array = npt.NDArray[np.float32]
 
 
+_only_core = threading.Lock()
+
+
 @cache
 def _openvino_core() -> Any:
     """Return the only core of OpenVINO (2026.4) in this process, which stays until it ends.
@@ -45,7 +48,8 @@ def _openvino_core() -> Any:
 
 
 def _load_openvino(content: bytes, threads: int) -> Network:
-    core = _openvino_core()
+    with _only_core:  # a cache calls its function twice if two threads come at once
+        core = _openvino_core()
     settings = {
         "INFERENCE_PRECISION_HINT": "f32",  # by itself it takes bfloat16 where the CPU has that
         "PERFORMANCE_HINT": "LATENCY",
@@ -67,6 +71,8 @@ def _load_onnxruntime(content: bytes, threads: int) -> Network:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
+    # Otherwise bytes that begin in a certain way are read in its own format, which is not checked.
+    options.add_session_config_entry("session.load_model_format", "ONNX")
     options.log_severity_level = 4  # warnings are about its own optimisations, errors are raised
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name

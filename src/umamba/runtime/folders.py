@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from umamba.datasets.checks import CaseFacts
-from umamba.datasets.inputs import check_case, find_inputs
+from umamba.datasets.inputs import check_case, check_targets, find_inputs
 from umamba.errors import DatasetError, UMambaError
 from umamba.images.contents import Geometry, UnreadableFileError
 from umamba.images.dicom_files import counts_as_dicom
@@ -77,6 +77,7 @@ def predict_folder(
         "file_ending": pipeline.file_ending,
     }
     inputs = find_inputs(images, description, pipeline.image_reader)
+    check_targets(inputs.cases, output, pipeline.file_ending)
     if inputs.others:
         log.info("note: these files in %s are not used: %s", images, listed(inputs.others))
     claim = OutputClaim(

@@ -40,6 +40,8 @@ _MOST_BYTES = 2**24
 
 Name = Annotated[str, Meta(min_length=1, max_length=500)]
 Positive = Annotated[float, Meta(gt=0, le=1e6)]
+SMALLEST, LARGEST = 1e-6, 1e6  # size of a voxel, in mm: outside, numbers of voxels overflow
+VoxelSize = Annotated[float, Meta(ge=SMALLEST, le=LARGEST)]
 Size = Annotated[int, Meta(ge=1, le=2**14)]
 Axis = Annotated[int, Meta(ge=0, le=2)]
 Label = Annotated[int, Meta(ge=0, lt=2**16)]
@@ -206,13 +208,13 @@ class Pipeline(_Part, frozen=True, kw_only=True):
     channels: Annotated[tuple[Channel, ...], Meta(min_length=1, max_length=1000)]
     transpose_forward: tuple[Axis, Axis, Axis]
     crop_to_nonzero: Literal[True] = True
-    spacing: Annotated[tuple[Positive, ...], Meta(min_length=2, max_length=3)]
+    spacing: Annotated[tuple[VoxelSize, ...], Meta(min_length=2, max_length=3)]
     resampling_image: Resampling
     resampling_logits: Resampling
     anisotropy_threshold: Positive = 3.0
     patch_size: Annotated[tuple[Size, ...], Meta(min_length=2, max_length=3)]
-    step_size: Annotated[float, Meta(gt=0, le=1)] = 0.5
-    gaussian_sigma: Positive = 0.125
+    step_size: Annotated[float, Meta(ge=0.01, le=1)] = 0.5
+    gaussian_sigma: Annotated[float, Meta(gt=0, le=10)] = 0.125
     mirroring_axes: Annotated[tuple[Axis, ...], Meta(max_length=3)] = ()
     labels: Annotated[
         dict[Name, Label | Annotated[tuple[Label, ...], Meta(min_length=1)]],
@@ -222,7 +224,7 @@ class Pipeline(_Part, frozen=True, kw_only=True):
     output_labels: Annotated[tuple[Label, ...], Meta(min_length=1, max_length=2**16)]
     keep_largest: (
         Annotated[
-            tuple[Annotated[tuple[Label, ...], Meta(min_length=1)], ...], Meta(max_length=10_000)
+            tuple[Annotated[tuple[Label, ...], Meta(min_length=1)], ...], Meta(max_length=2**16)
         ]
         | None
     ) = None
@@ -239,6 +241,8 @@ class Pipeline(_Part, frozen=True, kw_only=True):
             "file_ending": self.file_ending.lower() not in FORMATS,
             "output_labels": not self.has_regions and len(self.output_labels) < 2,
             "image_reader": self.image_reader not in READERS,
+            # Each step labels the components of a whole image; nnU-Net has one for all foreground.
+            "keep_largest": len(self.keep_largest or ()) > len(self.labels),
             "networks": len({network.file for network in self.networks}) < len(self.networks)
             or len({network.fold for network in self.networks}) < len(self.networks),
         }

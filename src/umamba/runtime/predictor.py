@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from umamba.errors import UMambaError
+from umamba.errors import DatasetError, UMambaError
 from umamba.runtime.engine_names import ENGINES
 from umamba.runtime.engines import (
     installed_engines,
@@ -120,27 +120,42 @@ class Predictor:
             Labels of the image's shape without channels, uint8 or uint16.
 
         Raises:
-            DatasetError: If image or spacing do not fit the model, or its output is not finite.
+            DatasetError: If image or spacing do not fit the model or memory, or its output is not
+                finite.
             UMambaError: If the predictor was closed, or the disk has no room for logits.
         """
-        if self._networks is None:
+        networks = self._networks  # held until this call ends, even if another thread closes
+        if networks is None:
             msg = "this Predictor was closed; make another one"
             raise UMambaError(msg)
         names = [channel.name for channel in self.pipeline.channels]
         voxels, sizes = checked_image(image, spacing, names)
+        folder = Path(scratch or tempfile.gettempdir())
+        try:
+            labels = self._segment(networks, voxels, sizes, folder)
+        except MemoryError as error:
+            msg = "there is not enough memory; use a machine with more, or crop the image"
+            raise DatasetError(msg) from error
+        except OSError as error:
+            msg = f"logits cannot be kept in {folder} ({error.strerror or error}); make room there"
+            raise UMambaError(msg) from error
+        return labels if np.ndim(image) == 4 else labels[0]
+
+    def _segment(
+        self, networks: list[Network], voxels: Array, sizes: Sequence[float], folder: Path
+    ) -> Array:
         case = prepare(voxels, sizes, self.pipeline)
         logits = predict_logits(
-            self._networks,
+            networks,
             case.image,
             self.pipeline,
-            Path(scratch or tempfile.gettempdir()),
+            folder,
             step_size=self.step_size,
             mirroring=self.mirroring,
             skip_background=self.skip_background_patches,
         )
         with closing(logits):
-            labels = keep_largest(labels_of(logits, case, self.pipeline), self.keep_largest)
-        return labels if np.ndim(image) == 4 else labels[0]
+            return keep_largest(labels_of(logits, case, self.pipeline), self.keep_largest)
 
 
 def _chosen_steps(pipeline: Pipeline, folder: Path) -> tuple[tuple[int, ...], ...]:

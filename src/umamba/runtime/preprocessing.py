@@ -12,7 +12,7 @@ from scipy import ndimage
 from umamba.errors import DatasetError, quoted
 from umamba.logit_files import LOGITS_IN_MEMORY, LogitStore
 from umamba.runtime.normalization import normalize
-from umamba.runtime.pipeline import Pipeline
+from umamba.runtime.pipeline import LARGEST, SMALLEST, Pipeline
 from umamba.runtime.resampling import new_shape, resample, thick_axis
 from umamba.system.limits import usable_memory
 
@@ -67,13 +67,13 @@ def checked_image(
         raise DatasetError(msg)
     sizes = np.asarray(spacing, object).ravel().tolist()
     are_sizes = all(
-        isinstance(size, int | float | np.integer | np.floating) and 0 < size < math.inf
+        isinstance(size, int | float | np.integer | np.floating) and SMALLEST <= size <= LARGEST
         for size in sizes
     )
     if not are_sizes or len(sizes) != array.ndim - 1:
         msg = (
-            f"spacing {quoted(sizes)} must be {array.ndim - 1} positive sizes of a voxel "
-            "in mm, in the order of the image's axes"
+            f"spacing {quoted(sizes)} must be {array.ndim - 1} positive sizes of a voxel in mm, "
+            f"in the order of the image's axes, each from {SMALLEST:g} to {LARGEST:g}"
         )
         raise DatasetError(msg)
     voxel = tuple(map(float, sizes))

@@ -14,6 +14,7 @@ from model_folders import CONFIGURATION, SHAPE, write_model
 from umamba.errors import ModelFileError, UMambaError
 from umamba.nnunet.checkpoints.contents import weights_digest
 from umamba.nnunet.plans.pipeline import pipeline_of
+from umamba.nnunet.prediction.engines import use_engine
 from umamba.nnunet.prediction.folders import predict
 from umamba.nnunet.prediction.loading import PredictionOptions, load_model
 from umamba.nnunet.prediction.record import model_identity
@@ -136,3 +137,6 @@ def test_damaged_files_are_refused_and_not_passed_over(tmp_path: Path) -> None:
     (tmp_path / "model" / "fold_1.onnx").write_bytes(b"torn")
     with pytest.raises(ModelFileError, match="its checksum differs"):
         load_model(tmp_path / "model", options("auto"))
+    model = load_model(tmp_path / "model", options("torch"))
+    model.device = torch.device("cuda")  # which files for a CPU do not concern
+    use_engine(model, tmp_path / "model", "auto", is_pruned=False)

@@ -63,6 +63,8 @@ def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
         (ones.astype(complex), (1.0, 1.0, 1.0), r"\(complex128\) must hold finite real"),
         (ones, (1.0, 1.0), r"spacing \[1\.0, 1\.0\] must be 3 positive sizes"),
         (ones, (1.0, 0.0, 1.0), r"spacing \[1\.0, 0\.0, 1\.0\] must be 3 positive"),
+        (ones, (1000.0, 1e6, 1e6), "1e\\+06 x 1e\\+06 x 1000 mm the image takes .* GiB on the net"),
+        (ones, (1e-3, 1.0, 1.0), "1 x 1 x 0.001 mm the image is smaller than a voxel"),
     ]
     with umamba.Predictor(write_model(tmp_path / "model"), device="cpu") as predictor:
         for image, spacing, message in wrong:

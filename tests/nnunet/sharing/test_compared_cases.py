@@ -99,6 +99,18 @@ def test_of_preprocessed_cases_those_that_cannot_be_read_are_noted(
     assert preprocessed_case(sources, IDENTIFIER) is None
 
 
+@pytest.mark.parametrize("stray", [".DS_Store", "b.b2nd"])
+def test_a_stray_file_is_noted(
+    tmp_path: Path, stray: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / IDENTIFIER
+    folder.mkdir()
+    for name in ("a.npz", stray):
+        (folder / name).touch()
+    assert preprocessed_case(CaseSources(preprocessed=tmp_path), IDENTIFIER) is None
+    assert f"note: {folder} holds files of several kinds" in capsys.readouterr().err
+
+
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # numpy's, of the torn file
 def test_a_torn_npz_is_noted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetNumpy

@@ -105,6 +105,21 @@ def test_names_are_text_in_the_front_matter_and_what_is_unknown_is_left_out() ->
         check_for_hub("MIT", None)
 
 
+@pytest.mark.parametrize(
+    ("named", "known"),
+    [
+        ("CC BY 4.0 (https://creativecommons.org/licenses/by/4.0/)", "cc-by-4.0"),
+        ("MIT License", "mit"),
+        ("Apache License, Version 2.0: https://www.apache.org/licenses/LICENSE-2.0.", "apache-2.0"),
+        ("CC0", "cc0-1.0"),
+    ],
+)
+def test_a_licence_keeps_its_name_with_its_address(named: str, known: str) -> None:
+    front = metadata(card({}, licence=named))
+    assert front["license"] == known
+    assert not {"license_name", "license_link"} & front.keys()
+
+
 def test_a_licence_that_the_hub_does_not_know_has_an_id_and_an_address(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -115,6 +130,8 @@ def test_a_licence_that_the_hub_does_not_know_has_an_id_and_an_address(
     assert front["license_link"] == "https://physionet.org/about/dua"
     assert licence in card({}, licence=licence).split("## Licence")[1]
     assert metadata(card({}, licence="§§"))["license_name"] == "other"
+    end_of_sentence = metadata(card({}, licence="Ours: https://a.org/b."))
+    assert end_of_sentence["license_link"] == "https://a.org/b"
     one = validate({"0": {"metric_per_case": [{"metrics": {"1": {"Dice": 0.5}}}]}})
     check_for_hub("MIT", one)
     check_for_hub(licence, one)

@@ -90,6 +90,19 @@ def test_the_extension_gets_the_segmentation_of_the_model(results: Path, tmp_pat
     np.testing.assert_array_equal(voxels(found), voxels(want / "volume.nii.gz"))
 
 
+def test_the_second_stage_of_a_cascade_is_refused(tmp_path: Path) -> None:
+    """Stock nnU-Net needs the first stage's predictions, which the extension does not give it."""
+    from umamba.errors import ModelFileError
+    from umamba.nnunet.sharing.slicer_layout import fit_for_slicer
+
+    model = write_toy_model(tmp_path / "results", folds=("0",))
+    plans = read_json(model / "plans.json")
+    plans["configurations"]["3d_fullres"]["previous_stage"] = "3d_lowres"
+    (model / "plans.json").write_text(json.dumps(plans))
+    with pytest.raises(ModelFileError, match="second stage of a cascade, which needs what 3d_lowr"):
+        fit_for_slicer(model, Path("toy.zip"))
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -20,6 +20,8 @@ from umamba.runtime.pipeline import (
 __all__ = ["pipeline_of"]
 
 _RESAMPLING = "resample_data_or_seg_to_shape"
+_THRESHOLD = "separate_z_anisotropy_threshold"
+_NO_LABELS = ("is_seg", False)  # what is resampled is an image
 _PREPROCESSOR = "DefaultPreprocessor"
 _LABEL_MANAGER = "LabelManager"
 
@@ -46,11 +48,11 @@ def pipeline_of(
     Raises:
         PlansError: If a step is one that only nnU-Net can do.
     """
-    from nnunetv2.configuration import ANISO_THRESHOLD
     from nnunetv2.utilities.label_handling.label_handling import LabelManager
 
     resolved = resolve(plans, configuration)
     _check_steps(plans, resolved, configuration)
+    resampling = {kind: _keywords(resolved, kind) for kind in ("data", "probabilities")}
     labels = LabelManager(dataset_json["labels"], dataset_json.get("regions_class_order"))
     written = labels.regions_class_order if labels.has_regions else labels.all_labels
     described = {
@@ -63,9 +65,9 @@ def pipeline_of(
         "channels": _channels(plans, resolved, channel_names(dataset_json)),
         "transpose_forward": plans["transpose_forward"],
         "spacing": resolved["spacing"],
-        "resampling_image": _resampling(resolved, "data"),
-        "resampling_logits": _resampling(resolved, "probabilities"),
-        "anisotropy_threshold": ANISO_THRESHOLD,
+        "resampling_image": _resampling(resampling["data"]),
+        "resampling_logits": _resampling(resampling["probabilities"]),
+        "anisotropy_threshold": _threshold(resampling),
         "patch_size": resolved["patch_size"],
         "mirroring_axes": list(mirroring_axes or ()),
         "labels": {
@@ -141,10 +143,46 @@ def _fingerprint(statistics: Mapping[str, float]) -> dict[str, float]:
     }
 
 
-def _resampling(resolved: Mapping[str, Any], kind: str) -> dict[str, Any]:
-    keywords = resolved[f"resampling_fn_{kind}_kwargs"]
+def _keywords(resolved: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    """Return the keywords of nnU-Net's resampling, with its defaults.
+
+    Raises:
+        PlansError: If there is one that a pipeline cannot describe.
+    """
+    from nnunetv2.configuration import ANISO_THRESHOLD
+
+    key = f"resampling_fn_{kind}_kwargs"
+    usual = {"order": 3, "order_z": 0, "force_separate_z": False, _THRESHOLD: ANISO_THRESHOLD}
+    given = {name: value for name, value in resolved[key].items() if (name, value) != _NO_LABELS}
+    strange = sorted(set(given) - set(usual))
+    if strange:
+        msg = (
+            f"the plans' {key} has {strange[0]} = {given[strange[0]]!r}, which a {PIPELINE} cannot "
+            "describe; export without it, or plan without that keyword"
+        )
+        raise PlansError(msg)
+    return usual | given
+
+
+def _resampling(keywords: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        "order": keywords.get("order", 3),
-        "order_z": keywords.get("order_z", 0),
-        "separate_z": keywords.get("force_separate_z", False),
+        "order": keywords["order"],
+        "order_z": keywords["order_z"],
+        "separate_z": keywords["force_separate_z"],
     }
+
+
+def _threshold(resampling: Mapping[str, Mapping[str, Any]]) -> float:
+    """Return the ratio of spacings above which slices are resampled apart.
+
+    Raises:
+        PlansError: If it is another one for images than for logits.
+    """
+    image, logits = (float(keywords[_THRESHOLD]) for keywords in resampling.values())
+    if image != logits:
+        msg = (
+            f"the plans resample images by the {_THRESHOLD} {image:g}, and probabilities by "
+            f"{logits:g}; a {PIPELINE} has one for both: export without it, or plan with one"
+        )
+        raise PlansError(msg)
+    return image

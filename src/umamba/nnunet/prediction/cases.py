@@ -119,7 +119,9 @@ class CaseWork:
             raise self._explained(case, error) from error
         try:
             for model in self.models:
-                _check_grid(model, facts)
+                if facts.geometry is not None:
+                    sizes = facts.geometry.spacing[::-1]
+                    _check_grid(model, (facts.n_channels, *facts.images[0].shape), sizes)
                 is_second = len(self.models) == 1 or model.configuration_manager.previous_stage_name
                 there = self.previous_stage if is_second else None
                 case.inputs.append(
@@ -257,26 +259,32 @@ def labels_of(
     return postprocessing.apply(labels), probabilities if with_probabilities else None
 
 
-def _check_grid(predictor: Any, facts: CaseFacts) -> None:
-    """Check the image's size on the network's grid: its voxel size may be wrong."""
-    if facts.geometry is None:
-        return
+def _check_grid(predictor: Any, shape: Sequence[int], spacing: Sequence[float]) -> None:
+    """Check an image's size on the network's grid: its voxel size may be wrong.
+
+    Args:
+        predictor: nnU-Net's predictor.
+        shape: Channels, then the image's axes.
+        spacing: The size of a voxel along these.
+
+    Raises:
+        CaseError: If nothing is left of it, or it does not fit into memory.
+    """
     network_spacing = predictor.configuration_manager.spacing
-    plane = len(facts.geometry.spacing) - len(network_spacing)  # a 2D network keeps the slices
-    per_axis = facts.geometry.spacing[: len(network_spacing)] if plane else facts.geometry.spacing
+    per_axis = spacing[-len(network_spacing) :]  # a 2D network keeps the slices
     scale = math.prod(per_axis) / math.prod(network_spacing)
-    spacing = " x ".join(f"{s:g}" for s in facts.geometry.spacing)
-    sizes = zip(facts.images[0].shape[::-1], per_axis, strict=False)
+    given = " x ".join(f"{s:g}" for s in spacing[::-1])
+    sizes = zip(shape[-len(per_axis) :], per_axis, strict=True)
     if any(n * size / min(network_spacing) < 0.5 for n, size in sizes):  # rounds to no voxel
         msg = (
-            f"with its voxel size of {spacing} mm the image is smaller than a voxel of the "
+            f"with its voxel size of {given} mm the image is smaller than a voxel of the "
             "network's grid; correct the voxel size in its header"
         )
         raise CaseError(msg)
-    n_bytes = 8 * facts.n_channels * math.prod(facts.images[0].shape) * scale
+    n_bytes = 8 * math.prod(shape) * scale
     if n_bytes > usable_memory():
         msg = (
-            f"with its voxel size of {spacing} mm the image takes {n_bytes / 2**30:.3g} GiB on the "
+            f"with its voxel size of {given} mm the image takes {n_bytes / 2**30:.3g} GiB on the "
             "network's grid; correct the voxel size in its header, or crop the image"
         )
         raise CaseError(msg)
@@ -310,8 +318,9 @@ def preprocess_array(predictor: Any, image: Any, spacing: Sequence[float]) -> Ne
         spacing: The size of a voxel along these.
 
     Raises:
-        CaseError: If nnU-Net cannot do it.
+        CaseError: If nnU-Net cannot do it, or the image is too small or large by its spacing.
     """
+    _check_grid(predictor, image.shape, spacing)
     return _preprocessed(predictor, "run_case_npy", image, None, {"spacing": list(spacing)})
 
 

@@ -78,6 +78,9 @@ def use_engine(predictor: Any, folder: Path, engine: str, *, is_pruned: bool) ->
     if engine == "torch":
         return
     is_asked_for = engine != "auto"
+    on_cpu = predictor.device.type == "cpu"
+    if not is_asked_for and not (on_cpu and (folder / PIPELINE).is_file()):
+        return
     files, reason = _fitting_files(folder, predictor.list_of_parameters)
     if is_pruned:
         reason = "the ONNX files are of the whole network, and --prune-to computes a part"
@@ -88,8 +91,6 @@ def use_engine(predictor: Any, folder: Path, engine: str, *, is_pruned: bool) ->
         (named,) = installed_engines(engine)
         warn_if_unverified(named, files)
         _replace(predictor, folder, files, named)
-        return
-    if not (folder / PIPELINE).is_file() or predictor.device.type != "cpu":
         return
     chosen = "torch" if reason else _fastest(files)
     if reason:

@@ -11,7 +11,7 @@ from typing import Any
 
 from umamba.datasets.checks import Case, CaseFacts
 from umamba.datasets.comparison import check_headers
-from umamba.datasets.inputs import FoundInputs, check_case
+from umamba.datasets.inputs import FoundInputs, check_case, check_targets
 from umamba.datasets.studies import find_images_or_studies
 from umamba.dicom.series import SeriesError
 from umamba.errors import DatasetError, UMambaError
@@ -94,7 +94,7 @@ def predict(
         inputs = find_images_or_studies(
             images, output, models[0].dataset_json, image_reader(models[0]), options.studies
         )
-        _check_targets(inputs.cases, output, models[0].dataset_json["file_ending"])
+        check_targets(inputs.cases, output, models[0].dataset_json["file_ending"])
         if options.part_id == 0:  # which one part alone reports
             _note_unused(inputs, images, options.previous_stage)
         cases = sorted(inputs.cases, key=lambda case: case.case_id)
@@ -262,17 +262,6 @@ def _check_output(output: Path, images: Path, previous_stage: Path | None) -> No
         if folder is not None:
             check_utf8(folder, option)
     check_writable(output, "-o")
-
-
-def _check_targets(cases: Sequence[Case], output: Path, ending: str) -> None:
-    """Check that no output would overwrite an image that the input folder links to."""
-    targets = {output.resolve() / f"{case.case_id}{ending}" for case in cases}
-    for path in (path for case in cases for path in case.images):
-        if path.resolve() in targets:
-            msg = (
-                f"{path} is a link to {path.resolve()}, which would be overwritten; give another -o"
-            )
-            raise UMambaError(msg)
 
 
 def _check_previous_stage(case: Case, ending: str, folder: Path | None) -> list[str]:

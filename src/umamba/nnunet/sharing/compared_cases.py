@@ -140,7 +140,14 @@ def preprocessed_case(sources: CaseSources, identifier: str) -> npt.NDArray[np.f
     folder = sources.preprocessed and sources.preprocessed / identifier
     if folder is None or not (any(folder.glob("*.b2nd")) or any(folder.glob("*.npz"))):
         return None
-    kind = infer_dataset_class(str(folder))
+    try:
+        kind = infer_dataset_class(str(folder))
+    except (AssertionError, KeyError):  # it goes by the only ending that is there
+        sys.stderr.write(
+            f"note: {folder} holds files of several kinds, so that no case in it is compared; "
+            "preprocess it again\n"
+        )
+        return None
     sizes = {
         case: sum(map(_size, folder.glob(f"{escape(case)}.*")))
         for case in kind.get_identifiers(str(folder))

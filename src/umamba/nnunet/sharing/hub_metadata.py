@@ -24,6 +24,12 @@ _LICENCES = (
     *("cc-by-nc-2.0", "cc-by-nc-3.0", "cc-by-nc-4.0", "cc-by-nd-4.0", "cc-by-nc-nd-3.0"),
     *("cc-by-nc-nd-4.0", "cc-by-nc-sa-2.0", "cc-by-nc-sa-3.0", "cc-by-nc-sa-4.0"),
 )
+_ALIASES = {
+    "mit-license": "mit",
+    "apache-license-2.0": "apache-2.0",
+    "apache-license-version-2.0": "apache-2.0",
+    "cc0": "cc0-1.0",
+}
 _LONGEST_ID = 64  # of a licence's name
 
 
@@ -104,12 +110,13 @@ def front_matter(
 def _licence(licence: str | None) -> dict[str, str]:
     if not licence:
         return {}
-    if (known := _id(licence)) in _LICENCES:
-        return {"license": known}
     address = re.search(r"https://[^\s<>\"')]+", licence)
-    without = licence.replace(address[0], "") if address else licence
-    link = {"license_link": address[0]} if address else {}
-    return {"license": "other", "license_name": _id(without) or "other", **link}
+    name = _id(licence.replace(address[0], "") if address else licence)
+    for known in (name, _ALIASES.get(name)):
+        if known in _LICENCES:
+            return {"license": known}
+    link = {"license_link": address[0].rstrip(".,;")} if address else {}
+    return {"license": "other", "license_name": name or "other", **link}
 
 
 def _id(licence: str) -> str:

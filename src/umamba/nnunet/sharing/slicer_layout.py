@@ -13,6 +13,7 @@ from umamba.datasets.description import channel_names
 from umamba.errors import ModelFileError, quoted
 from umamba.nnunet.checkpoints.files import read_checkpoint
 from umamba.nnunet.fold_folders import fold_folder, folders_of_folds
+from umamba.nnunet.plans.derivation import resolve
 from umamba.system.json_files import load_json
 
 __all__ = ["check_slicer_folder", "fit_for_slicer"]
@@ -60,6 +61,14 @@ def fit_for_slicer(model: Path, source: Path) -> None:
         raise ModelFileError(msg)
     if len(model.name.split("__")) != 3:
         msg = f"{source}: {model.name} must have two double underscores, between its three parts"
+        raise ModelFileError(msg)
+    configuration = model.name.split("__")[2]
+    stage = resolve(load_json(model / "plans.json"), configuration).get("previous_stage")
+    if stage is not None:
+        msg = (
+            f"{source} is the second stage of a cascade, which needs what {stage} predicts, and "
+            "Slicer's extension runs one model; use `umamba predict`"
+        )
         raise ModelFileError(msg)
     whole, first = fold_folder(model, "all"), fold_folder(model, "0")
     if whole.is_dir() and not first.exists():
