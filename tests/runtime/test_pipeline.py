@@ -194,8 +194,10 @@ def test_the_threshold_of_thick_slices_is_that_of_the_plans() -> None:
 
     plans = stock_plans()
     keywords = {"order": 3, "force_separate_z": None, "separate_z_anisotropy_threshold": 10}
-    for kind in ("data", "probabilities"):
-        plans["configurations"]["3d_fullres"][f"resampling_fn_{kind}_kwargs"] = keywords
+    plans["configurations"]["3d_fullres"] |= {
+        "resampling_fn_data_kwargs": keywords,
+        "resampling_fn_probabilities_kwargs": keywords,
+    }
     plans["foreground_intensity_properties_per_channel"] = {"0": {}}
     pipeline = pipeline_of(plans, DATASET_JSON, "3d_fullres")
     both = (5.0, 1.0, 1.0), (2.5, 1.0, 1.0)
