@@ -77,7 +77,7 @@ BROKEN: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "ending": (lambda c: c.update(file_ending=".exe"), "file_ending cannot be"),
     "steps": (lambda c: c.update(step_size=1e-300), "Expected `float` >= 0.01"),
     "weights": (lambda c: c.update(gaussian_sigma=1e5), "Expected `float` <= 10.0"),
-    "spacing": (lambda c: c.update(spacing=[1e-320, 1, 1]), "Expected `float` >= 1e-06"),
+    "spacing": (lambda c: c.update(spacing=[1e-320, 1, 1]), "Expected `float` >= 1e-09"),
     "components": (lambda c: c.update(keep_largest=[[1]] * 9), "keep_largest cannot be"),
     "missing": (lambda c: c.pop("labels"), "missing required field `labels`"),
 }

@@ -40,7 +40,7 @@ _MOST_BYTES = 2**24
 
 Name = Annotated[str, Meta(min_length=1, max_length=500)]
 Positive = Annotated[float, Meta(gt=0, le=1e6)]
-SMALLEST, LARGEST = 1e-6, 1e6  # size of a voxel, in mm: outside, numbers of voxels overflow
+SMALLEST, LARGEST = 1e-9, 1e9  # size of a voxel: far outside, numbers of voxels overflow
 VoxelSize = Annotated[float, Meta(ge=SMALLEST, le=LARGEST)]
 Size = Annotated[int, Meta(ge=1, le=2**14)]
 Axis = Annotated[int, Meta(ge=0, le=2)]
