@@ -84,7 +84,7 @@ SETS: dict[str, Comparison] = {
         f"{_WHOLE} --patch-size 256 256 --batch-size 1",
         _NUCLEI,
         deepest=(4, 4),
-        # The U-Net has not converged here: would it catch up?
+        # The U-Net has not converged here, nor on axons: is Bot still ahead once it has?
         longer_models="nnunet,umamba_bot",
     ),
     "pet": Comparison(
@@ -103,6 +103,7 @@ SETS: dict[str, Comparison] = {
         " --clusters axons_clusters.csv",
         _AXONS,
         deepest=(4, 6),
+        longer_models="nnunet,umamba_bot,umamba_bot_nomamba",
         # nnU-Net plans 896 x 1280 for these, which takes a CPU days.
         planned=f"--model nnunet --gpu-memory 1 --plans-name {_PLANS}",
     ),

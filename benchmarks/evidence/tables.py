@@ -15,6 +15,7 @@ from benchmarks.evidence.questions import (
     WITHOUT,
     Answer,
 )
+from benchmarks.evidence.rules import MARGIN
 from benchmarks.evidence.sets import ALL, EVIDENCE, SETS
 from umamba.comparison.results import Results
 from umamba.evaluation.instances import ALL_SIZES
@@ -158,13 +159,14 @@ def _convergence(evidence: Evidence, name: str, model: str) -> tuple[str, str, s
     gain = gain_at_end(found, model)
     more = gain_of_longer(found, longer, model) if longer else None
     asked = model in SETS[name].longer_models.split(",")
-    return _gain_text(gain), _converged(gain), _gain_text(more) or "not trained yet" * asked
+    return _gain_text(gain), _converged(gain, more), _gain_text(more) or "not trained yet" * asked
 
 
-def _converged(gain: Effect | None) -> str:
-    if gain is None or gain.interval.low <= _MOST_GAIN <= gain.interval.high:
-        return "not known"
-    return "no" if gain.interval.low > _MOST_GAIN else "yes"
+def _converged(gain: Effect | None, more: Effect | None) -> str:
+    """Say whether a network gains less than it may, at the end and by twice the iterations."""
+    if any(e and e.interval.low > most for e, most in ((gain, _MOST_GAIN), (more, MARGIN))):
+        return "no"
+    return "yes" if gain and gain.interval.high < _MOST_GAIN else "not known"
 
 
 def _gain_text(gain: Effect | None) -> str:

@@ -212,6 +212,16 @@ def test_networks_converge_if_the_whole_interval_says_so() -> None:
     assert {longer for *_, longer in rows.values()} == {"not trained yet", ""}
 
 
+def test_a_network_that_gains_by_longer_trainings_had_not_converged() -> None:
+    found, longer = compared(), compared(-15)  # without curves; Bot loses 1.5 points
+    alone = replace(longer, cases=tuple(c for c in found.cases if c.model == "umamba_bot"))
+    rows = table_of(
+        convergence_table(Evidence({}, {"pet": longer}, {}, {"pet": alone}, None, Path()))
+    )
+    assert rows[SETS["pet"].title, "Bot"][1] == "no"
+    assert rows[SETS["pet"].title, "U-Net"][1] == "not known"
+
+
 def test_objects_that_are_not_there_are_counted_per_case() -> None:
     trainings = [Training("umamba_bot", 0, seed) for seed in range(2)]
     objects = [
