@@ -67,7 +67,8 @@ class Evidence:
         answers: The answers to the questions.
         results: The comparison of each data set that has ended.
         unfinished: Those that have begun and not ended, which count nowhere.
-        longer: The U-Net's trainings with twice the iterations, by the name of the data set.
+        longer: The trainings with twice the iterations, of the U-Net and maybe others, by the name
+            of the data set.
         patches: Those of the full and the half patch; `None` until there are both.
         measured: The folder of the measurements of costs.
     """

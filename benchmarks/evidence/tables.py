@@ -5,7 +5,13 @@ import shlex
 from collections.abc import Mapping, Sequence
 
 from benchmarks.evidence.claims import COMMANDS, Claim, Evidence, effect_text, signed
-from benchmarks.evidence.effects import Effect, gain_at_end, gain_of_longer, mean_dice
+from benchmarks.evidence.effects import (
+    Effect,
+    dice_difference,
+    gain_at_end,
+    gain_of_longer,
+    mean_dice,
+)
 from benchmarks.evidence.questions import (
     BOT,
     ENC,
@@ -27,6 +33,7 @@ __all__ = [
     "convergence_table",
     "each_set_table",
     "effects_table",
+    "longer_table",
     "objects_table",
     "repeat_list",
     "sets_table",
@@ -171,6 +178,28 @@ def _converged(gain: Effect | None, more: Effect | None) -> str:
 
 def _gain_text(gain: Effect | None) -> str:
     return effect_text(gain.estimate, gain.interval) if gain else ""
+
+
+def longer_table(evidence: Evidence) -> str:
+    """Return the table of who is ahead by Dice, and who is after twice the iterations."""
+    head = ("data set", f"Dice, {_FIRST}", "difference (95 %)", "after twice the iterations (95 %)")
+    rows = [
+        (
+            SETS[name].title,
+            f"{NAMES[model]} \N{MINUS SIGN} {NAMES[baseline]}",
+            _gain_text(dice_difference(found, model, baseline)),
+            _longer_text(evidence.longer.get(name), model, baseline),
+        )
+        for name, found in evidence.results.items()
+        for model, baseline in ((BOT, U_NET), (BOT, WITHOUT))
+        if {model, baseline} <= set(SETS[name].longer_models.split(","))
+    ]
+    return _table([head, *rows])
+
+
+def _longer_text(longer: Results | None, model: str, baseline: str) -> str:
+    difference = dice_difference(longer, model, baseline) if longer else None
+    return _gain_text(difference) or "not trained yet"
 
 
 def objects_table(evidence: Evidence) -> str:

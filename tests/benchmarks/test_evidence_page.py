@@ -34,7 +34,7 @@ from benchmarks.evidence.prepare import SourceError, prepare
 from benchmarks.evidence.questions import Answer, Question, answer
 from benchmarks.evidence.rules import about, at_least, greater, in_some, not_in_all
 from benchmarks.evidence.sets import ALL, EVIDENCE, PATCHES, SETS
-from benchmarks.evidence.tables import convergence_table, objects_table
+from benchmarks.evidence.tables import convergence_table, longer_table, objects_table
 from benchmarks.evidence.verdict import PAGE, fill, main, read_evidence, write_page
 from reference_cases import REPOSITORY
 from small_results import finished, results_of, scored
@@ -220,6 +220,23 @@ def test_a_network_that_gains_by_longer_trainings_had_not_converged() -> None:
     )
     assert rows[SETS["pet"].title, "Bot"][1] == "no"
     assert rows[SETS["pet"].title, "U-Net"][1] == "not known"
+
+
+def test_who_is_ahead_is_asked_again_after_longer_trainings() -> None:
+    found, longer = compared(), compared(-20)
+    both = dict.fromkeys(("nuclei", "pet", "axons"), found)
+    rows = longer_table(Evidence({}, both, {}, {"axons": longer}, None, Path())).splitlines()[2:]
+    told = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
+    minus = "\N{MINUS SIGN}"
+    nuclei, axons = SETS["nuclei"].title, SETS["axons"].title
+    assert [row[:2] for row in told] == [
+        [nuclei, f"Bot {minus} U-Net"],
+        [axons, f"Bot {minus} U-Net"],
+        [axons, f"Bot {minus} without Mamba"],
+    ]
+    assert [row[3] == "not trained yet" for row in told] == [True, False, False]
+    ahead = [float(cell.split()[0]) for cell in told[1][2:]]
+    assert ahead == [pytest.approx(3, abs=0.4), pytest.approx(1, abs=0.4)]
 
 
 def test_objects_that_are_not_there_are_counted_per_case() -> None:

@@ -1,4 +1,4 @@
-"""`umamba demo`: run everything once on real MRI, in minutes."""
+"""`umamba demo`: run everything once on an average brain MRI, in minutes."""
 
 import argparse
 import json
@@ -15,7 +15,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     """Register `umamba demo`."""
     parser = subparsers.add_parser(
         "demo",
-        help="train and predict on real MRI in a few minutes; nothing is downloaded",
+        help="train and predict on an average brain MRI in a few minutes; nothing is downloaded",
         description=(
             "Train a small U-Mamba on the MNI152 template that comes with the package nilearn, "
             "segment a part of the brain that it has not seen, and draw the result. This takes a "

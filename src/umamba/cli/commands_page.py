@@ -32,7 +32,7 @@ def commands_as_markdown() -> str:
     runtime = build_runtime_parser()
     commands = _subcommands(parser) | {"runtime": runtime}
     about = _summaries(parser) | {"runtime": _text(runtime.description)}
-    rows = [f"| [`{p.prog}`](#{_anchor(p.prog)}) | {about[n]} |" for n, p in commands.items()]
+    rows = [f"| [`{p.prog}`](#{_anchor(_heading(p))}) | {about[n]} |" for n, p in commands.items()]
     index = "\n".join(["| command | purpose |", "|---|---|", *rows])
     sections = [part for p in commands.values() for part in _section(p, level=2)]
     return "\n\n".join([_INTRODUCTION.strip(), index, *sections]) + "\n"
@@ -52,7 +52,7 @@ def _summaries(parser: argparse.ArgumentParser) -> dict[str, str]:
 
 
 def _section(parser: argparse.ArgumentParser, *, level: int) -> Iterator[str]:
-    yield f"{'#' * level} {parser.prog}"
+    yield f"{'#' * level} {_heading(parser)}"
     if parser.description:
         yield _text(parser.description)
     yield from _examples(parser.epilog or "")
@@ -70,6 +70,11 @@ def _section(parser: argparse.ArgumentParser, *, level: int) -> Iterator[str]:
         yield f"{'Exactly' if exclusive.required else 'At most'} one of {names} may be given."
     for child in _subcommands(parser).values():
         yield from _section(child, level=level + 1)
+
+
+def _heading(parser: argparse.ArgumentParser) -> str:
+    """Return a command's name without `python -m`, whose anchor differs between sites."""
+    return parser.prog.removeprefix("python -m ")
 
 
 def _examples(epilog: str) -> Iterator[str]:
@@ -120,7 +125,7 @@ def _text(text: str | None) -> str:
 
 
 def _anchor(heading: str) -> str:
-    return re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", heading))
+    return re.sub(r"\s", "-", re.sub(r"[^\w\s-]", "", heading))
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""A complete example on real MRI that comes with a Python package; nothing is downloaded."""
+"""A complete example on an average brain MRI from a Python package; nothing is downloaded."""

@@ -1,4 +1,4 @@
-"""Scans for the demonstration: real MRI from a Python package, made hard enough to need context.
+"""Scans for the demonstration: an average brain MRI, made hard enough to need context.
 
 The images are the MNI152 template that nilearn ships: the average T1-weighted MRI of 152 people,
 not of a patient, with probability maps of grey and white matter (ICBM 2009a, symmetric; copyright
