@@ -5,6 +5,7 @@ import shutil
 import sys
 import threading
 import time
+import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,68 @@ def test_jobs_end_as_they_should_whatever_becomes_of_nodes(nodes: Any, tmp_path:
     (orphaned,) = (known for known in (starts(tmp_path, name) for name in "gh") if len(known) == 2)
     orphan = int(orphaned[0].split()[-1])
     assert not Path(f"/proc/{orphan}").exists()
+
+
+class _LostError(Exception):
+    """What Ray raises where the process that ran a task has died."""
+
+
+class _OneNode:
+    """As much of Ray as the executor calls; tasks end at once, with what is given."""
+
+    exceptions = types.SimpleNamespace(
+        TaskCancelledError=KeyError, RayTaskError=LookupError, RayError=_LostError
+    )
+
+    def __init__(self, end: int | Exception) -> None:
+        self.end, self.given = end, 0
+
+    def is_initialized(self) -> bool:
+        return True
+
+    def nodes(self) -> list[dict[str, Any]]:
+        return [{"Alive": True, "Resources": {"CPU": 1.0, "memory": 2.0**30}}]
+
+    def remote(self, _: Any) -> "_OneNode":
+        self.given += 1
+        return self
+
+    def options(self, **_: Any) -> Any:
+        return types.SimpleNamespace(remote=lambda *_: object())
+
+    def wait(self, references: list[object], **_: Any) -> tuple[list[object], list[object]]:
+        return references, []
+
+    def get(self, _: object) -> int:
+        if isinstance(self.end, Exception):
+            raise self.end
+        return self.end
+
+
+@pytest.mark.parametrize(
+    ("end", "given", "code", "reason"),
+    [
+        (0, 1, 0, None),
+        (1, 1, 1, None),
+        (_LostError("out of memory"), 3, 1, "Ray has lost it 3 times: out of memory"),
+    ],
+)
+def test_a_job_ends_though_its_log_was_never_seen_to_change(
+    end: int | Exception,
+    given: int,
+    code: int,
+    reason: str | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ray = _OneNode(end)
+    monkeypatch.setitem(sys.modules, "ray", ray)  # type: ignore[arg-type]
+    job = counting(tmp_path, "a")
+    events = list(in_time(RayExecutor(interval=0).run([job], StopRequest())))
+    assert [e for e in events if e.kind in ("started", "ended")] == [
+        Event(job, "started"), Event(job, "ended", code, reason),
+    ]  # fmt: skip
+    assert ray.given == given
 
 
 def test_no_ray_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:

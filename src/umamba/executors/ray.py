@@ -124,8 +124,13 @@ class RayExecutor:
             end = self._end(ray, job, reference)
             if end.exit_code == _INTERRUPTED and not asked:
                 waiting.append(job)  # it goes on in another turn
-            elif job.name in self._begun:
-                yield end
+                continue
+            if job.name not in self._begun:
+                if end.exit_code == _INTERRUPTED:
+                    continue  # cancelled before it began
+                self._begun.add(job.name)  # it has, though its log does not show it
+                yield Event(job, "started")
+            yield end
 
     def _end(self, ray: Any, job: Job, reference: Any) -> Event:
         """Return how a job has ended; one whose node has died counts as interrupted."""
