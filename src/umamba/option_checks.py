@@ -9,7 +9,7 @@ from typing import Any
 
 from umamba import registry
 from umamba.errors import UMambaError, unknown_name
-from umamba.system.numerals import integer, whole_number
+from umamba.system.numerals import whole_number
 
 __all__ = [
     "file_or_auto",
@@ -28,6 +28,7 @@ __all__ = [
     "positive_hours",
     "positive_points",
     "positive_size",
+    "real",
     "text",
     "texts",
 ]
@@ -55,7 +56,7 @@ def natural(given: str | int) -> int:
 
 def positive_hours(given: str | float) -> float:
     """Return a length of time in hours, such as 0.5."""
-    hours = _real(given)
+    hours = real(given)
     if not 0 < hours < math.inf:
         msg = f"{given!r} is not a positive number of hours"
         raise UMambaError(msg)
@@ -66,7 +67,7 @@ def gibibytes(given: str | float) -> float | str:
     """Return an amount of memory in GiB, or `auto`."""
     if given == "auto":
         return "auto"
-    size = _real(given)
+    size = real(given)
     if not 0 < size < math.inf:
         msg = f"{given!r} is neither a positive number of GiB nor auto"
         raise UMambaError(msg)
@@ -75,7 +76,7 @@ def gibibytes(given: str | float) -> float | str:
 
 def part(given: str | float) -> float:
     """Return a fraction, above 0 and at most 1."""
-    value = _real(given)
+    value = real(given)
     if not 0 < value <= 1:
         msg = f"{given!r} is not a number above 0 and at most 1"
         raise UMambaError(msg)
@@ -84,7 +85,7 @@ def part(given: str | float) -> float:
 
 def positive_points(given: str | float) -> float:
     """Return a difference in percentage points, such as 1.0."""
-    points = _real(given)
+    points = real(given)
     if not 0 < points < 100:
         msg = f"{given!r} is not a number of points between 0 and 100"
         raise UMambaError(msg)
@@ -93,7 +94,7 @@ def positive_points(given: str | float) -> float:
 
 def positive_size(given: str | float) -> float:
     """Return a positive number of any unit."""
-    size = _real(given)
+    size = real(given)
     if not 0 < size < math.inf:
         msg = f"{given!r} is not a positive number"
         raise UMambaError(msg)
@@ -102,11 +103,7 @@ def positive_size(given: str | float) -> float:
 
 def numbers(given: str | Sequence[int]) -> tuple[int, ...]:
     """Return a list of positive numbers, such as 8,16,32."""
-    items = given.split(",") if isinstance(given, str) else given
-    try:
-        found = tuple(integer(n.strip()) if isinstance(n, str) else int(n) for n in items)
-    except (TypeError, ValueError):
-        found = ()
+    found = tuple(_whole(n.strip() if isinstance(n, str) else n) or 0 for n in _items(given))
     if not found or min(found) < 1:
         msg = f"{given!r} is not a list of positive numbers such as 8,16,32"
         raise UMambaError(msg)
@@ -115,15 +112,14 @@ def numbers(given: str | Sequence[int]) -> tuple[int, ...]:
 
 def number_list(given: Sequence[str] | Sequence[int]) -> tuple[int, ...]:
     """Return the numbers of several lists as one: `32 40 32` means the same as `32,40,32`."""
-    if isinstance(given, str) or not any(isinstance(item, str) for item in given):
+    if isinstance(given, str) or not any(isinstance(item, str) for item in _items(given)):
         return numbers(given)  # type: ignore[arg-type] # numbers, or one text
     return tuple(number for item in given for number in numbers(str(item)))
 
 
 def model_names(given: str | Sequence[str]) -> tuple[str, ...]:
     """Return the names of models, each with or without its @RECIPE, without repetitions."""
-    items = given.split(",") if isinstance(given, str) else given
-    names = tuple(dict.fromkeys(name.strip() for name in items if name.strip()))
+    names = tuple(dict.fromkeys(name.strip() for name in _items(given) if name.strip()))
     if not names:
         raise UMambaError(_no_model(str(given)))
     for name in names:
@@ -141,18 +137,25 @@ def model_name(given: str) -> str:
 def fold_numbers(given: str | Iterable[int]) -> tuple[int, ...]:
     """Return numbers of folds, such as 0-4 or 0,2."""
     folds: set[int] = set()
-    text = given if isinstance(given, str) else ",".join(map(str, given))
-    for part in text.split(","):
-        first, dash, last = part.partition("-")
+    for item in _items(given):
+        first, dash, last = str(item).partition("-")
         begin, end = whole_number(first), whole_number(last if dash else first)
-        if begin is None or end is None or end >= _MOST_FOLDS:
-            msg = f"{given!r} is not a list of folds such as 0-4 or 0,2"
-            raise UMambaError(msg)
+        if begin is None or end is None or not begin <= end < _MOST_FOLDS:
+            folds.clear()
+            break
         folds |= set(range(begin, end + 1))
     if not folds:
         msg = f"{given!r} is not a list of folds such as 0-4 or 0,2"
         raise UMambaError(msg)
     return tuple(sorted(folds))
+
+
+def real(given: object) -> float:
+    """Return a number; NaN for anything else."""
+    try:
+        return math.nan if isinstance(given, bool) else float(given)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return math.nan
 
 
 def folder_or_file(given: str | os.PathLike[str]) -> Path:
@@ -188,6 +191,13 @@ def texts(given: Any) -> tuple[str, ...]:
     return tuple(str(item) for item in items)
 
 
+def _items(given: Any) -> Sequence[Any]:
+    """Return the parts of a text that commas separate, what a list holds, or a value alone."""
+    if isinstance(given, str):
+        return given.split(",")
+    return tuple(given) if isinstance(given, Iterable) else (given,)
+
+
 def _whole(given: str | int) -> int | None:
     if isinstance(given, str):
         return whole_number(given)
@@ -196,13 +206,6 @@ def _whole(given: str | int) -> int | None:
     except TypeError:
         return None
     return None if isinstance(given, bool) or number < 0 else number
-
-
-def _real(given: str | float) -> float:
-    try:
-        return math.nan if isinstance(given, bool) else float(given)
-    except (TypeError, ValueError):
-        return math.nan
 
 
 def _no_model(name: str) -> str:

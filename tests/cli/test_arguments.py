@@ -14,7 +14,7 @@ from reference_cases import REPOSITORY
 from umamba.cli.main import build_parser
 from umamba.errors import UMambaError
 from umamba.nnunet.requests import PlanRequest, TrainingRequest
-from umamba.option_checks import natural, positive
+from umamba.option_checks import fold_numbers, natural, positive
 from umamba.options import Request, as_arguments, flags_of, from_namespace
 
 
@@ -33,6 +33,19 @@ def test_a_patch_size_of_something_else_is_refused(given: str, capsys: Any) -> N
     with pytest.raises(SystemExit):
         build_parser().parse_args(["plan", "4", "--model=umamba_bot", f"--patch-size={given}"])
     assert f"{given!r} is not a list of positive numbers" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("given", [[8.9], [8, True], ["8", None], [0], []])
+def test_a_list_of_something_else_is_refused(given: Any) -> None:
+    with pytest.raises(UMambaError, match="is not a list of positive numbers"):
+        PlanRequest(dataset=4, model="umamba_bot", features=given)
+
+
+def test_numbers_of_folds() -> None:
+    assert [fold_numbers(given) for given in ("0-2,1", [2, "0"], 3)] == [(0, 1, 2), (0, 2), (3,)]
+    for wrong in ("0,4-2", "5-3,0", "", [], [1.5], "0-", None):
+        with pytest.raises(UMambaError, match="is not a list of folds such as"):
+            fold_numbers(wrong)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,7 @@ def _distances(given: Any) -> tuple[float, ...]:
     items = given if isinstance(given, Sequence) and not isinstance(given, str) else (given,)
     try:
         return tuple(float(item) for item in items)
-    except ValueError:
+    except (TypeError, ValueError):
         msg = f"{' '.join(map(str, items))} are not numbers"
         raise EvaluationError(msg) from None
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from umamba.comparison.statistic_options import clusters_option, groups_option
 from umamba.errors import UMambaError, unknown_name
-from umamba.option_checks import folder_or_file, positive_size
+from umamba.option_checks import folder_or_file, positive_size, real
 from umamba.options import Request, argument, option
 from umamba.reporting.credit import credit_option
 
@@ -31,18 +31,11 @@ def _sources(given: Any) -> tuple[str, ...]:
     return found
 
 
-def _number(given: Any) -> float:
-    try:
-        return math.nan if isinstance(given, bool) else float(given)
-    except (TypeError, ValueError):
-        return math.nan
-
-
 def _treatment(given: Any) -> str | float:
     """Return how missing scores are treated: a word, or the number that replaces them."""
     if given in TREATMENTS:
         return str(given)
-    value = _number(given)
+    value = real(given)
     if not math.isfinite(value):
         raise UMambaError(unknown_name("treatment", str(given), (*TREATMENTS, "a number")))
     return value
