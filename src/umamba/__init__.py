@@ -10,6 +10,7 @@ __version__ = "0.1.0"
 __all__ = [
     "ComparisonResult",
     "EvaluationResult",
+    "FoldsResult",
     "Mamba",
     "ModelsResult",
     "Paths",
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from umamba.results import (
         ComparisonResult,
         EvaluationResult,
+        FoldsResult,
         ModelsResult,
         PlanResult,
         PredictionResult,
@@ -59,6 +61,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "ComparisonResult": "umamba.results",
     "EvaluationResult": "umamba.results",
+    "FoldsResult": "umamba.results",
     "Mamba": "umamba.layers.mamba_block",
     "ModelsResult": "umamba.results",
     "Paths": "umamba.nnunet.paths",

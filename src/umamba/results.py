@@ -23,6 +23,7 @@ __all__ = [
     "ComparisonResult",
     "EvaluationResult",
     "FoldsResult",
+    "ModelsResult",
     "PlanResult",
     "PredictionResult",
     "RankResult",
