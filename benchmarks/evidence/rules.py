@@ -65,18 +65,17 @@ def not_in_all(intervals: Sequence[Interval], margin: float = MARGIN) -> Verdict
     return "does not hold" if verdicts and verdicts <= above else "not shown"
 
 
-def about(interval: Interval, claimed: float, factor: float = RATIO) -> Verdict:
+def about(interval: Interval, claimed: float) -> Verdict:
     """Judge the claim that a ratio is about some number.
 
     Args:
         interval: Interval of the ratio at 95 %.
-        claimed: What is claimed.
-        factor: How far above or below still counts as about that.
+        claimed: What is claimed; a number `RATIO` times as large, or as small, still counts.
 
     Returns:
         `holds` if the whole interval is about that, `does not hold` if none of it is.
     """
-    low, high = claimed / factor, claimed * factor
+    low, high = claimed / RATIO, claimed * RATIO
     if low <= interval.low and interval.high <= high:
         return "holds"
     return "does not hold" if interval.high < low or interval.low > high else "not shown"

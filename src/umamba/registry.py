@@ -29,12 +29,12 @@ __all__ = [
 ]
 
 
-# The colours of families are those of Okabe and Ito, and others of Tol's muted scheme, which
-# colour-blind people can tell apart.
 # One block in every decoder stage, as in nnU-Net's residual presets, and in the two encoder stages
 # that cost most. The lean UMambaEnc has no Mamba at full resolution: most of its scans' time.
 _LEAN = ResidualBlocks(encoder=(1, 1, 2), decoder=1)
 _LEAN_PLACES: dict[str, dict[str, Any]] = {"Bot": {}, "Enc": {"mixer_from_stage": 1}}
+# The colours of families are those of Okabe and Ito, and others of Tol's muted scheme, which
+# colour-blind people can tell apart.
 _TABLE = [
     Architecture(
         f"{family}{suffix}",

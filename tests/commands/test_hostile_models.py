@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from plans_factory import DATASET_JSON, old_plans, stock_plans
+from plans_factory import DATASET_JSON, stock_plans
 from toy import NAME, read_json
 from toy_model import MODEL, toy_plans, write_toy_model
 from umamba.cli.main import main
@@ -137,8 +137,6 @@ def test_names_that_lead_out_of_a_folder_are_refused_even_if_trusted(
 
 
 def test_what_nnunet_and_we_write_is_known() -> None:
-    for plans in (stock_plans(), stock_plans(residual=True), old_plans(), toy_plans()):
-        check_plans(plans, FILE)
     moved = f"dynamic_network_architectures.architectures.{'residual_unet'}.ResidualEncoderUNet"
     check_plans(put(stock_plans(), (*NETWORK, "network_class_name"), moved), FILE)
     check_dataset_json(DATASET_JSON | {"overwrite_image_reader_writer": "NibabelIO"}, FILE)

@@ -250,8 +250,8 @@ def test_a_second_interrupt_leaves_valid_results(paths: Paths) -> None:
 _HOLD = """
 import sys, time
 from pathlib import Path
-from umamba.system.run_lock import only_training
-with only_training(Path(sys.argv[1])):
+from umamba.system.run_lock import only_process
+with only_process(Path(sys.argv[1])):
     print("holds", flush=True)
     time.sleep(float(sys.argv[2]))
     (Path(sys.argv[1]) / "saved").touch()

@@ -1,11 +1,13 @@
 """Objects matched and scored by hand."""
 
+import math
+
 import numpy as np
 import pytest
 
 from umamba.evaluation.instances import (
+    ObjectOverlaps,
     find_components,
-    match_objects,
     object_sizes,
     score_by_size,
     stratum_names,
@@ -19,6 +21,11 @@ def row(**lengths):
     for name, (start, stop) in lengths.items():
         image[0, start:stop] = int(name[1:])
     return image
+
+
+def match_objects(prediction, reference, spacing, matching_iou=0.5):
+    overlaps = ObjectOverlaps.of_numbered(prediction, reference)
+    return overlaps.match(math.prod(spacing), matching_iou, reference.ndim)
 
 
 REFERENCE = row(o1=(0, 2), o5=(4, 8), o7=(10, 20), o9=(25, 35))

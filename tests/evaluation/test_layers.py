@@ -1,11 +1,13 @@
 """Labels of one image found in one go, beside each label by itself."""
 
+import math
+
 import numpy as np
 import pytest
 from scipy import ndimage
 
 from umamba.evaluation.cases import evaluate_case
-from umamba.evaluation.instances import match_objects
+from umamba.evaluation.instances import ObjectOverlaps
 from umamba.evaluation.label_masks import LabelMasks
 from umamba.evaluation.layers import disjoint_layers, paint
 from umamba.evaluation.metrics import measure
@@ -40,7 +42,8 @@ def test_all_labels_at_once_are_each_by_itself(dtype, n_dims):
         masks = [np.isin(mask, values) for mask in (prediction, reference)]
         alone = measure(LabelMasks.of_booleans(*masks, spacing, EvaluationSettings()))
         assert found[name].metrics == pytest.approx(alone, rel=1e-12, nan_ok=True)
-        objects = match_objects(*(ndimage.label(mask, corners)[0] for mask in masks), spacing)
+        numbered = (ndimage.label(mask, corners)[0] for mask in masks)
+        objects = ObjectOverlaps.of_numbered(*numbered).match(math.prod(spacing), 0.5, n_dims)
         for field in ("reference_volumes", "prediction_volumes", "pairs", "dice"):
             np.testing.assert_array_equal(
                 getattr(found[name].objects, field), getattr(objects, field)

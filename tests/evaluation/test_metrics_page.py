@@ -18,4 +18,3 @@ def test_every_metric_says_what_it_is():
     assert [metric.name for metric in METRICS.values()] == list(METRICS)
     for metric in METRICS.values():
         assert all((metric.title, metric.definition, metric.source, metric.empty)), metric.name
-        assert metric.is_distance == (metric.unit == "length")

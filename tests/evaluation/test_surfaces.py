@@ -11,8 +11,8 @@ from umamba.evaluation.metrics import measure
 from umamba.evaluation.settings import EvaluationSettings
 from umamba.evaluation.surfaces import (
     BorderVoxels,
+    LabelSurfaces,
     SurfaceDistances,
-    extract_surface,
     measure_distances,
 )
 
@@ -29,6 +29,10 @@ def blobs(seed, spacing):
     rng = np.random.default_rng(seed)
     shape = (21, 24) if len(spacing) == 2 else (11, 12, 13)
     return rng.random(shape) < rng.uniform(0.1, 0.9)
+
+
+def extract_surface(mask, spacing):
+    return LabelSurfaces(mask.view(np.uint8)).surface(1, spacing)
 
 
 @pytest.mark.parametrize("spacing", SPACINGS)

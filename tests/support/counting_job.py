@@ -13,13 +13,13 @@ import time
 from pathlib import Path
 
 from umamba.system.atomic_files import write_whole
-from umamba.system.run_lock import only_training
+from umamba.system.run_lock import only_process
 
 
 def main() -> int:
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
-    with only_training(folder):
+    with only_process(folder):
         return count_up(folder)
 
 

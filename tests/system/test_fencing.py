@@ -12,7 +12,7 @@ import pytest
 from umamba.errors import SupersededError, UMambaError
 from umamba.system.atomic_files import write_new, write_whole
 from umamba.system.fencing import Token, check_claims, claiming, own_token
-from umamba.system.run_lock import only_training, refuse_if_at_work
+from umamba.system.run_lock import only_process, refuse_if_at_work
 
 
 def become(monkeypatch: pytest.MonkeyPatch, job: str, attempt: str) -> None:
@@ -97,7 +97,7 @@ def test_who_is_older_and_late_does_not_begin(
 
 def hold(folder: Path, ready: object, asked: object) -> None:
     os.environ |= {"UMAMBA_JOB": "a", "UMAMBA_ATTEMPT": "5.0"}
-    with only_training(folder):
+    with only_process(folder):
         ready.set()
         asked.wait(30)
         write_whole(folder / "checkpoint", "old")
@@ -115,11 +115,11 @@ def test_the_next_attempt_does_not_wait_for_the_lock_of_an_orphan(
     assert ready.wait(30)
     for job, attempt in (("b", "9.0"), ("a", "5.0"), ("a", "4.2")):
         become(monkeypatch, job, attempt)
-        with pytest.raises(UMambaError, match="another process is at work"), only_training(folder):
+        with pytest.raises(UMambaError, match="another process is at work"), only_process(folder):
             pass
     become(monkeypatch, "a", "5.1")
     refuse_if_at_work(folder)
-    with only_training(folder):
+    with only_process(folder):
         assert f"taking over from process {orphan.pid}" in capsys.readouterr().err
         asked.set()
         orphan.join(30)

@@ -13,7 +13,7 @@ import pytest
 
 from toy_process import processes_of
 from umamba.errors import ResumableInterruptError
-from umamba.system.interruption import StopRequest, how_to_go_on, resumable
+from umamba.system.interruption import StopRequest, resumable
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1]
 
@@ -258,24 +258,6 @@ def test_workers_outlive_ctrl_c_but_not_their_parents_word(
         assert os.WTERMSIG(status) == number
     else:
         assert os.WEXITSTATUS(status) == 7
-
-
-def test_an_interrupt_names_how_to_go_on_if_there_is_a_checkpoint(tmp_path: Path) -> None:
-    def interrupt(reason: str = "") -> None:
-        with resumable(lambda: how_to_go_on(tmp_path)):
-            raise KeyboardInterrupt(reason)
-
-    with pytest.raises(KeyboardInterrupt):
-        interrupt()
-    (tmp_path / "checkpoint_best.pth").touch()
-    with pytest.raises(ResumableInterruptError, match="by SIGTERM; --resume") as caught:
-        interrupt("SIGTERM")
-    assert caught.value.code == 75
-    (tmp_path / "checkpoint_final.pth").touch()
-    with pytest.raises(
-        ResumableInterruptError, match=r"interrupted; the training in .* is finished; --val"
-    ):
-        interrupt()
 
 
 def test_outer_advice_holds_where_there_is_no_inner_one_or_for_the_whole() -> None:

@@ -24,13 +24,13 @@ def run(args: argparse.Namespace) -> int:
     from umamba.comparison.runs.external_tasks import predict_and_evaluate
     from umamba.executors.attempts import note_start
     from umamba.system.fencing import claiming
-    from umamba.system.run_lock import only_training
+    from umamba.system.run_lock import only_process
 
     cell = read_cell(args.file)
     todo, external = cell.evaluation, cell.external
     claimed = todo or external
     claim = nullcontext() if claimed is None else claiming(claimed.cache.with_suffix(".claim"))
-    with claim if cell.trained is None or todo is None else only_training(todo.folder):
+    with claim if cell.trained is None or todo is None else only_process(todo.folder):
         command, progress = training_command(cell)
         n_predicted = 0 if external is None else external.n_predicted
         note_start(args.file.with_suffix(".starts"), (*progress, n_predicted))

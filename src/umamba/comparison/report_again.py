@@ -18,7 +18,7 @@ from umamba.errors import UMambaError
 from umamba.nnunet.paths import Paths
 from umamba.system.json_files import load_json
 from umamba.system.path_names import check_writable
-from umamba.system.run_lock import only_training
+from umamba.system.run_lock import only_process
 
 __all__ = ["report_again"]
 
@@ -54,7 +54,7 @@ def report_again(request: ReportRequest, paths: Paths) -> tuple[Path, Results | 
     check_writable(output, "the folder of the results")
     if load_json(file).get("schema") == SCHEMA:
         return output, _rank_again(request, output)
-    with only_training(output, "wait until it has finished", inside=True):
+    with only_process(output, "wait until it has finished", inside=True):
         return output, _compare_again(request, output, paths)
 
 

@@ -13,6 +13,7 @@ from umamba.system.limits import available_memory
 from umamba.system.versions import versions
 
 __all__ = [
+    "USABLE",
     "choose_device",
     "conditions",
     "describe_machine",
@@ -20,6 +21,7 @@ __all__ = [
     "is_out_of_memory",
 ]
 
+USABLE = 0.8  # share of the free memory that is measured with; others may need the rest
 _PACKAGES = ("umamba", "torch", "llvmlite")
 _UNKNOWN = "unknown, as it is not on this machine"
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from umamba.costs.machine import (
+    USABLE,
     choose_device,
     describe_machine,
     free_memory,
@@ -28,7 +29,6 @@ __all__ = ["ModelsRequest", "profile_models"]
 log = logging.getLogger(__name__)
 
 _ROUNDS = 3
-_RESERVE = 0.8  # share of the free memory; the rest is left to other processes
 _GIB = 2**30
 
 
@@ -187,7 +187,7 @@ def _too_large(row: ModelRow, device: str) -> str:
     if profile is None or free_bytes is None:
         return ""
     needed = profile.training_bytes
-    if needed <= _RESERVE * free_bytes:
+    if needed <= USABLE * free_bytes:
         return ""
     return (
         f"not measured: its step needs {needed / _GIB:.1f} GiB, but only {free_bytes / _GIB:.1f} "

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from umamba.costs.machine import (
+    USABLE,
     choose_device,
     describe_machine,
     free_memory,
@@ -31,7 +32,6 @@ DEFAULT_LENGTHS = tuple(
 _ROUNDS = 5
 _CALLS = _ROUNDS + 2  # one for memory, one to warm up
 _HEADS = 4
-_RESERVE = 0.8  # share of the free memory; the rest is left to other processes
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ class _Course:
                 f"this layer's {share_s:.3g} s (a third of --budget) are spent"
             )
             self.stop("time", reason)
-        elif free_bytes is not None and next_bytes > _RESERVE * free_bytes:
+        elif free_bytes is not None and next_bytes > USABLE * free_bytes:
             reason = (
                 f"{length:,} tokens may need {next_bytes / 2**30:.2f} GiB, but only "
                 f"{free_bytes / 2**30:.2f} GiB are free"

@@ -18,7 +18,6 @@ __all__ = [
     "SizeMeasure",
     "each_component",
     "find_components",
-    "match_objects",
     "object_sizes",
     "overlaps_by_label",
     "score_by_size",
@@ -79,26 +78,6 @@ class ObjectMatches:
     n_dims: int
 
 
-def match_objects(
-    prediction: Array, reference: Array, spacing: Sequence[float], matching_iou: float = 0.5
-) -> ObjectMatches:
-    """Match predicted objects with reference objects, one to one.
-
-    Pairs that overlap by more than `matching_iou` match, those with the highest IoU first. Above
-    0.5 no object has a second candidate, so the order does not matter.
-
-    Args:
-        prediction: Number of the object in each voxel, 0 where there is none.
-        reference: The same for the reference, of the same shape.
-        spacing: Distance of voxels along each axis.
-        matching_iou: Intersection over union above which a pair may match.
-
-    Source: Kirillov et al. 2019, arXiv:1801.00868; Maier-Hein et al. 2024, arXiv:2206.01653.
-    """
-    overlaps = ObjectOverlaps.of_numbered(prediction, reference)
-    return overlaps.match(math.prod(spacing), matching_iou, reference.ndim)
-
-
 @dataclass(frozen=True)
 class ObjectOverlaps:
     """Numbers of voxels of objects, and of their overlaps with those of the other mask.
@@ -135,12 +114,17 @@ class ObjectOverlaps:
         )
 
     def match(self, voxel: float, matching_iou: float, n_dims: int) -> ObjectMatches:
-        """Match the objects one to one, like `match_objects`.
+        """Match predicted objects with reference objects, one to one.
+
+        Pairs that overlap by more than `matching_iou` match, those with the highest IoU first.
+        Above 0.5 no object has a second candidate, so the order does not matter.
 
         Args:
             voxel: Volume of a voxel.
             matching_iou: Intersection over union above which a pair may match.
             n_dims: Number of dimensions of the image.
+
+        Source: Kirillov et al. 2019, arXiv:1801.00868; Maier-Hein et al. 2024, arXiv:2206.01653.
         """
         rows, columns = self.pairs[:, 0], self.pairs[:, 1]
         totals = self.reference[rows] + self.prediction[columns]

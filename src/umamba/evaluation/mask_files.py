@@ -162,11 +162,9 @@ class LoadedPair:
     geometry: Geometry | None = None
 
 
-def read_pair(
-    pair: MaskPair, spacing: tuple[float, ...] | None = None
-) -> tuple[Array, Array, tuple[float, ...]]:
+def read_pair(pair: MaskPair) -> tuple[Array, Array, tuple[float, ...]]:
     """Read a pair as `load_pair` does; return prediction, reference and spacing."""
-    loaded = load_pair(pair, spacing)
+    loaded = load_pair(pair)
     return loaded.prediction, loaded.reference, loaded.spacing
 
 

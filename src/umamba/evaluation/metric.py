@@ -48,11 +48,6 @@ class Metric:
         """True if it is measured without being asked for."""
         return self.name not in EXTRA_METRICS
 
-    @property
-    def is_distance(self) -> bool:
-        """True if the metric is a length."""
-        return self.unit == "length"
-
     def heading(
         self,
         length: str,

@@ -29,7 +29,6 @@ __all__ = [
     "Surface",
     "SurfaceDefinition",
     "SurfaceDistances",
-    "extract_surface",
     "measure_distances",
 ]
 
@@ -51,16 +50,6 @@ class Surface:
 
     points: Array
     areas: Array
-
-
-def extract_surface(mask: Array, spacing: tuple[float, ...]) -> Surface:
-    """Return the surface of a mask; everything beyond the array is outside.
-
-    Args:
-        mask: Booleans, 2D or 3D.
-        spacing: Distance between voxels along each axis.
-    """
-    return LabelSurfaces(mask.view(np.uint8)).surface(1, spacing)
 
 
 class LabelSurfaces:

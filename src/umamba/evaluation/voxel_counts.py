@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
 import numpy.typing as npt
 
 __all__ = ["Emptiness", "OverlapCounts"]
@@ -19,12 +18,6 @@ class OverlapCounts:
     common: int
     prediction: int
     reference: int
-
-    @classmethod
-    def of_masks(cls, prediction: Array, reference: Array) -> "OverlapCounts":
-        """Count the voxels of two boolean masks."""
-        masks = (prediction & reference, prediction, reference)
-        return cls(*(int(np.count_nonzero(mask)) for mask in masks))
 
     @property
     def empty(self) -> Emptiness | None:

@@ -5,14 +5,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from umamba.errors import ResumableInterruptError
 from umamba.executors.jobs import Event, Executor, Job, why_it_failed
-from umamba.system.interruption import StopRequest, resumable, run_again
-from umamba.system.run_lock import only_training
+from umamba.system.interruption import INTERRUPTED, StopRequest, resumable, run_again
+from umamba.system.run_lock import only_process
 
 __all__ = ["follow", "submitting"]
-
-_INTERRUPTED = (ResumableInterruptError.EXIT_CODE, 130)
 
 
 @contextmanager
@@ -31,7 +28,7 @@ def submitting(folder: Path) -> Iterator[StopRequest]:
     """
     stop = StopRequest()
     with (
-        only_training(folder, "ask for other work", inside=True),
+        only_process(folder, "ask for other work", inside=True),
         resumable(lambda: run_again("continue"), as_a_whole=True),
         stop.listening(),
     ):
@@ -60,7 +57,7 @@ def follow(executor: Executor, jobs: Sequence[Job], stop: StopRequest) -> dict[s
                 ended[event.job.name] = event
             if event.kind in ("started", "ended"):
                 sys.stderr.write(f"[{len(ended)}/{len(jobs)}] {_line(event)}\n")
-    if len(ended) < len(jobs) or any(e.exit_code in _INTERRUPTED for e in ended.values()):
+    if len(ended) < len(jobs) or any(e.exit_code in INTERRUPTED for e in ended.values()):
         raise KeyboardInterrupt(stop.reason() or "")
     return ended
 
@@ -71,6 +68,6 @@ def _line(event: Event) -> str:
         return f"{job.name} started, log in {job.log}"
     if event.exit_code == 0:
         return f"{job.name} done"
-    if event.exit_code in _INTERRUPTED:
+    if event.exit_code in INTERRUPTED:
         return f"{job.name} interrupted"
     return f"{job.name} failed: {why_it_failed(event)} (log in {job.log})"

@@ -24,7 +24,7 @@ from umamba.system.interruption import resumable, run_again
 from umamba.system.json_files import load_json, load_json_list
 from umamba.system.numerals import whole_number
 from umamba.system.path_names import check_writable
-from umamba.system.run_lock import only_training
+from umamba.system.run_lock import only_process
 from umamba.system.terminal import talk_to_stderr
 
 __all__ = [
@@ -194,7 +194,7 @@ def ensure_preprocessed(
     raw = _find_raw(dataset, data, paths)
     check_writable(folder, "--preprocessed")
     advice = resumable(lambda: run_again(f"preprocess {configuration} of {dataset}"))
-    with only_training(data, "start again when it has ended"), advice:
+    with only_process(data, "start again when it has ended"), advice:
         if not _preprocessed(data):  # another process may have come first
             cases = _check_raw(raw)
             if with_splits and cases:

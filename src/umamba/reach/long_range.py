@@ -24,7 +24,7 @@ from umamba.registry import find_architecture
 from umamba.system.atomic_files import make_folder, whole_file, write_whole
 from umamba.system.json_files import load_json
 from umamba.system.progress import CaseProgress
-from umamba.system.run_lock import only_training
+from umamba.system.run_lock import only_process
 
 __all__ = ["Size", "measure_long_range"]
 
@@ -104,7 +104,7 @@ def measure_long_range(
     cells = _cells(request, sizes or _SIZES)
     output = Path(request.output)
     make_folder(output / _FINISHED)
-    with only_training(output, "give another --output", inside=True):
+    with only_process(output, "give another --output", inside=True):
         trials = {cell.name: _read(cell, output / _FINISHED) for cell in cells}
         left = [cell for cell in cells if trials[cell.name] is None]
         for cell in left:

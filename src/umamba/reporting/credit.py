@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from umamba.options import Option, Section, option
+from umamba.options import Option, option
 
 __all__ = ["CREDIT", "credit_option"]
 
@@ -12,6 +12,6 @@ CREDIT = (
 )
 
 
-def credit_option(section: Section | None = None) -> Mapping[str, Option]:
-    """Return the metadata of `--credit`, in a section of the help."""
-    return option(f"{CREDIT} (default: none)", metavar="TEXT", section=section)
+def credit_option() -> Mapping[str, Option]:
+    """Return the metadata of `--credit`."""
+    return option(f"{CREDIT} (default: none)", metavar="TEXT")

@@ -153,7 +153,7 @@ def _predict_case(predictor: Predictor, facts: CaseFacts, output: Path, claim: O
     try:
         with Workshop(output) as folder:
             labels, geometry = _segment(predictor, facts, folder)
-            target = folder / "outputs" / f"{case_id}{ending}"
+            target = folder / f"{case_id}{ending}"
             write_with_geometry_of(
                 facts.images[0].path, target, lambda file: _write(file, labels, geometry)
             )

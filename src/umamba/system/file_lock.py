@@ -69,13 +69,9 @@ class FileLock:
         _held.add(self._descriptor)
         self._sign()
 
-    def release(self, *, remove: bool = True) -> None:
-        """Let go of the lock.
-
-        Args:
-            remove: Whether the file is removed as well.
-        """
-        if remove and self._is_in_place():
+    def release(self) -> None:
+        """Let go of the lock, and remove its file."""
+        if self._is_in_place():
             with suppress(OSError):  # Windows removes no open file
                 self.path.unlink()
         _held.discard(self._descriptor)

@@ -18,15 +18,16 @@ from umamba.system.processes import end_with_parent, kill_children
 
 __all__ = [
     "EXIT_INTERRUPTED",
+    "INTERRUPTED",
     "STOP_FILE",
     "StopRequest",
-    "how_to_go_on",
     "resumable",
     "run_again",
 ]
 
 STOP_FILE = "stop"
 EXIT_INTERRUPTED = 130  # with nothing to resume
+INTERRUPTED = (ResumableInterruptError.EXIT_CODE, EXIT_INTERRUPTED)  # exit codes of both
 
 # What users, terminals and schedulers send; Windows has neither SIGHUP nor SIGUSR1 nor timers.
 _SIGNALS = [
@@ -313,15 +314,6 @@ def resumable(advice: Callable[[], str | None], *, as_a_whole: bool = False) -> 
 def run_again(purpose: str) -> str:
     """Return the advice to repeat a command: "run the same command again to ..."."""
     return f"run the same command again to {purpose}"
-
-
-def how_to_go_on(folder: Path) -> str | None:
-    """Return how to go on with the training in the folder of a fold, if there is a checkpoint."""
-    if (folder / "checkpoint_final.pth").is_file():
-        return f"the training in {folder} is finished; --val validates it"
-    if any(folder.glob("checkpoint_*.pth")):
-        return f"--resume (or --c) continues from {folder}"
-    return None
 
 
 def _advice() -> str | None:

@@ -77,8 +77,7 @@ class Workshop:
 
     def __enter__(self) -> Path:
         self.clear()
-        (self.folder / "inputs").mkdir(parents=True)
-        (self.folder / "outputs").mkdir()
+        self.folder.mkdir()
         return self.folder
 
     def __exit__(self, *_: object) -> None:

@@ -10,7 +10,7 @@ from umamba.system.atomic_files import make_folder
 from umamba.system.fencing import claiming, supersedes_holder
 from umamba.system.file_lock import FileLock, LockHeldError
 
-__all__ = ["LEFT_INSIDE", "is_at_work", "only_training", "refuse_if_at_work"]
+__all__ = ["LEFT_INSIDE", "is_at_work", "only_process", "refuse_if_at_work"]
 
 # Beginnings of the names that a killed process may leave of a lock inside a folder.
 LEFT_INSIDE = _LOCK, _CLAIM = (".lock", ".claim")
@@ -19,17 +19,17 @@ _held: set[Path] = set()
 
 
 @contextmanager
-def only_training(
+def only_process(
     folder: Path, other: str = "train another fold", *, inside: bool = False
 ) -> Iterator[None]:
-    """Hold the lock of a fold, so that a second training of it is refused.
+    """Hold the lock of a folder, so that a second process that would work in it is refused.
 
     The lock lies beside the folder, which may be renamed, and so does a claim, for machines that
     see the folder but not the lock (`system/fencing.py`). Where files cannot be locked, a warning
     says so. A process that holds the lock may take it again.
 
     Args:
-        folder: The folder of the fold, which need not exist yet.
+        folder: The folder, such as that of a fold, which need not exist yet.
         other: What to do instead, for the message.
         inside: Whether the lock lies in the folder, so that its parent need not be writable.
 

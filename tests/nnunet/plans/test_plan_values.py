@@ -97,7 +97,7 @@ def test_an_ending_that_the_reader_does_not_write_is_refused(tmp_path: Path) -> 
         read_model(model, (), FINAL)
 
 
-def test_values_of_all_our_models_and_of_nnunet_are_let_through() -> None:
+def test_values_that_nnunet_and_we_write_are_let_through() -> None:
     for plans in (stock_plans(), stock_plans(residual=True), old_plans(), toy_plans()):
         check_plans(plans, FILE)
 

@@ -63,8 +63,8 @@ def test_a_fold_that_is_being_trained_or_validated_is_not_exported(
     code = """
 import sys
 from pathlib import Path
-from umamba.system.run_lock import only_training
-with only_training(Path(sys.argv[1])):
+from umamba.system.run_lock import only_process
+with only_process(Path(sys.argv[1])):
     print("holds", flush=True)
     sys.stdin.read()
 """

@@ -9,15 +9,17 @@ import pytest
 import torch
 from nnunetv2.utilities.collate_outputs import collate_outputs
 
-from umamba.errors import CheckpointError
+from umamba.errors import CheckpointError, ResumableInterruptError
 from umamba.nnunet.checkpoints.files import read_checkpoint, write_checkpoint
 from umamba.nnunet.training.state import (
     STATE,
     UnfinishedEpoch,
+    how_to_go_on,
     newest_checkpoint,
     random_states,
     restore_random_states,
 )
+from umamba.system.interruption import resumable
 
 
 def through_a_file(state: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -110,3 +112,21 @@ def test_a_checkpoint_of_stock_nnunet_counts_its_epochs(tmp_path: Path) -> None:
     torch.save({"network_weights": {}, "current_epoch": 7}, stock)
     checkpoint(tmp_path, "latest", 6, 100)
     assert newest_checkpoint(tmp_path) == stock
+
+
+def test_an_interrupt_names_how_to_go_on_if_there_is_a_checkpoint(tmp_path: Path) -> None:
+    def interrupt(reason: str = "") -> None:
+        with resumable(lambda: how_to_go_on(tmp_path)):
+            raise KeyboardInterrupt(reason)
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupt()
+    (tmp_path / "checkpoint_best.pth").touch()
+    with pytest.raises(ResumableInterruptError, match="by SIGTERM; --resume") as caught:
+        interrupt("SIGTERM")
+    assert caught.value.code == 75
+    (tmp_path / "checkpoint_final.pth").touch()
+    with pytest.raises(
+        ResumableInterruptError, match=r"interrupted; the training in .* is finished; --val"
+    ):
+        interrupt()

@@ -13,7 +13,7 @@ import torch
 from umamba.comparison.results import from_plain, to_plain
 from umamba.comparison.rows import Cost
 from umamba.comparison.runs.planning import Planned
-from umamba.costs.machine import describe_machine, free_memory, is_out_of_memory
+from umamba.costs.machine import USABLE, describe_machine, free_memory, is_out_of_memory
 from umamba.errors import UMambaError
 from umamba.nnunet.plans.derivation import Plans, resolve
 from umamba.nnunet.plans.networks import BuiltNetwork, build_network
@@ -35,7 +35,6 @@ Measure = Callable[[Planned, Mapping[str, Plans], str], dict[str, Cost]]
 
 _ROUNDS = 5
 _FORWARDS = 3  # of a training step: its backward takes about twice as long as its forward
-_RESERVE = 0.8  # share of the free memory; the rest is left to other processes
 
 
 @dataclass(frozen=True)
@@ -237,7 +236,7 @@ def _too_large(cost: Cost, device: str) -> str:
     free = None if device == "mps" else free_memory(device)
     if free is None:
         return "the free memory is unknown"
-    return "its step would not fit into memory" if cost.memory_bytes > _RESERVE * free else ""
+    return "its step would not fit into memory" if cost.memory_bytes > USABLE * free else ""
 
 
 def _with_peak(

@@ -23,10 +23,10 @@ from umamba.comparison.runs.preparing import (
 from umamba.comparison.runs.provenance import describe_run
 from umamba.comparison.runs.state import Comparison, Tester
 from umamba.comparison.runs.training_states import TrainingState
-from umamba.errors import ResumableInterruptError, UMambaError
+from umamba.errors import UMambaError
 from umamba.executors.jobs import Event, Executor, Job, why_it_failed
 from umamba.system.atomic_files import make_folder, write_whole
-from umamba.system.interruption import StopRequest
+from umamba.system.interruption import INTERRUPTED, StopRequest
 
 __all__ = ["Listener", "run_comparison"]
 
@@ -35,7 +35,6 @@ __all__ = ["Listener", "run_comparison"]
 Listener = Callable[[Comparison, Event | None], None]
 
 _STATUSES = {"started": "running", "running": "running", "waiting": "pending"}
-_INTERRUPTED = (ResumableInterruptError.EXIT_CODE, 130)
 _POLL_SECONDS = 0.1
 _LAST_SECONDS = 10.0  # seconds for the results after a stop, as schedulers do not wait much longer
 _SECONDS_BETWEEN_RESULTS = 60.0
@@ -201,7 +200,7 @@ class _Run:
         if finished is not None:
             comparison.finished[training] = finished
             comparison.states[training] = TrainingState("done")
-        elif self._is_stopped() or event.exit_code in _INTERRUPTED:
+        elif self._is_stopped() or event.exit_code in INTERRUPTED:
             comparison.states[training] = TrainingState("interrupted")
         else:
             self._fail(training, why_it_failed(event))
@@ -214,7 +213,7 @@ class _Run:
         if task.recall() is not None:
             self.comparison.tested.add(tester)
             self.comparison.untested.pop(tester, None)
-        elif event.exit_code in _INTERRUPTED:
+        elif event.exit_code in INTERRUPTED:
             self.interrupted = True
         elif not self._is_stopped():
             reason = why_it_failed(event)

@@ -40,13 +40,12 @@ from umamba.comparison.runs.training_states import (
 from umamba.errors import UMambaError
 from umamba.evaluation.metrics import chosen_metrics
 from umamba.nnunet.paths import Paths
-from umamba.system.interruption import StopRequest, resumable, run_again
-from umamba.system.run_lock import only_training
+from umamba.system.interruption import STOP_FILE, StopRequest, resumable, run_again
+from umamba.system.run_lock import only_process
 
 __all__ = ["comparing", "open_comparison"]
 
 _COST = "cost.json"
-_STOP_FILE = "stop"
 
 
 @contextmanager
@@ -64,16 +63,16 @@ def comparing(output: Path) -> Iterator[StopRequest]:
         ResumableInterruptError: If it was interrupted; the same call continues.
     """
     check_output(output)
-    stop = StopRequest(output / _STOP_FILE)
+    stop = StopRequest(output / STOP_FILE)
 
     def advice() -> str | None:
-        (output / _STOP_FILE).unlink(missing_ok=True)  # it has done its work
+        (output / STOP_FILE).unlink(missing_ok=True)  # it has done its work
         if not is_begun(output):
             return None
         return f"{run_again('continue')}; {output} keeps what is done"
 
     with (
-        only_training(output, "give another --output", inside=True),
+        only_process(output, "give another --output", inside=True),
         resumable(advice, as_a_whole=True),
         stop.listening(),
     ):

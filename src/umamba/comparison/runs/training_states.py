@@ -14,7 +14,7 @@ from umamba.nnunet.checkpoints.files import read_checkpoint
 from umamba.nnunet.training.running import is_mirrored
 from umamba.nnunet.training.state import CHECKPOINTS, newest_checkpoint, progress_of
 from umamba.system.json_files import load_json
-from umamba.system.run_lock import only_training
+from umamba.system.run_lock import only_process
 
 __all__ = [
     "FINAL",
@@ -158,7 +158,7 @@ def wait_for_trainings(
     for folder in filter(Path.is_dir, folders):
         while time.monotonic() < until:
             try:
-                with only_training(folder):
+                with only_process(folder):
                     break
             except UMambaError:
                 if not said:

@@ -32,6 +32,7 @@ from umamba.nnunet.training.state import (
     LATEST,
     STATE,
     UnfinishedEpoch,
+    how_to_go_on,
     joined_states,
     newest_checkpoint,
     random_states,
@@ -40,10 +41,10 @@ from umamba.nnunet.training.state import (
 )
 from umamba.recipes import RECIPES, Recipe
 from umamba.system.fencing import check_claims
-from umamba.system.interruption import STOP_FILE, StopRequest, how_to_go_on, resumable
+from umamba.system.interruption import STOP_FILE, StopRequest, resumable
 from umamba.system.processes import kill_children
 from umamba.system.progress import CaseProgress
-from umamba.system.run_lock import only_training
+from umamba.system.run_lock import only_process
 
 __all__ = ["CrashSafeTrainer"]
 
@@ -105,7 +106,7 @@ class CrashSafeTrainer(DistributedTrainer):
         folder = Path(self.output_folder)
         self.stop = self.stop or StopRequest(folder / STOP_FILE)
         with (
-            only_training(folder) if self.local_rank == 0 else nullcontext(),
+            only_process(folder) if self.local_rank == 0 else nullcontext(),
             resumable(lambda: how_to_go_on(folder)),
             self.stop.listening(),
         ):

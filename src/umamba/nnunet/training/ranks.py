@@ -14,9 +14,10 @@ from typing import Any
 
 from umamba.errors import ResumableInterruptError, SupersededError, TrainingError, UMambaError
 from umamba.executors.jobs import JOB_PROGRAM
+from umamba.nnunet.training.state import how_to_go_on
 from umamba.system.environment import child_environment, loopback
 from umamba.system.fencing import adopt_claims, held_claims
-from umamba.system.interruption import EXIT_INTERRUPTED, StopRequest, how_to_go_on, resumable
+from umamba.system.interruption import INTERRUPTED, StopRequest, resumable
 from umamba.system.publishing import scratch_folder
 
 __all__ = ["ALONE", "EXIT_LOST", "Rank", "Ranks", "is_loss", "leave_work", "read_work"]
@@ -27,7 +28,6 @@ _WORK, _MEETING = "work", "meeting"
 # Of processes that predict validation cases, one may wait for another's largest case.
 _LONGEST_WAIT = timedelta(hours=1)
 
-_INTERRUPTED = (ResumableInterruptError.EXIT_CODE, EXIT_INTERRUPTED)
 _ASKING = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")  # a process dies of them while it starts
 
 
@@ -176,7 +176,7 @@ class Ranks:
                 return codes
             bad = [code for code in codes.values() if code]
             if bad and deadline == float("inf"):
-                stopped = all(code in _INTERRUPTED for code in bad)
+                stopped = all(code in INTERRUPTED for code in bad)
                 wait = self.seconds_to_stop if stopped else self.seconds_to_fail
                 deadline = time.monotonic() + wait
             if not asked and (reason := stop.reason() or (bad and "SIGTERM")):
@@ -193,7 +193,7 @@ class Ranks:
         superseded = [n for n, c in codes.items() if c == SupersededError.EXIT_CODE]
         if superseded:
             raise SupersededError(_said(folder, superseded[0]))
-        failed = [n for n, c in codes.items() if c > 0 and c not in (*_INTERRUPTED, EXIT_LOST)]
+        failed = [n for n, c in codes.items() if c > 0 and c not in (*INTERRUPTED, EXIT_LOST)]
         killed = {n: signal.Signals(-c).name for n, c in codes.items() if c < 0}
         dead = {n: name for n, name in killed.items() if name not in _ASKING}
         if failed:
@@ -207,7 +207,7 @@ class Ranks:
             what = f"the {self.size} processes of this training lost each other"
             raise self._lost(what, fold)
         if killed or any(codes.values()):
-            told = [_told(folder, n) for n, c in codes.items() if c == _INTERRUPTED[0]]
+            told = [_told(folder, n) for n, c in codes.items() if c == INTERRUPTED[0]]
             # One that was asked says by what; the others know that one was.
             messages = [file.read_text("utf-8") for file in told if file.is_file()]
             if messages:

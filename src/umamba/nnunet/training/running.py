@@ -17,12 +17,12 @@ from umamba.nnunet.plans.derivation import Plans
 from umamba.nnunet.requests import TrainingRequest
 from umamba.nnunet.training.pretrained import load_pretrained
 from umamba.nnunet.training.ranks import ALONE, Rank
-from umamba.nnunet.training.state import CHECKPOINTS, newest_checkpoint
+from umamba.nnunet.training.state import CHECKPOINTS, how_to_go_on, newest_checkpoint
 from umamba.system.atomic_files import make_folder, write_whole
-from umamba.system.interruption import STOP_FILE, StopRequest, how_to_go_on, resumable
+from umamba.system.interruption import STOP_FILE, StopRequest, resumable
 from umamba.system.json_files import load_json
 from umamba.system.limits import computing_threads
-from umamba.system.run_lock import only_training
+from umamba.system.run_lock import only_process
 from umamba.system.terminal import talk_to_stderr
 
 __all__ = ["CheckedTraining", "check_state", "is_mirrored", "is_validated_as", "run_training"]
@@ -67,7 +67,7 @@ def run_training(training: CheckedTraining, trainer_class: Any, rank: Rank = ALO
     request, folder = training.request, training.folder
     stop = StopRequest(folder / STOP_FILE, request.hours)
     advice = resumable(lambda: how_to_go_on(folder))
-    alone = only_training(folder) if rank.is_first else nullcontext()
+    alone = only_process(folder) if rank.is_first else nullcontext()
     with request.paths.in_use(), talk_to_stderr(), alone, advice, stop.listening():
         if rank.is_first:
             _make_ready(request, folder)

@@ -18,6 +18,7 @@ __all__ = [
     "LATEST",
     "STATE",
     "UnfinishedEpoch",
+    "how_to_go_on",
     "joined_states",
     "newest_checkpoint",
     "progress_of",
@@ -138,19 +139,27 @@ def state_of_process(
     return states[number] if number < len(states) else joined, note
 
 
-def newest_checkpoint(folder: Path, names: Sequence[str] = CHECKPOINTS) -> Path:
+def how_to_go_on(folder: Path) -> str | None:
+    """Return how to go on with the training in the folder of a fold, if there is a checkpoint."""
+    if (folder / CHECKPOINTS[0]).is_file():
+        return f"the training in {folder} is finished; --val validates it"
+    if any(folder.glob("checkpoint_*.pth")):
+        return f"--resume (or --c) continues from {folder}"
+    return None
+
+
+def newest_checkpoint(folder: Path) -> Path:
     """Return the most advanced checkpoint of a fold that can be read.
 
     Args:
         folder: The folder of the fold.
-        names: The files to choose from.
 
     Raises:
         CheckpointError: If none can be read.
     """
     progress: dict[Path, tuple[int, int]] = {}
     refused: list[str] = []
-    for path in (folder / name for name in names):
+    for path in (folder / name for name in CHECKPOINTS):
         if not path.is_file():
             continue
         try:
