@@ -142,7 +142,45 @@ def ladder(steps: int) -> bytes:
     return b"(]q\x00" + b"".join(rungs) + b"t"
 
 
+def long_number(value: int) -> bytes:
+    raw = value.to_bytes((value.bit_length() + 8) // 8, "little", signed=True)
+    return b"\x8a" + bytes([len(raw)]) + raw
+
+
+CODEC, DTYPE, SET = b"c_codecs\nencode\n", b"cnumpy\ndtype\n", b"c__builtin__\nset\n"
+MANY = 20_000
 HOSTILE: dict[str, tuple[bytes, str]] = {
+    "lists of lists as a codec": (CODEC + text("a") + laughs(60) + b"\x86R", "encodes text as"),
+    "lists of lists as a type": (DTYPE + laughs(60) + b"\x85R", "numpy values of type"),
+    # A few bytes for each use of something large that was made before.
+    "axes by the thousand": (
+        b"("
+        + long_number(2**2000)
+        + b"q\x05"
+        + b"h\x05" * 5000
+        + b"tq\x06"
+        + REBUILD
+        + b"tensor_v2\n("
+        + memory(1)
+        + b"K\x00h\x06h\x06\x89)tR",
+        "an impossible shape",
+    ),
+    "a long key, often": (
+        b"(" + b"K\x01" * MANY + b"tq\x05}" + b"h\x05Ns" * MANY,
+        "too many of its keys are not texts",
+    ),
+    "a long set, often": (
+        b"(" + text("a") * MANY + b"tq\x05" + (SET + b"h\x05\x85R") * MANY,
+        "takes too long to read",
+    ),
+    "a long text, often": (
+        text("a" * MANY) + b"q\x05" + (CODEC + b"h\x05" + text("latin1") + b"\x86R") * MANY,
+        "takes too long to read",
+    ),
+    "keys of the same hash": (
+        b"}(" + b"".join(long_number(n * (2**61 - 1)) + b"N" for n in range(MANY)) + b"u",
+        "too many of its keys are not texts",
+    ),
     "punycode": (
         b"c_codecs\nencode\n" + text("ü" * 100_000) + text("punycode") + b"\x86R",
         "encodes text as 'punycode'",
@@ -213,6 +251,12 @@ def test_hostile_pickles_are_refused_at_no_cost(name: str, tmp_path: Path) -> No
         assert "\n" not in str(refused.value)
     assert time.process_time() - used < 5
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory < 500 * 1024  # KiB
+
+
+def test_what_takes_too_many_instructions_is_refused(tmp_path: Path) -> None:
+    program(tmp_path / "evil.pth", WEIGHTS + b"]" * 1_000_000 + END)
+    with pytest.raises(CheckpointError, match="takes too long to read"):
+        read_checkpoint(tmp_path / "evil.pth")
 
 
 def test_what_many_hold_is_counted_for_each_of_them_and_no_more(tmp_path: Path) -> None:

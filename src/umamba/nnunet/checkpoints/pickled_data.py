@@ -1,24 +1,30 @@
 """Read plain data from a pickle, which is a program, by an interpreter that can do nothing else.
 
 It knows the few instructions that `torch.save` uses, and calls only our own functions to which the
-caller gives names. Its cost is bounded by the length of the program.
+caller gives names. What it does is counted, so that a small program cannot run for long.
 """
 
 import pickletools
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import numpy as np
 
+from umamba.errors import quoted
+
 __all__ = ["PLAIN_NAMES", "ForeignContentError", "Function", "check_plain", "refuse", "run_pickle"]
 
 _MOST_VALUES = 2_000_000
+_MOST_WORK = 1_000_000  # instructions, and values and letters in arguments of functions
+# Who knows how numbers are hashed makes dictionaries of them as slow as lists; texts are salted.
+_MOST_OTHER_KEYS = 10_000  # with their parts
 _MOST_NESTED = 100
 _NUMPY_DTYPES = frozenset(["f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1"])
 _BYTE_ORDERS = ("<", ">", "=", "|")
 _KEYS: tuple[type, ...] = (str, int, float, bytes, type(None))
+_COUNTED = (str, bytes, dict, list, tuple, set)
 _LEAVES: tuple[type, ...] = (*_KEYS, np.generic)
 
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
@@ -44,9 +50,15 @@ def refuse(what: str) -> NoReturn:
 
 @dataclass(frozen=True)
 class Function:
-    """Our function that a name in a pickle stands for."""
+    """Our function that a name in a pickle stands for.
+
+    Attributes:
+        call: The function.
+        takes_keys: Whether its argument is a list of values that become keys.
+    """
 
     call: Callable[..., Any]
+    takes_keys: bool = False
 
 
 @dataclass
@@ -88,6 +100,7 @@ class _Machine:
         self.stack: list[Any] = []
         self.outer: list[list[Any]] = []  # what was on the stack at each mark
         self.memo: dict[int, Any] = {}
+        self.work = self.other_keys = 0
         self.composed: dict[str, Callable[[], None]] = {
             "APPEND": lambda: self._extend(self._pop(1)),
             "APPENDS": lambda: self._extend(self._pop_mark()),
@@ -101,6 +114,7 @@ class _Machine:
         }
 
     def step(self, name: str, argument: Any) -> None:
+        self._count_work(1)
         if name in _PUSHED:
             self.stack.append(argument)
         elif name in ("BINPUT", "LONG_BINPUT"):
@@ -119,6 +133,11 @@ class _Machine:
             self.composed[name]()
         elif name not in ("PROTO", "STOP"):
             refuse(f"unsupported instruction {name}")
+
+    def _count_work(self, amount: int) -> None:
+        self.work += amount
+        if self.work > _MOST_WORK:
+            refuse("it takes too long to read")
 
     def _pop(self, count: int) -> list[Any]:
         values = self.stack[-count:]
@@ -146,8 +165,21 @@ class _Machine:
     def _set_items(self, values: list[Any]) -> None:
         if type(self.stack[-1]) not in (dict, OrderedDict):
             refuse("it sets entries of what is not a dictionary")
-        _check_keys(values[::2])
+        self._check_keys(values[::2])
         self.stack[-1].update(zip(values[::2], values[1::2], strict=True))
+
+    def _check_keys(self, keys: Any) -> None:
+        """Check that keys are plain: looking for a deeply nested one crashes the interpreter."""
+        if type(keys) not in (list, tuple):
+            refuse("it has a set of what is not a list")
+        for key in keys:
+            if type(key) is not str:
+                parts = key if type(key) is tuple else (key,)
+                self.other_keys += len(parts) + 1
+                if self.other_keys > _MOST_OTHER_KEYS:
+                    refuse("too many of its keys are not texts")
+                if not all(isinstance(part, _KEYS) for part in parts):
+                    refuse(f"it has a key that is a {type(key).__name__}")
 
     def _push_named(self, argument: str) -> None:
         name = argument.replace("builtins ", "__builtin__ ", 1)
@@ -159,6 +191,9 @@ class _Machine:
         function, arguments = self._pop(2)
         if type(function) is not Function or type(arguments) is not tuple:
             refuse("it calls what is not a function")
+        self._count_work(sum(len(given) for given in arguments if isinstance(given, _COUNTED)))
+        if function.takes_keys:
+            self._check_keys(*(arguments or ((),)))
         self.stack.append(function.call(*arguments))
 
     def _build(self) -> None:
@@ -176,17 +211,12 @@ class _Machine:
 def _encode(text: Any, encoding: Any) -> bytes:
     """Return bytes, which old pickles hold as text; other codecs can take minutes."""
     if type(text) is not str or encoding != "latin1":
-        refuse(f"it encodes text as {encoding!r:.40}")
+        refuse(f"it encodes text as {quoted(encoding)}")
     return text.encode("latin1")
 
 
 def _empty_bytes() -> bytes:
     return b""
-
-
-def _set(values: Any = ()) -> set[Any]:
-    _check_keys(values)
-    return set(values)
 
 
 def _ordered_dict() -> OrderedDict[Any, Any]:
@@ -195,7 +225,7 @@ def _ordered_dict() -> OrderedDict[Any, Any]:
 
 def _numpy_dtype(name: Any, *_: Any) -> _NumpyDtype:
     if type(name) is not str or name not in _NUMPY_DTYPES:
-        refuse(f"it has numpy values of type {name!r:.40}")
+        refuse(f"it has numpy values of type {quoted(name)}")
     return _NumpyDtype(name)
 
 
@@ -209,23 +239,13 @@ def _numpy_scalar(dtype: Any, content: Any) -> Any:
 
 PLAIN_NAMES = {
     "__builtin__ bytes": Function(_empty_bytes),
-    "__builtin__ set": Function(_set),
+    "__builtin__ set": Function(set, takes_keys=True),
     "_codecs encode": Function(_encode),
     "collections OrderedDict": Function(_ordered_dict),
     "numpy dtype": Function(_numpy_dtype),
     "numpy.core.multiarray scalar": Function(_numpy_scalar),
     "numpy._core.multiarray scalar": Function(_numpy_scalar),  # since numpy 2
 }
-
-
-def _check_keys(keys: Sequence[Any]) -> None:
-    """Check that keys are plain: looking for a deeply nested one crashes the interpreter."""
-    if type(keys) not in (list, tuple):
-        refuse("it has a set of what is not a list")
-    for key in keys:
-        parts = key if type(key) is tuple else (key,)
-        if not all(isinstance(part, _KEYS) for part in parts):
-            refuse(f"it has a key that is a {type(key).__name__}")
 
 
 def check_plain(content: Any, leaves: tuple[type, ...] = ()) -> None:

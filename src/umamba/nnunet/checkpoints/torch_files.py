@@ -24,6 +24,8 @@ _MOST_RECORDS = 100_000
 _MOST_DESCRIPTION_BYTES = 64 * 2**20
 # Tensors share memory: nnU-Net's decoders hold the encoder, and blocks list their layers twice.
 _MOST_SHARING = 64
+_MOST_AXES = 64  # as torch has
+_LONGEST_AXIS = 2**62
 _SMALL = 2**20  # tensors of so many bytes may share as they like
 
 _STORAGES = {
@@ -163,7 +165,10 @@ class _Memory:
     ) -> Tensor:
         if not isinstance(shape, tuple) or not isinstance(strides, tuple):
             refuse("it has a tensor without a shape")
-        if any(type(n) is not int or n < 0 for n in (offset, *shape, *strides)):
+        numbers = (offset, *shape, *strides)
+        if len(shape) > _MOST_AXES or not all(
+            type(n) is int and 0 <= n < _LONGEST_AXIS for n in numbers
+        ):
             refuse("it has a tensor of an impossible shape")
         last = offset + sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
         count = math.prod(shape)
