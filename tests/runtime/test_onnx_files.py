@@ -58,10 +58,22 @@ def test_a_whole_file_is_returned_as_it_is(tmp_path: Path) -> None:
     assert checked_onnx(written(tmp_path, content)) == content
 
 
-def test_bytes_in_another_format_of_an_engine_are_read_as_onnx(tmp_path: Path) -> None:
-    """ONNX Runtime takes what has `ORTM` at this place for its own format, which is not checked."""
-    made = model(producer_name="ORTM" + 14 * "x").SerializeToString()
-    assert made[4:8] == b"ORTM"
+# A network of OpenVINO's own format that returns its input.
+OF_OPENVINO = """<net name="evil" version="11"><layers>
+<layer id="0" name="x" type="Parameter" version="opset1"><data shape="2" element_type="f32"/>
+<output><port id="0" precision="FP32" names="x"><dim>2</dim></port></output></layer>
+<layer id="1" name="y" type="Result" version="opset1">
+<input><port id="0" precision="FP32"><dim>2</dim></port></input></layer></layers>
+<edges><edge from-layer="0" from-port="0" to-layer="1" to-port="0"/></edges></net>"""
+
+
+@pytest.mark.parametrize("producer", ["ORTM" + 14 * "x", OF_OPENVINO], ids=["ort", "ir"])
+def test_bytes_in_another_format_of_an_engine_are_read_as_onnx(
+    producer: str, tmp_path: Path
+) -> None:
+    """Engines take what has certain letters for their own format, which is not checked."""
+    made = model(producer_name=producer).SerializeToString()
+    assert made[4:8] == b"ORTM" or producer == OF_OPENVINO
     ones = np.ones(2, np.float32)
     for engine in ENGINES:
         np.testing.assert_array_equal(load_network(written(tmp_path, made), engine, 1)(ones), 2)

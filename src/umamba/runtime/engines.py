@@ -1,5 +1,6 @@
 """The engines that run ONNX files: one function each, all on the CPU and in float32."""
 
+import io
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -48,6 +49,8 @@ def _openvino_core() -> Any:
 
 
 def _load_openvino(content: bytes, threads: int) -> Network:
+    from openvino.frontend import FrontEndManager
+
     with _only_core:  # a cache calls its function twice if two threads come at once
         core = _openvino_core()
     settings = {
@@ -55,7 +58,10 @@ def _load_openvino(content: bytes, threads: int) -> Network:
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": threads,
     }
-    compiled = core.compile_model(core.read_model(content), "CPU", settings)
+    # `core.read_model` takes bytes with a certain text for another format, which is not checked.
+    reader = FrontEndManager().load_by_framework("onnx")
+    model = reader.convert(reader.load(io.BytesIO(content)))
+    compiled = core.compile_model(model, "CPU", settings)
     own = threading.local()  # a request serves one thread at a time
 
     def run(patch: Array) -> Array:
