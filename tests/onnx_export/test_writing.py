@@ -1,6 +1,7 @@
 """Networks as ONNX files: what engines compute, and what is refused."""
 
 import copy
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -293,6 +294,35 @@ def test_an_engine_that_fails_is_left_out(
     monkeypatch.setattr(comparison, "installed_engines", lambda: ["openvino"])
     with pytest.raises(ModelFileError, match=r"openvino .*; the network is not exported"):
         write_onnx(network, (1, 4, 4), path)
+
+
+@pytest.mark.parametrize("engines", [["openvino"], ["onnxruntime", "openvino"]])
+def test_what_fails_on_another_patch_alone_is_taken_for_its_own(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    engines: list[str],
+) -> None:
+    def load(path: Path, engine: str, threads: int) -> Network:
+        run = load_network(path, "onnxruntime", threads)
+        return lambda image: (broken_run if image.shape[2:] == (6, 8) else run)(image)
+
+    monkeypatch.setattr(comparison, "load_network", load)
+    monkeypatch.setattr(comparison, "installed_engines", lambda: engines)
+    with caplog.at_level("INFO"):
+        written = write_onnx(Doubled(), (1, 4, 4), tmp_path / "fold_0.onnx", other_patch=(6, 8))
+    assert (set(written.checks), written.other_patch) == ({"torch", *engines}, ())
+    assert "takes its own patch alone: openvino fail" in caplog.text
+    assert "not exported" not in caplog.text
+    assert "do not take it" not in caplog.text
+
+
+def test_a_network_whose_output_is_no_number_is_not_exported(tmp_path: Path) -> None:
+    network = nn.Conv2d(1, 2, 3, padding=1)
+    nn.init.constant_(network.bias, math.nan)
+    with pytest.raises(ModelFileError, match=r"^the network's logits are not finite numbers; "):
+        write_onnx(network, (1, 4, 4), tmp_path / "fold_0.onnx")
+    assert not list(tmp_path.iterdir())
 
 
 class Windowed(Doubled):

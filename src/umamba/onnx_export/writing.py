@@ -120,7 +120,14 @@ def _written(
     # What runs first is slow, as kernels are compiled and memory is taken.
     images = [random_patch(example).unsqueeze(0)] * 2 + [patch.unsqueeze(0) for patch in patches]
     if not any_patch:
-        checks = compare_engines(network, path, [*images, random_patch((2, *example))], clock)
+        try:
+            checks, said = compare_engines(
+                network, path, [*images, random_patch((2, *example))], clock
+            )
+        except ModelFileError as error:
+            msg = f"{error}; the network is not exported"
+            raise ModelFileError(msg) from error
+        _note(said)
         return WrittenNetwork(free_axes, checks)
     own = tuple(example[1:])
     compared = tuple(
@@ -128,16 +135,22 @@ def _written(
         for axis, (size, other) in enumerate(zip(own, other_patch or own, strict=True), 2)
     )
     try:
-        checks = compare_engines(network, path, images, clock)
-        there = compare_engines(network, path, [random_patch((2, example[0], *compared))])
+        checks, said = compare_engines(network, path, images, clock)
+        there, _ = compare_engines(network, path, [random_patch((2, example[0], *compared))])
     except MemoryError:
         raise
     except Exception as error:  # a network of the user's own may raise anything
         raise _OtherPatchError(str(error)) from error
     if lost := sorted(set(checks) - set(there)):
-        msg = f"{' and '.join(lost)} differs on another one"
+        msg = f"{' and '.join(lost)} fails or differs on another one"
         raise _OtherPatchError(msg)
+    _note(said)
     return WrittenNetwork(free_axes, checks, compared if compared != own else ())
+
+
+def _note(problems: str) -> None:
+    if problems:
+        log.warning("note: %s; predictions do not take it by themselves", problems)
 
 
 def _onnx_of(
