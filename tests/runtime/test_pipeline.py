@@ -76,9 +76,16 @@ BROKEN: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "no network": (lambda c: c.update(networks=[]), "has no fold; it has none"),
     "ending": (lambda c: c.update(file_ending=".exe"), "file_ending cannot be"),
     "steps": (lambda c: c.update(step_size=1e-300), "Expected `float` >= 0.01"),
-    "weights": (lambda c: c.update(gaussian_sigma=1e5), "Expected `float` <= 10.0"),
-    "spacing": (lambda c: c.update(spacing=[1e-320, 1, 1]), "Expected `float` >= 1e-09"),
+    "weights": (lambda c: c.update(gaussian_sigma=1e5), "Expected `float` <= 1.0"),
+    "spacing": (lambda c: c.update(spacing=[1e-320, 1, 1]), "Expected `float` >= 1e-12"),
     "components": (lambda c: c.update(keep_largest=[[1]] * 9), "keep_largest cannot be"),
+    "components for more names": (
+        lambda c: (
+            c["labels"].update({f"name {n}": 1 for n in range(5000)}),
+            c.update(keep_largest=[[1] * 20] * 5000),
+        ),
+        r"keep_largest cannot be \(\(1,.{,500}\Z",
+    ),
     "missing": (lambda c: c.pop("labels"), "missing required field `labels`"),
 }
 
@@ -172,7 +179,26 @@ def test_folds_that_were_not_exported_are_named(tmp_path: Path) -> None:
             "resampling_fn_probabilities_kwargs has memefficient = 1",
         ),
         (
-            {"resampling_fn_data_kwargs": {"separate_z_anisotropy_threshold": 10}},
+            {
+                "resampling_fn_data_kwargs": {
+                    "force_separate_z": None,
+                    "separate_z_anisotropy_threshold": "much",
+                },
+                "resampling_fn_probabilities_kwargs": {
+                    "force_separate_z": None,
+                    "separate_z_anisotropy_threshold": "much",
+                },
+            },
+            "3d_fullres",
+            r"Expected `float`, got `str` - at `\$.anisotropy_threshold`",
+        ),
+        (
+            {
+                "resampling_fn_data_kwargs": {
+                    "force_separate_z": None,
+                    "separate_z_anisotropy_threshold": 10,
+                }
+            },
             "3d_fullres",
             "resample images by the separate_z_anisotropy_threshold 10, and probabilities by 3",
         ),
@@ -186,6 +212,17 @@ def test_steps_that_only_nnunet_knows_are_named(
     plans["foreground_intensity_properties_per_channel"] = {"0": {}}
     with pytest.raises(PlansError, match=message):
         pipeline_of(plans, DATASET_JSON, configuration)
+
+
+@pytest.mark.parametrize("unread", [None, 10, "much"])
+def test_a_threshold_that_nothing_reads_is_left_out(unread: Any) -> None:
+    plans = stock_plans()
+    plans["configurations"]["3d_fullres"]["resampling_fn_data_kwargs"] = {
+        "force_separate_z": False,
+        "separate_z_anisotropy_threshold": unread,
+    }
+    plans["foreground_intensity_properties_per_channel"] = {"0": {}}
+    assert pipeline_of(plans, DATASET_JSON, "3d_fullres").anisotropy_threshold == 3.0
 
 
 def test_the_threshold_of_thick_slices_is_that_of_the_plans() -> None:

@@ -215,7 +215,7 @@ def test_postprocessing_is_applied_to_the_folds_that_it_was_chosen_for(tmp_path:
         (np.full((1, 4, 4, 4), np.nan), (1.0, 1.0, 1.0), "must hold finite real numbers"),
         (np.ones((1, 4, 4, 4)), (1.0, 1e-4, 1.0), "1 x 0.0001 x 1 mm the image is smaller than"),
         (np.ones((1, 4, 4, 4)), (1e308, 1.0, 1.0), r"1e\+308, 1.0, 1.0\] must be .* to 1e\+09"),
-        (np.ones((1, 4, 4, 4)), (1e-300, 1.0, 1.0), "must be .* each from 1e-09"),
+        (np.ones((1, 4, 4, 4)), (1e-300, 1.0, 1.0), "must be .* each from 1e-12"),
         (np.ones((1, 4, 4, 4)), (1e4, 1e4, 1.0), r"the image takes .* GiB on the network's grid"),
     ],
 )

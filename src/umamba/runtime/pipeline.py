@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from umamba.errors import OTHER_COPY, ModelFileError
+from umamba.errors import OTHER_COPY, ModelFileError, quoted
 from umamba.images.formats import FORMATS, READERS
 from umamba.system.archives import check_member_name
 from umamba.system.checksums import sha256
@@ -39,8 +39,7 @@ FORMAT_VERSION = 1
 _MOST_BYTES = 2**24
 
 Name = Annotated[str, Meta(min_length=1, max_length=500)]
-Positive = Annotated[float, Meta(gt=0, le=1e6)]
-SMALLEST, LARGEST = 1e-9, 1e9  # size of a voxel: far outside, numbers of voxels overflow
+SMALLEST, LARGEST = 1e-12, 1e9  # size of a voxel: far outside, numbers of voxels overflow
 VoxelSize = Annotated[float, Meta(ge=SMALLEST, le=LARGEST)]
 Size = Annotated[int, Meta(ge=1, le=2**14)]
 Axis = Annotated[int, Meta(ge=0, le=2)]
@@ -211,10 +210,10 @@ class Pipeline(_Part, frozen=True, kw_only=True):
     spacing: Annotated[tuple[VoxelSize, ...], Meta(min_length=2, max_length=3)]
     resampling_image: Resampling
     resampling_logits: Resampling
-    anisotropy_threshold: Positive = 3.0
+    anisotropy_threshold: Annotated[float, Meta(ge=0)] = 3.0
     patch_size: Annotated[tuple[Size, ...], Meta(min_length=2, max_length=3)]
     step_size: Annotated[float, Meta(ge=0.01, le=1)] = 0.5
-    gaussian_sigma: Annotated[float, Meta(gt=0, le=10)] = 0.125
+    gaussian_sigma: Annotated[float, Meta(gt=0, le=1)] = 0.125
     mirroring_axes: Annotated[tuple[Axis, ...], Meta(max_length=3)] = ()
     labels: Annotated[
         dict[Name, Label | Annotated[tuple[Label, ...], Meta(min_length=1)]],
@@ -242,13 +241,13 @@ class Pipeline(_Part, frozen=True, kw_only=True):
             "output_labels": not self.has_regions and len(self.output_labels) < 2,
             "image_reader": self.image_reader not in READERS,
             # Each step labels the components of a whole image; nnU-Net has one for all foreground.
-            "keep_largest": len(self.keep_largest or ()) > len(self.labels),
+            "keep_largest": len(self.keep_largest or ()) > len(set(self.output_labels)) + 1,
             "networks": len({network.file for network in self.networks}) < len(self.networks)
             or len({network.fold for network in self.networks}) < len(self.networks),
         }
         if any(wrong.values()):
             name = next(name for name, is_wrong in wrong.items() if is_wrong)
-            msg = f"{name} cannot be {getattr(self, name)!r} here"
+            msg = f"{name} cannot be {quoted(getattr(self, name))} here"
             raise ValueError(msg)
 
     @property

@@ -16,7 +16,7 @@ from umamba.runtime.pipeline import LARGEST, SMALLEST, Pipeline
 from umamba.runtime.resampling import new_shape, resample, thick_axis
 from umamba.system.limits import usable_memory
 
-__all__ = ["NetworkInput", "checked_image", "labels_of", "prepare"]
+__all__ = ["NetworkInput", "checked_image", "labels_of", "nonzero_box", "prepare"]
 
 Array = npt.NDArray[Any]
 
@@ -98,7 +98,7 @@ def prepare(image: Array, spacing: Sequence[float], pipeline: Pipeline) -> Netwo
     given = image.astype(np.float32).transpose(0, *(axis + 1 for axis in axes))
     own = tuple(float(spacing[axis]) for axis in axes)
     nonzero = np.logical_or.reduce(given != 0)
-    box = _box(nonzero)
+    box = nonzero_box(nonzero)
     cropped = given[(slice(None), *box)]
     masked = any(channel.within_mask for channel in pipeline.channels)
     mask = ndimage.binary_fill_holes(nonzero)[box] if masked else None
@@ -141,7 +141,7 @@ def _check_size(shape: Sequence[int], spacing: Sequence[float], pipeline: Pipeli
         raise DatasetError(msg)
 
 
-def _box(mask: npt.NDArray[np.bool_]) -> tuple[slice, ...]:
+def nonzero_box(mask: npt.NDArray[np.bool_]) -> tuple[slice, ...]:
     """Return the smallest box around a mask; all of it if it is empty."""
     box = []
     for axis, size in enumerate(mask.shape):

@@ -63,13 +63,35 @@ def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
         (ones.astype(complex), (1.0, 1.0, 1.0), r"\(complex128\) must hold finite real"),
         (ones, (1.0, 1.0), r"spacing \[1\.0, 1\.0\] must be 3 positive sizes"),
         (ones, (1.0, 0.0, 1.0), r"spacing \[1\.0, 0\.0, 1\.0\] must be 3 positive"),
-        (ones, (1000.0, 1e6, 1e6), "1e\\+06 x 1e\\+06 x 1000 mm the image takes .* GiB on the net"),
-        (ones, (1e-3, 1.0, 1.0), "1 x 1 x 0.001 mm the image is smaller than a voxel"),
+        (ones, (1000.0, 1e6, 1e6), "1000 x 1e\\+06 x 1e\\+06 mm the image takes .* GiB on the net"),
+        (ones, (1e-3, 1.0, 1.0), "0.001 x 1 x 1 mm the image is smaller than a voxel"),
     ]
     with umamba.Predictor(write_model(tmp_path / "model"), device="cpu") as predictor:
         for image, spacing, message in wrong:
             with pytest.raises(umamba.UMambaError, match=message):
                 predictor(image, spacing)
+
+
+def test_the_size_on_the_networks_grid_is_that_along_its_axes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """This network of slices keeps the last axis of images, and crops what is empty."""
+    folder = write_model(
+        tmp_path / "model",
+        "2d",
+        patch_size=(16, 16),
+        plans_changes={"transpose_forward": [2, 0, 1], "transpose_backward": [1, 2, 0]},
+    )
+    cube, large = np.ones((1, 20, 20, 2), np.float32), np.zeros((1, 20, 20, 400), np.float32)
+    large[..., :2] = 1
+    with umamba.Predictor(folder, device="cpu", mirroring=False) as predictor:
+        assert predictor(cube, (1.0, 1.0, 0.01)).shape == (20, 20, 2)
+        with pytest.raises(umamba.UMambaError, match=r"0\.01 x 1 x 1 mm the image is smaller"):
+            predictor(cube, (0.01, 1.0, 1.0))
+        monkeypatch.setattr("umamba.nnunet.prediction.cases.usable_memory", lambda: 8 * 800)
+        assert predictor(large, (1.0, 1.0, 1.0)).shape == (20, 20, 400)
+        with pytest.raises(umamba.UMambaError, match=r"takes .* GiB on the network's grid"):
+            predictor(large, (1.1, 1.0, 1.0))
 
 
 class ClosedMeanwhile:

@@ -108,7 +108,8 @@ def test_a_stray_file_is_noted(
     for name in ("a.npz", stray):
         (folder / name).touch()
     assert preprocessed_case(CaseSources(preprocessed=tmp_path), IDENTIFIER) is None
-    assert f"note: {folder} holds files of several kinds" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert f"note: {folder} holds files of several kinds (.{stray.split('.')[1]}, .npz)" in told
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # numpy's, of the torn file

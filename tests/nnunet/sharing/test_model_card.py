@@ -109,6 +109,7 @@ def test_names_are_text_in_the_front_matter_and_what_is_unknown_is_left_out() ->
     ("named", "known"),
     [
         ("CC BY 4.0 (https://creativecommons.org/licenses/by/4.0/)", "cc-by-4.0"),
+        ("CC BY 4.0 (http://creativecommons.org/licenses/by/4.0/)", "cc-by-4.0"),
         ("MIT License", "mit"),
         ("Apache License, Version 2.0: https://www.apache.org/licenses/LICENSE-2.0.", "apache-2.0"),
         ("CC0", "cc0-1.0"),

@@ -67,7 +67,7 @@ def pipeline_of(
         "spacing": resolved["spacing"],
         "resampling_image": _resampling(resampling["data"]),
         "resampling_logits": _resampling(resampling["probabilities"]),
-        "anisotropy_threshold": _threshold(resampling),
+        **_threshold(resampling),
         "patch_size": resolved["patch_size"],
         "mirroring_axes": list(mirroring_axes or ()),
         "labels": {
@@ -172,17 +172,19 @@ def _resampling(keywords: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _threshold(resampling: Mapping[str, Mapping[str, Any]]) -> float:
-    """Return the ratio of spacings above which slices are resampled apart.
+def _threshold(resampling: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the ratio of spacings above which slices are resampled apart, if anything reads it.
 
     Raises:
         PlansError: If it is another one for images than for logits.
     """
-    image, logits = (float(keywords[_THRESHOLD]) for keywords in resampling.values())
-    if image != logits:
+    read = [kind[_THRESHOLD] for kind in resampling.values() if kind["force_separate_z"] is None]
+    if not read:
+        return {}
+    if read[0] != read[-1]:
         msg = (
-            f"the plans resample images by the {_THRESHOLD} {image:g}, and probabilities by "
-            f"{logits:g}; a {PIPELINE} has one for both: export without it, or plan with one"
+            f"the plans resample images by the {_THRESHOLD} {read[0]}, and probabilities by "
+            f"{read[-1]}; a {PIPELINE} has one for both: export without it, or plan with one"
         )
         raise PlansError(msg)
-    return image
+    return {"anisotropy_threshold": read[0]}

@@ -26,6 +26,7 @@ from umamba.nnunet.prediction.segmentation_files import (
     write_segmentation,
 )
 from umamba.nnunet.prediction.sliding_window import NetworkInput, predict_logits
+from umamba.runtime.preprocessing import nonzero_box
 from umamba.system.limits import usable_memory
 from umamba.system.output_folders import OutputClaim, publish
 
@@ -120,8 +121,11 @@ class CaseWork:
         try:
             for model in self.models:
                 if facts.geometry is not None:
-                    sizes = facts.geometry.spacing[::-1]
-                    _check_grid(model, (facts.n_channels, *facts.images[0].shape), sizes)
+                    told = facts.geometry.spacing
+                    flat = 3 - len(told)  # flat images are a slice
+                    sizes = (*[max(told)] * flat, *told[::-1])
+                    shape = (facts.n_channels, *[1] * flat, *facts.images[0].shape)
+                    _check_grid(model, shape, sizes, told)
                 is_second = len(self.models) == 1 or model.configuration_manager.previous_stage_name
                 there = self.previous_stage if is_second else None
                 case.inputs.append(
@@ -259,33 +263,36 @@ def labels_of(
     return postprocessing.apply(labels), probabilities if with_probabilities else None
 
 
-def _check_grid(predictor: Any, shape: Sequence[int], spacing: Sequence[float]) -> None:
+def _check_grid(
+    predictor: Any, shape: Sequence[int], spacing: Sequence[float], told: Sequence[float]
+) -> None:
     """Check an image's size on the network's grid: its voxel size may be wrong.
 
     Args:
         predictor: nnU-Net's predictor.
-        shape: Channels, then the image's axes.
+        shape: Channels, then the image's axes, z first.
         spacing: The size of a voxel along these.
+        told: The same as the user knows it, for messages.
 
     Raises:
         CaseError: If nothing is left of it, or it does not fit into memory.
     """
-    network_spacing = predictor.configuration_manager.spacing
-    per_axis = spacing[-len(network_spacing) :]  # a 2D network keeps the slices
-    scale = math.prod(per_axis) / math.prod(network_spacing)
-    given = " x ".join(f"{s:g}" for s in spacing[::-1])
-    sizes = zip(shape[-len(per_axis) :], per_axis, strict=True)
-    if any(n * size / min(network_spacing) < 0.5 for n, size in sizes):  # rounds to no voxel
+    target = predictor.configuration_manager.spacing
+    kept = predictor.plans_manager.transpose_forward[-len(target) :]  # 2D networks keep slices
+    factors = [spacing[axis] / size for axis, size in zip(kept, target, strict=True)]
+    given = " x ".join(f"{size:g}" for size in told)
+    sizes = [shape[1 + axis] * factor for axis, factor in zip(kept, factors, strict=True)]
+    if min(sizes) < 0.5:  # rounds to no voxel
         msg = (
             f"with its voxel size of {given} mm the image is smaller than a voxel of the "
-            "network's grid; correct the voxel size in its header"
+            "network's grid; correct the voxel size"
         )
         raise CaseError(msg)
-    n_bytes = 8 * math.prod(shape) * scale
+    n_bytes = 8 * math.prod(shape) * math.prod(factors)
     if n_bytes > usable_memory():
         msg = (
             f"with its voxel size of {given} mm the image takes {n_bytes / 2**30:.3g} GiB on the "
-            "network's grid; correct the voxel size in its header, or crop the image"
+            "network's grid; correct the voxel size, or crop the image"
         )
         raise CaseError(msg)
 
@@ -320,7 +327,8 @@ def preprocess_array(predictor: Any, image: Any, spacing: Sequence[float]) -> Ne
     Raises:
         CaseError: If nnU-Net cannot do it, or the image is too small or large by its spacing.
     """
-    _check_grid(predictor, image.shape, spacing)
+    box = nonzero_box(np.logical_or.reduce(image != 0))  # which nnU-Net crops to
+    _check_grid(predictor, image[(slice(None), *box)].shape, spacing, spacing)
     return _preprocessed(predictor, "run_case_npy", image, None, {"spacing": list(spacing)})
 
 

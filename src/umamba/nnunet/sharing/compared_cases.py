@@ -144,8 +144,8 @@ def preprocessed_case(sources: CaseSources, identifier: str) -> npt.NDArray[np.f
         kind = infer_dataset_class(str(folder))
     except (AssertionError, KeyError):  # it goes by the only ending that is there
         sys.stderr.write(
-            f"note: {folder} holds files of several kinds, so that no case in it is compared; "
-            "preprocess it again\n"
+            f"note: {folder} holds files of several kinds ({', '.join(_endings(folder))}), so that "
+            "no case in it is compared; remove what does not belong there, or preprocess again\n"
         )
         return None
     sizes = {
@@ -155,6 +155,11 @@ def preprocessed_case(sources: CaseSources, identifier: str) -> npt.NDArray[np.f
     in_order = sorted(sizes, key=lambda case: (sizes[case], case))
     images = (_preprocessed(kind, folder, case) for case in in_order)
     return next((image for image in images if image is not None), None)
+
+
+def _endings(folder: Path) -> list[str]:
+    """Return the endings of the files in a folder, or the name of one that has none."""
+    return sorted({file.suffix or file.name for file in folder.iterdir()})
 
 
 def _preprocessed(kind: Any, folder: Path, case: str) -> npt.NDArray[np.float32] | None:

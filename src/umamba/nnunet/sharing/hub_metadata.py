@@ -110,7 +110,7 @@ def front_matter(
 def _licence(licence: str | None) -> dict[str, str]:
     if not licence:
         return {}
-    address = re.search(r"https://[^\s<>\"')]+", licence)
+    address = re.search(r"https?://[^\s<>\"')]+", licence)
     name = _id(licence.replace(address[0], "") if address else licence)
     for known in (name, _ALIASES.get(name)):
         if known in _LICENCES:
