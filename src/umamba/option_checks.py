@@ -137,8 +137,8 @@ def model_name(given: str) -> str:
 def fold_numbers(given: str | Iterable[int]) -> tuple[int, ...]:
     """Return numbers of folds, such as 0-4 or 0,2."""
     folds: set[int] = set()
-    for item in _items(given):
-        first, dash, last = str(item).partition("-")
+    for item in ",".join(map(str, _items(given))).split(","):
+        first, dash, last = item.partition("-")
         begin, end = whole_number(first), whole_number(last if dash else first)
         if begin is None or end is None or not begin <= end < _MOST_FOLDS:
             folds.clear()

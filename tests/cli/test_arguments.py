@@ -43,6 +43,7 @@ def test_a_list_of_something_else_is_refused(given: Any) -> None:
 
 def test_numbers_of_folds() -> None:
     assert [fold_numbers(given) for given in ("0-2,1", [2, "0"], 3)] == [(0, 1, 2), (0, 2), (3,)]
+    assert fold_numbers(["0,2", "4-5"]) == (0, 2, 4, 5)  # type: ignore[list-item]
     for wrong in ("0,4-2", "5-3,0", "", [], [1.5], "0-", None):
         with pytest.raises(UMambaError, match="is not a list of folds such as"):
             fold_numbers(wrong)  # type: ignore[arg-type]

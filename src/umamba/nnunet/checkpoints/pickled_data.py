@@ -17,7 +17,8 @@ from umamba.errors import quoted
 __all__ = ["PLAIN_NAMES", "ForeignContentError", "Function", "check_plain", "refuse", "run_pickle"]
 
 _MOST_VALUES = 2_000_000
-_MOST_WORK = 1_000_000  # instructions, and values and letters in arguments of functions
+# Instructions, and values and letters in arguments of functions: this many, and one for every byte.
+_MOST_WORK = 1_000_000
 # Who knows how numbers are hashed makes dictionaries of them as slow as lists; texts are salted.
 _MOST_OTHER_KEYS = 10_000  # with their parts
 _MOST_NESTED = 100
@@ -86,7 +87,7 @@ def run_pickle(
         ForeignContentError: If it does anything but build plain data.
         ValueError, LookupError, TypeError, ArithmeticError: If it is damaged.
     """
-    machine = _Machine(names, load_persistent)
+    machine = _Machine(names, load_persistent, _MOST_WORK + len(program))
     for opcode, argument, _ in pickletools.genops(program):
         machine.step(opcode.name, argument)
     (content,) = machine.stack
@@ -94,13 +95,16 @@ def run_pickle(
 
 
 class _Machine:
-    def __init__(self, names: Mapping[str, Any], load_persistent: Callable[[Any], Any]) -> None:
+    def __init__(
+        self, names: Mapping[str, Any], load_persistent: Callable[[Any], Any], most_work: int
+    ) -> None:
         self.names = names
         self.load_persistent = load_persistent
+        self.work_left = most_work
         self.stack: list[Any] = []
         self.outer: list[list[Any]] = []  # what was on the stack at each mark
         self.memo: dict[int, Any] = {}
-        self.work = self.other_keys = 0
+        self.other_keys = 0
         self.composed: dict[str, Callable[[], None]] = {
             "APPEND": lambda: self._extend(self._pop(1)),
             "APPENDS": lambda: self._extend(self._pop_mark()),
@@ -135,8 +139,8 @@ class _Machine:
             refuse(f"unsupported instruction {name}")
 
     def _count_work(self, amount: int) -> None:
-        self.work += amount
-        if self.work > _MOST_WORK:
+        self.work_left -= amount
+        if self.work_left < 0:
             refuse("it takes too long to read")
 
     def _pop(self, count: int) -> list[Any]:

@@ -21,7 +21,7 @@ from umamba.nnunet.checkpoints.pickled_data import (
 __all__ = ["read_torch_file"]
 
 _MOST_RECORDS = 100_000
-_MOST_DESCRIPTION_BYTES = 64 * 2**20
+_MOST_DESCRIPTION_BYTES = 32 * 2**20
 # Tensors share memory: nnU-Net's decoders hold the encoder, and blocks list their layers twice.
 _MOST_SHARING = 64
 _MOST_AXES = 64  # as torch has
