@@ -142,7 +142,7 @@ def _written(
     except Exception as error:  # a network of the user's own may raise anything
         raise _OtherPatchError(str(error)) from error
     if lost := sorted(set(checks) - set(there)):
-        msg = f"{' and '.join(lost)} fails or differs on another one"
+        msg = f"on another patch {' and '.join(lost)} failed or differed"
         raise _OtherPatchError(msg)
     _note(said)
     return WrittenNetwork(free_axes, checks, compared if compared != own else ())

@@ -16,11 +16,11 @@ from umamba.runtime.pipeline import LARGEST, SMALLEST, Pipeline
 from umamba.runtime.resampling import new_shape, resample, thick_axis
 from umamba.system.limits import usable_memory
 
-__all__ = ["NetworkInput", "checked_image", "labels_of", "nonzero_box", "prepare"]
+__all__ = ["SLICE_DISTANCE", "NetworkInput", "checked_image", "labels_of", "nonzero_box", "prepare"]
 
 Array = npt.NDArray[Any]
 
-_SLICE_DISTANCE = 999  # that nnU-Net gives to a single slice, in its largest pixels
+SLICE_DISTANCE = 999  # that nnU-Net gives to a single slice, in its largest pixels
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def checked_image(
         raise DatasetError(msg)
     voxel = tuple(map(float, sizes))
     if array.ndim == 3:  # one slice, far from others, as nnU-Net reads flat images
-        return array[:, None], (_SLICE_DISTANCE * max(voxel), *voxel)
+        return array[:, None], (SLICE_DISTANCE * max(voxel), *voxel)
     return array, voxel
 
 

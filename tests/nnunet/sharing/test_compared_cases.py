@@ -105,7 +105,7 @@ def test_a_stray_file_is_noted(
 ) -> None:
     folder = tmp_path / IDENTIFIER
     folder.mkdir()
-    for name in ("a.npz", stray):
+    for name in ("a.npz", "a.pkl", stray):
         (folder / name).touch()
     assert preprocessed_case(CaseSources(preprocessed=tmp_path), IDENTIFIER) is None
     told = capsys.readouterr().err

@@ -26,7 +26,7 @@ from umamba.nnunet.prediction.segmentation_files import (
     write_segmentation,
 )
 from umamba.nnunet.prediction.sliding_window import NetworkInput, predict_logits
-from umamba.runtime.preprocessing import nonzero_box
+from umamba.runtime.preprocessing import SLICE_DISTANCE, nonzero_box
 from umamba.system.limits import usable_memory
 from umamba.system.output_folders import OutputClaim, publish
 
@@ -122,8 +122,8 @@ class CaseWork:
             for model in self.models:
                 if facts.geometry is not None:
                     told = facts.geometry.spacing
-                    flat = 3 - len(told)  # flat images are a slice
-                    sizes = (*[max(told)] * flat, *told[::-1])
+                    flat = 3 - len(told)  # flat images are a slice, as nnU-Net reads them
+                    sizes = (*[SLICE_DISTANCE * max(told)] * flat, *told[::-1])
                     shape = (facts.n_channels, *[1] * flat, *facts.images[0].shape)
                     _check_grid(model, shape, sizes, told)
                 is_second = len(self.models) == 1 or model.configuration_manager.previous_stage_name

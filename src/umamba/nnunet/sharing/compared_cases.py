@@ -158,8 +158,8 @@ def preprocessed_case(sources: CaseSources, identifier: str) -> npt.NDArray[np.f
 
 
 def _endings(folder: Path) -> list[str]:
-    """Return the endings of the files in a folder, or the name of one that has none."""
-    return sorted({file.suffix or file.name for file in folder.iterdir()})
+    """Return the endings by which nnU-Net tells kinds apart, or the name of a file without one."""
+    return sorted({f.suffix or f.name for f in folder.iterdir() if f.is_file()} - {".pkl", ".npy"})
 
 
 def _preprocessed(kind: Any, folder: Path, case: str) -> npt.NDArray[np.float32] | None:

@@ -25,11 +25,11 @@ _LICENCES = (
     *("cc-by-nc-nd-4.0", "cc-by-nc-sa-2.0", "cc-by-nc-sa-3.0", "cc-by-nc-sa-4.0"),
 )
 _ALIASES = {
-    "mit-license": "mit",
-    "apache-license-2.0": "apache-2.0",
-    "apache-license-version-2.0": "apache-2.0",
     "cc0": "cc0-1.0",
+    "creative-commons-attribution-4.0": "cc-by-4.0",
+    "creative-commons-zero-1.0": "cc0-1.0",
 }
+_FILLERS = {"the", "license", "licence", "version", "international", "universal"}
 _LONGEST_ID = 64  # of a licence's name
 
 
@@ -112,7 +112,8 @@ def _licence(licence: str | None) -> dict[str, str]:
         return {}
     address = re.search(r"https?://[^\s<>\"')]+", licence)
     name = _id(licence.replace(address[0], "") if address else licence)
-    for known in (name, _ALIASES.get(name)):
+    short = "-".join(word for word in name.split("-") if word not in _FILLERS)
+    for known in (short, _ALIASES.get(short)):
         if known in _LICENCES:
             return {"license": known}
     link = {"license_link": address[0].rstrip(".,;")} if address else {}
