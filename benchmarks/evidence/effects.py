@@ -11,7 +11,7 @@ from umamba.comparison.records import Interval, MeanEstimate
 from umamba.comparison.results import Results
 from umamba.comparison.rows import LearningCurve
 from umamba.comparison.statistics.analysis import compared_scores, models_with_shared_seeds
-from umamba.comparison.statistics.bootstrap import interval_at
+from umamba.comparison.statistics.bootstrap import N_BOOTSTRAP, interval_at
 from umamba.comparison.statistics.models import compare_with_controls
 from umamba.comparison.statistics.one_metric import mean_over_labels
 from umamba.comparison.statistics.pairs import estimate_contrast
@@ -148,7 +148,9 @@ def small_object_contrast(results: Results, model: str, baseline: str) -> Effect
         return None
     table = ScoreTable.from_scores(scores, Structure(clusters, _structure(results).shared_seeds))
     inside = np.array([small[name] for name in table.cases])
-    return _in_points(estimate_contrast(table, model, baseline, inside, 10_000, 0), len(inside))
+    return _in_points(
+        estimate_contrast(table, model, baseline, inside, N_BOOTSTRAP, 0), len(inside)
+    )
 
 
 def _object_scores(results: Results) -> Iterable[tuple]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import ParamSpec, TypeVar, cast
 
 from umamba.comparison.ranking.requests import RankRequest
 from umamba.comparison.report.requests import ReportRequest
@@ -35,7 +35,6 @@ from umamba.results import (
     TrainingResult,
 )
 from umamba.system.environment import environment, torch_settings
-from umamba.system.limits import available_cores
 from umamba.system.progress import ShowProgress
 
 __all__ = [
@@ -192,49 +191,9 @@ def run_evaluation(
     Raises:
         UMambaError: If nothing can be evaluated, or the settings do not fit.
     """
-    from umamba.dicom.roi_rules import roi_patterns
-    from umamba.evaluation.dicom_masks import DicomOptions, readable_masks
-    from umamba.evaluation.folders import FolderRequest, evaluate_folders
-    from umamba.evaluation.labels import labels_from_dataset_json
-    from umamba.evaluation.settings import EvaluationSettings
+    from umamba.evaluation.requested import evaluate_requested
 
-    labels, ignore = request.labels, request.ignore
-    if request.dataset_json is not None:
-        labels, own_ignore = labels_from_dataset_json(Path(request.dataset_json))
-        ignore = own_ignore if ignore is None else ignore
-    settings = EvaluationSettings(
-        **request.metric_settings(),
-        size_measure=cast("Any", request.size_measure),
-        matching_iou=request.matching_iou,
-        ignore=ignore,
-    )
-    folders = FolderRequest(
-        predictions=Path(request.predictions),
-        references=Path(request.references),
-        labels=cast("Any", labels),
-        instances=request.instances,
-        settings=settings,
-        cut_points=None if request.size_cuts is None else tuple(request.size_cuts),
-        spacing=None if request.spacing is None else tuple(request.spacing),
-        n_workers=request.workers or available_cores(),
-    )
-    dicom = DicomOptions(
-        patterns=roi_patterns(request.rois),
-        may_lack=request.rois_may_lack,
-        key=None if request.key is None else Path(request.key),
-        study=None if request.study is None else Path(request.study),
-    )
-    with readable_masks(folders.predictions, folders.references, folders.labels, dicom) as masks:
-        folders = replace(folders, predictions=masks.predictions, references=masks.references)
-        found = evaluate_folders(folders, progress)
-        found = replace(
-            found,
-            failed={**masks.failed, **found.failed},
-            missing=tuple(case for case in found.missing if case not in masks.failed),
-            extra=(*masks.extra, *(case for case in found.extra if case not in masks.failed)),
-            notes=(*masks.notes, *found.notes),
-        )
-    return EvaluationResult(found)
+    return EvaluationResult(evaluate_requested(request, progress))
 
 
 def run_comparison(request: CompareRequest) -> ComparisonResult:
@@ -303,35 +262,9 @@ def run_models(request: CostsRequest) -> ModelsResult:
     Raises:
         UMambaError: If anything requested is missing or does not fit.
     """
-    from umamba import registry
-    from umamba.costs.models import ModelsRequest, profile_models
-    from umamba.nnunet.plans.example import EXAMPLE_DATASET, EXAMPLE_TITLE, example_plans
-    from umamba.nnunet.preparation import find_dataset
-    from umamba.nnunet.trust import read_trusted_plans
-    from umamba.system.json_files import load_json
+    from umamba.costs.models import profile_requested
 
-    if request.dataset is None:
-        source, dataset_json, title = example_plans(), EXAMPLE_DATASET, EXAMPLE_TITLE
-    else:
-        paths = request.paths.completed()
-        dataset = find_dataset(str(request.dataset), paths)
-        folder = paths.require("preprocessed") / dataset
-        source = read_trusted_plans(folder, request.source, trusted=request.trust_plans)
-        dataset_json, title = load_json(folder / "dataset.json"), f"{request.source} of {dataset}"
-    models = [registry.find_architecture(name) for name in request.models or registry.names()]
-    patch_size = request.patch_size
-    asked = ModelsRequest(
-        models=models,
-        source=source,
-        dataset_json=dataset_json,
-        title=title,
-        configurations=request.configurations,
-        patch_size=None if patch_size is None else tuple(patch_size),
-        batch_size=request.batch_size,
-        times_steps=request.time,
-        device=request.device,
-    )
-    return ModelsResult(profile_models(asked))
+    return ModelsResult(profile_requested(request))
 
 
 compare = _function("compare", CompareRequest, run_comparison)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from umamba import registry
 from umamba.costs.machine import (
     USABLE,
     choose_device,
@@ -13,9 +14,13 @@ from umamba.costs.machine import (
     is_out_of_memory,
 )
 from umamba.costs.model_table import MeasuredStep, ModelRow, ModelTables, PlanTable
+from umamba.costs.requests import CostsRequest
 from umamba.errors import PlansError, UMambaError, closest
 from umamba.nnunet.plans.derivation import PlanOptions, Plans, derive_plans, resolve
+from umamba.nnunet.plans.example import EXAMPLE_DATASET, EXAMPLE_TITLE, example_plans
 from umamba.nnunet.plans.networks import build_network
+from umamba.nnunet.preparation import find_dataset
+from umamba.nnunet.trust import read_trusted_plans
 from umamba.profiling import (
     peak_memory,
     profile_network,
@@ -23,8 +28,9 @@ from umamba.profiling import (
     training_step,
 )
 from umamba.registry import Architecture
+from umamba.system.json_files import load_json
 
-__all__ = ["ModelsRequest", "profile_models"]
+__all__ = ["ModelsRequest", "profile_models", "profile_requested"]
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +63,39 @@ class ModelsRequest:
     batch_size: int | None = None
     times_steps: bool = False
     device: str | None = None
+
+
+def profile_requested(request: CostsRequest) -> ModelTables:
+    """Profile the models that were asked for, on nnU-Net's plans of a data set, or on an example.
+
+    Args:
+        request: The models, and the plans.
+
+    Raises:
+        UMambaError: If anything requested is missing or does not fit.
+    """
+    if request.dataset is None:
+        source, dataset_json, title = example_plans(), EXAMPLE_DATASET, EXAMPLE_TITLE
+    else:
+        paths = request.paths.completed()
+        dataset = find_dataset(str(request.dataset), paths)
+        folder = paths.require("preprocessed") / dataset
+        source = read_trusted_plans(folder, request.source, trusted=request.trust_plans)
+        dataset_json, title = load_json(folder / "dataset.json"), f"{request.source} of {dataset}"
+    models = [registry.find_architecture(name) for name in request.models or registry.names()]
+    patch_size = request.patch_size
+    asked = ModelsRequest(
+        models=models,
+        source=source,
+        dataset_json=dataset_json,
+        title=title,
+        configurations=request.configurations,
+        patch_size=None if patch_size is None else tuple(patch_size),
+        batch_size=request.batch_size,
+        times_steps=request.time,
+        device=request.device,
+    )
+    return profile_models(asked)
 
 
 def profile_models(request: ModelsRequest) -> ModelTables:

@@ -1,13 +1,10 @@
 """Numbers of voxels that two masks hold and share."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
-
-import numpy.typing as npt
+from typing import Literal
 
 __all__ = ["Emptiness", "OverlapCounts"]
 
-Array = npt.NDArray[Any]
 Emptiness = Literal["reference", "prediction", "both"]
 
 

@@ -5,11 +5,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from umamba.layers.conv_blocks import ConvStyle
+from umamba.layers.conv_blocks import LINEAR, ConvStyle
 
 __all__ = ["AttentionGate"]
-
-_LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 
 class AttentionGate(nn.Module):
@@ -47,4 +45,4 @@ class AttentionGate(nn.Module):
         size = x.shape[2:]
         if coarse.shape[2:] == size:
             return coarse
-        return F.interpolate(coarse, size=size, mode=_LINEAR[len(size)], align_corners=False)
+        return F.interpolate(coarse, size=size, mode=LINEAR[len(size)], align_corners=False)

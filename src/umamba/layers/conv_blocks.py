@@ -11,6 +11,8 @@ from umamba.layers.recomputation import derive
 
 __all__ = [
     "INSTANCE_NORM",
+    "LINEAR",
+    "TRANSPOSED",
     "ConvNormAct",
     "ConvStyle",
     "IdentityResidualBlock",
@@ -21,13 +23,14 @@ __all__ = [
     "residual_stage",
 ]
 
+LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}  # interpolation by number of axes
 INSTANCE_NORM: dict[type[nn.Module], type[nn.Module]] = {
     nn.Conv1d: nn.InstanceNorm1d,
     nn.Conv2d: nn.InstanceNorm2d,
     nn.Conv3d: nn.InstanceNorm3d,
 }
 _THIN = 8  # times more channels than its input make a convolution cheap
-_TRANSPOSED: dict[type[nn.Module], type[nn.Module]] = {
+TRANSPOSED: dict[type[nn.Module], type[nn.Module]] = {
     nn.Conv1d: nn.ConvTranspose1d,
     nn.Conv2d: nn.ConvTranspose2d,
     nn.Conv3d: nn.ConvTranspose3d,
@@ -80,7 +83,7 @@ class ConvStyle:
         self, input_channels: int, output_channels: int, stride: tuple[int, ...]
     ) -> nn.Module:
         """Build a transposed convolution whose kernel is its stride."""
-        op = _TRANSPOSED[self.conv_op]
+        op = TRANSPOSED[self.conv_op]
         return op(input_channels, output_channels, stride, stride, bias=self.conv_bias)
 
     def norm(self, channels: int) -> nn.Module:

@@ -7,15 +7,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from umamba.layers.conv_blocks import TRANSPOSED
 from umamba.layers.recomputation import derive
 
 __all__ = ["MedNeXtBlock", "MedNeXtDownBlock", "MedNeXtUpBlock"]
-
-_TRANSPOSED: dict[type[nn.Module], type[nn.Module]] = {
-    nn.Conv1d: nn.ConvTranspose1d,
-    nn.Conv2d: nn.ConvTranspose2d,
-    nn.Conv3d: nn.ConvTranspose3d,
-}
 
 
 class _DepthwiseAndPointwise(nn.Module):
@@ -156,7 +151,7 @@ class MedNeXtUpBlock(_DepthwiseAndPointwise):
         kernel_size: tuple[int, ...],
         stride: tuple[int, ...],
     ) -> None:
-        transposed = _TRANSPOSED[conv_op]
+        transposed = TRANSPOSED[conv_op]
         super().__init__(
             conv_op, transposed, channels, output_channels, expansion, kernel_size, stride
         )

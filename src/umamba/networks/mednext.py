@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from umamba.layers.activation_checkpointing import apply_blocks, check_activation_checkpointing
+from umamba.layers.conv_blocks import LINEAR
 from umamba.layers.mednext_block import MedNeXtBlock, MedNeXtDownBlock, MedNeXtUpBlock
 from umamba.layers.recomputation import derive, recomputing
 from umamba.networks.contract import PlannedNetwork, Topology, check_counts, per_stage
@@ -21,7 +22,6 @@ from umamba.networks.contract import PlannedNetwork, Topology, check_counts, per
 __all__ = ["MedNeXtDecoder", "MedNeXtEncoder", "UMambaMedNeXt"]
 
 _AUTHORS_NAME = re.compile(r"([a-z_]+?)(?:_(\d+))?\.(.+)")
-_INTERPOLATION = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 
 @dataclass(frozen=True)
@@ -218,7 +218,7 @@ class UMambaMedNeXt(PlannedNetwork):
         """
         own = self.state_dict()
         resampled = dict(weights)
-        mode = _INTERPOLATION[self.topology.dim]
+        mode = LINEAR[self.topology.dim]
         for name in own.keys() & weights.keys():
             theirs, size = weights[name], own[name].shape
             if name.endswith("conv1.weight") and theirs.shape[:2] == size[:2]:

@@ -12,9 +12,8 @@ from umamba.comparison.records import ModelComparison
 from umamba.comparison.report.summary_cells import (
     MISSING,
     by_model,
-    difference,
+    evidence,
     number,
-    p_value,
     table,
 )
 from umamba.comparison.statistics.verdicts import Outcome, Unit, outcome, outcome_of_networks
@@ -73,7 +72,7 @@ def models_table(ranking: Ranking, task: TaskRanking) -> Table:
             [
                 f"{name} (baseline)" if name == settings.baseline else name,
                 f"{number(mean.mean, of_means)} [{', '.join(interval)}]",
-                *_evidence(comparisons.get(name), Unit(settings.unit, settings.factor), decimals),
+                *evidence(comparisons.get(name), settings.factor, decimals, detectable=True),
                 f"{rank.rank} [{rank.rank_low}, {rank.rank_high}]" if rank else MISSING,
                 number(rank.first_share if rank else None, 0, factor=100.0),
                 str(better[name]),
@@ -118,20 +117,6 @@ def _wins(task: TaskRanking) -> tuple[Counter[str], Counter[str]]:
     return better, worse
 
 
-def _evidence(comparison: ModelComparison | None, unit: Unit, decimals: int) -> list[str]:
-    if comparison is None:
-        return [MISSING] * 6
-    smallest = comparison.smallest_detectable_difference
-    return [
-        difference(comparison.difference, unit.factor, decimals),
-        number(smallest, decimals, factor=unit.factor),
-        p_value(comparison.p_difference_holm),
-        p_value(comparison.p_wilcoxon_holm),
-        number(comparison.cohen_d_z, 2, sign=True),
-        number(comparison.rank_biserial, 2, sign=True),
-    ]
-
-
 def pairs_table(task: TaskRanking, unit: Unit, decimals: int) -> Table:
     """Return the table of all pairs of models."""
     rows = [["model", "against", f"{unit.name} [95 % interval]", "detectable", "p of mean"]]
@@ -140,7 +125,7 @@ def pairs_table(task: TaskRanking, unit: Unit, decimals: int) -> Table:
         [
             pair.model,
             pair.baseline,
-            *_evidence(pair, unit, decimals),
+            *evidence(pair, unit.factor, decimals, detectable=True),
             str(pair.n_cases),
             _shown(pair),
         ]

@@ -10,7 +10,7 @@ from umamba.comparison.ranking.ranking_tables import (
     pairs_table,
 )
 from umamba.comparison.ranking_records import Ranking, TaskRanking
-from umamba.comparison.report.summary_notes import verdict_sentences
+from umamba.comparison.report.summary_notes import cases_of, verdict_sentences
 from umamba.comparison.report.summary_tables import groups_table
 from umamba.comparison.statistics.variance import FEWEST_FOLDS
 from umamba.comparison.statistics.verdicts import Unit
@@ -123,14 +123,10 @@ def settings_items(ranking: Ranking) -> list[str]:
         "Baseline": settings.baseline,
         "Missing scores": settings.missing,
         "Margin": f"{settings.margin:g} {settings.unit}" if settings.margin else "",
-        "Cases that belong together": _counted(clusters, "clusters"),
-        "Subgroups": _counted(groups, "groups"),
+        "Cases that belong together": cases_of(clusters, "clusters"),
+        "Subgroups": cases_of(groups, "groups"),
     }
     return [f"{title}: {one_line(says)}" for title, says in items.items() if says]
-
-
-def _counted(named: Mapping[str, str], what: str) -> str:
-    return f"{len(named)} cases of {len(set(named.values()))} {what}" if named else ""
 
 
 def limits_items(ranking: Ranking) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from umamba.comparison.external_records import test_predictions
 from umamba.comparison.report.gallery_views import label_values
-from umamba.comparison.report.page_scores import on_test_set
+from umamba.comparison.report.page_scores import finite, on_test_set
 from umamba.comparison.results import Results
 from umamba.comparison.rows import Ensemble, Training, TrainingRow
 from umamba.comparison.statistics.analysis import compared_scores, ensembles_on_test_set
@@ -204,12 +204,8 @@ def _dice(results: Results) -> _Dice:
     """Return Dice by training and case, for each label and as the mean over them."""
     found: _Dice = defaultdict(dict)
     for row in results.cases:
-        found[row.training, row.case][row.label] = _known(row.metrics.get("dice"))
+        found[row.training, row.case][row.label] = finite(row.metrics.get("dice"))
     for score in compared_scores(results, "dice"):
         training = Training(score.model, score.fold, score.seed)
-        found[training, score.case][""] = _known(score.value)
+        found[training, score.case][""] = finite(score.value)
     return found
-
-
-def _known(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None

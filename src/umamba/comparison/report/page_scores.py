@@ -14,7 +14,7 @@ from umamba.evaluation.metric import size_title
 from umamba.evaluation.metrics import METRICS
 from umamba.reporting.page.content import ScoreCube, ScoredMetric
 
-__all__ = ["ALL_LABELS", "OBJECTS", "comparison_scores", "mean_scores", "on_test_set"]
+__all__ = ["ALL_LABELS", "OBJECTS", "comparison_scores", "finite", "mean_scores", "on_test_set"]
 
 ALL_LABELS = ""
 OBJECTS = "object_"  # what names of metrics of objects begin with
@@ -106,11 +106,12 @@ def mean_scores(
     for model in models:
         means = table.case_means(model).tolist() if model in table.models else []
         of = dict(zip(table.cases, means, strict=False))
-        found.append([_known(of.get(case)) for case in cases])
+        found.append([finite(of.get(case)) for case in cases])
     return found
 
 
-def _known(value: float | None) -> float | None:
+def finite(value: float | None) -> float | None:
+    """Return a score, or `None` if it is undefined."""
     return value if value is not None and math.isfinite(value) else None
 
 

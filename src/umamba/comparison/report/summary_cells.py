@@ -18,6 +18,7 @@ __all__ = [
     "POINTS",
     "by_model",
     "difference",
+    "evidence",
     "hours",
     "number",
     "p_value",
@@ -73,6 +74,34 @@ def difference(estimate: MeanEstimate | FoldTest, factor: float = POINTS, decima
         )
     )
     return f"{mean} [{low}, {high}]"
+
+
+def evidence(
+    comparison: ModelComparison | None,
+    factor: float = POINTS,
+    decimals: int = 2,
+    *,
+    detectable: bool = False,
+) -> list[str]:
+    """Format a comparison of two models: difference, p values and effect sizes.
+
+    Args:
+        comparison: The comparison; without one all cells are dashes.
+        factor: From the metric's unit to that of the table.
+        decimals: Of differences.
+        detectable: Whether the smallest difference that would have been shown follows the first.
+    """
+    if comparison is None:
+        return [MISSING] * (5 + detectable)
+    smallest = number(comparison.smallest_detectable_difference, decimals, factor=factor)
+    return [
+        difference(comparison.difference, factor, decimals),
+        *([smallest] if detectable else []),
+        p_value(comparison.p_difference_holm),
+        p_value(comparison.p_wilcoxon_holm),
+        number(comparison.cohen_d_z, 2, sign=True),
+        number(comparison.rank_biserial, 2, sign=True),
+    ]
 
 
 def p_value(p: float) -> str:

@@ -13,6 +13,7 @@ from umamba.reporting.tables import Table
 
 __all__ = [
     "NO_VERDICT",
+    "cases_of",
     "left_out_table",
     "limits_texts",
     "settings_texts",
@@ -103,8 +104,8 @@ def settings_texts(results: Results, manifest: Mapping[str, Any]) -> dict[str, s
         "Size cut points": _cut_points(evaluation, unit),
         "Two empty masks": f"Dice, IoU and NSD are {analysis.empty}",
         "Margin": f"{analysis.margin:g} Dice points" if analysis.margin else "",
-        "Cases that belong together": _counted(analysis.clusters, "clusters"),
-        "Subgroups": _counted(analysis.groups, "groups"),
+        "Cases that belong together": cases_of(analysis.clusters, "clusters"),
+        "Subgroups": cases_of(analysis.groups, "groups"),
         "Machine": _machine(manifest),
         "Versions": ", ".join(f"{n} {v}" for n, v in sorted(manifest.get("versions", {}).items())),
     }
@@ -136,9 +137,9 @@ def _tolerances(settings: EvaluationSettings, unit: str) -> str:
     )
 
 
-def _counted(named: Mapping[str, str], name: str) -> str:
+def cases_of(named: Mapping[str, str], what: str) -> str:
     """Return the numbers of cases and of their clusters or groups."""
-    return f"{len(named)} cases of {len(set(named.values()))} {name}" if named else ""
+    return f"{len(named)} cases of {len(set(named.values()))} {what}" if named else ""
 
 
 def _cut_points(settings: EvaluationSettings, unit: str) -> str:

@@ -9,7 +9,6 @@ from umamba.comparison.records import (
     ALPHA,
     GroupComparison,
     MetricStatistics,
-    ModelComparison,
     ModelRank,
     ModelSummary,
     Rate,
@@ -19,6 +18,7 @@ from umamba.comparison.report.summary_cells import (
     POINTS,
     by_model,
     difference,
+    evidence,
     number,
     p_value,
     share,
@@ -71,7 +71,7 @@ def models_table(results: Results) -> Table:
             [
                 BoldCell(name, "(baseline)") if name == baseline else name,
                 share(summary.estimate if summary else None),
-                *_evidence(comparison, detectable=True),
+                *evidence(comparison, detectable=True),
                 _rank(rank, incomplete.get(name)),
                 _seeds(summary),
                 number(summary.seed_standard_deviation if summary else None, 2, factor=POINTS),
@@ -97,20 +97,6 @@ def _rank(rank: ModelRank | None, lacks: str | None) -> str:
     return f"{rank.rank} [{rank.rank_low}, {rank.rank_high}]" if rank else MISSING
 
 
-def _evidence(comparison: ModelComparison | None, *, detectable: bool = False) -> list[str]:
-    if comparison is None:
-        return [MISSING] * (5 + detectable)
-    smallest = number(comparison.smallest_detectable_difference, 2, factor=POINTS)
-    return [
-        difference(comparison.difference),
-        *([smallest] if detectable else []),
-        p_value(comparison.p_difference_holm),
-        p_value(comparison.p_wilcoxon_holm),
-        number(comparison.cohen_d_z, 2, sign=True),
-        number(comparison.rank_biserial, 2, sign=True),
-    ]
-
-
 def _seeds(summary: ModelSummary | None) -> str:
     if summary is None:
         return MISSING
@@ -131,7 +117,7 @@ def controls_table(results: Results) -> Table:
         "cases",
     ]
     rows = [head]
-    rows += [[c.model, c.baseline, *_evidence(c), str(c.n_cases)] for c in results.dice.controls]
+    rows += [[c.model, c.baseline, *evidence(c), str(c.n_cases)] for c in results.dice.controls]
     return table(rows, (0, 1))
 
 
@@ -185,7 +171,7 @@ def detection_table(results: Results) -> Table:
         found = results.of(kind).rates
         if any(rate.n_events for rate in found):
             rows += [
-                [title, rate.model, *_rate(rate), *_evidence(comparisons.get(rate.model))[:3]]
+                [title, rate.model, *_rate(rate), *evidence(comparisons.get(rate.model))[:3]]
                 for rate in found
             ]
     explained = (
@@ -363,5 +349,5 @@ def _stratum(statistics: MetricStatistics, model: str) -> list[str]:
     comparison = by_model(statistics.comparisons).get(model)
     return [
         share(summary.estimate if summary else None),
-        *_evidence(comparison)[:3],
+        *evidence(comparison)[:3],
     ]

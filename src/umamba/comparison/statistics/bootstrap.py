@@ -13,6 +13,7 @@ from umamba.comparison.statistics.variance import MeanVariance, cluster_sums
 
 __all__ = [
     "CONFIDENCE",
+    "N_BOOTSTRAP",
     "estimate_mean",
     "interval_at",
     "no_estimate",
@@ -21,6 +22,7 @@ __all__ = [
 ]
 
 CONFIDENCE = 0.95
+N_BOOTSTRAP = 10_000
 _CHUNK = 2**22  # numbers drawn at a time, to save memory with many cases
 _MOST_MEANS = 2**24  # means kept at a time
 

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from scipy import stats
 
 from umamba.comparison.ranking_records import Consensus, ConsensusRank
-from umamba.comparison.statistics.bootstrap import CONFIDENCE
+from umamba.comparison.statistics.bootstrap import CONFIDENCE, N_BOOTSTRAP
 from umamba.comparison.statistics.ranks import RankingDraws, draw_ranking
 from umamba.comparison.statistics.scores import CaseScore, Structure
 
@@ -21,7 +21,7 @@ def consensus_ranking(
     structure: Structure | None = None,
     *,
     higher_is_better: bool = True,
-    n_bootstrap: int = 10_000,
+    n_bootstrap: int = N_BOOTSTRAP,
 ) -> Consensus | None:
     """Rank models by their mean rank over tasks, with the certainty of that ranking.
 

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Int
 
 from umamba.comparison.records import GroupComparison, GroupDifference, ModelComparison
+from umamba.comparison.statistics.bootstrap import N_BOOTSTRAP
 from umamba.comparison.statistics.paired_tests import holm, t_test
 from umamba.comparison.statistics.pairs import (
     estimate_contrast,
@@ -25,7 +26,7 @@ def compare_groups(
     groups: Mapping[str, str],
     structure: Structure | None = None,
     *,
-    n_bootstrap: int = 10_000,
+    n_bootstrap: int = N_BOOTSTRAP,
     seed: int = 0,
 ) -> list[GroupComparison]:
     """Compare pairs of models in subgroups of the cases.

@@ -9,7 +9,12 @@ from jaxtyping import Bool, Float
 from scipy import stats
 
 from umamba.comparison.records import ALPHA, POWER, MeanEstimate, ModelComparison, ModelSummary
-from umamba.comparison.statistics.bootstrap import estimate_mean, no_estimate, resample_each
+from umamba.comparison.statistics.bootstrap import (
+    N_BOOTSTRAP,
+    estimate_mean,
+    no_estimate,
+    resample_each,
+)
 from umamba.comparison.statistics.paired_tests import (
     cohen_d_z,
     fold_test,
@@ -49,7 +54,7 @@ def summarize_models(
     scores: Sequence[CaseScore],
     structure: Structure | None = None,
     *,
-    n_bootstrap: int = 10_000,
+    n_bootstrap: int = N_BOOTSTRAP,
     seed: int = 0,
 ) -> list[ModelSummary]:
     """Summarise each model by itself, on all cases for which it has scores.
@@ -77,7 +82,7 @@ def compare_models(
     structure: Structure | None = None,
     *,
     higher_is_better: bool = True,
-    n_bootstrap: int = 10_000,
+    n_bootstrap: int = N_BOOTSTRAP,
     seed: int = 0,
 ) -> list[ModelComparison]:
     """Compare every model with the baseline, corrected for the number of models.
@@ -112,7 +117,7 @@ def compare_with_each(
     structure: Structure | None = None,
     *,
     higher_is_better: bool = True,
-    n_bootstrap: int = 10_000,
+    n_bootstrap: int = N_BOOTSTRAP,
     seed: int = 0,
 ) -> dict[str, list[ModelComparison]]:
     """Compare every model with each of several baselines, as `compare_models` does for one.
@@ -154,7 +159,7 @@ def compare_with_controls(
     structure: Structure | None = None,
     *,
     higher_is_better: bool = True,
-    n_bootstrap: int = 10_000,
+    n_bootstrap: int = N_BOOTSTRAP,
     seed: int = 0,
 ) -> list[ModelComparison]:
     """Compare models with their own controls, corrected for the number of these comparisons.
@@ -186,7 +191,7 @@ def compare_all_pairs(
     structure: Structure | None = None,
     *,
     higher_is_better: bool = True,
-    n_bootstrap: int = 10_000,
+    n_bootstrap: int = N_BOOTSTRAP,
     seed: int = 0,
 ) -> list[ModelComparison]:
     """Compare every model with every other, corrected for the number of pairs.

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from scipy import stats
 
 from umamba.comparison.records import ModelRank, RankStability
-from umamba.comparison.statistics.bootstrap import CONFIDENCE, resample_means
+from umamba.comparison.statistics.bootstrap import CONFIDENCE, N_BOOTSTRAP, resample_means
 from umamba.comparison.statistics.pairs import difference_variances, make_pair, most_careful
 from umamba.comparison.statistics.scores import CaseScore, ScoreTable, Structure
 from umamba.comparison.statistics.variance import (
@@ -27,7 +27,7 @@ def rank_stability(
     structure: Structure | None = None,
     *,
     higher_is_better: bool = True,
-    n_bootstrap: int = 10_000,
+    n_bootstrap: int = N_BOOTSTRAP,
     seed: int = 0,
 ) -> RankStability | None:
     """Rank models by their mean, with the certainty of the ranks.
@@ -96,7 +96,7 @@ def draw_ranking(
     structure: Structure | None = None,
     *,
     higher_is_better: bool = True,
-    n_bootstrap: int = 10_000,
+    n_bootstrap: int = N_BOOTSTRAP,
     seed: int = 0,
 ) -> RankingDraws | None:
     """Draw the means that models are ranked by; arguments are those of `rank_stability`."""
